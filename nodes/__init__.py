@@ -30,7 +30,7 @@ from . import (
     video,
     video_depth_anything,
 )
-from .checks import with_texts
+from .checks import with_kinds
 from .live import LAST_RUNS, last_runs, showing_notes
 from .search_words import with_other_languages
 
@@ -67,7 +67,7 @@ for _node in NODES:
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
-        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_texts(_node)))))
+        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_kinds(_node)))))
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)

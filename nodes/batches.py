@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
@@ -15,6 +16,7 @@ from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_image, to_rgb
+from .checks import check_count
 
 Item = TypeVar("Item")
 
@@ -102,8 +104,15 @@ def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Esti
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """Resizes a geometry's image to the geometry's size, (B, 3, H, W); a single one is expanded."""
-    return for_all(resize_image(to_rgb(image), estimate.height, estimate.width), estimate)
+    """Resizes a geometry's image to the geometry's size, (B, 3, H, W); a single one is expanded.
+
+    Raises:
+        ValueError: Another number of images, or another shape.
+    """
+    images = to_rgb(image)
+    check_count("image", len(images), "geometry", estimate.batch)
+    check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+    return resize_image(images, estimate.height, estimate.width).expand(estimate.batch, -1, -1, -1)
 
 
 def to_output(planar: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
 from .widgets import COLOUR
@@ -56,16 +58,19 @@ def check_geometry(value: Any) -> Estimate:
     )
 
 
-def with_texts(node: type) -> Callable[..., Any]:
-    """A node's `execute` that rejects anything but text in a STRING; choices and colours have checks of their own."""
+def with_kinds(node: type) -> Callable[..., Any]:
+    """A node's `execute` that rejects anything but text in a STRING or a switch in a BOOLEAN; other widgets have checks of their own."""
     execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
 
     @functools.wraps(execute)
     def checked(*args: Any, **kwargs: Any) -> Any:
         parameters = inspect.signature(execute).parameters
         for name, value in (*zip(parameters, args, strict=False), *kwargs.items()):
-            if name in parameters and parameters[name].annotation == "str" and not isinstance(value, str) and _is_string(node, name):
+            kind = parameters[name].annotation if name in parameters else ""
+            if kind == "str" and not isinstance(value, str) and _is_string(node, name):
                 raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
+            if kind == "bool" and (isinstance(value, Tensor) or value not in (True, False)):
+                raise TypeError(f"{name} is of the type {type(value).__name__}; expected True or False; switch it, or link a BOOLEAN")
         return execute(*args, **kwargs)
 
     return checked

@@ -164,7 +164,7 @@ def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspe
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
     for name, (widget, settings) in inputs["optional"].items():
-        annotation = "str" if widget == "STRING" else inspect.Parameter.empty  # `checks.with_texts` asks for it
+        annotation = "str" if widget == "STRING" else "bool" if widget == "BOOLEAN" else inspect.Parameter.empty  # for `checks.with_kinds`
         has_default = name in own and own[name].default is not inspect.Parameter.empty
         default = own[name].default if has_default else settings.get("default")
         yield inspect.Parameter(name, kind, default=default, annotation=annotation)

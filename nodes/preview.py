@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.camera import fov_from_intrinsics
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..geometry.images.render import depth_to_image, normals_to_image
@@ -73,6 +74,7 @@ class PreviewGeometry:
         images = None if image is None else to_rgb(image)
         if images is not None:
             check_count("image", len(images), "geometry", estimate.batch)
+            check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
         rows, lines, payloads = [], [], []
         for index, part in enumerate(one_by_one(estimate.slice(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))

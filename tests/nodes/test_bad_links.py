@@ -8,9 +8,12 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes.effects import NODE_OF, NODES
+from depth_normal.nodes.files import SaveGeometry
+from depth_normal.nodes.interop import ConvertGeometry, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
 from depth_normal.nodes.parallax import DepthParallax
+from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.refine import RefineGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.stereo import Stereo
@@ -101,11 +104,11 @@ def test_relative_depth_without_normals_is_lit_as_the_other_effects_take_it():
     assert torch.isfinite(lit).all() and not torch.allclose(lit, IMAGE)
 
 
-@pytest.mark.parametrize("node", [Relight, FOG, LENS, CUTOUT, RefineGeometry, SaveMesh])
+@pytest.mark.parametrize("node", [Relight, FOG, LENS, CUTOUT, RefineGeometry, SaveMesh, PreviewGeometry, GeometryToMoge, ConvertGeometry])
 def test_geometry_of_another_image_is_refused_by_its_shape(node):
     tall = geometry(sides=(40, 10))
     with pytest.raises(ValueError, match="geometry has 10x40 pixels, the image 16x12: another shape"):
-        node().execute(**{"image": IMAGE, "geometry": tall})
+        node().execute(**{"image": IMAGE, "source" if node is ConvertGeometry else "geometry": tall})
 
 
 def test_rounded_sides_are_no_other_shape():
@@ -201,3 +204,12 @@ def test_what_is_no_text_is_refused(node, name, value):
     inputs = {"geometry": geometry()} if node is SaveMesh else {"image": IMAGE, "geometry": geometry()}
     with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected text"):
         node().execute(**inputs, **{name: value})
+
+
+@pytest.mark.parametrize(("node", "name"), [(CUTOUT, "decontaminate"), (Relight, "roll_off"), (SaveGeometry, "half")])
+def test_what_is_no_switch_is_refused(node, name):
+    """The text "False" of a node of any type would be True."""
+    inputs = {"image": IMAGE, "geometry": geometry()}
+    for value in ("False", None, IMAGE):
+        with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected True or False"):
+            node().execute(**inputs, **{name: value})

@@ -1,4 +1,4 @@
-from depth_normal.nodes.checks import with_texts
+from depth_normal.nodes.checks import with_kinds
 from depth_normal.nodes.option_widgets import option_widgets, takes
 from depth_normal.options.fog import FogOptions
 
@@ -20,7 +20,7 @@ class Asked:
 
 def test_inputs_are_asked_for_at_the_first_call_not_at_import():
     node = takes(FogOptions)(Asked)
-    node.execute = with_texts(node)
+    node.execute = with_kinds(node)
     assert not Asked.asked
     fog, image, model = node().execute("an image", "tiny", "#ffffff")
     assert (fog, image, model) == (FogOptions(colour="#ffffff"), "an image", "tiny")
