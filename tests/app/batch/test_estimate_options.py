@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from depth_normal import estimate_folder, load_model
 from depth_normal.annotators.checks import _log_once, log_used_size
 from depth_normal.annotators.moge import REFINED
-from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.records import RECORDS, read_record
@@ -129,7 +128,7 @@ def third(tmp_path, monkeypatch):
     spec = MOGE_3["spec"]()
     monkeypatch.setitem(MODELS, spec.id, spec)
     monkeypatch.setattr("depth_normal.app.batch.options.REFINED", (spec,))
-    state = {name: value.contiguous() for name, value in MOGE_3["as_published"](MoGe(spec.config)).items()}
+    state = {name: value.contiguous() for name, value in MOGE_3["published"](spec.config).items()}
     save_file(state, tmp_path / "moge_3.safetensors")
     return "--model", spec.id, "--weights", str(tmp_path / "moge_3.safetensors"), "--device", "cpu"
 
