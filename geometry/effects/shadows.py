@@ -220,21 +220,21 @@ class _Rays(NamedTuple):
 
 
 def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
-    """Looks along the rays of one image to its lamps.
+    """Marches the rays of one image to its lamps.
 
     Args:
         rays: On a CPU, those to one lamp.
-        steps: How many points are looked at of the rays to each lamp.
-        casters: (1, 1, H, W), the inverse depth of what casts shadows.
-        halves: (1, 1, H, W), its `half_thickness`.
-        measured: Whether the way is, too.
+        steps: Number of samples along the rays to each lamp.
+        casters: (1, 1, H, W), the inverse depth of the surfaces that cast shadows.
+        halves: (1, 1, H, W), their `half_thickness`.
+        measured: Whether to return the distance to the occluder, too.
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
     at_once = max(1, (_POINTS_IN_CACHE if on_cpu else _POINTS_AT_ONCE) // small.numel())
     # Short steps near the surface, where contact shadows begin.
     points = zip(*(each.to(small).split(at_once) for each in _shares_of_steps(small, steps)), strict=True)
-    starts = rays.starts + constant(small, (0.5, 0.5, 0.0)).view(1, 3, 1, 1)  # whole numbers of pixels are rounded down
+    starts = rays.starts + constant(small, (0.5, 0.5, 0.0)).view(1, 3, 1, 1)  # int() truncates, so this rounds
     look = _look_at_one if on_cpu and at_once == 1 else _look_at_some
     hidden, farness = look(rays._replace(starts=starts), points, casters, halves, measured)
     if farness is not None:
@@ -243,17 +243,17 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
 
 
 _Points = Iterator[tuple[Tensor, Tensor]]
-"""How far along rays each point is, and half the step to it, as shares of the rays: (n, L, 1, 1, 1) each, n points at once."""
+"""Batches of n samples: position and half the step to it, as shares of the ray, (n, L, 1, 1, 1) each."""
 
 
 def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
-    """As `_march`, several points at once: (L, 1, h, w) each, how much is hidden, and how far along the ray is what hides most."""
+    """`_march`, several samples at once: how much is hidden, and the occluder's share of the ray, (L, 1, h, w) each."""
     starts, ways, inside = rays
     width, table = casters.shape[-1], torch.cat((casters, halves, _fade(casters)), 1).view(3, -1)
     hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
     inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
     for share, step in points:
-        # Of whole rays each map is large: none is held longer than it is needed.
+        # These maps are large: free each as early as possible.
         index = torch.addcmul(starts[:, :2], share, ways[:, :2]).int()
         index = torch.add(index[:, :, :1], index[:, :, 1:], alpha=width)
         hit, half, fade = (each.view_as(index) for each in table.index_select(1, index.flatten()).unbind())
@@ -269,9 +269,9 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
 
 
 def _look_at_one(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
-    """As `_look_at_some`, of rays to one lamp, one point after the other, which stay in a CPU's cache.
+    """`_look_at_some` for one lamp and one sample at a time, which stays in a CPU's cache.
 
-    Most rays pass before the surface, where nothing is hidden from them: most of the work is done for the others alone.
+    Most rays pass in front of the surface, where nothing hides the lamp; only the others take the expensive part.
     """
     (from_column, from_row, small), (column_way, row_way, inverse_way) = rays.starts.split(1, 1), rays.ways.split(1, 1)
     width, fade = casters.shape[-1], _fade(casters)
@@ -296,10 +296,9 @@ def _look_at_one(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, 
 
 @kept_constants
 def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """How far along a ray each of its points is, and half the step to it: (N, L, 1, 1, 1) each.
+    """Position of each sample along the ray, and half the step to it: (N, L, 1, 1, 1) each.
 
-    Args:
-        steps: Of the rays to each lamp. Those that have fewer stay at their ends.
+    Rays with fewer steps than the longest repeat their last sample.
     """
     number, counts = torch.arange(1, max(steps) + 1, dtype=torch.float32)[:, None], torch.tensor(steps, dtype=torch.float32)
     before, shares = (((number - back).minimum(counts - back) / counts) ** 1.5 for back in (1, 0))
@@ -307,12 +306,12 @@ def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
-    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing. Changes its arguments.
+    """The share of the lamp that surfaces hide, times _RIM, which saves a product; at most 0 where unoccluded. Modifies its arguments.
 
     Args:
         half: Half the thickness of each surface, as a share of its depth.
-        hit: Its inverse depth.
-        ray: The ray's.
+        hit: The surface's inverse depth.
+        ray: The ray's inverse depth.
         half_step: Half a step of the ray, in inverse depth.
         softness: The width of the penumbra there, as a share of depth, over _RIM.
     """
@@ -325,7 +324,7 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
-    """Columns, rows and inverse depth where the rays to each lamp end, (L, 3, h, w); all three are linear along them on the screen."""
+    """Columns, rows and inverse depth of the ends of the rays to each lamp, (L, 3, h, w); all three are linear in screen space."""
     focal, centre = intrinsics.diagonal(dim1=1, dim2=2)[:, :2, None, None], intrinsics[:, :2, 2:, None]
     (fx, fy), (cx, cy), skew = focal.split(1, 1), centre.split(1, 1), intrinsics[:, :1, 1:2, None]
     y = (rows - cy) / fy
@@ -344,12 +343,12 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
         way = way / length.clamp(min=1e-12)
     reach, away = length, way[:, 2:]
     if not all(of_points):
-        # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.
+        # Nothing beyond the farthest surface occludes the lamp.
         farthest = (depth.amax((2, 3), keepdim=True) - depth) / away.clamp(min=1e-6)
         reach = torch.where(away > 1e-6, farthest, depth)
         if any(of_points):
             reach = torch.where(constant(small, of_points).view(-1, 1, 1, 1) > 0, length, reach)
-    # A ray that comes towards the viewer ends before it passes him.
+    # A ray towards the camera ends in front of it.
     reach = torch.minimum(reach, depth / away.clamp(max=-1e-6).mul(-1 / 0.95))
     ends, z = torch.addcmul(points, reach, way).split((2, 1), 1)
     inverse, shown = z.reciprocal(), ends * focal
@@ -358,18 +357,18 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
 
 
 def _aim(light: Light) -> tuple[float, float, float]:
-    """Where a lamp stands, or the unit vector towards it, in the axes of cameras."""
+    """A point lamp's position, or the unit vector towards a distant one, in camera axes."""
     right, up, back = light.position
     length = 1.0 if light.is_point else math.hypot(right, up, back)
     return right / length, -up / length, -back / length
 
 
 def _across(way: Tensor, small: Tensor) -> Tensor:
-    """Offsets within a disk of radius 1 that faces each point, another one in each place of a tile: (L, 3, h, w).
+    """Offsets on a unit disk perpendicular to `way`, a different one for each place of a tile: (L, 3, h, w).
 
     Args:
-        way: (L, 3, h, w) or (L, 3, 1, 1), where disks face.
-        small: (1, 1, h, w), the size of the tiles.
+        way: (L, 3, h, w) or (L, 3, 1, 1), the disks' normals.
+        small: (1, 1, h, w), a map whose size the offsets take.
 
     Source:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
@@ -388,19 +387,19 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
 
 @kept_constants
 def _disk() -> Tensor:
-    """(2, tile, tile): the place on a disk that each ray of a tile has."""
+    """(2, tile, tile): the position on the disk of each ray of a tile."""
     place = torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
     radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
 def _tiled(like: Tensor) -> Tensor:
-    """(h, w): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
+    """(h, w): each pixel's number in `_ORDER`, tiled on the device."""
     return _tile(like).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
 
 
 def _tiles_of(maps: Tensor) -> tuple[int, int]:
-    """How many rows and columns of tiles cover maps."""
+    """Rows and columns of tiles that cover a map."""
     return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
 
 
@@ -419,12 +418,12 @@ def _middles(length: int, pitch: int) -> Tensor:
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     """Half the thickness of the object at each pixel behind its visible surface, as a share of its depth: (B, 1, H, W).
 
-    A thing is about as thick as it is wide, and thinner at its rim.
+    Assumes that an object is about as thick as it is wide, and thinner at its rim.
 
     Args:
         inverse: (B, 1, H, W), 1 / depth.
         focal: (B,) focal length in pixels.
-        most: Thickness beyond which nothing goes, as a share of depth.
+        most: Upper bound of the whole thickness, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
     above_farthest = neighbours_largest(-inverse).mul_(-EDGE)
@@ -434,7 +433,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     for before, radius in zip((0, *_RADII), _RADII, strict=False):
         rim = largest_within(rim, radius - before)
         rims.append(rim)
-    # The first radius within which there is a rim of the pixel's own thing.
+    # The smallest radius that holds a rim of the pixel's own object.
     ratio = near / torch.cat(rims, 1)
     radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), constant(near, _WIDEST))
     inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
@@ -450,7 +449,7 @@ def _radii() -> Tensor:
 
 
 def _fade(inverse: Tensor) -> Tensor:
-    """The strength of the shadow that each pixel's surface casts, (1, 1, H, W): less near the border."""
+    """Strength of the shadow that each pixel's surface casts, (1, 1, H, W); fades towards the image border."""
     down, along = (_fade_along(inverse, n).to(inverse) for n in inverse.shape[-2:])
     return torch.minimum(down[:, None], along)[None, None]
 
@@ -463,7 +462,7 @@ def _fade_along(length: int) -> Tensor:
 
 
 def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
-    """How far away what casts the shadows around each pixel stands, in pixels of the screen; 0 where there are none."""
+    """Mean distance to the occluders of the shadows around each pixel, in pixels; 0 without shadows."""
     shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).chunk(2, 1)
     return ways / shadows.clamp(min=1e-3)
 
@@ -477,7 +476,7 @@ def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], va
     """
     squares, before = _variances_of_smoothings(variance)
     for smoothing, share in zip(smoothed, ((variance - before) / squares).clamp_(0, 1), strict=True):
-        # On a CPU, where asking costs nothing, sharp shadows end here.
+        # Stops early for sharp shadows; on a CPU only, where the test needs no synchronisation.
         if share.device.type == "cpu" and not bool(share.any()):
             break
         hidden = torch.lerp(hidden, smoothing(hidden), share)
@@ -486,6 +485,6 @@ def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], va
 
 @kept_constants
 def _variances_of_smoothings() -> tuple[Tensor, Tensor]:
-    """(N, 1, 1, 1, 1): what each smoothing adds, and what those before it do."""
+    """The variance of each smoothing, and the sum of those before it: (N, 1, 1, 1, 1) each."""
     squares = torch.tensor(_SMOOTHINGS, dtype=torch.float32).square().view(-1, 1, 1, 1, 1)
     return squares, squares.cumsum(0) - squares

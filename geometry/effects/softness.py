@@ -1,4 +1,4 @@
-"""Tells a network's maps, whether their edges were refined or not, from rendered and measured ones."""
+"""Distinguishes a network's maps, with or without refined edges, from rendered and measured ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..filters.coarse import enlarged, middles_of, shrunk
 from ..filters.extremes import extremes_within, largest_within
 from .highlight_maps import pitch_and_reach, pitch_of
 
-# Between neighbours, normals that turn by so much are on a bend, and by so much on an edge.
+# Change of normals between neighbours from which they lie on a bend, and on an edge.
 _BEND, _EDGE = 0.1, 0.3
 # A step has this share of the change of depth within the width of soft edges between neighbours, and changes depth by this factor.
 _STEP, _LEAST = 0.5, 1.02
-# Of silhouettes, the share that are steps in maps without and with refined edges.
+# The share of silhouettes that are steps, without and with refined edges.
 _FEW, _MOST = 0.5, 0.8
 # A network's normals ripple everywhere, in its quietest fifth by so much. True surfaces are flat or evenly curved over large parts.
 _QUIET, _FLAT, _RIPPLED = 0.2, 0.0003, 0.0012
@@ -31,11 +31,11 @@ _REFINED, _MEASURED, _RARE = 0.05, 0.15, 0.02
 
 
 class Softness(NamedTuple):
-    """How far maps are a network's, in [0, 1].
+    """How much maps look like a network's, in [0, 1].
 
     Attributes:
         whole: 1 where normals bend but have no edges other than those of refined silhouettes, 0 where they have true edges.
-        added: By how much it is more than the normals alone tell.
+        added: `whole` minus the value from the normals alone.
         share: 1 where most silhouettes are steps.
     """
 
@@ -45,7 +45,7 @@ class Softness(NamedTuple):
 
 
 def normal_softness(normals: Tensor) -> Softness:
-    """Of normals (1, 3, H, W) of one image alone: less where a third of what turns fast is an edge."""
+    """Softness from normals (1, 3, H, W) alone; 0 once a third of the bends are edges."""
     return Softness(_smoothness(*torch.cat([each.sum((2, 3)) for each in _fast_turns(normals)]).sum(0).tolist()))
 
 
@@ -59,7 +59,7 @@ class DepthSteps:
 
     Attributes:
         beside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 within the width of soft edges of a step.
-        edges: (2,), how many of these places are on silhouettes, and how many of those beside a step.
+        edges: (2,), number of these places on silhouettes, and of silhouette places beside a step.
     """
 
     beside: Tensor
@@ -67,7 +67,7 @@ class DepthSteps:
 
     @classmethod
     def of(cls, inverse: Tensor) -> DepthSteps:
-        """Those of inverse depth (1, 1, H, W), positive and finite."""
+        """Finds the steps of inverse depth (1, 1, H, W), positive and finite."""
         pitch, reach = pitch_and_reach(*inverse.shape[-2:])
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
@@ -87,7 +87,7 @@ class DepthSteps:
         there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
         turns, there = (torch.cat([each.flatten(2) for each in maps], 2) for maps in (turns, there))
         maps = {"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges}
-        if apart.device.type != "cpu":  # where asking again costs more than they do
+        if apart.device.type != "cpu":  # where a second synchronisation costs more than computing them
             maps["changes"] = _changes(normals)
         fetched = to_cpu(maps)
         (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
@@ -113,7 +113,7 @@ class DepthSteps:
 
 
 def _within(value: float, low: float, high: float) -> float:
-    """0 at `low` and before it, 1 at `high` and beyond."""
+    """The linear ramp from 0 at `low` to 1 at `high`, clamped; `low` may exceed `high`."""
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
@@ -128,7 +128,7 @@ def _fast_turns(normals: Tensor) -> list[Tensor]:
 
 
 def _changes(normals: Tensor) -> Tensor:
-    """(N,): how much the turning of normals changes within the width of soft edges."""
+    """(N,): second differences of normals over the width of soft edges."""
     pitch, reach = pitch_and_reach(*normals.shape[-2:])
     small, changes = middles_of(normals, pitch), []
     for axis in (2, 3):
@@ -139,6 +139,6 @@ def _changes(normals: Tensor) -> Tensor:
 
 
 def _ripple(changes: Tensor) -> float:
-    """Where they change least."""
+    """The quantile `_QUIET` of the changes."""
     place = int(_QUIET * (len(changes) - 1))
     return float(np.partition(changes.detach().numpy(), place)[place]) if len(changes) else 0.0

@@ -23,10 +23,10 @@ _ENDS = (0.1, 99.9)
 
 
 def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
-    """A plate whose upper side shows an image's depth.
+    """Builds a plate whose upper side shows an image's depth.
 
     Args:
-        estimate: One image, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
+        estimate: One image, with depth of any quantity; metric depth is converted to inverse depth.
         image: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
 
     Returns:
@@ -74,14 +74,14 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
 
 
 def relief_size(height: int, width: int, max_points: int) -> tuple[int, int]:
-    """The largest height and width of that shape with at most so many points, each at least 2; never more than there are."""
+    """The largest grid of that aspect ratio with at most `max_points`; at least 2 a side, never upsampled."""
     scale = min(1.0, math.sqrt(max_points / (height * width)))
     rows = max(2, int(height * scale))
     return min(rows, max(2, max_points // 2)), max(2, min(width, int(width * scale), max_points // rows))
 
 
 def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
-    """Heights whose slopes are compressed logarithmically: of a jump less is left than of a fold.
+    """Compresses slopes logarithmically, so that jumps shrink more than folds.
 
     Source:
         T. Weyrich et al., "Digital bas-relief from 3D scenes" (2007): log(1 + a s) / a for slopes s, integrated anew.
@@ -99,7 +99,7 @@ def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
 
 
 def _integrated(right: Tensor, down: Tensor) -> Tensor:
-    """The heights (1, 1, H, W) whose differences are nearest to these, (1, 1, H, W - 1) and (1, 1, H - 1, W).
+    """Least-squares heights (1, 1, H, W) from differences (1, 1, H, W - 1) and (1, 1, H - 1, W).
 
     Source:
         Poisson's equation with free borders is diagonal in the cosine transform.
@@ -108,7 +108,7 @@ def _integrated(right: Tensor, down: Tensor) -> Tensor:
     divergence = pad(right, (0, 1)) - pad(right, (1, 0)) + pad(down, (0, 0, 0, 1)) - pad(down, (0, 0, 1, 0))
     rows, columns = (2 * frequencies(length, False, divergence).cos() - 2 for length in divergence.shape[-2:])
     power = rows[:, None] + columns
-    # The mean, of which slopes say nothing.
+    # Slopes leave the mean undetermined.
     power[0, 0] = 1
     return idct(idct(dct(dct(divergence, -1), -2) / power, -2), -1)
 

@@ -1,4 +1,4 @@
-"""Smooths surfaces beside cuts in soft depth, where remains of ramps would displace each row of pixels differently."""
+"""Smooths surfaces beside cuts in soft depth, where leftover ramps would make the rim jagged."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within
 
-# How far from a cut surfaces are smoothed, and up to where pixels are, in radii of ramps, that planes are fitted to.
+# In radii of ramps: how far from a cut surfaces are smoothed, and how far around a pixel its plane is fitted.
 _BAND, _REACH = 1.5, 2.0
-# The weight of pixels at the cut itself, and the radii of the rings of pixels that are taken, in shares of the reach.
+# The weight of pixels at the cut itself, and the radii of the sampled rings, as shares of the reach.
 _LEAST, _RINGS = 0.01, (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
-# The share of what inverse depth rises within a radius that it rises at the cut: where it is less, a slope is cut and nothing is torn.
+# The least share of the rise of inverse depth within a radius that must happen at the cut; below it, the cut lies on a slope.
 _STEEP = 0.6
-# How many times the noise it rises there at least.
+# The least rise at the cut, in multiples of the noise.
 _CLEAR = 3.0
 # Pixels whose inverse depths differ by less than this share of the step at the cut, and of their own, are on one side of it.
 _SAME = 0.35
-# What is added to the variance of places, in squares of the reach, so that a few pixels in a row define no slope across it.
+# Ridge on the variance of positions, in squares of the reach: collinear pixels define no slope across their line.
 _RIDGE = 0.003
-# In so many steps distances from cuts are measured, and so many pixels are worked on at a time.
+# Number of distance levels from cuts; pixels fitted at a time.
 _STEPS, _AT_ONCE = 8, 2**16
 _TINY = 1e-9
 
 
 def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: Tensor) -> Tensor:
-    """Depth whose surfaces, beside cuts, go on as the planes that fit them best farther inside.
+    """Extends surfaces to their cuts along planes fitted farther inside.
 
     Args:
         depth: (H, W), positive where valid, with steps in place of ramps.
         valid: (H, W) bool.
         cut: (H, W) bool, the pixels on both sides of cuts.
         radius: Half the width of ramps in pixels.
-        noise: (H, W), as of `noise_within`: where not much more is cut, no surface ends.
+        noise: (H, W), as of `noise_within`; a step at a cut that barely exceeds it is ignored.
 
     Returns:
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
@@ -64,13 +64,13 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
 
 
 def _span(inverse: Tensor, valid: Tensor, reach: int) -> Tensor:
-    """By how much valid values differ within `reach` pixels: (H, W); of no use where none is."""
+    """Range of valid values within `reach` pixels, (H, W); meaningless where none is valid."""
     high, low = (largest_within(each[None, None], reach)[0, 0] for each in (inverse, torch.where(valid, -inverse, -torch.inf)))
     return high + low
 
 
 def _distances(cut: Tensor, farthest: int) -> Tensor:
-    """Pixels (H, W), about, from those beside cuts (H, W) bool, in the larger of rows and columns; at most `farthest`."""
+    """Approximate Chebyshev distance (H, W) to the pixels beside cuts, at most `farthest`."""
     total, near = torch.zeros(cut.shape, device=cut.device), cut[None, None].float()
     reaches = [farthest * step // _STEPS for step in range(_STEPS + 1)]
     for reach, following in itertools.pairwise(reaches):
@@ -80,14 +80,14 @@ def _distances(cut: Tensor, farthest: int) -> Tensor:
 
 
 def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Tensor, reach: int) -> Tensor:
-    """At pixels (N,) the value of the plane that fits those around it best which are on the same side of a cut.
+    """The value (N,) at each pixel of the plane fitted to its neighbours on the same side of a cut.
 
     Args:
         padded: Inverse depth and the pixels' weights, (2, pixels) of maps with a margin of `reach`.
-        index: (N,) places in them.
-        width: Of their rows.
+        index: (N,) flat indices into them.
+        width: Their row length.
         here: (N,) inverse depth.
-        allowed: (N,) by how much it may differ on the same side, and from the result.
+        allowed: (N,) the largest difference on the same side, and of the result.
         reach: Pixels.
     """
     sums = here.new_zeros(9, len(here))

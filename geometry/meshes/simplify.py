@@ -1,6 +1,6 @@
-"""Makes fewer triangles of a pixel grid where it is even: squares of cells that lie on one plane become a fan of triangles each.
+"""Simplifies the triangle grid of a depth map: coplanar squares of cells become one triangle fan each.
 
-A plane's inverse depth is linear in pixels, so a triangle through three pixels is exact on planes. What is cut or bent keeps every pixel.
+A plane's inverse depth is linear in pixels, so a triangle through three pixels is exact on planes. Cut and bent cells keep every pixel.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from .mesh_cuts import Joins, grid_triangles
 
 EVEN = 0.002
-"""By this share of itself inverse depth may differ from a plane that takes its place; about the width of two pixels."""
+"""Largest relative deviation of inverse depth from the plane that replaces it; about the width of two pixels."""
 
 # Tolerated difference of unit normals' components: 4 degrees.
 _TURNED = 0.07
@@ -20,17 +20,17 @@ _LARGEST = 5  # squares of 32 cells
 def even_triangles(
     inverse: np.ndarray, joins: Joins, normals: np.ndarray | None = None, within: np.ndarray | None = None, even: float = EVEN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of a pixel grid, fewer of them where it is even.
+    """Triangulates a pixel grid, with larger triangles where it is planar.
 
     Args:
         inverse: (H, W), inverse depth, positive where joined.
         joins: As `mesh_cuts.find_joins`.
-        normals: (3, H, W) unit vectors, which must be even too; or None.
-        within: (H, W) bool, pixels of which a square has all or none; None = no such pixels.
+        normals: (3, H, W) unit vectors, which must be nearly linear too; or None.
+        within: (H, W) bool; no square straddles the border of this mask.
         even: As EVEN; 0 = all pixels.
 
     Returns:
-        As `grid_triangles`. There are no cracks: where squares of several sizes meet, the larger ones have all corners of the smaller.
+        As `grid_triangles`. Free of cracks: a square includes the corners of smaller squares on its border.
     """
     used, triangles = grid_triangles(1 / inverse, joins)
     if not even or not len(triangles):
@@ -54,7 +54,7 @@ def even_triangles(
 def _even_squares(
     inverse: np.ndarray, joins: Joins, normals: np.ndarray | None, within: np.ndarray | None, even: float
 ) -> tuple[list[tuple[int, np.ndarray]], np.ndarray]:
-    """The side and the upper left pixels (flat indices) of squares without a cut or a bend, the largest first; and the cells in them."""
+    """Squares without cuts or bends, as side and upper left pixels (flat indices), largest first; and a mask of their cells."""
     across, down = joins.across.numpy(), joins.down.numpy()
     whole = across[:-1] & across[1:] & down[:, :-1] & down[:, 1:]
     if within is not None:
@@ -81,7 +81,7 @@ def _even_squares(
 
 
 def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative: bool = True) -> np.ndarray:
-    """By how much values differ at most from the plane through a square's corners, (rows, columns); relative: as a share of themselves."""
+    """Each square's largest deviation, (rows, columns), from the bilinear surface through its corners, and that one's from a plane."""
 
     def at(row: int, column: int) -> np.ndarray:
         return values[row : row + (rows - 1) * side + 1 : side, column : column + (columns - 1) * side + 1 : side]
@@ -101,7 +101,7 @@ def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative
 
 
 def _fans(tops: np.ndarray, side: int, width: int, corners: np.ndarray) -> np.ndarray:
-    """Triangles (M, 3) of squares, counter-clockwise seen from the camera: around the middle, to all corners along the border."""
+    """Triangle fans (M, 3), counter-clockwise from the camera: from the centre to all border corners; two triangles if only four."""
     along = np.arange(side)
     # down on the left, to the right below, up on the right, to the left above
     border = np.concatenate((along * width, side * width + along, (side - along) * width + side, side - along))

@@ -1,4 +1,4 @@
-"""Points of an image that belong to a thing, or do not."""
+"""Points marked as inside or outside an object."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...options.places import Point
 Pixel = tuple[int, int]
 """Row and column."""
 
-_REACH = 3  # pixels that are on the side of a point, in each direction
+_REACH = 3  # half the side of the square of pixels that a point marks, without its centre
 
 
 class Pixels(NamedTuple):
-    """Rows and columns of what a thing holds, and of what it does not hold."""
+    """Pixels marked as inside an object, and as outside."""
 
     inside: list[Pixel]
     outside: list[Pixel]

@@ -1,4 +1,4 @@
-"""Gives a sky that is known coarsely its border in the image: along roofs, leaves and hair, and softly where an even sky shows none."""
+"""Refines a coarse sky mask to the image: along roofs, leaves and hair, and faded where an even sky shows no border."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..edges.matting import cut_out
 from ..filters.box import box_means
 from ..filters.guided_filter import mask_at_image_edges
 
-# By so many percent of the longer side a network may miss the sky's border.
+# A network's largest error at the sky's border, in percent of the longer side.
 _REACH = 1.0
-# Pixels along the longer side at which the matte is made; of a larger image its border is then brought to the image's.
+# The longer side at which the matte is computed; for a larger image its border is then refined at full size.
 _MATTED = 720
 # Where nothing in the image says where the sky ends, it ends over this share of the longer side, looked at in so many pixels along it.
 _FADED_OVER, _FADED = 0.06, 256
@@ -27,12 +27,12 @@ _TINY = 1e-6
 
 
 def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
-    """A coarse share of sky with its border where the image has it; faded where the image shows none.
+    """Moves the border of a coarse sky mask to the image's edges; fades it where the image shows none.
 
     Args:
         image: (1, 3, H, W) RGB in [0, 1].
         coarse: (1, 1, H, W) in [0, 1].
-        far: (1, 1, h, w) of any size in [0, 1], 0 where things are too near to be sky.
+        far: (1, 1, h, w) of any size in [0, 1], 0 where the depth is too near for sky.
 
     Returns:
         (1, 1, H, W) in [0, 1].
@@ -41,12 +41,12 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
 
 def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
-    """A coarse share of sky with its border where the image has one."""
+    """The coarse mask with its border at image edges."""
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
         return cut_out(image, coarse, _REACH, decontaminate=False).alpha
-    # Its time grows with the width of the border, and so with the cube of the sides.
+    # Matting time grows with the border's width, so with the cube of the side length.
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
     alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
     return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
@@ -78,10 +78,10 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
 
 
 def _divided(sums: Tensor) -> Tensor:
-    """Means of values: sums of them, the last channel those of their weights."""
+    """Weighted means from sums, of which the last channel is the sum of weights."""
     return sums[:, :-1] / sums[:, -1:].clamp(min=_TINY)
 
 
 def _like(image: Tensor, looks: Tensor) -> Tensor:
-    """How much an image looks as the sky around does: (1, 1, h, w) in [0, 1]."""
+    """Similarity of an image's colours to the surrounding sky's: (1, 1, h, w) in [0, 1]."""
     return 1 / (1 + (image - looks).square().sum(1, keepdim=True) / _OF_SKY**2).square()

@@ -12,7 +12,7 @@ from ...utils import resize_map
 from .seamless import folded
 
 AUTHORS_GAMMA = 2.2
-"""The exponent by which Marigold's authors, and the maps that their network learned from, code what is linear."""
+"""The exponent with which Marigold's authors and their training maps encode linear values."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Materials:
         Args:
             parts: Materials of one or more images each.
             total: How many images the parts hold together.
-            device: Where the result is to be.
+            device: Of the result.
 
         Raises:
             ValueError: The parts hold more or fewer images than `total`.
@@ -91,7 +91,7 @@ class Materials:
 
 
 def gamma_to_linear(values: Tensor) -> Tensor:
-    """Values in [0, 1] that are coded by the exponent of `AUTHORS_GAMMA`, as linear ones.
+    """Decodes values in [0, 1] from `AUTHORS_GAMMA` to linear.
 
     Source:
         `img_srgb2linear` of prs-eth/Marigold, by which its evaluation decodes roughness and metallicity.
@@ -100,7 +100,7 @@ def gamma_to_linear(values: Tensor) -> Tensor:
 
 
 def pack_orm(occlusion: Tensor, roughness: Tensor, metallic: Tensor) -> Tensor:
-    """Three maps in the channels of one, as glTF, Unreal and Godot read them.
+    """Packs three maps into the channels of one, as glTF, Unreal and Godot read them.
 
     Args:
         occlusion: (B, 1, H, W) in [0, 1], linear, 1 = open.

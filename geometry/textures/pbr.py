@@ -33,13 +33,13 @@ class PbrMaps(NamedTuple):
 
 
 def shape_width(options: DetailOptions, height: int, width: int) -> float:
-    """Pixels beyond which a shape is no relief, for an image of this size."""
+    """Width in pixels beyond which a shape is not relief."""
     return options.radius or max(4.0, min(height, width) / 8)
 
 
 def relief_of_photo(image: Tensor, options: DetailOptions) -> PhotoRelief:
     """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
-    # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
+    # Only fine shading is relief; coarser differences are paint, dirt and lamps.
     return PhotoRelief(image, max(2.0, shape_width(options, *image.shape[-2:]) / 2), options.borders)
 
 
@@ -54,7 +54,7 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
         (B, 3, H, W) unit vectors, OPENGL axes.
 
     Raises:
-        ValueError: What the source asks for is not there.
+        ValueError: An input that the source needs is missing.
     """
     if estimate is not None:
         need_perspective(estimate, "a material")
@@ -68,7 +68,7 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     if options.source != NORMALS:
         assert photo is not None
         parts.append(photo.normals(options.relief, options.bright))
-    # Slopes add up, as heights do. Normals turned onto one another are those of no height: integrated, they comb at steep edges.
+    # Slopes add up, as heights do. Composed rotations are not integrable: steep edges would get combs.
     return parts[0] if len(parts) == 1 else slopes_to_normals(normals_to_slopes(parts[0]) + normals_to_slopes(parts[1]))
 
 
@@ -78,7 +78,7 @@ def is_in_doubt(photo: PhotoRelief | None, options: DetailOptions) -> bool:
 
 
 def check_source(source: str, has_normals: bool, has_photo: bool) -> None:
-    """Refuses a source that is not there.
+    """Refuses a source whose input is missing.
 
     Raises:
         ValueError: Says what is missing and what to choose instead.
@@ -112,7 +112,7 @@ def height_map(normals: Tensor, options: DetailOptions) -> Tensor:
 
 
 def _flattened(normals: Tensor, width: float, borders: str) -> tuple[Tensor, Tensor]:
-    """A height without shapes beyond a width, and the normals without their slopes: one and the same surface in both maps."""
+    """Removes shapes wider than `width` from height and normals, so that both describe one surface."""
     whole, height = (normals_to_height(normals, borders=borders, level=True, flatten=each, derivative=CENTRAL) for each in (0.0, width))
     slopes = normals_to_slopes(normals)
     beyond = slopes_of(whole - height, borders == SEAMLESS) + slopes.mean((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Albedo without a model of materials: the light that a photograph's own trend and its relief explain is divided out."""
+"""Albedo without a network: divides out the light that a photograph's trend and its relief explain."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .materials import Materials
 
-# The light's spread in shares of the shorter side; luminance and occlusion below these are noise.
+# Scale of the trend as a share of the shorter side; floors of luminance (added) and occlusion (clamped) against noise.
 _LIGHT, _DARK, _HIDDEN = 0.5, 0.005, 0.05
-# The variance of normals, or of occlusion's logarithm, below which the relief is too flat to tell its light.
+# Ridge on the variances of normals and of log occlusion: a flatter relief says too little about its light.
 _FLAT = 1e-4
 
 
 def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials:
-    """One roughness everywhere, and no metal: one photograph tells neither (`benchmarks/simple_materials.py`).
+    """Constant roughness and no metal: one photograph determines neither (`benchmarks/simple_materials.py`).
 
     Args:
         albedo: (B, 3, H, W), sRGB in [0, 1].
@@ -32,12 +32,11 @@ def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials
 
 
 def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: str = FREE) -> Tensor:
-    """The colours of a photographed material without the light that can be estimated from them.
+    """Removes estimated shading from a photographed material.
 
-    The logarithm of luminance is explained by three things, each as far as the photograph shows it: a trend across the whole photograph, as
-    of a lamp to one side; the relief's occlusion, by at most its full amount; and the direction in which the normals are brighter. That is
-    divided out of red, green and blue alike, so that hues stay, and so does the mean of the logarithm, the exposure. Cast shadows and
-    highlights stay. Of a relief that was made of the photograph's own brightness no direction of light can be estimated.
+    Log luminance is fitted by a trend across the photograph, as of a lamp to one side; by the relief's log occlusion, with a factor in
+    [0, 1]; and by the normals' x and y. The fit is divided out of red, green and blue alike, which keeps hues and exposure (the mean log).
+    Cast shadows and highlights stay. A relief made from the photograph's own brightness does not reveal the direction of light.
 
     Args:
         image: (B, 3, H, W), sRGB in [0, 1].
@@ -66,14 +65,14 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
 
 @without_autocast
 def _explained(bright: Tensor, hidden: Tensor, lean: Tensor) -> Tensor:
-    """The part of brightness (B, 1, H, W) that occlusion's logarithm and normals explain by least squares."""
+    """The least-squares fit of brightness (B, 1, H, W) by log occlusion and the normals' x and y."""
     causes = torch.cat((hidden, lean), 1)
     causes = causes - causes.mean((2, 3), keepdim=True)
     flat = causes.flatten(2)
     count = flat.shape[-1]
     own = flat @ flat.mT / count + _FLAT * torch.eye(3, device=flat.device, dtype=flat.dtype)
     with_bright = flat @ (bright - bright.mean((2, 3), keepdim=True)).flatten(2).mT / count
-    # The inverse of a matrix of 3 x 3 by the products of its rows: no device has to be asked whether there is one.
+    # Inverts the 3 x 3 matrix by cross products: `torch.linalg.inv` synchronises to check for singularity.
     first, second, third = own.unbind(1)
     inverse = torch.stack([torch.linalg.cross(*rows) for rows in ((second, third), (third, first), (first, second))], 1)
     shares = inverse @ with_bright / (first * inverse[:, 0]).sum(1).view(-1, 1, 1)

@@ -189,7 +189,7 @@ def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
 
 
 def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, ...] | None:
-    """The far and the near end of each image, (B, 1, 1, 1); None of metric depth."""
+    """Far and near end of each image's range, (B, 1, 1, 1) each; None for metric depth."""
     if estimate.known_depth()[1] is Quantity.METRIC_DEPTH:
         return None
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
@@ -197,10 +197,10 @@ def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]
 
 
 def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) -> Tensor:
-    """(1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, or the rays of panoramas.
+    """Inverse depth (1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, for panoramas along the ray.
 
     Raises:
-        ValueError: Depth that is not metric, without its far and near end.
+        ValueError: The depth is not metric and has no far and near end.
     """
     if far is not None and near is not None:
         return (nearness_share(estimate, far, near, 0.0) * (1 - 1 / NEAR_FAR_RATIO) + 1 / NEAR_FAR_RATIO) / NEAR_END
@@ -219,10 +219,10 @@ class _Part:
 
     Attributes:
         layer: What it shows; its margin's columns are `columns`.
-        rims: The soft rims that were taken off a photo's layer; None of panoramas, which would take too much memory.
-        height, width: Of the image of the whole sphere.
-        row, column: The first that is rendered.
-        columns: The number of columns that are rendered.
+        rims: Soft edges split off a photo's layer; None for panoramas, where they would take too much memory.
+        height, width: Size of the full panorama.
+        row, column: First rendered row and column.
+        columns: Number of rendered columns.
     """
 
     layer: Layer
@@ -244,7 +244,7 @@ def _of_panorama(
         image = resize_image(image, rows, 2 * rows)
     height, width = image.shape[-2:]
     inverse = _at_edges_around(image, _inverse_depth(estimate.resized(height, width), far, near))
-    # What fills a hole is beside it, so it is rendered too: a hole is at most as wide as things move, and all goes on behind the border.
+    # Holes are filled from beside them, so a margin as wide as the largest hole, the largest shift, is rendered too.
     beside = min(_reach(width) if not around else width // 8, width // 4)
     shown = width if around else width // 2
     column = (width - shown) // 2
@@ -258,14 +258,14 @@ def _of_panorama(
 
 
 def _reach(width: int) -> int:
-    """By how many columns things move at most: where the eye distance begins to go down, twice as many as at the horizon."""
+    """Largest shift in columns: where the eye distance begins to shrink, twice that at the horizon."""
     return math.ceil(2.4 * NEAREST * width / (2 * math.pi)) + 3
 
 
 def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
-    """Inverse distance (1, 1, H, W) with steps where the panorama has its edges, in bands of rows."""
+    """Inverse distance (1, 1, H, W) sharpened at the panorama's image edges, in bands of rows."""
     height, width = image.shape[-2:]
-    # A step hangs on colours and stripes more than four radii away.
+    # A step depends on pixels more than four radii away.
     margin = min(6 * edge_radius(height, width) + 2, height // 2, width // 2)
     size = max(4 * margin, _BAND // width)
     sharpened = torch.empty_like(inverse)
@@ -278,7 +278,7 @@ def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
 
 
 def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor:
-    """Rows of `with_surroundings` without the whole of it; rows beyond the poles are those on their other side."""
+    """Rows of `with_surroundings`, without building all of it; rows beyond a pole continue on its other side."""
     height, width = panorama.shape[-2:]
     low, high = max(start, 0), min(stop, height)
     columns = torch.arange(-margin, width + margin, device=panorama.device) % width
@@ -296,7 +296,7 @@ def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Te
     height, width = image.shape[-2:]
     camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     size = options.eye_size
-    # Where the half sphere is coarser than the image, its pixels are means.
+    # Where the half sphere is coarser than the image, average pixels first: sampling would alias.
     shrink = min(1.0, size / (math.pi * float(camera[0, 0])))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
     image = resize_image(image, height, width)
@@ -316,7 +316,7 @@ def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Te
 
 
 def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) -> tuple[_Part, Tensor]:
-    """The part of the half sphere that a photo shows, and which of its pixels: (1, 1, h, w) bool."""
+    """The part of the half sphere around a photo, and the mask (1, 1, h, w) of the pixels that the photo covers."""
     height, width = image.shape[-2:]
     (fx, _, cx), (_, fy, cy), _ = camera.tolist()
     per_radian = size / math.pi
@@ -327,13 +327,13 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     top, bottom = max(top, 0), min(bottom, size)
     longitude = (torch.arange(left, right, dtype=torch.float64) + 0.5) / per_radian - math.pi
     latitude = math.pi / 2 - (torch.arange(top, bottom, dtype=torch.float64).view(-1, 1) + 0.5) / per_radian
-    # In a plane at depth 1.
+    # On the plane at depth 1.
     x, y = longitude.tan().expand(bottom - top, -1), -latitude.tan() / longitude.cos()
     u, v = (fx * x + cx + 0.5) / width * 2 - 1, (fy * y + cy + 0.5) / height * 2 - 1
     frame = ((u.abs() <= 1) & (v.abs() <= 1))[None, None].to(image.device)
     places = torch.stack((u, v), -1)[None].to(image)
     colour = sample_at(image, places, "bicubic").clamp(0, 1)
-    # Not between surfaces: there is nothing at such depths.
+    # Nearest, since interpolated depths would lie between surfaces.
     depth = sample_at(inverse, places, "nearest")
     distance = (1 + x * x + y * y).sqrt().to(inverse)
     layer, rims = split_soft_edges(Layer(colour, depth / distance, (0, 0)))
@@ -344,11 +344,11 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
 
 
 def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[Tensor, Tensor]:
-    """What one eye sees of a part, and its holes; `side` is -1 for the left eye."""
+    """One eye's view of a part, and its holes; `side` is -1 for the left eye, 1 for the right."""
     layer = part.layer
     rows, wide = layer.inverse.shape[-2:]
     eye = SphericalEye(side * options.eye_distance / 2000, around, part.height, part.width, part.row, part.column)
-    # Rows beside a band: what moves into it, and what fills its holes.
+    # Rows beside a band: those that shift into it (`beyond`), and those that fill its holes (`radius`).
     radius = max(1, edge_radius(rows, part.columns) // 2)
     beyond = math.ceil((NEAREST * NEAREST if around else 1.1 * NEAREST) * part.height / math.pi) + 3
     size = max(_BAND // wide, 2 * (radius + beyond))
