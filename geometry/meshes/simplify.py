@@ -81,7 +81,10 @@ def _even_squares(
 
 
 def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative: bool = True) -> np.ndarray:
-    """Each square's largest deviation, (rows, columns), from the bilinear surface through its corners, and that one's from a plane."""
+    """Each square's largest deviation, (rows, columns), from the bilinear surface through its corners, and that one's from a plane.
+
+    `relative` ones are shares of the value at a corner.
+    """
 
     def at(row: int, column: int) -> np.ndarray:
         return values[row : row + (rows - 1) * side + 1 : side, column : column + (columns - 1) * side + 1 : side]
