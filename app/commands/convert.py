@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 ANOTHER = "choose another name"
 
 _SHOW_AN_IMAGE = (".glb", ".ply", ".html")
+# Of the formats that can be read back; in others nobody looks for it.
+_NOT_KEPT = {
+    ".pfm": ("quantity", "intrinsics", "extrinsics", "confidence"),
+    ".png": ("extrinsics", "confidence"),
+    ".exr": ("extrinsics",),
+}
 
 
 def add_convert(parser: Parser) -> None:
@@ -66,9 +72,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)
-    echo(
-        shown(f"{' and '.join(map(str, read_paths(source)))}: {', '.join(map(str, written))} ({_words(estimate)}){_lost(estimate, suffix)}")
-    )
+    lost = "" if arguments.as_image else _lost(estimate, suffix)
+    echo(shown(f"{' and '.join(map(str, read_paths(source)))}: {', '.join(map(str, written))} ({_words(estimate)}){lost}"))
     if arguments.open:
         show(written[0])
     return DONE
@@ -81,9 +86,6 @@ def _words(estimate: Estimate) -> str:
 
 
 def _lost(estimate: Estimate, suffix: str) -> str:
-    """Lists data that a .pfm cannot store."""
-    if suffix != ".pfm":
-        return ""
-    said = {"quantity": estimate.quantity, "intrinsics": estimate.intrinsics, "confidence": estimate.confidence}
-    lost = [name for name, value in said.items() if value is not None]
-    return f"; a .pfm does not keep {', '.join(lost)}" if lost else ""
+    """Lists data that the format cannot store."""
+    lost = [name for name in _NOT_KEPT.get(suffix, ()) if getattr(estimate, name) is not None]
+    return f"; {suffix} does not keep {', '.join(lost)}" if lost else ""

@@ -23,7 +23,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WITH_CHANNEL, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def read_exr(
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
-    depth is in metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
+    floats are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
     pixels outside the data window are masked, and overscan is cropped.
 
     Args:
@@ -130,7 +130,7 @@ def read_exr(
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels, _ = _read_channels(path)
+    header, channels, _, whole = _read_channels(path)
     words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
         quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
@@ -145,6 +145,8 @@ def read_exr(
         depth, normals = _named_maps(path, channels, world_normals)
         if depth is None and normals is None:
             depth, normals = unnamed_map(path, channels, metric=quantity is None)
+    if depth is not None and quantity is None and whole.intersection(_chosen_names(path, channels, "depth", channel)):
+        raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
         mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
@@ -178,7 +180,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels, known = _read_channels(path)
+    header, channels, known, _ = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
     # Blender's Combined comes among colour passes such as AO; X, Y, Z beside Y are vectors.
@@ -271,12 +273,12 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"channel {name} reaches {largest:g}, 16 bits hold up to {_HALF_MAX:g}; write 32 bits, or mask the background")
 
 
-def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray], set[str]]:
     """First header and all channels; bad headers are refused before pixels are read.
 
     Returns:
         The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
-        window does not cover it, a float32 (H, W) mask, 1 inside.
+        window does not cover it, a float32 (H, W) mask, 1 inside; and the names of the channels of integers.
     """
     library = openexr()
     with path.open("rb") as file:
@@ -291,7 +293,7 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
             if len(file.parts) != len(headers):
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
             display = _window(headers[0], "displayWindow")
-            channels, known = {}, {}
+            channels, known, whole = {}, {}, set()
             uses = Counter(name for part in file.parts for name in part.channels)
             # The first part wins a shared name; shared names are also available with the part's name as prefix.
             for header, part in reversed(list(zip(headers, file.parts, strict=True))):
@@ -302,9 +304,10 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
                     for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
                         channels[alias] = pixels
                         known.pop(alias, None)
+                        (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
                         if shown is not None:
                             known[alias] = np.nan_to_num(shown)
-    return headers[0], channels, known
+    return headers[0], channels, known, whole
 
 
 class _Window(NamedTuple):
@@ -384,16 +387,18 @@ def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None =
         FileNotFoundError, FileFormatError, ImportError: As `read_exr`.
     """
     path = checked_file(path)
-    header, channels, _ = _read_channels(path)
-    names = _names_of(path, channels, channel) if channel is not None else _usual_names(path, channels, wanted)
+    header, channels, *_ = _read_channels(path)
+    names = _chosen_names(path, channels, wanted, channel)
     layer = names[0].rpartition(".")[0]
     opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
     opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
     return [channels[name] for name in names], header, None if opacity is None else opacity > 0.5
 
 
-def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) -> list[str]:
-    """The channels of a map; the first layer wins."""
+def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, channel: str | None) -> list[str]:
+    """The channels of a map, of a channel or layer if one is named; else the first layer wins."""
+    if channel is not None:
+        return _names_of(path, channels, channel)
     if wanted == "depth" and (depth := _depth_name(channels)):
         return [depth]
     if wanted == "normals" and (normals := _normal_names(channels)):

@@ -17,6 +17,9 @@ NAME_QUANTITY = (
 )
 """Advice if a file does not say what its depth is."""
 
+WHOLE_NUMBERS = f"whole numbers, which may be millimetres or anything; {NAME_QUANTITY}"
+"""Why integers without a quantity are refused."""
+
 WITH_CHANNEL = "with --channel, an option of `depth-normal convert` too"
 """How to select one of several maps in a file; nodes have no input for it."""
 

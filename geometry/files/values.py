@@ -21,7 +21,7 @@ from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
 from .png import holds_depth, read_values_png
-from .unlabelled import NAME_QUANTITY, planes_to_map, unnamed_map
+from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, planes_to_map, unnamed_map
 
 _ARRAYS = (b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)
 DEPTH, NORMALS, MASK = ("depth", "normals", "mask")
@@ -136,7 +136,7 @@ def read_map(
         if len(planes) != 1:
             raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
     if values.whole and stated is None:
-        raise FileFormatError(f"{path}: whole numbers, which may be millimetres or anything; {NAME_QUANTITY}")
+        raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     depth, normals = unnamed_map(path, planes, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)

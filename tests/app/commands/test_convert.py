@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,6 +39,19 @@ def test_every_format_becomes_every_other(tmp_path, estimate, source, target, ca
         assert back.quantity is Quantity.METRIC_DEPTH
         torch.testing.assert_close(back.depth, estimate.depth, atol=1e-3, rtol=0)
         torch.testing.assert_close(back.normals, estimate.normals, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("target", "lost"),
+    [(".npz", ""), (".exr", "extrinsics"), (".png", "extrinsics, confidence"), (".pfm", "quantity, intrinsics, extrinsics, confidence")],
+)
+def test_what_a_format_does_not_keep_is_said(tmp_path, estimate, target, lost, capsys):
+    if target == ".exr":
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    camera = {"intrinsics": torch.tensor([[[40.0, 0, 20], [0, 40, 15], [0, 0, 1]]]), "extrinsics": torch.eye(4)[None, :3]}
+    files.save_estimate(tmp_path / "a.npz", replace(estimate, confidence=estimate.depth, **camera))
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / f"b{target}")]) == 0
+    assert capsys.readouterr().out.endswith(f"; {target} does not keep {lost}\n" if lost else "40x30)\n")
 
 
 def test_normals_beside_are_of_the_same_image_if_they_fit(tmp_path, estimate):

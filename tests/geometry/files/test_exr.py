@@ -248,7 +248,7 @@ def test_the_largest_number_of_a_format_is_infinitely_far(tmp_path, dtype, names
     depth = np.full((4, 6), 5, dtype)
     depth[:2] = largest
     write_channels(tmp_path / "e.exr", **dict.fromkeys(names, depth))
-    estimate = read_exr(tmp_path / "e.exr")
+    estimate = read_exr(tmp_path / "e.exr", Quantity.METRIC_DEPTH)
     np.testing.assert_array_equal(estimate.mask[0, 0], depth == 5)
     assert read_exr(tmp_path / "e.exr", Quantity.RELATIVE_DEPTH).mask.sum() == 12
 

@@ -70,11 +70,14 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])
-@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize("suffix", [".tif", ".npy", ".exr"])
 def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
     depth = (DEPTH * 1000).astype(dtype)
     path = tmp_path / f"d{suffix}"
-    np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
+    if suffix == ".exr":
+        exr(path, Depth__Z=depth.astype(np.uint32))
+    else:
+        np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
     with pytest.raises(FileFormatError, match="--quantity"):
         load_estimate(path)
     assert load_estimate(path, Quantity.RELATIVE_DEPTH).depth.max() > load_estimate(path, Quantity.RELATIVE_DEPTH).depth.min()
