@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
@@ -69,7 +69,7 @@ def with_kinds(node: type) -> Callable[..., Any]:
             kind = parameters[name].annotation if name in parameters else ""
             if kind == "str" and not isinstance(value, str) and _is_string(node, name):
                 raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
-            if kind == "bool" and (isinstance(value, Tensor) or value not in (True, False)):
+            if kind == "bool" and not (isinstance(value, (bool, int, float, np.bool_)) and value in (True, False)):
                 raise TypeError(f"{name} is of the type {type(value).__name__}; expected True or False; switch it, or link a BOOLEAN")
         return execute(*args, **kwargs)
 

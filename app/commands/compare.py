@@ -60,7 +60,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     )
     errors = errors_of(evaluated, truth)
     if errors.get("depth", {}).get("correlation", 0) < _SWAPPED:
-        logger.warning("near and far of A are those of B exchanged: say what each file holds by --quantity and --quantity-b")
+        logger.warning(
+            "near and far of A are those of B exchanged; --quantity and --quantity-b say what a file holds that does not state it"
+        )
     if out is not None:
         from ..heat_map_files import heat_maps, write_heat_maps
 

@@ -432,8 +432,10 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
+    import torch
+
     from ...geometry.files import load_estimate
-    from ...geometry.files.values import NORMALS, read_values
+    from ...geometry.files.values import DEPTH, NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
     from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
@@ -444,7 +446,9 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
-    if loaded.normals is None and loaded.depth is not None and (loaded.depth < 0).float().mean().item() > _HOLES:
+    unnamed = loaded.normals is None and loaded.depth is not None and read_values(arguments.image, DEPTH).quantity is None
+    below = loaded.depth[loaded.depth < 0] if unnamed and loaded.depth is not None else torch.empty(0)
+    if len(below) > _HOLES * loaded.height * loaded.width and bool(below.min() < below.max()):  # holes have one number
         raise ValueError(
             f"{arguments.image} has numbers below 0, as heights have and depth has not; `texture normals` makes normals of heights"
         )

@@ -183,7 +183,7 @@ def weights(old, new, growing):
     return share / share.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize(("masked", "missing"), [(0.0, 0.4), (0.2, 0.0), (0.5, 0.55)])
+@pytest.mark.parametrize(("masked", "missing"), [(0.0, 0.0), (0.0, 0.4), (0.2, 0.0), (0.5, 0.55)])
 @pytest.mark.parametrize("size", [(8, 6), (1, 1), (7, 11), (23, 29), (48, 60), (31, 37), (9, 45)])
 def test_resizing_is_the_mean_of_what_counts_and_nothing_else_counts(size, missing, masked):
     height, width = 24, 30

@@ -210,6 +210,6 @@ def test_what_is_no_text_is_refused(node, name, value):
 def test_what_is_no_switch_is_refused(node, name):
     """The text "False" of a node of any type would be True."""
     inputs = {"image": IMAGE, "geometry": geometry()}
-    for value in ("False", None, IMAGE):
+    for value in ("False", None, IMAGE, IMAGE.numpy()):
         with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected True or False"):
             node().execute(**inputs, **{name: value})

@@ -19,6 +19,7 @@ from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, save_estimate, write_image_png, write_npz
+from depth_normal.geometry.files.exr import write_depth_channel
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import height, pbr, simple_materials
 from depth_normal.model_loader import load_model
@@ -72,6 +73,19 @@ def test_raw_heights_are_no_depth(normals, tmp_path, capsys, command):
     assert texture("height", normals, "-o", tmp_path / "h.exr") == 0
     assert texture(command, tmp_path / "h.exr", "-o", tmp_path / "c.png") == 2
     assert "`texture normals` makes normals of heights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_holes_below_zero_are_no_heights(tmp_path, stated):
+    depth = np.tile(np.linspace(1, 2, 24, dtype=np.float32), (24, 1))
+    depth[:9] = np.linspace(-2, -1, 24) if stated else -1
+    file = tmp_path / ("d.npz" if stated else "d.exr")
+    if stated:
+        np.savez(file, depth=depth, quantity="metric_depth", mask=depth > 0)
+    else:
+        pytest.importorskip("OpenEXR")
+        write_depth_channel(file, depth)
+    assert texture("curvature", file, "-o", tmp_path / "c.png") == 0
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".png", ".tif"])
