@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
@@ -16,7 +15,7 @@ from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_image, to_rgb
-from .checks import check_count
+from .checks import check_images_of
 
 Item = TypeVar("Item")
 
@@ -110,8 +109,7 @@ def image_for(estimate: Estimate, image: Tensor) -> Tensor:
         ValueError: Another number of images, or another shape.
     """
     images = to_rgb(image)
-    check_count("image", len(images), "geometry", estimate.batch)
-    check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+    check_images_of(estimate, images)
     return resize_image(images, estimate.height, estimate.width).expand(estimate.batch, -1, -1, -1)
 
 

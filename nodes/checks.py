@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
 from .widgets import COLOUR
@@ -27,6 +29,20 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
     if found != total and not (one_for_all and found == 1):
         accepted = "one for all, or one each" if one_for_all else "one each"
         raise ValueError(f"{name} holds {found} images, {other} {total}; accepted: {accepted}")
+
+
+def check_images_of(estimate: Estimate, images: Tensor, name: str = "geometry", *, one_for_all: bool = True) -> None:
+    """Checks that images (B, C, H, W) have the number and the aspect ratio of an estimate, whatever their size.
+
+    Args:
+        name: Name of the estimate in the error.
+        one_for_all: As in `check_count`.
+
+    Raises:
+        ValueError: Their number or aspect ratio differs.
+    """
+    check_count("image", len(images), name, estimate.batch, one_for_all=one_for_all)
+    check_alike(name, (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
 
 
 def check_model(value: Any) -> Model:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
@@ -21,7 +20,7 @@ from ..options.checks import check_choice
 from ..options.estimate import AUTO
 from ..options.files import READABLE, WRITTEN
 from .batches import geometry_output, one_by_one
-from .checks import check_count, check_geometry
+from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
 from .listing import existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload
@@ -213,8 +212,7 @@ def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
         ValueError: The number of images or their aspect ratio differs.
     """
     images = with_alpha(image)
-    check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
-    check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+    check_images_of(estimate, images, one_for_all=False)
     return [images] if whole else list(images.split(1))
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
@@ -36,7 +35,7 @@ from ..options.textures import (
 )
 from ..utils import check_levels, resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
-from .checks import check_count, check_model
+from .checks import check_images_of, check_model
 from .live import in_comfyui, temporary_png
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
@@ -253,8 +252,7 @@ def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     images = planar(image)
     if whole is None:
         return images
-    check_count("image", len(images), "the normals", whole.batch)
-    check_alike("the normals", (whole.height, whole.width), (images.shape[-2], images.shape[-1]))
+    check_images_of(whole, images, "the normals")
     return resize_image(images, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
 
 

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from ..geometry.camera import fov_from_intrinsics
-from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..geometry.images.render import depth_to_image, normals_to_image
 from ..geometry.kinds import Projection
 from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
-from .checks import check_count, check_geometry
+from .checks import check_geometry, check_images_of
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node, temporary_png
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
@@ -73,8 +72,7 @@ class PreviewGeometry:
         count = min(estimate.batch, MAX_IMAGES)
         images = None if image is None else to_rgb(image)
         if images is not None:
-            check_count("image", len(images), "geometry", estimate.batch)
-            check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+            check_images_of(estimate, images)
         rows, lines, payloads = [], [], []
         for index, part in enumerate(one_by_one(estimate.slice(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))
