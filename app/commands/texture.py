@@ -432,8 +432,6 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    import torch
-
     from ...geometry.files import load_estimate
     from ...geometry.files.values import DEPTH, NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
@@ -446,12 +444,13 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
-    unnamed = loaded.normals is None and loaded.depth is not None and read_values(arguments.image, DEPTH).quantity is None
-    below = loaded.depth[loaded.depth < 0] if unnamed and loaded.depth is not None else torch.empty(0)
-    if len(below) > _HOLES * loaded.height * loaded.width and bool(below.min() < below.max()):  # holes have one number
-        raise ValueError(
-            f"{arguments.image} has numbers below 0, as heights have and depth has not; `texture normals` makes normals of heights"
-        )
+    if loaded.normals is None and loaded.depth is not None:
+        below = loaded.depth[loaded.depth < 0]
+        many = len(below) > _HOLES * loaded.depth.numel() and bool(below.min() < below.max())  # holes have one number
+        if many and read_values(arguments.image, DEPTH).quantity is None:
+            raise ValueError(
+                f"{arguments.image} has numbers below 0, as heights have and depth has not; `texture normals` makes normals of heights"
+            )
     surface = with_normals(loaded)
     if surface.normals is None:
         raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")
