@@ -1,9 +1,9 @@
-"""Finds the stripes along silhouettes, such as rims, frames and outlines, so that they stay with the near thing.
+"""Finds stripes along silhouettes, such as rims, frames and outlines, and assigns them to the near object.
 
-A network's depth falls over several pixels. Where an object has a stripe of another colour along its silhouette, the middle of that ramp
-lies on the stripe, and colours do not tell at which end of the stripe the silhouette is. Background is hardly ever
-parallel to a silhouette by accident, so such a stripe belongs to the object. Colours are averaged along short stretches of an
-edge, by their distance from the middle of the ramp; neighbouring stretches have to agree.
+A network's depth falls over several pixels. Where an object has a stripe of another colour along its silhouette, the middle of this ramp
+lies on the stripe, and colours alone cannot tell which edge of the stripe is the silhouette. A stripe that runs parallel to a silhouette
+is hardly ever background, so it belongs to the object. Colours are averaged along short stretches of an edge, by distance from the middle
+of the ramp; neighbouring stretches have to agree.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import pixels_where, places_where, summed_rows, values_at
 from .stretches import Stretches, share_above, shares_above
 
-# Profiles of colours across an edge.
-_CELL = 4  # height and width of cells, pixels
-_STRETCH = 1  # how many cells on each side a stretch takes in
-_BESIDE = 0.71  # pixels: up to here from the middle of its ramp, a pixel is on an edge
-_BEYOND = 3  # pixels beyond the radius up to which colours are compared
-_SUMS = 6  # how many sums a profile has at each distance
-_FEW = 8  # pixels of an edge below which a stretch is too short
+# Colour profiles across an edge. Distances are from the middle of the ramp, in pixels, positive on the far side.
+_CELL = 4  # height and width of a cell, in pixels
+_STRETCH = 1  # a stretch extends by so many cells on each side of its own
+_BESIDE = 0.71  # largest distance of a pixel on the edge: half a pixel's diagonal
+_BEYOND = 3  # profiles extend by so many pixels beyond the radius
+_SUMS = 6  # sums of a profile at each distance
+_FEW = 8  # a stretch needs more edge pixels than this
 
-# Between the first two distances from an edge a ramp falls, and between the other two a step.
+# The fall of depth is measured between the first two distances, as a ramp, and between the last two, as a step.
 _FALL = (-2.0, 2.0, -0.5, 0.5)
 
-# What is a stripe.
-_WIDEST = 1.6  # radii
-_TOGETHER = 4096  # stretches that are looked into at once
-_FIT_CACHE = 96  # stretches whose stripes of all widths fit the cache of a CPU
-_SOFT_FROM = 3  # pixels: from this width on, those where a stripe meets its neighbours may be mixtures of both
-_CONTRAST = 0.16  # the least distance of its colour from those on both sides
-_LEFT = (0.1, 0.88)  # of a ramp that falls from 1 to 0, what may be left at the stripe's far end
-_GAIN = 0.45  # the share that it explains of what a single edge, sharp or soft, leaves of the colours' variance
-_EXPLAINED = 0.75  # the share of the variance that it explains
-_OVER = 0.1  # from how much above that on it is sure
-_NOISE = 0.01  # the share of the variance that is taken for noise
-_STEEPEST = 0.8  # a ramp that falls by this share of its fall over four pixels within one is a step, which stays ...
-_STEP = 0.3  # ... one that falls by so much less is a ramp; in between it fades
+# Criteria for a stripe.
+_WIDEST = 1.6  # greatest width, in radii
+_TOGETHER = 4096  # stretches per batch
+_FIT_CACHE = 96  # stretches for which stripes of all widths fit a CPU's cache
+_SOFT_FROM = 3  # pixels: from this width on, the pixels beside each end of a stripe may be mixtures of both colours
+_CONTRAST = 0.16  # least difference of its colour from those of both sides
+_LEFT = (0.1, 0.88)  # bounds of the ramp's value at the stripe's far end; ramps fall from 1 to 0
+_GAIN = 0.45  # least share of a single edge's error, sharp or soft, that it removes
+_EXPLAINED = 0.75  # least share of the colour variance that is explained ...
+_OVER = 0.1  # ... and the margin above it that gives full confidence
+_NOISE = 0.01  # share of the variance that is taken for noise
+_STEEPEST = 0.8  # an edge that falls by this share of its four-pixel fall within one pixel is a step, and is skipped ...
+_STEP = 0.3  # ... one whose share is smaller by this is a ramp; weights are linear in between
 
-# Several stripes: what is not of the far side's own colour.
+# Criteria for several stripes side by side: whatever differs from the far side's colour.
 _ANY_GAIN = 0.6  # as `_GAIN`
 _ANY_CONTRAST = 0.3  # as `_CONTRAST`
-# From where on, and over what, one stripe and several are sure: the share of a single edge's error, of the total, and the contrast.
+# Ramps of confidence (`share_above`) for one stripe and for several, in pairs: error relative to a single edge, error relative to the
+# variance, and contrast.
 _IS_STRIPE = (
     (1 - _GAIN, -0.5 * _GAIN),
     (1 - _ANY_GAIN, -0.1),
@@ -56,25 +57,25 @@ _IS_STRIPE = (
     (_CONTRAST, 0.5 * _CONTRAST),
     (_ANY_CONTRAST, 0.5 * _ANY_CONTRAST),
 )
-_FAR = 4  # pixels that are surely far
-_DEVIATIONS = 6  # in how many deviations of theirs another colour begins
+_FAR = 4  # the last distances of a profile, which are surely on the far side
+_DEVIATIONS = 6  # standard deviations of the far colour from which on a colour is another
 
-# Whether stretches agree.
+# Agreement of neighbouring stretches.
 _AGREE = 3  # cells on each side
-_AGREED = 0.5  # the share of the stretches around that have a stripe
-_VARIES = 1.5  # pixels by which its end may vary among them
+_AGREED = 0.5  # mean confidence around that gives full confidence
+_VARIES = 1.5  # standard deviation of the stripes' ends around, in pixels; twice as much gives confidence 0
 
-_TINY = 1e-9  # what stands for 0 in a divisor
+_TINY = 1e-9  # least divisor
 
 
 class Lines(NamedTuple):
-    """Straight lines across edges, through pixels of images.
+    """Straight lines across edges, each through a pixel.
 
     Attributes:
-        image: (N,) image index of each; None = only one image.
-        middle: (2, N) float, the pixels' rows and columns.
-        way: (2, N) unit vector towards the far side: rows and columns.
-        height, width: Of the images.
+        image: (N,) image index of each line; None if there is only one image.
+        middle: (2, N) float: row and column of the pixel.
+        way: (2, N) unit vectors (row, column) towards the far side.
+        height, width: Size of the images.
     """
 
     image: Tensor | None
@@ -85,40 +86,49 @@ class Lines(NamedTuple):
 
     @classmethod
     def through(cls, pixels: tuple[Tensor, Tensor, Tensor], way: Tensor, size: tuple[int, ...]) -> Lines:
-        """Lines through pixels by `located` of so many images of a height and width, in directions (2, N) of any length."""
+        """Lines through the pixels that `located` returned.
+
+        Args:
+            pixels: (N,) each: image, row and column.
+            way: (2, N) directions (row, column) of any length.
+            size: Number of images, height and width.
+        """
         image, row, column = pixels
         middle, way = torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
         return cls(image if size[0] > 1 else None, middle, way, *size[1:])
 
     def at(self, steps: Tensor) -> Tensor:
-        """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
+        """Indices (K, N), through all images, of the pixels at K distances (K, 1), (N,) or (K, N) towards the far side.
+
+        Positions are rounded and clamped to the image.
+        """
         there = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
         row, column = there.clamp_(*constant(there, ((0, 0), (self.height - 1, self.width - 1)))[..., None, None])
         place = column.add_(row, alpha=self.width)
         return place if self.image is None else place.add_(self.image, alpha=self.height * self.width)
 
     def take(self, index: Tensor) -> Lines:
-        """Some of the lines."""
+        """The lines at an index (M,)."""
         image, middle, way = (None if each is None else each.index_select(-1, index) for each in self[:3])
         return self._replace(image=image, middle=middle, way=way)
 
 
 @without_autocast
 def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> Tensor:
-    """Finds where silhouettes are if the stripes along them belong to the near thing.
+    """Locates silhouettes at the far end of the stripes along them.
 
     Args:
         inverse: (B, 1, H, W) float32, inverse depth with ramps at edges.
         image: (B, 3, H, W) float32 in [0, 1].
         low: (B, 1, H, W) inverse depth of the far side of the edge beside each pixel.
-        high: The same of the near side.
+        high: (B, 1, H, W) inverse depth of the near side.
         edge: (B, 1, H, W) bool, where there is a ramp.
         radius: Half the width of ramps in pixels.
 
     Returns:
-        (B, 5, H, W), 0 where there is no stripe: pixels from the silhouette towards the near side, negative beyond it; pixels from the
-        middle of the ramp towards the far side; how sure there is a stripe, 0 to 1; and the direction of the far side, a unit vector: rows
-        and columns.
+        (B, 5, H, W), 0 outside `edge`. Channel 0: distance to the silhouette in pixels, positive on the near side. Channel 1: distance to
+        the middle of the ramp in pixels, positive on the far side. Channel 2: confidence that there is a stripe, in [0, 1]. Channels 3
+        and 4: unit vector (row, column) towards the far side.
     """
     size = (len(inverse), *inverse.shape[-2:])
     smooth = F.pad(box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2)), (1, 1, 1, 1), mode="replicate")
@@ -131,7 +141,7 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     lines, cells = Lines.through(pixels, of_pixels[2:4], size), Stretches(pixels, size, _CELL)
     away = _away(lines, inverse, own, bottom, top, radius + 2)
     end, sure = _ends_on_grid(maps[4:], bottom, top, lines, cells, away, radius)
-    # Sure cells decide for those beside them.
+    # Weighted by confidence, so that cells with a stripe decide for their neighbours.
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
     sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
@@ -141,7 +151,14 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
-    """Distance (N,) in pixels from the middle of the ramp, positive on the far side; more than `reach` if not found."""
+    """Distance (N,) of each pixel from the middle of its ramp, in pixels, positive on the far side; +-(`reach` + 1) if it is not found.
+
+    Args:
+        lines: N lines across the edges, through the pixels.
+        inverse: (B, 1, H, W) inverse depth.
+        own, bottom, top: (N,) inverse depth of the pixel, and of the far and the near side of its edge.
+        reach: Greatest distance in pixels.
+    """
     middle = torch.lerp(bottom, top, 0.5)
     sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
@@ -155,19 +172,19 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
 def _ends_on_grid(
     maps: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
 ) -> tuple[Tensor, Tensor]:
-    """For each cell of a grid, where stripes end, in pixels from the middle of the ramp, and the confidence: (B, 1, rows, columns).
+    """The far end of the stripe in each cell, in pixels from the middle of the ramp, and its confidence: (B, 1, rows, columns) each.
 
     Args:
-        maps: (4, B H W) inverse depth and colour.
-        bottom, top: (N,) inverse depth of the far and near side of the edge beside each pixel.
-        lines: (N,) those across the edge.
-        cells: The grid, of these pixels.
-        away: (N,) as `_away`.
-        radius: As `stripe_ends`.
+        maps: (4, B * H * W) inverse depth and RGB.
+        bottom, top: (N,) inverse depth of the far and the near side of the edge beside each pixel.
+        lines: N lines across the edges, through the pixels.
+        cells: The grid of cells that holds the pixels.
+        away: (N,) distances from the middle of the ramp (`_away`).
+        radius: Half the width of ramps in pixels.
     """
     cell, shape = cells.bordered()
     on_edge = away.abs() <= _BESIDE
-    if away.device.type == "cpu":  # elsewhere their number would wait for the device
+    if away.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
         chosen = places_where(on_edge)
         lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
     before, beyond, widest = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND, round(radius * _WIDEST)
@@ -182,7 +199,7 @@ def _ends_on_grid(
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
     profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
-    # A GPU computes all: selecting takes longer.
+    # A GPU computes all stretches: selecting some takes longer.
     some = places_where(_may_have_stripe(profiles)) if profiles.device.type == "cpu" else None
     looked_into = profiles if some is None else profiles.index_select(1, some)
     parts = [_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1)]
@@ -200,25 +217,31 @@ def _ends_on_grid(
 
 @kept_constants
 def _steps(first: int, end: int) -> Tensor:
-    """(K, 1): the whole numbers from the first one up to the end, which is not included."""
+    """(K, 1) integers as float32, from `first` to `end` (exclusive)."""
     return torch.arange(first, end, dtype=torch.float32)[:, None]
 
 
 @kept_constants
 def _distances(first: int, end: int) -> Tensor:
-    """(4 + K, 1): those of `_FALL`, and the whole numbers from the first one up to the end, which is not included."""
+    """(4 + K, 1): the distances of `_FALL`, then the integers from `first` to `end` (exclusive)."""
     return torch.cat((torch.tensor(_FALL), torch.arange(first, end)))[:, None]
 
 
 @kept_constants
 def _cells_of_stretch(width: int) -> Tensor:
-    """(K,) from a cell to those of its stretch, in a grid of that width."""
+    """(K,) index offsets from a cell to the cells of its stretch, in a grid with rows of `width` cells."""
     along = torch.arange(-_STRETCH, _STRETCH + 1)
     return (along[:, None] * width + along).flatten()
 
 
 def _may_have_stripe(profile: Tensor) -> Tensor:
-    """(N,) bool, whether several edges may explain enough: only variation along a stretch remains, whatever their number."""
+    """Whether stripes could explain enough of a stretch's colours: (N,) bool. A cheap test before `_stripe_end`.
+
+    However many edges are fitted, the variation along the stretch remains as an error.
+
+    Args:
+        profile: (6, N, D), as `_stripe_end`.
+    """
     sums = F.pad(profile.cumsum(-1), (1, 0))
     whole = sums[..., -1:]
     until = sums[..., 2:-2]
@@ -230,17 +253,18 @@ def _may_have_stripe(profile: Tensor) -> Tensor:
 
 
 def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
-    """Where the stripe of each of N stretches ends, in pixels from the middle of the ramp, and how sure there is one: (N,).
+    """The far end of the stripe of each of N stretches, in pixels from the middle of the ramp, and its confidence in [0, 1]: (N,) each.
 
     Args:
-        profile: (6, N, D) sums at D distances, `before` of them before the middle: number, depth as a share, colour, squared colour.
-        before: As above.
-        widest: How many pixels wide a stripe may be.
+        profile: (6, N, D) sums over pixels at D distances from near to far: their weight, their position on the ramp (1 near, 0 far), RGB,
+            and squared colour.
+        before: Number of distances on the near side of the ramp's middle.
+        widest: Greatest width of a stripe in pixels.
     """
-    rows = profile.mT.contiguous()  # (6, D, N), as distances are chosen
+    rows = profile.mT.contiguous()  # (6, D, N), as distances are selected
     left = rows[1] / rows[0].clamp(min=_TINY)
     may_end = (left[:-1] < _LEFT[1]) & (left[1:] > _LEFT[0])
-    # Of many, one width after the other on a CPU: all at once would not fit its cache.
+    # For many stretches, a CPU computes one width at a time: all widths together would not fit its cache.
     one_by_one = rows.device.type == "cpu" and rows.shape[-1] > _FIT_CACHE
     single, best, end, contrast = _best_stripe(rows, may_end, 0, 1 if one_by_one else widest + 1)
     for wide in range(1, widest + 1) if one_by_one else ():
@@ -248,7 +272,7 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
         is_better, single = stripe[0] < best, torch.minimum(single, other)
         best, end, contrast = (torch.where(is_better, *each) for each in zip(stripe, (best, end, contrast), strict=True))
     far_end, error, peak, clear, total = _begin_of_far(rows, may_end)
-    # By how much an error is less than that of a single edge and than the total, with one stripe and with several.
+    # The criteria of `_IS_STRIPE`, in its order.
     errors, noise = torch.stack((best, error)), _NOISE * total + _TINY
     gains = torch.stack(((errors + noise) / (single + noise), errors / total.clamp(min=_TINY), torch.stack((contrast, peak))))
     sure, also = shares_above(gains.flatten(0, 1), *_IS_STRIPE).unflatten(0, (3, 2)).prod(0)
@@ -257,25 +281,29 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
 
 
 def _best_stripe(rows: Tensor, may_end: Tensor, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The least error without a stripe and with one of so many pixels, that one's last distance, and its contrast: (N,) each.
+    """Fits a single edge, and a stripe, to each profile.
 
     Args:
-        rows: (6, D, N), a profile at D distances.
-        may_end: (D - 1, N) bool, whether a stripe may end at each distance but the last.
-        first: The stripe's least width; 0 is none.
+        rows: (6, D, N) profiles (`_stripe_end`) at D distances.
+        may_end: (D - 1, N) bool, whether a stripe may have its last pixel at each distance but the last.
+        first: Least width of the stripe in pixels; at 0 sharp edges are fitted too.
         stop: Its greatest width, plus one.
+
+    Returns:
+        (N,) each: the least error (sum of squared colour differences) of a single edge, sharp or soft; the least error of a stripe,
+        infinite if none may end; the index of this stripe's last distance; and its contrast to the more similar side.
     """
     members, last, outside, is_stripe = _stripes(rows, rows.shape[1], first, stop)
     sums = torch.bmm(members.expand(len(rows), -1, -1), rows).unflatten(1, (-1, *outside.shape[:2]))
     mean, errors = _mean_and_error(sums[:, :-3])
-    # Without a stripe: an edge, or what goes evenly from near to far.
+    # A single edge: between two colours, with a linear transition over the width.
     near, line = mean[:, 0], mean[:, 1] - mean[:, 0]
     whole, share, square = sums[:, -3:].unbind(1)
     by_near = (near * whole[0]).addcmul_(line, share[0], value=2).sub_(whole[2:5], alpha=2)
     by_line = (line * square[0]).sub_(share[2:5], alpha=2)
     mixture = (near * by_near).addcmul_(line, by_line).sum(0).add_(whole[5]).clamp_(min=0)
     single = (errors[:2].sum(0) + mixture).masked_fill(outside, torch.inf).amin((0, 1))
-    # With one, whose ends may be mixtures if it is wide.
+    # A stripe between two colours, with mixed pixels beside its ends if it is wide.
     lines, error = mean[:, 3:5] - mean[:, 2:4], errors[2:].sum(0)
     lengths = lines.square().sum(0)
     if stop > _SOFT_FROM:
@@ -290,17 +318,19 @@ def _best_stripe(rows: Tensor, may_end: Tensor, first: int, stop: int) -> tuple[
 
 @kept_constants
 def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Stripes of W widths that begin at every one of B of so many distances, with at least two pixels on both sides.
+    """All stripes of W widths and B beginnings, with at least two distances on both sides.
 
     Args:
-        count: D, how many distances there are.
+        count: D, the number of distances.
         first, stop: As `_best_stripe`.
 
     Returns:
-        (K W B, D), the weight of each distance in sums: before a stripe's begin; beyond its end; before it, within it and beyond it without
-        those beside its ends, if it is wide enough for mixtures; these four one by one, unless all are narrow; within it all, then by how
-        far they are on the way to its end, and by the square of that. (W, B) their last distances, at most the third but last.
-        (W, B, 1) bool, which would end later; and which are stripes.
+        (K * W * B, D) weights of the distances in K sums: before the stripe; beyond it; before, within and beyond it without the
+        distances beside its ends, if it is wide enough for mixtures; each of those four distances alone, unless all widths are narrow;
+        and within it, weighted by 1, t and t squared, with t from 0 to 1 along the stripe.
+        (W, B) index of the last distance, clamped to D - 3.
+        (W, B, 1) bool: where the stripe would have to be clamped.
+        (W, B, 1) bool: valid stripes, which are not clamped and not of width 0.
     """
     width, begin, at = torch.arange(first, stop)[:, None, None], torch.arange(2, count - 2 - first)[:, None], torch.arange(count)
     outside, end, soft = begin + width >= count - 2, (begin + width).clamp(max=count - 2), (width >= _SOFT_FROM).long()
@@ -313,11 +343,12 @@ def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor,
 
 
 def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Where several stripes end, and the far side's own colour begins; arguments as `_best_stripe`.
+    """Finds where the far side's colour begins, whatever stripes lie before it; arguments as `_best_stripe`.
 
     Returns:
-        (N,) each: their last distance, the error that they leave, their contrast, how sure they are no grain that varies along the stretch,
-        and the error of a single colour.
+        (N,) each: the index of the last distance with another colour; the error (sum of squared colour differences) with one colour for
+        each distance up to there and the far colour beyond; the contrast there; a confidence in [0, 1], which is 0 outside the ramp and
+        low for texture that varies along the stretch; and the error of a single colour for the whole profile.
     """
     count = rows.shape[1]
     sums = torch.bmm(_one_by_one_and_together(rows, count).expand(len(rows), -1, -1), rows)
@@ -336,12 +367,12 @@ def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 @kept_constants
 def _one_by_one_and_together(count: int) -> Tensor:
-    """(D + 2, D) the weights of each of D distances alone, of the farthest together, and of all."""
+    """(D + 2, D) weights for sums: over each of D distances alone, over the last `_FAR`, and over all."""
     return torch.cat((torch.eye(count), (torch.arange(count) >= count - _FAR).float()[None], torch.ones(1, count)))
 
 
 def _mean_and_error(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean colour (3, ...) and the sum of squared differences from it, of sums (6, ...) as a profile has them."""
+    """The mean colour (3, ...) and the sum of squared differences from it (...), of a profile's sums (6, ...)."""
     colour = sums[2:5]
     mean = colour / sums[0].clamp(min=_TINY)
     return mean, (sums[5] - (colour * mean).sum(0)).clamp_(min=0)
