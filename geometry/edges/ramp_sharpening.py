@@ -1,15 +1,17 @@
-"""Turns soft ramps of depth into steps at the image's edges, for refined depth; each side continues as a plane (see `depth_edges`).
+"""Turns soft depth ramps into steps at the image's edges, for refined depth. `depth_edges` has a faster method for warping and blurring.
 
-For every pixel of a ramp, places around it belong to the near or the far side, as their nearness is above or below the ramp's middle.
-The pixel's side follows from its colour similarity to both, and from its position between the two sides' planes; in doubt it is the
-near one, as the opposite mistake is worse. The pixel takes the extrapolated nearness of that side's planes and the normals there: a
-weighted mode of two bins instead of a mean, so that nothing in between remains. A slope is no ramp: both its sides have one plane.
+The surroundings of each ramp pixel are sampled. A sample belongs to the near side if its nearness is above the middle of the ramp's range,
+and to the far side if it is below. The pixel's own side follows from its colour similarity to both sides and from its position between
+their planes; in doubt it is near, as the opposite mistake is worse. The pixel takes the extrapolated nearness of its side's planes, and
+this side's normals: a weighted mode of two bins instead of a mean, so that no values in between remain. A slope is not a ramp, as both
+its sides lie in one plane.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
-    weighted mode filtering" (2012), for the mode. Planes in place of values, their straightness as a weight, and the ramp's own middle as
-    the prior are our addition. A linear function of the colour (K. He et al., "Guided image filtering", 2010) would print textures; the
-    solver of J. T. Barron and B. Poole, "The fast bilateral solver" (2016), minimises a squared difference and leaves values in between.
+    weighted mode filtering" (2012), for the mode. Planes instead of values, weights by planarity, and the prior from the position on the
+    ramp are our addition. A linear function of the colour (K. He et al., "Guided image filtering", 2010) would copy textures into the
+    depth. The solver of J. T. Barron and B. Poole, "The fast bilateral solver" (2016), minimises a squared difference, which leaves
+    values in between.
 """
 
 from __future__ import annotations
@@ -28,31 +30,34 @@ from ..filters.chosen_pixels import places_where, values_at
 from ..filters.extremes import largest_along_rows, largest_within
 from .depth_edges import find_ramps
 
-# Rings of sampled places, in radii, how many on each, and the reach of their weights.
+# Samples: radii of their rings and the standard deviation of their weights, both in ramp radii, and samples per ring.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
-# How similar colours of one surface are, and the share of similarity that is no evidence.
+# Standard deviation of RGB within one surface, and the floor of colour similarities.
 _COLOUR, _DOUBT = 0.1, 0.05
-# The weight of the place on a ramp, as a logarithm of odds from end to end; colours alone reach 3.
+# Log-odds between both ends of a ramp from the position on it. Colours alone reach log-odds of 3.
 _PRIOR = 12.0
-# Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: the weight of its logarithm, up to a ratio.
+# A near pixel moved to the far side has a larger relative error than the reverse, by the ratio of the two depths.
+# Weight of the ratio's logarithm, and the largest ratio.
 _CAUTION, _MOST = 0.5, 20.0
-# A place belongs to a side from this share of the span above or below the middle; its plane does from the second share on.
+# Least distance from the middle of the ramp, as a share of its span: of a sample's nearness, and of its plane at the pixel.
 _CLEAR, _PLAIN = 0.25, 0.2
-# Bends, as shares of nearness, that make a plane doubtful, and the weight that is left to the most doubtful.
+# Second difference, as a share of nearness, that halves a plane's weight, and the least weight.
 _BEND, _LEAST = 0.003, 1e-4
-# How far apart the planes of both sides are at least: shares of the span, of the far side, and what of the span may stay.
+# Least distance between both planes, as a share of the span; their least ratio; shortest move of a pixel, as a share of the span.
 _APART, _STEP, _REST = 0.15, 1.03, 0.03
 _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
-# What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
+# Weight factor of a plane that crosses the ramp, and components below which summed normals have cancelled out.
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
-# The evidence of colours is averaged over so many pixels around: the radius divided by this.
+# Colour evidence is averaged within the ramp radius divided by this.
 _AVERAGED = 3
-# So many pixels of ramps at a time, on a CPU and on a GPU, where all their places are read together.
+# Ramp pixels per batch on a CPU, and on a GPU, which reads all their samples together.
 _AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**17
-_STRETCHED = 4  # how many times longer than rows columns are at most, or the other way round, to be looked at in one go
-# Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
+# Largest aspect ratio of a map whose rows and columns a GPU measures in one batch.
+_STRETCHED = 4
+# Ramp widths are measured in windows of these radii, at most at so many pixels. The smallest window whose range grows by less than
+# _GROWING in the next one holds the whole ramp. A ramp is an edge if its ends differ by more than the share _STRONG.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
-# Of steps of a ramp that are hardly different, as where a map was enlarged, this decides which is the steepest: rounding must not.
+# Random factors up to 1 + _GRAIN choose the steepest of nearly equal steps, as in enlarged maps: rounding errors must not.
 _GRAIN = 0.02
 
 
@@ -63,13 +68,13 @@ def ramp_width(nearness: Tensor) -> float:
         nearness: (1, 1, H, W), not negative, large = near.
 
     Returns:
-        The rise at an edge divided by its steepest step, as median over the edges.
+        The median, over all edges, of the rise at an edge divided by its steepest step between neighbouring pixels.
     """
     stride = max(1, nearness.numel() // _SAMPLES)
     lines = [each for each in (nearness[..., ::stride, :], nearness.mT[..., ::stride, :]) if each.shape[-1] > 1]
     length = max((each.shape[-1] for each in lines), default=0)
     if nearness.device.type != "cpu" and lines and length <= _STRETCHED * min(each.shape[-1] for each in lines):
-        # In one go, the shorter ones with their last value as often as it takes: that is no edge.
+        # In one batch. Shorter lines are padded with their last value, which adds no edge.
         lines = [torch.cat([F.pad(each[0], (0, length - each.shape[-1]), mode="replicate") for each in lines], 1)[None]]
     widths = torch.cat([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
     width = float(widths.nanmedian())
@@ -77,22 +82,29 @@ def ramp_width(nearness: Tensor) -> float:
 
 
 def _widths(lines: Tensor) -> Tensor:
-    """The width of the ramp around every step of rows; NaN where there is no edge, or no end is found."""
+    """The width in pixels of the ramp around each step between neighbours in a row; NaN without an edge, or if no window holds it.
+
+    Args:
+        lines: (1, 1, N, W).
+
+    Returns:
+        (1, 1, N, W - 1).
+    """
     steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
     around = _largest_in_windows(both, _WINDOWS)
     grained = steps * _grain(steps, steps.shape[-1])
     steepest = _largest_in_windows(grained, [2 * radius for radius in _WINDOWS[:-1]])
-    top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # the greatest, and minus the least
+    top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # maximum, and negated minimum
     widths = (top + less) / steps.clamp(min=_TINY)
     width, wider = widths[:-1], widths[1:]
     is_edge = (top > less * -(1 + _STRONG))[:-1] & (grained >= steepest) & (wider < width * _GROWING)
-    # Of the smallest window that holds the whole ramp.
+    # The smallest window that holds the whole ramp.
     first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
     return torch.where(is_edge.gather(0, first), width.gather(0, first), constant(width, math.nan))
 
 
 def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
-    """The largest in a window around every value of rows, one radius after the other, ascending: (N, C, H, W)."""
+    """The maxima of rows (1, C, H, W) in windows of N ascending radii: (N, C, H, W)."""
     windows, reached = [lines], 0
     for radius in radii:
         windows.append(largest_along_rows(windows[-1], radius - reached))
@@ -102,29 +114,30 @@ def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
 
 @kept_constants
 def _grain(length: int) -> Tensor:
-    """(length,) factors from 1 to 1 + `_GRAIN`, the same each time."""
+    """(length,) random factors from 1 to 1 + `_GRAIN`, the same in every call."""
     return 1 + _GRAIN * torch.rand(length, generator=torch.Generator().manual_seed(0))
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Turns ramps into steps.
+    """Turns depth ramps into steps.
 
     Args:
         nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = infinitely far.
         image: (1, 3, H, W) in [0, 1].
         radius: Half the width of the ramps in pixels, at least 1.
-        strength: Weight of colours relative to the position on the ramp; 0: steps in the middle of ramps.
-        normals: (1, 3, H, W) unit vectors to move to the sides too; None = none.
+        strength: Weight of colours relative to the position on the ramp; 0 = position alone.
+        normals: (1, 3, H, W) unit vectors, sharpened along with the nearness; None = none.
 
     Returns:
-        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if given, not normalised. Unchanged elsewhere.
+        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and, if normals were given, normals (1, 3, H, W), not normalised on
+        ramps. Pixels outside ramps are unchanged.
     """
     ramp, *bounds = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
     maps = [nearness, *_slopes_and_straightness(nearness), constant(nearness, 1.0).expand_as(nearness), image]
     maps += [] if normals is None else [normals]
-    # A row holds everything about a pixel, so that one read gathers it.
+    # One row holds all channels of a pixel, so that one read gathers them.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
     pixels = places_where(ramp)
     offsets = _Offsets.of(places, width + 2 * reach, nearness)
@@ -136,21 +149,21 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
-    """Indices of pixels in maps with `reach` more pixels on every side."""
+    """Converts pixel indices (N,) of a map with `width` columns to those of the map padded by `reach` on every side."""
     rows = pixels.div(width, rounding_mode="floor")
     return torch.add(pixels, rows, alpha=2 * reach) + reach * (width + 2 * reach + 1)
 
 
 class _Evidence(NamedTuple):
-    """The evidence for N pixels of ramps, gathered from the places around each.
+    """Evidence about the side of N ramp pixels, from the samples around each.
 
     Attributes:
-        colour: (N,) logarithm of odds that a pixel is near, by the similarity of its colour to both sides.
-        place: (N,) where its nearness lies between the planes of both sides: -0.5 on the far one, 0.5 on the near one.
-        is_edge: (N,) bool, whether the two sides are different things.
-        span: (N,) the rise of the whole ramp.
-        near, far: (N,) the nearness of each side's planes at the pixel.
-        near_normals, far_normals: (N, 3) or (N, 0), each side's normals, not unit.
+        colour: (N,) log-odds that the pixel is near, from its colour similarity to both sides.
+        place: (N,) position of its nearness between both sides' planes: -0.5 = far plane, 0.5 = near plane.
+        is_edge: (N,) bool, whether the two sides are different surfaces.
+        span: (N,) range of nearness around the pixel.
+        near, far: (N,) nearness of each side's planes, extrapolated to the pixel.
+        near_normals, far_normals: (N, 3), or (N, 0) without normals: each side's mean normal, not normalised.
     """
 
     colour: Tensor
@@ -164,7 +177,7 @@ class _Evidence(NamedTuple):
 
 
 def _places(radius: int) -> list[tuple[int, int, float]]:
-    """Offsets (rows, columns) of the sampled places, each once, with their weights."""
+    """Row offset, column offset and weight of each sample; without duplicates."""
     weights = {}
     for ring, distance in enumerate(_RINGS):
         for place in range(_PLACES):
@@ -176,7 +189,13 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
 
 
 class _Offsets(NamedTuple):
-    """The sampled places (K, 1) each: rows of a table from a pixel's own, rows and columns of the image, and weights."""
+    """The K samples around a pixel, (K, 1) each.
+
+    Attributes:
+        row: Offset in rows of the table of pixels.
+        down, right: Offset in the image, in pixels.
+        weight: Weight of the sample.
+    """
 
     row: Tensor
     down: Tensor
@@ -185,28 +204,30 @@ class _Offsets(NamedTuple):
 
     @classmethod
     def of(cls, places: list[tuple[int, int, float]], stride: int, like: Tensor) -> _Offsets:
-        """Those of `_places`, of a table with `stride` rows for each line of the image."""
+        """Converts the result of `_places`, for a table with `stride` rows per image row, to tensors on the device of `like`."""
         numbers = torch.tensor(places)[..., None]
         down, right, weight = numbers.unbind(1)
         index = (down * stride + right).long()
         return cls(*(sent_to(like.device, each) for each in (index, down.to(like), right.to(like), weight.to(like))))
 
     def split(self) -> Iterator[_Offsets]:
-        """All together; on a CPU one after the other, as a place of all pixels fills its cache."""
+        """All samples in one batch. On a CPU one sample at a time: the values of one sample for all pixels fill its cache."""
         return map(_Offsets, *(each.split(1 if each.device.type == "cpu" else len(each)) for each in self))
 
 
 def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor) -> Tensor:
-    """Sums up what the places around some pixels say of the near side and of the far one.
+    """Sums the samples around N pixels, for the near and the far side.
 
     Args:
-        table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
+        table: (M, 8), or (M, 11) with normals, of the M pixels of the padded maps: nearness, slopes to the right and downwards, planarity,
+            1 inside the image and 0 in the padding, RGB, normal.
         index: (N,) rows of the table.
-        offsets: Of the places.
-        bounds: (4, N): the extremes in windows of one and of two radii.
+        offsets: The samples.
+        bounds: (4, N): minimum and maximum nearness in a window of one radius, and of two.
 
     Returns:
-        (2, 4 or 7, N), of both sides: how many places, how similar their colours are, and weighted by trust 1, planes and normals.
+        (2, 4, N), or (2, 7, N) with normals; near side first. Sums of the samples' weights; of weight times colour similarity; of trust;
+        of trust times the plane's nearness at the pixel; and of trust times normal.
     """
     low, high, wide_low, wide_high = bounds
     colour = table.index_select(0, index)[:, 5:8].T.contiguous()[:, None]
@@ -220,7 +241,7 @@ def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor
         red, green, blue = there[5:8] - colour
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
         plane = torch.addcmul(value, slope_x, right, value=-1).addcmul_(slope_y, down, value=-1).clamp_(wide_low, wide_high)
-        # (2, K, N) whether the place belongs to the side, and whether its plane does.
+        # (2, K, N): weight if the sample belongs to the side; trust, which is lower if its plane does not.
         weights = (inside * weight) * ((value - middle) * signs > clear)
         trust = (alike + 0.01).mul_(straight) * weights * torch.where((plane - middle) * signs > plain, likely, unlikely)
         if len(offset) > 1:
@@ -234,12 +255,12 @@ def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor
 
 
 def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
-    """The evidence of sums of `_gather_sums` of N pixels.
+    """Computes the evidence for N pixels.
 
     Args:
-        sums: (2, 4 or 7, N).
-        bounds: (4, N), as there.
-        own: (N,) the pixels' nearness.
+        sums: (2, 4 or 7, N), from `_gather_sums`.
+        bounds: (4, N), as in `_gather_sums`.
+        own: (N,) nearness of the pixels.
     """
     low, high = bounds[:2]
     (count, alike, weight, plane), normals = sums[:, :4].unbind(1), sums[:, 4:]
@@ -247,7 +268,7 @@ def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
     colour = (similar[0] / similar[1]).log_().mul_((count > _NO_WEIGHT).all(0))
     trust, span = weight.clamp(min=_UNKNOWN), (high - low).clamp(min=_TINY)
     near, far = torch.where(weight > _UNKNOWN, plane / trust, torch.stack((high, low)))
-    # Beside the infinitely far, nothing else is the far side: no plane reaches it.
+    # Beside an infinitely far region, the far side is infinitely far, as no plane reaches it.
     far = far * (low > 0)
     apart = near - far
     is_edge = (apart > _APART * span) & (near > far * _STEP)
@@ -259,8 +280,8 @@ def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
 def _move_to_sides(
     nearness: Tensor, normals: Tensor | None, pixels: Tensor, evidence: _Evidence, radius: int, strength: float
 ) -> tuple[Tensor, ...]:
-    """Moves each ramp's pixel to the side with the stronger evidence."""
-    # A single pixel must not outvote all around it.
+    """Moves each ramp pixel to the side with the stronger evidence. Returns as `sharpen_ramps`."""
+    # Averaged, as a single pixel must not outvote its surroundings.
     votes = torch.stack((evidence.colour, constant(evidence.colour, 1.0).expand_as(evidence.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, votes).view(1, 2, *nearness.shape[-2:])
     around = max(1, radius // _AVERAGED)
@@ -283,9 +304,14 @@ def _move_to_sides(
 
 
 def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Slopes along columns and rows, of 3x3 pixels; and 1 where the surroundings are a plane, next to nothing on ramps.
+    """Slopes of 3x3 pixels, and planarity.
 
-    At the border slopes are one-sided, so that planes are planes there too.
+    Args:
+        values: (1, 1, H, W).
+
+    Returns:
+        (1, 2, H, W): change per pixel to the right and downwards; one-sided at borders, so that planes stay planes. And (1, 1, H, W): 1
+        where the surroundings are a plane, near 0 on ramps.
     """
     rises = _rises(values)
     slopes = box_means(torch.cat([before + after for before, after in rises], 1).mul_(0.5), 1)
@@ -295,7 +321,10 @@ def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """From the pixel before and to the pixel after, along columns and rows; the border's are those beside it."""
+    """Differences to the previous and to the next pixel, along the x axis and then the y axis.
+
+    At borders the missing difference equals the other one.
+    """
     rises = []
     for axis in (-1, -2):
         steps = values.diff(dim=axis) if values.shape[axis] > 1 else torch.zeros_like(values)
