@@ -25,50 +25,50 @@ from .shot_cuts import CutDetector
 
 # Maximum number of frames in the mean.
 _MEMORY = 16
-# Maps with a shorter side from this size on are compared by half-size images: whether a pixel changed is a local mean.
+# From this shorter side on, in pixels, half-size images are compared: a local mean decides whether a pixel changed, so they suffice.
 _HALVED_FROM = 160
-# A difference of images at which a pixel has changed for the most part, the pixels around it of whose differences that is the mean, and how
-# far around it the network may see the change. All by whether the images have half the map's size: they show less of a change.
+# Change detection, without and with halved images, which show less of a change: the image difference at which the weight of a pixel's
+# past falls to 1/e; the radius over which differences are averaged; and the radius within which a change may affect the network's depth.
 _CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}, {False: 9, True: 5}
-# Weight of changed pixels in the fit when few are unchanged: the changed share to this power.
+# Weight of changed pixels in the fit: the changed share to this power, so that they matter only if nearly all pixels changed.
 _URGENCY = 8
-# Majority beyond one half of the previous frames that turns land into sky, or sky into land.
+# The share of previous frames with sky must pass one half by this to turn land into sky, or sky into land.
 _DOUBT = 0.2
-# A mean over frames gives way to a network that says otherwise in so many frames on end: by more than this share of how far values are
-# spread, over so many pixels around. What is beside somebody who leaves has other depth in each frame, and would keep it in patches.
+# A mean restarts where this number of consecutive frames deviates in the same direction: by more than this share of the values' spread,
+# averaged within this radius. Depth beside a person who walks away changes in each frame; the mean would keep patches of it.
 _ON_END, _OTHERWISE, _WINDOW = 3, 0.05, 2
 # Share of the metric correction that is undone each frame, so that metres follow the network in the long run.
 _LEASH = 1 / 64
+# Least number of pixels in the fit of scale and shift; smaller maps are fitted whole.
 _SAMPLES = 2**13
 _TINY = 1e-12
 
 
 class VideoAligner:
-    """Aligns the estimates of a video's frames with those before, frame by frame, without later frames.
+    """Aligns and smooths the estimates of a video, frame by frame. Each frame uses only the frames before it.
 
-    A single-image model gives each frame another scale and shift, and makes still objects flicker. Here
+    A single-image model gives each frame another scale and shift, and its depth of still objects flickers. For each frame:
 
-    0. what is known is brought to where the camera, panned, turned or zoomed, sees it now (`camera_motion`; parallax is not followed);
-       metres become less as what is seen becomes larger;
-    1. a pixel counts as unchanged by as much as its image, blurred, is that of the frames before, and not at all where it moves by itself
-       (`MovingPixels`): a mean over something that moves slowly lags behind it in patches;
-    2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
-       frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
-    3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
-       where the network says otherwise in three frames on end, as of the wall beside somebody who leaves, it begins anew;
-    4. `smooth` of that mean stands for the frame's own value. Where the image changed, the mean is the frame's own value. A masked sky
-       that a network sees in some frames only stays, or stays away, until clearly more than half of those frames say otherwise;
-    5. a cut (`CutDetector`) starts everything anew.
+    1. The state, means over previous frames, is warped by the camera's pan, roll and zoom (`camera_motion`; parallax is not followed).
+       Metric depth shrinks as the image is magnified.
+    2. Each pixel gets a weight in [0, 1] for how unchanged it is: by the similarity of its blurred image to the previous frames, and 0
+       where it moves independently (`MovingPixels`), as a mean over a slowly moving object lags behind it in patches.
+    3. A robust fit (`fit_robustly`) over the unchanged pixels, or over all pixels if nearly all changed, aligns the frame to the mean:
+       disparity and relative depth by scale and shift, the logarithm of metric depth by a shift.
+    4. The mean is updated: at each pixel, over up to 16 frames that left it unchanged. Where the image changed, the mean is the frame's
+       own value. Where three consecutive frames deviate from it in the same direction, it restarts.
+    5. The result is the frame's value and the mean, mixed by `smooth`. A masked sky that is predicted in some frames only appears or
+       disappears when clearly more than half of the frames agree.
 
-    Metres are led back to the network's own in the long run; a lens that zooms is taken for a camera that comes nearer. Disparity and
-    relative depth keep their scale whatever the camera does. Normals that the model gives are averaged as the depth is; normals that are
-    to follow from depth follow from this one.
+    A cut (`CutDetector`) resets the state. Metric depth returns to the network's own scale in the long run; a zooming lens is taken for an
+    approaching camera. Disparity and relative depth keep their scale whatever the camera does. The model's normals are averaged as its
+    depth is; normals computed from depth have to be computed after the alignment.
 
     Source:
-        Scale and shift as what single images leave open: R. Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), and
-        aligned along a video: S. Chen et al., "Video Depth Anything" (2025), whose windows share frames. The unprocessed images as what
-        tells which change is real: N. Bonneel et al., "Blind Video Temporal Consistency" (2015). The mean as the reference, the fit
-        of noisy maps and the numbers are our own.
+        R. Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), for scale and shift as the ambiguity of single images;
+        S. Chen et al., "Video Depth Anything" (2025), for their alignment along a video; N. Bonneel et al., "Blind Video Temporal
+        Consistency" (2015), for the images as evidence of real change. The mean as reference, the fit of two noisy maps, and the
+        constants are our own.
     """
 
     def __init__(self, options: VideoOptions | None = None) -> None:
@@ -77,7 +77,7 @@ class VideoAligner:
         self._guide: _Mean | None = None
         self._depth: _Mean | None = None
         self._normals: _Mean | None = None
-        self._sky: _Mean | None = None  # the share of the frames that see sky, and whether it is sky
+        self._sky: _Mean | None = None  # the share of frames with sky, and whether the pixel is sky
         self._moving = MovingPixels()
 
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
@@ -85,15 +85,15 @@ class VideoAligner:
 
         Args:
             frames: (B, 3, H, W) in [0, 1], the images in order; any size, on any device.
-            estimate: What a model says of them, of one kind and size throughout the video.
+            estimate: The model's estimate of these frames; quantity and size must not change within a video.
 
         Returns:
-            The estimate of the same frames, brought to those before. Invalid pixels stay as they are; but those that were as
-            far as any of the others, as a masked sky is, still are, or are land as they were before, unless it is metres. The device is
-            not synchronised.
+            The aligned estimate of the same frames. Invalid pixels keep their values. Masked sky, invalid pixels at the farthest
+            depth, is an exception unless depth is metric: it gets the farthest aligned depth, or the mean's depth where it becomes land.
+            Each frame synchronises a GPU a few times.
 
         Raises:
-            ValueError: Another number of frames than of estimates, or another size or kind than before.
+            ValueError: The numbers of frames and estimates differ, or the maps' size, or which maps there are, changed within the video.
         """
         check_map(frames, 3, "frames")
         if frames.shape[0] != estimate.batch:
@@ -104,7 +104,7 @@ class VideoAligner:
         return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.slice(i, i + 1)) for i in range(estimate.batch)])
 
     def _check_kind(self, estimate: Estimate) -> None:
-        """Initialises the state by the first estimate; refuses later ones of another size or kind."""
+        """Initialises the state from the first estimate. Raises ValueError if the maps' size, or which maps there are, changes later."""
         if self._guide is None:
             like = estimate.depth if estimate.depth is not None else estimate.normals
             assert like is not None
@@ -133,7 +133,7 @@ class VideoAligner:
         return replace(estimate, depth=depth, normals=normals, mask=mask)
 
     def _aligned_depth(self, estimate: Estimate, unchanged: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """A frame's depth, aligned and smoothed, and its mask, with a stable sky."""
+        """A frame's aligned and smoothed depth, and its mask with a temporally stable sky."""
         depth, mask = estimate.depth, estimate.mask
         if depth is None or self._depth is None or estimate.quantity is None:
             return depth, mask
@@ -142,7 +142,7 @@ class VideoAligner:
         holes = None if are_all(valid) else valid
         values = depth if holes is None else depth.where(valid, 1)
         if is_metric:
-            values = values.log()  # frames differ by a shift of it
+            values = values.log()  # a change of scale is a shift of the logarithm
         if self._options.align != "none":
             scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
             if is_metric:
@@ -162,7 +162,7 @@ class VideoAligner:
         return _with_far_sky(values, valid, depth, sky, sign), mask
 
     def _smoothed_normals(self, estimate: Estimate, mask: Tensor | None, unchanged: Tensor) -> Tensor | None:
-        """A frame's normals, smoothed; where its mask is stable (`_aligned_depth`), land that it lost has those of the frames before."""
+        """A frame's smoothed normals. Pixels that the stable mask (`_aligned_depth`) adds as land get the mean's normals."""
         normals = estimate.normals
         if normals is None or self._normals is None:
             return normals
@@ -175,7 +175,7 @@ class VideoAligner:
         return torch.where(valid, unit_normals(mean, estimate.axes), normals)
 
     def _stable_sky(self, sky: Tensor, valid: Tensor, unchanged: Tensor) -> tuple[Tensor, Tensor]:
-        """The sky and the land after this frame; pixels of neither are holes."""
+        """Updates the share of frames with sky at each pixel. Returns sky and land, (1, 1, h, w) bool each; other pixels are holes."""
         assert self._guide is not None
         assert self._depth is not None
         before = self._sky
@@ -217,7 +217,7 @@ class VideoAligner:
         """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
         if self._guide is not None and (kept := self._depth or self._normals):
-            # Older versions kept the images at the map's size.
+            # States of older versions hold the images at the map's size.
             size = _guide_size(*kept.value.shape[-2:])
             self._guide = replace(self._guide, value=resize_map(self._guide.value, *size), count=resize_map(self._guide.count, *size))
         self._sky = state.get("sky") and _Mean(*state["sky"])  # the states of older versions have none
@@ -227,14 +227,14 @@ class VideoAligner:
 
 @dataclass(frozen=True)
 class _Mean:
-    """A running mean of maps: at each pixel over the frames that left it unchanged.
+    """A running mean of maps, at each pixel over the frames that left it unchanged.
 
     Attributes:
         value: (1, C, h, w); finite everywhere.
-        count: (1, 1, h, w): how many frames it is of, at most `_MEMORY`; 0 = none.
-        against: (1, C, h, w): in how many frames on end, at most `_ON_END`, the values said otherwise, as a vector towards them; None =
-            nothing is known.
-        begun: Whether any frame was taken in.
+        count: (1, 1, h, w): number of frames in the mean, at most `_MEMORY`; 0 = no frame.
+        against: (1, C, h, w): vector in the direction in which recent frames deviate; its length is the number of consecutive frames, at
+            most `_ON_END`. None = unknown.
+        begun: Whether it holds any frame.
     """
 
     value: Tensor
@@ -244,28 +244,29 @@ class _Mean:
 
     @property
     def maps(self) -> tuple[Tensor, ...]:
-        """The value, the count, and `against` where there is one."""
+        """`value`, `count` and, unless None, `against`."""
         return (self.value, self.count) if self.against is None else (self.value, self.count, self.against)
 
     @staticmethod
     def empty(like: Tensor, channels: int, size: tuple[int, int] | None = None) -> _Mean:
-        """Of no frame yet, on the device of a map and at its size or another."""
+        """A mean without frames, with the device and dtype of `like` and, unless given, its size. The count is float32."""
         count = like.new_zeros(1, 1, *(size or like.shape[-2:]), dtype=torch.float32)
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
     def moved(self, maps: Tensor, count: Tensor) -> _Mean:
-        """With the values and what is against them elsewhere, (1, C or 2 * C, h, w), and the count."""
+        """Replaces `value` and, if there is one, `against`, by the channels of `maps` (1, C or 2 * C, h, w), and `count`."""
         channels = self.value.shape[1]
         return replace(self, value=maps[:, :channels], against=None if self.against is None else maps[:, channels:], count=count)
 
     def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor, spread: Tensor | float | None = None) -> _Mean:
-        """With one frame more.
+        """Adds one frame.
 
         Args:
             values: (1, C, h, w), finite.
-            valid: (1, 1, h, w), where they are valid; None = everywhere.
-            unchanged: (1, 1, h, w): how unchanged each is, 0 to 1.
-            spread: How far values are from one another, (1, 1, 1, 1) or a number, where the mean gives way to what says otherwise on end.
+            valid: (1, 1, h, w) bool, where they are valid; None = everywhere.
+            unchanged: (1, 1, h, w) in [0, 1]: the weight of each pixel's past.
+            spread: Typical deviation of values from each other, (1, 1, 1, 1) or a number; the mean then restarts where consecutive frames
+                deviate by more than a share of it. None = it does not.
         """
         against = None
         if spread is not None:
@@ -275,12 +276,12 @@ class _Mean:
         if valid is None:
             step = count.add_(1).reciprocal()
         else:
-            valid = valid.to(unchanged)  # mixed with bools, torch takes several times as long
+            valid = valid.to(unchanged)  # arithmetic with bools takes torch several times as long
             step = valid / count.add_(valid).clamp(min=1)
         return _Mean(torch.lerp(self.value, values, step), count, against)
 
     def _contradicted(self, values: Tensor, valid: Tensor | None, unchanged: Tensor, spread: Tensor | float) -> tuple[Tensor, Tensor]:
-        """`against` after the next frame, and by how much the mean gives way to it, (1, 1, h, w) in [0, 1]."""
+        """`against` after the next frame, and how far the mean restarts, (1, 1, h, w) in [0, 1]."""
         apart = (values - self.value) * unchanged
         if valid is not None:
             apart = apart * valid
@@ -296,25 +297,25 @@ class _Mean:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """Mean absolute deviation, (1, 1, 1, 1)."""
+    """The mean absolute deviation from the mean, (1, 1, 1, 1)."""
     return (values - values.mean()).abs().mean().clamp(min=_TINY).view(1, 1, 1, 1)
 
 
 def _guide_size(height: int, width: int) -> tuple[int, int]:
-    """The size of the images that are compared for maps of a size."""
+    """The size at which images are compared, for maps of this height and width."""
     return (height // 2, width // 2) if min(height, width) >= _HALVED_FROM else (height, width)
 
 
 def _is_none(motion: Tensor) -> bool:
-    """True if nothing moves. False on other devices than a CPU, to avoid synchronising."""
+    """True if the motion is the identity. False on other devices than a CPU, to avoid synchronising."""
     return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3)[None])
 
 
 def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) -> list[_Mean]:
-    """The same means, all of one size, where a motion has brought them; means of nothing where `keep` is False."""
+    """Warps means of one size by a motion; None = no warp. Sets their counts to 0 where `keep` is False; None = keep all."""
     if motion is not None:
         grid = sampling_grid(motion, *means[0].value.shape[-2:])
-        # All maps at once: where a pixel is taken from is computed once.
+        # All maps at once, so that sampling positions are computed once.
         maps = [torch.cat((each.value, *each.maps[2:]), 1) for each in means]
         maps = sampled(torch.cat(maps, 1), grid).split([each.shape[1] for each in maps], 1)
         counts = sampled(torch.cat([each.count for each in means], 1), grid, "zeros").split(1, 1)
@@ -329,20 +330,20 @@ def _masked_sky(depth: Tensor, valid: Tensor, sign: int) -> Tensor:
 
 
 def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sky: Tensor, sign: int) -> Tensor:
-    """The values where they are valid, the farthest of them in the sky, and elsewhere those before alignment."""
+    """Values where they are valid, the farthest valid value in the sky, and elsewhere the values before alignment."""
     farthest = torch.where(valid, sign * values, torch.inf).amin()
     return torch.where(sky & torch.isfinite(farthest), sign * farthest, torch.where(valid, values, before_alignment))
 
 
 def _unchanged(guide: Tensor, before: _Mean, is_halved: bool) -> Tensor:
-    """(1, 1, h, w): similarity of each pixel to the previous frames, from 0 (different or unknown) to 1."""
+    """(1, 1, h, w): similarity of each pixel's surroundings to the previous frames, from 0 (different or unknown) to 1."""
     red, green, blue = box_means(guide - before.value, _BLUR[is_halved]).abs_().split(1, 1)
     largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND[is_halved])
     return largest.div_(_CHANGE[is_halved]).square_().neg_().exp_().mul_(before.count.sign())
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:
-    """Scale and shift that align a frame with the previous mean, (1, 1, 1, 1) each; fitted to a few pixels on the CPU."""
+    """Scale and shift that align a frame with the previous mean, (1, 1, 1, 1) each; fitted to a grid of pixels on the CPU."""
     stride = max(1, int((values.shape[-2] * values.shape[-1] / _SAMPLES) ** 0.5))
     maps = {"values": values, "target": before.value, "count": before.count, "unchanged": unchanged, "valid": valid}
     device = values.device
