@@ -45,26 +45,26 @@ _BEHIND = 1e3
 def height_to_occlusion(
     height: Tensor, *, radius: float = 64.0, directions: int = 16, borders: str = FREE, weight: Tensor | None = None
 ) -> Tensor:
-    """The share of the sky that a height field leaves open, in an orthographic view.
+    """Ambient occlusion of a height field: the cosine-weighted share of the hemisphere that is open above each point.
 
     Args:
-        height: (B, 1, H, W) in pixels, larger = nearer the viewer.
-        radius: What is farther than this many pixels hides nothing; from half of it on it hides less and less.
-        directions: Round each point.
-        borders: "free" (nothing stands beyond) or "seamless".
-        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest hides nothing and is open.
+        height: (B, 1, H, W) in pixels, larger = nearer the viewer; orthographic.
+        radius: Range of occluders in pixels, from 1 to `MAX_RADIUS`. Their weight falls from 1 at half of it to 0.
+        directions: Number of directions around each point, from `MIN_DIRECTIONS` to `MAX_DIRECTIONS`.
+        borders: "free" (nothing beyond them occludes) or "seamless" (the map tiles).
+        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. Other pixels, and heights that are not finite, occlude
+            nothing and get 1.
 
     Returns:
-        (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a
-        V-shaped groove of opening angle a (1 - cos a) / 2. The device is not synchronised.
+        (B, 1, H, W) in [0, 1]: 1 = the whole hemisphere above the surface is open. A plane has 1, the foot of an endless wall 0.5, a deep
+        V-shaped groove with the opening angle a has (1 - cos a) / 2. The device is not synchronised.
 
     Raises:
         ValueError: Wrong shapes, numbers out of range, or too many pixels.
 
     Source:
-        L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008). For each direction the integral of the
-        cosine over all elevations above the horizon is taken in closed form, as J. Jimenez and others, "Practical real-time strategies for
-        accurate indirect occlusion" (2016), do.
+        L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008); J. Jimenez and others, "Practical real-time
+        strategies for accurate indirect occlusion" (2016), for the closed-form integral of the cosine above each direction's horizon.
     """
     check_map(height, 1, "height")
     check_size(*height.shape[-2:])
@@ -92,25 +92,26 @@ def depth_to_occlusion(
     directions: int = 16,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """The share of the sky that the things in an image leave open to each point in it, as far as the image shows them.
+    """Ambient occlusion of the visible surfaces in perspective images.
 
     Args:
         depth: (B, 1, H, W) positive and finite, any unit.
         intrinsics: (B, 3, 3), pixels.
         normals: (B, 3, H, W) unit vectors.
-        radius: How far things hide the sky, in pixels of the image at the point's own depth. What stands more than that in front of the
-            point hides it less and less, for what is behind its edge is not known.
-        directions: Round each point.
-        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest, such as sky, hides nothing and is open.
+        axes: Camera axes of the normals.
+        radius: Range of occluders in pixels at the depth of the occluded point, from 1 to `MAX_RADIUS`. Their weight falls from 1 at half
+            of it to 0. It also falls to 0 where they stand from one to two radii in front of the point, as their thickness is unknown.
+        directions: Number of directions around each point, from `MIN_DIRECTIONS` to `MAX_DIRECTIONS`.
+        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. Other pixels, such as sky, occlude nothing and get 1.
 
     Returns:
         (B, 1, H, W) in [0, 1], 1 = open.
 
     Raises:
-        ValueError: Wrong shapes or numbers, depth with holes, or too many pixels.
+        ValueError: Wrong shapes, numbers out of range, depth with holes, or too many pixels.
 
     Source:
-        As `height_to_occlusion`; horizons are measured in the planes that hold the line of sight, as Jimenez and others do.
+        As `height_to_occlusion`; each horizon lies in a plane through the line of sight, as in Jimenez and others.
     """
     check_size(*depth.shape[-2:])
     check_depth(depth)
@@ -125,17 +126,17 @@ def depth_to_occlusion(
 
 
 def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
-    """Ambient occlusion of the things in images.
+    """`depth_to_occlusion` of an estimate.
 
     Args:
-        estimate: With depth of any quantity; without normals they are computed, without a camera an assumed one is taken.
+        estimate: With depth of any quantity. Missing normals are computed from depth, a missing camera is assumed.
         radius, directions: As `depth_to_occlusion`.
 
     Returns:
-        (B, 1, H, W) in [0, 1], 1 = open, as sky and holes are.
+        (B, 1, H, W) in [0, 1], 1 = open; sky and holes are 1.
 
     Raises:
-        ValueError: No depth, or numbers out of range.
+        ValueError: No depth, a projection that is not perspective, numbers out of range, or too many pixels.
     """
     need_perspective(estimate, "ambient occlusion")
     if estimate.depth is None:
@@ -154,7 +155,7 @@ def _check_reach(radius: float, directions: int) -> None:
 
 
 def _bands(maps: Tensor) -> Iterator[slice]:
-    """Rows to be computed together."""
+    """Slices of rows that are computed in one batch."""
     height, width = maps.shape[-2:]
     rows = height if maps.device.type != "cpu" else max(1, _BAND_PIXELS // width)
     for start in range(0, height, rows):
@@ -162,14 +163,14 @@ def _bands(maps: Tensor) -> Iterator[slice]:
 
 
 def _directions(count: int) -> Iterator[tuple[float, float]]:
-    """(right, down) round the circle."""
+    """Unit vectors (right, down), evenly spaced around the circle."""
     for index in range(count):
         angle = 2 * math.pi * (index + 0.5) / count
         yield math.cos(angle), math.sin(angle)
 
 
 def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int, int, float, float]]:
-    """Whole pixels to the right and downwards along a direction, their distance, and their weight."""
+    """Samples along a direction: whole pixels to the right and downwards, distance in pixels, and weight."""
     distance, last = 1.0, (0, 0)
     while distance <= radius:
         offset = (round(direction[0] * distance), round(direction[1] * distance))
@@ -181,7 +182,18 @@ def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int,
 
 
 def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, radius: float, directions: int) -> Tensor:
-    """`height_to_occlusion` of a band of rows, whose surroundings are in `standing`."""
+    """`height_to_occlusion` of a band of rows.
+
+    Args:
+        level: (B, 1, h, W) heights of the band.
+        slopes: (B, 2, h, W) slopes of the band.
+        standing: (B, 1, H, W), padded by the radius on every side: heights of occluders, -inf where nothing occludes.
+        band: Rows of the band in the unpadded map.
+        radius, directions: As `height_to_occlusion`.
+
+    Returns:
+        (B, 1, h, W).
+    """
     reach, (rows, width) = math.ceil(radius), level.shape[-2:]
     towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
     total, whole, (to_right, to_below) = torch.zeros_like(level), torch.zeros_like(level), slopes[None].split(1, 2)
@@ -192,7 +204,7 @@ def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, ra
         for of_step in _steps_together(radius, some):
             places = [standing[..., reach + band.start + y :, reach + x :][..., :rows, :width] for x, y, *_ in of_step]
             rise = torch.stack(places).sub_(level) if len(places) > 1 else (places[0] - level)[None]
-            # Against the surface's own slope in the very direction of whole pixels: planes hide nothing of themselves.
+            # Relative to the surface's slope towards exactly these whole pixels, so that a plane does not occlude itself.
             changes = [(fade / distance, -fade * x / distance, -fade * y / distance) for x, y, distance, fade in of_step]
             share, along, below = _numbers(level, changes)
             _added(_added(rise.mul_(share), to_right, right + along), to_below, down + below)
@@ -204,21 +216,21 @@ def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, ra
 
 
 def _together(directions: list[tuple[float, float]], maps: Tensor) -> Iterator[list[tuple[float, float]]]:
-    """The directions that are looked into together: one on a CPU, whose cache a map fills, and as many on a GPU as memory is granted."""
+    """Directions in batches: one on a CPU, whose cache a map fills; on a GPU as many as `_VALUES_AT_ONCE` allows."""
     count = 1 if maps.device.type == "cpu" else max(1, _VALUES_AT_ONCE // maps.numel())
     for start in range(0, len(directions), count):
         yield directions[start : start + count]
 
 
 def _steps_together(radius: float, directions: list[tuple[float, float]]) -> Iterator[list[tuple[int, int, float, float]]]:
-    """`_steps` of several directions side by side; the last step is made again where there are fewer."""
+    """`_steps` of several directions side by side; a direction with fewer steps repeats its last one."""
     steps = [list(_steps(radius, direction)) for direction in directions]
     for number in range(max(map(len, steps))):
         yield [of_direction[min(number, len(of_direction) - 1)] for of_direction in steps]
 
 
 def _numbers(like: Tensor, rows: Sequence[tuple[float, ...]]) -> tuple[Any, ...]:
-    """The columns of rows of numbers, as tensors (N, 1, 1, 1, 1); numbers if there is one row."""
+    """Transposes N rows of numbers to columns: tensors (N, 1, 1, 1, 1), or plain numbers if there is one row."""
     return rows[0] if len(rows) == 1 else _columns(like, tuple(rows))
 
 
@@ -228,24 +240,24 @@ def _columns(rows: tuple[tuple[float, ...], ...]) -> tuple[Tensor, ...]:
 
 
 def _added(total: Tensor, values: Tensor, share: Any) -> Tensor:
-    """Adds so many times the values, in place; numbers in place of tensors take a CPU less time."""
+    """Adds `share * values` in place. `share` is a tensor or a number, which is faster on a CPU."""
     return total.add_(values, alpha=share) if isinstance(share, float) else total.addcmul_(values, share)
 
 
 def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
-    """The integral, over all elevations above a horizon of one direction, of the cosine to the normal times that of the elevation.
+    """The integral, over all elevations above the horizon in one direction, of the cosine to the normal times the cosine of the elevation.
 
     Args:
-        horizon: Its slope; the tangent of its elevation.
-        along: The normal's component in that direction.
-        towards: The normal's component to the zenith.
+        horizon: Slope of the horizon: the tangent of its elevation.
+        along: The normal's component in the direction.
+        towards: The normal's component towards the zenith.
     """
     cosine = (horizon * horizon).add_(1).reciprocal_()
     return (math.pi / 4 - 0.5 * (horizon.atan() + horizon * cosine)).mul_(along).add_(cosine.mul_(0.5).mul_(towards))
 
 
 def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Tensor | None, radius: float, directions: int) -> Tensor:
-    """`depth_to_occlusion` of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
+    """`depth_to_occlusion` of one image. Heights are measured along each point's line of sight, distances perpendicular to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
     pitch = _pitch(depth, radius)
@@ -265,23 +277,31 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
 
 
 def _pitch(depth: Tensor, radius: float) -> int:
-    """At every how many pixels occlusion is computed; all of the map is looked at from there."""
+    """The distance in pixels between points whose occlusion is computed. Their occluders are still read at full resolution."""
     return max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
 
 
 class _Around:
-    """The surroundings of the points at every `pitch`-th pixel: positions, and their squared distance from the camera."""
+    """Surface positions, and their squared distances from the camera, around the points at every `pitch`-th pixel.
+
+    Args:
+        points: (1, 3, H, W) positions.
+        surface: (1, 1, H, W) bool, where there is a surface; elsewhere, and beyond the border, nothing occludes.
+        reach: Largest offset in pixels.
+        pitch: Distance between points in pixels.
+        first: Row and column of the first point.
+    """
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
         padding = (reach,) * 4
         whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND)
         whole = torch.cat((whole, _dot(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
-        # Pixels that are read together lie together in memory.
+        # Split by offset within the pitch, so that pixels that are read together are contiguous in memory.
         self.parts = [[whole[..., row::pitch, column::pitch].contiguous() for column in range(pitch)] for row in range(pitch)]
 
     def shifted(self, x: int, y: int, row: int, rows: int, columns: int) -> Tensor:
-        """(1, 4, rows, columns): x pixels to the right of and y below the points of the rows from `row` on."""
+        """(1, 4, rows, columns): position and squared distance, x pixels right of and y pixels below the points from row `row` on."""
         down, part = divmod(self.start[0] + y, self.pitch)
         right, other = divmod(self.start[1] + x, self.pitch)
         return self.parts[part][other][..., down + row :, right:][..., :rows, :columns]
@@ -294,7 +314,7 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
     upright = normals / towards
     plane = _dot(upright, points).neg_()
     focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1, 1)
-    # How far in front of a point what hides it may stand: as far as the radius reaches to its sides.
+    # An occluder's weight falls from 1 to 0 between one and two radii in front of the point, with the radius converted to its depth.
     nearer = torch.minimum(focal_x, focal_y) / (-radius * away)
     most = away * nearer + 2
     total, whole = torch.zeros_like(away), torch.zeros_like(away)
@@ -315,13 +335,13 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
 
 
 def _along(direction: Tensor, sight: Tensor, normals: Tensor) -> Tensor:
-    """The normal's component in a direction (1, 3, 1, 1) that is made perpendicular to the line of sight and unit."""
+    """The normal's component in a direction (1, 3, 1, 1), projected perpendicular to the line of sight and normalised."""
     forward = _dot(direction, sight)
     length = (_dot(direction, direction) - forward * forward).sqrt_()
     return (_dot(normals, direction) - forward * _dot(normals, sight)) / length
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """(B, 1, H, W). Written out: a sum over so few channels is many times as slow on a CPU."""
+    """Dot product of (B, 3, H, W) vectors: (B, 1, H, W). Written out, as a sum over so few channels is many times slower on a CPU."""
     a, b = first.split(1, 1), second.split(1, 1)
     return (a[0] * b[0]).addcmul_(a[1], b[1]).addcmul_(a[2], b[2])
