@@ -1,4 +1,4 @@
-"""Integrates normals to a height field and derives normals from one, orthographic, in pixels."""
+"""Integrates normals to a height field, and derives normals from one. Views are orthographic, heights are in pixels."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_o
 logger = logging.getLogger(__name__)
 
 MAX_SLOPE = 10.0
-"""Steepest slope, 84 degrees: steeper normals, and those that face away, are clamped to it."""
+"""The steepest slope, 84 degrees. Steeper normals, and normals that face away, are clamped to it."""
 
 MAX_PIXELS = 2**26
-"""Largest map, 8192 x 8192: integrating it takes 4 GB, with holes 9 GB, and its trend 3 GB."""
+"""The largest map, 8192 x 8192: integrating it takes 4 GB, with holes 9 GB, and its trend 3 GB."""
 
-# Larger maps are integrated in float32, with an error of 0.0001 pixels at 1024 x 1024: 63 bytes a pixel instead of 125.
+# Larger maps are integrated in float32: 63 bytes per pixel instead of 125, with an error of 0.0001 pixels at 1024 x 1024.
 _EXACT_PIXELS = 2**24
 
-# Weight of unknown slopes: smooths the height there, at little cost to known ones.
+# Weight of unknown slopes, which are 0: it smooths the height there and hardly affects known slopes.
 _HOLE_WEIGHT = 1e-3
+# Conjugate gradients: most iterations, and the relative residual at which they end.
 _ITERATIONS = 16
 _PRECISION = 1e-4
-# Required ratio of residuals for the spline derivative to be chosen.
+# The spline derivative is chosen if its residual is smaller than the central one's by this factor.
 _BETTER = 0.98
-# What rounding to float32 leaves of slopes.
+# Relative error of slopes from normals in float32.
 _ROUNDING = 1e-5
-# Side in pixels of the sample on which the derivative is chosen.
+# Longest side in pixels of the part of a map on which the derivative is chosen.
 _SAMPLE = 1024
-# Mean channel difference from which an image is not grey.
+# Mean difference between colour channels above which an image is not grey.
 _COLOURED = 0.05
-# Mean slope of a tile by 8-bit rounding: half a level of 255, doubled for a margin.
+# Largest mean slope that 8-bit rounding leaves in seamless normals: half a level of 255, doubled as a margin.
 _LEVEL = 0.01
 
 
 def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """The slopes of a surface.
+    """Converts normals to slopes.
 
     Args:
         normals: (B, 3, H, W) vectors of any length.
+        axes: Their camera axes.
 
     Returns:
-        (B, 2, H, W): change of height a pixel to the right, and downwards; no steeper than `MAX_SLOPE`, 0 where there is no direction.
+        (B, 2, H, W): change of height per pixel to the right and downwards; at most `MAX_SLOPE` steep, 0 for vectors without a direction.
     """
     across, up, towards = unit_normals(convert_normals(normals, axes, Axes.OPENGL)).split(1, 1)
     least = torch.hypot(across, up) / MAX_SLOPE
@@ -60,7 +62,7 @@ def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor
 
 
 def slopes_to_normals(slopes: Tensor) -> Tensor:
-    """(B, 2, H, W) slopes as (B, 3, H, W) unit normals in OPENGL axes."""
+    """Converts slopes (B, 2, H, W), to the right and downwards, to unit normals (B, 3, H, W) in OPENGL axes."""
     right, down = slopes.split(1, 1)
     return unit_normals(torch.cat((-right, down, torch.ones_like(right)), 1))
 
@@ -75,29 +77,30 @@ def normals_to_height(
     flatten: float = 0.0,
     derivative: str = AUTO,
 ) -> Tensor:
-    """Integrates normals: the height whose slopes differ least from theirs, in the sense of least squares, everywhere at once.
+    """Integrates normals: the height whose slopes fit theirs best, by least squares over the whole map.
 
     Args:
-        normals: (B, 3, H, W) unit vectors, seen straight on (no perspective).
-        weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
+        normals: (B, 3, H, W) unit vectors of an orthographic view.
+        axes: Their camera axes.
+        weight: (B, 1, H, W) bool, valid pixels; None = all with a direction. The height continues smoothly over other pixels.
         borders: One of `BORDERS`.
-        level: Whether the mean slope of valid pixels is taken out first, as that of a wall photographed at an angle.
-        flatten: A shape of this width in pixels becomes half as high, wider ones flatter (screened Poisson); 0 = all stay.
-        derivative: One of `DERIVATIVES`: "spline" for normals of surfaces, rendered, baked or a network's; "central" for normals that were
-            made of a height by differences of its pixels. Or `AUTO`: whichever leaves less of the slopes unexplained.
+        level: Whether to subtract the mean slope of valid pixels first, such as that of a wall photographed at an angle.
+        flatten: Width in pixels of shapes whose height is halved; wider shapes become flatter (screened Poisson). 0 = off.
+        derivative: One of `DERIVATIVES`: "spline" for normals of surfaces, whether rendered, baked or predicted; "central" for normals
+            computed from a height map by pixel differences. `AUTO` takes the one with the smaller residual.
 
     Returns:
-        (B, 1, H, W) in pixels, larger = nearer the viewer, mean 0. `height_to_normals` of it gives the normals back as far as any height
-        has them, and `normals_to_height(height_to_normals(height))` the height, but for its mean and the finest checkerboards (1 % of all
-        that fits into the map), which slopes at pixels do not tell.
+        (B, 1, H, W) in pixels, larger = nearer the viewer, mean 0. Its `height_to_normals` are the given normals, as far as these are
+        integrable. Conversely, `normals_to_height(height_to_normals(height))` is the height without its mean and without the finest
+        checkerboards (1 % of the coefficients), which slopes at pixels do not determine.
 
     Raises:
-        ValueError: Wrong shapes or names, too many pixels, or seamless borders of normals that lean to one side as a whole.
+        ValueError: Wrong shapes, unknown names, too many pixels, or normals with a mean slope for seamless borders.
 
     Source:
-        R. Frankot and R. Chellappa (1988) with seamless borders; T. Simchony, R. Chellappa, M. Shao (1990) with free ones, here with the
-        discrete derivative that `height_to_normals` takes; P. Bhat and others, "Fourier analysis of the 2D screened Poisson equation"
-        (2008). With holes: conjugate gradients, preconditioned by the same transforms.
+        R. Frankot and R. Chellappa (1988) for seamless borders; T. Simchony, R. Chellappa, M. Shao (1990) for free borders, here with the
+        discrete derivative of `height_to_normals`; P. Bhat and others, "Fourier analysis of the 2D screened Poisson equation" (2008).
+        Holes: conjugate gradients, preconditioned by the same transforms.
     """
     check_choice("derivative", derivative, (AUTO, *DERIVATIVES))
     check_range("flatten", flatten, 0, 1e6)
@@ -107,7 +110,7 @@ def normals_to_height(
 
 
 def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = CENTRAL) -> Tensor:
-    """Unit normals of a height: the exact inverse of `normals_to_height`.
+    """The normals of a height field: the inverse of `normals_to_height`.
 
     Args:
         height: (B, 1, H, W) in pixels, larger = nearer the viewer.
@@ -115,10 +118,10 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
         derivative: One of `DERIVATIVES`.
 
     Returns:
-        (B, 3, H, W) in OPENGL axes.
+        (B, 3, H, W) unit vectors in OPENGL axes.
 
     Raises:
-        ValueError: Wrong shape or names, or too many pixels.
+        ValueError: Wrong shape, unknown names, or too many pixels.
     """
     check_map(height, 1, "height")
     check_choice("derivative", derivative, DERIVATIVES)
@@ -128,14 +131,15 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
 
 
 def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A height as an image, the highest white; a batch shares one range.
+    """Scales heights to grey levels, the highest white. A batch shares one range.
 
     Args:
-        height: (B, 1, H, W) in pixels.
-        known: (B, 1, H, W) bool, what the range is of; None = everything.
+        height: (B, 1, H, W) in pixels. Heights that are not finite become 0 pixels.
+        known: (B, 1, H, W) bool, pixels that determine the range; None = all.
 
     Returns:
-        (B, 1, H, W) in [0, 1], and how many pixels lie between black and white, (); a flat height is mid grey of range 0.
+        Grey levels (B, 1, H, W) in [0, 1], and the height range () in pixels between black and white. A flat height becomes 0.5, with a
+        range of 0.
     """
     measured = torch.isfinite(height) if known is None else known & torch.isfinite(height)
     measured = measured | ~measured.any()
@@ -147,29 +151,32 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
 
 
 def image_to_height(image: Tensor, height_range: float) -> Tensor:
-    """The height that an image shows.
+    """Converts grey levels to heights.
 
     Args:
-        image: (B, C, H, W) in [0, 1], white = high; of colours their mean.
-        height_range: Pixels between black and white.
+        image: (B, C, H, W) in [0, 1], white = high; channels are averaged.
+        height_range: Height in pixels between black and white.
 
     Returns:
         (B, 1, H, W) in pixels.
+
+    Raises:
+        ValueError: `height_range` is below 0 or above 1e6.
     """
     check_range("height_range", height_range, 0, 1e6)
     return image.mean(1, keepdim=True) * height_range
 
 
 def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
-    """The levels of a height map. The log says where it is coloured, and so is none.
+    """The grey levels of a height map. Logs a warning if it is coloured, and so is probably not a height map.
 
     Args:
         image: (B, C, H, W), white = high.
         known: (B, 1, H, W) bool, where it has values.
-        name: Of the map, for the log.
+        name: Name of the map, for the warning.
 
     Returns:
-        (B, 1, H, W), of colours their mean; NaN where the map has no values.
+        (B, 1, H, W): the mean of the channels; NaN where the map has no values.
     """
     spread = (image.amax(1) - image.amin(1)).where(known[:, 0], 0)
     if (spread.sum() / known.sum()).item() > _COLOURED:
@@ -180,10 +187,10 @@ def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses maps that are too large, before memory is taken for them.
+    """Refuses maps that are too large, before memory is allocated for them.
 
     Raises:
-        ValueError: Says which size is accepted.
+        ValueError: More than `MAX_PIXELS` pixels. The message names the largest size of the same proportions.
     """
     if height * width > MAX_PIXELS:
         share = math.sqrt(MAX_PIXELS / (height * width))
@@ -194,7 +201,10 @@ def check_size(height: int, width: int) -> None:
 
 
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
-    """Checks the normals of a material and finds where they are known: (B, 1, H, W) bool.
+    """Checks normals (B, 3, H, W) and finds their valid pixels.
+
+    Returns:
+        (B, 1, H, W) bool: pixels that have a direction and are in `weight` (None = all).
 
     Raises:
         ValueError: Wrong shapes, unknown borders, or too many pixels.
@@ -231,10 +241,7 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
 
 
 def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
-    """The derivative that leaves less of the slopes unexplained, in the middle of a large map.
-
-    Both explain slopes along a single axis; that counts as central differences.
-    """
+    """The derivative with the smaller residual, in the middle of a large map; CENTRAL if both fit, as for slopes along a single axis."""
     if max(slopes.shape[-2:]) > _SAMPLE:
         middle = (..., *(slice(first := max(0, (side - _SAMPLE) // 2), first + _SAMPLE) for side in slopes.shape[-2:]))
         slopes, known, seamless = slopes[middle], known[middle], False
@@ -247,7 +254,7 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:
-    """Refuses normals with a mean slope: a seamless height cannot have one."""
+    """Raises ValueError for normals with a mean slope, which a seamless height cannot have."""
     right, down = mean.flatten().tolist()
     steepest = math.hypot(right, down)
     if steepest > _LEVEL and min(size) > 1:
@@ -258,7 +265,16 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
 
 
 def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
-    """Least squares where slopes are only partly valid, by conjugate gradients."""
+    """`integrated` of slopes with holes, by conjugate gradients.
+
+    Args:
+        known: (1, 1, H, W) bool, pixels with valid slopes.
+        target: (1, 2, H, W) slopes, 0 in holes.
+        seamless, derivative, screening: As `integrated`.
+
+    Returns:
+        (1, 1, H, W) heights.
+    """
     weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
 
     def applied(height: Tensor) -> Tensor:
@@ -275,7 +291,7 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
         residual = residual - length * turned
         step = solved(residual, seamless, derivative, screening=screening)
         energy, before = (residual * step).sum(), energy
-        # A GPU answers sooner than a step is launched.
+        # Reading this from a GPU takes less time than launching another step.
         if not bool(energy > first * _PRECISION**2):
             break
         direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction

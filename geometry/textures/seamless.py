@@ -1,4 +1,4 @@
-"""Seamless maps: estimates over a wrapped image, and blending of opposite borders."""
+"""Makes maps tile: pads images by wrapping, and blends the estimates of the padding at opposite borders."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..estimate import Estimate, Quantity
 
 
 def margins(height: int, width: int, share: float) -> tuple[int, int]:
-    """Rows and columns to put on at each end, for a share of the sides."""
+    """Rows and columns of padding at each border: a share, 0 to `MAX_MARGIN`, of height and width. Raises ValueError for other shares."""
     check_range("margin", share, 0, MAX_MARGIN)
     return round(height * share), round(width * share)
 
 
 def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Pads each border with what lies at the opposite one.
+    """Pads each border with the pixels at the opposite border.
 
     Args:
         maps: (B, C, H, W).
-        margin: Rows and columns to put on at each end.
+        margin: Rows and columns of padding at each border.
 
     Returns:
         (B, C, H + 2 rows, W + 2 columns).
@@ -38,11 +38,11 @@ def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def mirror(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Pads each border with the mirror image of what lies before it, for maps that do not tile.
+    """Pads each border with its mirror image, for maps that do not tile. The outermost pixels are not repeated.
 
     Args:
         maps: (B, C, H, W).
-        margin: Rows and columns to put on at each end, fewer than there are.
+        margin: Rows and columns of padding at each border, fewer than H and W.
 
     Returns:
         (B, C, H + 2 rows, W + 2 columns).
@@ -51,7 +51,11 @@ def mirror(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def unmirrored_normals(estimate: Estimate, margin: tuple[int, int]) -> Estimate:
-    """The normals of an image from an estimate of `mirror(image, margin)`: what a model invents beside borders is cut off."""
+    """Crops the normals in an estimate of `mirror(image, margin)`, which removes the model's artifacts at borders.
+
+    Raises:
+        ValueError: No normals.
+    """
     normals, valid = estimate.normals, estimate.normals_valid
     if normals is None or valid is None:
         raise ValueError("the estimate has no normals")
@@ -59,11 +63,11 @@ def unmirrored_normals(estimate: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Undoes `wrap`: the duplicated ends are blended so that opposite borders continue each other.
+    """Undoes `wrap`: blends the padding with the pixels that it duplicates, so that opposite borders continue each other.
 
     Args:
         maps: (B, C, H + 2 rows, W + 2 columns).
-        margin: As it was given to `wrap`.
+        margin: Rows and columns of padding, as given to `wrap`.
 
     Returns:
         (B, C, H, W).
@@ -72,17 +76,17 @@ def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
-    """A model's estimate of a wrapped image, as seamless maps of the image.
+    """Converts a model's estimate of a wrapped image to seamless maps of the image.
 
-    Depth: its differences from pixel to pixel are folded, their mean is taken out (the slope that lets borders differ), and what is left is
-    integrated over the torus. Of metric depth that is done with its logarithm, so that it stays positive. Normals are blended as vectors.
+    Depth: pixel differences are folded, their mean, which makes opposite borders differ, is subtracted, and the rest is integrated on the
+    torus. Metric depth is processed as its logarithm, so that it stays positive. Normals are blended as vectors.
 
     Args:
         wrapped: An estimate of `wrap(image, margin)`.
-        margin: As it was given to `wrap`.
+        margin: Rows and columns of padding, as given to `wrap`.
 
     Returns:
-        The estimate of the image, without a camera: seamless maps are orthographic.
+        The estimate of the image, with depth NaN where it is invalid. It has no camera, as seamless maps are orthographic.
     """
     depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
     kept = cropped(mask, margin)
@@ -106,10 +110,10 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def tileable(maps: Tensor) -> Tensor:
-    """An image or map whose opposite borders meet: a smooth surface is subtracted that is about 0 inside; nothing is moved or invented.
+    """Makes opposite borders meet by subtracting a smooth function that is nearly 0 inside; nothing is moved or invented.
 
     Args:
-        maps: (B, C, H, W); what is cut at a border, such as half a brick, stays cut.
+        maps: (B, C, H, W). Objects cut off at a border, such as half a brick, stay cut.
 
     Returns:
         (B, C, H, W), with the same mean; not clamped.
@@ -132,7 +136,7 @@ def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:
     middle = maps.narrow(dim, margin, length).clone()
     if margin == 0:
         return middle
-    # A half at the border, where both views are equally far from theirs, all of the middle's own at the end of the margin.
+    # Weight of the unpadded pixels: about 0.5 at the border, where both copies are equally far from the padding's ends; 1 past the margin.
     own = 0.5 + (torch.arange(margin, device=maps.device, dtype=maps.dtype) + 0.5) / (2 * margin)
     own = own if dim == -1 else own[:, None]
     first, last = middle.narrow(dim, 0, margin), middle.narrow(dim, length - margin, margin)
@@ -144,7 +148,7 @@ def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:
 
 
 def cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Maps without as many rows and columns at each end."""
+    """Removes rows and columns (`margin`) at each border."""
     rows, columns = margin
     return maps[..., rows : maps.shape[-2] - rows, columns : maps.shape[-1] - columns]
 
@@ -157,9 +161,9 @@ def _middle(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def _level(values: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Wrapped values (B, 1, H, W) as a map that tiles, with the mean that they had."""
+    """Converts wrapped values (B, 1, H + 2 rows, W + 2 columns) to a map that tiles, (B, 1, H, W), with the mean of the cropped values."""
     exact = values.to(exact_dtype(values.device))
-    # The difference to the next pixel; one pixel of margin more at the far end than is folded.
+    # Differences to the next pixel. The last one joins both ends of the padding, and has the least weight in `folded`.
     right, down = exact.roll(-1, -1) - exact, exact.roll(-1, -2) - exact
     if margin[1] == 0:
         right[..., -1] = 0
@@ -175,7 +179,7 @@ def _without_mean(values: Tensor) -> Tensor:
 
 
 def _poisson(values: Tensor) -> Tensor:
-    """The map of mean 0 whose discrete Laplacian, with its sign changed, is this, on the torus."""
+    """Solves Poisson's equation on the torus: the map of mean 0 whose negated discrete Laplacian is `values`, (B, C, H, W)."""
     height, width = values.shape[-2:]
     down = 2 - 2 * (2 * torch.pi * torch.fft.fftfreq(height, device=values.device, dtype=values.dtype)).cos()
     right = 2 - 2 * (2 * torch.pi * torch.fft.rfftfreq(width, device=values.device, dtype=values.dtype)).cos()

@@ -1,7 +1,7 @@
-"""Slopes of a height field, their adjoint and their inverse, all by the same discrete derivative.
+"""Slopes of a height field, their adjoint and their inverse, all with the same discrete derivative.
 
-A slope is a height's change a pixel, (to the right, downwards). At free borders the height goes on as a mirror image and the slope of the
-outermost pixels is scaled so that planes keep theirs; at seamless ones it goes on at the opposite border.
+A slope is the change of height per pixel, (to the right, downwards). At free borders the height is mirrored, and the slopes of the
+outermost pixels are scaled so that a plane has the same slope everywhere. At seamless borders it continues at the opposite border.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from ...options.textures import CENTRAL
 from ...utils import kept_constants
 from ..filters.transforms import dct, dst, frequencies, idct, idst
 
-# Slopes at pixels cannot determine a height that alternates from pixel to pixel, and hardly what nearly does: 1 % of the coefficients.
+# Least squared symbol at high frequencies. Slopes at pixels do not determine heights that alternate from pixel to pixel, and hardly those
+# that nearly do; this bounds the amplification of 1 % of the coefficients.
 _UNSEEN = 0.05
 
 
@@ -28,24 +29,24 @@ def slopes_of(height: Tensor, seamless: bool, derivative: str = CENTRAL) -> Tens
         derivative: One of `DERIVATIVES`.
 
     Returns:
-        (B, 2, H, W): change a pixel to the right, and downwards.
+        (B, 2, H, W): change per pixel to the right and downwards.
     """
     return mirrored_slopes(height, seamless, derivative) / border_share(height, seamless, derivative)
 
 
 def mirrored_slopes(height: Tensor, seamless: bool, derivative: str) -> Tensor:
-    """The same, but at free borders those of the mirrored height: what `adjoint` is the adjoint of."""
+    """`slopes_of` without the scaling at free borders: the linear operator whose transpose is `adjoint`."""
     return torch.cat([_derived(height, dim, seamless, derivative) for dim in (-1, -2)], 1)
 
 
 def adjoint(slopes: Tensor, seamless: bool, derivative: str) -> Tensor:
-    """The transpose of `mirrored_slopes`, (B, 2, H, W) to (B, 1, H, W)."""
+    """The transpose of `mirrored_slopes`: slopes (B, 2, H, W) to (B, 1, H, W)."""
     right, down = slopes.split(1, 1)
     return _transposed(right, -1, seamless, derivative) + _transposed(down, -2, seamless, derivative)
 
 
 def border_share(like: Tensor, seamless: bool, derivative: str) -> Tensor:
-    """(1, 2, H, W) or one that broadcasts to it: what the mirror leaves of a plane's slope; 1 but for free borders."""
+    """The factor of a plane's slope in `mirrored_slopes`: (1, 2, H, W), or (1, 1, 1, 1); 1 except near free borders."""
     height, width = like.shape[-2:]
     if seamless:
         return like.new_ones(1, 1, 1, 1)
@@ -55,18 +56,18 @@ def border_share(like: Tensor, seamless: bool, derivative: str) -> Tensor:
 
 @kept_constants
 def _slope_of_ramp(length: int, derivative: str, dtype: torch.dtype) -> Tensor:
-    """(1, 1, 1, N): the slope of 0, 1, 2, ... by a derivative that mirrors it at its ends."""
+    """(1, 1, 1, length): the derivative of the ramp 0, 1, 2, ..., mirrored at its ends."""
     ramp = torch.arange(length, dtype=dtype).view(1, 1, 1, -1)
     return _derived(ramp, -1, False, derivative) if length > 1 else torch.ones_like(ramp)
 
 
 def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float = 0.0) -> Tensor:
-    """The height whose `mirrored_slopes` are nearest to these in the sense of least squares; its mean is 0.
+    """The height, with mean 0, whose `mirrored_slopes` fit the given slopes best by least squares.
 
     Args:
         slopes: (B, 2, H, W).
         seamless, derivative: As `slopes_of`.
-        screening: What heights cost beside errors of the slopes (screened Poisson).
+        screening: Weight of squared heights relative to squared slope errors (screened Poisson).
 
     Returns:
         (B, 1, H, W).
@@ -75,12 +76,12 @@ def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float
 
 
 def solved(values: Tensor, seamless: bool, *derivatives: str, screening: float = 0.0) -> Tensor:
-    """The heights h for which adjoint(mirrored_slopes(h)) + screening h is given; of their mean nothing is known, it is 0.
+    """Solves adjoint(mirrored_slopes(h)) + screening * h = values for heights h of mean 0.
 
     Args:
         values: (B, N, H, W).
         seamless: As `slopes_of`.
-        derivatives: N of them, one for each channel.
+        derivatives: One of `DERIVATIVES` for each of the N channels.
         screening: As `integrated`.
 
     Returns:
@@ -93,7 +94,13 @@ def solved(values: Tensor, seamless: bool, *derivatives: str, screening: float =
 
 
 def _power(like: Tensor, seamless: bool, derivatives: tuple[str, ...], screening: float) -> Tensor:
-    """(N, H, W or half of it): the squared symbols of derivatives, bounded where slopes say nothing; infinite where nothing is known."""
+    """The symbol of the left side in `solved`, for each Fourier or cosine coefficient.
+
+    At high frequencies it is at least `_UNSEEN`. Where it would be 0 it is infinite, so that the coefficient becomes 0.
+
+    Returns:
+        (N, H, W), or (N, H, W // 2 + 1) if seamless.
+    """
     height, width = like.shape[-2:]
     down, right = frequencies(height, seamless, like)[:, None], frequencies(width, seamless, like)
     of_down, of_right = (_symbols(like, length, seamless, derivatives, like.dtype) for length in (height, width))
@@ -106,14 +113,14 @@ def _power(like: Tensor, seamless: bool, derivatives: tuple[str, ...], screening
 
 @kept_constants
 def _symbols(length: int, seamless: bool, derivatives: tuple[str, ...], dtype: torch.dtype) -> Tensor:
-    """(N, length) `_symbol` of derivatives."""
+    """(N, length): `_symbol` of each derivative."""
     like = torch.empty((), dtype=dtype)
     return torch.stack([_symbol(like, length, seamless, derivative, dtype) for derivative in derivatives])
 
 
 @kept_constants
 def _symbol(length: int, seamless: bool, derivative: str, dtype: torch.dtype) -> Tensor:
-    """The derivative's factor for each coefficient, without the imaginary unit."""
+    """(length,): the derivative's factor for each Fourier or cosine coefficient, without the imaginary unit."""
     frequency = frequencies(length, seamless, torch.empty((), dtype=dtype))
     sine = frequency.sin()
     # The sine of the highest frequency is 0, but not in floating point.
@@ -122,7 +129,7 @@ def _symbol(length: int, seamless: bool, derivative: str, dtype: torch.dtype) ->
 
 
 def _derived(height: Tensor, dim: int, seamless: bool, derivative: str) -> Tensor:
-    """Along one axis; at free borders of the mirrored height."""
+    """The derivative along an axis; at free borders, of the mirrored height."""
     if derivative == CENTRAL:
         before, after = _beside(height, dim, seamless, 1.0)
         return (after - before).mul_(0.5)
@@ -144,7 +151,7 @@ def _transposed(slopes: Tensor, dim: int, seamless: bool, derivative: str) -> Te
 
 
 def _beside(values: Tensor, dim: int, seamless: bool, mirror: float) -> tuple[Tensor, Tensor]:
-    """The neighbours before and after each pixel along an axis; beyond free borders the border's own value times `mirror`."""
+    """The previous and the next value of each pixel along an axis; beyond free borders, the border's value times `mirror`."""
     if seamless:
         return values.roll(1, dim), values.roll(-1, dim)
     length = values.shape[dim]
