@@ -1,12 +1,13 @@
-"""Decides where the sky is in a photograph: `sky_alpha` is what all use that treat the sky apart.
+"""Finds the sky in photographs. Everything that treats the sky separately uses `sky_alpha`.
 
-A network that tells the sky, or by a mask that is True everywhere that there is none, is believed; one that is unsure has to decide by
-itself, as `annotators.tiny` does. Without a mask the sky is looked for in the image and its depth together.
-Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
-person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
-far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
+A network that predicts the sky, or predicts by a mask that is True everywhere that there is none, is believed; uncertainty has to be
+resolved in the network's own code, as in `annotators.tiny`. Otherwise the sky is found from image and depth together.
 
-`assumptions.assumed_depth` has no image when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
+Networks that were not trained to predict the sky put it farthest away, but rarely at one constant value. Depth alone does not suffice, as
+a wall behind a person looks the same. Image and depth together give three signs: the top border is far; the far region there is brighter
+or bluer than the rest, and has less texture; and the bottom border is near, like the ground in front of a camera.
+
+`assumptions.assumed_depth` has no image, so it only recognises a sky of one constant farthest value.
 """
 
 from __future__ import annotations
@@ -20,42 +21,49 @@ from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, ROUNDING, are_apart, depth_to_nearness, measure_range_of_samples
 from .sky_matte import sky_matte
 
-# What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
+# All thresholds were chosen on the photographs in training/sky.tsv. Nearness is 0 at a scene's far end and 1 at its near end.
+# Largest nearness of the sky.
 _FAR = 0.12
+# Least share of the top border that is far.
 _TOP_IS_FAR = 0.5
+# Least difference between sky and the rest in brightness (the mean of RGB), or in blueness (B - R).
 _BRIGHTER = BLUER = 0.1
-# A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
+# A sky has at least the blueness BLUE, or at least the brightness BRIGHT of clouds and haze and then at least the blueness -WARM: walls
+# may be as much brighter than floors, but are warmer.
 BLUE, BRIGHT, WARM = 0.05, 0.75, 0.1
-# No sky is this much greener than both red and blue, but walls and meadows are.
+# Walls and meadows may be this much greener than both red and blue, but no sky is.
 GREEN = 0.04
+# Brightness and blueness are measured in the upper part of the image: height divided by this.
 _UPPER = 4
-# Metres: what is nearer is a wall. Networks for rooms put the sky beyond it, too.
+# Least mean depth of the sky in metres. Nearer regions are walls; networks for rooms put the sky beyond it, too.
 _NEAREST_SKY = 8.0
+# Least mean nearness of the bottom border.
 _BOTTOM_IS_NEAR = 0.85
+# Width of the top and bottom border, as a share of the height.
 _BORDER = 1 / 64
-# The signs are looked for in every n-th pixel, about so many along the longer side.
+# Number of pixels along the longer side, roughly, at which the signs are evaluated.
 _LOOKED_AT = 512
-# What is as finely drawn as the rest, by this share, is no sky: shelves, leaves, houses.
+# Texture of the sky relative to the rest: less than this share, as shelves, leaves and houses have more. The least texture of the rest.
 _AS_FINE, _PLAIN = 0.85, 0.02
-# From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
+# Soft masks: where the sky's share is 0, and 1. In nearness; and in depth as a share of the sky's depth, if depth is metric.
 _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
-# The same for what may be sky although a network says that it is none.
+# Nearness where pixels outside a predicted sky surely are not sky, and where they may be.
 _MAY_BE_SKY = (0.6, 0.3)
 
 
 @in_float32
 def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None) -> Tensor:
-    """The sky as a matte, whose border follows the image: for what blends. What needs a mask takes `sky_alpha(...) > 0.5`.
+    """An alpha matte of the sky, whose border follows the image. For a binary mask, use `sky_alpha(...) > 0.5`.
 
-    Where the network tells its sky (`predicted_sky`), or masks nothing, it is believed; else `find_sky` decides.
+    Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`.
 
     Args:
         image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
-        estimate: Of the images, with depth of any quantity, at any size.
-        predicted: Its `predicted_sky`, where that is known already.
+        estimate: Estimate of the images, with depth of any quantity, at any size.
+        predicted: The estimate's `predicted_sky`, if computed already.
 
     Returns:
-        (B, 1, H, W) in [0, 1], each pixel's share of sky; 0 in an image without sky.
+        (B, 1, H, W) in [0, 1]: the share of sky in each pixel; 0 in an image without sky.
 
     Raises:
         ValueError: No depth, or an image of another batch.
@@ -70,7 +78,7 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)
     all_tell, has_sky = torch.stack((tells.all(), predicted.any())).tolist()
     if not all_tell:
-        # of network size: no finer than what it looks at, and the matte below puts the border where the image has it
+        # At the network's size, the resolution of its depth; the matte below aligns the border with the image.
         share_by_image = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
         share = torch.where(tells.view(-1, 1, 1, 1), share, share_by_image)
         has_sky = bool(share.any())
@@ -83,11 +91,11 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
 
 
 NO_SKY = "no sky found"
-"""What says the result of a search for the sky that found none."""
+"""Message for an image without sky."""
 
 
 def describe_sky(share: Tensor) -> str:
-    """The sky of one image in words, e.g. "sky: 31 % of the image", empty where there is none; `share` is each pixel's."""
+    """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `share` is the `sky_alpha` of one image."""
     mean = float(share.float().mean())
     if mean == 0:
         return ""
@@ -95,14 +103,14 @@ def describe_sky(share: Tensor) -> str:
 
 
 def masks_nothing(estimate: Estimate) -> bool:
-    """Whether there is a mask that leaves out nothing, and no hole: so networks say that there is no sky. Synchronises the device."""
+    """Whether an estimate has a mask, and no invalid depth: networks predict in this way that there is no sky. Synchronises the device."""
     return estimate.mask is not None and bool(estimate.known_depth()[2].all())
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
-    """(B,) bool: whether the network said what is sky: it masks nothing, or what is masked is `predicted`, as far as anything gets.
+    """(B,) bool: whether the network predicts the sky, or that there is none: its mask is True everywhere, or `predicted` is not empty.
 
-    A mask of holes alone, as of a depth camera, says nothing of the sky.
+    A mask of other holes, such as a depth camera's, predicts nothing about the sky.
     """
     if estimate.mask is None:
         return torch.zeros(estimate.batch, dtype=torch.bool, device=estimate.device)
@@ -110,18 +118,17 @@ def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
 
 
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
-    """Finds the sky.
+    """Finds the sky from image and depth, for networks that do not predict it.
 
-    A guess from these signs, for estimates whose network does not predict the sky: `python -m training.sky` prints how often it is
-    right. Night skies, red ones and skies as dark as the ground are missed; a white or blue wall behind near things can pass for sky
-    where depth is not metric.
+    It is a guess from the signs above; `python -m training.sky` prints how often it is right. Night skies, red skies and skies as dark as
+    the ground are missed. Unless depth is metric, a white or blue wall behind near objects may be taken for sky.
 
     Args:
-        image: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
+        image: (B, 3, H, W) RGB in [0, 1], at the estimate's size.
         estimate: With depth, of any quantity.
 
     Returns:
-        (B, 1, H, W) bool; nowhere True in an image that seems to show no sky, or where the depth has no value.
+        (B, 1, H, W) bool; False at invalid depth, and everywhere in images without signs of a sky.
 
     Raises:
         ValueError: No depth, or an image of another batch or size.
@@ -138,13 +145,23 @@ def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
 
 
 def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
-    """(B,) bool: whether an image has all the signs, of its share of nearness, where that is known, and what is far."""
+    """Whether images show all signs of a sky.
+
+    Args:
+        image: (B, 3, h, w) RGB in [0, 1].
+        share: (B, 1, h, w) nearness, from 0 (far end) to 1.
+        valid: (B, 1, h, w) bool, where nearness is known.
+        far: (B, 1, h, w) bool, far pixels.
+
+    Returns:
+        (B,) bool.
+    """
     brightness, blueness = image.mean(1, keepdim=True), image[:, 2:] - image[:, :1]
     rows = max(1, round(far.shape[-2] * _BORDER))
-    # Down each column, what is far without a break from the top border on.
+    # In each column, the far pixels that are connected to the top border.
     from_top = far.int().cumprod(2).bool()
     brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
-    # Of the upper part alone: below, what is far may be land.
+    # In the upper part only, as far pixels below it may be land.
     upper = slice(0, max(rows, far.shape[-2] // _UPPER))
     bright, blue = (_mean(each[:, :, upper], from_top[:, :, upper]) for each in (brightness, blueness))
     is_blue, is_pale = (bluer > BLUER) & (blue > BLUE), (brighter > _BRIGHTER) & (bright > BRIGHT) & (blue > -WARM)
@@ -160,14 +177,14 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
 
 
 def looks_blue(image: Tensor, region: Tensor) -> Tensor:
-    """Whether a region is blue, and bluer than the rest of its image, as a clear sky is, by day and at dusk.
+    """Whether a region is blue, and bluer than the rest of its image, like a clear sky by day or at dusk.
 
     Args:
         image: (B, 3, H, W) RGB in [0, 1].
         region: (B, 1, H, W) bool.
 
     Returns:
-        (B,) bool; False where the region is empty, or there is no rest.
+        (B,) bool; False if the region is empty or the whole image.
     """
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
@@ -175,23 +192,23 @@ def looks_blue(image: Tensor, region: Tensor) -> Tensor:
 
 
 def looks_green(image: Tensor, region: Tensor) -> Tensor:
-    """Whether a region is as green as walls and meadows are and no sky is; arguments and result as of `looks_blue`."""
+    """Whether a region is greener than any sky, like meadows and some walls; arguments and result as in `looks_blue`."""
     red, green, blue = image.split(1, 1)
     return _mean(green - torch.maximum(red, blue), region) > GREEN
 
 
 def coloured_as_sky(image: Tensor) -> Tensor:
-    """Which pixels of an image (B, 3, H, W) in [0, 1] are blue, or as pale as cloud and haze: (B, 1, H, W) bool."""
+    """The pixels of an image (B, 3, H, W) in [0, 1] that are blue, or pale like clouds and haze: (B, 1, H, W) bool."""
     blueness = image[:, 2:] - image[:, :1]
     return (blueness > BLUE) | ((image.mean(1, keepdim=True) > BRIGHT) & (blueness > -WARM))
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
-    """Each pixel's share of the sky that `find_sky` finds: a soft mask.
+    """A soft mask of the sky that `find_sky` finds.
 
     Args:
         image: As `find_sky`.
-        estimate: As `find_sky`; with steps of depth made sharp there is no rim of half-far values around near things.
+        estimate: As `find_sky`. Sharpened depth edges avoid a rim of intermediate values around near objects.
 
     Returns:
         (B, 1, H, W) in [0, 1]; 0 in an image without sky.
@@ -202,7 +219,7 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     sky = find_sky(image, estimate)
     depth, quantity, valid = estimate.known_depth()
     if quantity is Quantity.METRIC_DEPTH:
-        # The mean of what is found, weighted towards the farthest.
+        # The sky's mean depth, weighted by depth.
         level = _mean(depth.square(), sky) / _mean(depth, sky).clamp(min=1e-6)
         ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
     else:
@@ -213,18 +230,18 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
 
 
 def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
-    """0 at one value, 1 at the other."""
+    """A linear ramp from 0 at `ends[0]` to 1 at `ends[1]`, clamped."""
     return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
 def predicted_sky(estimate: Estimate) -> Tensor:
-    """The sky predicted by the network: masked pixels at the greatest distance. Other holes have no value, or are nearer.
+    """The sky predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
     Args:
         estimate: With depth, of any quantity.
 
     Returns:
-        (B, 1, H, W) bool; in an image that is masked everywhere, all that has a value.
+        (B, 1, H, W) bool; False without a mask. In an image that is masked everywhere, all pixels with a depth.
 
     Raises:
         ValueError: No depth.
@@ -241,14 +258,14 @@ def predicted_sky(estimate: Estimate) -> Tensor:
 
 
 def fineness(brightness: Tensor, side: Tensor) -> Tensor:
-    """The difference of each pixel from the pixels to its right and below that are on its side.
+    """Local texture: the summed absolute differences of each pixel to its right and lower neighbours in the same region.
 
     Args:
         brightness: (B, 1, H, W).
-        side: (B, 1, H, W) bool, which of two sides each pixel is on.
+        side: (B, 1, H, W) bool, which of two regions each pixel is in.
 
     Returns:
-        (B, 1, H, W), 0 and more.
+        (B, 1, H, W), at least 0.
     """
     differences = torch.zeros_like(brightness)
     for axis in (2, 3):
@@ -259,7 +276,10 @@ def fineness(brightness: Tensor, side: Tensor) -> Tensor:
 
 
 def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """Nearness, 0 at the far end of each image and 1 at its near end, and where it is known."""
+    """Nearness (B, 1, H, W), 0 at the far end of each image and 1 at its near end, and where it is known (B, 1, H, W) bool.
+
+    The ends are percentiles, so some values lie outside [0, 1].
+    """
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
@@ -268,5 +288,5 @@ def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """(B,) mean of each image's values there; 0 where there are none."""
+    """(B,) mean of each image's values where `where` is True; 0 if it is nowhere."""
     return torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp(min=1)
