@@ -1,4 +1,4 @@
-"""3D Gaussian splats from depth and a camera."""
+"""Converts depth and a camera to 3D Gaussian splats."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from ..projections import need_perspective
 from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
 
-# Standard deviation of a splat's image relative to the pixel distance, and its opacity in the middle.
+# Standard deviation of a projected splat relative to the pixel distance, and the opacity at its centre.
 _SPREAD, _OPACITY = 0.6, 0.98
-# Maximum aspect ratio of a splat on a slanted surface; smaller beside a silhouette, beyond which it would protrude.
+# Maximum aspect ratio of a splat on a slanted surface; smaller at a silhouette, beyond which a long splat would protrude.
 _LONGEST, _LONGEST_AT_CUTS = 8.0, 1.5
-# Thickness relative to its width.
+# Thickness relative to the shorter axis.
 _THICKNESS = 0.1
 _GREY = 0.5
 
 
 @dataclass(frozen=True)
 class Splats:
-    """Gaussians in space, in OPENCV axes (x right, y down, z forward): those of the files and programs for 3D Gaussian splatting.
+    """3D Gaussians in OPENCV axes (x right, y down, z forward), the convention of files and programs for Gaussian splatting.
 
     Attributes:
-        points: (N, 3) float32, their middles, in the unit of the depth.
-        rotations: (N, 4) float32 unit quaternions w, x, y, z, with w >= 0; their third axis is the surface's normal, towards the camera.
-        scales: (N, 3) float32 standard deviations along their axes, in the unit of the depth.
+        points: (N, 3) float32 centres, in the unit of the depth.
+        rotations: (N, 4) float32 unit quaternions w, x, y, z, with w >= 0. The rotated third axis is the surface normal, towards the
+            camera.
+        scales: (N, 3) float32 standard deviations along the three axes, in the unit of the depth.
         opacities: (N,) float32 in (0, 1).
         colours: (N, 3) float32 in [0, 1], sRGB.
     """
@@ -46,21 +47,21 @@ class Splats:
 
 
 def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Splats:
-    """The surface that an image shows, or that all views of one scene show, as Gaussian splats: one flat disc for each pixel.
+    """Converts the visible surface of an image, or of all views of one scene, to Gaussian splats: a flat disc for each sampled pixel.
 
-    Seen from the camera each is a round spot a little wider than its pixel; in space it lies in the surface, so that a slanted wall stays
-    closed when the camera moves. Nothing is made up behind things.
+    In the camera's view each disc is round and a little wider than its pixel. It lies in the surface, so that a slanted wall has no gaps
+    when the camera moves. Hidden surfaces are not filled.
 
     Args:
-        estimate: As `depth_to_meshes`. Its normals tilt the splats; without them, those of the depth do.
-        image: As there: the colours. Without it the splats are grey.
-        options: As there.
+        estimate: As `depth_to_meshes`. Splats follow its normals, or normals computed from depth if it has none.
+        image: As `depth_to_meshes`, for the colours. Without it the splats are grey.
+        options: As `depth_to_meshes`. They choose the pixels, the same as for a mesh without simplification.
 
     Returns:
-        The splats, in the axes of the camera, with extrinsics in those of the world; of the pixels that a mesh would have too.
+        The splats in camera axes, or, with extrinsics, in world axes.
 
     Raises:
-        ValueError: As `depth_to_meshes`.
+        ValueError: A panorama, or as `depth_to_meshes`.
     """
     options = options or MeshOptions()
     need_perspective(estimate, "a set of Gaussian splats")
@@ -88,21 +89,21 @@ def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
 
 @without_autocast
 def _rays(grid: SampledGrid, intrinsics: Tensor) -> Tensor:
-    """The points at depth 1 of a grid's pixels: (h, w, 3)."""
+    """The points at depth 1 on the rays of a grid's pixels: (h, w, 3)."""
     lengths = (torch.arange(length, dtype=intrinsics.dtype) for length in grid.depth.shape[-2:])
     y, x = torch.meshgrid(*(grid.first + grid.step * length for length in lengths), indexing="ij")
     return torch.stack((x, y, torch.ones_like(x)), -1) @ torch.linalg.inv(intrinsics).T
 
 
 def _footprints(view: Estimate, grid: SampledGrid, intrinsics: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """How the point on the surface moves from a pixel to the next across and down: two maps (h, w, 3), OPENCV axes of the camera."""
+    """The vectors on the surface from each sampled pixel to the next one to the right and below: two maps (h, w, 3), OPENCV camera axes."""
     normals = _normals(view, grid, intrinsics)
     steepest = -rays.norm(dim=-1, keepdim=True) / _LONGEST
     facing = torch.minimum((normals * rays).sum(-1, keepdim=True), steepest)
     depth = grid.depth[0, 0, ..., None] * grid.step
 
     def moved(ray: Tensor) -> Tensor:
-        # Along the tangent plane: depth is what keeps normal . point the same.
+        # In the tangent plane: the depth changes so that normal . point stays constant.
         return depth * (ray - rays * (normals * ray).sum(-1, keepdim=True) / facing)
 
     inverse = torch.linalg.inv(intrinsics)
@@ -110,7 +111,7 @@ def _footprints(view: Estimate, grid: SampledGrid, intrinsics: Tensor, rays: Ten
 
 
 def _normals(view: Estimate, grid: SampledGrid, intrinsics: Tensor) -> Tensor:
-    """Unit normals (h, w, 3) in OPENCV axes; those without a direction face along the optical axis."""
+    """Unit normals (h, w, 3) in OPENCV axes; (0, 0, -1), towards the camera, where there is no direction."""
     if view.normals is None:
         depth_normals = depth_to_normals(grid.depth, grid.intrinsics(intrinsics), grid.valid)
         normals = convert_normals(depth_normals, Axes.OPENGL, Axes.OPENCV)
@@ -122,7 +123,7 @@ def _normals(view: Estimate, grid: SampledGrid, intrinsics: Tensor) -> Tensor:
 
 
 def _longest(grid: SampledGrid) -> Tensor:
-    """How much longer than wide each pixel's splat may be: (h, w)."""
+    """The maximum aspect ratio of each pixel's splat: (h, w)."""
     cut = torch.zeros_like(grid.valid[0, 0])
     for joined, dim in ((grid.joins.across, 1), (grid.joins.down, 0)):
         for start in (0, 1):
@@ -131,8 +132,16 @@ def _longest(grid: SampledGrid) -> Tensor:
 
 
 def _axes(across: Tensor, down: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation matrices (N, 3, 3), whose columns are a splat's axes, and standard deviations (N, 3), of the discs that two (N, 3) span."""
-    # The disc's covariance is A A^T with A = (across, down): its axes are A times the eigenvectors of A^T A, which are in closed form.
+    """The axes and standard deviations of discs.
+
+    Args:
+        across, down: (N, 3) vectors that span each disc.
+        longest: (N,) maximum aspect ratios.
+
+    Returns:
+        Rotation matrices (N, 3, 3), whose columns are a splat's axes, and standard deviations (N, 3) along them.
+    """
+    # The covariance is A A^T with A = (across, down). Its axes are A times the eigenvectors of A^T A, which have a closed form.
     uu, uv, vv = (across * across).sum(-1), (across * down).sum(-1), (down * down).sum(-1)
     middle, half = (uu + vv) / 2, torch.hypot((uu - vv) / 2, uv)
     angle = torch.atan2(2 * uv, uu - vv) / 2
@@ -147,10 +156,10 @@ def _axes(across: Tensor, down: Tensor, longest: Tensor) -> tuple[Tensor, Tensor
 
 
 def quaternions_of(rotations: Tensor) -> Tensor:
-    """Rotation matrices (N, 3, 3) as unit quaternions (N, 4) w, x, y, z, with w >= 0.
+    """Converts rotation matrices (N, 3, 3) to unit quaternions (N, 4) w, x, y, z, with w >= 0.
 
     Source:
-        S. W. Shepperd, "Quaternion from rotation matrix" (1978): of four ways the one that divides by the largest number.
+        S. W. Shepperd, "Quaternion from rotation matrix" (1978): of four formulas, the one with the largest divisor.
     """
     m = rotations
     trace = m.diagonal(dim1=1, dim2=2).sum(1)
@@ -165,4 +174,4 @@ def quaternions_of(rotations: Tensor) -> Tensor:
 
 
 SH_0 = 0.5 / math.sqrt(math.pi)
-"""The constant of the spherical harmonics' first term, by which splats' colours are stored."""
+"""The spherical harmonic of degree 0, a constant. Files store colours as (colour - 0.5) / SH_0."""
