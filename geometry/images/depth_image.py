@@ -18,7 +18,7 @@ from .normal_map_image import stored_values
 
 logger = logging.getLogger(__name__)
 
-# Tolerances for resampling overshoot, and for the colour that JPEG and 8-bit rounding add to grey.
+# Tolerances: overshoot of resampled grey levels, and mean channel difference of grey images from JPEG and 8-bit rounding.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
 # Channels are compared at about this many pixels along the longer side.
@@ -35,7 +35,8 @@ class DepthCoding:
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
         quantity: The quantity of the unscaled values, instead of the above; None = they are grey levels.
         name: The map's name in errors.
-        if_normals, if_metres, if_levels: Advice if it is a normal map, metres read as grey levels, or grey levels read as metres.
+        if_normals, if_metres, if_levels: Advice in errors if the map seems to be a normal map, metres read as grey levels, or grey levels
+            read as metres.
     """
 
     near: str = NEAR[0]
@@ -58,11 +59,11 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
     Args:
         image: (B, C, H, W), the stored values, C = 1, 3 (equal up to JPEG noise) or 4 (with alpha).
         coding: Their meaning.
-        known: (B or 1, 1, H, W) bool; None = True everywhere.
+        known: (B or 1, 1, H, W) bool, pixels with a value; None = all.
 
     Returns:
-        The estimate at the map's size, masked where not `known`, less than half opaque, not finite, or, for metres, not positive
-        or infinitely far.
+        The estimate at the map's size. Its mask excludes pixels that are not `known`, less than half opaque or not finite; for metric depth
+        also if not positive; and, unless the map is disparity, if infinitely far.
 
     Raises:
         ValueError: A coloured image, grey levels beyond [0, 1], metres that look like grey levels, or as `image_to_depth`.
@@ -87,7 +88,7 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
 
 
 def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
-    """The channel mean (B, 1, H, W), exact for equal channels; refuses colours."""
+    """The channel mean (B, 1, H, W), exact for equal channels. Raises ValueError for coloured images."""
     if colours.shape[1] == 1:
         return colours
     first = colours[:, :1]
@@ -106,7 +107,7 @@ def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
 
 
 def _mean(values: Tensor, seen: Tensor) -> Tensor:
-    """(B,) mean over the seen pixels; unseen values must be 0."""
+    """(B,) mean over the pixels where `seen` is True; the other values must be 0."""
     return values.sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
 
 
@@ -120,19 +121,19 @@ def _ends(values: Tensor, trusted: Tensor) -> tuple[float, float]:
 def image_to_depth(
     image: Tensor, *, near: str = "white", linear_in: str = "disparity", metric_range: tuple[float, float] | None = None
 ) -> tuple[Tensor, Quantity]:
-    """The depth that a grey image shows.
+    """Converts grey levels to depth.
 
     Args:
         image: (B, 1, H, W) in [0, 1].
         near: Which end of the grey levels is near, "white" or "black".
-        linear_in: "disparity" or "depth".
+        linear_in: The quantity that is linear in the grey levels, "disparity" or "depth".
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
 
     Returns:
-        (B, 1, H, W) and its quantity: metric depth where the range is known, else disparity or relative depth in [0, 1].
+        (B, 1, H, W) and its quantity: metric depth if the range is known, otherwise disparity or relative depth in [0, 1].
 
     Raises:
-        ValueError: Not such an image, unknown names, or a range that is out of order or, for disparity, begins at 0.
+        ValueError: Wrong shape, unknown names, or a range that is not ascending, is infinite, or, for disparity, begins at 0.
     """
     check_map(image, 1, "image")
     check_choice("near", near, NEAR)
@@ -156,10 +157,10 @@ def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, w
     Args:
         depth: From `depth_map_to_estimate`, or None.
         normals: From `normal_map_to_estimate`, or None.
-        height, width: Of the images.
+        height, width: Size of the images.
 
     Returns:
-        The estimate without a mask; unknown pixels have no value. A map of one image is used for all images of the other.
+        The estimate without a mask; masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch.
 
     Raises:
         ValueError: Both are None.

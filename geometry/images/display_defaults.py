@@ -1,10 +1,10 @@
-"""The default rendering of depth, as ControlNet's models and ComfyUI's nodes expect it: near = white, metres as 1 / depth.
+"""The default rendering of depth, as ControlNet's models and ComfyUI's nodes expect it: near = white, metric depth as 1 / depth.
 
-In metres, a far hill would take the grey levels from everything near. A thousandth of the metric pixels may be nearer than white, and as
-many farther than black, so that an outlier does not darken the rest.
+Linear in metres, a distant hill would leave few grey levels for near objects. Of metric depth, one pixel in a thousand is clipped at each
+end of the range, so that outliers do not darken the rest.
 
 Source:
-    The percentiles are those of ComfyUI's MoGeRender.
+    The percentiles are ComfyUI's, in MoGeRender.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ..valid import are_all
 from .render import NEAR, depth_to_image, share_of_range
 
 METRIC_PERCENTILES = (0.1, 99.9)
-"""Percentiles of metric depth between which the grey levels lie."""
+"""Percentiles of 1 / metric depth at black and at white."""
 
 _WHOLE_RANGE = (0.0, 100.0)
 
 
 def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
-    """The image of an estimate's depth.
+    """Renders the depth of an estimate as grey levels.
 
     Args:
-        estimate: What has depth.
-        normalisation: What finds the range between black and white, as `depth_to_image` takes it: each image's own, or one that goes on
-            from call to call, such as the `update` of a `RunningRange`.
+        estimate: With depth.
+        normalisation: Function that measures the range from black to white, as for `depth_to_image`: the range of each image by default, or
+            a stateful one, such as the `update` of a `RunningRange`.
         near: "white" or "black".
 
     Returns:
-        (B, 1, H, W) in [0, 1]; black where masked or without a value.
+        (B, 1, H, W) in [0, 1]; black where depth is invalid.
 
     Raises:
-        ValueError: There is no depth.
+        ValueError: No depth.
     """
     depth, quantity, _ = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
@@ -47,19 +47,19 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
 
 
 def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear") -> Tensor:
-    """`default_depth_image` of `estimate.resized`, between two ends. Equivalently but faster, it resizes the levels where possible.
+    """`default_depth_image` of `estimate.resized`, with a given range. Resizes the grey levels instead, which is faster, where equivalent.
 
     Args:
         estimate: With depth.
-        height, width: In pixels.
-        ends: Of black and white, from `default_depth_range`.
+        height, width: New size in pixels.
+        ends: Nearness of black and of white, from `default_depth_range`.
         resampling: As `Estimate.resized`.
 
     Returns:
-        (B, 1, height, width) in [0, 1]; black where masked or without a value.
+        (B, 1, height, width) in [0, 1]; black where depth is invalid.
 
     Raises:
-        ValueError: There is no depth.
+        ValueError: No depth.
     """
     depth, quantity, valid = estimate.known_depth()
     # 1 / metres does not commute with resampling, and holes must be filled after resizing.
@@ -76,17 +76,17 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
 
 
 def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:
-    """The ends of `default_depth_image` of each image, as nearness.
+    """The range of `default_depth_image` of each image, as nearness.
 
     Args:
-        estimate: What has depth.
+        estimate: With depth.
         normalisation: As `default_depth_image`.
 
     Returns:
-        Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value is valid.
+        Nearness of black and of white, (B, 1, 1, 1) each: 1 / metres, disparity, or negated relative depth; infinite without valid pixels.
 
     Raises:
-        ValueError: There is no depth.
+        ValueError: No depth.
     """
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH

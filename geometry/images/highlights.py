@@ -1,4 +1,4 @@
-"""Compresses HDR highlights for code that expects [0, 1], and expands them again."""
+"""Compresses HDR highlights to [0, 1], for code that expects this range, and expands them again."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _KNEE = 0.9
 
 
 def compress_highlights(image: Tensor, has_none: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Brings images with values above 1, as HDR images have, into [0, 1]. Synchronises the device once.
+    """Compresses HDR images, which have values above 1, to [0, 1]. Synchronises the device once.
 
-    With the image's brightest value p, what is above 0.9 becomes 0.9 + 0.1 log(x / 0.9) / log(p / 0.9); all below stays as it is, so
-    that edges and mixtures are found there as in other images.
+    A value x above 0.9 becomes 0.9 + 0.1 log(x / 0.9) / log(p / 0.9), with the image's maximum p. Values below stay unchanged, so that
+    edges and colour mixtures are treated as in other images. Images without values above 1 stay unchanged.
 
     Args:
         image: (B, 3, H, W), 0 or more.
-        has_none: Whether it is known that nothing is above 1, as `check_image` tells: then a device is not asked.
+        has_none: True if all values are known to be at most 1, for example by `check_image`; then the device is not synchronised.
 
     Returns:
-        The images in [0, 1], those above 1 in float32 or wider, others as they were; and the function that brings images (B, 3, h, w) made
-        of them back to the full range. Of images in [0, 1] it only clamps what was made of them.
+        The images in [0, 1], in at least float32 if any was compressed; and a function that expands results (B, 3, h, w), computed from
+        them, to the full range. It clamps results to [0, 1] first, and for images that were not compressed does nothing more.
     """
     if has_none:
         return image, lambda made: made.clamp(0, 1)

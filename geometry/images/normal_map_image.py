@@ -15,34 +15,35 @@ from ..valid import are_finite
 
 logger = logging.getLogger(__name__)
 
-# Of the vectors (2 c - 1) of a normal map, 98 % and more have such lengths, also after JPEG or noise; of photographs a third to two thirds.
+# Range of lengths of the vectors 2 c - 1, and the least share of vectors in it. In normal maps it is 98 % or more, even with noise or after
+# JPEG compression; in photographs a third to two thirds.
 _UNIT = (0.75, 1.25)
 _MOST = 0.8
-# Holes: black, or no direction.
+# Colours up to this are black, which stands for a hole.
 _BLACK = 1.5 / 255
-# Colours overshoot by this where they were resampled, and by no more than this in any case.
+# Colours below minus the first are vectors instead, as resampling overshoots by less. Magnitudes above the second are neither.
 _OVERSHOOT, _MOST_STORED = 0.1, 1.5
 
 
 def normal_map_to_estimate(
     image: Tensor, coding: NormalMapCoding | Axes | str, name: str = "the normal map", known: Tensor | None = None
 ) -> Estimate:
-    """The normals that a normal map of any program stores. Everything that takes a normal map reads it here.
+    """Decodes any program's normal map; the single entry point for normal maps.
 
-    An image that stores none is read all the same, with a warning.
+    An image that does not look like a normal map is decoded as well, with a logged warning.
 
     Args:
-        image: (B, C, H, W), the numbers as they are stored, C = 1, 3 or 4 (with alpha): colours in [0, 1], or the vectors themselves.
-        coding: How it stores them.
-        name: Of the image, for the warning and errors.
-        known: (B or 1, 1, H, W) bool, False where there is no normal; None = everywhere is one.
+        image: (B, C, H, W), the stored values, C = 1, 3 or 4 (with alpha): colours in [0, 1], or vectors in [-1, 1].
+        coding: The axes and channel order of the map.
+        name: Name of the map, for the warning and errors.
+        known: (B or 1, 1, H, W) bool, pixels with a normal; None = all.
 
     Returns:
-        The estimate at the map's size, its normals in OPENGL axes. It masks what has no normal: not `known`, less than half opaque, black,
-        a vector without length, not finite.
+        The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not `known`, less than half opaque,
+        not finite, black, or vectors of almost no length.
 
     Raises:
-        ValueError: Numbers that are neither colours nor unit vectors, or an unknown coding.
+        ValueError: Values beyond [-1.5, 1.5], an unknown coding, or as `stored_values`.
     """
     colours, trusted = stored_values(image, known, name)
     colours = torch.where(trusted, colours, 0).expand(-1, 3, -1, -1)
@@ -62,18 +63,18 @@ def normal_map_to_estimate(
 
 
 def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tensor, Tensor]:
-    """The numbers of a map, and where they are known: at opaque pixels of finite numbers.
+    """Splits a map into its values and its valid pixels, which are finite and at least half opaque.
 
     Args:
         image: (B, C, H, W), C = 1, 3 or 4 (with alpha).
-        known: (B or 1, 1, H, W) bool, where else they are known; None = everywhere.
-        name: Of the map, for the error.
+        known: (B or 1, 1, H, W) bool, other pixels are invalid; None = all.
+        name: Name of the map, for the error.
 
     Returns:
-        (B, 1 or 3, H, W) float32, and (B, 1, H, W) bool.
+        Values (B, 1 or 3, H, W) float32, and valid pixels (B, 1, H, W) bool.
 
     Raises:
-        ValueError: No pixel is known.
+        ValueError: No pixel is valid.
     """
     colours, alpha = split_alpha(image.float())
     trusted = are_finite(colours).all(1, keepdim=True)
@@ -87,11 +88,11 @@ def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tenso
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
-    """The reason, in words, why an image is hardly a normal map or has another coding than it was read with; None if there is none.
+    """Describes why an image is probably not a normal map, or has another coding than assumed; None if it looks right.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
-        normals: The vectors that it was taken for, in OPENGL axes.
+        normals: (B, 3, H, W) vectors decoded from it, in OPENGL axes.
     """
     step = -(-max(image.shape[-2:]) // LOOKED_AT)
     samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]

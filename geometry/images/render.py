@@ -18,7 +18,7 @@ from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, valid_depth, valid_normals
 
-# How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
+# Normalisations: a factory of the function that measures the range from black to white in a batch; None = the caller gives the range.
 _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
     PER_IMAGE: lambda: measure_range,
     PER_CLIP: lambda: partial(measure_range, per_clip=True),
@@ -48,13 +48,13 @@ _ROUNDING = 1e-5
 
 
 def normalise_per_image(values: Tensor) -> Tensor:
-    """Values stretched so that each image spans 0 to 1.
+    """Scales each image to the range from 0 to 1.
 
     Args:
-        values: (B, 1, H, W), any range; NaN and infinity do not count.
+        values: (B, 1, H, W), any range; NaN and infinite values are ignored.
 
     Returns:
-        (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no valid value, and where a value is not a number.
+        (B, 1, H, W) in [0, 1]; 0 at NaN, and in images that are constant or have no finite value.
 
     Raises:
         ValueError: Not (B, 1, H, W).
@@ -76,25 +76,24 @@ def depth_to_image(
     colour_map: str | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Depth as an image.
+    """Renders depth as an image.
 
     Args:
         depth: (B, 1, H, W) in the unit that `quantity` names. Metric depth that is not positive and finite is a hole.
         quantity: What `depth` holds.
         near: "white" or "black".
         normalisation: "per_image": the range of each image; "per_clip": one range for the whole batch, so that a video does not flicker;
-            "running": the batch is a video, whose range is followed frame by frame (`RunningRange`); "fixed": `value_range`. Or a function
-            that goes on from call to call, such as the `update` of a `RunningRange` or the `ends` of a `ClipRange`.
-        percentiles: (low, high), 0 to 100: the shares of the values that give the ends of the range, instead of the extremes. For
-            `as_disparity`, percentiles of the disparity.
+            "running": the batch is a video, whose range is updated frame by frame (`RunningRange`); "fixed": `value_range`. Or a function,
+            which may keep state between calls, such as the `update` of a `RunningRange` or the `ends` of a `ClipRange`.
+        percentiles: (low, high), 0 to 100: the percentiles of depth, or of disparity with `as_disparity`, that the range spans.
         value_range: (low, high) in the unit of `depth`; for "fixed" only.
-        as_disparity: Shows metric depth as 1 / depth, which spends the grey levels on what is near.
-        colour_map: None for grey, or one of `COLOUR_MAPS`; white takes its last colour.
-        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere.
+        as_disparity: Renders metric depth as 1 / depth, which gives near objects more grey levels.
+        colour_map: None for grey, or one of `COLOUR_MAPS`; white becomes its last colour.
+        mask: (B, 1, H, W) bool, True where depth is valid; None = everywhere.
 
     Returns:
-        (B, 1, H, W), with a colour map (B, 3, H, W), in [0, 1]. Black where masked or without a value. An image without any
-        range (constant depth) is all at the far end.
+        (B, 1, H, W), or (B, 3, H, W) with a colour map, in [0, 1]. Black where masked or invalid. An image of constant depth is all at
+        the far end.
 
     Raises:
         ValueError: Unknown names, percentiles or a range out of order, `as_disparity` of what is not metric depth, or maps of
@@ -130,13 +129,13 @@ def normals_to_image(
     source: Axes | str = Axes.OPENGL,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Normals as an image, black where masked or without a direction.
+    """Renders normals as an image, black where masked or without a direction.
 
     Args:
         normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: How the image shall store them.
+        target: Axes and channel order of the image.
         source: The axes of `normals`.
-        mask: (B, 1, H, W) bool, True where normals can be trusted; None = everywhere.
+        mask: (B, 1, H, W) bool, True where normals are valid; None = everywhere.
 
     Returns:
         (B, 3, H, W) in [0, 1].
@@ -173,7 +172,7 @@ def colourise(image: Tensor, colour_map: str) -> Tensor:
 
 
 def _coloured(share: Tensor, colours: Sequence[str]) -> Tensor:
-    """(B, 3, H, W) between evenly spaced colours RRGGBB, of (B, 1, H, W), which is clamped to [0, 1]; NaN counts as 0."""
+    """Interpolates evenly spaced colours RRGGBB at shares (B, 1, H, W), clamped to [0, 1], NaN as 0: (B, 3, H, W)."""
     table = share.new_tensor([list(bytes.fromhex(colour)) for colour in colours]) / 255
     position = share[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
     below = position.detach().floor().long().clamp(max=len(table) - 2)
@@ -181,7 +180,7 @@ def _coloured(share: Tensor, colours: Sequence[str]) -> Tensor:
 
 
 def _measure(normalisation: str | MeasureRange) -> MeasureRange | None:
-    """The function that finds the range; None where the caller gives it."""
+    """The function that measures the range; None for a fixed range."""
     if not isinstance(normalisation, str):
         return normalisation
     make = _RANGES[normalisation]
@@ -219,14 +218,14 @@ def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = 
 
 
 def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Values as shares of the way from `low` to `high`, not clamped.
+    """Maps `low` to 0 and `high` to 1, linearly, without clamping.
 
     Args:
         values: (B, 1, H, W).
-        low, high: They broadcast to `values`.
+        low, high: Ends of the range; they broadcast to `values`.
 
     Returns:
-        The shares, in memory of their own; and where the range is one, as `low`: finite, and not empty.
+        The mapped values, a copy; and, in the shape of `low`, bool: where the range is finite and not empty.
     """
     usable = are_apart(low, high)
     # Halves keep the difference of huge values finite.
@@ -235,12 +234,12 @@ def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
 
 def heat_map(values: Tensor, end: float, signed: bool = False) -> Tensor:
-    """Colours of errors: from black to yellow, or, where they have a sign, from blue (negative) over white to red.
+    """Colours errors: from black (0) to yellow (`end`), or signed, from blue (`-end`) over white (0) to red (`end`).
 
     Args:
-        values: (B, 1, H, W), NaN where nothing is known, which becomes grey.
-        end: The value of the last colour; what is beyond it has that colour.
-        signed: Whether the first colour stands for `-end`, and not for 0.
+        values: (B, 1, H, W); NaN = unknown, which becomes grey.
+        end: The value of the last colour; larger values have the same colour.
+        signed: Whether the first colour is `-end` instead of 0.
 
     Returns:
         (B, 3, H, W) RGB in [0, 1], float32.
@@ -260,10 +259,10 @@ def heat_colours(signed: bool) -> list[str]:
 
 
 def heat_map_end(values: Tensor) -> float:
-    """A round number that 95 percent of the magnitudes do not exceed, as the `end` of a heat map: 1 to 180.
+    """The `end` of a heat map: the least of a few round numbers from 1 to 180 that at least 95 percent of the magnitudes do not exceed.
 
     Args:
-        values: Any shape and sign, NaN where unknown.
+        values: Any shape and sign; NaN = unknown. Without other values the result is 1, and for larger magnitudes 180.
     """
     magnitudes = values[~values.isnan()].abs().flatten().sort().values
     if not len(magnitudes):
