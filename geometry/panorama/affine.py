@@ -1,9 +1,9 @@
-"""Distances of affine-invariant views: each view's scale and shift follow from the overlaps.
+"""Converts affine-invariant views to distances: their overlaps determine each view's scale and shift.
 
-A point's inverse distance is a view's inverse depth times the cosine of the angle to its axis, and that angle differs between views.
-So two views of the same surface agree at only one ratio of shift to scale, and twelve overlapping views determine all of theirs, up to one
-common scale. Normals, if available, constrain each view by itself through the relative slope of inverse depth.
-Where surfaces are uninformative (a sphere around the camera), an assumed contrast decides.
+A point's inverse distance is its inverse depth times the cosine of the angle to the view's axis, and this angle differs between views. So
+two views of a surface agree for only one ratio of shift to scale. Twelve overlapping views determine all their scales and shifts, up to one
+common scale. Normals, if available, constrain each view separately, through the relative slope of inverse depth. Where surfaces give no
+constraint, such as a sphere around the camera, an assumed contrast decides.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from ...utils import vector_lengths, without_autocast
 from ..camera import pixel_rays
 from ..sphere import in_view, panorama_directions, view_intrinsics
 
-# The grid on which views are compared, and how many common pixels make a pair.
+# Size of the panorama grid on which views are compared, and least number of common pixels of a pair of views.
 _HEIGHT, _WIDTH, _LEAST_COMMON = 64, 128, 8
+# Least share of valid pixels around a sample.
 _KNOWN = 0.5
-# The assumed deviation of inverse depth (or depth) in a view, as a share of its mean, and how much that weighs beside the overlaps.
+# Assumed standard deviation of inverse depth (or depth) in a view, as a share of its mean; its weight relative to the overlaps.
 _CONTRAST, _ASSUMED = 0.3, 3e-3
-# The least value, as a share of the mean: what lies beyond is at this end of the scale.
+# Least inverse depth (or depth), as a share of the mean shift; smaller values are clamped to it.
 _LEAST = 0.02
-# The grid on which normals are compared with slopes, how much they weigh beside the overlaps, the least cosine to the ray at which a normal
-# says how depth changes, and the slope, in medians, from which it is rather an edge.
+# Normals: size of the grid on which they are compared with slopes; their weight relative to the overlaps; least cosine to the ray at
+# which they constrain depth; and the slope, in medians, above which a slope is more likely an edge.
 _GRID, _BY_NORMALS, _LEAST_COSINE, _EDGE = 48, 0.3, 0.25, 3.0
 
 
 def affine_to_distances(
     values: Sequence[Tensor], valid: Sequence[Tensor], rotations: Tensor, inverse: bool, normals: Sequence[Tensor | None] = ()
 ) -> list[Tensor]:
-    """The distances of views whose values are known up to a scale and a shift of each.
+    """Aligns N views, whose values are known up to a scale and a shift each, and converts them to distances.
 
     Args:
-        values: (1, 1, S, S) of each view of 90 degrees: disparity, or relative depth.
-        valid: (1, 1, S, S) bool.
+        values: N maps (1, 1, S, S), each of a view of 90 degrees: disparity, or relative depth.
+        valid: N masks (1, 1, S, S) bool.
         rotations: (N, 3, 3), from the panorama's axes to the views'.
-        inverse: Whether values are large where near (disparity).
-        normals: (1, 3, S, S) of each view in its OPENCV axes, 0 where there are none; empty, or None for a view = unknown.
+        inverse: True for disparity, False for relative depth.
+        normals: N maps (1, 3, S, S) in the views' OPENCV axes, 0 where unknown, or None for views without normals. Empty = no normals.
 
     Returns:
-        (1, 1, S, S) distances of each view along its rays, on the CPU, positive; all up to one scale.
+        N maps (1, 1, S, S) of positive distances along the rays, on the CPU, up to one common scale.
     """
     normalised = [_normalised(value.detach().cpu().float(), known.cpu()) for value, known in zip(values, valid, strict=True)]
     rotations = rotations.cpu()
@@ -63,7 +64,7 @@ def affine_to_distances(
 
 
 def _normalised(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Values of mean 0 and deviation 1, 0 where they are not valid."""
+    """Standardises values to mean 0 and deviation 1, with 0 where they are invalid. Returns them and the finite valid pixels."""
     valid = valid & torch.isfinite(value)
     count = valid.sum().clamp_min(1)
     value = torch.where(valid, value, 0)
@@ -73,9 +74,9 @@ def _normalised(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 @without_autocast
 def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse: bool) -> tuple[Tensor, float]:
-    """The normal equations of scales and shifts (2 N, 2 N), and how much a view weighs in them on average; 1 where none overlap."""
+    """The normal equations for N scales and then N shifts, (2 N, 2 N), and the mean weight of a view in them; 1 without overlaps."""
     directions = panorama_directions(_HEIGHT, _WIDTH)
-    area = directions[0, 1].square().neg().add(1).sqrt()  # of a pixel: rows at the poles are short
+    area = directions[0, 1].square().neg().add(1).sqrt()  # relative area of a pixel, which shrinks towards the poles
     samples = []
     for (value, valid), rotation in zip(views, rotations, strict=True):
         places, weight = in_view(directions, rotation)
@@ -104,7 +105,7 @@ def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse
 
 
 def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Tensor:
-    """The normal equations (2, 2) of the scale and shift of one view, of which its normals are those of its surfaces."""
+    """The normal equations (2, 2) for the scale and shift of one view, by which its depth has the slopes of its normals."""
     share = F.adaptive_avg_pool2d(valid.to(value), _GRID)
     value = F.adaptive_avg_pool2d(value, _GRID) / share.clamp_min(_KNOWN)
     normals = F.normalize(F.adaptive_avg_pool2d(normals, _GRID), dim=1)
@@ -114,11 +115,11 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
     usable[..., (0, -1)] = usable[..., (0, -1), :] = False
     slopes = torch.zeros(2, 2, dtype=torch.float64)
     for axis, dim in ((0, 3), (1, 2)):
-        slope = (value.roll(-1, dim) - value.roll(1, dim)) * (_GRID / 4)  # of two pixels, by the ray's x or y
+        slope = (value.roll(-1, dim) - value.roll(1, dim)) * (_GRID / 4)  # central difference per unit of the ray's x or y
         known = usable & usable.roll(-1, dim) & usable.roll(1, dim)
         if not bool(known.any()):
             continue
-        # On a plane inverse depth is n . ray times a constant: it changes by n / (n . ray) of itself, depth by as much the other way.
+        # On a plane, inverse depth is n . ray times a constant. Its relative change is n / (n . ray); the one of depth is the negative.
         relative = normals[:, axis : axis + 1] / facing * (-1 if inverse else 1)
         rows = torch.stack(((slope + value * relative)[known], relative[known])).double()
         steep = slope[known].abs()
@@ -128,16 +129,16 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
 
 
 def _solved(equations: Tensor, strength: float, used: list[bool]) -> tuple[Tensor, Tensor]:
-    """Scales and shifts (N,), whose shifts are 1 on average."""
+    """Scales and shifts, (N,) each. The shifts of the `used` views have mean 1."""
     count = len(used)
     assumed = _ASSUMED * strength
     known = torch.tensor(used, dtype=torch.float64)
     right = torch.cat((torch.full((count,), _CONTRAST), torch.full((count,), 1e-2))).double() * assumed
     system = equations + torch.diag(torch.cat((torch.ones(count), torch.full((count,), 1e-2))).double() * assumed)
-    # Overlaps say nothing of the common scale: it is a condition, with its multiplier as one more unknown.
+    # Overlaps leave the common scale free. A constraint with a Lagrange multiplier, the last unknown, fixes it.
     whole = torch.zeros(2 * count + 1, 2 * count + 1, dtype=torch.float64)
     whole[:-1, :-1] = system
     whole[-1, count:-1] = whole[count:-1, -1] = known / known.sum().clamp_min(1)
     solution = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64))))
-    # A view that would be inside out sees next to nothing: it is taken to be flat.
+    # A negative scale results only from views with next to no information; they become flat.
     return solution[:count].clamp_min(0), solution[count : 2 * count].clamp_min(_LEAST)

@@ -1,14 +1,13 @@
-"""Merges the distances of perspective views into one panorama, in the gradients of their logarithm.
+"""Merges the distances of perspective views into one panorama, by the gradients of their logarithm.
 
-Each view has its own scale error, and networks are worse near a view's border. Differences between neighbouring
-pixels do not depend on the scale: the panorama whose differences match the views' is found by least squares. The remaining level
-comes from the views themselves, whose scales are aligned before.
+Each view has its own scale error, and networks are worse near a view's border. Differences of log distance between neighbouring pixels do
+not depend on the scale; least squares finds the panorama whose differences match the views'. The absolute level comes from the views,
+after their scales are aligned.
 
 Source:
     Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), and its code: gradients and Laplacians of the logarithm
-    of distance, each averaged over the views. The code solves the system by LSMR at several sizes. Here conjugate gradients solve it,
-    with the exact inverse of the system without holes as preconditioner: a product in the frequency domain. The code's panorama has
-    no scale.
+    of distance, each averaged over the views. The code solves the system by LSMR at several sizes, without an absolute level. Here
+    conjugate gradients solve it; the preconditioner is the exact inverse of the system without holes, a product in the frequency domain.
 """
 
 from __future__ import annotations
@@ -26,11 +25,13 @@ from ..sphere import in_view, panorama_directions
 MERGED_WIDTH = 2048
 """Maximum width in pixels at which views are merged, which bounds memory and time."""
 
-# The weights, beside 1 of a known difference, of the blended views themselves, and of smoothness where no view knows anything.
+# Weights relative to known differences: of the views' blended values, and of smoothness in holes.
 _LEVEL, _UNKNOWN = 1e-4, 1e-4
+# Conjugate gradients: most iterations, and the relative residual at which they end.
 _STEPS, _TOLERANCE = 200, 1e-4
-# The grid on which views are compared with each other, and how many common pixels make a pair.
+# Width of the panorama grid on which views are compared, and least number of common pixels of a pair of views.
 _COARSE, _LEAST_COMMON = 256, 32
+# Least share of valid pixels around a sample, and of views, by weight, at a valid pixel of the panorama.
 _KNOWN = 0.5
 
 
@@ -52,16 +53,16 @@ class View:
 
 
 def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The distances that views show together, as a panorama.
+    """Merges the distances of views into a panorama.
 
     Args:
-        views: That cover the sphere, such as those of `sphere.view_rotations`. Their scales may differ; that of the panorama is the
-            median of theirs.
-        height, width: Of the panorama, in pixels.
+        views: Views that cover the sphere, such as those of `sphere.view_rotations`. Their scales may differ; the panorama has the median
+            scale.
+        height, width: Size of the panorama in pixels.
 
     Returns:
-        Distance (1, 1, H, W) float32, positive everywhere, and where it is valid, (1, 1, H, W) bool, both on the CPU. A pixel is valid
-        if most of the views that show it, by their weight, say so; elsewhere its number follows its surroundings.
+        Distance (1, 1, H, W) float32, positive everywhere, and valid pixels (1, 1, H, W) bool, both on the CPU. A pixel is valid if it is
+        valid in most of the views that cover it, by weight. Invalid pixels hold interpolated distances.
 
     Raises:
         ValueError: No view has a valid pixel.
@@ -80,14 +81,14 @@ def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor,
 
 @without_autocast
 def merge_normals(views: Sequence[View], height: int, width: int) -> Tensor:
-    """The normals of views as a panorama's: turned to its axes and blended.
+    """Rotates the normals of views to the axes of the panorama and blends them.
 
     Args:
-        views: With normals.
-        height, width: Of the panorama, in pixels.
+        views: Views with normals.
+        height, width: Size of the panorama in pixels.
 
     Returns:
-        (1, 3, H, W) float32 unit vectors, OPENCV axes of the panorama, on the CPU; towards the camera where no view has any.
+        (1, 3, H, W) float32 unit vectors, OPENCV axes of the panorama, on the CPU; towards the camera where no view has a valid normal.
     """
     directions = panorama_directions(height, width)
     total = directions * -1e-6
@@ -108,7 +109,17 @@ def _log(view: View) -> tuple[Tensor, Tensor]:
 
 
 def _warped(log: Tensor, valid: Tensor, rotation: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A view at the panorama's pixels (H, W): values, weights of valid ones, and weights of all that it covers."""
+    """Resamples a view at the panorama's pixels.
+
+    Args:
+        log: (1, 1, S, S), 0 where invalid.
+        valid: (1, 1, S, S) bool.
+        rotation: (3, 3), from the panorama's axes to the view's.
+        directions: (1, 3, H, W), from `panorama_directions`.
+
+    Returns:
+        (H, W) each: values, their weights (0 where invalid), and the weights regardless of validity (0 outside the view).
+    """
     places, shown = in_view(directions, rotation.cpu())
     both = torch.cat((log * valid, valid.to(log)), 1)
     value, share = F.grid_sample(both, places, "bilinear", "border", align_corners=False)[0]
@@ -117,11 +128,11 @@ def _warped(log: Tensor, valid: Tensor, rotation: Tensor, directions: Tensor) ->
 
 
 def _levels(views: Sequence[View], logs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """What is to be added to each view's logarithm so that views agree where they overlap; its median over the views is 0."""
+    """Offsets (N,) for the views' logarithms by which overlapping views agree; their median over the views with valid pixels is 0."""
     directions = panorama_directions(_COARSE // 2, _COARSE)
     warped = [_warped(log, valid, view.rotation, directions)[:2] for view, (log, valid) in zip(views, logs, strict=True)]
     count = len(views)
-    # An equation says that two views agree: more pixels make it weigh more, one with itself only keeps views alone where they are.
+    # One equation per overlapping pair, weighted by its pixels. Weak equations keep views without overlaps at 0.
     equations, right = [1e-3 * torch.eye(count, dtype=torch.float64)], [torch.zeros(count, dtype=torch.float64)]
     for one in range(count):
         for other in range(one):
@@ -135,12 +146,12 @@ def _levels(views: Sequence[View], logs: Sequence[tuple[Tensor, Tensor]]) -> Ten
             right.append((warped[other][0] - warped[one][0])[common].median().double()[None] * strength)
     levels = torch.linalg.lstsq(torch.cat(equations), torch.cat(right)[:, None]).solution[:, 0]
     used = torch.tensor([bool(weight.any()) for _, weight in warped])
-    # Not torch's median, which is the lower of the two in the middle.
+    # torch.median would return the lower of the two middle values.
     return levels - torch.quantile(levels[used], 0.5)
 
 
 class _Sums:
-    """Differences, Laplacians and values of views, summed by weight over the views."""
+    """Weighted sums over views of differences, Laplacians and values."""
 
     def __init__(self, maps: Tensor) -> None:
         self._across, self._down, self._bend, self._value = (each for each in maps[:8].view(4, 2, *maps.shape[1:]))
@@ -152,11 +163,11 @@ class _Sums:
 
     @property
     def known(self) -> Tensor:
-        """The weights of the valid values."""
+        """(H, W): the summed weights of valid values."""
         return self._value[1]
 
     def add(self, values: Tensor, weight: Tensor, seen: Tensor) -> None:
-        """Adds a view: its values (H, W), their weights, and the weights of all that it shows."""
+        """Adds a view's values, weights and validity-independent weights, (H, W) each, as from `_warped`."""
         least = torch.minimum(weight, _right(weight))
         self._across += torch.stack(((_right(values) - values) * least, least))
         above, below = weight[:-1], weight[1:]
@@ -169,7 +180,7 @@ class _Sums:
         self.seen += seen
 
     def solved(self) -> Tensor:
-        """The values (H, W) float64 whose differences and Laplacians are the means of the views'."""
+        """The values (H, W) float64 whose differences and Laplacians fit the views' weighted means best."""
         across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self._value))
         weights = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
         level = _LEVEL * (self._value[1] > 0).double()
@@ -211,17 +222,17 @@ def _across_back(x: Tensor) -> Tensor:
 
 
 def _down_back(x: Tensor) -> Tensor:
-    """The transpose of differences downwards, whose last row is 0."""
+    """The transpose of differences downwards; the last row of those differences is 0."""
     return torch.cat((-x[:1], x[:-2] - x[1:-1], x[-2:-1])) if len(x) > 2 else torch.cat((-x[:1], x[:1]))
 
 
 def _laplacian(x: Tensor) -> Tensor:
-    """The sum of the four neighbours less four times the pixel: around in columns, ending in rows. It is its own transpose."""
+    """The sum of the four neighbours minus four times the pixel; columns wrap around, border rows repeat. It is its own transpose."""
     return _right(x) + x.roll(1, 1) + _up(x) + _below(x) - 4 * x
 
 
 class _Unmasked:
-    """The inverse of the system where every difference is known: a product in the frequencies of columns and rows."""
+    """The exact inverse of the system without holes: a product in the frequency domain."""
 
     def __init__(self, height: int, width: int) -> None:
         rows = 2 - 2 * (torch.arange(2 * height, dtype=torch.float64) * torch.pi / height).cos()
@@ -230,7 +241,7 @@ class _Unmasked:
         self._inverse = 1 / (flat + flat * flat + _LEVEL)
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Mirrored, rows have no border either.
+        # Mirrored rows are periodic, too.
         mirrored = torch.cat((x, x.flip(0)))
         return torch.fft.irfft2(torch.fft.rfft2(mirrored) * self._inverse, s=mirrored.shape)[: len(x)]
 
