@@ -1,8 +1,8 @@
-"""Soft silhouettes: rims that mix a near and a far surface move with the near one, and become transparent.
+"""Soft silhouettes: rims of pixels that mix a near and a far surface become transparent and move with the near one.
 
-A lens, hair and motion spread an edge over several pixels. Warped unchanged, their colours carry the old background along or leave
-a ghost of the object. The width of the mixture is estimated along a stretch of an edge and from the whole image, never from a single
-pixel; where it is hardly wider than a pixel, nothing changes.
+Defocus, hair and motion blur spread an edge over several pixels. Warped unchanged, these pixels carry the old background along, or leave a
+ghost of the object. The width of the mixture is estimated along a stretch of an edge and from the whole image, never from a single pixel.
+Where it is hardly wider than a pixel, nothing changes.
 """
 
 from __future__ import annotations
@@ -23,67 +23,68 @@ from ..filters.extremes import extremes_around, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, are_alike, close_cracks, landing, with_margin
 
-# Candidate mixtures: their middle's offset from the depth edge towards the far side, in units of `edge_growth`, and their standard
-# deviations.
+# Candidate mixtures. Opacity across an edge is a cumulative normal distribution: its middle's offset from the depth edge towards the far
+# side, in units of `edge_growth`, and its standard deviation.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
-_NARROWEST = 0.7  # pixels
-_WIDEST = 2.8  # in units of `edge_growth` ...
+_NARROWEST = 0.7  # least deviation, in pixels
+_WIDEST = 2.8  # greatest deviation, in units of `edge_growth` ...
 _WIDEST_PIXELS = 5.6  # ... and in pixels
-_WIDTHS = 5  # how many from the narrowest to the widest
-_SHARP = 0.25  # that of a sharp edge, pixels
+_WIDTHS = 5  # number of deviations from the narrowest to the widest
+_SHARP = 0.25  # deviation of a sharp edge, in pixels
 
 # Stretches of an edge.
-_FARTHEST = 2.4  # the largest distance from the edge at which colours are summed up, in deviations of the blur that finds the edge
-_CELL = 4  # their cells, in units of `edge_growth`
-_FEW = 4  # pixels on each side of an edge below which a stretch is too short
-_FOUND = 0.8  # the share of an edge's pixels whose near and far surfaces are found, below which a stretch stays as it is
-_SAME = 1.08  # by how much a surface's inverse depth changes beside an edge, where there is no third surface
+_FARTHEST = 2.4  # largest distance of summed colours from the edge, in deviations of the blur that locates the edge
+_CELL = 4  # size of cells, in units of `edge_growth`
+_FEW = 4  # a stretch needs more pixels than this on each side of the edge
+_FOUND = 0.8  # least share of a stretch's pixels whose near and far surfaces are found
+_SAME = 1.08  # largest ratio of inverse depths within one surface; beyond it there is a third surface
 
-# Whether there is a mixture.
-_CONTRAST = 0.06  # root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told
-_GAIN = 0.2  # the share of the error by which a mixture explains a stretch better than a sharp edge
-_UNEXPLAINED = 0.5  # the share of the contrast that it may leave
-_VOTE = 0.7  # what a stretch may add to the image's logarithm of errors
-_SURE = 1e-5  # how sure a stretch is at least that has a mixture: less may be rounding
-# From where on, and over what, it is sure: the error beside a sharp edge's, the contrast unexplained, the contrast, the pixels found.
+# Criteria for a mixture.
+_CONTRAST = 0.06  # least root mean squared difference of near and far colours, in linear light
+_GAIN = 0.2  # least share of a sharp edge's error that a mixture removes
+_UNEXPLAINED = 0.5  # largest share of the squared contrast that remains as error
+_VOTE = 0.7  # bound of a stretch's contribution to the image's mean log error of a width
+_SURE = 1e-5  # least confidence: smaller ones may be rounding errors
+# Ramps of confidence (`share_above`): error relative to a sharp edge, error relative to the squared contrast, contrast, and share of
+# pixels found.
 _IS_SURE = (
     (1 - _GAIN, -_GAIN),
     (_UNEXPLAINED, -_UNEXPLAINED / 2),
     (_CONTRAST, _CONTRAST),
     (_FOUND, (1 - _FOUND) / 1.5),
 )
-_ALIKE = 0.1  # mixtures whose logarithms of errors differ by this count in the ratio of e to 1
+_ALIKE = 0.1  # difference of log errors at which a mixture's weight falls to 1/e
 
-# How opaque a rim is.
-_LOOSE = 0.5  # pixels by which an edge may lie off the middle of its stretch towards the near side ...
-_WAVERING = 1.0  # ... and towards the far side, in units of `edge_growth`, as a network's edges waver about those of the image
-_HIDDEN = 0.9  # the opacity from which on nothing of the far surface is known
-_NONE = 0.01  # what counts as none, and 1 less it as full
-_FAINT = 0.05  # the most of a near thing that is seen beyond the mixture: real lenses blur farther than a normal distribution
-_LEVELS = 0.003  # linear light that grain and 8 bits leave unknown
+# Opacity of rims.
+_LOOSE = 0.5  # pixels by which an edge may deviate from the middle of its stretch towards the near side ...
+_WAVERING = 1.0  # ... and towards the far side, in units of `edge_growth`: a network's edges waver about the image's
+_HIDDEN = 0.9  # opacity above which the far surface is unknown
+_NONE = 0.01  # opacity up to which a pixel is transparent; from 1 minus this it is opaque
+_FAINT = 0.05  # largest opacity beyond the mixture: real lenses blur farther than a normal distribution
+_LEVELS = 0.003  # uncertainty of linear light due to grain and 8 bits
 
-# Colours of the far surface. A squared deviation, in its variances, from which on a colour beside an edge is not the surface's: at least
-# and at most. It is the lower, the more the colours beside the stretch's edge vary beyond a ratio: sharpening leaves a fringe there.
+# Colours of the far surface. Near the edge, colours beyond a squared deviation, in variances of the surface, do not belong to it. The bound
+# lies between these two. It falls where colours near the edge vary by more than the ratio _FRINGE, as sharpening leaves a fringe there.
 _FOREIGN = (2.0, 9.0)
 _FRINGE = 1.5
-_LEAST = 0.1  # the least share of a difference that is put down to one of both surfaces, however smooth it is
+_LEAST = 0.1  # least share of a colour difference that is attributed to either surface, however smooth it is
 
-_JOINED = 3  # pixels from a rim up to which the near surface is laid over together with it
-_TINY = 1e-9  # what stands for 0 in a divisor
+_JOINED = 3  # width in pixels of the near surface beside a rim that is composited with it
+_TINY = 1e-9  # least divisor
 
 
 class Rims(NamedTuple):
-    """The soft rims of near surfaces, and the adjacent surfaces that they join, as pixels of images; all (N,) or (C, N) but the maps.
+    """N pixels: the soft rims of near surfaces, and the strips of those surfaces that they adjoin.
 
     Attributes:
-        image: Image index of each pixel.
-        row, column: From the image's first, without the layer's margin.
-        inverse: Inverse depth of the near surface; 0 where there is none.
-        alpha: Opacity; 0 without a rim, 1 of the surface itself.
-        colour: Premultiplied, in linear light.
-        surface: The layer's map of `inverse`, (B, 1, h, w), 0 elsewhere.
-        entry: The index among the N pixels of each of the layer's pixels, (B h w,) int32; N elsewhere.
-        margin: The layer's.
+        image: (N,) image index.
+        row, column: (N,) relative to the image's first pixel; negative in the layer's margin.
+        inverse: (N,) inverse depth of the near surface.
+        alpha: (N,) opacity; 1 in the surface itself.
+        colour: (3, N) premultiplied, in linear light.
+        surface: (B, 1, h, w) map of `inverse`, with the layer's margin; 0 at other pixels.
+        entry: (B * h * w,) int32: the index among the N pixels of each pixel of `surface`; N at other pixels.
+        margin: The layer's margin, (columns, rows).
     """
 
     image: Tensor
@@ -98,16 +99,16 @@ class Rims(NamedTuple):
 
 
 class _Band(NamedTuple):
-    """Pixels beside depth edges; all (N,) or (C, N).
+    """N pixels near depth edges.
 
     Attributes:
-        place: Flat index over the images.
-        image, row, column: The image, and the position in it.
-        away: Pixels from the depth edge, positive on the far side.
-        usable: Whether near and far surface are found on both sides.
-        known: Whether a pixel at most one pixel away is usable.
-        colour, near, far: Linear colours of the pixel, and of the near and the far surface beside it.
-        near_inverse, far_inverse: Inverse depth of both surfaces.
+        place: (N,) flat index over the images.
+        image, row, column: (N,) image index, and position in the image.
+        away: (N,) distance from the depth edge in pixels, positive on the far side.
+        usable: (N,) bool, whether the near and the far surface are found.
+        known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable.
+        colour, near, far: (3, N) linear colours of the pixel, and of the near and the far surface beside it.
+        near_inverse, far_inverse: (N,) inverse depth of both surfaces.
     """
 
     place: Tensor
@@ -125,11 +126,11 @@ class _Band(NamedTuple):
 
     @property
     def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, row and column of each, as `located` gives them."""
+        """Image, row and column, as `located` returns them."""
         return self.image, self.row, self.column
 
     def take(self, kept: Tensor) -> _Band:
-        """Some of the pixels."""
+        """The pixels at an index (M,)."""
         return _Band(*(each.index_select(-1, kept) if each.ndim else each for each in self))
 
 
@@ -137,12 +138,12 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     """Separates the soft rims of near surfaces from a layer.
 
     Args:
-        layer: Of an image in [0, 1], with stepped depth (see `depth_at_image_edges`), by `with_margin`. The margin mirrors
-            the result, which is thus independent of camera and batch.
+        layer: From `with_margin`, with colours in [0, 1] and stepped depth (see `depth_at_image_edges`). Rims are computed without the
+            margin, which then mirrors the result, so that it does not depend on camera or batch.
 
     Returns:
-        The layer with the far surface in place of rims, as far as it is known, and the rims. Where edges are sharp or hidden in
-        texture, the layer is unchanged. Composited without motion, both reproduce the image.
+        The layer, in which the far surface replaces rims or, where it is unknown, a hole does; and the rims. Where edges are sharp or
+        hidden in texture, the layer is unchanged. Composited without motion, both reproduce the image.
     """
     margin, layer = layer.margin, _without_margin(layer)
     size = (len(layer.inverse), *layer.inverse.shape[-2:])
@@ -151,20 +152,20 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     offset, width, share = _mixtures(band, size, growth)
     soft = places_where(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
-    # Within a rough object, a step to a slightly farther surface is no silhouette.
+    # Within a rough object, a step to a slightly farther surface is not a silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
     alpha, far = _unmixed(band, Stretches(band.pixels, size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
-    # Beyond the mixture, the supposed near surface is the mixture's faint end: a trace over the far surface.
+    # Beyond the mixture, pixels with near depth are the mixture's faint end: a trace of the near colour over the far surface.
     between, from_far = band.near - far, band.colour - far
     trace = (from_far * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
-    # A rim that would be darker than black or brighter than white is more opaque.
+    # Raise the opacity where the near colour would otherwise be darker than black or brighter than white.
     least = torch.maximum(from_far / (-_LEVELS - far), from_far / (1 + _LEVELS - far)).amax(0)
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
-    # Pixels of a single surface that match the map stay unchanged. None is left with the other's depth.
+    # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
     is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
     pixels = layer.colour.transpose(0, 1).flatten(1).clone()
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
@@ -176,9 +177,13 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
 
 
 def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Inverse depth of rims in the layer, as `Rims.surface`, and where moved cameras see them, (B, 1, height, width)."""
+    """Projects rims to moved cameras.
+
+    Returns:
+        `Rims.surface`, and the inverse depth of rims in each view, (B, 1, height, width), 0 where none lands.
+    """
     views = max(len(rims.surface), view.views)
-    if len(rims.surface) == 1:  # the rims are a row that all views see
+    if len(rims.surface) == 1:  # one image: every view shows the same rims
         image = whole_numbers(rims.surface, 0, views).view(-1, 1, 1, 1)
         seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
     else:
@@ -196,8 +201,8 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
         rims: From `split_soft_edges`.
         view: The camera.
         colour: (B, 3, H, W) in [0, 1], without holes.
-        inverse: (B, 1, H, W) inverse depth; 0 where unknown. Rims behind it are hidden.
-        front: `RenderedLayer.rims`; None if they were not rendered with the layer.
+        inverse: (B, 1, H, W) inverse depth of the view; 0 where unknown. Rims behind it are hidden.
+        front: `RenderedLayer.rims`; None if the rims were not rendered with the layer.
 
     Returns:
         (B, 3, H, W).
@@ -218,13 +223,13 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
 
 
 def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
-    """Rims (N,) of a band with the near surfaces beside them, so that no crack opens between both.
+    """Joins the rims of a band with strips of the near surfaces beside them, so that no crack opens between them.
 
     Args:
         rest: The layer without the rims.
-        band: Of the image without a margin; `near_inverse` is 0 where there is no rim.
-        alpha: (N,) as `Rims`.
-        colour: (3, N) as `Rims`.
+        band: The band, of the image without a margin; `near_inverse` is 0 where there is no rim.
+        alpha: (N,) opacity, 0 where there is no rim.
+        colour: (3, N) premultiplied linear colours.
     """
     inside = torch.zeros_like(_without_margin(rest).inverse)
     of_rims = inside.flatten().index_copy(0, band.place, band.near_inverse.to(inside)).view_as(inside)
@@ -260,18 +265,21 @@ def _without_margin(layer: Layer) -> Layer:
 
 
 def _mirrored(number: Tensor, count: int) -> Tensor:
-    """The row of so many, or the column, that is shown by one of the margin."""
+    """The row (or column) of an image with `count` rows that row `number` of its reflection padding repeats."""
     return count - 1 - (count - 1 - number.abs()).abs()
 
 
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
-    """Bilinear colours and opacities (4, N) at columns u and rows v of the layer, and the weight (N,) of known samples.
+    """Samples rims bilinearly, at columns u and rows v (N,) of the layer. Pixels without a rim count as transparent.
 
-    Beyond a rim its object is absent. Other objects than that at inverse depth `nearest` are ignored.
+    Only pixels of the surface at inverse depth `nearest` (N,) count.
+
+    Returns:
+        Premultiplied colours and opacities (4, N), and the total weight (N,) of the pixels that count.
     """
     height, width = rims.surface.shape[-2:]
     sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
-    # The pixels around each place, (4, N), or the 2 of its row.
+    # The four pixels around each position, (4, N), or the two in its row, (2, N).
     down, right = _corners(u, 2 if between_rows else 1)
     row, column = v.floor() + down if between_rows else v, u.floor() + right
     weights = 1 - (u - column).abs()
@@ -286,16 +294,16 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
 
 
 def _band(layer: Layer, growth: int) -> _Band:
-    """The pixels within twice `growth` of depth edges. Pixels without a surface on either side are taken to be as those beside them."""
+    """The pixels within twice `growth` of depth edges. Where the near or the far surface is not found, neighbouring pixels supply it."""
     inverse, reach = layer.inverse.float(), 2 * growth
     height, width = inverse.shape[-2:]
     (least, most), (low, high), (wide_low, wide_high) = extremes_around(inverse, 1, reach - 1, reach)
-    # Blurred twice, as if by a Gaussian: where its middle lies is known to a part of a pixel.
+    # Two box blurs approximate a Gaussian, which locates the edge with subpixel precision.
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
     edge = (beside_edge > 0) & (high > low * EDGE) & ((nearness - 0.5).abs() < 0.5 - _NONE)
     place, (image, row, column) = pixels_where(edge)
-    # The quantile of a Gaussian, by a function that MPS has too.
+    # The quantile of a normal distribution, by a function that MPS supports.
     away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
 
     def beside(down: Tensor, right: Tensor) -> Tensor:
@@ -307,25 +315,25 @@ def _band(layer: Layer, growth: int) -> _Band:
     way = before - after.flip(0)  # rows and columns towards the far side
     way = way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
     colours = layer.colour.transpose(0, 1).flatten(1)
-    # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
+    # Pixels in the direction of the far and of the near side: two outside of the ramp and one inside, (3, 2, N).
     sign, distances = _across(nearness, reach)
     there = beside(*(way[:, None, None] * (distances - away)).round_().long())
     own, bottom, top = torch.cat((inverse, low, high), 1).transpose(0, 1).flatten(1).index_select(1, place)
     middle = (bottom * top).sqrt()
     levels = values_at(inverse, there.flatten()).view(there.shape)
     outside, more, inside = levels
-    # The colours of both pixels outside on each side, and the own one.
+    # The colours of the two outside pixels on each side, and of the pixel itself.
     seen = torch.cat((there[:2].flatten(), place))
     shown = srgb_to_linear(colours.index_select(1, seen).float()).unflatten(1, (5, -1))
     colour = ((shown[:, :2] + shown[:, 2:4]) / 2).transpose(0, 1)
-    # (2, N), whether inverse depths are of the far side, and of the near one.
+    # (2, N): whether inverse depths fit the far side, and the near side.
     fits, _, is_inside = ((levels - middle) * sign < 0).unbind()
     is_own = torch.stack((own < middle, own > middle))
     usable = (fits & are_alike(more, outside, EDGE)).all(0)
     far, near = surfaces = torch.where(is_own, own, torch.where(is_inside, inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
     values = torch.cat((colour.flatten(0, 1), surfaces, constant(far, 1.0).expand_as(surfaces[:1]))) * usable
-    # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
+    # Sums over the neighbours of each pixel that are in the band. The last row of the table, 0, stands for all other pixels.
     slot = _slots(place, edge)
     around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
@@ -337,38 +345,38 @@ def _band(layer: Layer, growth: int) -> _Band:
 
 @kept_constants
 def _square_around() -> tuple[Tensor, Tensor]:
-    """(9, 1) each, rows and columns from a pixel to those of a square around it, row by row."""
+    """Row and column offsets, (9, 1) each, of the 3x3 pixels around a pixel, row by row."""
     down, right = torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T[..., None]
     return down, right
 
 
 @kept_constants
 def _corners(rows: int) -> tuple[Tensor, Tensor]:
-    """(2 or 4, 1) each, rows and columns from the first of the pixels around a place in one row, or in two."""
+    """Row and column offsets, (2, 1) or (4, 1) each, of the pixels for sampling in one row, or between two rows."""
     down, right = torch.cartesian_prod(torch.arange(rows), torch.arange(2)).T[..., None]
     return down, right
 
 
 @kept_constants
 def _across(reach: int) -> tuple[Tensor, Tensor]:
-    """(2, 1) the sign of the far side and of the near one, and (3, 2, 1) the distances of pixels on both: two outside, one inside."""
+    """(2, 1): signs of the far and the near side. (3, 2, 1): distances of two pixels outside the ramp and one inside, on both sides."""
     sign = torch.tensor((1.0, -1.0))[:, None]
     return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
 
 
 def _farthest(growth: int) -> float:
-    """The largest distance from the edge at which colours are summed up, in pixels."""
+    """The largest distance from the edge at which colours are summed, in pixels."""
     return _FARTHEST * _blur(growth)
 
 
 @kept_constants
 def _tried(growth: int) -> tuple[Tensor, Tensor]:
-    """The mixtures that are tried, of W widths, the first of them sharp, and O middles.
+    """The candidate mixtures, with W widths, of which the first is a sharp edge, and O offsets.
 
     Returns:
-        (W O, 3 D), what the profiles of `products` in `_mixtures` are multiplied with to get each mixture's error: that of the far surface
-        alone, less twice the opacity times the first, plus its square times the second. And (2, (W - 1) O, 1, 1), the middles and the
-        deviations of all but the sharp ones.
+        A matrix (W * O, 3 * D) that multiplies the profiles of `products` in `_mixtures`, at D distances, to each candidate's squared
+        error: with opacity a, -2 a times the first product, plus a squared times the second, plus the third. And the offsets and the
+        deviations, in pixels, of all candidates but the sharp ones, (2, (W - 1) * O, 1, 1).
     """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
@@ -380,9 +388,13 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 
 @without_autocast
 def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel of the band, the mixture's middle and standard deviation in pixels, and the confidence that there is one, 0 to 1.
+    """Finds the mixture at each pixel of the band: a mean of candidates, weighted by how well they explain the stretch's colours.
 
-    The candidate that explains a stretch's colours best; widths that explain the whole image better are preferred.
+    Widths that explain the whole image better are preferred.
+
+    Returns:
+        (N,) each: the offset of its middle from the depth edge and its standard deviation, both in pixels, and the confidence that there is
+        a mixture, in [0, 1].
     """
     cells = Stretches(band.pixels, size, _CELL * growth)
     counted = band.usable.to(band.away)
@@ -394,7 +406,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     of_profiles, choices = _tried(profiles, growth)
     errors = of_profiles @ profiles.mT.flatten(0, 1)
     errors = cells.over_stretches(errors).unflatten(1, (1 + _WIDTHS, -1)).transpose(0, 1)
-    # (widths, B, offsets, rows, columns), as shares of the contrast.
+    # (widths, B, offsets, rows, columns), relative to the squared contrast.
     unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp_(min=1e-4)
     logs = unexplained.log()
     enough = torch.minimum(on_far, count - on_far) > _FEW
@@ -405,13 +417,13 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sharp = logs[0].amin(1)
     logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
     mixed = logs.amin(1)
-    # Similar errors count similarly, so that noise does not make one win.
+    # Candidates with similar errors get similar weights, so that noise does not select one.
     share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
     mixture = (share[:, None] * choices).sum(2)
     contrast = (contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt()
     sure = shares_above(torch.stack(((mixed - sharp).exp(), left, contrast, count / all_.clamp(min=1))), *_IS_SURE).prod(0) * enough
-    # Confident cells decide for those beside them.
+    # Weighted by confidence, so that confident cells decide for their neighbours.
     weight = (sure + 1e-6)[:, None]
     smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
     offset, width = smoothed[:2] / smoothed[2]
@@ -421,13 +433,14 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 def _unmixed(
     band: _Band, cells: Stretches, growth: int, offset: Tensor, width: Tensor, share: Tensor, fringe: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
+    """The opacity (N,) of rims, and the colours (3, N) of the far surface behind them, in linear light.
 
-    The stretch's mixture predicts both, but the edge wavers around it. Where both surfaces are smooth, the colour is more precise. The
-    remaining difference is attributed to both surfaces, by their opacity and variation along the stretch. Beside the edge, colours that the
-    far surface never has are not attributed to it: they belong to the near object, or to a sharpening fringe.
+    The mixture of the stretch predicts both, but the actual edge wavers around it. Where both surfaces are smooth, the pixel's colour gives
+    a more precise opacity. The remaining colour difference is attributed to both surfaces, by their opacity and their variation along the
+    stretch. Near the edge, colours that the far surface does not have elsewhere are not attributed to it: they belong to the near object,
+    or to a sharpening fringe.
     """
-    # A stretch that is half sure has a mixture half as wide.
+    # At a confidence of one half, the mixture is half as wide.
     wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
     low, alpha, high = _normal(torch.addcmul(-band.away, share, offset + wavers), share * width)
     between, from_far = band.near - band.far, band.colour - band.far
@@ -438,11 +451,11 @@ def _unmixed(
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
     contrast, spread = between.square().sum(0).clamp(min=_TINY), (high - low).square()
-    # The unexplained part is distributed by the shares that wavering and the surfaces' variation explain.
+    # The residual is divided between wavering of the edge and variation of the surfaces, by their variances.
     noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
     unsure = torch.addcmul(12 * noise, spread, contrast)
     alpha = torch.addcdiv(alpha, spread * (rest * between).sum(0), unsure).clamp(low, high)
-    # Darker or brighter colours than the far surface ever has do not come through.
+    # A pixel that is darker or brighter than the far surface can be is more opaque.
     varied = 2 * far.sqrt()
     lowest, room = band.far - varied, 1 - (band.far + varied)
     least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
@@ -453,28 +466,28 @@ def _unmixed(
     clear = 1 - alpha
     of_far = clear * (1 - of_near)
     rest = rest * (of_far / torch.addcmul(alpha.square() * of_near, clear, of_far))
-    # The farther a colour is from the far surface's, the less of it is left there.
+    # The more the colour deviates from the far surface's, the less of the deviation is kept.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
     rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
     colour = band.far + rest.clamp(-varied, varied)
-    # Clamped between the pixel and the mean: nothing is exaggerated.
+    # Clamped between the pixel's colour and the surface's mean, so that no difference is exaggerated.
     return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
 
 
 def _blur(growth: int) -> float:
-    """The standard deviation, in pixels, of two means over squares that reach `growth` pixels."""
+    """The standard deviation, in pixels, of two box blurs of radius `growth`."""
     return math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
 
 
 def _slots(places: Tensor, like: Tensor) -> Tensor:
-    """For each pixel of a map where it is among the places (N,) that were chosen from it; N for others."""
+    """(M,) int32: the position of each of a map's M pixels among the `places` (N,); N for other pixels."""
     numbers = torch.arange(len(places), dtype=torch.int32, device=places.device)
     return torch.full_like(like, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
-    """The normal distribution's share below `values`."""
+    """The cumulative normal distribution at `values`."""
     if isinstance(deviation, Tensor):
         deviation = deviation.clamp(min=1e-3)
     share = torch.erf(values / (deviation * math.sqrt(2)))
