@@ -1,8 +1,8 @@
 """Fills disoccluded pixels from the background beside them.
 
-The farther side of a hole is the background. It is mirrored into the hole, so that its grain continues and nothing of
-the foreground is smeared. If the first background pixels still show the occluder, mixed by the lens or as a fringe of
-sharpening, they are filled, too, or they would remain as a contour.
+The farther side of a hole is the background. It is mirrored into the hole, so that its grain continues and the foreground is not smeared.
+The first background pixels may still show traces of the occluder, mixed in by the lens or as a sharpening fringe. They are filled, too, as
+they would remain as a contour.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from ..filters.box import box_sums
 from ..filters.chosen_pixels import located, pixels_where, places_where, rows_and_columns
 from .forward_warp import are_alike
 
-# A surface that is continued far is mirrored repeatedly in segments of this share of the image's longer side, shorter where the image
-# shows another surface: inverse depth that differs by more than this factor.
+# A surface is continued by mirroring segments of up to this share of the image's longer side, shorter ones where another surface begins:
+# one whose inverse depth differs by more than the factor _SAME.
 _TURN, _SAME = 1 / 20, 1.2
-# Maximum ratio of background depth to occluder depth.
+# Largest ratio of background to occluder depth in the threshold that separates both.
 _DEEPEST = 3.0
-# Pixels at one distance from a hole are traces of the occluder if their mean over a stretch differs from the background: squared
-# difference, in variances of the background, from which it counts; in full from twice as much.
+# Pixels at one distance from a hole are traces of the occluder if their mean colour over a stretch differs from the background: least
+# squared difference, in variances of the background. Twice as much gives full confidence.
 _TRACE = 0.8
-# Squared cosine between this difference and that of the occluder from which it counts; in full from twice as much.
+# Least squared cosine between this colour difference and the occluder's. Twice as much gives full confidence.
 _ALONG = 0.4
 # Variance of grain and 8-bit rounding on a smooth background.
 _NOISE = 3 * (3 / 255) ** 2
-# Cells of a stretch in units of `edge_growth`.
+# Size of the cells of stretches, in units of `edge_growth`.
 _CELL = 8
-# Share of grain kept where the background is continued line by line: near, far, and the distance of the falloff in radii of the means.
-# Farther away, mirrored lines fit their surroundings and each other less.
+# Share of grain kept where the background is continued line by line: near it, far from it, and the distance of the falloff in radii of the
+# averaging. Farther away, mirrored lines fit their surroundings and each other less.
 _GRAIN_KEPT = (0.6, 0.05, 1.5)
 # Avoids division by 0.
 _TINY = 1e-9
 
 
 class _Side(NamedTuple):
-    """The nearest visible pixel on one side of each place, along one axis: (N,); or on each of several sides, (S, N).
+    """The closest visible pixel of each of N holes in one direction along a row or column: (N,); or in each of S directions, (S, N).
 
     Attributes:
-        distance: In pixels; larger than the image if nothing is visible on that side.
-        inverse: Its inverse depth.
-        source: Flat index of the pixel whose colour continues the surface there.
-        pitch: Index step to the next place on that side; (S, 1) for several.
-        hider: A pixel of the occluder, on the opposite side; -1 if nothing there is nearer.
+        distance: Distance in pixels; larger than the image if no pixel is visible in this direction.
+        inverse: Inverse depth of the visible pixel; infinite if there is none.
+        source: Flat index of the pixel whose colour fills the hole.
+        pitch: Index step in this direction; (S, 1) for several.
+        hider: Flat index of a pixel of the occluder, in the opposite direction; -1 without an occluder. Undefined for several directions.
     """
 
     distance: Tensor
@@ -59,14 +59,14 @@ class _Side(NamedTuple):
 
 
 class _Lines(NamedTuple):
-    """Lines of pixels that lead away from a hole over the background.
+    """N lines of pixels that lead from a hole into the background, where the occluder is known.
 
     Attributes:
-        start: (N,) the hole's last pixels, before the lines' first ones.
+        start: (N,) the hole's last pixel before each line.
         pitch: (N,) index step along each line.
         places: (3 M, N) pixels of the lines: M possible traces, M that define the background's colour, and M beyond.
-        alike: (3 M, N) bool, pixels of the same background as the line's first one.
-        hider: (N,) pixels of the occluder.
+        alike: (3 M, N) bool, pixels of the same surface as the line's first one.
+        hider: (N,) a pixel of the occluder.
     """
 
     start: Tensor
@@ -77,25 +77,25 @@ class _Lines(NamedTuple):
 
 
 def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False, blurred: bool = False) -> Tensor:
-    """Fills the pixels where no surface is visible.
+    """Fills the pixels where no surface is visible with the background beside them.
 
     Args:
         colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         sideways: The camera moved along the rows only, so backgrounds are continued along the rows only.
-        traces: Also fill the first background pixels beside a hole along stretches where they show the occluder. Not with `blurred`.
-        blurred: For a lens that blurs the result: without grain, and the farthest background first, however far it is.
+        traces: Also fill the first background pixels beside a hole, along stretches where they show the occluder. Ignored with `blurred`.
+        blurred: For results that a simulated lens blurs: without grain, and with backgrounds at any depth (no limit `_DEEPEST`).
 
     Returns:
-        (B, C, H, W), `colour` where a surface is visible and no trace. Images without any visible pixel have arbitrary colours.
+        (B, C, H, W): `colour` where a surface is visible and shows no traces. Images without any visible pixel get arbitrary colours.
     """
     inverse = inverse.float()
     hole = inverse <= 0
     places, (_, row, column) = pixels_where(hole)
     sides = _sides(inverse, places, row, column, sideways)
     farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
-    # Whatever is nearer than the middle occludes. Of the others the closest continues: on a slope, as of a floor, others are slightly
-    # farther away in depth but far away in the image. A sky far behind all of them does not make a field beside the hole an occluder.
+    # Surfaces nearer than the middle are occluders. Of the others, the closest in the image continues: on a slope, such as a floor, others
+    # are slightly farther in depth but far away in the image. A very distant sky does not make a field beside the hole an occluder.
     middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
     best = _closest_background(sides, middle, places, 4 * max(inverse.shape))
@@ -106,35 +106,43 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
 
 
 def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) -> _Side:
-    """Of several sides of places (N,), the closest that is not nearer than `middle` (N,), with the opposite side as its occluder.
+    """Selects, of several sides, the one with the closest visible pixel whose inverse depth is at most `middle`.
 
-    `far` exceeds any distance.
+    Args:
+        sides: All sides, (S, N), opposite ones in pairs.
+        middle: (N,) largest inverse depth of a background.
+        places: (N,) flat indices of the holes.
+        far: Larger than any distance.
+
+    Returns:
+        The selected side, (N,), with the surface on the opposite side as occluder if its inverse depth is above `middle`.
     """
-    # Not the very first pixel, which may be mixed.
+    # One pixel beyond the first visible one, which may be mixed.
     is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
     hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), none)
-    hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # of the opposite side
+    hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # to the opposite side
     distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
     number = whole_numbers(distance, 0, len(distance))[:, None]
-    closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
+    closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # the first of equally close ones
     distance, number = closest // len(distance), closest % len(distance)
     inverse, source, hider = (each.gather(0, number[None])[0] for each in (sides.inverse, sides.source, hider))
     return _Side(distance, inverse, source, sides.pitch.flatten().index_select(0, number), hider)
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
-    """Fills the pixels where no surface is visible from given surfaces.
+    """Fills pixels by continuing given surfaces.
 
     Args:
         colour: (B, C, H, W).
-        inverse: (B, 1, H, W) inverse depth; without `hole` 0 where no surface is visible.
-        last: (B, 2, H, W) row and column of the last visible pixel of the surface to continue in each such pixel. The surface is
-            mirrored at this pixel.
+        inverse: (B, 1, H, W) inverse depth. If `hole` is None, 0 marks the pixels to fill.
+        last: (B, 2, H, W): for each pixel to fill, row and column of the last visible pixel of the surface that continues there. The
+            surface is mirrored at this pixel.
         inset: Number of pixels next to the last one that are not mirrored, as they may show the occluder.
-        hole: (B, 1, H, W) bool, the pixels to fill. May contain last pixels: a surface may go on behind one object and hide another.
+        hole: (B, 1, H, W) bool, the pixels to fill. May contain last pixels, as a surface may continue behind one object and in front of
+            another.
 
     Returns:
-        (B, C, H, W), `colour` where a surface is visible.
+        (B, C, H, W): `colour` outside the filled pixels.
     """
     height, width = inverse.shape[-2:]
     hole = inverse <= 0 if hole is None else hole
@@ -173,9 +181,17 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
 def _filled(
     colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None, weight: Tensor | None = None
 ) -> Tensor:
-    """Fills holes (B, 1, H, W) at places (N,) with the colours of the sources (N,), locally averaged.
+    """Fills pixels with the colours of their sources, averaged locally.
 
-    `grain` (N,) is the share of detail kept despite averaging, `weight` (N,) the blend with the previous colour.
+    Args:
+        colour: (B, C, H, W).
+        hole: (B, 1, H, W) bool, the pixels to fill.
+        places, source: (N,) flat indices of the pixels to fill, and of the pixels to copy.
+        grain: (N,) share of detail that is kept despite averaging; None = 0.
+        weight: (N,) share of the new colour in a blend with the old one; None = 1.
+
+    Returns:
+        (B, C, H, W).
     """
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
@@ -187,18 +203,18 @@ def _filled(
 
 
 def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
-    """The lines over backgrounds with known occluders.
+    """The lines over backgrounds whose occluder is known.
 
     Args:
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places: (N,) where none is.
-        side: The side that continues there.
+        places: (N,) flat indices of the holes.
+        side: The side of each hole that continues into it.
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     chosen = places_where((side.hider >= 0) & (side.distance == 1))
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
     line = torch.addcmul(start, pitch, whole_numbers(start, 1, 3 * (4 + edge_growth(*size[1:])) + 1)[:, None])
-    # Beyond the end of a row or column the flat index is in another row or image.
+    # Beyond the end of a row or column, the flat index is in another row or image.
     period = torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
     inside = line.div(period, rounding_mode="floor") == start // period
     line = line.clamp(0, len(depths) - 1)
@@ -209,13 +225,13 @@ def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
 
 
 def _traces(colour: Tensor, lines: _Lines) -> Tensor:
-    """Probability that the first M - 1 pixels of lines are traces of the occluder: (M - 1, N)."""
+    """The confidence in [0, 1] that the first M - 1 pixels of each line are traces of the occluder: (M - 1, N)."""
     size, most = (len(colour), *colour.shape[-2:]), len(lines.places) // 3
     # The last row is the occluder's.
     shown = torch.cat((lines.places, lines.hider[None]))
     colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
-    # The background's variation over the same distances, from the other side of the middle.
+    # The background's variation at the same distances from its reference pixels, but on the other side of them.
     first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(located(lines.start, *size), size, _CELL * edge_growth(*size[1:]))
     values = torch.cat((first.flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
@@ -228,15 +244,15 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     # Mixtures differ towards the occluder's colour, and fringes away from it.
     along = (shift * hider).sum(0).square() / (length * hider.square().sum(0)).clamp(min=_TINY)
     sure = sure * share_above(along, _ALONG, _ALONG)
-    # Wider structures than traces are real objects without depth.
+    # Structures that are wider than traces are real objects that the depth misses.
     return sure[:-1].cummin(0).values * (1 - sure[-1])
 
 
 def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, sure: Tensor) -> Tensor:
-    """`_filled`, with the traces filled, too. Maps and `side` as `_lines`; `sure` from `_traces`."""
+    """`_filled` for holes and traces. Maps, places and side as in `_lines`; `sure` from `_traces`."""
     skipped = (sure > 0.5).sum(0)
     source = _beyond_traces(inverse, places, side, lines, skipped)
-    # From each pixel to fill to its source; -1 for others. Two holes may fill the same pixel.
+    # The source of each pixel to fill; -1 for other pixels. Lines of two holes may share a pixel.
     sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, source)
     weight = sure.new_zeros(inverse.numel()).index_fill_(0, places, 1)
     grain = torch.full_like(weight, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
@@ -252,7 +268,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
 
 
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:
-    """The sources (N,) for these places, moved beyond the traces by (M,) pixels along each line."""
+    """The sources (N,) of holes, moved beyond the traces: `skipped` has the number of trace pixels of each line."""
     depths, count = inverse.flatten(), inverse.numel()
     pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
     border = torch.addcmul(places, side.pitch, side.distance - 1).clamp_(0, count - 1)
@@ -263,21 +279,21 @@ def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, 
 
 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
-    """The share of grain that a background keeps `distance` pixels behind its last visible pixel."""
+    """The share of grain to keep, `distance` (N,) pixels from the last visible pixel of the background."""
     first, later, radii = _GRAIN_KEPT
     fading = ((1 - distance) / (radii * _mean_radius(height, width))).exp()
     return torch.add(constant(fading, later), fading, alpha=first - later)
 
 
 def _mean_radius(height: int, width: int) -> int:
-    """Half the width of the squares in which `_filled` averages."""
+    """The radius in pixels of the squares in which `_filled` averages."""
     return max(1, edge_radius(height, width) // 2)
 
 
 def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
-    """Means (C, N) over the holes in a square around each place: separately continued rows do not fit to a pixel."""
+    """Means (C, N) over the filled pixels in a square around each place, as rows continued separately do not match exactly."""
     values = torch.cat((continued, constant(continued, 1.0).expand_as(continued[:1])))
-    if values.device.type == "cpu":  # one by one: it large maps cost more than their arithmetic
+    if values.device.type == "cpu":  # one channel at a time, as large maps cost more than their arithmetic
         sums = torch.cat([_sums_around(part, like, places, radius) for part in values.split(1)])
     else:
         sums = _sums_around(values, like, places, radius)
@@ -285,15 +301,15 @@ def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tens
 
 
 def _sums_around(values: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
-    """Sums (C, N) over a square around each of places (N,) in maps (B, 1, H, W) that hold the values (C, N) there and 0 elsewhere."""
+    """Box sums (C, N) at places (N,) of C maps, shaped as `like` (B, 1, H, W), with values (C, N) at the places and 0 elsewhere."""
     planes = values.new_zeros(len(values), like.numel()).index_copy_(1, places, values)
     return box_sums(planes.view(len(values), len(like), *like.shape[-2:]), radius).flatten(1).index_select(1, places)
 
 
 def _sides(inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideways: bool) -> _Side:
-    """The nearest visible pixels beside each place along its row in both directions, and along its column unless `sideways`."""
+    """The closest visible pixels of each hole along its row in both directions and, unless `sideways`, along its column."""
     height, width = inverse.shape[-2:]
-    # In line order as seen from that side, and the number of pixels on that side.
+    # For each direction: the holes in line order, beginning at its end, and the number of pixels of the line in that direction.
     along_rows = torch.arange(len(places), device=places.device)
     order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]
     if not sideways:
@@ -309,19 +325,19 @@ def _sides(inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideway
 
 @kept_constants
 def _pitches(width: int) -> Tensor:
-    """(4, 1) index steps towards the end and the start of a row, and of a column."""
+    """(4, 1): index steps towards the end and the start of a row, and of a column."""
     return torch.tensor((1, -1, width, -width))[:, None]
 
 
 def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest visible pixel on each side of places: distance, inverse depth and source, as `_Side`.
+    """The closest visible pixel of holes in each of S directions: distance, inverse depth and source as in `_Side`, (S, N) each.
 
     Args:
-        values: Inverse depth of the images' pixels.
-        places: (S, N) where nothing is visible, in line order as seen from each side.
-        room: (S, N), number of pixels on that side in the line.
-        pitch: (S, 1) index step on that side.
-        length: Of the longest line.
+        values: Inverse depth of all pixels, flat.
+        places: (S, N) flat indices of the holes, in line order from the end in each direction.
+        room: (S, N) number of pixels of the line in that direction.
+        pitch: (S, 1) index step in that direction.
+        length: Length of the longest line.
     """
 
     def values_there(there: Tensor) -> Tensor:
@@ -331,16 +347,16 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
         least = torch.full_like(run, numbers.numel() + length).scatter_reduce_(0, run, numbers.flatten(), "amin")
         return least.index_select(0, run).view_as(places)
 
-    # A run of places without a visible pixel between them begins at a visible pixel or at the border.
+    # A run of adjacent holes begins beside a visible pixel or at the border.
     run = ((room < 1) | (values_there(places + pitch) > 0)).flatten().cumsum(0) - 1
     index = torch.arange(places.numel(), device=places.device).view_as(places)
     before = index - least_of_run(index)
-    # Steps to the first pixel, to the last one (as far beyond it), and to the next one.
+    # Steps to the first visible pixel, to the hole's mirror image behind it, and to the pixel after that.
     factors, ones = (constant(before, each).view(3, 1, 1) for each in ((1, 2, 2), (1, 1, 2)))
     steps = torch.addcmul(ones, before, factors)
     distance, _, twice = steps
     inverse, last_one, next_one = values_there(torch.addcmul(places, pitch, steps))
-    # A surface ends where something nearer or a hole begins. Its mirror image is at most as long as the run.
+    # A surface ends where a nearer one or a hole begins. Its mirror image is at most as long as the run.
     ends = (twice > room) | (next_one == 0) | (next_one > last_one * EDGE)
     longest = constant(distance, length)
     end = least_of_run(torch.where(ends, distance, longest))
@@ -348,7 +364,7 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
     turn = 2 * reach
     step = before.remainder_(turn)
     step = torch.minimum(step, turn.sub_(1).sub_(step))
-    # Beyond the line's end the flat index is in another line or image.
+    # Beyond the line's end, the flat index is in another line or image.
     nothing = distance > room
     source = torch.where(nothing, places, torch.addcmul(places, pitch, step.add_(distance)))
     return torch.where(nothing, constant(distance, 4 * length), distance), inverse.masked_fill(nothing, torch.inf), source
