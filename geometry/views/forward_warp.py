@@ -1,6 +1,6 @@
-"""Forward warping: a z-buffer of pixel cells for a moved camera, with colours read back from the source.
+"""Forward warping: a z-buffer of pixels for a moved camera, with colours sampled from the source image.
 
-Convention: as `parallax`.
+Conventions as in `parallax`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from ..filters.chosen_pixels import pixels_where, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
-"""Factor below which a step that opens by a few pixels is noise, through which no background may shine."""
+"""Depth ratio below which a step is noise: where it opens by a few pixels, no background may show through."""
 
-# Pixels whose working set fits a CPU's cache.
+# Number of pixels whose working set fits a CPU's cache.
 _STRIP = 1 << 16
 
-# The weight of other surfaces' pixels, used only where there are no others.
+# Weight of other surfaces' pixels in interpolation; it matters only where all pixels belong to other surfaces.
 _OTHER = 1e-6
 
 
 class Layer(NamedTuple):
-    """Surfaces as the source camera sees them, with a margin around the image.
+    """Surfaces in the source camera's view, with a margin around the image.
 
-    Of one image, any number of views are rendered at once; of several, one view of each.
+    A layer of one image is rendered to any number of views; a layer of several images to one view of each.
 
     Attributes:
         colour: (B, 3, h, w).
         inverse: (B, 1, h, w) inverse depth; 0 where there is no surface.
-        margin: Pixels that were added at the left and at the top: (columns, rows).
+        margin: (columns, rows) of padding on each side.
     """
 
     colour: Tensor
@@ -47,53 +47,54 @@ class Camera(Protocol):
 
     @property
     def views(self) -> int:
-        """Number of views; 1 may serve all images of a layer."""
+        """Number of views; 1 may apply to all images of a layer."""
         ...
 
     @property
     def sideways(self) -> bool:
-        """Whether nothing moves up or down."""
+        """True if pixels move along rows only."""
         ...
 
     @property
     def stretch(self) -> int:
-        """Maximum width in pixels of cracks in a stretched surface, on each side."""
+        """Maximum width in pixels of the cracks in a stretched surface that are closed, on each side of a crack."""
         ...
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the new image, plus 0.5, where pixels of the image land; may overwrite the columns.
-
-        If `sideways`, the rows are the image's, integers.
+        """Projects pixels of the source image to the new view.
 
         Args:
-            inverse: Their inverse depth: a map (B, 1, h, w), or (N,).
-            rows: From the image's first: (h, 1), or (N,).
-            columns: Likewise, (w,) or (N,).
+            inverse: Inverse depth of the pixels: a map (B, 1, h, w), or (N,).
+            rows: Their rows, relative to the image's first: (h, 1), or (N,).
+            columns: Their columns, relative to the image's first: (w,) or (N,). May be overwritten.
+
+        Returns:
+            Columns and rows in the new view, plus 0.5 for rounding by floor. If `sideways`, the rows are the given integers.
         """
         ...
 
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the image that pixels of the new image show; arguments as `targets`.
+        """Projects pixels of the new view, with known inverse depth, to columns and rows of the source image; arguments as `targets`.
 
-        If `sideways`, the rows are the new image's, integers.
+        If `sideways`, the returned rows are the given integers.
         """
         ...
 
     def of_pixels(self, image: Tensor) -> Camera:
-        """The camera for pixels (N,) instead of maps; `image` (N,) is the view of each."""
+        """The camera for a list of N pixels instead of maps; `image` (N,) is the view index of each."""
         ...
 
 
 class View(NamedTuple):
-    """Translated perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) if equal for all.
+    """Translated perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) if equal for all views.
 
     Attributes:
-        across, down: Columns and rows by which the motion shifts points at inverse depth 1.
-        shift_x, shift_y: Columns and rows by which the whole image is shifted back, so that the focus stays.
+        across, down: Columns to the left and rows upwards by which the camera's motion shifts points at inverse depth 1.
+        shift_x, shift_y: Columns and rows by which the whole image is shifted back, so that the focus stays in place.
         forward: Forward motion in the unit of depth; 0.0 = none.
         centre_x, centre_y: Column and row of the optical axis.
-        sideways: Whether nothing moves up or down.
-        stretch: Maximum width in pixels of cracks in a stretched surface, on each side.
+        sideways: As `Camera.sideways`.
+        stretch: As `Camera.stretch`.
     """
 
     across: Tensor
@@ -129,7 +130,7 @@ class View(NamedTuple):
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
         columns = columns - self.shift_x
-        # Pixel plus motion, so that it is exact without motion.
+        # The pixel plus its motion, which is exact where there is no motion.
         column = torch.addcmul(columns, self.across, inverse)
         if self.sideways:
             return column, rows
@@ -156,7 +157,8 @@ class RenderedLayer(NamedTuple):
     Attributes:
         colour: (B, 3, height, width).
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
-        column, row: (B, 1, height, width), where the colour was read in the source image; `row` is (height, 1) without vertical motion.
+        column, row: (B, 1, height, width) position in the source image from which the colour was sampled; `row` is (height, 1) without
+            vertical motion.
         rims: (B, 1, height, width) inverse depth of rims; None without rims.
     """
 
@@ -168,20 +170,24 @@ class RenderedLayer(NamedTuple):
 
 
 def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
-    """Where values that are not negative differ by less than a factor."""
+    """Where non-negative values differ by less than a factor; False where both are 0."""
     return is_above(torch.minimum(one, other) * factor, torch.maximum(one, other))
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
-    """Pads an image (B, 3, H, W) and its inverse depth (B, 1, H, W) by reflection."""
+    """Pads an image (B, 3, H, W) and its inverse depth (B, 1, H, W) by (columns, rows) on each side, by reflection."""
     padding = (margin[0], margin[0], margin[1], margin[1])
     return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
 def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tuple[Tensor, Tensor] | None = None) -> RenderedLayer:
-    """Renders the layer for the moved cameras: all views of one image, or one view of each image.
+    """Renders a layer for moved cameras: all views of one image, or one view of each image.
 
-    `rims` are from `soft_edges.land_rims`; their cracks are closed together with the layer's.
+    Args:
+        layer: The surfaces.
+        view: The cameras.
+        height, width: Size of the views in pixels.
+        rims: From `soft_edges.land_rims`; their cracks are closed together with the layer's. None = no rims.
     """
     inverse, source, of_rims = _splat(layer, view, height, width), layer.inverse, None
     if rims is not None:
@@ -209,13 +215,13 @@ def _strips(maps: Tensor) -> list[slice]:
 
 
 def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
-    """(B, 1, height, width) inverse depth of the nearest pixel that lands in each place, 0 where none does."""
+    """(B, 1, height, width): inverse depth of the nearest source pixel that lands on each pixel; 0 where none does."""
     images = max(len(layer.inverse), view.views)
     target = layer.inverse.new_zeros(images * height * width)
     rows, columns = pixel_grid(layer.inverse, layer.margin)
     for strip in _strips(layer.inverse):
         inverse = layer.inverse[..., strip, :]
-        # Not `round`, which rounds halves to even: pixels that all move by a half would land on every second place.
+        # Not by `round`, which rounds halves to even: pixels that all move by a half would land on every second pixel.
         index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
         if images > 1:
             index = torch.add(index, whole_numbers(index, 0, images).view(-1, 1, 1, 1), alpha=height * width)
@@ -224,10 +230,10 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
 
 
 def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Flat pixel indices for columns and rows of `Camera.targets`, and whether they are inside.
+    """Flat pixel indices for columns and rows from `Camera.targets`, and whether they are inside the view. Overwrites `x`.
 
-    Selecting those inside would synchronise the device. The others write a neutral 0, to distinct pixels: a single one would serialise a
-    GPU's atomics.
+    Selecting the inside ones would synchronise the device. Instead, callers write a neutral 0 for the others, whose indices are clamped to
+    the border: a single dummy pixel would serialise a GPU's atomics.
     """
     x, y = x.floor_(), y.floor() if y.is_floating_point() else y
     column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
@@ -235,17 +241,18 @@ def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tens
 
 
 def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse: Tensor) -> Tensor:
-    """Closes cracks of stretched surfaces, also where something far shines through.
+    """Closes cracks in stretched surfaces, including cracks in which a distant surface shows.
 
-    Each place tests the nearest surface beside it: if the place belonged to it, would the source image show that surface there? Beyond an
-    object's edge it shows something else, and the place stays as it is. Between two surfaces with a small step, inverse depth is
-    interpolated: the depth of either alone would show what is beside the step.
+    Each pixel that is farther than a neighbour is tested: at the neighbour's depth, would the source image show the same surface there?
+    Beyond an object's edge it shows another surface, and the pixel stays unchanged. Otherwise inverse depth is interpolated between both
+    ends of the crack: across a small step, the depth of either end alone would sample colours beside the step.
 
     Args:
-        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. There may be several layers of the same images.
-        margin: The layer's.
+        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. Several layers of the same images may be concatenated.
+        margin: The layer's margin, (columns, rows).
         view: The camera.
-        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. All views of each of several layers.
+        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. For several layers, all views of the
+            first one come first.
 
     Returns:
         `inverse` (B, 1, H, W) with closed cracks.
@@ -258,7 +265,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         column, row = camera.sources(nearest, rows, columns)
         number = image if len(inverse) == len(source) else image // (len(inverse) // len(source))
         there = inverse_at(source, margin, number, column, row)
-        # From the place to where the other end lands; one end is beside the place.
+        # Distance from the pixel to where the crack's other end lands; the first end is next to the pixel.
         x, y = camera.targets(there, row, column)
         right = x.sub_(columns + 0.5)
         distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
@@ -270,26 +277,26 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
 
 
 def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The inverse depth of a layer at columns and rows of its images.
+    """The inverse depth of a layer's nearest pixels, (N,) or (K, N).
 
     Args:
         source: (B, 1, h, w) inverse depth of the layer.
-        margin: The layer's.
-        image: (N,) index of the layer's map, if there are several.
-        column: (N,) or (K, N), from the image's first; clamped to the layer.
-        row: Likewise; integers are rows of the image.
+        margin: The layer's margin, (columns, rows).
+        image: (N,) index of the map; ignored if there is only one.
+        column: (N,) or (K, N), relative to the image's first column; clamped to the layer.
+        row: (N,) or (K, N), relative to the image's first row; clamped to the layer. Integers are not rounded.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
     v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row
     v = v.clamp(0, source.shape[-2] - 1)
-    if len(source) > 1:  # else all views are of one image
+    if len(source) > 1:  # otherwise all views are of one image
         v = torch.add(v, image, alpha=source.shape[-2])
     place = torch.add(u, v, alpha=source.shape[-1])
     return values_at(source, place.flatten()).view_as(place)
 
 
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
-    """Bilinear colours at columns u and rows v, only of pixels of the surface at inverse depth `nearest`."""
+    """Samples colours bilinearly at columns u and rows v, only from pixels of the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
     u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
     left, top = u.floor(), v.floor()
@@ -301,7 +308,7 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     low, high = nearest / EDGE, nearest * EDGE
     first = torch.add(columns, rows, alpha=width)
     first = first.expand(max(len(first), len(layer.inverse)), *first.shape[1:])
-    # Beyond the last column or row, where the weight is 0, an arbitrary pixel is read.
+    # Beyond the last column or row the weight is 0, and an arbitrary pixel is read.
     for down, weight_y in ((0, 1 - lower_weight), (width, lower_weight))[: 1 + between_rows]:
         for right, weight_x in ((0, 1 - right_weight), (1, right_weight)):
             place = (first + (down + right)).clamp_(max=height * width - 1) if down + right else first
@@ -317,7 +324,7 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
 
 
 def _picked(values: Tensor, place: Tensor) -> Tensor:
-    """(B, C, h', w') values at places (B, 1, h', w') of one map for all images, or of one map each."""
+    """(B, C, h', w'): values at flat indices (B, 1, h', w') of a map; `values` has one map for all images, or one for each."""
     shape = (len(place), values.shape[1], *place.shape[-2:])
     values, place = values.flatten(2).expand(len(place), -1, -1), place.flatten(2)
     if values.device.type != "cpu":
@@ -330,6 +337,6 @@ def _picked(values: Tensor, place: Tensor) -> Tensor:
 
 
 def pixel_grid(like: Tensor, margin: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
-    """Row and column indices of a map with a margin, relative to the image's first pixel."""
+    """Row indices (h, 1) and column indices (w,) of a map with a margin, relative to the image's first pixel."""
     (height, width), (columns, rows) = like.shape[-2:], margin
     return whole_numbers(like, -rows, height - rows).view(-1, 1), whole_numbers(like, -columns, width - columns)

@@ -1,7 +1,7 @@
-"""Closes gaps inside an object through which a moved camera would see something far behind.
+"""Closes gaps inside an object, through which a moved camera would see a distant background.
 
-A depth map may have a step inside an object: a slightly nearer rim, a moulding. The step opens when the camera moves, and
-the far background, such as the sky, would show in the gap. In reality the farther side of the step continues behind the nearer one.
+A depth map may have a step inside an object, such as a slightly nearer rim or a moulding. The step opens when the camera moves, and the
+distant background, such as the sky, would show in the gap. In reality, the farther side of the step continues behind the nearer one.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from .forward_warp import Camera, Layer, RenderedLayer, are_alike, inverse_at
 
-# Width of the widest gaps: a share of the image's longer side, at least _LEAST pixels.
+# Largest width of gaps: a share of the image's longer side, at least _LEAST pixels.
 _WIDEST, _LEAST = 1 / 20, 8
-# Places per batch: noise has gaps everywhere.
+# Pixels per batch, as noisy depth has gaps everywhere.
 _AT_ONCE = 1 << 21
-# Row and column steps; opposite ones in pairs.
+# Row and column steps, opposite ones in pairs.
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bool) -> RenderedLayer:
-    """Continues the surfaces beside gaps through them.
+    """Fills gaps by continuing the surfaces beside them.
 
-    A gap lies in a row or column between two surfaces that are adjacent in the layer: one of them can continue through it at its depth
-    without being visible in the layer, which everywhere shows something nearer there. It is continued by mirroring.
-    The device is synchronised several times.
+    A gap lies in a row or column, between two surfaces. One of them could continue through it at its own depth without contradicting the
+    layer, as everything that the layer shows there is as near or nearer. This surface is mirrored into the gap. Synchronises the device
+    several times.
 
     Args:
-        layer: The rendered layer.
-        view: Its camera.
+        layer: The layer that was rendered.
+        view: The camera.
         rendered: From `render_layer`; its colours may be overwritten.
-        sideways: Whether gaps are searched along rows only.
+        sideways: Whether to search gaps along rows only.
 
     Returns:
         `rendered` with closed gaps.
@@ -46,7 +46,7 @@ def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bo
     numbers = begins // count
     rendered, gaps = _closed(layer, view, rendered, torch.sub(begins, numbers, alpha=count), numbers)
     if gaps is not None and not sideways:
-        # Where two gaps cross, only surfaces that continue through one of them are beside.
+        # Where two gaps cross, only surfaces that were continued in the first pass are adjacent.
         begins = places_where(gaps)
         numbers = torch.arange(len(directions), device=begins.device).repeat_interleave(len(begins))
         rendered, _ = _closed(layer, view, rendered, begins.repeat(len(directions)), numbers)
@@ -54,14 +54,14 @@ def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bo
 
 
 class _Ends(NamedTuple):
-    """Last visible pixels of surfaces, and the directions in which a farther surface may begin; all (N,).
+    """Last visible pixels of surfaces, and the directions in which gaps may begin; all (N,).
 
     Attributes:
         place: Flat index over the images.
-        row, column: In its image.
+        row, column: Position in the image.
         down, right: Row and column step in the direction.
-        pitch: Index step.
-        room, behind: Number of pixels in the direction and in the opposite one.
+        pitch: Index step in the direction.
+        room, behind: Number of pixels up to the image's border, in the direction and in the opposite one.
     """
 
     place: Tensor
@@ -75,32 +75,32 @@ class _Ends(NamedTuple):
 
     @classmethod
     def at(cls, place: Tensor, direction: Tensor, size: tuple[int, int]) -> _Ends:
-        """Ends at places (N,) of images of that size, in directions that are indices of `_DIRECTIONS`."""
+        """Ends at flat indices (N,) of images with a height and width, in directions (N,) that are indices of `_DIRECTIONS`."""
         row, column = rows_and_columns(place, *size)
         down, right, pitch, first, last = _steps(place, *size).index_select(1, direction)
         along = torch.addcmul(down * row, right, column)
         return cls(place, row, column, down, right, pitch, last - along, along - first)
 
     def take(self, index: Tensor) -> _Ends:
-        """Some of them."""
+        """The ends at an index (M,)."""
         return _Ends(*torch.stack(self).index_select(1, index))
 
 
 @kept_constants
 def _steps(height: int, width: int) -> Tensor:
-    """(5, directions): row, column and index step, and the coordinates of a line's first and last pixels."""
+    """(5, directions): row, column and index step, and the coordinates along the direction of a line's first and last pixel."""
     down, right = steps = torch.tensor(_DIRECTIONS).T
     ends = (steps * torch.tensor(((height - 1,), (width - 1,)))).sum(0)
     return torch.stack((down, right, down * width + right, ends.clamp(max=0), ends.clamp(min=0)))
 
 
 class _Gaps(NamedTuple):
-    """Places in gaps, and the surfaces that continue there; all (M,).
+    """Pixels in gaps, and the surfaces that continue there; all (M,).
 
     Attributes:
         places: Flat indices over the images, possibly repeated.
-        sources: The pixels that continue the surfaces there.
-        beside: The surfaces' inverse depth.
+        sources: Flat indices of the pixels whose colours fill the gaps.
+        beside: Inverse depth of the surfaces.
     """
 
     places: Tensor
@@ -109,19 +109,19 @@ class _Gaps(NamedTuple):
 
 
 def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, direction: Tensor) -> tuple[RenderedLayer, Tensor | None]:
-    """Continues surfaces through gaps; arguments as `close_gaps`.
+    """Continues surfaces through gaps.
 
     Args:
         layer, view, rendered: As `close_gaps`.
         begins: (N,) last pixels of surfaces, flat indices over the images.
-        direction: (N,) indices of `_DIRECTIONS`, where a farther surface may begin.
+        direction: (N,) indices of `_DIRECTIONS`, in which gaps may begin.
 
     Returns:
-        `rendered` with the continued surfaces, and their map (B, 1, H, W) bool; None = nowhere.
+        `rendered` with closed gaps, and their pixels (B, 1, H, W) bool; None if no gap was found.
     """
     inverse = rendered.inverse
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
-    # Most surfaces end there: test the first step.
+    # Testing the first step excludes most ends.
     ends = ends.take(places_where(_hidden(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])))
     if len(ends.place) == 0:
         return rendered, None
@@ -132,7 +132,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
     if len(gaps.places) == 0:
         return rendered, None
-    # If two surfaces could continue, take the nearer one.
+    # If two surfaces could continue, the nearer one does.
     nearest = torch.zeros_like(inverse).flatten().scatter_reduce_(0, gaps.places, gaps.beside, "amax")
     sources = torch.where(gaps.beside == nearest.index_select(0, gaps.places), gaps.sources, constant(gaps.sources, -1))
     source = torch.full_like(nearest, -1, dtype=torch.long).scatter_reduce_(0, gaps.places, sources, "amax")
@@ -145,10 +145,10 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
 
 
 def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Gaps:
-    """The gaps beside the last pixels (N,) of surfaces, up to `count` (K, 1) steps wide."""
+    """The gaps that begin at N ends and are narrower than K pixels; `count` is 1 to K, (K, 1)."""
     places = torch.addcmul(ends.place, ends.pitch, count).clamp_(0, inverse.numel() - 1)
     there, beside = values_at(inverse, places.flatten()).view_as(places), values_at(inverse, ends.place)
-    # The other surface begins where far objects and holes end. Up to there the one beside must be hidden.
+    # The gap ends where distant surfaces and holes end. Up to there, the continued surface must be hidden in the layer.
     in_gap = ((count <= ends.room) & (there * EDGE < beside)).cummin(0).values
     width = in_gap.sum(0)
     ended = (width < len(count)) & (width < ends.room)
@@ -165,7 +165,10 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
 
 
 def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> Tensor:
-    """Whether the layer would hide surfaces (N,) continued by `count` (K, 1) steps beyond their last pixels: (K, N) bool."""
+    """Whether the layer is not farther than the surfaces of N ends, continued by `count` (K, 1) pixels: (K, N) bool.
+
+    Holes of the layer count as hiding.
+    """
     beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
     rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
     column, row = view.of_pixels(image).sources(beside, rows, columns)
@@ -174,7 +177,7 @@ def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Ten
 
 
 def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Tensor:
-    """Where a surface is nearer by an edge than the one beside it in each direction: (directions, B, 1, H, W) bool."""
+    """Pixels whose neighbour in each direction is farther by more than the factor EDGE: (directions, B, 1, H, W) bool."""
     height, width = inverse.shape[-2:]
     before = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
     least = torch.where(inverse > 0, inverse * EDGE, constant(inverse, math.inf))
