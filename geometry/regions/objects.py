@@ -1,16 +1,16 @@
-"""Segments the whole object at a point, without what it stands on, hangs on or touches.
+"""Segments the whole object at a point, without its support and other objects that it touches.
 
 The image is divided into patches, and neighbours merge until the remaining borders are strong: valleys in depth between sides of
-different colours, and steps. A valley alone, as between head and body, does not end an object of one colour; nor does a colour edge alone.
-The required strength depends on how far the object stands out: before a distant wall, valleys within a person are shallow, whatever
-their colours. Of several candidate regions the largest with about the clearest border is taken. On a floor, a part without feet belongs
-to the part below it: a face to a coat, a coat to trousers. Where feet have the floor's depth, the object merges with the floor; then
-colours separate them.
+different colours, and depth steps. A valley alone, as between head and body, does not end an object of one colour; nor does a colour edge
+alone. The required strength depends on how far the object stands out: in front of a distant wall, valleys within a person are shallow,
+whatever their colours. Of several candidate regions, the largest one whose border is about as clear as the clearest is taken. On a floor, a
+part without feet belongs to the part below it: a face to a coat, a coat to trousers. Where feet have the floor's depth, the object merges
+with the floor; then colours separate them.
 
-In inverse depth a plane of the scene is a plane, whatever scale and shift, so floors, tables and walls are found as planes
-with many pixels. Planes behind the point support or surround the object; an object's own faces do not, as a convex object lies
-behind them. Lying on such a plane counts like a colour: a plane that crosses an object by chance cuts no slice out of it, as there is
-no valley around the slice.
+Planes of the scene are planes in inverse depth, whatever its scale and shift, so floors, tables and walls are found as planes with many
+pixels. Planes behind the point support or surround the object. An object's own faces do not, as a convex object lies behind them. Lying on
+such a plane counts like a colour: a plane that crosses an object by chance does not cut a slice out of it, as there is no valley around
+the slice.
 
 Further points add and remove parts (see `parts.corrected`).
 """
@@ -44,44 +44,44 @@ from .parts import (
 from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
 from .points import Pixels, pixels_at
 
-_SEARCH_SIDE = 320  # pixels of the longer side, at which the thing is looked for
+_SEARCH_SIDE = 320  # pixels of the longer side at which the object is searched
 
-# Planes in front of which the point may be. Lengths are shares of the range of inverse depth.
+# Planes behind the point. Distances are shares of the range of inverse depth.
 _MOST_PLANES = 4
-_LEAST_PLANE_SHARE = 0.06  # of the pixels, on each
-_LEAST_BORDER_SHARE = 0.05  # of the image's border, on each
-_MOST_BEHIND_PLANE = 0.3  # share of the pixels: a plane with more behind it is no background
+_LEAST_PLANE_SHARE = 0.06  # least share of the pixels on a plane
+_LEAST_BORDER_SHARE = 0.05  # least share of the image's border on a plane
+_MOST_BEHIND_PLANE = 0.3  # largest share of pixels behind a background plane
 _BEND_SCALE = 0.06  # share of the width over which networks bend planes
-_FLATNESS = (0.006, 0.0225)  # how far off its plane a flat pixel may be: at least, and at most
-_MOST_TILT = 0.006  # a pixel, against its plane
-_OPENING = 2  # pixels: narrower pieces of a plane are not taken for it
-_LEAST_FLAT_REGION = 0.01  # share of the pixels
-_IN_FRONT = 0.006  # by how much the point is before a plane behind it
-_SUPPORT_RISE = 0.2  # a plane that rises by so much towards the bottom of the image ...
-_SUPPORT_AT_BOTTOM = 0.2  # ... and takes up so much of its lowest row carries things
+_FLATNESS = (0.006, 0.0225)  # tolerated distance of flat pixels from their plane: bounds
+_MOST_TILT = 0.006  # largest slope per pixel of flat pixels, relative to their plane
+_OPENING = 2  # pixels: narrower pieces of a plane are removed
+_LEAST_FLAT_REGION = 0.01  # least share of the pixels in a flat region
+_IN_FRONT = 0.006  # least distance of the point from a plane behind it
+_SUPPORT_RISE = 0.2  # a plane is a support if inverse depth rises by this towards the bottom of the image ...
+_SUPPORT_AT_BOTTOM = 0.2  # ... and it covers this share of the bottom row
 
-# Of what stands out far, inverse depth is measured by how far it does, and of several regions the clearest is taken.
-_MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
-_MOST_OF_IMAGE = 0.9  # a larger region is no thing
-_AS_CLEAR = 0.85  # of the clearest region: a larger one with so clear a border is the thing
-_CLEARER_THAN_SMALLER = 1.03  # by which factor a larger part by colour must be clearer
-_LEAST_DROP = 0.25  # share of how far the thing stands out: the least that is clear
+# Objects that stand out far: inverse depth is scaled down accordingly, and the clearest of several regions is taken.
+_MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the merging cost
+_MOST_OF_IMAGE = 0.9  # largest area of an object, as a share of the image
+_AS_CLEAR = 0.85  # the largest region with at least this share of the best clearness is taken
+_CLEARER_THAN_SMALLER = 1.03  # factor by which a larger part by colours must be clearer than a smaller one
+_LEAST_DROP = 0.25  # least clearness, as a share of how far the object stands out
 
-# On what carries things, a part without feet there is of the part below that it shares a border with.
-_FOOT_HEIGHT = 0.05  # share of the range of inverse depth before the floor
-_MOST_FEET = 15  # pixels of a part that low, which are not yet feet
-_LEAST_BELOW = 0.25  # share of the border of two parts at which one is above the other
-_MOST_STEP = 0.3  # between them, as a share of how far they are before the floor
+# On a support, a part without feet belongs to an adjacent part below it.
+_FOOT_HEIGHT = 0.05  # largest height of a foot above the support, as a share of the range of inverse depth
+_MOST_FEET = 15  # a part with more pixels at that height has feet
+_LEAST_BELOW = 0.25  # one part is above another along at least this share of their border
+_MOST_STEP = 0.3  # largest depth step between them, as a share of their height above the support
 
-# A region that holds the floor, too: its parts by colour.
-_LEAKED_SHARE = 0.2  # of it, on planes behind the point
+# A region that includes the floor is divided by colours.
+_LEAKED_SHARE = 0.2  # share of the region on planes behind the point, from which it includes the floor
 _COLOUR_LEVELS = (1.0, 2.0)
 
 # The foreground.
-_FOREGROUND_SCALE = 6.0  # pixels: narrower things do not stand out
-_AT_CORNERS = 0.5  # what standing out counts there
+_FOREGROUND_SCALE = 6.0  # pixels: narrower objects are blurred away
+_AT_CORNERS = 0.5  # weight of nearness in the image's corners; 1 in the middle
 
-_SMALLEST_VIEW = 16  # pixels of a plane in a hole that stays open
+_SMALLEST_VIEW = 16  # pixels of a background plane in a hole that stays open
 
 
 def object_around(
@@ -106,13 +106,13 @@ def object_around(
 
 
 def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
-    """Segments what stands out most before floors, tables and walls; ties go to the middle.
+    """Segments the object that stands out most from floors, tables and walls; the middle of the image is preferred.
 
     Args:
         depth, image: As `object_around`.
 
     Returns:
-        A point on it, as relative x and y; and the mask that `object_around` returns there.
+        A point on the object, as relative x and y; and the mask that `object_around` returns for it.
 
     Raises:
         ValueError: As `object_around`.
@@ -138,12 +138,12 @@ class _SearchScene(NamedTuple):
 def _search_scene(depth: Tensor, image: Tensor) -> _SearchScene:
     check_maps_of_one(depth, image)
     height, width = depth.shape[-2:]
-    share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
+    share = _SEARCH_SIDE / max(height, width)  # small images are enlarged, as constants are in pixels of this size
     return _SearchScene(*small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share)
 
 
 def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_points: Sequence[Point]) -> Tensor:
-    """As `object_around`."""
+    """`object_around` in a prepared scene."""
     sharp, small, share = scene
     pixels = pixels_at(points, not_points, *sharp.shape)
     behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
@@ -157,8 +157,9 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
     """The planes behind a pixel.
 
     Returns:
-        Pixels flat on them, (H, W) bool; all pixels of supports, (H, W) bool; how far the pixel stands out, 0 before a support; and
-        the nearness above the support, (H, W), None without one.
+        Flat pixels on these planes, (H, W) bool. Pixels of the planes that the pixel is clearly in front of, (H, W) bool. How far the
+        pixel stands out, in inverse depth, 0 in front of a support. Height above the supports in inverse depth, (H, W), None without a
+        support.
     """
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
@@ -176,7 +177,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
         border = torch.cat((on[0], on[-1], on[:, 0], on[:, -1]))
-        # Networks bend floors a little: what their planes are off nearby is no thing.
+        # Networks bend floors slightly: the local mean deviation from the plane is not an object.
         bend = blurred_where(off[None, None], on[None, None].float(), _BEND_SCALE * nearness.shape[1])[0, 0]
         raised = off - bend
         at_point = raised[here].median()
@@ -188,13 +189,13 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
         standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
         if is_support:
             above = off if above is None else torch.minimum(above, off)
-        # Pixels of a slice of a round object are spread over the whole distance, those of a plane are not.
+        # Pixels in a slice of a round object scatter over the whole tolerance; pixels of a plane do not.
         spread = max(3 * float(raised[on].abs().median()), _FLATNESS[0])
         if spread <= _FLATNESS[1]:
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), VALLEY_SCALE)[0, 0]))
             close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _MOST_TILT)  # and not where surfaces cross
             flat = opened(close, _OPENING)
-            if flat[row, column]:  # a face of the thing itself, from which its middle stands out
+            if flat[row, column]:  # a face of the object itself, from which its middle stands out
                 continue
             behind |= large_regions(flat, round(_LEAST_FLAT_REGION * flat.numel()))
     return behind, floors, standing_out, above
@@ -203,7 +204,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
 def _region(
     sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, above: Tensor | None, row: int, column: int
 ) -> Tensor:
-    """(H, W) bool: the region of a pixel that stands out by so much; `above` is as of `_planes_behind`."""
+    """(H, W) bool: the object's region around a pixel. `behind`, `floors`, `raised` and `above` are from `_planes_behind`."""
     clear_regions = []
     if raised > STANDS_OUT:
         for parts in parts_of(sharp * (STANDS_OUT / raised), image, behind, _MERGE_LEVELS):
@@ -217,7 +218,7 @@ def _region(
     else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
         chosen = whole = parts == parts[row, column]
-        if above is not None and not is_plain(image):  # depth alone parts no coat from trousers
+        if above is not None and not is_plain(image):  # depth alone does not separate a coat from trousers
             whole = _with_carried(parts, chosen, sharp, above, floors)
     if floors[row, column]:
         return chosen
@@ -227,14 +228,14 @@ def _region(
 
 
 def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:
-    """Joins a part with those above and below it that are adjacent without a depth step.
+    """Joins a part with the parts above and below it, if there is no depth step between them.
 
     Args:
         parts: (H, W) int64, numbers of all parts.
-        found: (H, W) bool, one of them.
+        found: (H, W) bool, the part.
         sharp: (H, W), inverse depth as a share of its range.
-        above: (H, W), nearness above the support.
-        floors: (H, W) bool, planes behind the object, whose parts are excluded.
+        above: (H, W), height above the support in inverse depth.
+        floors: (H, W) bool, planes behind the object. Parts that are mostly on them are excluded.
 
     Returns:
         (H, W) bool.
@@ -246,7 +247,7 @@ def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, fl
     feet, heights, on_floors = _sums(numbers, values, len(size)).unbind(1)
     is_floor = on_floors > size / 2
     (upper, lower, steps), (left, right, steps_across) = (_border_steps(parts, sharp, dim) for dim in (0, 1))
-    # Of each part's border the pixels below it, above it and beside it.
+    # Borders of each part: with parts below, above, to the right and to the left.
     sides = ((upper, lower, steps), (lower, upper, steps), (left, right, steps_across), (right, left, steps_across))
     taken = torch.zeros_like(is_floor)
     taken[parts[found]] = True
@@ -264,12 +265,12 @@ def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, fl
 
 
 def _sums(numbers: Tensor, values: Tensor, count: int) -> Tensor:
-    """(count, C): the sums of values (N, C) with each number."""
+    """(count, C): the sums of the values (N, C) that have each number (N,)."""
     return values.new_zeros(count, values.shape[1]).index_add_(0, numbers, values)
 
 
 def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The parts at both sides of each border along an axis, and the difference of inverse depth one pixel beside it."""
+    """The parts on both sides of each border pixel along an axis, and the difference of inverse depth one pixel away from the border."""
     last = parts.shape[dim] - 1
     first, second = parts.narrow(dim, 0, last), parts.narrow(dim, 1, last)
     places = torch.arange(last)
@@ -279,7 +280,7 @@ def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tenso
 
 
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
-    """(H, W) bool: the part of a region around a pixel with the clearest border by depth and colours; the whole if none is clearer."""
+    """(H, W) bool: the part around a pixel with the clearest border by depth and colours; the whole region if no part is clearer."""
     most = drop_limit(sharp, [(row, column)])
     best, clearest = clearness(sharp, whole, most, image), whole
     for parts in parts_of(sharp, image, behind, (), _COLOUR_LEVELS):
@@ -291,9 +292,9 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
 
 
 def _tidied(found: Tensor, behind: Tensor, pixels: Pixels) -> Tensor:
-    """Removes threads and parts without an inside pixel, and closes holes.
+    """Removes threads, and parts without an inside pixel, and closes holes.
 
-    Holes stay open if a plane is visible through them or they contain an outside pixel.
+    Holes stay open if a plane behind the object is visible in them, or if they contain an outside pixel.
     """
     marks = pixels.mark(found.shape)
     broad = opened(found, 1)

@@ -1,6 +1,6 @@
-"""The planes with many pixels: floors, tables and walls.
+"""Finds planes with many pixels: floors, tables and walls.
 
-In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth.
+Planes of the scene are planes in inverse depth, whatever its scale and shift.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ PLANE_DISTANCE = 0.03
 """Maximum distance of a plane's pixels from it, as a share of the range of inverse depth."""
 
 _MOST_PLANES = 4
-_LEAST_SHARE = 0.08  # of the pixels around, on each
-_MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
-_FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
-_TRIALS, _SAMPLES, _AT_ONCE = 1000, 4000, 250
-_FITS, _STILL = 20, 1e-4  # a few fits end near the three pixels that chance chose; what moves by less is at its end
+_LEAST_SHARE = 0.08  # least share of the searched pixels on a plane
+_MOST_BEHIND = 0.3  # largest share of pixels behind a background plane
+_FARTHEST = 0.05  # quantile of inverse depth that replaces a background plane where there is none
+_TRIALS, _SAMPLES, _AT_ONCE = 1000, 4000, 250  # RANSAC: planes tried, pixels to choose from, planes per batch
+# Largest number of refits, as a few would end near the three random pixels, and the change of coefficients below which they end.
+_FITS, _STILL = 20, 1e-4
 
 
 def image_places(height: int, width: int) -> Tensor:
-    """(H, W, 3) float64: x and y from -1 to 1, and 1. A plane of three coefficients has the inverse depth `places @ plane`."""
+    """(H, W, 3) float64: x and y from -1 to 1, and 1. The inverse depth of a plane with three coefficients is `places @ plane`."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return torch.stack((u, v, torch.ones_like(u)), -1).double()
 
@@ -34,13 +35,13 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
         places: As `image_places`.
         nearness: (H, W) float64, inverse depth as a share of its range.
         left: (H, W) bool, the pixels to consider.
-        random: Chooses the three.
+        random: Generator that chooses the three pixels of each trial.
 
     Returns:
-        (3,) float64.
+        (3,) float64 coefficients of x, y and 1.
     """
     places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
-    # Each sample is the next pixel that is left, in a shuffled order: one pixel more or less changes those alone that it stands for.
+    # Each sample is the next considered pixel in a fixed random order, so that adding or removing a pixel changes few samples.
     order = torch.randperm(len(left), generator=random)
     candidates = left[order].nonzero()[:, 0]
     sample = order[candidates[torch.searchsorted(candidates, torch.randint(len(left), (_SAMPLES,), generator=random)) % len(candidates)]]
@@ -52,7 +53,7 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
     # Batches small enough for the processor's cache.
     rows = torch.cat((planes, -torch.ones_like(planes[:, :1])), 1).split(_AT_ONCE)
-    values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE  # (4, N): what is more than 1 off a plane is not on it
+    values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE  # (4, N); residuals of pixels on a plane are at most 1
     sampled = values[:, sample]
     disagree = torch.cat([(each @ sampled).clamp_(-1, 1).square_().sum(1) for each in rows])
     plane, steadied = planes[disagree.argmin()], 1e-9 / PLANE_DISTANCE**2 * torch.eye(3, dtype=places.dtype)
@@ -68,15 +69,15 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
 
 
 def above_planes(nearness: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-    """How far pixels are before the planes that many of those around lie on.
+    """Measures how far pixels are in front of planes.
 
     Args:
         nearness: (H, W), inverse depth as a share of its range.
-        around: (H, W) bool, the pixels that planes are looked for in.
+        around: (H, W) bool, the pixels in which planes are searched.
 
     Returns:
-        (H, W), how much nearer than the closest of the planes; 1 where there is none. (H, W), how much nearer than all planes behind which
-        little is; than the farthest pixels, where there is none.
+        Two maps (H, W) of distances in inverse depth, positive in front. The first: from the closest plane; 1 without planes. The second:
+        the least distance from the background planes, which have few pixels behind them, and from the farthest pixels.
     """
     places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
     left, least = around.clone(), _LEAST_SHARE * int(around.sum())
