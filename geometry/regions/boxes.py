@@ -1,14 +1,14 @@
 """Segments the whole object in a box, without its support, its background and other objects that reach into the box.
 
-Pixels outside the box are background. The initial guess is pixels whose colour and inverse depth are rare outside. Then the
-colours and depths of object and background are modelled, and the minimum cut is found, in turns: the data term is the log-likelihood
-ratio, and borders cost less along edges of colour and depth. Finally parts that clearly belong by depth are added.
+Pixels outside the box are background. The initial guess is the pixels whose colour and inverse depth are rare outside. Then two steps
+alternate: modelling the colours and depths of object and background, and finding the minimum cut. Its data term is the log-likelihood
+ratio, and borders cost less along edges of colour and depth. Finally, parts that clearly belong to the object by depth are added.
 
-Points fix the side of their pixels, with an influence that decreases across edges, and so change the models, too.
+Points fix the side of their pixels. Their influence decreases across edges, and changes the models, too.
 
 Source:
     C. Rother et al., "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts" (2004), here with depth, with the height above
-    the planes around, and with a convex cut.
+    the surrounding planes, and with a convex cut.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .points import Pixels, pixels_at
 
 
 class _Evidence(NamedTuple):
-    """How much one kind of values tells about a pixel's side.
+    """Parameters of one kind of evidence about a pixel's side.
 
     Attributes:
         noise: Minimum standard deviation within an object.
@@ -50,51 +50,51 @@ class _Evidence(NamedTuple):
 _COLOURS = _Evidence(0.03, 5, 4.0)
 _DEPTHS = _Evidence(0.02, 4, 2.0)  # inverse depth, and the height above planes
 
-_SEARCH_SIDE = 240  # pixels of the longer side of the surroundings, at which the thing is looked for
-_MARGIN_SHARE = 0.35  # how far the surroundings reach beyond the box, as a share of its sides ...
-_MARGIN_PIXELS = 2  # ... and in pixels of the image besides
-_DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that count as its ends
+_SEARCH_SIDE = 240  # pixels of the surroundings' longer side at which the object is searched
+_MARGIN_SHARE = 0.35  # margin of the surroundings around the box, as a share of its sides ...
+_MARGIN_PIXELS = 2  # ... plus so many pixels of the image
+_DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that are its far and near end
 
-# The first guess.
-_LEAST_RARITY = 0.03  # share of the pixels outside: what is rarer there counts no more
-_AS_LIKELY = 0.05  # what is less likely by less, as a logarithm, is as likely: colours of one surface differ by rounding
-_AS_ODD = 1e-3  # the same of how odd a pixel is
+# The first guess. A pixel's score combines its rarity outside the box, its nearness and its distance from the middle of the box.
+_LEAST_RARITY = 0.03  # added to the share of outside pixels that are as likely, so that very rare values gain no more
+_AS_LIKELY = 0.05  # tolerance of log-likelihoods, as colours of one surface differ by rounding
+_AS_ODD = 1e-3  # tolerance of scores
 _CENTRE_WEIGHT = 1.0
 _NEARNESS_WEIGHT = 1.0
-_FOREGROUND_TAIL = 0.05  # share of the pixels outside that may be as rare as the guess
-_FIRST_GUESS_AREA = (0.05, 0.6)  # of the box's
+_FOREGROUND_TAIL = 0.05  # share of outside pixels that may score as high as the guess
+_FIRST_GUESS_AREA = (0.05, 0.6)  # bounds of its area, as shares of the box
 
-# Shadows that fall on the planes outside: what their colours are multiplied by, and what such a pixel costs beyond one in the light.
+# Shadows on the planes outside: factors on their colours, and the log-odds that they lose relative to lit colours.
 _SHADOWS = (0.85, 0.7, 0.55, 0.4)
 _SHADOW_COST = 1.0
 
-# The cut.
+# The cut. Costs are log-odds per pixel.
 _ROUNDS = 5
 _CUT_STEPS = 120
-_CONVERGED = 0.002  # share of the pixels that change in a round
-_FAR_COST = 4.0  # of a pixel at the far end of the box ...
-_FAR_UP_TO = 0.35  # ... down to none at this share of the way to its near end
-_BORDER_COST = 8.0  # a pixel
-_BORDER_COST_AT_EDGES = 0.05  # share of it that remains along the strongest edges
-_STRONGEST_COLOUR_EDGE = 1.5
-_DEPTH_STEP = 0.02  # share of the range of inverse depth that is an edge
+_CONVERGED = 0.002  # share of pixels that change in the last round
+_FAR_COST = 4.0  # cost of a pixel at the far end of the box ...
+_FAR_UP_TO = 0.35  # ... which falls to 0 at this share of the way to the near end
+_BORDER_COST = 8.0
+_BORDER_COST_AT_EDGES = 0.05  # share of the border cost that remains along the strongest edges
+_STRONGEST_COLOUR_EDGE = 1.5  # limit of colour edges
+_DEPTH_STEP = 0.02  # step that is an edge of strength 1, as a share of the range of inverse depth
 
-# Depth beyond doubt: the region stands out from the planes by more than this share of the range of inverse depth.
+# Depth decides if the region stands out from the planes by more than this share of the range of inverse depth.
 _STANDS_OUT = 0.4
-_SAME_HEIGHT = 0.5  # share of how far the region stands out, from which on a part beside it may belong to it
-_SMOOTH_STEP = 0.15  # the same: a larger step between two neighbours is a border
-_LEAST_SHARED_BORDER = 0.2  # share of its border that such a part has with the region
-_SHARED_TO_LEAVING = 2  # how many times as long that is as its border with the outside
-_SEEN_THROUGH = 0.3  # share of how far the region stands out: through a hole where less does, the background is seen
+_SAME_HEIGHT = 0.5  # parts beside the region may belong to it if they stand out by more than this share as far
+_SMOOTH_STEP = 0.15  # larger depth steps are borders; as a share of how far the region stands out
+_LEAST_SHARED_BORDER = 0.2  # share of such a part's border that it has in common with the region
+_SHARED_TO_LEAVING = 2  # least ratio of this common border to the part's border with pixels outside the box
+_SEEN_THROUGH = 0.3  # pixels in a hole that stand out by less than this share as far are background
 
-# What points say.
-_POINT_WEIGHT = 10.0  # of a point, as a logarithm of odds ...
-_POINT_REACH = 2.0  # ... and over how many edges this falls off
-_EDGE_NOISE = 0.05  # a weaker edge is none
-_STRONGEST_BESIDE_POINT = 2.5  # beyond one such edge of colour, unlike colours weigh more than the point
-_SURE = 1e3  # around the points
+# Points.
+_POINT_WEIGHT = 10.0  # log-odds at a point ...
+_POINT_REACH = 2.0  # ... which fall to 1/e over edges of this total strength
+_EDGE_NOISE = 0.05  # edge strength that is ignored
+_STRONGEST_BESIDE_POINT = 2.5  # limit of colour edges: beyond one of them, different colours outweigh the point
+_SURE = 1e3  # log-odds in the squares around points
 
-_SMALLEST_PART = 0.1  # share of the region
+_SMALLEST_PART = 0.1  # least area of a part, as a share of the region
 _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
 
 
@@ -104,10 +104,10 @@ class _Scene(NamedTuple):
     Attributes:
         colours: (3, H, W) in [0, 1].
         nearness: (H, W), inverse depth as a share of its range, about 0 at its far end.
-        height: (H, W), nearness above the closest of the planes outside; 1 without planes.
-        raised: (H, W), nearness above all planes outside with little behind them, or above the farthest pixels.
+        height: (H, W), distance from the closest plane outside the box (`above_planes`); 1 without planes.
+        raised: (H, W), least distance from the background planes outside the box and the farthest pixels (`above_planes`).
         outside: (H, W) bool, outside the box.
-        middle: (H, W), 0 in the middle of the box and 1 at its border.
+        middle: (H, W), 0 in the middle of the box, 1 at its border, more outside.
     """
 
     colours: Tensor
@@ -124,12 +124,12 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
-        box: Around the whole object, better tight than loose.
+        box: A box around the whole object, preferably tight.
         points: Points on the object, in the box. A missing part at such a point is added.
         not_points: Points outside the object. A part at such a point is removed; points that are already outside change nothing.
 
     Returns:
-        (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
+        (1, 1, H, W) in [0, 1]; 0 outside the box, except for a soft border.
 
     Raises:
         ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, an invalid box
@@ -145,12 +145,12 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
     share = min(1.0, _SEARCH_SIDE / max(height, width))
     small_rows, small_columns = max(8, round(height * share)), max(8, round(width * share))
     scene = _scene(depth[here], image[here], small_rows, small_columns, _within(box, rows, columns, depth))
-    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size there is an inside and an outside
+    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, some pixels are inside and some outside
     pixels = _pixels_at(box, rows, columns, depth, points, not_points, scene.outside.shape)
     region = _tidied(_region(scene, pixels), scene, pixels) if is_seen else ~scene.outside
     coarse = resize_map(region[None, None].to(image), height, width).clamp(0, 1)
     mask = torch.zeros_like(image[:, :1])
-    mask[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # the whole of a large image would take minutes
+    mask[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # a whole large image would take minutes
     return mask
 
 
@@ -172,7 +172,7 @@ def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
 def _pixels_at(
     box: Box, rows: slice, columns: slice, whole: Tensor, points: Sequence[Point], not_points: Sequence[Point], size: torch.Size
 ) -> Pixels:
-    """The pixels of points in a part of an image, without those outside the box."""
+    """The pixels of points in a part of an image. Points outside the box are left out."""
     inside, outside = (
         [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if is_in_box(box, x, y)] for each in (points, not_points)
     )
@@ -190,11 +190,11 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
 
 
 def _region(scene: _Scene, pixels: Pixels) -> Tensor:
-    """(H, W) bool: the object, containing the pixels inside and not those outside."""
+    """(H, W) bool: the object, with all inside pixels and without outside pixels."""
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
     outside = scene.outside.flatten()
-    # An object's foot is as dark as a shadow and also near a plane, but rises from it.
+    # An object's foot is dark and near a plane, like a shadow, but rises from the plane.
     least, most = extremes_within(scene.height[None, None], 1)
     on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
     near = _near(scene)
@@ -219,9 +219,15 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
 
 
 def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
-    """Adds adjacent parts that stand out equally, without a depth step between, whatever their colours.
+    """Adds adjacent parts that stand out about as far, if no depth step separates them, whatever their colours.
 
-    Limited to `allowed`, (H, W) bool.
+    Args:
+        found: (H, W) bool, the region.
+        scene: The surroundings.
+        allowed: (H, W) bool, pixels that may be added.
+
+    Returns:
+        (H, W) bool.
     """
     typical = _standing_out(found, scene)
     if typical < _STANDS_OUT:
@@ -243,12 +249,15 @@ def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
 
 
 def _standing_out(found: Tensor, scene: _Scene) -> float:
-    """A region's median distance from the background; 0 if it is empty."""
+    """A region's median distance from the background, as a share of the range of inverse depth; 0 if it is empty."""
     return float(scene.raised[found].median()) if bool(found.any()) else 0.0
 
 
 def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """(N,): number of sides that each label's cells (H, W) bool share with `beside`, where `across` and `down` allow."""
+    """(N,): the length of the border between each label's `cells` and the pixels `beside` them, (H, W) bool each.
+
+    Only pairs of neighbours where `across` (H, W - 1) or `down` (H - 1, W) is True count.
+    """
     lengths = torch.zeros(labels.numel())
     for dim, here in ((1, across), (0, down)):
         last = labels.shape[dim] - 1
@@ -273,10 +282,16 @@ def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
 
 
 def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-likelihoods under the background, a sample (N,) bool.
+    """Log-likelihoods under the background.
+
+    Args:
+        colours: (N, 3) RGB.
+        depths: (N, 2): inverse depth, and height above planes.
+        sample: (N,) bool, background pixels.
+        on_planes: (N,) bool, pixels on which shadows may fall.
 
     Returns:
-        (N,) each: of colours (N, 3), of colours as shadows on the planes (-inf elsewhere), and of depths (N, 2).
+        (N,) each: of the colours, of the colours as shadows (-inf outside `on_planes`), and of the depths.
     """
     mixture = fit_mixture(colours[sample], _COLOURS.components, _COLOURS.noise)
     lit, on_plane = mixture.log_likelihood(colours), colours[on_planes]
@@ -286,9 +301,15 @@ def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) 
 
 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
-    """(H, W) bool: the pixels in the box that are rarest outside."""
+    """(H, W) bool: the pixels in the box whose values are rarest outside.
+
+    Args:
+        scene: The surroundings.
+        near: (H, W) from `_near`.
+        behind: Log-likelihoods (N,) of the pixels under the background, one for each kind of evidence.
+    """
     outside = scene.outside.flatten()
-    raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in front is near, too
+    raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in the foreground is near, too
     odd = (_NEARNESS_WEIGHT * raised - _CENTRE_WEIGHT * scene.middle.square()).flatten()
     for likelihood in behind:
         ordered = likelihood[outside].sort().values
@@ -301,14 +322,14 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
 
 
 def _edges(scene: _Scene, dim: int, strongest: float) -> Tensor:
-    """Edge strength between neighbours along an axis; the colour part is limited."""
+    """Edge strength between neighbours along an axis, of colour (up to `strongest`) plus depth."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
     slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=strongest)
     return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 
 def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
-    """(H, W): cost of including a pixel, from points inside and outside and the edges on the way to them."""
+    """(H, W): the cost of including each pixel, from the inside and outside points, and the edges on the path to them."""
     marks = pixels.mark(torch.Size((across.shape[0], down.shape[1])))
     steps = [(edges - _EDGE_NOISE).clamp(min=0) for edges in (across, down)]
     inside, outside = (_POINT_WEIGHT * torch.exp(-path_costs(marks == mark, *steps) / _POINT_REACH).float() for mark in (1, -1))
@@ -334,6 +355,6 @@ def _tidied(region: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
     holes &= ~regions_with(holes, marks < 0)
     typical = _standing_out(region, scene)
     through = scene.height.abs() < PLANE_DISTANCE
-    if typical >= _STANDS_OUT:  # depth is certain, so a chance plane is not background
+    if typical >= _STANDS_OUT:  # depth decides, so lying on a plane by chance does not suffice
         through = (through & (scene.raised < _SAME_HEIGHT * typical)) | (scene.raised < _SEEN_THROUGH * typical)
     return region | (holes & ~large_regions(holes & through, _SMALLEST_VIEW))
