@@ -1,12 +1,12 @@
-"""Image parts: patches without an inner edge, merged until the remaining borders are strong.
+"""Divides an image into parts: patches without inner edges, merged until the remaining borders are strong.
 
-Borders are valleys in depth between sides of different colours, and steps. A valley alone, as between head and body, does not end a
+Borders are valleys in depth between sides of different colours, and depth steps. A valley alone, as between head and body, does not end a
 part of one colour; nor does a colour edge alone, except at `colour_levels`.
 
-Points correct a region by whole parts. Each point has a candidate part at several merging costs, by depth and by colours, and no part holds
-both an inside and an outside point. The candidate is taken that gives the region's new border the best clearness, by depth
-and colours, and that fits the point: users point at the middle of an error. So at a sliver of background beside hair the part is
-small, although the whole person has a clearer border, and in the middle of a floor it is large.
+Points correct a region by whole parts. Each point has candidate parts at several merging costs, by depth and by colours; no part holds both
+an inside and an outside point. The chosen candidate gives the region the clearest new border, by depth and colours, and is centred on the
+point, as users point at the middle of an error. So the part at a sliver of background beside hair is small, although the whole person has a
+clearer border, and the part in the middle of a floor is large.
 
 Source:
     Valleys as borders: S. C. Stein et al., "Object Partitioning using Local Convexity" (2014).
@@ -30,48 +30,48 @@ from .merging import Borders, merged_regions, watershed
 from .points import Pixel, Pixels
 
 STANDS_OUT = 0.2
-"""Of what is farther before the planes behind it, inverse depth is measured by how far it is."""
+"""Inverse depth is scaled down for objects that stand out farther than this, as a share of its range."""
 VALLEY_SCALE = 2.0
 """Deviation in pixels of the blur before valleys in depth are measured."""
 DROP_LIMIT = 0.5
-"""Share of how far a thing stands out: a larger drop along its border counts no more."""
+"""Limit of depth drops along an object's border, as a share of how far the object stands out."""
 FAR_QUANTILE = 0.05
-"""Of inverse depth: what is farthest."""
+"""Quantile of inverse depth at the farthest pixels."""
 
 # Patches that are merged.
-_PATCH_SCALE = 1.0  # pixels: the deviation of the blur before edges are found
-_CREASE_WEIGHT = 20.0  # of a valley in depth, beside a slope of the colours
-_SHALLOW = 3e-5  # of both: what a patch has around it at least. A level of 8 bits is 4e-3.
+_PATCH_SCALE = 1.0  # deviation in pixels of the blur before edges are detected
+_CREASE_WEIGHT = 20.0  # weight of a valley in depth relative to the slope of colours
+_SHALLOW = 3e-5  # least edge strength around a patch. One 8-bit level is 4e-3.
 
 # Borders between regions.
-_VALLEY_OFFSET = 2e-5  # is added to each valley in depth, so that an edge of colour alone is no border ...
-_COLOUR_VALLEY_OFFSET = 1e-3  # ... and where colours alone are borders
-_DEEPEST_VALLEY = 0.003  # what is deeper is a step
+_VALLEY_OFFSET = 2e-5  # added to valleys in depth; too little to make a border of a colour edge alone ...
+_COLOUR_VALLEY_OFFSET = 1e-3  # ... and enough for it
+_DEEPEST_VALLEY = 0.003  # deeper valleys count as steps
 _STEP_WEIGHT = 0.03
 _STEEPEST_STEP = 0.05
 _HUE_WEIGHT = 5.0
-_SHADE_WEIGHT = 0.6  # of the logarithm of brightness
-_DARK_OFFSET = 0.03  # is added to brightness
-_MOST_DIFFERENT = _SHADE_WEIGHT * math.log((1 + _DARK_OFFSET) / _DARK_OFFSET)  # white from black
-_ALIKE_COST = 0.2  # what a valley between sides of the same colour counts ...
-_ALIKE_COST_WITHOUT_COLOURS = 0.8  # ... in an image without colours
-_SAME_COLOUR = 1 / 255  # an image whose colours differ less has none
-_PLANE_BORDER_COST = 0.5  # added where one side is of a plane behind the point
-_SMALL_REGION = 300.0  # pixels: regions of so many merge at half the cost
-_BORDER_COST = 8.5e-4  # what costs more to merge across is a border
+_SHADE_WEIGHT = 0.6  # weight of the logarithm of brightness
+_DARK_OFFSET = 0.03  # added to brightness
+_MOST_DIFFERENT = _SHADE_WEIGHT * math.log((1 + _DARK_OFFSET) / _DARK_OFFSET)  # the difference of white and black
+_ALIKE_COST = 0.2  # weight of a valley between sides of the same colour ...
+_ALIKE_COST_WITHOUT_COLOURS = 0.8  # ... and in an image without colours
+_SAME_COLOUR = 1 / 255  # an image whose values differ by less has no colours
+_PLANE_BORDER_COST = 0.5  # added if only one side is on a plane behind the point
+_SMALL_REGION = 300.0  # pixels: regions of this size merge at half the cost
+_BORDER_COST = 8.5e-4  # regions merge up to this cost
 
-# How clear a region is.
-_LEAST_DROP_LIMIT = 0.05  # share of the range of inverse depth: the least that may be the limit of what a drop counts
-_DROP_REACH = 3  # pixels of the border within which depth falls off
-_COLOUR_WEIGHT = 0.6  # of colours that differ, beside the drop's share of its limit
-_COLOURS_APART = 0.2  # a larger difference counts no more
+# Clearness of a region.
+_LEAST_DROP_LIMIT = 0.05  # least limit of depth drops, as a share of the range of inverse depth
+_DROP_REACH = 3  # distance in pixels from the border at which drops are measured
+_COLOUR_WEIGHT = 0.6  # weight of colour contrast; the drop, relative to its limit, has weight 1
+_COLOURS_APART = 0.2  # limit of colour contrast
 
-# Corrections. Levels are multiples of the cost, of parts by depth and of parts by colours.
+# Corrections. Levels are multiples of the merging cost, of parts by depth and of parts by colours.
 _PART_LEVELS = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 _COLOUR_PART_LEVELS = (0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
-# Of a disc around the point, up to the border of the region: what is changed has its area, up to so many times.
+# A changed area should be from one to this many times the disc around the point that touches the region's border.
 _MOST_DISCS = 2.0
-_MISFIT_COST = 0.2  # of e times as much, or as little. Photographs and benchmarks/objects.py are best at 0.15 to 0.2.
+_MISFIT_COST = 0.2  # cost of a factor of e beyond. Photographs and benchmarks/objects.py are best at 0.15 to 0.2.
 
 
 def parts_of(
@@ -82,13 +82,19 @@ def parts_of(
     colour_levels: tuple[float, ...] = (),
     marks: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """(H, W) int64, for each level: the part number of each pixel. At `colour_levels`, colours alone form borders.
+    """Yields the parts at each level, then at each of `colour_levels`: the part number of each pixel, (H, W) int64.
 
-    No part holds pixels of both marks, which are 1 and -1 in (H, W).
+    Args:
+        sharp: (H, W), inverse depth as a share of its range.
+        image: (1, 3, H, W) RGB in [0, 1].
+        behind: (H, W) bool, flat pixels on the planes behind the object.
+        levels: Multiples of the merging cost, ascending.
+        colour_levels: Multiples at which colour edges alone are borders, too.
+        marks: (H, W) of 1 (inside), -1 (outside) and 0; no part holds both marks. None = 0.
     """
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _PATCH_SCALE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
-    edges = slopes + _CREASE_WEIGHT * _valleys(sharp, _PATCH_SCALE).clamp(max=_DEEPEST_VALLEY)  # not at the foot of a step
+    edges = slopes + _CREASE_WEIGHT * _valleys(sharp, _PATCH_SCALE).clamp(max=_DEEPEST_VALLEY)  # steps have deeper ones at their foot
     valley = largest_within(_valleys(sharp, VALLEY_SCALE)[None, None], 2)[0]
     strength = torch.cat((valley.clamp(max=_DEEPEST_VALLEY), (valley - _DEEPEST_VALLEY).clamp(0, _STEEPEST_STEP)))
     grey = image[0].mean(0) + _DARK_OFFSET
@@ -113,10 +119,14 @@ def is_plain(image: Tensor) -> bool:
 
 
 def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None, part: Tensor | None = None) -> float:
-    """How much nearer a region is than its surroundings, clamped to a limit: the mean along its border.
+    """The mean drop of inverse depth across a region's border.
 
-    With an added or removed part, only along the border that both share. With an image, as a share of the limit, and colour contrast
-    across the border counts, too.
+    Args:
+        nearness: (H, W), inverse depth as a share of its range.
+        region: (H, W) bool.
+        most: Limit of drops.
+        image: (1, 3, H, W). If given, drops are relative to their limit, and the larger one of drop and colour contrast counts.
+        part: (H, W) bool, an added or removed part. If given, only the border that it shares with the region counts.
     """
     inside = region[None, None].float()
     beside = (largest_within(inside, 1) > inside)[0, 0]
@@ -135,7 +145,7 @@ def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | Non
 
 
 def drop_limit(nearness: Tensor, inside: list[Pixel]) -> float:
-    """The limit of a drop along an object's border, by how far its pixels stand out from the farthest."""
+    """The limit of depth drops along an object's border, from how far its `inside` pixels stand out from the farthest pixels."""
     near = torch.stack([nearness[pixel] for pixel in inside]).median()
     return max(_LEAST_DROP_LIMIT, DROP_LIMIT * float(near - nearness.quantile(FAR_QUANTILE)))
 
@@ -148,17 +158,17 @@ def corrected(
     pixels: Pixels,
     raised: float,
 ) -> Tensor:
-    """Adds the missing parts at inside pixels, and removes parts at outside pixels.
+    """Adds missing parts at inside pixels, and removes parts at outside pixels.
 
-    Near the region's border, only the border is moved.
+    For a pixel near the region's border, only the border is moved.
 
     Args:
         found: (H, W) bool, on the CPU.
         nearness: (H, W), inverse depth as a share of its range.
         image: (1, 3, H, W) RGB in [0, 1].
-        behind: (H, W) bool, pixels flat on the planes behind the object.
+        behind: (H, W) bool, flat pixels on the planes behind the object.
         pixels: Inside and outside pixels.
-        raised: How far the object is before the planes behind it, 0 before a support.
+        raised: Distance of the object from the planes behind it, as a share of the range of inverse depth; 0 in front of a support.
 
     Returns:
         (H, W) bool.
@@ -189,7 +199,7 @@ def corrected(
 
 
 def _distance(others: Tensor, pixel: Pixel) -> float:
-    """How far a pixel is from the nearest of others, (H, W) bool, or the border of the image."""
+    """The distance in pixels of a pixel from the nearest of `others`, (H, W) bool, or from the image's border."""
     rows, columns = others.shape
     row, column = pixel
     down, right = (torch.arange(rows) - row)[:, None], torch.arange(columns) - column
@@ -199,7 +209,7 @@ def _distance(others: Tensor, pixel: Pixel) -> float:
 
 @without_autocast
 def _nearer_outside(marks: Tensor) -> Tensor:
-    """(H, W) bool: what is nearer to a mark -1 than to a mark 1, of (H, W)."""
+    """(H, W) bool: pixels that are closer to a mark -1 than to a mark 1; False without both kinds."""
     places = torch.stack(torch.meshgrid(*map(torch.arange, marks.shape), indexing="ij"), -1).flatten(0, 1).float()
     inside, outside = (places[marks.flatten() == mark] for mark in (1, -1))
     if not len(inside) or not len(outside):
@@ -208,20 +218,20 @@ def _nearer_outside(marks: Tensor) -> Tensor:
 
 
 def _mostly(nearer: Tensor, parts: Tensor, marks: Tensor) -> Tensor:
-    """What is `nearer`, by whole parts: a part with a mark is on its side, and one without where most of its pixels are."""
+    """(H, W) bool: `nearer`, made constant in each part: a marked part follows its mark, another one the majority of its pixels."""
     sides = (2 * nearer.long() - 1).masked_fill(marks != 0, 0) - parts.numel() * marks
     return (torch.zeros(int(parts.max()) + 1, dtype=torch.int64).index_add_(0, parts.flatten(), sides.flatten()) > 0)[parts]
 
 
 def _split(parts: Tensor, nearer: Tensor, marks: Tensor) -> Tensor:
-    """Parts (H, W), those that hold both marks in two: what is nearer to an outside one, and what is not."""
+    """Splits the parts (H, W) that hold both marks into the pixels that are `nearer` to an outside mark, and the others."""
     both = torch.zeros(2, int(parts.max()) + 1, dtype=torch.bool)
     both[0, parts[marks < 0]] = both[1, parts[marks > 0]] = True
     return 2 * parts + (nearer & both.all(0)[parts])
 
 
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
-    """The cost of merging across borders: valley depth times the sides' difference, plus the step; reduced for small parts."""
+    """The cost of merging across borders (N,): valley depth times the difference of both sides, plus the step; less for small parts."""
     valley, step = borders.strength.T
     colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_MOST_DIFFERENT)
     unlike = alike + colour + _PLANE_BORDER_COST * borders.apart[:, -1]
