@@ -82,19 +82,19 @@ class MeshOptions:
     """Options of meshes.
 
     Attributes:
-        max_jump: Relative depth difference of neighbours, beyond their plane, from which they are cut.
-        max_points: Limit at which every second, third, ... pixel is taken in both directions; 0 = all pixels.
+        max_jump: Relative depth difference, beyond their plane, above which neighbours are not joined.
+        max_points: Maximum number of points, by taking every second, third, ... pixel in both directions; 0 = all pixels.
         simplify: Relative depth error for merging triangles in flat areas. 0 = a point for each pixel. Panoramas are not simplified.
-        edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that no skin spans objects.
-        fov: As `assumed_intrinsics`.
-        near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
-        drop_sky: Leave out the detected sky (`sky_alpha`).
-        fill_behind: Degrees by which the view may turn about the middle of the scene without gaps behind near objects: the surfaces
-            beside them are continued behind them. 0 = none, at most MOST_BEHIND. Not for panoramas, nor
-            for several views of one scene, each of which shows what the others hide.
+        edges: Edges of the depth, as in `depth_to_normals`: ramps at soft edges become steps, so that no skin spans objects.
+        fov: Field of view, as in `assumed_intrinsics`.
+        near_far_ratio: As in `assumed_depth`; for relative depth, None and 0 mean NEAR_FAR_RATIO.
+        drop_sky: Leave out the detected sky (`sky_alpha`); needs an image.
+        fill_behind: Degrees by which the view may turn about the middle of the scene without gaps behind near objects, as the surfaces
+            beside them are continued behind them. 0 = no continuation, at most MOST_BEHIND. Ignored for panoramas, and for several views of
+            one scene, which show each other's hidden surfaces.
 
     Raises:
-        ValueError: A number that is out of range, or unknown `edges`.
+        ValueError: A number out of range, or unknown `edges`.
     """
 
     max_jump: float = MAX_JUMP
@@ -119,35 +119,34 @@ TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=Shown
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
-    """The surface of an image, or of all views of one scene, as one mesh with coloured points.
+    """Converts an image, or all views of one scene, to one mesh with coloured points.
 
-    `depth_to_meshes`, joined: without textures, as each view has its own.
+    It joins the result of `depth_to_meshes`, without textures, as each view has its own.
     """
     return joined_meshes(depth_to_meshes(estimate, image, options))
 
 
 def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
-    """The surface of an image, or of each view of one scene (an estimate with extrinsics).
+    """Converts an image, or each view of one scene (an estimate with extrinsics), to a mesh.
 
-    A point for each valid pixel that a triangle needs; triangles between neighbours on one surface (`mesh_cuts`). An image without
-    any joined pixels (one row) gives points only. Overlapping views each give their own points. A panorama gives a closed
-    surface around the camera, seen from inside: with a seam of duplicate points behind the camera, and closed at the poles.
+    Neighbouring pixels on one surface form triangles (`mesh_cuts`); pixels of triangles become points. An image without triangles, such as
+    one row, becomes points only. Overlapping views each have their own points. A panorama becomes a closed surface around the camera, with
+    a seam of duplicate points behind the camera, and a fan of triangles around each pole.
 
-    With `fill_behind`, at most 3 more meshes follow for a single perspective image: the occluded surfaces, each with its own texture. They
-    are behind the first one everywhere, so that the view from the image's camera does not change.
+    With `fill_behind`, up to 3 more meshes follow for a single perspective image: the occluded surfaces, each with its own texture. They
+    are behind the first mesh everywhere, so that the view from the image's camera does not change.
 
     Args:
-        estimate: With depth; one image, or with extrinsics any number. Disparity becomes assumed depth. Normals become the
-            points' normals.
-        image: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
-        options: Of the meshes.
+        estimate: With depth; one image, or any number with extrinsics. Disparity becomes assumed depth. Normals become the points' normals.
+        image: (B, 3, h, w) RGB in [0, 1], of any size with the depth's aspect ratio: the texture, and the points' colours.
+        options: Options of the meshes.
 
     Returns:
-        Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY, and
-        the sky give no points.
+        Meshes in camera axes, or, with extrinsics, in world axes; both are OPENGL axes. Masked pixels, invalid depth, depth from FAR_AWAY
+        on, and the sky have no points.
 
     Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no valid pixel.
+        ValueError: Several images without extrinsics, no depth, an image of another batch or aspect ratio, or no valid pixel.
     """
     options = options or MeshOptions()
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
@@ -162,7 +161,10 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
 
 
 def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
-    """Each image with its sampled pixels; takes and raises what `depth_to_meshes` does."""
+    """Splits an estimate into views, each with its image (1, 3, h, w) or None, and samples their pixels.
+
+    Arguments and errors as in `depth_to_meshes`.
+    """
     estimate.known_depth()
     if options.fov:
         need_perspective(estimate, "a field of view")
@@ -184,7 +186,7 @@ def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions
 
 
 def grid_step(height: int, width: int, max_points: float) -> int:
-    """The pixel stride in rows and columns with which at most `max_points` remain; 0 = any number."""
+    """The pixel stride in rows and columns at which at most `max_points` pixels remain; `max_points` 0 = no limit."""
     step = 1
     while max_points and -(-height // step) * -(-width // step) > max(1, max_points):
         step += max(1, int(step * 0.01))
@@ -212,7 +214,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
 
 
 def near_and_far(estimate: Estimate, options: MeshOptions) -> tuple[float, float]:
-    """The depth of a mesh's near and far end, the median over several images; arguments as `depth_to_meshes`."""
+    """The depth at a mesh's near and far end, the median over images; arguments as `depth_to_meshes`."""
     depth = _distances(estimate, options)
     near, far = (float(end.median()) for end in measure_range_of_samples(depth, ~torch.isnan(depth), FAR_AND_NEAR_END))
     return near, far
@@ -255,7 +257,7 @@ def with_common_texture(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
-    """Depth that is 0 at the camera; NaN where invalid."""
+    """Depth (B, 1, H, W), proportional to the distance from the camera; NaN where invalid."""
     ratio = options.near_far_ratio
     if estimate.quantity is Quantity.RELATIVE_DEPTH and not ratio:
         ratio = NEAR_FAR_RATIO
@@ -313,9 +315,9 @@ def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshO
 
 
 def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[Tensor, SampledGrid]:
-    """Removes the occluders' colours from far surfaces beside them; returns the image (1, 3, h, w) and its grid.
+    """Removes occluders' colours from the far surfaces beside them; returns the image (1, 3, h, w) and its grid.
 
-    Cuts in soft depth follow the image's edges, where the lens mixes both sides. Near objects keep their rims.
+    Cuts in soft depth follow the image's edges, where the lens mixes the colours of both sides. Near objects keep their rims.
     """
     beside, source = beside_near_things(grid.depth[0, 0], grid.valid[0, 0], grid.joins, 1 + edge_growth(*grid.depth.shape[-2:]))
     assert grid.colours is not None
@@ -335,7 +337,13 @@ def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[T
 
 
 def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list[Tensor]:
-    """The rows and columns of a grid that the pixels of an image of another size belong to."""
+    """The grid row of each row of an image of another size, and the grid column of each column.
+
+    Args:
+        grid: The sampled grid.
+        size: Height and width of the map that the grid samples.
+        shape: Height and width of the image.
+    """
     return [
         (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
         for now, whole, picked in zip(shape, size, grid.depth.shape[-2:], strict=True)
@@ -343,7 +351,7 @@ def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list
 
 
 def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
-    """Which pixels of `beside_near_things` differ from their surface farther out towards the near object's colour."""
+    """Selects the pixels of `beside_near_things` whose colour differs from their surface's, towards the near object's: (H, W) bool."""
     here = beside.nonzero().T
     there = source[:, beside]
     across = [place.clamp(0, most - 1) for place, most in zip(2 * here - there, beside.shape, strict=True)]
@@ -355,7 +363,7 @@ def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
 
 
 def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
-    """The surface of one image; empty where no pixel is valid."""
+    """The mesh of one perspective image; empty if no pixel is valid."""
     points, normals = _placed(view, grid, options)
     used, triangles = _triangles(grid, normals, options)
     if not len(triangles):
@@ -370,7 +378,7 @@ def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: M
 def _triangles(
     grid: SampledGrid, normals: Tensor | None, options: MeshOptions, within: Tensor | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `even_triangles`, of a grid."""
+    """`even_triangles` of a sampled grid."""
     turned = None if normals is None else normals[0].numpy()
     return even_triangles((1 / grid.depth[0, 0]).numpy(), grid.joins, turned, None if within is None else within.numpy(), options.simplify)
 
@@ -416,14 +424,17 @@ def _at_points(maps: Tensor, points: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, inverse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Fills hidden surfaces into an image (1, 3, h, w); also returns where, with a margin, (1, 1, h, w) bool.
+    """Paints hidden surfaces into an image, as their texture.
 
     Args:
         image: (1, 3, h, w).
-        grid: Its sampled pixels.
-        found: Their hidden surfaces.
-        inverse: (1, 1, H, W), theirs, as `continue_surfaces`.
+        grid: The sampled pixels of the image.
+        found: The hidden surfaces behind these pixels.
+        inverse: (1, 1, H, W) inverse depth of the sampled pixels; infinite where invalid.
         size: Height and width of the depth map.
+
+    Returns:
+        The image (1, 3, h, w), downsized to at most `_HIDDEN_SIDE` pixels, and where it was painted, with a margin, (1, 1, h, w) bool.
     """
     share = min(1.0, _HIDDEN_SIDE / max(image.shape[-2:]))
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])
@@ -492,7 +503,7 @@ def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Te
 def _dressed(
     mesh: Mesh, image: Tensor, colours: np.ndarray, places: tuple[np.ndarray, ...], grid: SampledGrid, size: tuple[int, int]
 ) -> Mesh:
-    """Adds colours and texture to a mesh, whose first points are at these rows and columns of the grid."""
+    """Adds colours and texture to a mesh whose first points are at `places`, rows and columns of the grid."""
     rows, columns = places
     uvs = np.empty((len(mesh.points), 2), np.float32)
     uvs[: len(rows), 0] = (grid.first + grid.step * columns + 0.5) / size[1]

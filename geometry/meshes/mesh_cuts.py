@@ -1,7 +1,7 @@
-"""Decides which neighbouring pixels of a depth map share a surface, and makes triangles of them.
+"""Decides which neighbouring pixels of a depth map share a surface, and builds triangles from them.
 
-A floor's depth jumps from row to row towards the horizon by more than any limit that would separate objects. But inverse depth of a
-plane is linear in pixels, so neighbours also belong together if one side's surface, extrapolated, meets the other.
+Towards the horizon, a floor's depth jumps from row to row by more than any limit that would separate objects. But a plane's inverse depth
+is linear in pixels, so neighbours also share a surface if one side's surface, extrapolated, meets the other side's pixel.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from ..regions.connected import large_regions, regions_with
 from ..surfaces.noise import measure_noise
 from .rims import smooth_rims
 
-# Tolerated bend of a surface that explains a jump, relative to inverse depth.
+# Largest second difference of a surface that explains a jump, relative to inverse depth.
 _STRAIGHT = 0.05
-# Length of a straight floor, in ramp radii (longer than the ramps between objects), and the slope that needs such an explanation.
+# Length of a straight floor in ramp radii, longer than ramps between objects; and the slope from which on it is tested.
 _LONG, _SLANTED = 3, 0.01
-# Steeper parts beside a cut of soft depth are remains of a ramp: such a surface would be seen edge on.
+# Relative slope above which parts beside a cut in soft depth are remains of a ramp. Such a surface would be seen edge-on.
 _STEEP = 0.02
-# Noise is measured in a grid of blocks with this minimum side, in several rows and columns of each. Silhouettes and relief bend most
-# places of some blocks, so the bend at a low percentile is used. For normally distributed noise, four deviations of a difference are
-# 9 times as much; what exceeds both a share of the image's range and one of inverse depth is relief.
-# The second share is about the depth variation of leaves within a tree.
+# Noise is measured in a grid of blocks: at most so many along each side, their least side in pixels, and rows and columns sampled in each.
 _BLOCKS, _BLOCK_SIDE, _BLOCK_PLACES = 16, 16, 16
+# Silhouettes and relief bend most places of some blocks, so this quantile of second differences is used. For normally distributed noise,
+# four deviations of a difference are 9 times this quantile. Noise is limited to the larger of a share of the image's range and a share of
+# inverse depth, about the depth variation of leaves within a tree; more is relief.
 _QUIET_SHARE, _NOISE_PER_BEND, _MOST_NOISE, _ROUGHEST = 0.2, 9.0, 0.02, 0.15
-# A level plus the rounding of a slope.
+# Tolerated jump in quantisation levels: one level plus the rounding of a slope.
 _LEVELS = 1.5
-# How many times noise inverse depth must differ within a ramp's width to become a step.
+# A ramp becomes a step if inverse depth differs within its width by more than this multiple of the noise.
 _RAMP = 3.0
-# Offset of inverse depth, relative to its range, if noise at a far end near 0 would look like edges.
+# Offset of inverse depth, relative to its range, for a second test for ramps: noise at a far end near 0 would look like sharp edges.
 _LIFTED = 1 / 3
-# Borders of surfaces are smoothed by a 3 x 3 median, for larger ramp radii by as many 5 x 5 medians as fit.
+# Borders of surfaces are smoothed by one 3 x 3 median, or, from this ramp radius on, by 5 x 5 medians: the radius divided by this.
 _SMOOTHED = 5
 
 
@@ -58,12 +58,12 @@ def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP, noise: 
     Args:
         depth: (H, W), positive where valid.
         valid: (H, W) bool.
-        max_jump: As MAX_JUMP.
+        max_jump: Largest relative difference, as `MAX_JUMP`.
         noise: (H, W), from `noise_within`: tolerated jump of inverse depth.
 
     Returns:
-        Joins of valid pixels whose depths differ by at most `max_jump`, or by what a plane explains: three pixels on one
-        side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
+        Joins of valid pixels whose depths differ by at most `max_jump`, or lie on a plane: three pixels on one side are on a line of
+        inverse depth that meets the other side's pixel within `max_jump`.
     """
     inverse = torch.where(valid, 1 / depth, 0)
     turned = None if noise is None else noise.T
@@ -107,8 +107,9 @@ def cut_grid(
         max_jump: As MAX_JUMP.
 
     Returns:
-        As `step_edges` and `find_joins`. Where edges are soft, remains of ramps beside a cut, and ribbons and islands narrower than a ramp,
-        take the depth of the adjacent surface: the mesh gets no hole there, and no skin between near and far.
+        The depth of `step_edges`, (1, 1, H, W), and the joins of `find_joins`. If edges are soft, remains of ramps beside cuts, and ribbons
+        and islands narrower than a ramp, get the depth of the adjacent surface, so that the mesh has neither holes there nor skins between
+        near and far.
     """
     stepped, radius = step_edges(depth, valid, image, edges)
     here = valid[0, 0]
@@ -131,19 +132,19 @@ def cut_grid(
 
 
 def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:
-    """The differences of inverse depth within a surface caused by noise and 8-bit levels.
+    """Estimates the largest differences of inverse depth within a surface that noise and 8-bit levels cause.
 
-    Far objects in disparity of unknown shift have inverse depths near 0, where noise is a large share of the value: a limit relative to
-    depth would tear them. The noise is measured in the straightest part of each block of pixels, which
-    silhouettes hardly reach, and limited to a small share of the image's range, or of the value on rough surfaces such as foliage.
+    In disparity of unknown shift, far objects have inverse depths near 0, where noise is a large share of the value, and a limit relative
+    to depth would tear them. The noise is measured in the straightest parts of each block of pixels, which silhouettes hardly reach, and is
+    limited to a small share of the image's range or of the value.
 
     Args:
         depth: (H, W), positive where valid, before its edges become steps.
         valid: (H, W) bool.
-        lags: Distances of the compared pixels.
+        lags: Distances of the compared pixels, in pixels.
 
     Returns:
-        For each lag (H, W) in inverse depth, 0 or more; few noise differences exceed it.
+        (H, W) for each lag, in inverse depth, 0 or more; few differences by noise exceed it.
     """
     height, width = depth.shape
     inverse = torch.where(valid, 1 / depth, 0)
@@ -164,7 +165,7 @@ def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> li
 
 
 def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
-    """A low percentile of the second differences in each block of pixels: (rows, columns) of blocks."""
+    """The quantile `_QUIET_SHARE` of second differences in each block of pixels: (rows, columns) of blocks."""
     counts = [max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in inverse.shape]
     rows, columns = (
         torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES).round().long().to(inverse.device)
@@ -185,19 +186,19 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
 
 
 def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
-    """Removes joins that are steep, near a cut, and not part of an equally steep line longer than a ramp."""
+    """Removes joins that are steep, near a cut, and not part of a similarly steep line longer than a ramp."""
     inverse = torch.where(valid, 1 / depth, 0)
     doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
     down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
     trusted = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
-    # Cuts that reach no original cut are cracks within a surface.
+    # New cuts that are not connected to an original cut are cracks within a surface, and are undone.
     at_cuts = regions_with(_beside_cuts(trusted, valid), _beside_cuts(joins, valid))
     return Joins(trusted.across | (joins.across & ~at_cuts[:, :-1]), trusted.down | (joins.down & ~at_cuts[:-1]))
 
 
 def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
-    """Valid pixels (H, W) bool with a valid neighbour to which they are not joined."""
+    """(H, W) bool: valid pixels that are not joined with one of their valid neighbours."""
     beside = torch.zeros_like(valid)
     for joined, dim in ((joins.across, 1), (joins.down, 0)):
         first, second = (valid.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
@@ -208,7 +209,7 @@ def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
 
 
 def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, noise: Tensor, length: int) -> Tensor:
-    """Removes joins along rows that are steep, doubtful and not on a slope."""
+    """Removes joins along rows that are steep, between `doubtful` pixels, and not on a steep slope over `length` pixels."""
     left, right = inverse[:, :-1], inverse[:, 1:]
     less = torch.minimum(left, right)
     steep = torch.maximum(left, right) > less + torch.maximum(less * _STEEP, noise[:, :-1])
@@ -219,7 +220,7 @@ def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, n
 
 
 def _on_steep_slope(inverse: Tensor, valid: Tensor, rows: Tensor, columns: Tensor, length: int) -> Tensor:
-    """Whether the step of pairs (N,) along rows continues, on average at least half as steep, over `length` pixels on one side."""
+    """Whether the step of pairs (N,) along rows continues over `length` pixels on one side, on average at least half as steep."""
     last = inverse.shape[1] - 1
     step = inverse[rows, columns + 1] - inverse[rows, columns]
     steep = torch.zeros_like(rows, dtype=torch.bool)
@@ -233,7 +234,7 @@ def _on_steep_slope(inverse: Tensor, valid: Tensor, rows: Tensor, columns: Tenso
 
 
 def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
-    """Pixels of squares of 2 `reach` + 1 whole cells a side, fewer at the border: (H, W) bool, False on ribbons that are narrower."""
+    """(H, W) bool: pixels in a square of 2 `reach` + 1 complete cells per side, fewer at the border; False on narrower ribbons."""
     whole = (joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:])[None, None].float()
     if not whole.numel():
         return torch.zeros(joins.down.shape[0] + 1, joins.across.shape[1] + 1, dtype=torch.bool)
@@ -242,18 +243,18 @@ def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
 
 
 def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tensor:
-    """Depth whose loose pixels, up to `rounds` pixels from a whole surface, take the value of the neighbour there that is most like them.
+    """Grows surfaces over loose pixels: each takes the value of the adjacent surface pixel that is most similar to its own.
 
     Args:
         depth, valid: (H, W), depth positive where valid.
-        whole: (H, W) bool, pixels that keep their value.
-        rounds: How far surfaces may grow.
+        whole: (H, W) bool, surface pixels, which keep their value.
+        rounds: Largest growth in pixels.
 
     Returns:
         (H, W) of values of `depth`.
     """
     width = depth.shape[1]
-    # with a border that is never loose, so that each pixel has four neighbours
+    # Padded by a border that is never loose, so that each pixel has four neighbours.
     own, kept, loose = (np.pad(each.numpy(), 1) for each in (torch.where(valid, 1 / depth, 0), whole & valid, valid & ~whole))
     across, inverse = width + 2, own.copy()
     own, kept, loose, flat = own.ravel(), kept.ravel(), loose.ravel(), inverse.ravel()
@@ -275,7 +276,7 @@ def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tenso
 
 
 def _smooth_borders(depth: Tensor, valid: Tensor, whole: Tensor, radius: int) -> Tensor:
-    """Depth whose surfaces have no teeth at their borders, where the colours of single pixels decided which surface they belong to."""
+    """Smooths the outlines of surfaces, which are jagged where colours of single pixels decided the surface."""
     beside = largest_within((valid & ~whole)[None, None].float(), 1)[0, 0] > 0
     smooth = depth
     for _ in range(max(1, radius // _SMOOTHED)):
@@ -285,7 +286,7 @@ def _smooth_borders(depth: Tensor, valid: Tensor, whole: Tensor, radius: int) ->
 
 
 def _median(depth: Tensor, size: int) -> Tensor:
-    """The median of the square of so many pixels a side around every pixel: (H, W)."""
+    """The median in a square of `size` pixels per side around every pixel: (H, W)."""
     if cv2 := opencv_for(depth):
         return torch.from_numpy(cv2.medianBlur(depth.contiguous().numpy(), size))
     height, width = depth.shape
@@ -295,24 +296,24 @@ def _median(depth: Tensor, size: int) -> Tensor:
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:
-    """Joins without those of connected cells that are fewer than `least`."""
+    """Removes the joins of connected regions with fewer than `least` cells."""
     top, bottom, left, right = joins.across[:-1], joins.across[1:], joins.down[:, :-1], joins.down[:, 1:]
     kept = F.pad(large_regions((top | bottom) & (left | right), least), (1, 1, 1, 1))
     return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 
 def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:
-    """Depth whose ramps between things are steps: networks and resizing make ramps, and a mesh of them hangs curtains between things.
+    """Turns depth ramps between objects into steps. Networks and resizing cause ramps, and a mesh of them has curtains between objects.
 
     Args:
         depth: (1, 1, H, W), positive and finite where valid.
         valid: (1, 1, H, W) bool.
-        image: (1, 3, H, W) in [0, 1]; with it the steps are where its edges are.
-        edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_noise` finds ramps.
+        image: (1, 3, H, W) in [0, 1]; if given, steps follow its edges.
+        edges: "sharp" leaves depth unchanged; "soft" steepens; "auto" steepens if `measure_noise` finds ramps.
 
     Returns:
-        The depth, each value on a ramp replaced by that of one of its ends, and half the width of ramps in pixels, 0 where there are
-        none. Floors stay: they are straight over more pixels than a ramp is wide.
+        The depth, (1, 1, H, W), with the value of one of its ends in place of each ramp; and half the width of ramps in pixels, 0 if depth
+        is unchanged. Floors stay unchanged, as they are straight over more pixels than a ramp is wide.
     """
     if edges == "sharp" or min(depth.shape[-2:]) < 3 or not bool(valid.any()):
         return depth, 0
@@ -327,7 +328,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
 
 
 def _has_ramps(inverse: Tensor, valid: Tensor) -> bool:
-    """Whether edges are ramps, as they are or with the far end lifted: there noise near 0 would pass for sharp edges."""
+    """Whether edges are ramps, with or without an offset (`_LIFTED`): noise of inverse depths near 0 would look like sharp edges."""
     samples = sampled(inverse, valid)
     low, high = samples.min(), samples.max()
     for lift in (0.0, float(high - low) * _LIFTED):
@@ -339,14 +340,14 @@ def _has_ramps(inverse: Tensor, valid: Tensor) -> bool:
 
 
 def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
-    """Pixels where inverse depth changes along rows or columns as over a straight line of `length` pixels that ends there."""
+    """(H, W) bool: pixels that, along rows and along columns, are level or end a straight line of `length` pixels; not level in both."""
     along = [_slope_has_reason(*maps, length) for maps in ((inverse, valid), (inverse.T, valid.T))]
     (level, straight), (level_down, straight_down) = along[0], (each.T for each in along[1])
     return (straight | level) & (straight_down | level_down) & ~(level & level_down)
 
 
 def _slope_has_reason(inverse: Tensor, valid: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Along rows: where it is level, and where a straight line ends."""
+    """(H, W) bool each: pixels where inverse depth is level along its row, and where a straight line of `length` pixels ends."""
     half = max(1, length // 2)
     padded = F.pad(inverse[None], (2 * half, 2 * half), mode="constant")[0]
     usable = F.pad(valid, (2 * half, 2 * half))
@@ -371,7 +372,7 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
         joins: As `find_joins`.
 
     Returns:
-        Where pixels are corners of triangles, (H, W) bool; and triangles (M, 3) uint32, indices among these pixels in reading order,
+        The pixels that are corners of triangles, (H, W) bool; and triangles (M, 3) uint32, indices among these pixels in reading order,
         counter-clockwise seen from the camera.
     """
     height, width = depth.shape
@@ -410,21 +411,21 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
 
 
 def _falls(depth: np.ndarray, places: dict[str, tuple[slice, slice]]) -> np.ndarray:
-    """Cells where depth jumps clearly less from top left to bottom right than the other way, so that noise makes no pattern."""
+    """Cells where depth jumps clearly less from top left to bottom right than along the other diagonal, so that noise has no influence."""
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1 / depth
         jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
         return jumps[0] * 1.1 < jumps[1]
 
 
-# Columns beyond the border that the search for edges looks at, as a share of the width.
+# Columns repeated beyond both borders of a panorama while edges are searched, as a share of the width.
 _BESIDE = 1 / 16
 
 
 def cut_closed_grid(
     distance: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = 0.05
 ) -> tuple[Tensor, Joins]:
-    """As `cut_grid`, of a panorama, with the first column again behind the last one.
+    """`cut_grid` for a panorama; the first column is repeated after the last one.
 
     Args:
         distance: (1, 1, H, W), positive where valid.
@@ -432,7 +433,7 @@ def cut_closed_grid(
         image, edges, max_jump: As `cut_grid`.
 
     Returns:
-        Distances (1, 1, H, W + 1), and the joins of these.
+        Distances (1, 1, H, W + 1), and their joins.
     """
     width = distance.shape[-1]
     beside = min(width, max(1, round(width * _BESIDE)))
@@ -452,13 +453,12 @@ def closed_triangles(distance: np.ndarray, joins: Joins) -> tuple[np.ndarray, np
     """Triangles of a panorama's grid, with a fan around each pole.
 
     Args:
-        distance: (H, W + 1), as `cut_closed_grid` gives it.
-        joins: Of the same.
+        distance: (H, W + 1), from `cut_closed_grid`.
+        joins: From `cut_closed_grid`.
 
     Returns:
-        Where pixels are corners of triangles, (H, W + 1) bool; triangles (M, 3) uint32, indices among these pixels in reading order,
-        counter-clockwise seen from the camera, of the zenith and the nadir, where there is a fan, behind all pixels; and whether there
-        is one.
+        The pixels that are corners of triangles, (H, W + 1) bool. Triangles (M, 3) uint32, counter-clockwise seen from the camera: indices
+        among these pixels in reading order, followed by the zenith and the nadir if they have a fan. And whether zenith and nadir have one.
     """
     used, triangles = grid_triangles(distance, joins)
     indices = (np.cumsum(used, dtype=np.int64) - 1).reshape(used.shape)
