@@ -1,15 +1,15 @@
 """Aligns overlapping tiles with a map of the whole image and blends them.
 
-A network that sees only a tile knows its detail but not its surroundings: scale and shift differ from tile to tile, planes lean, and
-flat walls get a shape. A map of the whole image has the layout but no detail. Here low frequencies come from the whole and high ones from
-the tile: each tile is first aligned by one robust scale and shift, then by a slowly varying scale and shift. The blending
-windows add up to one, so that the grid leaves no trace.
+A network that processes only a tile gets its detail right, but not its layout: scale and shift differ from tile to tile, planes lean, and
+flat walls get a shape. A map of the whole image has the layout but no detail. So low frequencies are taken from the whole image's map and
+high frequencies from the tile: each tile is aligned first by one robust scale and shift, then by a slowly varying scale and shift. The
+blending windows add up to one, so that the grid of tiles leaves no trace.
 
 Source:
-    Li, Bhat and Wonka, "PatchFusion" (2024), and Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution" (2021):
-    a pass over the whole and patches at full size. Theirs are joined by trained networks, TilingZoeDepth's (B. F. Smith,
-    2023) by scale and shift. The slowly varying ones are those of He and Sun, "Fast Guided Filter" (2015), of the whole with the tile as
-    its guide, with one change of ours: an undetermined slope is 1 instead of 0, so that detail stays where the whole is flat.
+    Li, Bhat and Wonka, "PatchFusion" (2024), and Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution" (2021),
+    for a pass over the whole image and patches at full size. They join patches by trained networks, TilingZoeDepth (B. F. Smith, 2023)
+    by scale and shift. The slowly varying scale and shift are a guided filter (He and Sun, "Fast Guided Filter", 2015) of the whole map
+    with the tile as its guide. One change is ours: an undetermined slope is 1 instead of 0, which keeps detail where the whole map is flat.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from torch import Tensor
 from ...utils import resize_map, sample_at, sent_to, unit_vectors, without_autocast
 from .scale_shift import fit_robustly
 
-# Noise variance of the whole relative to the tile: nearly least squares, which trust a tile less the less it matches.
+# Noise variance of the whole map relative to the tile: nearly least squares, whose scale is smaller the less the tile matches.
 _NOISE_RATIO = 100.0
-# The largest side of the map on which the corrections are found, and their reach as a share of it.
+# Largest side of the grid on which corrections are computed, and the deviation of their blur as a share of it.
 _CELLS = 64
 _REACH = 1 / 24
-# Relative deviation of a tile below which the slope is undetermined, and the limits of slope - 1.
+# Relative deviation of a tile's values below which the slope is undetermined, and the limits of slope - 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
-# Rounds in which outliers are down-weighted, and from how many mean deviations on.
+# Reweighting rounds against outliers, and the residual, in mean residuals, at which a weight falls to a quarter.
 _ROUNDS = 3
 _OUTLIER = 2.0
-# The share at each end of an overlap where only one tile counts.
+# Share at each end of an overlap in which only one tile has weight.
 _MARGIN = 0.1
 _TINY = 1e-12
 
@@ -54,9 +54,9 @@ class Grid(NamedTuple):
     """Overlapping tiles of one size that cover a map.
 
     Attributes:
-        height, width: Of the map.
-        tops, lefts: Where the rows and columns of tiles begin.
-        tile_height, tile_width: Of each tile.
+        height, width: Size of the map in pixels.
+        tops, lefts: First pixel of each row and of each column of tiles.
+        tile_height, tile_width: Size of each tile in pixels.
     """
 
     height: int
@@ -72,12 +72,12 @@ class Grid(NamedTuple):
 
 
 def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) -> Grid:
-    """Lays evenly spread tiles of one size.
+    """Divides a map into evenly spaced tiles of one size.
 
     Args:
-        height, width: Of the map.
-        rows, columns: Of tiles; no more than there are pixels.
-        overlap: Shared part of neighbours relative to a tile's side, 0 to 0.5.
+        height, width: Size of the map in pixels.
+        rows, columns: Number of tiles; limited to the number of pixels.
+        overlap: Overlap of neighbours as a share of a tile's side, 0 to 0.5.
     """
     tops, tile_height = _spread(height, min(rows, height), overlap)
     lefts, tile_width = _spread(width, min(columns, width), overlap)
@@ -110,12 +110,12 @@ def _rise(places: Tensor, length: int) -> Tensor:
 
 
 class Mosaic:
-    """Blends tiles row by row; only the result is kept at full size.
+    """Blends tiles row by row; only the result is stored at full size.
 
     Args:
         grid: The tiles.
-        channels: Of the maps.
-        home: The device of the result. Tiles are summed on their own device.
+        channels: Number of channels of the maps.
+        home: Device of the result. Tiles are summed on their own device.
 
     Attributes:
         result: (1, channels, height, width), complete after all `rows`.
@@ -140,7 +140,7 @@ class Mosaic:
 
 
 class _Row:
-    """A row of tiles being blended. `index` is its number."""
+    """A row of tiles that is being blended. `index` is its number from the top."""
 
     def __init__(self, grid: Grid, index: int, channels: int) -> None:
         self._grid, self.index, self._channels = grid, index, channels
@@ -160,7 +160,7 @@ class _Row:
             self._done += 1
 
     def finished(self) -> Tensor:
-        """The row's tiles, (channels, tile height, width), times their weights."""
+        """The weighted sum of the row's tiles, (channels, tile height, width)."""
         assert self._strip is not None and self._done == len(self._grid.lefts)
         return self._strip * windows(self._grid.tops, self._grid.tile_height, self._strip.device)[self.index][:, None]
 
@@ -169,10 +169,10 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
     """Samples parts of a map at another resolution.
 
     Args:
-        values: (1, C, h, w), a map of an image of `size`.
-        places: The parts, in pixels of that size.
-        size: Height and width.
-        height, width: Of the result.
+        values: (1, C, h, w), a map of an image.
+        places: The parts, in pixels of the image.
+        size: Height and width of the image.
+        height, width: Size of each result.
 
     Returns:
         (N, C, height, width), bilinear.
@@ -188,22 +188,22 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
 
 
 def cells_of(height: float, width: float) -> tuple[int, int]:
-    """Size of the map on which a tile's corrections are found; the sides are those of the tile as the whole shows it."""
+    """Rows and columns of the grid for a tile's corrections, from the tile's height and width in pixels of the whole map."""
     scale = min(1.0, _CELLS / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Aligns depth or disparity of tiles with the whole.
+    """Aligns depth or disparity of tiles with the whole map.
 
     Args:
         tile: (N, 1, H, W), finite.
-        valid: (N, 1, H, W) float, 1 = valid, 0 = not.
-        whole: (N, 1, h, w), the same parts of the whole, smaller, finite.
-        whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
+        valid: (N, 1, H, W) float, 1 = valid, 0 = invalid.
+        whole: (N, 1, h, w), the same parts of the whole map, smaller, finite.
+        whole_weight: (N, 1, h, w) float in [0, 1], weights of `whole`.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape; arbitrary where nothing is valid. Synchronises a GPU once.
+        (N, 1, H, W): the tile's detail with the whole map's layout; arbitrary without valid pixels. Synchronises a GPU once.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
@@ -216,7 +216,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
 
 
 def _slow_line(values: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Slowly varying slope and offset that predict a change from values (N, 1, h, w)."""
+    """Fits a slowly varying slope and offset that predict `change` from `values`, (N, 1, h, w) each; robust to outliers."""
     mean = _weighted_mean(values, weight)
     values = values - mean
     least = (_FLAT**2) * _weighted_mean(values.square(), weight)
@@ -241,14 +241,14 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
 
 
 def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Rotates tiles' normals so that their low frequencies match the whole's.
+    """Rotates the normals of tiles so that their low frequencies match the whole map's.
 
-    Networks assume that the camera looks at the middle of a part, so its normals lean by up to the angle to its middle.
+    Networks assume that the camera looks at the middle of a tile, so its normals lean by up to the angle between both optical axes.
 
     Args:
         tile: (N, 3, H, W) unit vectors.
         valid: As `align_values`.
-        whole: (N, 3, h, w), the same parts of the whole, smaller.
+        whole: (N, 3, h, w), the same parts of the whole map, smaller.
         whole_weight: As `align_values`.
 
     Returns:
@@ -264,21 +264,21 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
 
 
 def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
-    """Valid pixels of tiles: the tile's edges on the whole's areas.
+    """Aligns the masks of tiles with the whole map's: edges come from the tile, areas from the whole map.
 
     Args:
-        tile: (N, 1, H, W) float, 1 where they are valid, else 0.
-        whole: (N, 1, h, w) float, the same places of the whole, smaller.
+        tile: (N, 1, H, W) float, 1 = valid, 0 = invalid.
+        whole: (N, 1, h, w) float, the same parts of the whole map's mask, smaller.
 
     Returns:
-        (N, 1, H, W): above 0.5 where they are valid.
+        (N, 1, H, W): above 0.5 where pixels are valid.
     """
     small = _at_size_of(whole, tile)
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
 def _means(values: Tensor, valid: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Values at a smaller map's size, means of valid pixels, and the share that is valid."""
+    """Downsizes values to the size of `like`: means of valid pixels, and the share of valid pixels."""
     weight = _at_size_of(like, valid)
     return _at_size_of(like, values * valid) / weight.clamp(min=_TINY), weight
 
@@ -293,12 +293,12 @@ def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _blurred_evenly(values: Tensor) -> Tensor:
-    """Blurred; at the border, of what there is."""
+    """A Gaussian blur, normalised at the border."""
     return _blurred(values) / _blurred(torch.ones_like(values[:1, :1]))
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """A Gaussian's sums, of which nothing lies beyond the border."""
+    """A Gaussian blur with zeros beyond the border."""
     reach = max(1.0, _REACH * max(values.shape[-2:]))
     for axis in (-2, -1):
         values = _blurred_along(values, reach, axis)
@@ -307,7 +307,7 @@ def _blurred(values: Tensor) -> Tensor:
 
 @without_autocast
 def _blurred_along(values: Tensor, reach: float, axis: int) -> Tensor:
-    """By a matrix of weights: the maps are small."""
+    """A Gaussian blur along an axis, by a matrix product, as the maps are small."""
     places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
     weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
     return weights @ values if axis == -2 else values @ weights
