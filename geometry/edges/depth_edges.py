@@ -224,7 +224,7 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
         radius: Of the window, in pixels.
 
     Returns:
-        (B, 4, H, W): the factors of the three channels, and what is added.
+        (B, 4, H, W): the factors of the three channels, and the offset.
     """
     means = box_means(moments(near, image) * at_edges, radius)
     return fit_of_means(means[:, 1:] / means[:, :1].clamp(min=_TINY), 1)

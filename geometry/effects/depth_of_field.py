@@ -1,11 +1,11 @@
-"""Depth of field: blurs what is out of focus, and fills in what becomes visible behind blurred edges.
+"""Depth of field: blurs surfaces that are out of focus, and fills in the background that becomes visible behind blurred edges.
 
-The image is split into layers of similar circles, and into two surfaces: the visible one, and, behind depth edges, the continued
-background (`disocclusion`). Every layer is blurred once, in linear light, together with its coverage; then the layers
-are composited from the nearest to the farthest, each into the remaining coverage. So a blurred object lies over a
-sharp background without a rim, and a sharp object does not bleed into the blurred background.
+The image is split into layers with similar circles of confusion, and into two surfaces: the visible one, and, behind depth edges, the
+continued background (`disocclusion`). Each layer is blurred once, in linear light, together with its coverage. Then the layers are
+composited from the nearest to the farthest, each into the remaining coverage. So a blurred object lies over a sharp background without a
+rim, and a sharp object does not bleed into the blurred background.
 
-Convention: circles are those of `lens`: signed diameters in pixels, below 0 before the focus.
+Convention: circles are signed diameters in pixels, negative in front of the focus, as in `lens`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ MAX_CIRCLE = 512.0
 """Largest diameter in pixels; larger blurs are limited to this."""
 
 
-# Radii up to which nothing is blurred, and step between neighbours from which it is an edge.
+# Radius in pixels up to which a pixel stays sharp, and the least difference of radii between neighbours at an edge.
 _SHARP, _EDGE = 0.25, 1.0
-# Layers are a pixel of radius apart up to _EVEN, then grow by _GROWTH.
+# Radii of layers differ by one pixel up to _EVEN, then by the factor _GROWTH.
 _EVEN, _GROWTH = 4.0, 1.2
-# Blur radii up to which burnt-out pixels keep their brightness, and from which they get the full boost.
+# Blur radii in pixels up to which burnt-out pixels keep their brightness, and from which they get the full boost.
 _DIM, _BRIGHT = 1.0, 3.0
 # Burnt-out thresholds of red, green and blue; skies can be bright in blue without being highlights.
 _BURNT_OUT = (0.9, 0.9, 0.98)
-# Highlights are narrower than twice this share of the longer side: a sky or a wall is as bright as the image shows it.
+# Highlights are narrower than twice this share of the longer side. Wider regions, such as skies and walls, keep their brightness.
 _WIDE = 0.02
-# Full highlights have at most the first share of their light around them, in the burnt-out colours; from the second share on
-# it is none, as bands of a sky.
+# Light around a highlight relative to its own, in the burnt-out colours: full boost up to the first share, none from the second, as in
+# bands of a sky.
 _STANDS_OUT = (0.4, 0.65)
-# Resolution along the longer side for finding wide regions, and how far connected parts are searched, in multiples of their least width.
+# Pixels along the longer side for finding wide regions, and the range of the search for connected parts, in multiples of _WIDE.
 _COARSE, _JOINED = 512, 4
-# Minimum distance from an object's border within which a farther surface may shine through.
+# Minimum distance in pixels from an object's border within which a farther surface may show through.
 _NARROW = 2.0
 _TINY = 1e-6
 
@@ -57,8 +57,8 @@ class _Surfaces(NamedTuple):
     """The visible surface and the background behind it, with a margin.
 
     Attributes:
-        light: (2, 4, h, w) linear light and 1.
-        square: (2, 1, h, w) squared radii with the radii's signs; NaN where there is no such surface.
+        light: (2, 4, h, w) linear light, and 1 as coverage.
+        square: (2, 1, h, w) squared radii with the radii's signs; NaN where there is no surface.
     """
 
     light: Tensor
@@ -70,9 +70,9 @@ class _Layered(NamedTuple):
 
     Attributes:
         light: (2, 4, h, w), as in `_Surfaces`.
-        place: (2, 1, h, w): the position between layers, from the nearest: 1.25 is three quarters in the second and one in the third,
-            mixed so that the blurs' variances add up to that of the blur between. -2 where there is none.
-        boxes: For each layer, the bounding boxes of its part of each surface; None for an empty one.
+        place: (2, 1, h, w): position between layers, from the nearest: 1.25 is three quarters in layer 1 and one quarter in layer 2. The
+            mixture of both blurs has the variance of the pixel's own blur. -2 where there is no surface.
+        boxes: For each layer, the bounding boxes of its part of each surface; None for an empty part.
     """
 
     light: Tensor
@@ -97,13 +97,13 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
         image: (B, 3, H, W) sRGB, [0, 1]; HDR images exceed 1.
         circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `depth_edges.sharpen_depth_edges`). Not finite = at
             infinity.
-        blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
-        rotation: Of the polygon, in degrees.
-        highlights: Stops by which burnt-out pixels are boosted where they are blurred, small and stand out, as lamps and glints.
+        blades: Aperture blades: 3 to 16 make blurred highlights polygons with corners on the circle; fewer make discs.
+        rotation: Rotation of the polygon in degrees.
+        highlights: Stops by which blurred burnt-out pixels are boosted, if they are small and stand out, such as lamps and glints.
 
     Returns:
-        (B, 3, H, W), nowhere brighter than white or the image itself; where the circle is smaller than half a pixel and nothing blurred
-        lies before it, the image itself, to the bit.
+        (B, 3, H, W), nowhere brighter than white or the image's maximum. Exactly the image where the circle is smaller than half a pixel
+        and no blurred surface lies in front.
 
     Raises:
         ValueError: Maps of wrong shapes, an image of other values, or numbers out of range.
@@ -120,7 +120,7 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
 
 
 def check_lens(blades: int, rotation: float, highlights: float) -> None:
-    """Raises ValueError, naming the accepted range, for numbers that `depth_of_field` refuses."""
+    """Raises ValueError, naming the accepted range, for parameters out of the range of `depth_of_field`."""
     check_whole("blades", blades, 0, MAX_BLADES)
     check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
     check_range("highlights", highlights, 0, MAX_STOPS)
@@ -194,24 +194,24 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
 
 
 def _wide_part(burnt: Tensor) -> Tensor:
-    """The wide regions of the burnt-out map (1, 1, H, W) with all that is connected to them, such as sky between objects."""
+    """The wide regions of a burnt-out map (1, 1, H, W), and regions connected to them, such as the sky between objects."""
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
     small, reach = shrunk(burnt, step), max(1, round(_WIDE * longer / step))
     wide = largest_within(smallest_within(small, reach), reach)
     for _ in range(_JOINED * reach):
         wide = torch.minimum(largest_within(wide, 1), small)
-    # Doubled: a bright sky's excess is its noise and contours. Dilated by a pixel: its border pixels are mixed.
+    # Doubled, as the full-size map exceeds the mean by noise and contours. Dilated by a pixel, as border pixels are mixed.
     return torch.minimum(2 * enlarged(largest_within(wide, 1), step, burnt.shape[-2:]), burnt)
 
 
 def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
-    """Contrast with the surroundings that are not burnt out, in the burnt-out colours: 0 to 1, (1, 1, H, W).
+    """Contrast with the surroundings that are not burnt out, in the burnt-out colours: (1, 1, H, W) in [0, 1].
 
     Args:
         light: (1, 3, H, W), linear.
-        channels: (1, 3, H, W), degree to which red, green and blue are burnt out.
-        burnt: (1, 1, H, W), degree to which a pixel is.
+        channels: (1, 3, H, W) in [0, 1], how burnt out red, green and blue are.
+        burnt: (1, 1, H, W) in [0, 1], how burnt out the pixel is.
     """
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
@@ -224,9 +224,9 @@ def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
 
 
 def _deepest(radius: Tensor, largest: float) -> Tensor:
-    """The radius of the farthest layer that a pixel may show: of the farthest surface within its own blur.
+    """The radius of the farthest layer that a pixel may show: the one of the farthest surface within its own blur.
 
-    An unevenly blurred surface covers some of its own pixels only in part; what lies behind must not shine through there.
+    An unevenly blurred surface covers some of its own pixels only in part. Surfaces behind it must not show through there.
     """
     deepest, spread, reached = radius, radius, 0
     size, previous = radius.abs(), -1.0
@@ -252,19 +252,19 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     farthest = _shown_behind(small, beside, reach)
     hidden = farthest - small > _EDGE
     low, high = small.aminmax()
-    # As if the far end were ten times as far as the near end: the order and the edges are what counts.
+    # As if the far end were ten times as far as the near end: only the order and the edges matter.
     inverse = torch.addcdiv(constant(small, 1.0), high - small, (high - low).clamp(min=_TINY), value=9)
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
-    # A near pixel whose half-size pixel is far has that one behind it, too.
+    # A near pixel whose half-size pixel is far has this far pixel as background, too.
     behind = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(behind - radius > _EDGE, behind, constant(behind, torch.nan))
 
 
 def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
-    """The radius of the farthest surface beside edges that a blur, its own or the surface's, can show at a pixel; at half size.
+    """The radius of the farthest surface at edges that may become visible at a pixel, through the pixel's blur or the surface's own.
 
-    -infinity beyond the reach of both blurs.
+    Maps have half the image's size, radii and `largest` are in pixels of the image. -infinity beyond the reach of both blurs.
     """
     farthest = spread = torch.where(beside, radius, constant(radius, -torch.inf))
     size, reached, previous = radius.abs(), 0, -1.0
@@ -292,7 +292,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
 
 
 def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
-    """The positions of surfaces between layers. Synchronises the device once."""
+    """Assigns the pixels of surfaces to layers. Synchronises the device once."""
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
     ends = torch.tensor([level * abs(level) for level in levels])

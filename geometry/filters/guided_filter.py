@@ -14,22 +14,22 @@ from ..checks import check_map
 from .box import box_means
 from .coarse import enlarged, shrunk
 
-# Colour variance (of 0 to 1) below which colours are no evidence.
+# Colour variance, for colours in [0, 1], below which colours are not used.
 _ALIKE = 1e-3
 _CONTRAST = 1.6
 
 
 @in_float32
 def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
-    """A mask whose border follows the image.
+    """Moves the border of a mask to the image's edges.
 
     Args:
-        mask: (B, 1, H, W) in [0, 1], whose border is at most `radius` off.
+        mask: (B, 1, H, W) in [0, 1], whose border is at most `radius` pixels from the image's edge.
         image: (B, 3, H, W) in [0, 1].
         radius: Half the width of the band around the border that is changed, in pixels.
 
     Returns:
-        (B, 1, H, W) in [0, 1]: the mask, and in the band an alpha, soft where the image is (hair, leaves).
+        (B, 1, H, W) in [0, 1]: the mask, with an alpha matte in the band, which is soft where the image is (hair, leaves).
 
     Raises:
         ValueError: Maps of the wrong shapes.
@@ -41,7 +41,7 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     means = box_means(moments(share, small)[:, 1:], max(1, round(radius / step)))
     mean = means[:, :1]
     alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step).clamp(0, 1)
-    # Stretched, so that inside and outside stay at the ends.
+    # Stretched, so that inside and outside stay at 1 and 0.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
     # Where the window contains both sides.
     band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, image.shape[-2:], mode="nearest") > 0
@@ -49,7 +49,11 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 
 
 def moments(values: Tensor, image: Tensor) -> Tensor:
-    """What a linear function of the colour is fitted to a map by.
+    """The products whose means determine the linear function of the colour that fits a map best.
+
+    Args:
+        values: (B, 1, H, W), the map.
+        image: (B, 3, H, W).
 
     Returns:
         (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
@@ -60,14 +64,14 @@ def moments(values: Tensor, image: Tensor) -> Tensor:
 
 
 def fit_of_means(means: Tensor, radius: int) -> Tensor:
-    """The linear functions of the colour that fit a map best, by the means in a window around each pixel.
+    """Fits a linear function of the colour to a map, in a window around each pixel.
 
     Args:
-        means: (B, 13, H, W) of `moments`, but for the first one, which is 1.
-        radius: Of the window over which the functions are averaged.
+        means: (B, 13, H, W): means of `moments` in the window, without the first one, which is 1.
+        radius: Radius in pixels of the window over which functions are averaged.
 
     Returns:
-        (B, 4, H, W): the factors of the three channels, and what is added.
+        (B, 4, H, W): the factors of the three channels, and the offset.
     """
     first, second = means[:, :4].index_select(1, _pairs(means, False)).chunk(2, 1)
     slope = _solved(torch.addcmul(means[:, 4:], first, second, value=-1))
@@ -76,14 +80,20 @@ def fit_of_means(means: Tensor, radius: int) -> Tensor:
 
 
 def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
-    """The map (B, 1, H, W) that functions of squares of `pitch` pixels, as of `fit_of_means`, make of an image (B, 3, H, W)."""
+    """Applies linear functions of the colour to an image (B, 3, H, W): (B, 1, H, W).
+
+    Args:
+        fit: (B, 4, h, w), from `fit_of_means`, one function per square of `pitch` pixels.
+        image: (B, 3, H, W).
+        pitch: Side of the squares in pixels.
+    """
     fit = enlarged(fit, pitch, image.shape[-2:])
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 
 @kept_constants
 def _pairs(with_one: bool) -> Tensor:
-    """The channels that `moments` multiplies, all first ones and then all second ones; of maps with a 1 before them, or without."""
+    """Indices of the channels that `moments` multiplies: all first factors, then all second ones. `with_one`: the first channel is 1."""
     own = int(with_one)
     pairs = [(0, each) for each in range(5 * own)] + [(own, own + each) for each in (1, 2, 3)]
     pairs += [(own + 1 + first, own + 1 + second) for first in range(3) for second in range(first, 3)]
@@ -91,10 +101,13 @@ def _pairs(with_one: bool) -> Tensor:
 
 
 def _solved(covariances: Tensor) -> Tensor:
-    """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ.
+    """Solves a symmetric system of three equations for each pixel, regularised where colours hardly vary.
 
     Args:
-        covariances: (B, 9, H, W): the right side, and the matrix: rr, rg, rb, gg, gb, bb.
+        covariances: (B, 9, H, W): the right side, and the matrix rr, rg, rb, gg, gb, bb.
+
+    Returns:
+        (B, 3, H, W).
     """
     diagonal, factors, columns = _adjugate(covariances)
     steady = covariances + diagonal.to(covariances)
@@ -102,18 +115,20 @@ def _solved(covariances: Tensor) -> Tensor:
     one, other, third, fourth = numbers[:, :24].chunk(4, 1)
     adjugate = (one * other).addcmul_(third, fourth, value=-1)
     terms = adjugate.index_select(1, columns).mul_(numbers[:, 24:])
-    # Sums of three, written out for a CPU: the solution times the determinant, and this.
+    # Sums of three, written out for a CPU: the solution times the determinant, and the determinant.
     sums = terms[:, :4].add(terms[:, 4:8]).add_(terms[:, 8:])
     return sums[:, :3].div_(sums[:, 3:])
 
 
 @kept_constants
 def _adjugate() -> tuple[Tensor, Tensor, Tensor]:
-    """How symmetric systems are solved by the adjugates of their matrices, whose six numbers are rr, rg, rb, gg, gb, bb.
+    """Constants for solving symmetric 3 x 3 systems by the adjugate, which also has the six numbers rr, rg, rb, gg, gb, bb.
 
-    What is added to the nine numbers first, (1, 9, 1, 1). Four times six of the nine: products of the first and the second six, minus
-    products of the third and the fourth, are the adjugate's six numbers; and three times four that are multiplied with numbers of the
-    adjugate: of the right side, and of the matrix's first row. Which numbers of the adjugate these are.
+    Returns:
+        (1, 9, 1, 1): the regularisation, to be added to the nine numbers of each system.
+        (36,): indices among the nine numbers. The first 24, in four groups: group 1 times group 2 minus group 3 times group 4 is the
+        adjugate. The last 12: factors from the right side and from the matrix's first row.
+        (12,): indices of the adjugate's numbers that those 12 are multiplied with.
     """
     rr, rg, rb, gg, gb, bb = range(6)
     factors = (gg, gb, rg, rr, rb, rr), (bb, rb, gb, bb, rg, gg), (gb, rg, gg, rb, rr, rg), (gb, bb, rb, rb, gb, rg)

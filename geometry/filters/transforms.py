@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ...utils import exact_dtype, kept_constants
 
-# How fine the map of a trend is; weights that are nothing; and the spread of places, in squared sigmas, that tells no slope.
+# Trends: values per sigma; least total weight; ridge on the variance of positions, in squared sigmas.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
-# Values of a trend's map that are found together, and how many sigmas around them add to them: beyond lies a billionth of the weight.
+# Values of a trend per batch, and the margin around them in sigmas: a billionth of the weight lies beyond.
 _BAND, _REACH = 1 << 20, 6
 
 
 def frequencies(length: int, seamless: bool, like: Tensor) -> Tensor:
-    """Radians a pixel of each coefficient along an axis: of `torch.fft.fft` where it is seamless, else of `dct`."""
+    """The frequency of each coefficient along an axis in radians per pixel: of `torch.fft.fft` if `seamless`, otherwise of `dct`."""
     return _frequencies(like, length, seamless, like.dtype)
 
 
@@ -54,26 +54,26 @@ def idct(coefficients: Tensor, dim: int) -> Tensor:
 
 
 def dst(values: Tensor, dim: int) -> Tensor:
-    """The sine transform along an axis, sum over n of x_n sin(pi (n + 1/2) k / N), for the k of `dct`: of k = N nothing is kept."""
+    """The sine transform along an axis: sum over n of x_n sin(pi (n + 1/2) k / N), for k from 0 to N - 1, as in `dct`."""
     rows = values.movedim(dim, -1)
     all_but_first = dct(rows * _alternating(rows), -1).flip(-1)[..., :-1]
     return torch.cat((torch.zeros_like(rows[..., :1]), all_but_first), -1).movedim(-1, dim)
 
 
 def idst(coefficients: Tensor, dim: int) -> Tensor:
-    """The values whose `dst` this is."""
+    """The inverse of `dst`, for values whose coefficient at k = N is 0."""
     rows = coefficients.movedim(dim, -1)
     shifted = torch.cat((rows[..., 1:], torch.zeros_like(rows[..., :1])), -1).flip(-1)
     return (idct(shifted, -1) * _alternating(rows)).movedim(-1, dim)
 
 
 def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur of any width in the same time.
+    """A Gaussian blur, whose run time does not depend on its width.
 
     Args:
         values: (B, C, H, W).
-        sigma: Its standard deviation in pixels; 0 = as it is.
-        seamless: Whether the map continues at its opposite border, else it is mirrored at its own.
+        sigma: Standard deviation in pixels; 0 = no blur.
+        seamless: Whether the map continues at its opposite border; otherwise it is mirrored.
 
     Returns:
         (B, C, H, W).
@@ -91,25 +91,25 @@ def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
 
 
 def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur to which each pixel adds by its weight.
+    """A Gaussian blur of weighted pixels.
 
     Args:
-        values: (B, C, H, W), finite also where the weight is 0.
-        weight: (B, 1, H, W) from 0 to 1.
+        values: (B, C, H, W), finite even where the weight is 0.
+        weight: (B, 1, H, W) in [0, 1].
         sigma, seamless: As `blurred`.
 
     Returns:
-        (B, C, H, W); where no weight is near, what little reaches there.
+        (B, C, H, W): weighted means, which fade to 0 far from any weight.
     """
     share = blurred(weight, sigma, seamless).clamp(min=1e-4)
     return blurred(values * weight, sigma, seamless) / share
 
 
 def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """The low frequencies of a map: at each position the value of the plane that fits best under Gaussian and pixel weights.
+    """The low frequencies of a map: at each position, the value of the plane that fits best under Gaussian and pixel weights.
 
-    Far from borders this is `blurred_where`. Beside a border or a hole, with pixels on one side only, a mean is biased on
-    slopes, and a plane is not. Computed on a smaller map of about eight values a sigma.
+    Far from borders it equals `blurred_where`. Beside a border or a hole, with pixels on one side only, a mean is biased on slopes, and a
+    plane is not. It is computed on a smaller map, with about eight values per sigma.
 
     Args:
         values, weight, sigma, seamless: As `blurred_where`.
@@ -141,7 +141,7 @@ def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = F
 
 
 def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tensor:
-    """The trend of some rows as `trend_where`, by cells of `step` x `step` pixels; beyond their border nothing is known."""
+    """`trend_where` of some rows, one value per cell of `step` x `step` pixels; weights beyond their border are 0."""
     height, width = values.shape[-2:]
     rows, columns = -(-height // step), -(-width // step)
     fill = (0, columns * step - width, 0, rows * step - height)
@@ -154,7 +154,7 @@ def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tens
         wide = F.pad(map_, (margin, margin, margin, margin))
         return blurred(wide, sigma / step)[..., margin : margin + rows, margin : margin + columns]
 
-    # Sums of weights and values times 1, x, y and their products, seen from each place.
+    # Blurred sums of weights, and of weighted values, times 1, x, y and their products.
     total, by_x, by_y, by_xx, by_xy, by_yy = (around(share * each) for each in (x * 0 + 1, x, y, x * x, x * y, y * y))
     mean_x, mean_y = (each / total.clamp(min=_NOTHING) for each in (by_x, by_y))
     xx, xy, yy = (

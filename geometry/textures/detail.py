@@ -1,4 +1,4 @@
-"""Fine detail without the large shape, from normals or from a photograph's brightness."""
+"""Extracts fine relief without the large shape, from normals or from a photograph's brightness."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ BRIGHT_JOINTS = 0.16
 DARK_JOINTS = -0.1
 """`bright_lines` value below which dark lines certainly are joints."""
 
-# Finer than this is grain of the image.
+# Standard deviation in pixels of the blur that removes grain.
 _GRAIN = 0.7
-# Joint widths searched, relative to the shorter side, with a minimum in pixels, and the share of pixels in lines.
+# Joint widths to search, relative to the shorter side; their minimum in pixels; and the share of pixels in lines.
 _JOINTS, _NARROWEST, _LINES = (0.0065, 0.0098, 0.0147, 0.022), 1.5, 0.05
 # Joints run through the whole image: minimum median of line strength over a grid of squares, relative to the mean.
 _SQUARES, _EVEN = 4, 0.65
@@ -39,21 +39,21 @@ _DARK = 0.02
 
 
 def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
-    """The detail normals that `conventions.blend_normals` would add to a base to give these normals: its exact inverse.
+    """Computes detail normals relative to a base: the exact inverse of `conventions.blend_normals`.
 
     Args:
         normals: (B, 3, H, W) unit vectors, OPENGL axes.
-        base: The same, of the large shape.
+        base: (B, 3, H, W) unit vectors of the large shape, OPENGL axes.
 
     Returns:
-        (B, 3, H, W) unit vectors relative to the base: (0, 0, 1) where both are equal.
+        (B, 3, H, W) unit vectors that, blended into the base, give `normals`; (0, 0, 1) where both are equal.
 
     Raises:
-        ValueError: Shapes that are not (B, 3, H, W) or not the same.
+        ValueError: Shapes that are not (B, 3, H, W), or differ.
     """
     check_map(normals, 3, "normals")
     check_map(base, 3, "base", like=normals)
-    # Reoriented normal mapping mirrors the detail's opposite at t; so does the way back.
+    # Reoriented normal mapping mirrors the detail's opposite at t. The inverse is the same mirroring.
     x, y, z = base.split(1, 1)
     t = torch.cat((x, y, (z + 1).clamp(min=1e-6)), 1)
     mirrored = t * ((t * normals).sum(1, keepdim=True) * 2 / (t * t).sum(1, keepdim=True)) - normals
@@ -63,16 +63,20 @@ def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
 def detail_normals(
     normals: Tensor, axes: Axes | str = Axes.OPENGL, *, radius: float = 32.0, weight: Tensor | None = None, borders: str = FREE
 ) -> Tensor:
-    """Normals of what is finer than a radius, measured from the larger shape as if that were flat.
+    """Removes the large shape from normals: what remains is the fine relief, on a flat base.
 
     Args:
         normals: (B, 3, H, W) unit vectors.
-        radius: Shapes wider than this many pixels are taken out.
-        weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction.
+        axes: Their camera axes.
+        radius: Shapes wider than this, in pixels, are removed; 1 to `MAX_SHAPE`.
+        weight: (B, 1, H, W) bool, valid pixels; None = all with a direction.
         borders: "free" or "seamless".
 
     Returns:
-        (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) where there is no normal.
+        (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) at invalid pixels.
+
+    Raises:
+        ValueError: Wrong shapes, unknown borders, too many pixels, or a radius out of range.
     """
     check_range("radius", radius, 1, MAX_SHAPE)
     known = known_normals(normals, weight, borders)
@@ -83,17 +87,17 @@ def detail_normals(
 
 
 def bright_lines(image: Tensor) -> Tensor:
-    """How much stronger the bright lines of a photograph are than its dark ones.
+    """Measures how much stronger the bright lines of a photograph are than its dark lines.
 
-    Stones, bricks and tiles are areas, and joints the lines between them: bright mortar is deep although it is bright, dark crevices are
-    deep and dark. In side light each groove has a bright and a dark line next to each other, which cancel at coarse scales.
-    Bright lines in a few places only, such as the rims of craters, are no joints.
+    Stones, bricks and tiles are areas, and joints are the lines between them. Bright mortar is deep although it is bright; dark crevices
+    are deep and dark. In side light, each groove has a bright and a dark line next to each other, which cancel at coarse scales. Bright
+    lines in a few places only, such as the rims of craters, are not joints.
 
     Args:
         image: (B, 3, H, W), RGB in [0, 1].
 
     Returns:
-        (B,) natural logarithm of their ratio, at the line width where it is clearest: 0 = equal, or no joints; from
+        (B,) natural logarithm of the ratio of their strengths, at the line width where it is largest: 0 = equal, or no joints; from
         `BRIGHT_JOINTS` on, bright lines are joints.
 
     Source:
@@ -120,7 +124,7 @@ def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
     check_size(*image.shape[-2:])
     check_choice("borders", borders, BORDERS)
     shorter, seamless = min(image.shape[-2:]), borders == SEAMLESS
-    # Without the noise of single pixels, which colours dark stones.
+    # Blurred, as the noise of single pixels colours dark stones.
     smooth = blurred(image, max(_NARROWEST, _JOINTS[0] * shorter), seamless).clamp(min=0)
     grey = (smooth.amin(1, keepdim=True) + _DARK).log() - (smooth.amax(1, keepdim=True) + _DARK).log()
     ratio, even, strength = _clearest_lines(grey, seamless)
@@ -131,10 +135,11 @@ def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
 
 
 def _clearest_lines(values: Tensor, seamless: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Of lines of high values in (B, 1, H, W), at the width where they differ most from those of low values.
+    """Measures lines of high values in a map (B, 1, H, W), at the width where they differ most from lines of low values.
 
     Returns:
-        (B,) each: the logarithm of the ratio of both, whether they run through the whole image, and how much they stand out.
+        (B,) each: the log ratio of the strengths of both, whether the lines of high values run through the whole image, and how much these
+        stand out, in units of the values.
     """
     shorter = min(values.shape[-2:])
     candidates = [_lines(values, max(_NARROWEST, share * shorter), seamless) for share in _JOINTS]
@@ -162,12 +167,12 @@ def _lines(values: Tensor, width: float, seamless: bool) -> tuple[Tensor, Tensor
 
 @dataclass(frozen=True, eq=False)
 class PhotoRelief:
-    """Relief guessed from a photograph's brightness: dark is deep, as in pores and weaves, or bright is, as in mortar.
+    """Relief guessed from a photograph's brightness: dark is deep, as in pores and weaves, or bright is deep, as in mortar.
 
-    Paint is mistaken for relief, and side light is not recognised. Shapes wider than the radius count as light or paint and
-    are removed, and so is the overall contrast: each image's relief is scaled by its own standard deviation.
+    Paint is mistaken for relief, and side light is not recognised. Shapes wider than the radius are taken for light or paint and removed.
+    Each image's relief is scaled by its own standard deviation, so that the image's contrast does not matter.
 
-    Properties are computed at first use and cached: share one object between users of the relief and its doubt.
+    Properties are computed at first use and cached, so share one object for `height`, `is_low` and `is_in_doubt`.
 
     Attributes:
         image: (B, 3, H, W), RGB in [0, 1].
@@ -175,7 +180,7 @@ class PhotoRelief:
         borders: "free" or "seamless".
 
     Raises:
-        ValueError: The image has another shape or is too large, an unknown word, or a radius out of range.
+        ValueError: The image has another shape or is too large, unknown borders, or a radius out of range.
     """
 
     image: Tensor
@@ -200,22 +205,22 @@ class PhotoRelief:
 
     @property
     def is_low(self) -> Tensor:
-        """Whether "auto" takes bright parts for low, (B,) bool: the bright lines are stronger (`bright_lines`)."""
+        """(B,) bool, whether "auto" takes bright parts for low: bright lines are stronger (`bright_lines`)."""
         return self.lines >= BRIGHT_JOINTS
 
     @property
     def is_in_doubt(self) -> Tensor:
-        """Whether neither lines nor colours tell the sign, (B,) bool: "auto" then takes bright parts for high."""
+        """(B,) bool, whether neither lines nor colours determine the sign; "auto" then takes bright parts for high."""
         return (self.lines >= DARK_JOINTS) & ~self.is_low & ~self.joints.flatten(1).any(1)
 
     def height(self, bright: str = AUTO) -> Tensor:
-        """The relief with bright parts high, low, or what the pattern says.
+        """The relief, with bright parts high or low.
 
         Args:
-            bright: One of `BRIGHT`; "auto" is low for each image that `is_low`, else high, and `joints` are deep however bright they are.
+            bright: One of `BRIGHT`. "auto": "low" for images with `is_low`, otherwise "high"; `joints` are deep whatever their brightness.
 
         Returns:
-            (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, at most 3 (0 in an image of one brightness).
+            (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, from -3 to 3 (0 in an image of constant brightness).
         """
         check_choice("bright", bright, BRIGHT)
         if bright == AUTO:
@@ -227,7 +232,7 @@ class PhotoRelief:
         """Normals of `height`.
 
         Args:
-            relief: How many pixels high one standard deviation of brightness is; negative turns it inside out, and "auto" is high.
+            relief: Height in pixels of one standard deviation of brightness. Negative values invert the relief, with "auto" as "high".
             bright: As `height`.
 
         Returns:
@@ -243,5 +248,5 @@ class PhotoRelief:
         fine = blurred(brightness, _GRAIN, seamless) - blurred(brightness, self.radius / 2, seamless)
         fine = fine - fine.mean((2, 3), keepdim=True)
         spread = fine.square().mean((2, 3), keepdim=True).sqrt()
-        # Highlights and single dark spots are no mountains.
+        # Clamped, as highlights and single dark spots are not mountains.
         return torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)
