@@ -16,18 +16,16 @@ from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
 from ..images.highlights import compress_highlights
 
-"""The widest border, in percent of the image's longer side."""
-
-# Squared colour distance (of 0 to 1) from which shares of a mixture can be computed.
+# Squared colour distance, for colours in [0, 1], at which evidence from colours has half its weight.
 _APART = 0.01
 _TINY = 1e-6
 # Colours are extrapolated at a resolution where the radius is about this many pixels.
 _COARSE = 3
-# Share of a window's pixels on one side at which their mean counts half.
+# Share of a window's pixels on one side at which their mean has a weight of one half.
 _FEW = 0.01
-# How far a pixel's colour may exceed a side's, relative to the distance of both, and still belong to that side.
+# Tolerated distance of a pixel's colour beyond a side's colour, relative to the distance between both sides.
 _BEYOND = 0.25
-# Colours count in full where this times both sides' shares of the window is 1.
+# Evidence from colours has full weight where the product of both sides' shares of the window, times this, is at least 1.
 _FADE = 70.0
 
 
@@ -35,8 +33,8 @@ class Cutout(NamedTuple):
     """An object without its background.
 
     Attributes:
-        colour: (B, 3, H, W) as the image, the object's own colours, extrapolated a little beyond its border.
-        alpha: (B, 1, H, W) in [0, 1], its coverage of each pixel.
+        colour: (B, 3, H, W), in the image's range: the object's own colours, extrapolated slightly beyond its border.
+        alpha: (B, 1, H, W) in [0, 1]: the object's coverage of each pixel.
     """
 
     colour: Tensor
@@ -47,13 +45,14 @@ class Cutout(NamedTuple):
 def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
     """Cuts out a masked object.
 
-    In a band around the mask's border, each pixel is a mixture of nearby foreground and background colours, from which its coverage
-    follows. Where both look alike, where the colour is of neither, and at the ends of the band, the mask decides.
+    In a band around the mask's border, each pixel is a mixture of nearby foreground and background colours, which determines its coverage.
+    The mask decides where both colours are similar, where the pixel's colour fits neither, and at the ends of the band.
 
     Args:
         image: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
         mask: (B, 1, H, W) in [0, 1].
-        edge: Half the width of the band, in percent of the longer side: the mask's error and the length of hair; 0 keeps the mask.
+        edge: Half the width of the band in percent of the longer side, 0 to `MAX_EDGE`: at least the mask's error and the length of hair. 0
+            keeps the mask.
         decontaminate: Removes the background's share from the band's colours.
 
     Returns:
@@ -63,8 +62,8 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         ValueError: Maps of wrong shapes, an image of other values, or `edge` out of range.
 
     Source:
-        The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
-        T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
+        Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), for the coverage, with one colour per side. T. Germer et al.,
+        "Fast Multi-Level Foreground Estimation" (2020), for the colours, by the equation for a single pixel.
     """
     is_hdr = check_image(image)
     check_map(mask, 1, "mask", like=image)
@@ -87,15 +86,15 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
-    """Extrapolates the colours of S sides: means of nearby pixels surely of that side, else probably, else any.
+    """Extrapolates the colours of S sides: means of nearby pixels that are surely on the side, or else probably, or else any.
 
     Args:
         image: (B, 3, H, W).
-        sure, probable: (S B, 1, H, W) bool.
-        radius: As in `cut_out`.
+        sure, probable: (S * B, 1, H, W) bool.
+        radius: Half the width of the band in pixels.
 
     Returns:
-        (S B, 3, H, W).
+        (S * B, 3, H, W).
     """
     pitch = max(1, round(radius / _COARSE))
     shares = torch.cat((probable, sure)).to(image).split(len(image))
@@ -103,7 +102,7 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
     probable, sure = torch.cat([shrunk(torch.cat((image * share, share), 1), pitch) for share in shares]).chunk(2)
     colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
     for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        for _ in range(2):  # twice: entering pixels first count little, or squares would show
+        for _ in range(2):  # twice, so that pixels enter a window with low weights; otherwise squares would show
             means = box_means(means, max(1, round(reach / pitch / 2)))
         weight = means[:, 3:]
         colour = torch.lerp(colour, means[:, :3] / weight.clamp(min=_TINY), weight / (weight + _FEW))
@@ -111,7 +110,7 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
 
 
 def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, radius: int) -> Tensor:
-    """The matte: each pixel's share of the object, by colour where foreground and background differ, else by the mask."""
+    """The matte (B, 1, H, W): by colours where foreground (`own`) and background (`others`) differ, otherwise by the mask."""
     apart, rest = own - others, image - others
     distance = apart.square().sum(1, keepdim=True)
     share = (rest * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)

@@ -22,13 +22,16 @@ from .ramp_sharpening import ramp_width, sharpen_ramps
 
 Derive = Callable[[Estimate], Estimate]
 
-# Ramps up to _SOFT pixels are one mixed pixel between two surfaces; up to _BY_TWO, the same upsampled by two.
+# Ramps up to _SOFT pixels wide have one mixed pixel between two surfaces. Ramps up to _BY_TWO are such ramps, upsampled by two.
 _SOFT, _BY_TWO = 2.0, 3.0
+# Rounds of undoing an enlargement by two.
 _ROUNDS = 3
+# Ratio of a ramp's radius to its measured width, and the width up to which an edge is a step.
 _RADIUS, _SHARP = 0.9, 1.2
+# Least nearness, relative to half the range, if its zero is assumed; and the least divisor.
 _LEAST, _SHORT = 0.05, 1e-12
-# How far a cubic reaches from the nearest old pixel; from how many times as near on it may not undershoot, and to what share of the least
-# value it may before that.
+# Support of a cubic around the nearest old pixel. It may undershoot down to _UNDERSHOOT times the local minimum of nearness, and not at all
+# where the local maximum is more than _MANY_TIMES the minimum.
 _SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
 
 
@@ -43,24 +46,25 @@ def refine_geometry(
 ) -> Estimate:
     """Refines an estimate at the image's size, with depth edges at the image's edges.
 
-    Networks see downscaled images: at object edges their depth is a ramp between near and far. Every pixel of a ramp is moved to
-    the surface on one of its sides, and so are mask edges at infinitely far areas. Everything else, textures included, is kept.
+    Networks process downscaled images, so at object edges their depth is a ramp between near and far. Each pixel of a ramp is moved to the
+    surface on one of its sides. Mask edges at infinitely far areas move likewise. Everything else stays unchanged: textures are not copied
+    into the depth.
 
     Args:
-        estimate: With depth of any quantity, of the image's shape and any size; best the network's own.
+        estimate: With depth of any quantity, of any size with the image's aspect ratio; preferably at the network's own size.
         image: (B, 3, H, W) in [0, 1].
-        strength: Weight of colours relative to the ramp's own middle, 0 to 2.
-        radius: Half the width of ramps in pixels of the image, up to 64; 0 = measured.
-        derive: Adds missing normals, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
-            from enlarged depth they would show the network's pixels. None = adds nothing.
+        strength: Weight of colours relative to the position on the ramp, 0 to `MAX_STRENGTH`.
+        radius: Half the width of ramps in pixels of the image, up to `MAX_RADIUS`; 0 = measured.
+        derive: Adds missing normals, like `with_normals`. It is called with depth without ramps at the network's size: ramps would make
+            normals beside edges wrong, and enlarged depth would show the network's pixels. None = adds no normals.
         resampling: As `Estimate.resized`.
         squashed: Whether the estimate may have another aspect ratio, from networks that stretch the image.
 
     Returns:
-        Depth, mask and normals refined, confidence and intrinsics resized.
+        The estimate at the image's size: depth, mask and normals refined, confidence and intrinsics resized.
 
     Raises:
-        ValueError: No depth, an image of another batch or shape, or numbers out of range.
+        ValueError: No depth, a panorama, an image of another batch or aspect ratio, or numbers out of range.
 
     Source:
         See `ramp_sharpening`.
@@ -99,9 +103,9 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
 
 
 def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
-    """Upsamples nearness by a cubic, 0 only where the nearest old values are missing, even if the cubic undershoots beside them.
+    """Upsamples nearness (1, 1, h, w) bicubically. It stays positive where the nearest old values are, even if the cubic undershoots.
 
-    Normalised by the cubic of the validity, so that missing values contribute nothing.
+    Missing values, 0, contribute nothing, as the result is normalised by the upsampled validity.
     """
     if nearness.shape[-2:] == (height, width):
         return nearness
@@ -113,10 +117,10 @@ def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
 
 
 def _floor(nearness: Tensor, known: Tensor) -> Tensor:
-    """The minimum result of resampling: positive wherever there are values around.
+    """The least allowed result of resampling: positive wherever values are near, 0 elsewhere.
 
-    A little undershoot restores the steep ramps from before downscaling. Beside much nearer surfaces it would exceed the far side's
-    value: there the local minimum is kept.
+    A slight undershoot restores steep ramps from before downscaling. Beside much nearer surfaces it would exceed the far side's value, so
+    there the floor is the local minimum.
     """
     low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
     high = largest_within(nearness, _SUPPORT)
@@ -125,7 +129,7 @@ def _floor(nearness: Tensor, known: Tensor) -> Tensor:
 
 
 def _radius(width: float) -> int:
-    """Half the width of ramps; 0 if edges are steps, or there are none."""
+    """Half the width of ramps in pixels; 0 if edges are steps, or if there are no edges."""
     return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
 
 
@@ -161,10 +165,10 @@ def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive)
 
 
 def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor]) -> tuple[Estimate, Tensor]:
-    """Undoes an enlargement by two, if an estimate and its nearness seem to have had one.
+    """Undoes an enlargement of an estimate and its nearness by two.
 
     Source:
-        M. Irani and S. Peleg, "Improving resolution by image registration" (1991): what enlarging the result would miss is put back.
+        M. Irani and S. Peleg, "Improving resolution by image registration" (1991): the error of enlarging the result is added back.
     """
     small = one.resized(max(1, one.height // 2), max(1, one.width // 2))
     size = (small.height, small.width)
@@ -179,9 +183,9 @@ def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor
 
 
 def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Inverse depth up to scale, 0 where there is none; and what brings values of it back to depth.
+    """Inverse depth up to scale, (1, 1, h, w), 0 where invalid; and the function that converts it back to depth.
 
-    The zero of disparity and of relative depth is unknown; their far end is taken to be three times as far as their near end.
+    The zero of disparity and of relative depth is unknown; their far end is assumed to be three times as far as their near end.
     """
     depth, quantity, valid = one.known_depth()
     depth = torch.where(valid, depth, constant(depth, 1.0))

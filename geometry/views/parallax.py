@@ -1,8 +1,8 @@
 """Small camera motions through an image, or through a playing video, from its depth.
 
-A z-buffer warps the image into each frame. Disoccluded areas are continued from the background beside them, by the
-same rule in every frame, so that they do not flicker. Rims that a lens or hair mixed with the background move with the near object and
-let the new background through.
+A z-buffer warps the image into each frame. Disoccluded areas are filled from the background beside them, by the same rule in every frame,
+so that they do not flicker. Rims, where defocus or hair mixes the object with the background, move with the near object and show the new
+background through.
 
 Convention: camera positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
 never rotates: its image is shifted so that the plane at the focus stays in place.
@@ -38,7 +38,7 @@ from .stereo import disparity_range, nearness_share
 LARGEST_ZOOM = 1.25
 """Maximum enlargement by "crop"; beyond it the image is mirrored at its border."""
 
-# Frames per batch on a GPU: one costs hardly less than eight, and eight fit the memory estimate of an effect.
+# Frames per batch on a GPU: one frame takes nearly as long as eight, and eight fit the memory estimate of an effect.
 _AT_ONCE = 8
 
 # Inverse depth of the sky, where the near end is 1.
@@ -76,17 +76,17 @@ def _positions(move: str, angle: Tensor, amount: float) -> Tensor:
 
 
 def looped_positions(move: LoopOptions, times: Sequence[float | Fraction]) -> Tensor:
-    """Positions of a repeating move at these seconds of the video: (F, 3) as `camera_path`."""
-    loops = [float(time / Fraction(move.loop) % 1) for time in times]  # exact: late frames are as smooth as the first
+    """Positions of a repeating move at `times`, in seconds of the video: (F, 3) as `camera_path`."""
+    loops = [float(time / Fraction(move.loop) % 1) for time in times]  # exact, so that late frames are as smooth as the first ones
     return _positions(move.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), move.amount)
 
 
 class _Course(NamedTuple):
-    """The extent of a path, shared by its frames so that one rule makes all of them.
+    """The extent of a path, which all its frames share, so that all are rendered by the same rule.
 
     Attributes:
-        across, down, ahead: Maximum motion to a side, up or down, and forward.
-        level: Whether it only moves left and right; single positions of an orbit may be level, too.
+        across, down, ahead: Maximum motion to a side, up or down, and forward, in the unit of depth.
+        level: Whether the whole path only moves left and right; single positions of an orbit may be level, too.
     """
 
     across: float
@@ -96,7 +96,7 @@ class _Course(NamedTuple):
 
     @classmethod
     def of(cls, path: Tensor) -> _Course:
-        """That of a whole path (F, 3).
+        """The extent of a path (F, 3).
 
         Raises:
             ValueError: Another shape, or positions that are not finite.
@@ -112,16 +112,16 @@ class _Course(NamedTuple):
 
     @classmethod
     def of_move(cls, move: LoopOptions) -> _Course:
-        """The extent of a whole move, whichever part of it a clip shows."""
+        """The extent of a whole move, even if a clip shows only a part of it."""
         amount, dolly = move.amount, move.move == "dolly"
         return cls(0.0 if dolly else amount, amount if move.move == "orbit" else 0.0, amount if dolly else 0.0, move.move == "swing")
 
     def zoom(self, intrinsics: Tensor, height: int, width: int, still: float, low: float, high: float) -> float:
-        """The least enlargement with which no frame shows the area beside the image, at most `LARGEST_ZOOM`.
+        """The least enlargement at which no frame shows the area outside the image, at most `LARGEST_ZOOM`.
 
         Args:
             intrinsics: (3, 3), pixels.
-            height, width: Of the image.
+            height, width: Size of the image in pixels.
             still: Inverse depth of the focus.
             low, high: Lowest and highest inverse depth of the scene.
         """
@@ -138,14 +138,15 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
         depth: (B, 1, H, W) planar depth, positive and finite, steps at the edges (see `sharpen_depth_edges`).
         intrinsics: (B, 3, 3), pixels.
         path: (F, 3) camera positions, OPENCV axes, in the unit of depth.
-        focus: Depth that stays in place while the camera moves sideways, a number or (B,); infinity = plain motion.
+        focus: Depth that stays in place while the camera moves sideways, a number or (B,); infinity = no shift of the image.
 
     Yields:
-        F times (B, 3, H, W), in the range and dtype of the image, computed in float32. The nearest surface wins. Behind an edge the
-        background is continued; beyond the image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
+        F times (B, 3, H, W), in the range and dtype of the image, computed in float32. Near surfaces hide far ones. Disoccluded areas
+        continue the background; beyond its border the image is mirrored. At (0, 0, 0) the frame is the image itself.
 
     Raises:
-        ValueError: Maps, intrinsics or path of the wrong shape or device, depth or a path that is not finite, or a path too close.
+        ValueError: Maps, intrinsics or path of the wrong shape or device, depth or path that is not finite, or a forward motion of more
+            than 0.9 of the nearest depth.
     """
     shown, expand = compress_highlights(image, has_none=not check_image(image))
     return (expand(frame).to(image) for frame in _frames(shown, depth, intrinsics, path, focus, _Course.of(path)))
@@ -160,17 +161,17 @@ def _frames(
     course: _Course,
     border: tuple[int, int] = (0, 0),
 ) -> Iterator[Tensor]:
-    """`parallax_frames` in [0, 1] for a part of a course, cropping `border` columns and rows at each side."""
+    """`parallax_frames` for images in [0, 1] and a part of a course; crops `border`, (columns, rows), at each side."""
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
     inverse = depth.float().reciprocal()
     share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:
         raise ValueError(f"the camera goes {course.ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
-    # Approaching surfaces grow, and are torn apart by as many pixels.
+    # Approaching surfaces are magnified by up to 1 / (1 - share), which opens cracks of that width.
     stretch = 1 + math.ceil(0.5 / (1 - share))
     positions = path.tolist()
-    columns, rows = border  # seen only where the camera moved towards it
+    columns, rows = border  # visible only where the camera moves towards it
     height, width = image.shape[-2] - 2 * rows, image.shape[-1] - 2 * columns
     intrinsics = intrinsics.to(inverse) - intrinsics.new_tensor(((0, 0, columns), (0, 0, rows), (0, 0, 0))).to(inverse)
     focus = torch.as_tensor(focus, dtype=inverse.dtype, device=inverse.device).reshape(-1, 1, 1, 1)
@@ -191,7 +192,7 @@ def _frames(
 
 
 def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> Tensor:
-    """(B, 3, height, width): a layer with its rims as seen by moved cameras, without holes."""
+    """(B, 3, height, width): the views of a layer and its rims from moved cameras, without holes."""
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, view.sideways)
     filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
@@ -204,10 +205,10 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     Args:
         image: (1, 3, H, W), as `parallax_frames`.
         estimate: With depth of any quantity and size.
-        path: (F, 3) as `camera_path`, where 1 is the distance of the scene's near end.
-        focus: What stays in place while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
-        border: One of `BORDERS`. "crop" enlarges as much as this path's vertical and horizontal motion needs, so a part of a path
-            needs less than the whole.
+        path: (F, 3) as `camera_path`; 1 is the distance of the scene's near end.
+        focus: Depth that stays in place while the camera moves sideways: 0 = the far end, 1 = the near end, linear in inverse depth.
+        border: One of `BORDERS`. "crop" enlarges as much as this path's horizontal and vertical motion needs, so a part of a path may need
+            less than the whole.
 
     Yields:
         F times (1, 3, H, W) as `parallax_frames`.
@@ -247,18 +248,18 @@ def parallax_of_clip(
 
     Args:
         images: (F, 3, H, W), as `parallax_frames`.
-        estimate: With depth of any quantity and size, of as many images. Metric depth keeps its proportions; other depth is assumed to
-            reach three times as far as its near end.
-        move: Of the camera. Cropping is the same for all frames: the maximum that depth within its range may need.
-        times: Seconds of the video, one for each frame.
-        depth_range: As `stereo_pair`; a temporally smoothed one keeps the motion steady. None = each frame's own.
-        fov: Of all frames, degrees on the longer side; 0 = that of the first one, or `camera.DEFAULT_FOV`.
+        estimate: With depth of any quantity and size, of as many images. Metric depth keeps its proportions; other depth is assumed to have
+            a far end three times as far as its near end.
+        move: The camera's motion. Cropping is the same for all frames: the maximum that depth within its range may need.
+        times: Time of each frame in seconds of the video.
+        depth_range: As `stereo_pair`; a temporally smoothed range keeps the motion steady. None = the range of each frame.
+        fov: Field of view of all frames in degrees along the longer side; 0 = the first frame's, or `camera.DEFAULT_FOV`.
 
     Yields:
         F times (1, 3, H, W), as `parallax_frames`; frames do not depend on their neighbours.
 
     Raises:
-        ValueError: No depth, a panorama, or not as many times and estimates as images.
+        ValueError: No depth, a panorama, or different numbers of images, estimates and times.
     """
     need_perspective(estimate, "parallax")
     check_image(images, name="images")
@@ -268,7 +269,7 @@ def parallax_of_clip(
     estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
-    # The same for all frames and clips: a crop that follows the range would make the image pulsate.
+    # The same for all frames and clips, as a crop that follows the range would make the image pulsate.
     height, width = images.shape[-2:]
     camera = assumed_intrinsics(estimate.slice(0, 1), fov, (height, width)).to(images.device)
     zoom = course.zoom(camera[0], height, width, focus, 0, 1) if move.border == "crop" else 1.0
@@ -291,10 +292,11 @@ def parallax_of_clip(
 
 
 def _beyond(farthest: Tensor, course: _Course) -> Tensor:
-    """An offset of inverse depth, from `farthest` to about 1, for motions that show only its differences: all but forward.
+    """An offset that limits the ratio of inverse depths, which range from `farthest` to about 1, to `NEAR_FAR_RATIO`.
 
-    Edges are defined by ratios of depth. With a far end many times as far as the near end, as the sky, barely visible
-    differences there would be edges. The offset limits the ratio to `NEAR_FAR_RATIO`.
+    Edges are defined by ratios of depth. With a far end many times as far as the near end, such as the sky, barely visible differences
+    there would be edges. All motions but forward depend on differences of inverse depth only, which an offset does not change. For forward
+    motion it is 0.
     """
     if course.ahead > 0:
         return torch.zeros_like(farthest)
@@ -302,7 +304,7 @@ def _beyond(farthest: Tensor, course: _Course) -> Tensor:
 
 
 def _enlarged(image: Tensor, zoom: float) -> tuple[Tensor, tuple[int, int]]:
-    """Enlarges an image, in float32; also returns the added (columns, rows) at each side."""
+    """Enlarges an image, in float32; also returns the (columns, rows) added at each side."""
     height, width = image.shape[-2:]
     columns, rows = (math.ceil((zoom - 1) / 2 * side) for side in (width, height))
     if not columns and not rows:
@@ -311,13 +313,13 @@ def _enlarged(image: Tensor, zoom: float) -> tuple[Tensor, tuple[int, int]]:
 
 
 def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
-    """Float32 depth of an estimate with steps where the image, of any type, has its edges."""
+    """Depth, float32, with steps at the edges of the image, which may have any dtype."""
     image = image.float()
     return depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, inverse_focus: Tensor, sideways: bool, stretch: int) -> View:
-    """The cameras at positions, of one image, or those of all images at one position; `sideways` and `stretch` as `View`'s."""
+    """The cameras of one image at several positions, or of several images at one; `sideways` and `stretch` as in `View`."""
     x, y, z = sent_to(intrinsics.device, torch.tensor(positions, dtype=intrinsics.dtype)).T.view(3, -1, 1, 1, 1)
     across, down = intrinsics[:, 0, 0].view(-1, 1, 1, 1) * x, intrinsics[:, 1, 1].view(-1, 1, 1, 1) * y
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
@@ -333,7 +335,7 @@ def _margin(inverse: Tensor, path: Tensor, intrinsics: Tensor, inverse_focus: Te
     across, down = (
         ((ends - inverse_focus.flatten()) * (intrinsics[:, axis, axis] * moved)).abs().amax((0, 2)) for axis, moved in enumerate((x, y))
     )
-    # Waits for the device once, for all frames.
+    # One synchronisation of the device, for all frames.
     across, down, back = torch.stack((across, down, (-z).clamp(min=0).flatten() * ends.amax())).tolist()
     columns, rows = (
         max(move + backward * side for move, backward in zip(moves, back, strict=True)) for moves, side in ((across, width), (down, height))
