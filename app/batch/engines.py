@@ -1,7 +1,7 @@
 """The engines of `estimate` behind one protocol, and files as the results of a run. Imports nothing heavy before a run begins.
 
-An engine knows where images come from and how work is spread. Which images to process and what to replace is decided by the results,
-`FileFolder` here and `shards.folder.ShardFolder`, whose `run` calls the engine.
+An engine knows where images come from and how work is distributed. The results (`FileFolder` here, and `shards.folder.ShardFolder`) decide
+which images to process and what to replace; their `run` calls the engine.
 """
 
 from __future__ import annotations

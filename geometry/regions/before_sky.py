@@ -1,4 +1,4 @@
-"""Finds thin objects before the sky, such as masts and arms, which networks miss, and gives them the depth of the object they belong to."""
+"""Finds thin objects in front of the sky, such as masts and arms, which networks miss, and gives them their objects' depth."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ _STEPS, _LESS = 7, 0.2
 
 
 def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
-    """Gives thin objects before the sky the depth of the objects that they are connected with.
+    """Gives thin objects in front of the sky the depth of the objects that they are connected with.
 
     Thin means narrower than depth edges in networks' maps. Thin objects are detected by their difference from the colours of the
-    surrounding sky. Without predicted sky, depth is unchanged. The device is synchronised once; more often if the mask leaves
-    something out.
+    surrounding sky. Without predicted sky, depth is unchanged. The device is synchronised once; more often if the mask excludes pixels.
 
     Args:
         depth: (B, 1, H, W), positive and finite.
@@ -96,7 +95,7 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
 
 
 def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
-    """Extends the land's depth to objects before the sky with the sky's depth: hair, masts, and repaired parts of a sky mask.
+    """Extends the land's depth to objects in front of the sky that have the sky's depth: hair, masts, and repaired parts of a sky mask.
 
     Args:
         depth: (1, 1, H, W), positive and finite.

@@ -1,13 +1,12 @@
 """Region merging: patches without an inner edge are merged until every remaining border is strong.
 
-A border is judged over its whole length, and by the regions on its sides. So a gap in it does not let a region leak, as in growing from a
-pixel, and a curved region of one colour holds together where two of different colours separate.
+The cost of a border depends on its whole length, and on the regions on both sides. So, unlike in region growing, a region does not leak
+through a gap in its border; and a curved region of one colour stays whole where two regions of different colours are separated.
 
 Source:
-    The patches: F. Meyer, "Topographic distance and watershed lines" (1994). The merging: pairs that are each other's best, as in
-    F. Murtagh, "A Survey of Recent Advances in Hierarchical Clustering Algorithms" (1983), with means along borders as in P. Arbelaez
-    et al., "Contour Detection and Hierarchical Image Segmentation" (2011). Near ties merge at once, which is ours: rounding would choose
-    among equals.
+    Patches: F. Meyer, "Topographic distance and watershed lines" (1994). Merging of pairs that are each other's best: F. Murtagh, "A Survey
+    of Recent Advances in Hierarchical Clustering Algorithms" (1983), with means along borders as in P. Arbelaez et al., "Contour
+    Detection and Hierarchical Image Segmentation" (2011). Merging near ties at once is our addition: rounding would choose among equals.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ class Borders(NamedTuple):
     """E borders between N regions.
 
     Attributes:
-        first, second: (E,) int64, the regions at both sides.
-        length: (E,), in pixels.
-        strength: (E, S), the means along the border.
-        apart: (E, C), absolute differences of the two regions' mean values.
-        smaller: (E,), pixels of the smaller region.
+        first, second: (E,) int64, the regions on both sides.
+        length: (E,) in pixels.
+        strength: (E, S) means of S measures along the border.
+        apart: (E, C) absolute differences of both regions' mean values.
+        smaller: (E,) number of pixels of the smaller region.
     """
 
     first: Tensor
@@ -44,7 +43,7 @@ class Borders(NamedTuple):
 
 
 def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
-    """The basins of a map: pixels that lead to the same minimum by steepest descent.
+    """Divides a map into basins: pixels from which steepest descent leads to the same minimum.
 
     Args:
         height: (H, W), on the CPU.
@@ -96,9 +95,9 @@ def merged_regions(
     Args:
         labels: (H, W) int64, initial regions, numbered from 0 on.
         values: (C, H, W), whose regional means are compared.
-        strength: (S, H, W), of a border through a pixel, by S measures.
-        cost: Of merging across each border, (E,).
-        most: The highest cost that is merged.
+        strength: (S, H, W), S measures of the strength of a border through each pixel.
+        cost: Function that returns the cost of merging across each border, (E,).
+        most: Largest cost at which regions merge.
 
     Returns:
         (H, W) int64, labels of the merged regions.
@@ -124,7 +123,7 @@ def merged_regions(
 
 
 def _pixel_borders(labels: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `_joined`, of all neighbours of different regions."""
+    """The borders between all neighbouring pixels of different regions, as returned by `_joined`."""
     ends, strengths = [], []
     for dim in (-2, -1):
         last = labels.shape[dim] - 1
@@ -137,7 +136,7 @@ def _pixel_borders(labels: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Borders between the same two regions as one: the regions, lengths and sums of strengths; those inside a region are left out."""
+    """Combines the borders between the same two regions: regions, lengths and sums of strengths. Drops borders within a region."""
     apart = first != second
     first, second, length, total = (each[apart] for each in (first, second, length, total))
     pairs, which = (torch.minimum(first, second) * count + torch.maximum(first, second)).unique(return_inverse=True)
@@ -147,7 +146,7 @@ def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count:
 
 
 def _linked(first: Tensor, second: Tensor, count: int) -> Tensor:
-    """(count,) int64: the least number that each is linked with, directly or indirectly."""
+    """(count,) int64: the least number that each number is linked with, directly or indirectly."""
     joined = torch.arange(count)
     while not bool((joined[first] == joined[second]).all()):
         least = torch.minimum(joined[first], joined[second])

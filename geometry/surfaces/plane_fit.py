@@ -5,15 +5,15 @@ value + slope_x * du + slope_y * dv, in four steps:
 
 1. A weighted least-squares plane in a 3x3 window. The initial guess is one-sided slopes, mixed by how well two taps on a side
    extrapolate to the centre, so that it does not reach over an edge.
-2. While noise leaves the slope uncertain, the planes of 3x3 places some pixels apart are joined: the least-squares
-   plane through their values and slopes, each weighted by its agreement with the centre's. The distance about doubles every time,
-   so a window of 70 pixels takes four steps, and it grows only where the surface is flat within the noise. In white noise of deviation
-   sigma, the slope of a window of k pixels has the deviation sqrt(12) sigma / k^2. Noise that is shared over L pixels (see
-   `noise`) is white noise of deviation L sigma after a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
-3. For depth with soft edges, a pixel on the ramp between two surfaces takes the plane of a nearby straight place that
+2. While noise leaves the slope uncertain, the planes at 3x3 pixels some distance apart are joined: the least-squares plane through their
+   values and slopes, each weighted by its agreement with the central plane. The distance about doubles every time, so a window of 70
+   pixels takes four steps. It grows only where the surface is flat within the noise. In white noise of deviation sigma, the slope of a
+   window of k pixels has the deviation sqrt(12) sigma / k^2. Noise that is shared over L pixels (see `noise`) equals white noise of
+   deviation L sigma after a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
+3. For depth with soft edges, a pixel on the ramp between two surfaces takes the plane of the nearby pixel on a straight surface that
    explains its depth best. Curved surfaces are extrapolated with their curvature, and outliers are outvoted by their neighbours.
-4. For depth quantised to levels, as from a registered sensor, so do pixels of strips too narrow to show a slope: a few levels carry no
-   information, and what a sensor fills in beside silhouettes is no surface.
+4. For depth quantised to levels, as from a registered sensor, pixels in strips too narrow to show a slope do the same: a few levels carry
+   no information, and values that a sensor fills in beside silhouettes are not a surface.
 
 Source:
     Step 2 is adaptive weights smoothing (J. Polzehl and V. Spokoiny, "Propagation-separation approach for local likelihood
@@ -35,32 +35,34 @@ from ..filters.chosen_pixels import chosen_places, values_at
 from ..filters.extremes import largest_within
 from .noise import DepthNoise
 
-# Step 1: its reach; tolerated distance from the plane, relative to inverse depth and in second differences of a curved surface.
+# Step 1: margin in pixels; tolerated distance from the plane, relative to inverse depth, and in second differences of a curved surface.
 _REACH = 2
 _FLAT_TOLERANCE = 2.5e-4
 _CURVATURE_TOLERANCE = 3.0
-# Step 2: distances, deviations of the slope (by noise; by rounding) at which it stops, and shares of inverse depth.
+# Step 2: distances; deviations of the slope at which it stops, by noise and by rounding; rounding error and least noise, relative to
+# inverse depth.
 _STRIDES = (2, 4, 9, 20)
 _SURE_SLOPE = math.radians(0.5)
 _EXACT_SLOPE = math.radians(3e-4)
 _ROUNDING = 5e-8
 _LEAST_NOISE = 1e-6
-# Step 3: search radii for straight places, the reach of `_bend`, and a cost above all others.
+# Step 3: search radii for pixels on straight surfaces, and the margin of `_bend`.
 _SOFT_RADII = (3, 5)
 _BEND_REACH = 4
-# Distance of the slopes that are compared for curvature, and the relative gap up to which the place behind is the same surface.
+# Distance of the slopes that are compared for curvature, and the largest relative gap to the same surface.
 _TURN_REACH = 2
 _SAME_SURFACE = 1e-3
+# A cost above all others.
 _NEVER = 1e30
-# The vote: each round's weight of value errors relative to slopes. Slopes come first: values would keep a plane along a ramp, which
-# meets both surfaces. The relative lead that a winner needs, above rounding. Pixels per batch.
+# The vote: weight of value errors relative to slope errors in each round. Slopes come first, as values would prefer a plane along a ramp,
+# which meets both surfaces. The relative lead that a winner needs, above rounding. Pixels per batch.
 _VALUE_SHARES = (0.05, 1.0, 1.0)
 _LEAD = 3e-4
 _VOTES_AT_ONCE = 2**15
 # Relative cost difference up to which planes are blended; less for votes, as two surfaces may both have many.
 _CLOSE, _CLOSE_VOTE = 0.2, 0.05
-# Step 4: narrow strips have up to twice _NARROW pixels; a jump exceeds this many levels or deviations of noise; search radii for wide
-# places, the cost of distance in jumps per pixel, and the weight of the far value's difference beside its plane's at the pixel.
+# Step 4: narrow strips are up to twice _NARROW pixels wide; a jump exceeds this many levels or deviations of noise; search radii for wide
+# surfaces, cost of distance in jumps per pixel, and weight of the other pixel's own value relative to its plane's value at the pixel.
 _NARROW = 4
 _JUMP_STEPS, _JUMP_DEVIATIONS = 5.0, 6.0
 _NARROW_RADII, _FARTHER, _OWN_VALUE = (2, 4, 6, 9, 13), 0.05, 0.25
@@ -115,15 +117,15 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise:
 
 
 def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
-    """The values dy rows below and dx columns to the right of every pixel."""
+    """The values `dy` rows below and `dx` columns to the right of every pixel, of a map padded by `radius`."""
     height, width = padded.shape[-2:]
     return padded[..., radius + dy : height - radius + dy, radius + dx : width - radius + dx]
 
 
 def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Slopes that do not reach over edges, and the bend of the straighter sides (both axes' second differences).
+    """Slopes that do not reach over edges, and the curvature: the second difference of the straighter side, summed over both axes.
 
-    Inverse depth and its validity have `_REACH` more pixels on every side than the tolerance and the results.
+    `inverse` and `valid` have `_REACH` more pixels on every side than `tolerance` and the results.
     """
     padded, usable, inverse = inverse, valid, _shifted(inverse, _REACH, 0, 0)
     scale = 1 / tolerance
@@ -134,7 +136,7 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
             near, far = (_shifted(padded, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             near_usable, far_usable = (_shifted(usable, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             rise = near - inverse
-            # Without a second tap the first difference itself is the doubt.
+            # Without a second tap, the first difference is the doubt.
             doubt = torch.lerp(rise, rise - (far - near), far_usable).abs()
             trust = near_usable / (doubt * scale).square_().add_(0.0025).square_()
             estimates.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
@@ -145,9 +147,9 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
 
 
 def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor, tolerance: Tensor, size: int) -> tuple[Planes, Tensor]:
-    """Least-squares planes in a size x size window, weighted by agreement with the initial guess; and the remaining share of weight.
+    """Least-squares planes in a size x size window, weighted by agreement with the initial guess; and the mean weight in the window.
 
-    Inverse depth and its validity have `_REACH` more pixels on every side than the other maps.
+    `inverse` and `valid` have `_REACH` more pixels on every side than the other maps.
     """
     radius, here, sharpness = size // 2, _shifted(inverse, _REACH, 0, 0), 1 / tolerance
     one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
@@ -259,13 +261,13 @@ def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: 
 
 
 def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float) -> Tensor:
-    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only for places that have such a partner.
+    """Weights in (0, 1] of pairs of planes, for all pixels that have a partner at the offset (dy, dx).
 
     Args:
         planes: Value and slopes.
         precision: Half of the weight of a squared difference of slopes.
         dy, dx: Rows and columns to the partner.
-        value_share: The weight of a squared difference of values relative to slopes.
+        value_share: Weight of a squared difference of values relative to slopes.
     """
     value, slope_x, slope_y = planes
     # The mean of both slopes also predicts the rise of a curved surface: only creases and jumps disagree.
@@ -280,17 +282,17 @@ def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int
 
 
 def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    """The values at every place with a neighbour at (dy, dx), dy >= 0, and the values at that neighbour."""
+    """The values at all pixels that have a neighbour at the offset (dy, dx), dy >= 0, and the values at those neighbours."""
     height, width = values.shape[-2] - dy, values.shape[-1] - abs(dx)
     left = max(0, -dx)
     return values[..., :height, left : left + width], values[..., dy:, left + dx : left + dx + width]
 
 
 def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
-    """Gives each pixel the plane, its own or a nearby one, that is straight itself and explains the pixel's value.
+    """Gives each pixel the plane, its own or a nearby one, that lies on a straight surface and explains the pixel's value.
 
-    Planes are extrapolated with the surface's curvature. Where pixels took other planes, each then takes the one in its
-    neighbourhood that agrees best with all of them, so that outliers are outvoted.
+    Planes are extrapolated with the surface's curvature. Where pixels took other planes, each then takes the plane in its 3x3 pixels that
+    agrees best with all of them (`_agreed`), so that outliers are outvoted.
     """
     radius = max(_SOFT_RADII) + 2 * _TURN_REACH
 
@@ -305,7 +307,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
                 y, x = distance * dy, distance * dx
                 far, far_x, far_y, price = (_shifted(each, radius, y, x) for each in (value, slope_x, slope_y, bend))
                 turned_x, turned_y = (_shifted(each, max(_SOFT_RADII), y, x) * (distance / 2) for each in (turn_x, turn_y))
-                # The mean of both slopes extrapolates from one place to the other.
+                # The mean of both pixels' slopes extrapolates from one to the other.
                 far_x, far_y = far_x + turned_x, far_y + turned_y
                 here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
                 cost = torch.addcmul(price, (here - centre).abs(), scale).add_(1e-3 * distance**2)
@@ -332,7 +334,7 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, wide: Tensor, inverse: Tensor, jump: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it returns."""
         centre, scale, is_wide = (_shifted(each, radius, 0, 0) for each in (inverse, 1 / jump, wide))
-        # Wide places keep their own plane.
+        # Pixels of wide surfaces keep their own plane.
         own = (1 - is_wide) * _NEVER
         best, chosen = own, tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
         for dy, dx in _DIRECTIONS:
@@ -388,10 +390,10 @@ def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> 
 
 
 def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
-    """Where any of the 3x3 pixels `moved`: the plane among them that differs least from all of them.
+    """Gives each pixel, where any of its 3x3 pixels `moved`, the plane among them that differs least from all of them.
 
-    The difference of planes is that of both slopes, and how far one misses the other's value there. Each round chooses
-    among the planes of the previous round.
+    The difference of two planes is the difference of their slopes, plus the distance of one plane from the other's value at the other's
+    pixel. Each round chooses among the planes of the previous round.
     """
     near = (_largest_of_nine(F.pad(moved, (1, 1, 1, 1))) > 0) & (valid > 0)
     places, width = chosen_places(near), moved.shape[-1] + 2
@@ -414,8 +416,8 @@ def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, ar
 
     Args:
         usable, value, slope_x, slope_y: Flat maps; `usable` is 1 or 0.
-        around: (9, N) indices of the 3x3 places around each pixel.
-        value_share: The weight of value errors relative to slopes.
+        around: (9, N) indices of the 3x3 pixels around each pixel.
+        value_share: Weight of value errors relative to slope errors.
     """
     maps = [each.index_select(0, around.flatten()).view(3, 3, around.shape[1]) for each in (usable, value, slope_x, slope_y)]
     cost = (1 - maps[0]) * _NEVER
@@ -434,17 +436,17 @@ def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, ar
     least = cost.amin((0, 1))
     share = (least - cost).div_((_CLOSE_VOTE * least.abs()).clamp_(min=1 / _NEVER)).add_(1).clamp_(min=0).detach()
     far, far_x, far_y = (each * (share / share.sum((0, 1))) for each in maps[1:])
-    # Extrapolates each plane from its place to the middle.
+    # Extrapolates each plane from its pixel to the middle one.
     right, down = far_x[:, 2].sum(0) - far_x[:, 0].sum(0), far_y[2].sum(0) - far_y[0].sum(0)
     return far.sum((0, 1)) - right - down, far_x.sum((0, 1)), far_y.sum((0, 1))
 
 
 def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """How bent the surroundings of each pixel are: the cost for the pixel itself, and for others that may take its plane.
+    """The cost of bends around each pixel: for keeping its plane, and for other pixels that take its plane.
 
-    Three times the largest relative second difference, in 5x5 pixels for the pixel itself, in 3x3 for others, so that places close
-    to a ramp are usable. But where 7 pixels in a line bend both ways, as at the ends of a ramp, the weaker bend counts too:
-    the middle of a ramp is straight. Invalid pixels must never be chosen.
+    It is three times the largest relative second difference, in 5x5 pixels for keeping, in 3x3 pixels for others, so that pixels close to a
+    ramp are usable. The middle of a ramp is straight; so for others, where 7 pixels in a line bend both ways, as at the ends of a ramp,
+    the cost is at least the weaker bend. Invalid pixels are never chosen.
 
     Takes maps with `_BEND_REACH` more pixels on every side than it returns.
     """

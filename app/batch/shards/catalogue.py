@@ -6,8 +6,7 @@ A shard's record, `.depth-normal/<shard>.json`, is written before the shard. It 
      "images": [{"path": "s3://photos/a.jpg", "bytes": ..., "modified_ns": ...}, ...]}
 
 `made` is the start of its run, in nanoseconds since 1970. A shard is complete if it has the recorded length. Its name is a digest of its
-run
-and images: it is unique, and a retried worker writes the same file again.
+run and images: it is unique, and a retried worker writes the same file again.
 
 The manifest, `.depth-normal/manifest.json`, combines all records, so that a run reads one file instead of one per shard. The records are
 authoritative: shards that the manifest lacks are looked up in their records, so that it may be missing, damaged or outdated. Its first line
