@@ -1,7 +1,7 @@
 """Blurs layers of an image with the shape of a lens's aperture.
 
-Small circles are blurred at full size. Larger ones are blurred in a downsampled layer, which makes them as cheap as small
-ones; the kernel is narrowed there by the blur of the resampling.
+Small radii are blurred at full size. For larger radii, the layer is downsampled, which makes them as cheap as small ones. The kernel is
+narrowed by the blur that resampling adds.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _DIRECT = 11
 
 
 def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Tensor:
-    """The image of a point of light out of focus.
+    """The image of an out-of-focus point light, as a convolution kernel.
 
     Args:
-        radius: Of the circle, in pixels; a negative one flips the shape, as before the focus.
-        blades: Of the shutter: 3 and above make a polygon with its corners on the circle, less a disc.
-        rotation: Of the polygon, in degrees.
+        radius: Radius of the circle in pixels. Negative radii, in front of the focus, rotate the shape by 180 degrees.
+        blades: Aperture blades: 3 and more make a polygon with its corners on the circle, fewer a disc.
+        rotation: Rotation of the polygon in degrees.
 
     Returns:
-        (n, n) float32 weights, n odd, of sum 1, antialiased.
+        (n, n) float32 weights, n odd, with sum 1, antialiased.
 
     Raises:
         ValueError: Blades out of range.
@@ -64,7 +64,7 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     """Blurs a layer with zero padding.
 
     Args:
-        layer: (B, C, H, W), colours times their share; both sides multiples of `size_step(radius)`.
+        layer: (B, C, H, W), premultiplied by coverage; H and W multiples of `size_step(radius)`.
         radius, blades, rotation: As `aperture_kernel`.
 
     Returns:

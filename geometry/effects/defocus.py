@@ -14,33 +14,33 @@ from ..filters.extremes import extremes_within
 from ..images.srgb import luminance
 from ..levels import at_percentiles
 
-# Blur is measured at this length of the longer side, in pixels.
+# Longer side, in pixels, at which blur is measured.
 _LONGER = 480
-# Variance that two box means over squares of seven pixels add.
+# Radius of the second blur, two box means, and the variance that it adds.
 _RADIUS, _ADDED = 3, 8.0
-# Layers of inverse depth; pixels this close to a depth edge belong to none.
+# Layers of inverse depth. Pixels are left out within this many pixels of a depth edge, a ratio of depths.
 _LAYERS, _BESIDE, _STEP = 8, 6, 1.1
-# The share of a layer's pixels that shows its blur, those with the strongest edges; weaker edges are noise; fewer pixels are no evidence.
+# Share of a layer's pixels, with the strongest edges, from which blur is measured; least strength of edges; least number of pixels.
 _EDGES, _WEAKEST, _FEWEST = 0.1, 3 / 255, 75
-# Noise: the squared slopes of the quietest share of the pixels, limited to two of 255 levels.
+# Noise: this quantile of squared slopes, limited to two of 255 levels.
 _QUIET, _MOST_NOISE = 0.1, 4 * (2 / 255) ** 2
-# Variance of what is in focus, by lens and resampling, at most.
+# Largest variance of blur, by lens and resampling, that counts as in focus.
 _FOCUSED = 1.5**2
 
 
 def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     """Estimates the blur of each pixel of a photo.
 
-    Blurring again flattens a sharp edge a lot and a blurred one hardly: at variance v, squared slopes fall by v / (v + 8). In each layer of
-    inverse depth, v is measured at the strongest edges.
+    A second blur flattens a sharp edge a lot, and a blurred one hardly: at blur variance v, it multiplies squared slopes by v / (v + 8). In
+    each layer of inverse depth, v is measured at the strongest edges.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         depth: (1, 1, H, W), positive and finite.
 
     Returns:
-        (1, 1, h, w), smaller than the image: the blur's standard deviation in pixels of the image, 0 in focus. Layers without edges
-        take the blur of the nearest one with edges.
+        (1, 1, h, w), smaller than the image: the blur's standard deviation in pixels of the image, 0 in focus. Layers without strong edges
+        have the blur of the nearest layer with such edges.
 
     Source:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
@@ -65,10 +65,11 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
 
 
 def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:
-    """(layers,) standard deviation of each layer's blur beyond what is in focus; without evidence the nearest layer's.
+    """(layers,): standard deviation of each layer's blur, 0 in focus; without evidence, the nearest layer's.
 
     Args:
-        places: (5, N): inverse depth, its ratio of maximum to minimum nearby, squared slopes, the same blurred, and their means.
+        places: (5, N): inverse depth; the ratio of its maximum to its minimum nearby; squared slopes; squared slopes after the second blur;
+            and local means of squared slopes.
         least: The least inverse depth.
         per_layer: Layers per unit of inverse depth.
     """

@@ -1,4 +1,4 @@
-"""Depth and normals beside soft silhouettes: each pixel gets those of the object that its colour belongs to."""
+"""Depth and normals beside soft silhouettes: each pixel gets the depth and normals of the object that its colour belongs to."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..filters.extremes import extremes_around
 from .highlight_maps import pitch_and_reach, pitch_of
 from .softness import Softness
 
-# Reach of colour comparison in radii of edges; the weight of colours beside a step, where depth and image edges may be misaligned.
+# Reach of colour comparison in edge radii; weight of colours beside a step, where depth edges and image edges may be misaligned.
 _COLOURS, _UNSURE = 3, 0.2
-# A share that colours explain only in part spans less than 0 to 1. It is stretched by the inverse of the explained part to this power,
-# limited to _MOST_STRETCHED.
+# If colours explain the sides only in part, the computed share of the near object spans less than 0 to 1. It is stretched by the inverse of
+# the explained part to this power, limited to _MOST_STRETCHED.
 _STRETCHED, _MOST_STRETCHED = 3, 3.0
-# Weights of the far object's normals: exponent of the distance from ramps, and a little where the depth is hardly mixed.
+# Weights of the far object's normals: exponent of the distance from ramps, and the weight where depth is hardly mixed.
 _OUTSIDE, _HARDLY_MIXED = 4, 0.01
-# Depth that differs from its step by a tenth of it, or in the local mean, is on a ramp.
+# Depth is on a ramp if it differs from its stepped value, or does so in the local mean, by this share of the step.
 _RAMP = 0.1
-# Maximum share of the far object that is removed from the near object's normals: the rest, and its error, doubles in length.
+# Maximum share of the far object that is subtracted from the near object's normals. At one half, the rest and its error double in length.
 _MOST_MIXED = 0.5
-# Pixels this close to a silhouette in depth are blended from both sides, as lighting amplifies rounding.
+# Relative distance from a silhouette's middle, in depth, within which both sides are blended, as lighting amplifies rounding.
 _OVER = 0.003
-# Smaller shares of a ramp are rounding.
+# Smaller shares of a ramp are rounding errors.
 _ROUNDING = 0.01
 _TINY = 1e-6
 
@@ -41,8 +41,9 @@ class EdgeSides:
 
     Attributes:
         pixels: The N pixels beside silhouettes.
-        near: (1, N) in [0, 1], the share of the near object in a pixel, by its colour and by the near surface around it.
-        ends: (1, 3, h, w), smaller than the image: the inverse depths of the far and near object, and the square of one between them.
+        near: (1, N) in [0, 1], the share of the near object in each pixel, by its colour and by the near surface around it.
+        ends: (1, 3, h, w), smaller than the image: inverse depth of the far and of the near object, and the square of a value between them
+            that separates both.
     """
 
     pixels: ChosenPixels
@@ -84,18 +85,18 @@ class EdgeSides:
 def edge_sides(
     image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Softness
 ) -> tuple[EdgeSides, Tensor]:
-    """Finds both objects beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
+    """Finds both objects beside silhouettes, on smaller maps, and the normals of the object that each pixel shows.
 
-    A network's normals interpolate between objects. The far object's are taken from farther away from the edge. The near object turns
-    away at its silhouette, so the far object's share is subtracted from its own normals.
+    A network's normals interpolate between objects. The far object's normals are taken from farther away from the edge. The near object's
+    surface turns away at its silhouette, so its normals there are its own, minus the far object's share.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
-        normals: (1, 3, H, W).
+        normals: (1, 3, H, W) unit vectors.
         soft: (1, 1, H, W), a network's inverse depth, positive and finite.
-        stepped: The same with its edges sharpened.
-        outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
-        softness: How much of this is applied.
+        stepped: (1, 1, H, W), the same inverse depth with sharpened edges.
+        outside: (1, 1, h, w) in [0, 1], one value per square of `pitch_of` pixels: 1 outside ramps. Depth with true steps has no ramps.
+        softness: How far the normals are changed (`whole`), and how edges were refined.
 
     Returns:
         Both objects, and normals (1, 3, H, W).
@@ -135,7 +136,7 @@ def edge_sides(
 
 
 def _nearness(inverse: Tensor, middle: Tensor) -> Tensor:
-    """1 for inverse depth of the near object beside a silhouette, 0 for the far one; `middle` is a square between."""
+    """1 for inverse depth of the near object beside a silhouette, 0 for the far one; `middle` is the square of the value between them."""
     return share_above(inverse * inverse / middle, 1, _OVER)
 
 

@@ -26,9 +26,9 @@ from .highlight_maps import pitch_of
 from .lights import Light, LightPlan
 from .softness import DepthSteps, normal_softness
 
-# Change of depth from which a pixel was on a ramp.
+# Relative change of depth from which a pixel was on a ramp.
 _MOVED = 0.01
-# The exponent of highlights as narrow as those that are kept where normals turn.
+# Shininess of highlights by which the share kept on turning normals is computed.
 _TURNED = 32.0
 # Width of the soft end of a network's sky, in pixels of the estimate.
 _SOFT_COVER = 2
@@ -40,21 +40,19 @@ class LitScene:
 
     Attributes:
         image: (1, 3, H, W), of any dtype; all other maps are float32.
-        normals: (1, 3, H, W), OPENGL axes; facing the viewer in the sky, and of one object beside soft silhouettes.
-        light: The lamps in front of the camera.
-        depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
+        normals: (1, 3, H, W), OPENGL axes. They face the viewer in the sky; beside soft silhouettes they are those of one object.
+        light: The lamps.
+        depth: (1, 1, H, W), with its near end at 1; None = unknown. With a point light, its soft edges follow the image's.
         intrinsics: (1, 3, 3), pixels.
-        mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
-        sky: (1, 1, H, W) in [0, 1], the share of each pixel that receives no shadow; None = no sky.
-        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at soft depth edges, and less
-            where soft normals turn fast: there a network's normals interpolate between objects and would catch any light.
-        relief: (1, 1, 1, 1) in [0, 1], 1 for soft normals, as a network's: highlights then show the image's fine relief. 0 for
-            normals with true edges, rendered or measured.
-        doubt: (1, 1, 1, 1) in [0, 1], 1 for depth as soft as the normals, as a network's: its shadows are softer, and its small
-            ripples cast none.
-        blur: (1, 1, h, w), smaller than the image: its defocus as standard deviation in pixels; None = in focus, or
-            without shadows.
-        edges: The objects beside soft silhouettes, by whose colours shadows end there; None = unknown depth, or without shadows.
+        mask: (1, 1, H, W) bool, where light is changed: at valid pixels and in the sky.
+        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which receives no shadows; None = no sky.
+        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. It is 0 at soft depth edges, and lower
+            where soft normals turn fast: there a network's normals interpolate between objects, and would catch any light.
+        relief: (1, 1, 1, 1) in [0, 1], 1 for soft normals, such as a network's: highlights then show the image's fine relief. 0 for normals
+            with true edges, rendered or measured.
+        doubt: (1, 1, 1, 1) in [0, 1], 1 for a network's depth: its shadows are softer, and its small ripples cast none.
+        blur: (1, 1, h, w), smaller than the image: its defocus as standard deviation in pixels; None without depth or shadows.
+        edges: The objects beside soft silhouettes, by whose colours shadows end there; None without depth or shadows.
     """
 
     image: Tensor
@@ -76,9 +74,12 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
 
     Args:
         image: (1, 3, H, W) in [0, 1]; HDR images exceed 1.
-        estimate: Of the image, at any size.
+        estimate: Estimate of the image, at any size.
         plans: The lamps.
-        sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = none.
+        sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = no sky.
+
+    Raises:
+        ValueError: A panorama.
     """
     need_perspective(estimate, "relighting")
     source, image, estimate = image, image.float().clamp(0, 1), estimate.in_float32()
@@ -96,7 +97,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
-            # Refinement sharpens only edges. The mixture beside them must be softened again, or lighting shows where it ends.
+            # Refinement sharpens only edges. The mixed values beside them must be softened again, or lighting shows where they end.
             if softness.added > 0:
                 soft, normals = steps.softened(torch.cat((soft, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
                 normals = unit_vectors(normals)
@@ -111,7 +112,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
     share, known = None if isinstance(sky, bool) else sky.to(image), sized.valid
     if sky is not False and depth is not None and not masks_nothing(estimate):
-        # Objects within the network's coarse sky have unknown sides; light them as the sky, or they stay bright beside it.
+        # Objects within the network's coarse sky have no known normals. They are lit like the sky, or they would stay bright beside it.
         # The border is soft, or single pixels would show in twigs.
         predicted = predicted_sky(estimate)
         share = sky_alpha(image, estimate, predicted) if share is None else share
@@ -144,7 +145,7 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
-    """1 where sharpening kept the inverse depth, down to 0 around sharpened ramps: (B, 1, h, w).
+    """(B, 1, h, w) in [0, 1]: 1 where sharpening kept the inverse depth, 0 at sharpened ramps.
 
     Depth that already has steps, rendered or measured, has no ramps.
     """

@@ -30,16 +30,17 @@ Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 KNEE = 0.6
 """Linear light above which brightening is rolled off."""
-# Height of an image's relief as a share of its longer side. Darker pixels are noise, and steeper slopes are paint.
+# Relief read from brightness: its height per unit of log luminance, as a share of the longer side; added to luminance, as dark pixels are
+# noisy; and the limit of slopes, as steeper ones are paint.
 _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
-# An image's noise is the low percentile of local differences in each of several ranges of brightness.
-# It is at least half an 8-bit step; larger differences than the maximum are texture.
+# An image's noise is this quantile of local differences, in each of so many ranges of brightness. It is at least half an 8-bit step;
+# differences above the maximum are texture.
 _QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
-# Smaller channel differences are grey.
+# Channel differences that are grey.
 _GREY = 1e-9
-# Ratio of a surface's roughness to that of its visible relief.
+# Ratio of a surface's squared slopes to those of its visible relief.
 _UNSEEN = 4.0
-# Light of a surface that keeps half of its highlights, and brightness differences that are no border of a surface.
+# Squared brightness of a surface that keeps half of its highlights; and the standard deviation of brightness within one surface.
 _MATT, _SAME = 0.05, 0.05
 
 
@@ -103,24 +104,24 @@ def relight(
             depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
             intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
             mask: (B, 1, H, W) bool, False keeps the image; None = True everywhere.
-            sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel without shadows and highlights (see `sky.sky_alpha`);
-                None = none.
-            glossy: (B, 1, h, w) of any size in [0, 1], factor of `specular` at each place: less where normals are unreliable; None = 1.
-            relief: (B, 1, 1, 1) in [0, 1], how far bright parts of the image's fine pattern count as high, in highlights only: they
-                break up along hair and threads, and rough or dark surfaces reflect less; None = 0.
-            doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = 0.
-            blur: (B, 1, h, w) of any size, the image's defocus (see `cast_shadow`); None = none.
-            edges: The objects beside the silhouettes of a single image (B = 1), by whose colours shadows end there, weighted by `doubt`;
-                None = as the depth does.
+            sky: (B, 1, H, W) bool or in [0, 1], each pixel's share of sky, which has no shadows and highlights (see `sky.sky_alpha`);
+                None = 0.
+            glossy: (B, 1, h, w) of any size in [0, 1], factor of `specular`: less where normals are unreliable; None = 1.
+            relief: (B, 1, 1, 1) in [0, 1], weight of the relief that is read from the image's fine pattern, bright = high. It affects
+                highlights only: they break up along hair and threads, and rough or dark surfaces reflect less. None = 0.
+            doubt: (B, 1, 1, 1) in [0, 1], 1 for a network's depth, 0 for true depth (see `cast_shadow`); None = 0.
+            blur: (B, 1, h, w) of any size, the image's defocus (see `cast_shadow`); None = 0.
+            edges: The objects at the silhouettes of a single image (B = 1). With the weight `doubt`, shadows end there by the objects'
+                colours instead of the depth. None = by the depth.
 
     Returns:
-        (B, 3, H, W) sRGB, nowhere brighter than white or the image itself, of the image's type.
+        (B, 3, H, W) sRGB, nowhere brighter than white or the image's maximum, in the image's dtype.
 
     Source:
         J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization
-        factors" (2009), times pi, for the factor, by which a highlight of any size reflects exactly the light it receives. A disk of this
-        size adds the variance of its half vectors to the lobe's, which is 1 / shininess; compare B. Karis, "Real shading in Unreal
-        Engine 4" (2013). M. Toksvig, "Mipmapping normal maps" (2005), for the peak of the highlight of a rough surface.
+        factors" (2009), for `factor`, here times pi, by which a highlight of any size reflects exactly the light that it receives. A lamp's
+        disk adds the variance of its half vectors to the lobe's variance, 1 / shininess; compare B. Karis, "Real shading in Unreal
+        Engine 4" (2013). M. Toksvig, "Mipmapping normal maps" (2005), for the highlight's peak on a rough surface.
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape or device, an image of other values, depth that is not positive and finite, or a
@@ -140,9 +141,9 @@ def relight(
 
 
 def relight_scene(scene: LitScene, look: LookOptions) -> Tensor:
-    """`relight` of a scene of `lit_scene`, without checks, which would synchronise a GPU."""
+    """`relight` of a scene from `lit_scene`, without checks, which would synchronise a GPU."""
     depth, intrinsics = _complete_depth(scene.image, scene.depth, scene.intrinsics)
-    # The HDR path also serves other images; only a CPU, for which it is work, checks.
+    # The HDR path is correct for other images, too. Only a CPU, where it takes longer, checks whether it is needed.
     is_hdr = scene.image.device.type != "cpu" or bool(scene.image.amax() > 1)
     surface = _Surface(look.specular, look.shininess, look.exposure, look.roll_off, is_hdr)
     colours = look.ambient, colour_to_linear(look.ambient_above), colour_to_linear(look.ambient_below)
@@ -193,7 +194,7 @@ def _relit(
 
 
 def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
-    """Raises ValueError, naming the accepted range, for numbers that `relight` refuses."""
+    """Raises ValueError, naming the accepted range, for parameters out of the range of `relight`."""
     check_range("ambient", ambient, 0, MAX_AMBIENT)
     check_range("specular", specular, 0, 1)
     check_range("shininess", shininess, 1, 1000)
@@ -244,9 +245,16 @@ def _shaded(
     gloss: Tensor | None,
     slopes: Tensor | None,
 ) -> Tensor:
-    """Shades pixels under lamps, each with its unshadowed share, and `diffuse`, the ambient light.
+    """Shades pixels.
 
-    `gloss` is a per-pixel specular share; `slopes` those of the relief in highlights.
+    Args:
+        image: (B, 3, h, W) sRGB.
+        normals, points: (B, 3, h, W), OPENGL axes.
+        diffuse: Ambient light.
+        lights: The lamps, each with the unshadowed share of its light, None = 1.
+        surface: Surface and exposure parameters.
+        gloss: (B, 1, h, W) specular share; None = constant.
+        slopes: (B, 2, h, W) slopes of the relief in highlights; None = 0.
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
@@ -295,7 +303,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
 
     Args:
         lit: (B, 3, H, W) float32 linear light, 0 or more.
-        base: The same of the original image: what was white may stay white.
+        base: (B, 3, H, W) linear light of the original image, so that white pixels may stay white.
 
     Returns:
         (B, 3, H, W) in [0, 1], or up to k if that is more.
@@ -356,7 +364,7 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
-    """Slopes to the right and up, (B, 2, H, W), of the relief read from an image's brightness; 0 for noise."""
+    """Slopes to the right and upwards, (B, 2, H, W), of the relief read from an image's brightness; 0 for noise."""
     longer = max(image.shape[-2:])
     reach = max(1, round(longer / 1024))
     scale = relief * (longer * _RELIEF / (2 * reach))
@@ -370,14 +378,14 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
         return (torch.cat((right * limit, up * limit), 1),)
 
     (slopes,) = by_bands(measure, reach, image)
-    # Unknown beyond the border.
+    # At the border, differences would need pixels beyond it.
     for strip in (slopes[..., :reach, :], slopes[..., -reach:, :], slopes[..., :reach], slopes[..., -reach:]):
         strip.zero_()
     return slopes.mul_(resize_map(_above_noise(slopes, image, scale), image.shape[2], image.shape[3]))
 
 
 def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
-    """The share of slopes that is not noise: (B, 1, h, w), smaller than the image."""
+    """The share of slopes that is not noise: (B, 1, h, w) in [0, 1], smaller than the image."""
     squares = _local_mean(middles_of(slopes, pitch_of(*image.shape[-2:])).square().sum(1, keepdim=True), slopes).float()
     brightness = luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
     # Tilt of the relief per luminance difference; noise enters along both axes, and twice in a difference.
@@ -392,7 +400,7 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
 
 
 def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
-    """The low percentile of differences in each range of brightness; infinite where there are none."""
+    """The quantile `_QUIET` of differences in each range of brightness; infinite in empty ranges."""
     return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,))[0] for each in range(_RANGES)]
 
 
@@ -415,10 +423,10 @@ def _gloss(
 
 
 def shine(image: Tensor) -> Tensor:
-    """The share of highlights that surfaces of the image's brightness keep.
+    """The share of highlights that a surface keeps, by its brightness in the image.
 
     A surface that reflects a share of the light specularly shows at least that share of its surroundings, whatever its colour. So dark
-    parts of a photo, such as black cloth, reflect little. Edges follow the image without its noise.
+    parts of a photo, such as black cloth, reflect little. The result follows the image's edges, but not its noise.
 
     Args:
         image: (B, 3, H, W) sRGB in [0, 1].
@@ -459,7 +467,7 @@ def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tens
 
 
 def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
-    """See `relief_gloss`."""
+    """The factor of highlights on a rough surface, (B, 1, h, w), smaller than the image."""
     # Colour borders are not roughness: squared slopes would let them darken highlights on both sides.
     mean = _local_mean(_local_mean(middles_of(slopes, pitch_of(*slopes.shape[-2:])).square().sum(1, keepdim=True).sqrt(), slopes), slopes)
     return 1 / (1 + shininess * _UNSEEN * mean.square())

@@ -17,16 +17,17 @@ from ..filters.coarse import enlarged, middles_of, shrunk
 from ..filters.extremes import extremes_within, largest_within
 from .highlight_maps import pitch_and_reach, pitch_of
 
-# Change of normals between neighbours from which they lie on a bend, and on an edge.
+# Least difference of neighbouring normals on a bend, and on an edge.
 _BEND, _EDGE = 0.1, 0.3
-# A step has this share of the change of depth within the width of soft edges between neighbours, and changes depth by this factor.
+# Least share of the depth range within a soft edge's width that lies between two neighbours at a step, and the least ratio of depths there.
 _STEP, _LEAST = 0.5, 1.02
-# The share of silhouettes that are steps, without and with refined edges.
+# Shares of silhouettes that are steps: up to the first, edges are not refined; from the second on, they are.
 _FEW, _MOST = 0.5, 0.8
-# A network's normals ripple everywhere, in its quietest fifth by so much. True surfaces are flat or evenly curved over large parts.
+# A network's normals ripple everywhere, while true surfaces are flat or evenly curved over large parts: quantile of second differences, and
+# its values on true surfaces and in a network's normals.
 _QUIET, _FLAT, _RIPPLED = 0.2, 0.0003, 0.0012
-# Away from steps, the share of edges where normals turn fast, of a refined network's and of measured depth. Where normals turn fast in
-# fewer places than the last share, edges are a few mistaken pixels.
+# Share of edges among fast turns of normals away from steps: of a network's refined depth, and of measured depth. If less than the last
+# share of the pixels turns fast, edges are a few mistaken pixels.
 _REFINED, _MEASURED, _RARE = 0.05, 0.15, 0.02
 
 
@@ -34,9 +35,9 @@ class Softness(NamedTuple):
     """How much maps look like a network's, in [0, 1].
 
     Attributes:
-        whole: 1 where normals bend but have no edges other than those of refined silhouettes, 0 where they have true edges.
+        whole: 1 if normals bend but have no edges except at refined silhouettes, 0 if they have true edges.
         added: `whole` minus the value from the normals alone.
-        share: 1 where most silhouettes are steps.
+        share: 1 if most silhouettes are steps, 0 if half of them or fewer are.
     """
 
     whole: float
@@ -55,11 +56,11 @@ def _smoothness(bends: int, edges: int) -> float:
 
 @dataclass(frozen=True)
 class DepthSteps:
-    """Where depth has steps in place of ramps: rendered or measured depth, or a network's whose edges were refined.
+    """Depth steps instead of ramps, as in rendered or measured depth, or in a network's depth with refined edges.
 
     Attributes:
-        beside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 within the width of soft edges of a step.
-        edges: (2,), number of these places on silhouettes, and of silhouette places beside a step.
+        beside: (1, 1, h, w) in [0, 1], one value per square of `pitch_of` pixels: 1 within a soft edge's width of a step.
+        edges: (2,): number of values on silhouettes, and of those that are beside a step.
     """
 
     beside: Tensor
@@ -81,7 +82,10 @@ class DepthSteps:
         return cls(box_means(beside, reach), edges)
 
     def softness(self, normals: Tensor) -> Softness:
-        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits once."""
+        """The softness of normals (1, 3, H, W). A network's refined normals have edges only at depth steps, and ripples everywhere.
+
+        Synchronises the device once.
+        """
         apart = self.beside == 0
         turns = _fast_turns(normals)
         there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
@@ -104,7 +108,7 @@ class DepthSteps:
         return Softness(unrefined + added, added, share)
 
     def softened(self, values: Tensor, *shares: float) -> Tensor:
-        """Values (1, C, H, W) that lead from one thing to the other beside steps, each by its share, as a network's do."""
+        """Blurs values (1, C, H, W) beside depth steps, as a network's maps are; `shares` (C) are the weights of the blur by channel."""
         pitch, reach = pitch_and_reach(*values.shape[-2:])
         small = shrunk(values, pitch)[..., : self.beside.shape[-2], : self.beside.shape[-1]]
         means = box_means(box_means(small, reach), max(1, reach // 2))
@@ -118,7 +122,7 @@ def _within(value: float, low: float, high: float) -> float:
 
 
 def _fast_turns(normals: Tensor) -> list[Tensor]:
-    """Where normals turn from one pixel to the next as on a bend, and as on an edge, by axis: (1, 2, h, w) bool, by `pitch_of`."""
+    """Where normals turn between neighbours as fast as on a bend, and on an edge: (1, 2, h, w) bool per axis, every `pitch_of` pixels."""
     pitch, turns = pitch_of(*normals.shape[-2:]), []
     for axis in (2, 3):
         along = normals.shape[axis] - 1
