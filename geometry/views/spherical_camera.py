@@ -14,20 +14,20 @@ from torch import Tensor
 from ...utils import exact_dtype
 
 NEAREST = 0.125
-"""Maximum ratio of an eye's offset to a distance: 63 mm eye distance at 25 cm. Nearer points are clamped."""
+"""Maximum ratio of an eye's offset to a point's distance: 63 mm eye distance at 25 cm. Nearer points are clamped."""
 
 TAPER = (60.0, 80.0)
-"""Degrees of latitude over which the eye distance tapers to 0: at the poles no direction is sideways."""
+"""Degrees of latitude over which the eye distance tapers to 0, as no direction is sideways at the poles."""
 
 
 class SphericalEye(NamedTuple):
-    """An eye that sees a part of the sphere, as `forward_warp.Camera`. Inverse "depth" is that of the distance from the middle.
+    """An eye that sees a part of the sphere; a `forward_warp.Camera`, whose inverse depth is the inverse distance from the centre.
 
     Attributes:
-        offset: Of the eye from the middle to the right, in the unit of distance; negative for the left eye.
-        around: True: the eye turns with each column, on the viewing circle of omnidirectional stereo. False: it stands still.
-        height, width: Of the image of the whole sphere, in pixels.
-        row, column: The first of the part, in the image of the whole sphere.
+        offset: Offset of the eye from the centre to the right, in the unit of distance; negative for the left eye.
+        around: True: the eye rotates with each column, on the viewing circle of omnidirectional stereo. False: it stands still.
+        height, width: Size of the image of the whole sphere in pixels.
+        row, column: First row and column of the part, in the image of the whole sphere.
 
     Source:
         Google, "Rendering Omni-directional Stereo Content" (2016), for the viewing circle: the ray of each column touches it.
@@ -42,17 +42,17 @@ class SphericalEye(NamedTuple):
 
     @property
     def views(self) -> int:
-        """One."""
+        """1: the same view for all images."""
         return 1
 
     @property
     def sideways(self) -> bool:
-        """False: near points also move vertically a little."""
+        """False: near points also move slightly up or down."""
         return False
 
     @property
     def stretch(self) -> int:
-        """Two pixels, as `stereo` has it."""
+        """2 pixels, as in `stereo`."""
         return 2
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ class SphericalEye(NamedTuple):
             return columns - around * self._per_column + 0.5, rows - (above - latitude) * self._per_row + 0.5
         x, z = cosine * longitude.sin(), cosine * longitude.cos()
         above = torch.atan2(sine, torch.hypot(x - moved, z))
-        # The eye distance is that of where the point lands, which is another row.
+        # The eye distance depends on the row where the point lands, which is another one.
         moved = self._moved(above, above.cos(), inverse)
         across, above = torch.atan2(x - moved, z), torch.atan2(sine, torch.hypot(x - moved, z))
         return columns + (across - longitude) * self._per_column + 0.5, rows - (above - latitude) * self._per_row + 0.5
@@ -89,7 +89,7 @@ class SphericalEye(NamedTuple):
         return columns + (across - longitude) * self._per_column, rows - (above - latitude) * self._per_row
 
     def of_pixels(self, image: Tensor) -> SphericalEye:
-        """As `Camera.of_pixels`: this one, which is the same for all images."""
+        """As `Camera.of_pixels`: the eye itself, which is the same for all images."""
         return self
 
     @property
@@ -101,7 +101,7 @@ class SphericalEye(NamedTuple):
         return self.height / math.pi
 
     def _angles(self, like: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Longitudes and latitudes of the part's rows and columns, in radians: up is positive."""
+        """Longitudes and latitudes of the part's columns and rows, in radians, positive to the right and up."""
         exact = exact_dtype(like.device)
         longitude = ((columns + self.column).to(exact) + 0.5) / self._per_column - math.pi
         latitude = math.pi / 2 - ((rows + self.row).to(exact) + 0.5) / self._per_row

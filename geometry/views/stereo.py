@@ -1,7 +1,7 @@
 """Stereo pairs from one image and its depth, and the layouts of screens, glasses and headsets.
 
-The renderer is that of `parallax`, for a camera that moves sideways. Near objects move right in the left eye's image and left
-in the right eye's; points on the screen plane stay in place.
+Both images are rendered as in `parallax`, for a camera that moves sideways. Near objects move right in the left eye's image and left in
+the right eye's image; points on the screen plane stay in place.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SUFFIXES = {
     "360-tb": "_360_TB",
     "360-sbs": "_360_LR",
 }
-# How far a scene may exceed its range, as a share of it: every image has a few such pixels.
+# Share of the range by which a scene may exceed it, as a few pixels of every image do.
 _BEYOND = 0.25
 
 
@@ -70,17 +70,17 @@ def stereo_pair(
 
     Args:
         images: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
-        estimate: With depth of any quantity and size, of as many images or of one for all. Relative depth is assumed to reach three
-            times as far as its near end. Masked pixels and holes are at the far end.
-        options: Of stereo.
-        depth_range: Far and near end from `disparity_range`, numbers or (B or 1, 1, 1, 1): one range for all frames keeps
-            a video's depth and screen plane stable. None = each image's own.
+        estimate: With depth of any quantity and size, of as many images, or of one for all. The far end of relative depth is assumed to be
+            three times as far as its near end. Masked pixels and holes are at the far end.
+        options: Stereo options.
+        depth_range: Far and near end from `disparity_range`, numbers or (B or 1, 1, 1, 1). One range for all frames keeps a video's depth
+            and screen plane stable. None = the range of each image.
 
     Returns:
         The pair, on the images' device and in their dtype, computed in float32. A flat scene lies on the screen.
 
     Raises:
-        ValueError: Invalid images, no depth, or another number of estimates.
+        ValueError: Invalid images, no depth, a panorama, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
     is_hdr = check_image(images, name="images")
@@ -104,15 +104,15 @@ def check_as_many(estimate: Estimate, images: Tensor) -> None:
 
 
 def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor, Tensor]:
-    """The far and near end of scenes on their disparity scale.
+    """The far and near end of scenes, as nearness.
 
     Args:
         estimate: With depth.
-        per_clip: One range for all images.
+        per_clip: Whether to compute one range for all images.
 
     Returns:
-        Far and near, (B, 1, 1, 1), per clip (1, 1, 1, 1): the 2nd and 98th percentile of 1 / metres, of disparity, or of negated
-        relative depth. Infinite where no pixel is valid.
+        Far and near end, (B, 1, 1, 1) each, or (1, 1, 1, 1) per clip: the 2nd and 98th percentile of 1 / metres, of disparity, or of
+        negated relative depth. Infinite without valid pixels.
 
     Raises:
         ValueError: No depth.
@@ -125,19 +125,19 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
 
 
 def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tensor:
-    """Both images in one.
+    """Combines the images of both eyes to one.
 
     Args:
-        pair: The two eyes' images.
+        pair: The images of both eyes.
         layout: One of `LAYOUTS`.
         anaglyph: As `StereoOptions`.
 
     Returns:
-        (B, 3 or 4, H', W'), as bright as the pair, an anaglyph on white: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and
-        360-tb (2 H, W), the others (H, W).
+        (B, 3 or 4, H', W') in the range of the pair; an anaglyph is composited over white. Size: (H, 2 W) for full-sbs, cross-eyed, vr180
+        and 360-sbs; (2 H, W) for full-tb and 360-tb; (H, W) for other layouts.
 
     Raises:
-        ValueError: Unknown layout or colours, or an image of one pixel's width or height that cannot be halved.
+        ValueError: Unknown layout or colours, or images that are too small to be halved.
     """
     check_choice("layout", layout, LAYOUTS)
     check_choice("anaglyph", anaglyph, ANAGLYPHS)
@@ -145,7 +145,7 @@ def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tens
 
 
 def compose_holes(pair: StereoPair, layout: str) -> Tensor:
-    """The pair's holes in the same layout: (B, 1, H', W') in [0, 1], 1 where `compose` shows what was filled; an anaglyph's in either eye.
+    """The filled pixels in the layout of `compose`: (B, 1, H', W') in [0, 1], 1 where filled; in an anaglyph, where filled in either eye.
 
     Raises:
         ValueError: As `compose`.
@@ -157,7 +157,7 @@ def compose_holes(pair: StereoPair, layout: str) -> Tensor:
 
 
 def stereo_suffix(layout: str) -> str:
-    """The end of a file's name, before its extension, by which players know the layout.
+    """The end of a file's name, before its extension, by which players recognise the layout.
 
     Source:
         nunif iw3, "About file naming rule": `_LRF_Full_SBS` is what Pigasus, SKYBOX and DeoVR recognise; the others are its names too.
@@ -177,12 +177,12 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """Nearness on a disparity scale.
+    """Disparity as a share of its range.
 
     Args:
         estimate: Of one image, with depth.
         far, near: From `disparity_range`.
-        flat: The value for an image without a range.
+        flat: Result for an image of constant depth.
 
     Returns:
         (1, 1, H, W), linear in disparity: 0 at the far end (and for invalid pixels), 1 at the near end; clamped to -0.25..1.25.
@@ -203,7 +203,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
 def _both_eyes(
     image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions, is_hdr: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left and right image, left and right holes, of one image. The estimate is in float32, `share` as `nearness_share` gives it."""
+    """The left and right image of one image, and their holes. The estimate is in float32; `share` is from `nearness_share`."""
     source, (image, expand) = image, compress_highlights(image.float(), has_none=not is_hdr)
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
@@ -214,7 +214,7 @@ def _both_eyes(
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     moves = [pixels * eye for eye in (left, right)]
     moved = [move for move in moves if move]
-    # On a GPU, one eye costs hardly less than both.
+    # On a GPU, one eye takes nearly as long as both.
     parts = [moved] if image.device.type != "cpu" else [[move] for move in moved]
     views = [_rendered(layer, rims, part, options.convergence) for part in parts if part]
     eyes = (
@@ -227,7 +227,7 @@ def _both_eyes(
 
 
 def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) -> tuple[Tensor, Tensor]:
-    """The images of eyes (B, 3, H, W) and their holes; `moves` is the near end's shift to the right relative to the far end, in pixels."""
+    """The images of eyes (B, 3, H, W) and their holes; `moves` are shifts of the near end to the right of the far end, in pixels."""
     height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
     share = 1 - 1 / NEAR_FAR_RATIO
     across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))
@@ -256,7 +256,7 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
 
 @without_autocast
 def _anaglyph(left: Tensor, right: Tensor, colours: str) -> Tensor:
-    """For red-cyan glasses, in linear light: red of the left eye's image, green and blue of the right one's."""
+    """An image for red-cyan glasses, mixed in linear light: red of the left eye's image, green and blue of the right eye's image."""
     left, right = (srgb_to_linear(on_white(eye)) for eye in (left, right))
     red = left[:, :1] if colours == "colour" else luminance(left)
     cyan = luminance(right).expand(-1, 2, -1, -1) if colours == "grey" else right[:, 1:]

@@ -65,16 +65,16 @@ def pair_for(
     """The images of both eyes for any layout.
 
     Args:
-        images: (B, 3, H, W) in [0, 1], or with alpha as a fourth channel; then so are the images of `FLAT_LAYOUTS`. Headsets show what is
-            transparent on white.
+        images: (B, 3, H, W) in [0, 1], or with alpha as a fourth channel, which `FLAT_LAYOUTS` keep. For headsets, transparent images are
+            composited over white.
         estimate: As `stereo_pair`, or of panoramas.
         layout: One of `LAYOUTS`.
         options: As `StereoOptions`.
-        depth_range: As `stereo_pair`. Metric depth needs none in a headset.
-        fov: Degrees on the longer side of photos for vr180; 0 = the estimate's own, or 55 where it knows none.
+        depth_range: As `stereo_pair`. Ignored for metric depth in a headset.
+        fov: Field of view of photos for vr180, in degrees along the longer side; 0 = the estimate's own, or 55 if it has none.
 
     Returns:
-        The pair, for `compose`: as large as the images, for vr180 square.
+        The pair, for `compose`: at the images' size, or square for vr180.
 
     Raises:
         ValueError: As `stereo_pair` and `vr_pair`.
@@ -105,20 +105,21 @@ def vr_pair(
     """The images of both eyes for headsets.
 
     Args:
-        images: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
-        estimate: With depth of any size. Depth that is not metric is taken to reach from 1.5 to 4.5 metres. Masked pixels and holes lie
+        images: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
+        estimate: With depth of any size. Depth that is not metric is assumed to range from 1.5 to 4.5 metres. Masked pixels and holes are
             at the far end. A panorama's depth is along its rays.
-        layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others panoramas.
-        options: Its `eye_distance` and `eye_size`.
+        layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others only panoramas.
+        options: `eye_distance` and `eye_size` are used.
         depth_range: As `stereo_pair`, for depth that is not metric.
         fov: As `pair_for`.
 
     Returns:
         The pair, on the images' device. vr180: equirectangular half spheres of 180 x 180 degrees, black outside a photo's field of view.
-        Else panoramas. What the image does not show is filled from the farther side.
+        Other layouts: panoramas. Disoccluded areas are filled from the background.
 
     Raises:
-        ValueError: Not such images, no depth, another number of estimates, another layout, or a photo for a panorama's layout.
+        ValueError: Invalid images, no depth, another number of estimates, an unknown layout, a photo for a panorama layout, or an eye size
+            that is too large for the images.
     """
     check_choice("layout", layout, VR_LAYOUTS)
     check_image(images, name="images")
@@ -154,14 +155,14 @@ def vr_pair(
 
 
 def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
-    """The field of view of photos, for a clip whose frames are to keep their size on the sphere.
+    """The field of view of photos. The first image's is used for a whole clip, so that all frames have the same size on the sphere.
 
     Args:
-        estimate: Of perspective images; the first one counts.
-        fov: Degrees on the longer side, where they are known; 0 = not.
+        estimate: Of perspective images.
+        fov: Known field of view in degrees along the longer side; 0 = unknown.
 
     Returns:
-        Degrees on the longer side: `fov`, the estimate's own, or 55.
+        Degrees along the longer side: `fov`, the first image's own, or 55.
 
     Raises:
         ValueError: A `fov` that is not below 180, or panoramas.
@@ -171,11 +172,11 @@ def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
 
 
 def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
-    """Rows of a half sphere whose middle is as fine as a photo.
+    """The number of rows of a half sphere whose middle has a photo's resolution.
 
     Args:
         estimate: As `photo_fov`.
-        longer: Pixels on the photo's longer side.
+        longer: Longer side of the photo in pixels.
         fov: As `photo_fov`.
 
     Returns:
@@ -215,10 +216,10 @@ def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) 
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the sphere with a margin of columns on both sides.
+    """A part of the sphere, with a margin of columns on both sides.
 
     Attributes:
-        layer: What it shows; its margin's columns are `columns`.
+        layer: The surfaces of the part, with the margin.
         rims: Soft edges split off a photo's layer; None for panoramas, where they would take too much memory.
         height, width: Size of the full panorama.
         row, column: First rendered row and column.
@@ -244,7 +245,7 @@ def _of_panorama(
         image = resize_image(image, rows, 2 * rows)
     height, width = image.shape[-2:]
     inverse = _at_edges_around(image, _inverse_depth(estimate.resized(height, width), far, near))
-    # Holes are filled from beside them, so a margin as wide as the largest hole, the largest shift, is rendered too.
+    # Holes are filled from beside them, so a margin as wide as the largest hole, which is the largest shift, is rendered, too.
     beside = min(_reach(width) if not around else width // 8, width // 4)
     shown = width if around else width // 2
     column = (width - shown) // 2
@@ -258,14 +259,14 @@ def _of_panorama(
 
 
 def _reach(width: int) -> int:
-    """Largest shift in columns: where the eye distance begins to shrink, twice that at the horizon."""
+    """The largest shift in columns: at the latitude where the eye distance begins to taper, it is twice the shift at the horizon."""
     return math.ceil(2.4 * NEAREST * width / (2 * math.pi)) + 3
 
 
 def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
     """Inverse distance (1, 1, H, W) sharpened at the panorama's image edges, in bands of rows."""
     height, width = image.shape[-2:]
-    # A step depends on pixels more than four radii away.
+    # A step depends on pixels at distances of more than four radii.
     margin = min(6 * edge_radius(height, width) + 2, height // 2, width // 2)
     size = max(4 * margin, _BAND // width)
     sharpened = torch.empty_like(inverse)
@@ -278,7 +279,7 @@ def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
 
 
 def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor:
-    """Rows of `with_surroundings`, without building all of it; rows beyond a pole continue on its other side."""
+    """Some rows of `with_surroundings`, without computing all of it; rows beyond a pole continue on its other side."""
     height, width = panorama.shape[-2:]
     low, high = max(start, 0), min(stop, height)
     columns = torch.arange(-margin, width + margin, device=panorama.device) % width
