@@ -1,52 +1,55 @@
 """Measures the noise of inverse depth: its level and correlation length, quantisation, and soft edges.
 
 The noise of depth cameras is not white: matching windows, filters and resampling correlate neighbouring pixels. The second difference of
-three neighbours then shows a fraction of the noise, and a window averages less of it away than its pixel count suggests. What
-tells noise from a surface is how the median second difference |D(x - k) - 2 D(x) + D(x + k)| grows with the lag k:
+three neighbours then shows only a fraction of the noise, and a window averages less of it away than its pixel count suggests. Noise and
+surfaces differ in how the median second difference |D(x - k) - 2 D(x) + D(x + k)| grows with the lag k:
 
-- white noise: not at all;
-- correlated noise: like k^2 at first, not at all beyond the correlation length;
-- a curved surface: like k^2; creases, and scenes of many pieces (a network's depth): like k, without end.
+- white noise: it does not grow;
+- correlated noise: it grows like k^2 at first, and not beyond the correlation length;
+- a curved surface: it grows like k^2; creases, and scenes of many pieces (a network's depth): like k. Both have no limit.
 
-A surface at least doubles when the lag doubles; noise stays constant once the lag is long enough. Let s(k) be the standard deviation
-implied by the second differences at lag k. From s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + (2b)^2 follows
+So when the lag doubles, a surface's second difference at least doubles, and noise's stays constant if the lag is long enough. Let s(k) be
+the standard deviation implied by the second differences at lag k, n the noise and b the surface's contribution. From
+s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + (2b)^2 follows
 
     n(k)^2 = (4 s(k)^2 - s(2k)^2) / 3,
 
-the noise beside a surface, or nothing where all is surface. Pure noise of deviation sigma and correlation rho has
+which is at most the noise, and 0 or less without noise. Pure noise of deviation sigma and correlation rho has
 n(k)^2 = sigma^2 (1 - 16/9 rho(k) + 8/9 rho(2k) - 1/9 rho(4k)). `_white_noise_alike` fits sigma and the correlation length to the
-measured n(k). Medians keep edges out of it.
+measured n(k). Medians exclude edges.
 
-Relief can look like noise: pebbles, plaster and bricks also stop growing, at the lag of their size. Taking relief for noise flattens
-it; taking noise for relief only leaves the noise. So correlated noise is accepted only if all of this holds:
+Relief can look like noise: the second differences of pebbles, plaster and bricks also stop growing, at the lag of their size. Relief that
+is taken for noise is flattened, while noise that is taken for relief only remains. So correlated noise is accepted only under these
+conditions:
 
-- It is everywhere, along rows and along columns. Only the quietest quarter of all places, plus those hardly louder, is used; a place is
-  a block of the image along its rows or along its columns. So a wall beside pebbles, or the other direction of a corrugated
-  sheet, shows that there is no noise.
-- It is correlated over few pixels, as sensor noise is. What stays smooth over more than `_LONGEST` pixels is a surface.
-- The fit predicts the measurements. As a surface only adds to noise, the predicted s(k) may nowhere exceed the measured one;
-  and it must explain most of it at lags 1 and 2, where a surface adds least. Relief under white noise fails there.
+- It is everywhere, along rows and along columns. Blocks of the image are measured along their rows and along their columns, and only the
+  quietest quarter of these measurements is used, plus those that are hardly louder. So a wall beside pebbles, or the other direction of
+  a corrugated sheet, shows that there is no noise.
+- It is correlated over few pixels, like sensor noise. A map that is smooth over more than `_LONGEST` pixels is a surface.
+- The fit predicts the measurements. As a surface only adds to noise, the predicted s(k) may not exceed any measured one; and it must
+  explain most of s(k) at lags 1 and 2, where a surface adds least. Relief under white noise fails there.
 
-Otherwise the noise is taken for white, as strong as neighbouring pixels show after removing a smooth surface (`_unshared_noise`).
-Limits: noise correlated over more than 5 pixels stays, and relief as fine, irregular and omnipresent as noise (grains
-of up to about 8 pixels) is smoothed away.
+Otherwise the noise is assumed to be white, with the deviation of neighbouring pixels after removing a smooth surface (`_unshared_noise`).
+Limits: noise correlated over more than 5 pixels stays, and relief as fine, irregular and omnipresent as noise (grains of up to about 8
+pixels) is smoothed away.
 
-The length L is the side of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
-noise equals white noise of deviation L sigma averaged over L x L pixels, which is all that a fit needs.
+The length L is the side of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L, such noise
+equals white noise of deviation L sigma averaged over L x L pixels, which suffices for fits.
 
 Noise depends on depth: it is constant in inverse depth (stereo, structured light), proportional to it, or constant in depth (time of
-flight). The near and the far half of the blocks, measured separately, tell which.
+flight). The near and the far half of the blocks are measured separately, which determines the exponent.
 
-Depth of a camera that was registered to a colour camera is a staircase blurred by resampling: its second differences fit neither white
-nor correlated noise, and it has many values. But its levels are still equidistant: a peak in the spectrum of the
-histogram (`_period_of_levels`). Its noise cannot be measured; half a step, shared over three pixels, is typical.
+Depth of a camera that was registered to a colour camera is a staircase blurred by resampling: its second differences fit neither white nor
+correlated noise, and it has many values. But its levels are still equidistant, which is a peak in the spectrum of the histogram
+(`_period_of_levels`). Its noise cannot be measured; half a step, shared over three pixels, is typical.
 
 Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of dither and
 rounding, a twelfth of a squared step each, is subtracted.
 
 Source:
-    Structure functions tell turbulence from drift in the same way (V. I. Tatarskii, "Wave propagation in a turbulent medium", 1961).
-    Noise of depth cameras: K. Khoshelham and S. O. Elberink, "Accuracy and resolution of Kinect depth data", Sensors 12, 2012.
+    V. I. Tatarskii, "Wave propagation in a turbulent medium" (1961), for structure functions, which separate turbulence from drift in the
+    same way; K. Khoshelham and S. O. Elberink, "Accuracy and resolution of Kinect depth data", Sensors 12 (2012), for the noise of depth
+    cameras.
 """
 
 from __future__ import annotations
@@ -63,35 +66,36 @@ from torch import Tensor
 _SAMPLE_PIXELS = 2**16
 # A source with fewer distinct values is quantised.
 _QUANTISED_VALUES = 2048
-# Median deviation of the gaps of a quantised source from their median, as a share of it, at most. Small images with few values
+# Largest median deviation of the gaps between a quantised source's values from their median, as a share of it. Small images with few values
 # have irregular gaps: 0.69 and more.
 _REGULAR_GAPS = 0.6
-# Blurred levels: the fewest, the bins of their histogram, the least share of values in step, and the range of the median rise from
-# one level to the next in steps.
+# Blurred levels: their least number, the bins of their histogram, and the least share of values in step.
 _LEAST_LEVELS = 16
 _LEVEL_BINS = 2**14
 _LEVEL_CONTRAST = 0.12
-# How many standard deviations that share must exceed chance, along rows and along columns: values without levels do at one frequency
-# of 8192 in a billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels and hardly more to show.
+# Least number of standard deviations by which this share exceeds chance, along rows and along columns. Values without levels reach it at
+# one of 8192 frequencies in a billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels and hardly
+# exceeds it.
 _LEVEL_CHANCE = 4.0
-# Maximum weight of a level relative to the mean: of a frontal wall, a few levels are most of the image.
+# Maximum weight of a level relative to the mean, as a few levels are most of the image of a frontal wall.
 _LARGEST_WEIGHT = 4.0
+# Range of the median rise from one level to the next, in steps.
 _LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
-# How many times a step must exceed the rounding of the values between the levels.
+# Least ratio of a step to the rounding of the values between levels.
 _COARSER = 4.0
 # Noise of cameras that make such levels, in steps, and its length.
 _SENSOR_NOISE, _SENSOR_LENGTH = 0.5, 3.0
 # Ratio of the median |second difference| to the standard deviation of a value, for normally distributed noise.
 _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
-# Number of places where second differences of all lags are taken, along rows and along columns each.
+# Number of pixels at which second differences of all lags are sampled, along rows and along columns each.
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
-# Blocks along each side of the image, the minimum number of places in a block, and the share of quiet places that is used.
+# Blocks along each side of the image, the minimum number of samples in a block, and the share of quiet blocks that is used.
 _BLOCKS = 4
 _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
-# Scatter of the measured loudness of the same noise between places, as a logarithm.
+# Scatter of the measured loudness of the same noise between blocks, as a logarithm.
 _LOUDNESS_SCATTER = 0.1
 # Values this close to a limit, as a share of the distance to the next one, are blended: a hard limit would amplify rounding.
 _UNDECIDED = 0.4
@@ -101,8 +105,8 @@ _GROWTH_SCATTER = 0.3
 # pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
-# How many times the sum of steps may exceed a steady rise over five pixels, and the share of the image's range from which a rise is
-# an edge instead of roughness.
+# Largest ratio of the sum of absolute steps to a steady rise over five pixels, and the share of the image's range from which a rise is an
+# edge instead of roughness.
 _STEADY, _LARGE_RISE = 1.3, 0.15
 # Minimum depth ratio of the halves for measuring how noise depends on depth.
 _DEPTH_SPAN = 1.2
@@ -117,13 +121,13 @@ class DepthNoise:
     Attributes:
         noise: Standard deviation of a value where inverse depth is 1.
         noise_power: Exponent of the noise's growth with inverse depth: 0 for stereo and structured light, 1 for proportional noise, 2 for
-            noise that is constant in depth; between them where the data does not decide.
+            noise that is constant in depth; values in between where the data is ambiguous.
         noise_length: Side of the square of pixels over which the noise is shared; 1 for white noise.
         pixel_noise: Relative standard deviation implied by neighbouring pixels: the noise, if it is white.
         step: Distance of levels of a quantised source (8 bits, or a depth camera), else 0.
         step_power: Exponent of the step's growth with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
-        ramps: The same for large steady rises only: rough surfaces, like foliage, look like jumps.
+        ramps: As `soft`, for large steady rises only: rough surfaces, like foliage, look like jumps.
     """
 
     noise: float = 0.0
@@ -137,7 +141,7 @@ class DepthNoise:
 
 
 class _Quiet(NamedTuple):
-    """Inverse depth of the quiet places of the nearer or the farther half, and their relative deviation s(k) by lag."""
+    """Inverse depth of the quiet blocks of the nearer or the farther half, and their relative deviation s(k) for each lag."""
 
     value: float
     deviations: dict[int, float]
@@ -149,7 +153,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite.
-        valid: (1, 1, H, W), 1 where it can be trusted, 0 elsewhere.
+        valid: (1, 1, H, W), 1 = valid, 0 = invalid.
     """
     height, width = inverse.shape[-2:]
     row_stride = max(1, height * width // _SAMPLE_PIXELS)
@@ -167,7 +171,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     stairs = float(staircase.mean()) > 0.03
     step, step_power, is_regular = _quantisation_step(centre) if stairs else (0.0, 0, False)
     blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on, _ in bends]) if stairs else 0.0
-    # If the values between the levels are few too, the gaps show what they were rounded to.
+    # If the values between the levels are few, too, the gaps show their rounding.
     if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
         step, step_power = blurred_step, 0
     else:
@@ -218,14 +222,14 @@ def _soft_step(above: float | np.ndarray) -> np.ndarray:
 
 
 def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Quiet]:
-    """The quietest quarter of the places in the near and in the far half of the blocks; fewer where a half is empty."""
+    """The quietest quarter of measurements in the near and in the far half of the blocks; without an empty half."""
     lags, values, bends = _block_medians(inverse, valid, step, step_power)
     nearest = [block for block in np.argsort(-values) if np.isfinite(values[block])]
     middle = (len(nearest) + 1) // 2
     halves = []
     for half in (nearest[:middle], nearest[middle:]):
         places = bends[:, :, half].reshape(len(lags), -1)
-        # As many lags as any place has.
+        # As many lags as any measurement has.
         usable = int(np.isfinite(places).cumprod(0).any(1).sum())
         places, owners = places[:usable], np.tile(half, 2)
         whole = np.isfinite(places).all(0)
@@ -233,7 +237,7 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
             continue
         places, owners = places[:, whole], owners[whole]
         loudness = np.log(places.clip(1e-12)).mean(0)
-        # The quietest quarter alone is biased low by chance: also use those hardly louder.
+        # The quietest quarter alone is biased low by chance, so measurements that are hardly louder are used, too.
         limit = np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
         quiet = _soft_step((limit - loudness) / _LOUDNESS_SCATTER)
         quiet = quiet / quiet.sum()
@@ -243,7 +247,7 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
 
 
 def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Medians of blocks, fetched from the device together; NaN where a block has hardly any pixels.
+    """Medians of blocks, fetched from the device in one copy; NaN where a block has hardly any pixels.
 
     Returns:
         The lags that fit into the image, the blocks' values (N,), and their relative second differences (lags, 2, N), along rows and
@@ -268,7 +272,7 @@ def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int)
 
 
 def _relative_bends(lines: Tensor, lag: int, stride: int) -> Tensor:
-    """Relative |second differences| at every stride-th place of lines (N, L); NaN where any of the three values is."""
+    """Relative |second differences| at every stride-th pixel of lines (N, L); NaN where any of the three values is NaN."""
     before, centre, after = (lines[:, i * lag : max(0, lines.shape[1] - (2 - i) * lag) : stride] for i in range(3))
     return (before + after - 2 * centre).abs() / centre
 
@@ -297,7 +301,7 @@ def _unshared_noise(measured: dict[int, float]) -> float:
     """Deviation of white noise, from neighbouring pixels.
 
     On a smooth surface s(1)^2 = n^2 + b^2 and s(2)^2 = n^2 + (4 b)^2, so n^2 = (16 s(1)^2 - s(2)^2) / 15. If s(2) exceeds four times
-    s(1), it is jumps instead, which lag 1 meets less often: the more of them, the less is subtracted.
+    s(1), the cause is jumps, which lag 1 meets less often: the more jumps, the less is subtracted.
     """
     first = measured[1]
     if first == 0:
@@ -411,7 +415,7 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
 
 
 def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The share (0 to 1) of the values (N,) in step, for each half-integer number of steps between low and high."""
+    """The share (0 to 1) of the values (N,) that are in step, for each half-integer number of steps between `low` and `high`."""
     levels, counts = torch.unique(values[values < high], return_counts=True)
     if levels.numel() < _LEAST_LEVELS:
         return values.new_zeros(_LEVEL_BINS // 2)
