@@ -1,4 +1,4 @@
-"""Sums over stretches of edges, which carry more evidence than single pixels."""
+"""Sums over short stretches of edges, which carry more evidence than single pixels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
 
-# Cells on each side in a stretch.
+# Radius, in cells, of the two box sums over a stretch.
 _STRETCH = 3
 # Sampling distance of the profiles, in pixels.
 _STEP = 0.125
 
 
 class Stretches:
-    """A coarse grid over images for sums over stretches of edges.
+    """A coarse grid over images, for sums over stretches of edges.
 
     Args:
-        pixels: (N,) each, image, row and column of pixels beside edges, by `located`.
-        size: Of the images: number, height, width.
-        cell: Height and width of a cell, in pixels.
+        pixels: (N,) each, image, row and column of pixels beside edges, from `located`.
+        size: Number of images, height and width.
+        cell: Height and width of a cell in pixels.
     """
 
     def __init__(self, pixels: tuple[Tensor, Tensor, Tensor], size: tuple[int, ...], cell: int) -> None:
@@ -35,36 +35,36 @@ class Stretches:
 
     @cached_property
     def _index(self) -> Tensor:
-        """(N,) the cell of each pixel, counted through the grids."""
+        """(N,): flat index of each pixel's cell, through the grids of all images."""
         return self._cells(self._shape)
 
     def _cells(self, shape: tuple[int, ...]) -> Tensor:
-        """(N,) the cell of each pixel, counted through grids of that shape."""
+        """(N,): flat index of each pixel's cell, through grids of this shape (images, rows, columns)."""
         index = torch.add(self._columns // self._cell, self._rows // self._cell, alpha=shape[2])
         return index if self._image is None else torch.add(index, self._image, alpha=shape[1] * shape[2])
 
     def sums(self, values: Tensor) -> Tensor:
-        """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
+        """Sums of values (C, N) over the stretch around each cell: (B, C, rows, columns)."""
         return self.over_stretches(_sums_at(self._index, values, math.prod(self._shape)))
 
     def bordered(self) -> tuple[Tensor, tuple[int, int, int]]:
-        """(N,) the cell of each pixel, counted through grids with a border of one cell, and their shape."""
+        """(N,): flat index of each pixel's cell, through grids with a border of one cell, and their shape (images, rows, columns)."""
         images, height, width = self._shape
         shape = images, height + 2, width + 2
         return self._cells(shape) + (width + 3), shape
 
     def over_stretches(self, values: Tensor) -> Tensor:
-        """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
+        """Sums of cells' values (C, cells) over the stretch around each cell: (B, C, rows, columns)."""
         grid = values.view(-1, *self._shape).transpose(0, 1)
         return box_sums(box_sums(grid, _STRETCH), _STRETCH)
 
     def profiles(self, values: Tensor, away: Tensor, farthest: float) -> Tensor:
-        """Sums in each cell by the distance from the edge.
+        """Sums values in each cell by their distance from the edge.
 
         Args:
-            values: (C, N); each goes in shares to the two distances that it lies between.
-            away: (N,) distances.
-            farthest: The largest of them on both sides.
+            values: (C, N); each is divided between the two nearest sampled distances.
+            away: (N,) distances in pixels.
+            farthest: Largest distance on both sides.
 
         Returns:
             The sums (C, cells, D), at the distances of `distances_to`.
@@ -78,18 +78,18 @@ class Stretches:
         return sums.view(len(values), -1, count)
 
     def nearest(self, grid: Tensor) -> Tensor:
-        """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
+        """Values (C, N) at the pixels: those of their cells in a grid (B, C, rows, columns)."""
         return grid.transpose(0, 1).flatten(1).index_select(1, self._index)
 
     def between(self, grid: Tensor) -> Tensor:
-        """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
-        if self._image is not None:  # below each other, with a border between them
+        """Values (C, N) at the pixels, interpolated linearly between the cells of a grid (B, C, rows, columns)."""
+        if self._image is not None:  # stacked vertically, with a border between them
             grid = F.pad(grid, (0, 0, 1, 1), mode="replicate").transpose(0, 1).flatten(1, 2)[None]
         return sample_at(grid, self._places)[0, :, 0]
 
     @cached_property
     def _places(self) -> Tensor:
-        """(1, 1, N, 2), where `sample_at` finds the pixels."""
+        """(1, 1, N, 2): positions of the pixels for `sample_at`."""
         images, height, width = self._shape
         scale, rows = 2 / self._cell, self._rows
         if self._image is not None:
@@ -103,7 +103,7 @@ class Stretches:
 
 @kept_constants
 def distances_to(farthest: float) -> Tensor:
-    """(D,) sampled distances from an edge, up to `farthest` on both sides; the first argument of a call is a tensor on the device."""
+    """(D,): sampled distances from an edge, up to `farthest` on both sides; the first argument of a call is a tensor on the device."""
     return torch.arange(math.ceil(2 * farthest / _STEP) + 2) * _STEP - farthest
 
 
@@ -119,7 +119,7 @@ def shares_above(values: Tensor, *bounds: tuple[float, float]) -> Tensor:
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
-    """(C, count) sums of the values (C, N) that have the same index (N,)."""
+    """(C, count): sums of the values (C, N) that have the same index (N,)."""
     if values.device.type != "cpu":
         return values.new_zeros(len(values), count).index_add_(1, index, values)
-    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])  # so in half the time
+    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])  # half the time

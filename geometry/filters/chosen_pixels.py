@@ -22,23 +22,26 @@ def places_where(chosen: Tensor) -> Tensor:
     """Indices (N,) of the True pixels. Synchronises the device for N."""
     if chosen.device.type != "cpu":
         return chosen.flatten().nonzero().flatten()
-    # In a quarter of the time of torch's own `nonzero`.
+    # A quarter of the time of torch's own `nonzero`.
     return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def values_at(values: Tensor, places: Tensor) -> Tensor:
-    """The values (N,) of maps with one channel, (B, 1, H, W), at places (N,) that are counted through all of them."""
+    """The values (N,) of maps with one channel, (B, 1, H, W), at flat indices (N,) through all images."""
     return values.flatten().index_select(0, places)
 
 
 def rows_and_columns(places: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where places (N,), counted through images of that size, are in theirs: row and column, (N,) each."""
+    """Converts flat indices (N,) through images of this size to rows and columns in their image, (N,) each."""
     rows = places // width
     return rows % height, torch.sub(places, rows, alpha=width)
 
 
 def located(places: Tensor, images: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, row and column of places (N,), counted through so many images of that size: (N,) each; a single 0 if there is one image."""
+    """Converts flat indices (N,) through `images` images of this size to image, row and column, (N,) each.
+
+    With a single image, the image index is a scalar 0.
+    """
     rows = places // width
     columns = torch.sub(places, rows, alpha=width)
     if images == 1:
@@ -48,14 +51,14 @@ def located(places: Tensor, images: int, height: int, width: int) -> tuple[Tenso
 
 
 def summed_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Sums (N, C) of K rows of a table (M, C) each, by their numbers (N, K)."""
-    if table.device.type != "mps":  # older versions of torch have not this one there
+    """Sums (N, C) of K rows each of a table (M, C), by row indices (N, K)."""
+    if table.device.type != "mps":  # older versions of torch lack `embedding_bag` on MPS
         return F.embedding_bag(rows, table, mode="sum")
     return table.index_select(0, rows.flatten()).view(*rows.shape, table.shape[1]).sum(1)
 
 
 def pixels_where(chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """`places_where` of maps (B, 1, H, W), and what `located` says of them, which a GPU finds on its way."""
+    """The flat indices of the True pixels of maps (B, 1, H, W), and their image, row and column as from `located`."""
     images, height, width = chosen[:, 0].shape
     if chosen.device.type == "cpu":
         places = places_where(chosen)
@@ -68,7 +71,7 @@ def pixels_where(chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]
 
 
 class ChosenPixels:
-    """Selected pixels of maps: on a CPU a list of them, elsewhere all, as the list's length would synchronise the device.
+    """Selected pixels of maps: on a CPU a list of N pixels; elsewhere all pixels, as the list's length would synchronise the device.
 
     Args:
         chosen: Bool, of any shape.
@@ -84,22 +87,22 @@ class ChosenPixels:
         return self.chosen.shape[-2], self.chosen.shape[-1]
 
     def take(self, values: Tensor) -> Tensor:
-        """The values there, (N,), of a map of that many pixels."""
+        """The values (N,) of a map at the selected pixels."""
         return values.flatten() if self._indices is None else values_at(values, self._indices)
 
     def put(self, values: Tensor, new: Tensor) -> Tensor:
-        """A map with new values (N,) there, and all others as they are."""
+        """Replaces the values of a map at the selected pixels by new ones (N,)."""
         if self._indices is None:
             return torch.where(self.chosen, new.view_as(values), values)
         return values.flatten().index_copy(0, self._indices, new).view_as(values)
 
     def take_vectors(self, maps: Tensor) -> Tensor:
-        """The values there, (C, N), of maps (1, C, H, W) of one image."""
+        """The values (C, N) of maps (1, C, H, W) at the selected pixels."""
         vectors = maps.flatten(2)[0]
         return vectors if self._indices is None else vectors.index_select(1, self._indices)
 
     def sample_vectors(self, small: Tensor, pitch: int) -> Tensor:
-        """The same of smaller maps of that image with a value for squares of `pitch` pixels, between their middles."""
+        """Values (C, N) at the selected pixels, interpolated from smaller maps (1, C, h, w) with one value per square of `pitch` pixels."""
         height, width = self.chosen.shape[-2:]
         if self._indices is None:
             return enlarged(small, pitch, (height, width)).flatten(2)[0]
@@ -110,7 +113,7 @@ class ChosenPixels:
         return sample_at(small, grid[None, None])[0, :, 0]
 
     def put_vectors(self, maps: Tensor, new: Tensor) -> Tensor:
-        """Maps (1, C, H, W) with new values (C, N) there, and all others as they are."""
+        """Replaces the values of maps (1, C, H, W) at the selected pixels by new ones (C, N)."""
         if self._indices is None:
             return torch.where(self.chosen, new.view_as(maps), maps)
         return maps.flatten(2)[0].index_copy(1, self._indices, new).view_as(maps)

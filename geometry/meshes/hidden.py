@@ -17,7 +17,7 @@ from .mesh_cuts import Joins, find_joins
 
 # Minimum relative distance of continued surfaces behind the occluder.
 _BEHIND = 0.02
-# Surfaces that continue for fewer pixels than this many ramp radii are remains of a ramp or a tuft of hair, replaced by what is behind.
+# Surfaces that continue for fewer pixels than this many ramp radii are remains of a ramp or a tuft of hair; farther surfaces replace them.
 _SHORT = 4
 # Continued surfaces are not joined if the depths of neighbours differ by more than this share.
 _ALIKE = 0.15
@@ -27,11 +27,11 @@ class HiddenSurface(NamedTuple):
     """Hidden surfaces, on the grid of the pixels that occlude them.
 
     Attributes:
-        depth: (H, W), the hidden surface's where `hidden`, else the map's.
-        hidden: (H, W) bool.
+        depth: (H, W), depth of the hidden surface where `hidden` is True, elsewhere of the map.
+        hidden: (H, W) bool, pixels behind which a surface is hidden.
         last: (2, H, W) row and column of the last visible pixel of each hidden pixel's surface; elsewhere the pixel itself.
-        joins: Neighbours of which one is hidden and the other is hidden or the last visible pixel of the same surface. Last visible
-            pixels are joined with each other as in the map.
+        joins: Joins of hidden pixels with each other, and with the last visible pixels of their surface. Last visible pixels are joined
+            with each other as in the map.
     """
 
     depth: Tensor
@@ -40,7 +40,7 @@ class HiddenSurface(NamedTuple):
     joins: Joins
 
     def joins_with(self, visible: Joins) -> Joins:
-        """The map's joins after hidden surfaces became visible, given those of the original map."""
+        """The joins of the map in which hidden surfaces replace their occluders, from the joins of the original map."""
         pairs = _with_one_of(self.hidden)
         return Joins(*(own.where(pair, seen) for own, pair, seen in zip(self.joins, pairs, visible, strict=True)))
 
@@ -50,9 +50,9 @@ class _Front(NamedTuple):
 
     Attributes:
         places: Flat index in the map.
-        inverse: Inverse depth of the surface there.
-        left, way: Remaining and total number of pixels that it continues.
-        last: Flat index of its nearest visible pixel.
+        inverse: Inverse depth of the surface.
+        left, way: Remaining and total number of pixels by which the surface continues.
+        last: Flat index of the surface's nearest visible pixel.
     """
 
     places: np.ndarray
@@ -68,13 +68,13 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
     Args:
         depth: (H, W), positive where valid, on the CPU.
         valid: (H, W) bool.
-        joins: As `cut_grid`: valid neighbours that are not joined are cut.
-        reach: Pixels per unit of inverse-depth difference at a cut for which the far side continues: the parallax of the expected view
+        joins: From `cut_grid`: valid neighbours that are not joined are cut.
+        reach: Pixels by which the far side of a cut continues, per unit of difference in inverse depth: the parallax of the expected view
             change.
-        near: (H, W) bool, the pixels behind which surfaces are continued; None: all.
+        near: (H, W) bool, the pixels behind which surfaces are continued; None = all.
 
     Returns:
-        One surface per pixel, behind the map's: the one that reaches it over the fewest pixels.
+        One surface per pixel, behind the map's own: the one that reaches the pixel over the shortest distance.
     """
     height, width = depth.shape
     visible = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
@@ -117,8 +117,8 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
         reach: In pixels, at least 1.
 
     Returns:
-        (H, W) bool, and row and column (2, H, W) of their mirror pixel farther out on the same surface, elsewhere of the
-        pixel itself. Surfaces that end there are left out.
+        (H, W) bool, and row and column (2, H, W) of their mirror pixel, farther from the cut on the same surface; elsewhere of the pixel
+        itself. Surfaces without such pixels are left out.
     """
     inverse = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
     across, down = np.pad(joins.across.numpy(), ((1, 1), (1, 2))), np.pad(joins.down.numpy(), ((1, 2), (1, 1)))
@@ -127,7 +127,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     across, down, source, beside = across.ravel(), down.ravel(), own.copy(), np.zeros(own.size, bool)
 
     def outside(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The four neighbours (N, 4) of places (N,), and which are on the same surface but not beside a cut."""
+        """The four neighbours (N, 4) of pixels (N,), and which of them are on the same surface but not beside a cut."""
         sides = places[:, None] + np.array((-stride, stride, -1, 1))
         return sides, np.stack((down[sides[:, 0]], down[places], across[sides[:, 2]], across[places]), 1) & ~beside[sides]
 
@@ -142,7 +142,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     changed = np.flatnonzero(source != own)
     last, flat = source[changed], inverse.ravel()
     mirrored = (2 * last - changed).clip(0, own.size - 1)
-    # Not pixels beside another cut, nor across the border.
+    # Mirror pixels must not be beside another cut, nor across the border.
     usable = np.abs(flat[mirrored] - flat[last]) <= _ALIKE * flat[last]
     usable &= (source[mirrored] == mirrored) & (np.abs(mirrored % stride - last % stride) <= 2 * reach)
     source[changed] = np.where(usable, mirrored, last)
@@ -167,7 +167,7 @@ def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.
 
 
 def _merged(front: _Front, stride: int) -> _Front:
-    """Merges fronts at the same place: the mean of the farthest ones, and the other attributes of the one with the nearest end."""
+    """Merges surfaces that reach the same pixel: the mean of the farthest ones, with the attributes of the one that ended closest to it."""
     unique, of = np.unique(front.places, return_inverse=True)
     farthest = np.full(len(unique), np.inf)
     np.minimum.at(farthest, of, front.inverse)
@@ -181,11 +181,11 @@ def _merged(front: _Front, stride: int) -> _Front:
 
 
 def _joins(depth: Tensor, hidden: Tensor, rim: Tensor, visible: Joins) -> Joins:
-    """Joins of `HiddenSurface`."""
+    """The `joins` of a `HiddenSurface`."""
     alike = find_joins(depth, hidden | rim, _ALIKE)
     return Joins(*(each & (seen | pair) for each, seen, pair in zip(alike, visible, _with_one_of(hidden), strict=True)))
 
 
 def _with_one_of(pixels: Tensor) -> Joins:
-    """The neighbours of which at least one is in `pixels` (H, W) bool."""
+    """Pairs of neighbours of which at least one is in `pixels`, (H, W) bool."""
     return Joins(pixels[:, :-1] | pixels[:, 1:], pixels[:-1] | pixels[1:])

@@ -12,15 +12,15 @@ from torch import Tensor
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within
 
-# In radii of ramps: how far from a cut surfaces are smoothed, and how far around a pixel its plane is fitted.
+# Distance from a cut within which surfaces are smoothed, and radius in which a pixel's plane is fitted, both in ramp radii.
 _BAND, _REACH = 1.5, 2.0
-# The weight of pixels at the cut itself, and the radii of the sampled rings, as shares of the reach.
+# Weight of pixels at the cut itself, and the radii of the sampled rings as shares of the reach.
 _LEAST, _RINGS = 0.01, (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
-# The least share of the rise of inverse depth within a radius that must happen at the cut; below it, the cut lies on a slope.
+# Least share of the range of inverse depth within a ramp radius that lies at the cut; with less, the cut is on a slope.
 _STEEP = 0.6
-# The least rise at the cut, in multiples of the noise.
+# Least rise at the cut, in multiples of the noise.
 _CLEAR = 3.0
-# Pixels whose inverse depths differ by less than this share of the step at the cut, and of their own, are on one side of it.
+# Pixels are on one side of a cut if their inverse depths differ by less than this share of the step at the cut, and of their own value.
 _SAME = 0.35
 # Ridge on the variance of positions, in squares of the reach: collinear pixels define no slope across their line.
 _RIDGE = 0.003
@@ -37,12 +37,12 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
         valid: (H, W) bool.
         cut: (H, W) bool, the pixels on both sides of cuts.
         radius: Half the width of ramps in pixels.
-        noise: (H, W), as of `noise_within`; a step at a cut that barely exceeds it is ignored.
+        noise: (H, W), from `noise_within`; cuts whose step barely exceeds it are ignored.
 
     Returns:
-        (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
+        (H, W) depth. Values change by less than the step at the cut beside them, and only within `_BAND` ramp radii of cuts.
     """
-    inverse = torch.where(valid, 1 / depth, 0)  # 0 is too far from any value to be on one side with it
+    inverse = torch.where(valid, 1 / depth, 0)  # 0 differs too much from any value to be on the same side
     step, span = (_span(inverse, valid, reach) for reach in (1, radius))
     cut = cut & (step > _STEEP * span) & (step > _CLEAR * noise)
     band = math.ceil(_BAND * radius)
@@ -64,7 +64,7 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
 
 
 def _span(inverse: Tensor, valid: Tensor, reach: int) -> Tensor:
-    """Range of valid values within `reach` pixels, (H, W); meaningless where none is valid."""
+    """The range of valid values within `reach` pixels, (H, W); meaningless where no pixel is valid."""
     high, low = (largest_within(each[None, None], reach)[0, 0] for each in (inverse, torch.where(valid, -inverse, -torch.inf)))
     return high + low
 
@@ -83,12 +83,12 @@ def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Te
     """The value (N,) at each pixel of the plane fitted to its neighbours on the same side of a cut.
 
     Args:
-        padded: Inverse depth and the pixels' weights, (2, pixels) of maps with a margin of `reach`.
-        index: (N,) flat indices into them.
-        width: Their row length.
-        here: (N,) inverse depth.
-        allowed: (N,) the largest difference on the same side, and of the result.
-        reach: Pixels.
+        padded: (2, pixels): inverse depth and weights, of maps padded by `reach`.
+        index: (N,) flat indices of the pixels in the padded maps.
+        width: Row length of the padded maps.
+        here: (N,) inverse depth of the pixels.
+        allowed: (N,) largest difference of inverse depth on the same side, and largest change by the fit.
+        reach: Radius of the fit in pixels.
     """
     sums = here.new_zeros(9, len(here))
     for down, right in _places(reach):
@@ -105,7 +105,7 @@ def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Te
 
 
 def _places(reach: int) -> list[tuple[int, int]]:
-    """Offsets (rows, columns) on rings, each once."""
+    """Offsets (rows, columns) on rings, without duplicates."""
     places = {(0, 0): None}
     for ring, share in enumerate(_RINGS):
         count = 4 + 4 * ring
