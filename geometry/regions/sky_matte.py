@@ -14,14 +14,14 @@ from ..filters.guided_filter import mask_at_image_edges
 
 # A network's largest error at the sky's border, in percent of the longer side.
 _REACH = 1.0
-# The longer side at which the matte is computed; for a larger image its border is then refined at full size.
+# Longer side in pixels at which the matte is computed; the border is then refined at a larger image's full size.
 _MATTED = 720
-# Where nothing in the image says where the sky ends, it ends over this share of the longer side, looked at in so many pixels along it.
+# Where the image shows no border of the sky, the sky fades out over this share of the longer side. Longer side at which this is computed.
 _FADED_OVER, _FADED = 0.06, 256
-# There the means of both sides differ by less than twice the deviation of the sky's colours beside the border and the first number, the
-# second at most; and all around, colours differ from the sky's by the third.
+# The image shows no border where the mean colours of both sides are similar. Differences are similar at a scale of twice the deviation of
+# the sky's colours beside the border, at least _PLAIN and at most _ALIKE. Colours around are similar to the sky's at the scale _OF_SKY.
 _PLAIN, _ALIKE, _OF_SKY = 0.02, 0.08, 0.12
-# How much a part of the border that the image shows counts beside one that it does not; and the power by which the matte gives way.
+# Weight of visible parts of the border relative to invisible ones, and the exponent by which the matte is replaced near the latter.
 _SHOWN, _YIELDING = 0.1, 3
 _TINY = 1e-6
 
@@ -31,8 +31,8 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
     Args:
         image: (1, 3, H, W) RGB in [0, 1].
-        coarse: (1, 1, H, W) in [0, 1].
-        far: (1, 1, h, w) of any size in [0, 1], 0 where the depth is too near for sky.
+        coarse: (1, 1, H, W) in [0, 1], the coarse mask.
+        far: (1, 1, h, w) of any size in [0, 1], 0 where depth is too near for sky.
 
     Returns:
         (1, 1, H, W) in [0, 1].
@@ -41,7 +41,7 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
 
 def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
-    """The coarse mask with its border at image edges."""
+    """Moves the border of the coarse mask to the image's edges."""
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
@@ -53,7 +53,7 @@ def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
 
 
 def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
-    """A matte that ends softly where its border crosses an even sky, as where a network grows unsure of it: a line there would be seen."""
+    """Fades a matte where its border crosses an even sky, as where a network is uncertain: a sharp border would be visible there."""
     height, width = image.shape[-2:]
     scale = min(1, _FADED / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -78,10 +78,10 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
 
 
 def _divided(sums: Tensor) -> Tensor:
-    """Weighted means from sums, of which the last channel is the sum of weights."""
+    """Divides sums by the sum of weights, which is the last channel."""
     return sums[:, :-1] / sums[:, -1:].clamp(min=_TINY)
 
 
 def _like(image: Tensor, looks: Tensor) -> Tensor:
-    """Similarity of an image's colours to the surrounding sky's: (1, 1, h, w) in [0, 1]."""
+    """The similarity of an image's colours to the surrounding sky's, `looks` (1, 3, h, w): (1, 1, h, w) in [0, 1]."""
     return 1 / (1 + (image - looks).square().sum(1, keepdim=True) / _OF_SKY**2).square()

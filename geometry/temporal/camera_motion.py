@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ...utils import brightness, kept_for_sizes, resize_map, sample_at, sent_to, without_autocast
 
-# Longer sides of the images compared, coarse to fine, and the steps taken on each.
+# Longer sides of the compared images, coarse to fine, and the largest number of steps at each size.
 _LEVELS = (16, 32, 64, 128)
 _STEPS = 3
-# A step shorter than this many pixels of such an image is the last on it.
+# A step shorter than this, in pixels of such an image, is the last one.
 _SETTLED = 0.02
-# Motions shorter than this many pixels at the corners, longer than this share of the width, or leaving more than this share of the
-# difference are rejected. Compared on blurred images: warping blurs, which alone would reduce noise.
+# Motions are rejected if they are shorter than this many pixels at the corners, longer than this share of the width, or leave more than
+# this share of the difference. Differences are those of blurred images, as warping blurs, which alone would reduce noise.
 _SHORTEST, _LONGEST = 0.1, 0.25
 _USELESS = 0.9
 _DAMPING = 1e-4
@@ -29,11 +29,11 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     Args:
         before: (1, 3, H, W) in [0, 1].
         after: The same shape.
-        start: An initial motion, such as that between two similar images: then only the finest level is searched. None = unknown.
+        start: An initial motion, such as the motion between two similar images; then only the finest level is searched. None = unknown.
 
     Returns:
-        (1, 2, 3) as for `F.affine_grid` (corners not aligned): `moved(before, motion)` looks like `after`. The identity if no
-        motion makes the images much more alike. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
+        (1, 2, 3) as for `F.affine_grid` (`align_corners=False`): `moved(before, motion)` looks like `after`. The identity if no motion
+        makes the images much more similar. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
@@ -60,7 +60,7 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
 
 
 def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
-    """Warps maps (1, C, H, W) of one frame by a `camera_motion`; outside is the border, or "zeros"."""
+    """Warps maps (1, C, H, W) of one frame by a `camera_motion`; `padding` is "border" or "zeros"."""
     return sampled(values, sampling_grid(motion, *values.shape[-2:]), padding)
 
 
@@ -83,7 +83,7 @@ def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
 
 
 def _pyramid(before: Tensor, after: Tensor, levels: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
-    """Both images (1, 1, H, W) with the longer side of `levels` at most, on the CPU; each is averaged from the next larger one."""
+    """Both images (1, 1, H, W) at the longer sides `levels`, at most, on the CPU; each size is averaged from the next larger one."""
     height, width = after.shape[-2:]
     images, pyramid = torch.cat((before, after)), []
     for longest in reversed(levels):
@@ -99,7 +99,7 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
 
 
 def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
-    """Converts a (3, 3) motion's y from units of half the width to half the height; with swapped sides back."""
+    """Converts the y axis of a (3, 3) motion from units of half the width to units of half the height; with swapped sizes, back."""
     across, down = height / width, width / height
     return motion * torch.tensor(((1, across, 1), (down, 1, down), (1, 1, 1)))
 
@@ -115,28 +115,28 @@ def has_settled(change: Tensor, least: float) -> bool:
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """Blurs as half a pixel's shift there and back: slightly more than a warp."""
+    """Blurs like a shift by half a pixel and back, which is slightly more than a warp."""
     padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
     across = padded[..., :-2].add(padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
 
 
 def _corners(height: int, width: int) -> Tensor:
-    """(3, 4): three corners in units of half the width, and the third coordinate; one of the four is there twice."""
+    """(3, 4): homogeneous coordinates of the corners in units of half the width."""
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
     corner[1] *= height / width
     return corner
 
 
 class _Places(NamedTuple):
-    """What the steps between images of one size share.
+    """Constants of the steps between images of one size.
 
     Attributes:
-        x, y: (H, W), of the pixels in units of half the width.
+        x, y: (H, W) coordinates of the pixels in units of half the width.
         pixels: (3, H * W): x, y and 1.
-        sides: (2, 1): from those units to those of `F.grid_sample`.
-        units: (3, 3, 4): what a step of a unit of zoom, turn, shift to the right and shift down adds to the identity.
-        damping: (4, 4).
+        sides: (2, 1) factors from these units to those of `F.grid_sample`.
+        units: (3, 3, 4): the change of the matrix per unit of zoom, rotation, shift to the right and shift down.
+        damping: (4, 4) regularisation.
         identity: (3, 3).
     """
 
@@ -150,7 +150,7 @@ class _Places(NamedTuple):
 
     @classmethod
     def of(cls, image: Tensor) -> _Places:
-        """Those of an image (1, 1, H, W)."""
+        """The constants for the size and device of an image (1, 1, H, W)."""
         return _places(image)
 
 
@@ -178,7 +178,7 @@ class _Step:
     def __init__(self, first: Tensor, second: Tensor) -> None:
         self._first, self._second, self._everywhere = first, second[0, 0], torch.ones_like(first)
         self._places = _Places.of(second)
-        # Slopes of zoom, turn and both shifts, and the residual.
+        # Derivatives by zoom, rotation and both shifts, and the residual.
         self._rows = first.new_empty(5, *second.shape[-2:])
 
     @without_autocast

@@ -1,4 +1,4 @@
-"""Finds the independently moving pixels of a video, however slow."""
+"""Detects the independently moving pixels of a video, even if they move slowly."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..filters.extremes import largest_within
 from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 
-# The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
-# as certain.
+# Longer side of the compared images, number of frames between them, and the movement in their pixels at which a pixel does not move, and
+# certainly moves.
 _LONGEST = 160
 _FRAMES = 6
 _STILL, _MOVING = 0.25, 0.4
@@ -26,30 +26,30 @@ _AROUND = 2
 _HELD = 4
 # Distance from disocclusions within which flow is not trusted.
 _BORDER = 5
-# Minimum share of the difference that flow must explain better than no motion: the coarse levels' flow in the room beside a
-# person, who covers or uncovers none of it, does not. _NOISE is a negligible squared difference.
+# Least share of the squared difference that flow must remove. Coarse levels also give flow to the background beside a moving person, which
+# removes none. _NOISE is a negligible squared difference.
 _NOISE, _EXPLAINED = (1 / 255) ** 2, 0.4
 # Textureless areas up to twice as wide, which give no flow, move with their surroundings.
 _HOLES = 6
-# The camera's motion is the flow of most pixels: refinement rounds, weighted fits each, and the flow in pixels, at half size, of
-# outliers.
+# The camera's motion is the flow of most pixels: refinement rounds, weighted fits in each, and the scale of outliers' flow in pixels at
+# half size.
 _REFINED, _FITS = 3, 8
 _OTHER = 0.1
-# The change in pixels below which neither goes on.
+# Both end when the motion changes by less than this, in pixels.
 _SETTLED = 0.01
 # Flow is computed for every second frame: over six frames motion changes little from frame to frame.
 _EVERY = 2
 # Local mean squared difference, as a share of _NOISE, that is too small for motion.
 _ALIKE = 0.25
-# If more than this share of the image moves, it is parallax of a moving camera; certainly from the second share on.
+# If more than this share of the image moves, the cause is parallax of a moving camera; certainly from the second share on.
 _MOST, _ALL = 0.6, 0.9
 
 
 class MovingPixels:
-    """Tells for each frame of a video which pixels move independently, by optical flow over 6 frames with a forward-backward check.
+    """Detects the pixels of each frame that move independently, by optical flow over 6 frames with a forward-backward check.
 
-    From frame to frame a slow motion is hidden by grain; over six frames it is not. The camera's motion is removed first, refined by
-    the flow of most pixels. Where almost all of the image moves differently, nothing counts as moving.
+    From frame to frame, grain hides a slow motion; over six frames it does not. The camera's motion, refined by the flow of most pixels, is
+    removed first. If almost the whole image moves differently, no pixel counts as moving.
 
     Flow is computed for every second frame. The state is seven thumbnails.
 
@@ -86,7 +86,7 @@ class MovingPixels:
             # Thumbnails in a state of an older version may have another size.
             rows, columns = now.shape[-2:]
             thumbnails, held = (resize_map(each, rows, columns) for each in (thumbnails, held))
-            # Between thumbnails: a mean over frames lags behind moving objects, which would look like camera motion.
+            # Between thumbnails, not means over frames: these lag behind moving objects, which would look like camera motion.
             self.motion = camera_motion(thumbnails[-1:], now)
             motions, held = motions @ square(self.motion), moved(held, self.motion, "zeros")
         if cut is not None:
@@ -105,14 +105,14 @@ class MovingPixels:
         return {"thumbnails": self._thumbnails, "motions": self._motions, "held": self._held, "frames": self._frames}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores the `state_dict` of another; of an empty one it begins anew."""
+        """Restores the `state_dict` of another instance; an empty one resets the state."""
         kept = (state.get(name) for name in ("thumbnails", "motions", "held"))
         self._thumbnails, self._motions, self._held = (each if each is None else each.cpu() for each in kept)
         self._frames = state.get("frames", 0)
 
 
 def _thumbnail(frame: Tensor) -> Tensor:
-    """The brightness of a frame (1, 3, H, W), (1, 1, h, w)."""
+    """The brightness of a frame (1, 3, H, W) as a thumbnail (1, 1, h, w)."""
     height, width = frame.shape[-2:]
     scale = min(1.0, _LONGEST / max(height, width))
     return resize_map(brightness(frame.float()), max(16, round(height * scale)), max(16, round(width * scale)))

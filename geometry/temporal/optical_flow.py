@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...utils import kept_for_sizes, sample_at, without_autocast
 
-# Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
+# Number of pyramid levels, each half the size of the one before; steps on each; standard deviation of the window in pixels.
 _LEVELS, _STEPS = 3, 2
 _WINDOW = 2.5
 # Negligible squared slopes of images in [0, 1]: film grain must not look like motion.
@@ -35,7 +35,7 @@ def optical_flow(before: Tensor, after: Tensor) -> Tensor:
 
 
 class FlowTarget:
-    """The target image (`after`) of several `optical_flow` computations: caches what depends on it alone."""
+    """The target image (`after`) of several `optical_flow` computations; caches everything that depends on it alone."""
 
     def __init__(self, image: Tensor) -> None:
         self._levels = [_Level(image)]
@@ -69,7 +69,7 @@ class _Level:
         xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
         xx, yy = xx.add_(_DAMPING), yy.add_(_DAMPING)
         determinant = xx * yy - xy * xy
-        # The inverse of the matrix of the squared slopes.
+        # The inverse of the structure tensor.
         self._own, self._other = torch.cat((yy, xx), 1) / determinant, xy / determinant
 
     def step(self, before: Tensor, flow: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class _Level:
 
 
 def texture(image: Tensor) -> Tensor:
-    """How much texture surrounds each pixel of (B, 1, H, W): in [0, 1), 0 in a plain area."""
+    """The amount of texture around each pixel of an image (B, 1, H, W): in [0, 1), 0 in plain areas."""
     strength = window_mean(_slopes(image).square().sum(1, keepdim=True))
     return strength / (strength + 4 * _DAMPING)
 
@@ -91,7 +91,7 @@ def warped(values: Tensor, flow: Tensor) -> Tensor:
 
 @kept_for_sizes
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the pixels of maps are, as `F.grid_sample` counts, (H, W, 2); and the width and height of one, (2,)."""
+    """The positions of pixels in the units of `F.grid_sample`, (H, W, 2); and the width and height of a pixel, (2,)."""
     x, y = (torch.arange(1 - side, side, 2, device=device) / side for side in (width, height))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), torch.tensor((2 / width, 2 / height), device=device)
 
@@ -120,7 +120,7 @@ def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
 
 @kept_for_sizes
 def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The two matrices of maps of a size."""
+    """The two blur matrices, for the rows and the columns of maps of one size."""
     return _gaussian(height, device), _gaussian(width, device).mT.contiguous()
 
 

@@ -12,23 +12,24 @@ from ..levels import MeasureRange, measure_range, sample_stride
 from ..valid import are_all, are_finite
 from .shot_cuts import CutDetector
 
-# About a second of most videos, and the weight of a shot's first frame in frames: a plain mean would move most where a shot begins.
+# Frames of the mean, about a second of most videos; and the weight of a shot's first frame, in frames, as a plain mean would change most at
+# the beginning of a shot.
 _WINDOW, _FIRST = 24, 8
-# Relative slack by which the range may exceed a frame's own. Extremes contain noise, which shrinks with averaging: following it
-# would change the grey levels of a still scene.
+# Share by which the range may exceed a frame's own. Extremes contain noise, which shrinks with averaging; following it would change the
+# grey levels of a still scene.
 _SLACK = 0.04
 _MOST_SAMPLES = 2**20
 
 
 class RunningRange:
-    """A range that follows a video. It starts as the first frame's own, and restarts at cuts.
+    """A range that follows a video. It starts as the first frame's range, and restarts at cuts.
 
-    It widens by an exponential mean over about 24 frames, and narrows so only where it exceeds a frame's own by 4 % at an end, so that
-    still scenes keep their grey levels. It is causal. Values beyond the range must be clipped by the renderer. The state is three numbers
-    and a thumbnail.
+    It widens by an exponential mean over about 24 frames. It narrows in the same way, but at each end only while it exceeds the frame's own
+    range by 4 %, so that still scenes keep their grey levels. It is causal. The renderer has to clip values beyond the range. The state is
+    three numbers and a thumbnail.
 
     Args:
-        measure: Finds the frames' own ranges.
+        measure: Function that measures the range of each frame.
 
     Example:
         >>> running = RunningRange()
@@ -73,7 +74,7 @@ class RunningRange:
             measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), finite.split(1), strict=True
         ):
             count = (count * ~cut + is_finite.to(count)).clamp(max=_WINDOW)
-            # A frame without valid values keeps the previous range; after a cut that is as good as any.
+            # A frame without valid values keeps the previous range, even after a cut, where no range is better.
             ends = torch.where(is_finite, torch.where(count > 1, ends + _change(ends, frame) / count.clamp(min=1), frame), ends)
             count = torch.where(is_finite, count.clamp(min=_FIRST), count)
             ends_of_frames.append(ends)
@@ -101,7 +102,7 @@ def _change(ends: Tensor, frame: Tensor) -> Tensor:
 
 
 class ClipRange:
-    """One range for a whole video, in two passes: first each part is added, then each is shown by `ends`.
+    """One range for a whole video, in two passes: first all parts are added, then each is rendered with `ends`.
 
     The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the video is.
 
@@ -138,14 +139,14 @@ class ClipRange:
         """The range of all added frames, for `depth_to_image`.
 
         Args:
-            values: Frames to be shown; the range comes on their device.
+            values: Frames to be rendered; the range is returned on their device.
             percentiles: As `measure_range`.
 
         Returns:
-            Low and high, (1, 1, 1, 1); infinite where no value was valid.
+            Low and high, (1, 1, 1, 1); infinite if no value was valid.
 
         Raises:
-            ValueError: Nothing was added.
+            ValueError: No frames were added.
         """
         if self._extremes is None:
             raise ValueError("the range of a clip is asked for before any of its frames was added; add them all first")
