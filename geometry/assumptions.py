@@ -36,10 +36,9 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
 
     Args:
         estimate: With depth.
-        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where a constant, farthest region
-            along the top border, masked or not, looks like sky. Only networks that were trained on sky predict it so; a mask of
-            theirs that is True everywhere means that there is none. `sky.find_sky` finds other skies from the image, which is missing
-            here: give 30 for landscapes.
+        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = 3 for disparity, or 30 if a constant, farthest region along
+            the top border, masked or not, looks like sky. Only networks that were trained on sky predict it in this way; if their mask is
+            True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).
@@ -132,7 +131,7 @@ class _Scale(NamedTuple):
     """Converts one image's disparity to inverse depth: 1 at the near end, 1 / ratio at the far end.
 
     Attributes:
-        far, near: The disparity of both ends; near = None: no range, all is at 1.
+        far, near: Disparity of both ends; near = None: the image has no range, and inverse depth is 1 everywhere.
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
         is_whole: Whether all pixels are valid.

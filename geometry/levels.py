@@ -25,7 +25,7 @@ ROUNDING = 1e-5
 
 _DIGITS = 2**16
 _SAMPLES = 2**16
-# Up to this many values an image, a GPU sorts to find percentiles: one launch in place of fifty.
+# Up to this many values per image, a GPU finds percentiles by sorting: one kernel launch instead of fifty.
 _SORTED = 2**20
 
 
@@ -68,7 +68,7 @@ def measure_range(
         per_clip: One range for all images instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1) or per clip (1, 1, 1, 1); infinite where no value is valid. The device is not synchronised.
+        Low and high, (B, 1, 1, 1), or (1, 1, 1, 1) per clip; infinite without valid values. The device is not synchronised.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
@@ -136,8 +136,8 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
         values, valid, percentiles: As `measure_range`.
 
     Returns:
-        Low and high, (B, 1, 1, 1): the extremes where the percentiles coincide or no sample is valid, infinite where no value is.
-        The device is not synchronised.
+        Low and high, (B, 1, 1, 1): the extremes if the percentiles coincide or no sample is valid; infinite without valid values. The
+        device is not synchronised.
     """
     least, greatest = measure_range(values, valid)
     if percentiles == (0.0, 100.0):

@@ -12,8 +12,8 @@ from ...utils import exact_dtype, sent_to, to_cpu
 
 # Deviations below this many rounding errors carry no shape.
 _ROUNDINGS = 8
-# The robust fit: its rounds, the mean deviations from which on outliers lose weight (above pi / 2, below
-# which the weights would close in on ever fewer pixels), and what keeps divisions apart from zero.
+# The robust fit: rounds; scale of outliers in mean deviations (above pi / 2, below which the weights would concentrate on ever fewer
+# pixels); and the least divisor.
 _ROUNDS = 8
 _OUTLIER = 3.0
 _TINY = 1e-12
@@ -66,8 +66,8 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: fl
         values: (B, ...) float32; finite everywhere.
         target: The same shape and device; finite everywhere.
         weight: The same shape, 0 or more: each pixel's weight.
-        noise_ratio: The target's noise variance relative to that of the aligned values: 1 for two single
-            frames, 1 / n if the target is the mean of n.
+        noise_ratio: The target's noise variance relative to the aligned values' noise variance: 1 for two single frames, 1 / n if the
+            target is the mean of n frames.
         with_scale: False fits only the shift.
 
     Returns:

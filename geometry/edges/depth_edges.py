@@ -116,7 +116,7 @@ def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor 
 
 
 class Ramps(NamedTuple):
-    """Where there are ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two."""
+    """Pixels on ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two, (B, 1, H, W) each."""
 
     edge: Tensor
     low: Tensor
@@ -141,8 +141,8 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     """Moves the stripes along silhouettes of stepped inverse depth `sharp` to the near objects.
 
     Args:
-        sharp: (B, 1, H, W).
-        inverse: The same with its ramps.
+        sharp: (B, 1, H, W) inverse depth with steps.
+        inverse: (B, 1, H, W) inverse depth with ramps.
         image: (B, 3, H, W) in [0, 1].
         radius: Half the width of ramps.
         ramps: Of `inverse`.
@@ -170,7 +170,7 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
 
 
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rounds: int) -> Tensor:
-    """Erodes ramps by `step` pixels a round from both ends; `is_near` (N,) holds those of the ramps' pixels."""
+    """Erodes ramps from both ends, by `step` pixels per round; `is_near` (N,) is the side of each of the selected `pixels`."""
     if inverse.device.type == "cpu":
         for _ in range(rounds):
             here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
@@ -190,11 +190,11 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rou
 
 
 def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Tensor) -> Tensor:
-    """Steps that do not jump from row to row, as they do where the image's colours are noisy: each pixel is the median of those around.
+    """Smooths steps that jump from row to row, as they do where the image's colours are noisy, by the median of surrounding pixels.
 
     Args:
         sharp: (B, 1, H, W) inverse depth with steps.
-        inverse: The same with its ramps.
+        inverse: (B, 1, H, W) inverse depth before sharpening, with ramps.
         radius: Half the width of ramps.
         edge: (B, 1, H, W) bool, where there are ramps.
     """
@@ -215,7 +215,7 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
 
 
 def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Tensor:
-    """The linear function of the colour that fits best, in a window around each pixel, which pixels there are near.
+    """Fits a linear function of the colour to nearness, in a window around each pixel.
 
     Args:
         image: (B, 3, H, W), usually a smaller one.

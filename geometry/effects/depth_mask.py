@@ -116,7 +116,7 @@ def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, u
     Args:
         depths: Of one image.
         points: (x, y) each, 0 to 1 of the image from its top left corner.
-        tolerance: How much nearer or farther than its point a surface may reach, in `unit`.
+        tolerance: Largest distance of a surface from its point, nearer or farther, in `unit`.
         unit: As `range_mask`.
         feather: The falloff beyond the tolerance, in `unit`.
 
@@ -131,7 +131,7 @@ def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, u
 
 
 def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Point] = (), image: Tensor | None = None) -> Tensor:
-    """A mask of the whole object at points, without what it stands on (see `objects.object_around`).
+    """A mask of the whole object at points, without its support (see `objects.object_around`).
 
     Args:
         depths: Of one image.

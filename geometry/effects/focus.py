@@ -46,7 +46,7 @@ def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
     depths = known_depths(estimate)
     if lens.f_number and not depths.is_metric:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
-    # Pixels at the border of a near object mix colours, and belong to the object.
+    # Pixels at the border of a near object have mixed colours, and belong to the object.
     shown = image.clamp(0, 1)
     soft = depth_before_sky(depths.depth, shown, estimate).reciprocal()
     inverse = sharpened_inverse(soft, edge_radius(*image.shape[-2:]), 1, shown)

@@ -31,9 +31,9 @@ def fog_of(
     Args:
         estimate: With depth, of one image, at its size. Without metres, the near end of the scene is at 1.
         image: (1, 3, H, W), to whose edges the depth's edges are aligned.
-        fog: How thick it is; colour and sky are ignored.
-        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = detect sky, False = none. Other
-            pixels without depth take that of their surroundings, and so does land that the network predicted to be sky.
+        fog: Density and falloff; colour and sky are ignored.
+        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = detect sky, False = no sky. Other pixels
+            without depth get the depth of their surroundings, and so does land that the network predicted to be sky.
         alpha: (1, 1, H, W) in [0, 1], each pixel's weight in the description; None = 1.
 
     Returns:
@@ -80,7 +80,7 @@ def fog_transmittance(
         density: Extinction per unit of depth, at the camera's height.
         start: Distance from the camera at which the fog begins.
         falloff: Rate at which fog thins upwards: density * exp(-falloff * height above the camera), for a level camera.
-        sky: (B, 1, H, W) bool, infinitely far; None = nothing.
+        sky: (B, 1, H, W) bool, infinitely far pixels; None = no pixels.
 
     Returns:
         (B, 1, H, W) in [0, 1]: exp(-density * distance along the ray beyond the start); 0 in the sky, unless the fog thins upwards.
@@ -118,7 +118,7 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     Args:
         image: (B, 3, H, W) sRGB in [0, 1]; HDR images exceed 1.
         transmittance: (B, 1, H, W) in [0, 1], from `fog_transmittance`.
-        colour: Of opaque fog; linear R, G, B.
+        colour: Colour of opaque fog; linear R, G, B.
 
     Returns:
         (B, 3, H, W) sRGB; the image itself where transmittance is 1.

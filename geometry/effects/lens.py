@@ -1,6 +1,6 @@
 """Thin-lens formulas: circles of confusion and depth of field.
 
-Convention: circles are signed diameters in pixels of the image. Above 0 lies behind the focus, below 0 before it.
+Convention: circles are signed diameters in pixels of the image, positive behind the focus and negative in front of it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: floa
     Args:
         focus: Focused depth in metres; a number or any shape.
         f_number: Focal length divided by the aperture's diameter.
-        focal_length_mm: Of the lens.
-        sensor_mm: Length of the sensor along the side of `side` pixels.
-        side: In pixels.
+        focal_length_mm: Focal length in mm.
+        sensor_mm: Length of the sensor in mm along the image's side of `side` pixels.
+        side: Length of this side in pixels.
 
     Returns:
         Pixels, of `focus`'s shape: f^2 / (N (focus - f)), times side / sensor.
@@ -54,7 +54,7 @@ def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | fl
         scale: Diameter in pixels for a point at infinity, from `aperture_scale`.
 
     Returns:
-        (B, 1, H, W) pixels: scale * (1 - focus / depth). Linear in inverse depth, so disparity of unknown scale and shift does as well.
+        (B, 1, H, W) pixels: scale * (1 - focus / depth). It is linear in inverse depth, so disparity of unknown scale and shift suffices.
 
     Raises:
         ValueError: Not (B, 1, H, W).

@@ -75,7 +75,7 @@ def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Mad
 
 
 def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
-    """A mask of what is selected."""
+    """A mask of the selection."""
     mask, words = _selected(layers, estimate, options, options.invert)
     return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
 

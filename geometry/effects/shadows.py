@@ -31,7 +31,7 @@ from .lights import Light
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 # Rays along the longer side of the image, and points per batch: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 23, 1 << 17
-# Bias: how far behind a surface a ray must pass to be shadowed, relative to its depth; 8-bit depth has steps of almost 0.01.
+# Bias: least distance behind a surface at which a ray is shadowed, relative to its depth; 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
 # Maximum share of an object's half thickness over which its shadow begins: steps through thin objects seldom meet their middle.
@@ -223,7 +223,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     """Marches the rays of one image to its lamps.
 
     Args:
-        rays: On a CPU, those to one lamp.
+        rays: The rays; on a CPU, to one lamp.
         steps: Number of samples along the rays to each lamp.
         casters: (1, 1, H, W), the inverse depth of the surfaces that cast shadows.
         halves: (1, 1, H, W), their `half_thickness`.
@@ -247,7 +247,7 @@ _Points = Iterator[tuple[Tensor, Tensor]]
 
 
 def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
-    """`_march`, several samples at once: how much is hidden, and the occluder's share of the ray, (L, 1, h, w) each."""
+    """`_march` with several samples at once: the hidden share times _RIM, and the occluder's position on the ray, (L, 1, h, w) each."""
     starts, ways, inside = rays
     width, table = casters.shape[-1], torch.cat((casters, halves, _fade(casters)), 1).view(3, -1)
     hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
@@ -485,6 +485,6 @@ def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], va
 
 @kept_constants
 def _variances_of_smoothings() -> tuple[Tensor, Tensor]:
-    """The variance of each smoothing, and the sum of those before it: (N, 1, 1, 1, 1) each."""
+    """The variance of each smoothing, and the total variance of previous smoothings: (N, 1, 1, 1, 1) each."""
     squares = torch.tensor(_SMOOTHINGS, dtype=torch.float32).square().view(-1, 1, 1, 1, 1)
     return squares, squares.cumsum(0) - squares

@@ -123,7 +123,7 @@ class FileFormat:
     """One entry of the table of formats.
 
     Attributes:
-        description: The name, a comma, and what it keeps; for menus.
+        description: The name, a comma, and the maps that it keeps; for menus.
         write: Writes an estimate, and may return a tuple of its files; None = read only.
         read: Reads an estimate, given defaults for missing metadata and the channel; None = written only.
         batches: Whether a file holds more than one image.

@@ -1,8 +1,8 @@
 """Converts colours to sRGB by ICC profiles.
 
-Matrix profiles, as of cameras, phones and screens (Display P3, Adobe RGB, ProPhoto), and grey ones are applied
-here in float32, for 8 and 16 bits. Profiles with tables, as of printers and scanners, are left to Pillow's ImageCms, whose LittleCMS
-takes 8 bits: 16-bit images are rounded to 8 first, which is logged. Colours beyond sRGB are clipped.
+Matrix profiles (Display P3, Adobe RGB, ProPhoto, such as from cameras, phones and screens) and grey profiles are applied here in float32,
+for 8 and 16 bits. Profiles with tables, such as from printers and scanners, are applied by Pillow's ImageCms, whose LittleCMS takes 8 bits:
+16-bit images are rounded to 8 bits first, which is logged. Colours beyond sRGB are clipped.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 IMAGE_KINDS = "PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF"
-"""What `open_image` opens, for messages."""
+"""Formats that `open_image` opens, for messages."""
 
 _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR"
 # Brands in the first box of ISO base media files.
@@ -111,7 +111,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         path, exposure: As `read_image`.
 
     Returns:
-        (H, W, 3) float32 sRGB as of `read_image`, but not composited, and alpha (H, W) float32 in [0, 1]; None if opaque.
+        (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.

@@ -63,9 +63,9 @@ def pack_maps(
 ) -> tuple[Tensor, Mapping[str, Any]]:
     """Packs maps into one image, and describes them.
 
-    The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G: 0 where
-    there is none, else 1 + 65534 times its share of the way from `low` to `high` (for the law "log", of their logarithms). B of
-    the lower half is 1 for valid pixels, plus 2 in the sky, plus 4 times the thickness in 63 steps.
+    The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where invalid. The lower half holds depth as 256 R + G: 0 where invalid,
+    otherwise 1 + 65534 times its position between `low` and `high` (for the law "log", between their logarithms). B of the lower half is 1
+    for valid pixels, plus 2 in the sky, plus 4 times the thickness in 63 steps.
 
     Args:
         estimate: One image, (1, ...).

@@ -16,10 +16,11 @@ def by_bands(
     """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
 
     Args:
-        function: Takes maps with `radius` more pixels on every side than it returns; all have 4 dimensions, the last two are H and W.
-        radius: The function's reach.
-        maps: The first map has the size of the result; all have its H. None is passed through.
-        outside: Fill value beyond each map's border; None = zeros.
+        function: Takes maps with `radius` more pixels on every side than it returns; all have 4 dimensions, of which the last two are H and
+            W.
+        radius: The function's reach in pixels.
+        maps: The first map has the result's size; all have its height. None is passed through.
+        outside: Fill value beyond the border of each map; None = zeros.
     """
     first = maps[0]
     assert first is not None

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from ...utils import kept_constants, opencv_for
 
-# Number of values up to which a square is read directly, in about the time of another launch, and the widest line pooled so.
+# Number of values up to which squares are pooled directly, which takes about as long as a second kernel launch; and the largest radius of
+# pooled lines.
 _READ_AT_ONCE, _WIDEST = 1 << 24, 64
 
 
 def is_pooled(values: Tensor, radius: int) -> bool:
-    """Whether `pooled` is faster: off the CPU, unless windows are so wide that reading them takes longer than launches do."""
+    """Whether `pooled` is faster: not on a CPU, and not with windows so wide that reading them takes longer than kernel launches."""
     return values.device.type != "cpu" and radius <= _WIDEST
 
 
 def pooled(pool: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
-    """Pools the square around every pixel of maps (B, C, H, W), a large one along rows and then along columns."""
+    """Pools the square around every pixel of maps (B, C, H, W); large squares along rows and then along columns."""
     size = 2 * radius + 1
     if radius <= 2 or values.numel() * size**2 <= _READ_AT_ONCE:
         return pool(values, size, stride=1, padding=radius)
@@ -61,7 +62,7 @@ def _counts_along(radius: int, length: int) -> Tensor:
 def box_sums(values: Tensor, radius: int) -> Tensor:
     """Sums over a square around every pixel, with zero padding."""
     cv2 = opencv_for(values)
-    # OpenCV's running sum would spread non-finite values, and the rounding of large ones, over all that follows.
+    # OpenCV's running sum would spread non-finite values, and the rounding of large ones, over all following pixels.
     if cv2 is None or not values.norm() < _LARGE:
         if is_pooled(values, radius):
             return pooled(partial(F.avg_pool2d, divisor_override=1), values, radius)
@@ -75,7 +76,7 @@ def box_sums(values: Tensor, radius: int) -> Tensor:
 
 
 def _sums_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    """Sums over 2 * radius + 1 pixels along an axis, from sums over 1, 2, 4, ... pixels; what is beyond the border counts as 0."""
+    """Sums over 2 * radius + 1 pixels along an axis, from sums over 1, 2, 4, ... pixels; 0 beyond the border."""
     size, length = 2 * radius + 1, values.shape[axis]
     of_power = F.pad(values, (radius, radius) if axis == -1 else (0, 0, radius, radius))
     power, begin, total = 1, 0, None

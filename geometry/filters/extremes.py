@@ -106,12 +106,12 @@ def median_within(values: Tensor, radius: int) -> Tensor:
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
-    """The largest of each value and those beside it, of values without NaN; also above and below it if `upright`."""
+    """The maximum of each value and its neighbours in its row, or, if `upright`, in its 3x3 pixels; for values without NaN."""
     return largest_within(values, 1, has_nan=False) if upright else largest_along_rows(values, 1)
 
 
 def _largest_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    """By doubling: windows of 1, 2, 4, ... values, then two of those that overlap."""
+    """Maximum along an axis by doubling: windows of 1, 2, 4, ... values, and at last two overlapping windows."""
     length, size = values.shape[axis], 2 * radius + 1
     padding = (radius, radius) if axis == -1 else (0, 0, radius, radius)
     largest, reached = F.pad(values, padding, value=-torch.inf), 1

@@ -23,19 +23,21 @@ _ENDS = (0.1, 99.9)
 
 
 def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
-    """Builds a plate whose upper side shows an image's depth.
+    """Builds a plate whose upper side is an image's depth in relief.
 
     Args:
         estimate: One image, with depth of any quantity; metric depth is converted to inverse depth.
-        image: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
+        image: (1, 3, h, w) RGB in [0, 1], of any size with the depth's aspect ratio, for detecting the sky; None = no sky.
+        options: Size and shape of the relief.
 
     Returns:
-        A closed surface in mm, +X right and +Y up in the image, +Z out of it, its underside at z = 0. Each edge belongs to two
-        triangles, all of which face outwards. Invalid pixels (`Estimate.depth_valid`) and the sky lie on the ground; of a constant
-        depth the plate is flat.
+        A closed surface in mm, +X right and +Y up in the image, +Z out of it, with its underside at z = 0. Each edge belongs to two
+        triangles; all triangles face outwards. Invalid pixels (`Estimate.depth_valid`) and the sky are at the lowest height. Constant depth
+        makes a flat plate.
 
     Raises:
-        ValueError: Several images, no depth, no valid pixel, fewer than 2x2 pixels, or an image of another batch or shape.
+        ValueError: Several images, no depth, a panorama, no valid pixel, fewer than 2x2 pixels, or an image of another batch or aspect
+            ratio.
     """
     options = options or ReliefOptions()
     need_perspective(estimate, "a relief")
@@ -51,7 +53,7 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
 
 
 def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
-    """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they are valid.
+    """Heights in [0, 1], (1, 1, h, w), downsized to at most `max_points`, and where they are valid.
 
     Raises:
         ValueError: No depth, or no valid pixel.
@@ -74,7 +76,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
 
 
 def relief_size(height: int, width: int, max_points: int) -> tuple[int, int]:
-    """The largest grid of that aspect ratio with at most `max_points`; at least 2 a side, never upsampled."""
+    """The largest grid (rows, columns) of this aspect ratio with at most `max_points`; at least 2 per side, never upsampled."""
     scale = min(1.0, math.sqrt(max_points / (height * width)))
     rows = max(2, int(height * scale))
     return min(rows, max(2, max_points // 2)), max(2, min(width, int(width * scale), max_points // rows))
@@ -84,7 +86,7 @@ def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
     """Compresses slopes logarithmically, so that jumps shrink more than folds.
 
     Source:
-        T. Weyrich et al., "Digital bas-relief from 3D scenes" (2007): log(1 + a s) / a for slopes s, integrated anew.
+        T. Weyrich et al., "Digital bas-relief from 3D scenes" (2007): slopes s become log(1 + a s) / a, and are integrated again.
     """
     values = share.double()
     slopes = [values.diff(dim=dim) for dim in (-1, -2)]
@@ -114,7 +116,7 @@ def _integrated(right: Tensor, down: Tensor) -> Tensor:
 
 
 def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:
-    """A closed plate: the heights (h, w) on a grid, walls around it, and an underside that is a fan of triangles."""
+    """Builds a closed plate: heights (h, w) on a grid, walls around it, and an underside that is a fan of triangles."""
     rows, columns = heights.shape
     grid = np.arange(rows * columns, dtype=np.uint32).reshape(rows, columns)
     x, y = np.meshgrid(np.linspace(0, width, columns, dtype=np.float32), np.linspace(length, 0, rows, dtype=np.float32))

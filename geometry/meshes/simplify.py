@@ -81,16 +81,17 @@ def _even_squares(
 
 
 def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative: bool = True) -> np.ndarray:
-    """Each square's largest deviation, (rows, columns), from the bilinear surface through its corners, and that one's from a plane.
+    """The largest deviation of each square from a plane: (rows, columns).
 
-    `relative` ones are shares of the value at a corner.
+    It is the larger one of two: of values from the bilinear surface through the corners, and of this surface from a plane. If `relative`,
+    the former is relative to each value, and the latter to the value at a corner.
     """
 
     def at(row: int, column: int) -> np.ndarray:
         return values[row : row + (rows - 1) * side + 1 : side, column : column + (columns - 1) * side + 1 : side]
 
     corners = at(0, 0), at(0, side), at(side, 0), at(side, side)
-    most = np.abs(corners[0] - corners[1] - corners[2] + corners[3]) / 4  # of a saddle, whose corners lie on no plane
+    most = np.abs(corners[0] - corners[1] - corners[2] + corners[3]) / 4  # deviation of a saddle, whose corners are not on one plane
     if relative:
         most = most / corners[0]
     for row in range(side + 1):
@@ -106,7 +107,7 @@ def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative
 def _fans(tops: np.ndarray, side: int, width: int, corners: np.ndarray) -> np.ndarray:
     """Triangle fans (M, 3), counter-clockwise from the camera: from the centre to all border corners; two triangles if only four."""
     along = np.arange(side)
-    # down on the left, to the right below, up on the right, to the left above
+    # Around the square: down the left side, right along the bottom, up the right side, left along the top.
     border = np.concatenate((along * width, side * width + along, (side - along) * width + side, side - along))
     around = tops[:, None] + border
     taken = corners[around]

@@ -85,7 +85,7 @@ def _labels_of(cells: Tensor) -> Tensor:
 def label_regions(across: Tensor, down: Tensor) -> Tensor:
     """(H, W) int64: equal labels for connected pixels, by `across` (H, W - 1) and `down` (H - 1, W) bool.
 
-    A label is the index of a pixel of the region. The larger of two adjacent labels wins, until nothing changes.
+    A label is the index of a pixel of the region. The smaller of two adjacent labels replaces the larger one, until nothing changes.
     """
     height, width = across.shape[0], down.shape[1]
     indices = torch.arange(height * width).view(height, width)

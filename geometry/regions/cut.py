@@ -13,9 +13,9 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
     """A minimum cut without a graph: the relaxation to shares from 0 to 1 is convex, and thresholding at a half gives an optimal region.
 
     Args:
-        cost: (H, W) of including each pixel; negative = gain, infinite = excluded.
-        across: (H, W - 1), not negative, of a border between a pixel and the one to its right.
-        down: (H - 1, W), between a pixel and the one below.
+        cost: (H, W), cost of including each pixel; negative = gain, infinite = excluded.
+        across: (H, W - 1), 0 or more: cost of a border between a pixel and the one to its right.
+        down: (H - 1, W), 0 or more: cost of a border between a pixel and the one below.
         start: (H, W) in [0, 1], initial shares.
         rounds: Number of steps.
 
@@ -26,7 +26,7 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         M. Nikolova et al., "Algorithms for Finding Global Minimizers of Image Segmentation and Denoising Models" (2006); the steps are
         those of A. Chambolle and T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems" (2011).
     """
-    # Thousands of steps on small maps: numpy starts each in a fraction of torch's time, in preallocated memory.
+    # Thousands of operations on small maps: numpy's overhead is a fraction of torch's, with preallocated memory.
     own, most_right, most_below, share = (values.float().cpu().numpy() for values in (cost, across, down, start))
     right, below, rise_right, rise_below = (np.zeros_like(each) for each in (most_right, most_below) * 2)
     least_right, least_below = -most_right, -most_below

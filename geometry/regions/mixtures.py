@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 _ROUNDS = 3
-# Parts with fewer values are not split; and a count that avoids division by 0.
+# Parts with fewer values are not split; and a number added to counts, which avoids division by 0.
 _LEAST, _FEW = 20, 1e-3
-# Among parts whose scatter is nearly the largest, the first is split; not exactly at the mean, where many values may lie, but this share
-# of a deviation beside it.
+# Among parts whose scatter is at least this share of the largest, the first is split; not exactly at the mean, where many values may lie,
+# but this share of a deviation beside it.
 _AS_LARGE, _BESIDE_MEAN = 0.99, 0.01
 # Stretch of each dimension relative to the previous one, so that isotropic values have a longest axis.
 _UNLIKE = 1.03
@@ -43,7 +43,7 @@ class Mixture(NamedTuple):
         return parts / parts.sum(0)
 
     def _parts(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) the largest logarithm of a density, and (K, N) the densities as shares of it."""
+        """(N,): the logarithm of the largest density. (K, N): the densities relative to it."""
         away = np.linalg.inv(self.factors) @ (values.T - self.means[..., None])
         spread = np.log(self.factors.diagonal(axis1=-2, axis2=-1)).sum(-1)
         parts = (np.log(self.weights) - spread)[:, None] - 0.5 * np.square(away, out=away).sum(1)
@@ -64,7 +64,7 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
         M. Orchard and C. Bouman, "Color Quantization of Images" (1991), for the splits.
     """
     centre = values.double().mean(0).float().numpy()
-    own = values.float().numpy() - centre  # else squares of what hardly differs are rounding
+    own = values.float().numpy() - centre  # otherwise squares of small differences are lost to rounding
     part = _split(own, count, noise)
     mixture = _weighted(own, np.equal(part, np.arange(part.max() + 1)[:, None]).astype(own.dtype), noise)
     for _ in range(_ROUNDS):
@@ -75,7 +75,7 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
 def _split(values: np.ndarray, count: int, noise: float) -> np.ndarray:
     """(N,) int64: the part of each value.
 
-    Images contain equal colours, and parts that mirror each other. No choice may depend on how their sums are rounded.
+    Images contain equal colours, and parts that mirror each other; no choice may depend on the rounding of their sums.
     """
     stretched = values.astype(np.float64) * _UNLIKE ** np.arange(values.shape[1])
     part, splits = np.zeros(len(values), np.int64), {0: _halves(stretched, np.arange(len(values)), noise)}

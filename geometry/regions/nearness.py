@@ -28,15 +28,16 @@ def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
 
 
 def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Nearness and colours on so many rows and columns, on the CPU. A GPU is waited for once.
+    """Downsamples nearness and colours to `rows` and `columns`, on the CPU. Synchronises the device once.
 
     Args:
         depth: (1, 1, H, W), positive and finite.
         image: (1, 3, H, W) RGB in [0, 1].
+        rows, columns: New size.
 
     Returns:
-        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps where the image has edges; and
-        (1, 3, rows, columns). Constant depth is constant nearness.
+        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours
+        (1, 3, rows, columns) in [0, 1]. Constant depth becomes constant nearness.
 
     Raises:
         ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.
@@ -51,5 +52,5 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     sharp = sharpen_known_depth(1 / soft, edge_radius(rows, columns), edge_growth(rows, columns), small)
     span, least = near - far, (near - far).clamp(min=_LEAST_RANGE * near)
-    # A range below the minimum is mostly rounding: the values shrink with it.
+    # A range below the minimum is mostly rounding, so the values shrink with it.
     return ((1 / sharp - far) / least * (span / least))[0, 0], small

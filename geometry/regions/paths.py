@@ -14,16 +14,16 @@ def path_costs(start: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
     Args:
         start: (H, W) bool, where paths begin.
-        across: (H, W - 1), not negative: of a step between a pixel and the one to its right.
-        down: (H - 1, W): between a pixel and the one below.
+        across: (H, W - 1), 0 or more: cost of a step between a pixel and the one to its right.
+        down: (H - 1, W), 0 or more: cost of a step between a pixel and the one below.
 
     Returns:
-        (H, W) float64; infinite everywhere if paths begin nowhere.
+        (H, W) float64; infinite everywhere without a start.
     """
     costs = torch.zeros(start.shape, dtype=torch.float64, device=start.device).masked_fill(~start, torch.inf)
     if not bool(start.any()):
         return costs
-    costs = costs.clamp(max=1e12)  # what is infinite has no differences
+    costs = costs.clamp(max=1e12)  # differences of infinite values are NaN
     lines = ((1, F.pad(across.double(), (1, 0)).cumsum(1)), (0, F.pad(down.double(), (0, 0, 1, 0)).cumsum(0)))
     for _ in range(_MOST_TURNS):
         before = costs

@@ -12,7 +12,7 @@ SAMPLED = 64
 """The camera is found from a grid of SAMPLED x SAMPLED points."""
 _LEAST_POINTS = 2  # of them must be valid
 # Levenberg-Marquardt: rounds, initial damping, its factors after success and failure, and the relative error reduction below which it
-# stops. Without that limit, points that no camera sees so would be moved to infinity.
+# stops. Without this limit, point maps that fit no camera would be moved to infinity.
 _ROUNDS = 32
 _FIRST_DAMPING, _EASED, _TIGHTENED = 1e-3, 0.1, 10.0
 _WORTHWHILE = 1e-3

@@ -1,9 +1,9 @@
 """Slopes of inverse depth for scattered points, such as a lidar's: planes through the nearest points in space.
 
-In the image, a window large enough for several lidar points reaches over edges, and a smaller one holds a single scan line. So each
-point takes its nearest points in space from every image direction, so that one scan line never dominates.
-The plane is a weighted least-squares fit of inverse depth, which is linear in pixels on a plane. Weights decrease with distance in
-space and with the distance from the plane (Cauchy weights, a few passes).
+In the image, a window large enough for several lidar points reaches over edges, and a smaller one holds a single scan line. So each point
+uses its nearest points in space, some from each image direction, so that one scan line never dominates. The plane is a weighted
+least-squares fit of inverse depth, which is linear in pixels on a plane. Weights decrease with the distance in space and with the distance
+from the plane (Cauchy weights, a few passes).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _OWN_SHARE = 0.3
 
 @without_autocast
 def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
-    """Planes through the nearest points in space, for every valid pixel.
+    """Fits planes through the nearest points in space, for every valid pixel.
 
     Args:
-        planes: Kept where points are too few or collinear.
+        planes: Planes to keep where points are too few or collinear.
         inverse: (1, 1, H, W) inverse depth, positive and finite.
-        valid: (1, 1, H, W), nonzero where it can be trusted.
+        valid: (1, 1, H, W), nonzero = valid.
         intrinsics: (3, 3), in pixels.
 
     Returns:
-        The planes, computed on the CPU: the points are few, and their cells depend on the data.
+        The planes, on the device of `inverse`. They are computed on the CPU, as points are few, and their cells depend on the data.
     """
     device = inverse.device
     planes, inverse, valid, intrinsics = Planes(*(each.cpu() for each in planes)), inverse.cpu(), valid.cpu(), intrinsics.cpu()
@@ -98,9 +98,15 @@ def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
 
 
 def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes at the chosen points (N,) through some of the near points (N, M), an index or -1; and where one is found.
+    """Fits planes at the chosen points.
 
-    Points are (P, 6): column, row, inverse depth, and position in space.
+    Args:
+        points: (P, 6): column, row, inverse depth, and position in space.
+        chosen: (N,) indices of points.
+        near: (N, M) indices of candidate neighbours; -1 = none.
+
+    Returns:
+        (N,) bool, where a plane was found; and value and slopes of the planes, (N, 3).
     """
     centre = points[chosen][:, None]
     offset = points[near.clamp(min=0)] - centre

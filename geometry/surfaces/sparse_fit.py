@@ -25,8 +25,8 @@ _FLAT, _SPREAD = 0.02, 0.3
 def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
     """Fits planes in a wider window for pixels with hardly any valid neighbours.
 
-    If most valid pixels are isolated, as a lidar's are, all planes come from the nearest points in space (`fit_scattered`). Otherwise
-    unweighted least squares, accepted only where the window shows one flat surface.
+    If most valid pixels are isolated, such as a lidar's, all planes are fitted to the nearest points in space (`fit_scattered`). Otherwise
+    they are fitted by unweighted least squares, and accepted only where the window shows one flat surface.
 
     Args:
         planes: From `fit_planes`.

@@ -19,9 +19,9 @@ from .slopes import slopes_of
 
 MAX_SCALE = 512.0
 
-# Percentiles for the default strength: the stronger end saturates 1 % of the pixels.
+# Percentiles for the automatic strength: the stronger end saturates 1 % of the pixels.
 _ENDS = (1.0, 99.0)
-# Bends smaller than this are rounding: a plane stays grey.
+# Smaller bends are rounding errors: a plane stays grey.
 _FLAT = 1e-4
 
 
@@ -42,18 +42,23 @@ def mean_curvature(
     """Half the divergence of the normals across the image.
 
     Args:
-        normals: (B, 3, H, W) unit vectors, seen straight on.
-        scale: Bends narrower than this many pixels are smoothed away.
-        weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Beside the rest nothing bends.
+        normals: (B, 3, H, W) unit vectors of an orthographic view.
+        axes: Their camera axes.
+        scale: Bends narrower than this, in pixels, are smoothed away; 0 to `MAX_SCALE`.
+        weight: (B, 1, H, W) bool, valid pixels; None = all with a direction. Curvature is 0 at and beside invalid pixels.
         borders: "free" or "seamless".
 
     Returns:
-        (B, 1, H, W), 1 / pixels: 1 / R on a ball of radius R that bulges to the viewer, -1 / R in a bowl, half of it on a cylinder.
+        (B, 1, H, W) in 1 / pixels: 1 / R on a sphere of radius R that bulges towards the viewer, -1 / R in a bowl, half as much on a
+        cylinder.
+
+    Raises:
+        ValueError: Wrong shapes, unknown borders, too many pixels, or a scale out of range.
     """
     check_range("scale", scale, 0, MAX_SCALE)
     known = known_normals(normals, weight, borders)
     share, across = known.to(normals.dtype), convert_normals(normals, axes, Axes.OPENGL)[:, :2]
-    # Differences of neighbours smooth by themselves, as a Gaussian of this variance does.
+    # Central differences smooth like a Gaussian of variance 1, so the blur adds the rest.
     sigma = max(scale * scale - 1, 0) ** 0.5
     smooth = blurred_where(torch.where(known, across, 0), share, sigma, borders == SEAMLESS)
     right, up = smooth.split(1, 1)
@@ -67,8 +72,7 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
     Args:
         curvature: (B, 1, H, W), 1 / pixels.
         scale: Reference length in pixels: curvature times this is an angle in radians.
-        strength: Contrast relative to one radian over `scale`; 0 = so strong that 1 % of each image
-            is white or black, whichever bends more.
+        strength: Contrast relative to one radian over `scale`; 0 = automatic: 1 % of each image is saturated, at the end that bends more.
         weight: (B, 1, H, W) bool, pixels for the automatic strength; None = all.
     """
     check_map(curvature, 1, "curvature")
@@ -86,6 +90,6 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
 
 
 def _inside(known: Tensor) -> Tensor:
-    """Pixels without an unknown neighbour among eight; the map's border is no hole."""
+    """Known pixels whose eight neighbours are known, too; pixels beyond the map's border count as known."""
     unknown = (~known).float()
     return F.max_pool2d(unknown, 3, 1, 1) == 0

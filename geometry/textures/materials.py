@@ -17,10 +17,10 @@ AUTHORS_GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Materials:
-    """What surfaces are made of, as the metallic-roughness model of glTF, Blender and game engines has it.
+    """Materials of surfaces in the metallic-roughness model of glTF, Blender and game engines.
 
     Attributes:
-        albedo: (B, 3, H, W) float in [0, 1], sRGB: the colour without light, for metals that of their reflection.
+        albedo: (B, 3, H, W) float in [0, 1], sRGB: the colour without lighting; for metals, the colour of their reflection.
         roughness: (B, 1, H, W) float in [0, 1], linear, 0 = a mirror.
         metallic: (B, 1, H, W) float in [0, 1], linear, 1 = metal.
 
@@ -58,17 +58,17 @@ class Materials:
         return self._map(lambda value: resize_map(value, height, width))
 
     def folded(self, margin: tuple[int, int]) -> Materials:
-        """The maps of an image from those of `seamless.wrap(image, margin)`: opposite borders continue each other."""
+        """Converts the maps of `seamless.wrap(image, margin)` to maps of the image, whose opposite borders continue each other."""
         return self._map(lambda value: folded(value, margin))
 
     @staticmethod
     def cat(parts: Iterable[Materials], total: int, device: torch.device | str) -> Materials:
-        """Joins parts of one size along the batch; each is copied to its place before the next one is computed.
+        """Concatenates parts of one size along the batch; each is copied to its place before the next one is computed.
 
         Args:
             parts: Materials of one or more images each.
-            total: How many images the parts hold together.
-            device: Of the result.
+            total: Total number of images.
+            device: Device of the result.
 
         Raises:
             ValueError: The parts hold more or fewer images than `total`.
@@ -111,7 +111,7 @@ def pack_orm(occlusion: Tensor, roughness: Tensor, metallic: Tensor) -> Tensor:
         (B, 3, H, W): occlusion in red, roughness in green, metallic in blue.
 
     Raises:
-        ValueError: The maps have other shapes than each other.
+        ValueError: The maps differ in shape, or are not (B, 1, H, W).
     """
     shapes = [tuple(each.shape) for each in (occlusion, roughness, metallic)]
     if len(set(shapes)) > 1 or shapes[0][1] != 1:

@@ -26,29 +26,30 @@ class PbrMaps(NamedTuple):
     height_range: Tensor
     """Pixels between black and white, ()."""
     normals: Tensor
-    """(B, 3, H, W) unit vectors, OPENGL axes; integrated they give the height."""
+    """(B, 3, H, W) unit vectors, OPENGL axes; their integral is the height."""
     occlusion: Tensor
-    """(B, 1, H, W), 1 = open."""
+    """(B, 1, H, W) in [0, 1], 1 = open."""
     bend: CurvatureMaps
 
 
 def shape_width(options: DetailOptions, height: int, width: int) -> float:
-    """Width in pixels beyond which a shape is not relief."""
+    """The width in pixels above which a shape is not relief."""
     return options.radius or max(4.0, min(height, width) / 8)
 
 
 def relief_of_photo(image: Tensor, options: DetailOptions) -> PhotoRelief:
     """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
-    # Only fine shading is relief; coarser differences are paint, dirt and lamps.
+    # Only fine shading is relief; coarser differences are paint, dirt and lighting.
     return PhotoRelief(image, max(2.0, shape_width(options, *image.shape[-2:]) / 2), options.borders)
 
 
 def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: DetailOptions) -> Tensor:
-    """Normals of a material's relief, without the shape that it lies on.
+    """Normals of a material's relief, without the shape of the object.
 
     Args:
-        estimate: With normals; None where the source is the photograph alone.
-        photo: As `relief_of_photo`, of the estimate's size; None where the source is the normals alone.
+        estimate: With normals; None if the source is the photograph alone.
+        photo: From `relief_of_photo`, at the estimate's size; None if the source is the normals alone.
+        options: Source, radius, relief and borders.
 
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes.
@@ -68,12 +69,12 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     if options.source != NORMALS:
         assert photo is not None
         parts.append(photo.normals(options.relief, options.bright))
-    # Slopes add up, as heights do. Composed rotations are not integrable: steep edges would get combs.
+    # Slopes are added, like heights. Composed rotations would not be integrable, and steep edges would get combs.
     return parts[0] if len(parts) == 1 else slopes_to_normals(normals_to_slopes(parts[0]) + normals_to_slopes(parts[1]))
 
 
 def is_in_doubt(photo: PhotoRelief | None, options: DetailOptions) -> bool:
-    """Whether `material_normals` guesses what bright parts of a photograph are."""
+    """Whether `material_normals` has to guess if bright parts of a photograph are high or low."""
     return photo is not None and options.asks_pattern and bool(photo.is_in_doubt.any())
 
 
@@ -91,10 +92,11 @@ def check_source(source: str, has_normals: bool, has_photo: bool) -> None:
 
 
 def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
-    """All maps of a material's normals.
+    """Computes all maps of a material from its normals.
 
     Args:
-        normals: (B, 3, H, W) unit vectors, OPENGL axes, as `material_normals` gives them.
+        normals: (B, 3, H, W) unit vectors, OPENGL axes, from `material_normals`.
+        options: Radii, scale and borders.
     """
     radius = shape_width(options, *normals.shape[-2:])
     height, normals = _flattened(normals, 2 * radius, options.borders)
@@ -120,5 +122,5 @@ def _flattened(normals: Tensor, width: float, borders: str) -> tuple[Tensor, Ten
 
 
 def with_contrast(occlusion: Tensor, strength: float) -> Tensor:
-    """Occlusion made darker (strength above 1) or lighter (below 1); what is open stays white."""
+    """Makes occlusion darker (strength above 1) or lighter (below 1); open areas stay white."""
     return torch.clamp(occlusion, 0, 1) ** strength

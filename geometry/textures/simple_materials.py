@@ -21,7 +21,7 @@ _FLAT = 1e-4
 
 
 def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials:
-    """Constant roughness and no metal: one photograph determines neither (`benchmarks/simple_materials.py`).
+    """Materials with constant roughness and no metal, as one photograph determines neither (`benchmarks/simple_materials.py`).
 
     Args:
         albedo: (B, 3, H, W), sRGB in [0, 1].
@@ -34,9 +34,9 @@ def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials
 def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: str = FREE) -> Tensor:
     """Removes estimated shading from a photographed material.
 
-    Log luminance is fitted by a trend across the photograph, as of a lamp to one side; by the relief's log occlusion, with a factor in
-    [0, 1]; and by the normals' x and y. The fit is divided out of red, green and blue alike, which keeps hues and exposure (the mean log).
-    Cast shadows and highlights stay. A relief made from the photograph's own brightness does not reveal the direction of light.
+    Log luminance is fitted by three terms: a trend across the photograph, such as from a lamp to one side; the relief's log occlusion, with
+    a factor in [0, 1]; and the normals' x and y. Red, green and blue are divided by the same fit, which keeps hues and exposure (the mean
+    log). Cast shadows and highlights stay. A relief computed from the photograph's own brightness does not reveal the direction of light.
 
     Args:
         image: (B, 3, H, W), sRGB in [0, 1].
@@ -48,7 +48,7 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
         (B, 3, H, W), sRGB in [0, 1].
 
     Raises:
-        ValueError: Wrong shapes, an unknown word, or too many pixels.
+        ValueError: Wrong shapes, unknown borders, or too many pixels.
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])

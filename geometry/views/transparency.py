@@ -1,4 +1,4 @@
-"""Images that are transparent in places: what is seen, what is opaque, and effects of both."""
+"""Transparent images: composited for networks, split into colours and alpha, and processed by effects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Layers(NamedTuple):
 
     @property
     def continued(self) -> Tensor:
-        """The colours, inpainted from nearby where transparent, so that blurs and warped edges have no rim of another colour."""
+        """The colours, filled from nearby pixels where fully transparent, so that blurs and warped edges have no rim of another colour."""
         return self.colours if self.alpha is None else _continued(self.colours, self.alpha)
 
     def seen(self, estimate: Estimate) -> Estimate:
@@ -93,7 +93,7 @@ def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
 
 
 def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Tensor | None]:
-    """The estimate without values where the image is less than half opaque, and the image's colours: the input of surfaces.
+    """The estimate without values where the image is less than half opaque, and the image's colours, as meshes need them.
 
     Args:
         estimate: Of the image, at any size.
