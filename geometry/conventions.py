@@ -53,7 +53,7 @@ class NormalMapCoding(Kind):
 
 
 def are_unit_vectors(values: Tensor) -> bool:
-    """True if the values are unit vectors; encoded ones (1 + n) / 2 have another length almost everywhere.
+    """True if the values are unit vectors; encoded vectors (1 + n) / 2 have another length almost everywhere.
 
     Args:
         values: (B, 3, H, W); vectors that are zero, NaN or infinite are ignored.
@@ -174,7 +174,7 @@ def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
         (B, 3, H, W): R @ n in world axes.
 
     Raises:
-        ValueError: Wrong shapes, or the 3x3 part is no rotation.
+        ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
     """
     return _rotate(normals, _rotation(camera_to_world, normals))
 
@@ -190,7 +190,7 @@ def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
         (B, 3, H, W): transpose(R) @ n in the camera's own axes.
 
     Raises:
-        ValueError: Wrong shapes, or the 3x3 part is no rotation.
+        ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
     """
     return _rotate(normals, _rotation(camera_to_world, normals).transpose(1, 2))
 

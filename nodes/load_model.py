@@ -73,7 +73,7 @@ class LoadDepthNormalModel:
         weights: str | None = "",
         runtime: str | None = TORCH,
     ) -> float | str:
-        """Returns what auto and fast now stand for; NaN, which never equals itself, if the file was replaced or an input is unknown."""
+        """Returns the current choices of auto and fast; NaN, which never equals itself, if the file was replaced or an input is unknown."""
         if model is None or weights is None:
             return math.nan
         name = None if model == FROM_FILE else model

@@ -141,7 +141,7 @@ class DetailNormals:
         geometry: Any = None,
         normal_map: Tensor | None = None,
     ) -> Any:
-        """Returns one normal map for each image; in ComfyUI also shows what is in doubt."""
+        """Returns one normal map for each image; in ComfyUI it also shows doubts about the relief."""
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
             raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")

@@ -122,7 +122,7 @@ class FailureLog:
         self._kept = True
 
     def add(self, source: Path, folder: Path, failure: Failure) -> None:
-        """Appends a failed image at once; `folder` is that of its results."""
+        """Appends a failed image at once; `folder` is the folder of its results."""
         if not self._kept:
             return
         with self._tolerant():

@@ -79,12 +79,12 @@ def reasons_not_to_replace(
 ) -> list[str]:
     """The reasons why existing files must not be replaced: the one rule of all commands.
 
-    Replaceable are unchanged files that this program made from the same input under a default name; under a name given by -o, those that
-    the same command made (`is_named_result`). Anything else, dangling links included, needs --overwrite. Folders are never replaced.
+    Only unchanged files that this program made from the same input under a default name are replaced; under a name given by -o, only files
+    that the same command made (`is_named_result`). All other files, including dangling links, need --overwrite. Folders are never replaced.
 
     Args:
         marks: Marks of the existing files, from `files_there`.
-        record: The record of files made there; None if there is none by design.
+        record: The record of the program's files in the folder; None if it keeps no record.
         overwrite: As `check_places`.
         advice: How to choose another path.
         owner: Describes the owner of files without a record.

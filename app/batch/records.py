@@ -55,7 +55,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """A record, or an entry of one, with today's keys: images used to be called pictures."""
+    """Converts a record, or an entry of one, to the current keys: older versions call images pictures."""
     names = {"picture": "image", "pictures": "images"}
     return {names.get(name, name): value for name, value in record.items()}
 

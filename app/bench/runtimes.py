@@ -42,9 +42,9 @@ class Row:
         words: The engine that ran the network; or why it did not run.
         ready: Start-up seconds: loading the weights, and building the engine or loading it from the cache.
         seconds: The network's seconds for one image; None if it did not run.
-        torch_seconds: The same of torch in float32, measured in turn; None for torch itself.
-        most: The largest difference of its images from those of torch in float32, in 255ths.
-        mean: The mean difference.
+        torch_seconds: Torch's seconds for one image in float32, measured in turn; None for torch itself.
+        most: Largest difference of the rendered images from torch's in float32, in 255ths.
+        mean: Mean difference of the rendered images from torch's in float32, in 255ths.
         measurement: The data to store for `--keep`; None if it did not run.
     """
 

@@ -1,4 +1,4 @@
-"""`depth-normal clean`: removes what the program keeps for itself, which is neither results nor weights."""
+"""`depth-normal clean`: removes the program's own cache entries, locks and records; results and weights stay."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Prepared:
 
 
 def video_arguments(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
-    """The arguments of `video` for another command: those that both parsers share, `changed`, and the defaults of `video`."""
+    """The arguments of `video` for another command: the arguments that both parsers share, `changed`, and the defaults of `video`."""
     parser = Parser(prog=arguments.parser.prog)
     add_video(parser)
     shared = {action.dest for action in parser._actions} & vars(arguments).keys()

@@ -52,8 +52,8 @@ PAIRS = (
     Pair((405, 110), (520, 110), "the right of the cup's rim | the table beside it"),
     Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),
 )
-"""The camera looks down at an angle, so that the table recedes from the bottom of the image to its top. Occluders are nearer than what they
-hide. A mere slope from bottom to top would not order the last four pairs."""
+"""The camera looks down at an angle, so the table recedes from the bottom of the image to its top. Occluders are nearer than the surfaces
+that they hide. A mere slope from bottom to top would not order the last four pairs."""
 
 
 class Surfaces(NamedTuple):

@@ -57,8 +57,8 @@ _BLOCK, _FLAT, _ALBEDO_ALIKE = 8, 0.02, 0.5
 # Minimal difference of a normal's component between surfaces facing opposite ways; a sound model has about 1.
 _APART = 0.25
 _FACING = 0.5
-# Tolerance for outlines in pixels, maximal shift that still counts as in place, how much better another place must fit to count as
-# shifted, and how much stronger edges must be under the outlines than on average.
+# Tolerance for outlines in pixels; largest shift that counts as in place; least factor by which another place must fit better to count as
+# shifted; and least excess of edge strength under the outlines over the average.
 _NEAR, _LITTLE, _BETTER = 6, 8, 1.03
 _EDGES = 0.15
 _REACH, _STEP = 48, 4

@@ -41,7 +41,7 @@ class OwnDepth:
     """The user's own depth of a video. Numbered frames and files are matched by number, others by order.
 
     Attributes:
-        path: A depth video, numbered files, a folder of nothing else, or an NPZ or NPY of all frames.
+        path: A depth video, numbered files, a folder of such files only, or an NPZ or NPY of all frames.
         strict: As `read_frames`.
     """
 
@@ -53,7 +53,7 @@ class OwnDepth:
         """The input files.
 
         Raises:
-            VideoReadError: There are none.
+            VideoReadError: No input file exists.
         """
         return find_images(self.path, MAPS) if is_sequence(self.path) else [self.path]
 
@@ -105,7 +105,7 @@ class OwnDepth:
         """Attaches depth to a video's frames, from its first.
 
         Raises:
-            VideoReadError: A frame has none; those before are yielded.
+            VideoReadError: A frame has no depth; previous frames are yielded.
         """
         with closing(self._maps()) as maps:
             depth_map = next(maps, None)

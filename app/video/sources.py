@@ -31,8 +31,8 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
 def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
     """Resolves sources to videos, as `batch.sources.find_images` does for images.
 
-    A folder stands for its videos, or if it holds only images for one video of these frames. A pattern with a number (`frame_%05d.png`) is
-    one video too.
+    A folder is resolved to its videos, or, if it holds only images, to one video of these frames. A pattern with a number
+    (`frame_%05d.png`) is one video, too.
 
     Args:
         recursive: Whether to search subfolders, for videos only.

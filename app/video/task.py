@@ -314,9 +314,9 @@ def check_targets(
     read: Iterable[Path] = (),
     commands: Mapping[str, str] | None = None,
 ) -> None:
-    """Rejects targets that would replace protected files, see `overwriting.check_places`; of numbered files only the first is checked.
+    """Rejects targets that would replace protected files, see `overwriting.check_places`; only the first of numbered files is checked.
 
-    `read` are inputs besides the source; `commands` are those of the targets, by output, if the user named them.
+    `read` are inputs besides the source; `commands` are the commands of targets that the user named, by output.
 
     Raises:
         VideoError: The result would become part of the source's numbered images.

@@ -43,12 +43,12 @@ class Depths(NamedTuple):
         return ((near - self.depth.reciprocal()) / span).clamp(0, 1)
 
     def at_share(self, share: float) -> float:
-        """The depth at a share of the way from the near to the far end."""
+        """The depth at a share of the way from the near end (0) to the far end (1), linear in inverse depth; clamped."""
         near, far = 1 / self.nearest, 1 / self.farthest
         return 1 / (near + (far - near) * min(max(share, 0.0), 1.0))
 
     def share_at(self, depth: float) -> float:
-        """The share of the way of a depth."""
+        """The share of the way from the near end (0) to the far end (1) of a depth: the inverse of `at_share`."""
         near, far = 1 / self.nearest, 1 / self.farthest
         if depth <= self.nearest:
             return 0.0

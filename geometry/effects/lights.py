@@ -28,9 +28,9 @@ class Light:
         is_point: True: a point light with inverse-square falloff. False: infinitely far.
         colour: Linear R, G, B; (1, 1, 1) is white.
         intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the image is.
-        size: Its diameter in the unit of depth; for a directional light, at distance 1 (the sun: 0.009). 0 = hard shadows and a hard
+        size: Diameter in the unit of depth; for a directional light, at distance 1 (the sun: 0.009). 0 = hard shadows and a hard
             terminator.
-        shadow: Darkness of its shadows, 0 to 1; None = the common value.
+        shadow: Darkness of the lamp's shadows, 0 to 1; None = the value common to all lamps.
 
     Raises:
         ValueError: A number that is not finite, a negative colour, intensity or size, a shadow beyond 1, or a zero direction.
@@ -63,11 +63,11 @@ def _check_lamp(lamp: Light | LightPlan) -> None:
 
 @dataclass(frozen=True)
 class LightPlan:
-    """A lamp as a user places it in any image, by angles or by a position in the image.
+    """A lamp that is placed in any image, by angles or by a position in the image.
 
     Attributes:
         kind: "directional" or "point".
-        azimuth, elevation: Of a directional light, as `light_direction`.
+        azimuth, elevation: Angles of a directional light, as in `light_direction`.
         x, y: A point light's position from left (0) to right (1) and from top to bottom; may lie outside.
         depth: A point light's distance from the viewer, in the unit of depth.
         colour, intensity, size, shadow: As `Light`.
