@@ -107,7 +107,7 @@ class MaterialFromPhoto:
     def execute(
         self, settings: PhotoOptions, material: MaterialOptions, image: Tensor, geometry: Any = None, model: str = MODELS[0]
     ) -> Any:
-        """Returns seven maps for each image, and the height range; in ComfyUI it also shows doubts about the relief."""
+        """Returns seven maps for each image, and the height range; in ComfyUI with `shown_in_doubt`."""
         check_choice("model", model, _CHOICES)
         options = PbrOptions(settings.radius, settings.relief, settings.borders, settings.bright, PHOTO if geometry is None else BOTH)
         photos = planar(image).clamp(0, 1)

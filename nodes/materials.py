@@ -141,7 +141,7 @@ class DetailNormals:
         geometry: Any = None,
         normal_map: Tensor | None = None,
     ) -> Any:
-        """Returns one normal map for each image; in ComfyUI it also shows doubts about the relief."""
+        """Returns one normal map for each image; in ComfyUI with `shown_in_doubt`."""
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
             raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")
@@ -229,7 +229,7 @@ def photo_relief(photos: Tensor, index: int, options: DetailOptions) -> PhotoRel
 
 
 def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: DetailOptions) -> Any:
-    """If "auto" is in doubt, adds the first photo and its heights with bright parts high and low, for ComfyUI's image view.
+    """If "auto" cannot decide, adds the first photo and its heights with bright parts high and low, for ComfyUI's image view.
 
     Args:
         result: The node's outputs.
