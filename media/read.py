@@ -121,7 +121,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
             stream.height,
             rate,
             _exact_unit(stream),
-            _frame_count(stream) or None,
+            None if _is_avi(stream) else _frame_count(stream) or None,
             seconds,
             len(container.streams.audio),
         )
@@ -143,6 +143,11 @@ def _frame_count(stream: Any) -> int:
     """How many frames the header names, 0 = not known; without those that the edit list of a cut MP4 leaves out."""
     entries = getattr(stream, "index_entries", None) if stream.container.format.name.startswith("mov") else None
     return min(stream.frames, sum(not entry.is_discard for entry in entries)) if entries and stream.frames else stream.frames
+
+
+def _is_avi(stream: Any) -> bool:
+    """AVI has no presentation times, and also counts frames without a packet, during which the one before is shown."""
+    return stream.container.format.name == "avi"
 
 
 def _rate(stream: Any) -> Fraction | None:
@@ -262,8 +267,7 @@ class _Reader:
     def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction, strict: bool, in_threads: bool) -> None:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
         self._strict, self._in_threads = strict, in_threads
-        states_times = stream.container.format.name != "avi"
-        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), states_times)
+        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), not _is_avi(stream))
         self._damage: Exception | None = None
         self._left_out = 0
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -338,7 +342,8 @@ class _Reader:
                 raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
         expected = 0 if seeking else _frame_count(self._stream)
-        if expected and count < expected * 0.99 - 1:
+        reached = round(last / step) + 1 if _is_avi(self._stream) and last is not None else count
+        if expected and reached < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):
             return

@@ -233,6 +233,18 @@ def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
     assert [frame.time for frame in read_frames(path, start=Fraction(5, 600))] == [Fraction(time, 600) for time in times[3:]]
 
 
+def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
+    """As of a capture card that was too slow: they are chunks without a byte, and its header counts them."""
+    times = [0, 1, 2, 10, 11, 30]
+    path = write_video(tmp_path / "capture.avi", moving_ball(6), codec="mpeg4", times=times)
+    assert [frame.time for frame in read_frames(path)] == [Fraction(time, 25) for time in times]
+    assert video_header(path).frames is None and read.count_frames(path) == 6
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, data.index(b"idx1"))])
+    with pytest.raises(VideoError, match="says that it has 31 frames, and ends after 5; it is damaged or cut off"):
+        list(read_frames(path))
+
+
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory):
     """Twelve seconds of two containers and codecs, whose key frames are two seconds apart, with frames that refer to later ones."""
