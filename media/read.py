@@ -38,6 +38,8 @@ _HARDLY = 1e-6
 # Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
+# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams.
+_NO_TIMESTAMPS = 0x80
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
@@ -152,9 +154,13 @@ def _is_avi(stream: Any) -> bool:
 
 def _rate(stream: Any) -> Fraction | None:
     """The header's average rate, snapped to the standard rate that it nearly is: Matroska's nanoseconds give 19001/317."""
-    if not stream.average_rate:
+    kind = stream.container.format
+    # FFmpeg's average of raw streams and of DV is 25 and 60000, whatever the images state.
+    is_made_up = kind.name == "dv" or int(kind.flags) & _NO_TIMESTAMPS
+    stated = stream.guessed_rate if is_made_up else stream.average_rate
+    if not stated:
         return None
-    rate = Fraction(stream.average_rate)
+    rate = Fraction(stated)
     usual = (Fraction(round(rate)), Fraction(1000 * round(rate * 1001 / 1000), 1001))
     return next((each for each in usual if abs(each - rate) < _HARDLY * rate), rate)
 

@@ -10,7 +10,16 @@ av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
 
 def write_video(
-    path: Path, planes, pixel_format="yuv420p", codec="ffv1", rate=25, times=None, time_base=None, tags=None, sound=None, options=None
+    path: Path,
+    planes,
+    pixel_format="yuv420p",
+    codec="ffv1",
+    rate: int | Fraction = 25,
+    times=None,
+    time_base=None,
+    tags=None,
+    sound=None,
+    options=None,
 ) -> Path:
     """A video of given numbers.
 

@@ -245,6 +245,22 @@ def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
         list(read_frames(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "size"), [("a.h264", "libx264", ()), ("a.m2v", "mpeg2video", ()), ("a.dv", "dvvideo", (480, 720))]
+)
+def test_a_file_without_a_clock_has_the_rate_that_its_images_state(tmp_path, name, codec, size):
+    rate, planes = Fraction(30000, 1001), moving_ball(3, *size)
+    if codec == "dvvideo":
+        planes = [[luma, *(np.full((480, 180), 128, np.uint8),) * 2] for luma, *_ in planes]
+        with av.open(str(write_video(tmp_path / "dv.avi", planes, "yuv411p", codec, rate))) as container:
+            (tmp_path / name).write_bytes(b"".join(bytes(packet) for packet in container.demux()))
+    else:
+        write_video(tmp_path / name, planes, codec=codec, rate=rate)
+    assert video_header(tmp_path / name).rate == rate
+    times = [frame.time for frame in read_frames(tmp_path / name)]
+    assert [time - times[0] for time in times] == [number / rate for number in range(3)]
+
+
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory):
     """Twelve seconds of two containers and codecs, whose key frames are two seconds apart, with frames that refer to later ones."""
