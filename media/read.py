@@ -38,8 +38,8 @@ _HARDLY = 1e-6
 # Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
-# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams.
-_NO_TIMESTAMPS = 0x80
+# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams, and AV_DISPOSITION_ATTACHED_PIC, of cover images.
+_NO_TIMESTAMPS, _ATTACHED_PIC = 0x80, 0x400
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
@@ -184,7 +184,9 @@ def image_stream(container: Any, name: str) -> Any:
     Raises:
         VideoReadError: There is none, or PyAV has no decoder for it.
     """
-    streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one image
+    # PyAV 12 does not tell which stream is a cover.
+    streams = [each for each in container.streams.video if not int(getattr(each, "disposition", 0)) & _ATTACHED_PIC]
+    streams.sort(key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:

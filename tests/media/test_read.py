@@ -398,14 +398,20 @@ def test_files_that_are_no_videos(tmp_path):
         make_images(torn)
     with pytest.raises(FileNotFoundError):
         video_header(tmp_path / "none.mp4")
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        track = container.add_stream("aac", rate=44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux(track.encode(frame))
-        container.mux(track.encode(None))
-    with pytest.raises(VideoError, match="there are no images in it"):
-        video_header(tmp_path / "sound.mp4")
+    for has_cover in (False, True) if hasattr(av.stream, "Disposition") else (False,):
+        with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+            track = container.add_stream("aac", rate=44100)
+            if has_cover:
+                cover = container.add_stream("mjpeg", rate=25)
+                cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+                cover.disposition = av.stream.Disposition.attached_pic
+                container.mux(cover.encode(av.VideoFrame(64, 48, "yuvj420p")))
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+        with pytest.raises(VideoError, match="there are no images in it"):
+            video_header(tmp_path / "sound.mp4")
 
 
 def test_a_codec_that_pyav_lacks_is_said(tmp_path):
