@@ -38,6 +38,8 @@ _HARDLY = 1e-6
 # Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
+# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams, and AV_DISPOSITION_ATTACHED_PIC, of cover images.
+_NO_TIMESTAMPS, _ATTACHED_PIC = 0x80, 0x400
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
@@ -121,7 +123,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
             stream.height,
             rate,
             _exact_unit(stream),
-            _frame_count(stream) or None,
+            None if _is_avi(stream) else _frame_count(stream) or None,
             seconds,
             len(container.streams.audio),
         )
@@ -145,11 +147,20 @@ def _frame_count(stream: Any) -> int:
     return min(stream.frames, sum(not entry.is_discard for entry in entries)) if entries and stream.frames else stream.frames
 
 
+def _is_avi(stream: Any) -> bool:
+    """AVI has no presentation times, and also counts frames without a packet, during which the one before is shown."""
+    return stream.container.format.name == "avi"
+
+
 def _rate(stream: Any) -> Fraction | None:
     """The header's average rate, snapped to the standard rate that it nearly is: Matroska's nanoseconds give 19001/317."""
-    if not stream.average_rate:
+    kind = stream.container.format
+    # FFmpeg's average of raw streams and of DV is 25 and 60000, whatever the images state.
+    is_made_up = kind.name == "dv" or int(kind.flags) & _NO_TIMESTAMPS
+    stated = stream.guessed_rate if is_made_up else stream.average_rate
+    if not stated:
         return None
-    rate = Fraction(stream.average_rate)
+    rate = Fraction(stated)
     usual = (Fraction(round(rate)), Fraction(1000 * round(rate * 1001 / 1000), 1001))
     return next((each for each in usual if abs(each - rate) < _HARDLY * rate), rate)
 
@@ -173,7 +184,9 @@ def image_stream(container: Any, name: str) -> Any:
     Raises:
         VideoReadError: There is none, or PyAV has no decoder for it.
     """
-    streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one image
+    # PyAV 12 does not tell which stream is a cover.
+    streams = [each for each in container.streams.video if not int(getattr(each, "disposition", 0)) & _ATTACHED_PIC]
+    streams.sort(key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
@@ -262,8 +275,7 @@ class _Reader:
     def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction, strict: bool, in_threads: bool) -> None:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
         self._strict, self._in_threads = strict, in_threads
-        states_times = stream.container.format.name != "avi"
-        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), states_times)
+        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), not _is_avi(stream))
         self._damage: Exception | None = None
         self._left_out = 0
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -338,7 +350,8 @@ class _Reader:
                 raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
         expected = 0 if seeking else _frame_count(self._stream)
-        if expected and count < expected * 0.99 - 1:
+        reached = round(last / step) + 1 if _is_avi(self._stream) and last is not None else count
+        if expected and reached < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):
             return

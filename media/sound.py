@@ -18,10 +18,10 @@ from .timeline import is_recording, packets_in_time
 
 logger = logging.getLogger(__name__)
 
-# Codecs that players expect in each container; Matroska holds all that FFmpeg knows.
+# Codecs that players expect in each container, by their decoders' names; Matroska holds all that FFmpeg knows.
 _HOLDS = {
-    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
-    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
+    ".mp4": {"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"},
+    ".mov": {"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
 }
 _AAC = "aac"
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}

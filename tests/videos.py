@@ -10,7 +10,16 @@ av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
 
 def write_video(
-    path: Path, planes, pixel_format="yuv420p", codec="ffv1", rate=25, times=None, time_base=None, tags=None, sound=None, options=None
+    path: Path,
+    planes,
+    pixel_format="yuv420p",
+    codec="ffv1",
+    rate: int | Fraction = 25,
+    times=None,
+    time_base=None,
+    tags=None,
+    sound=None,
+    options=None,
 ) -> Path:
     """A video of given numbers.
 
@@ -48,8 +57,9 @@ def write_video(
 def _write_sine(container, track, seconds) -> None:
     planar = track.codec_context.format.name if track.codec_context.format else "fltp"
     wave = np.sin(np.arange(int(44100 * seconds)) / 20).astype(np.float32) * 0.3
-    if planar.startswith("s16"):
-        wave = (wave * 32767).astype(np.int16)
+    if planar.startswith("s"):
+        dtype = np.dtype(f"int{planar[1:3]}")
+        wave = (wave * np.iinfo(dtype).max).astype(dtype)
     for start in range(0, len(wave), 1024):
         frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format=planar, layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)

@@ -263,7 +263,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         check()  # again: earlier videos may have taken hours
         by_begun = options
         if model is not None and options is not None:
-            if not model.is_video_model and (advice := options.advice(header.frames or 0, arguments.device)):
+            if not model.is_video_model and (advice := options.advice(task.expected(header) or 0, arguments.device)):
                 echo_error(advice)
             by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
             if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != computed_by(model)["runtime"]:

@@ -233,6 +233,34 @@ def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
     assert [frame.time for frame in read_frames(path, start=Fraction(5, 600))] == [Fraction(time, 600) for time in times[3:]]
 
 
+def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
+    """As of a capture card that was too slow: they are chunks without a byte, and its header counts them."""
+    times = [0, 1, 2, 10, 11, 30]
+    path = write_video(tmp_path / "capture.avi", moving_ball(6), codec="mpeg4", times=times)
+    assert [frame.time for frame in read_frames(path)] == [Fraction(time, 25) for time in times]
+    assert video_header(path).frames is None and read.count_frames(path) == 6
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, data.index(b"idx1"))])
+    with pytest.raises(VideoError, match="says that it has 31 frames, and ends after 5; it is damaged or cut off"):
+        list(read_frames(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "size"), [("a.h264", "libx264", ()), ("a.m2v", "mpeg2video", ()), ("a.dv", "dvvideo", (480, 720))]
+)
+def test_a_file_without_a_clock_has_the_rate_that_its_images_state(tmp_path, name, codec, size):
+    rate, planes = Fraction(30000, 1001), moving_ball(3, *size)
+    if codec == "dvvideo":
+        planes = [[luma, *(np.full((480, 180), 128, np.uint8),) * 2] for luma, *_ in planes]
+        with av.open(str(write_video(tmp_path / "dv.avi", planes, "yuv411p", codec, rate))) as container:
+            (tmp_path / name).write_bytes(b"".join(bytes(packet) for packet in container.demux()))
+    else:
+        write_video(tmp_path / name, planes, codec=codec, rate=rate)
+    assert video_header(tmp_path / name).rate == rate
+    times = [frame.time for frame in read_frames(tmp_path / name)]
+    assert [time - times[0] for time in times] == [number / rate for number in range(3)]
+
+
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory):
     """Twelve seconds of two containers and codecs, whose key frames are two seconds apart, with frames that refer to later ones."""
@@ -370,14 +398,20 @@ def test_files_that_are_no_videos(tmp_path):
         make_images(torn)
     with pytest.raises(FileNotFoundError):
         video_header(tmp_path / "none.mp4")
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        track = container.add_stream("aac", rate=44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux(track.encode(frame))
-        container.mux(track.encode(None))
-    with pytest.raises(VideoError, match="there are no images in it"):
-        video_header(tmp_path / "sound.mp4")
+    for has_cover in (False, True) if hasattr(av.stream, "Disposition") else (False,):
+        with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+            track = container.add_stream("aac", rate=44100)
+            if has_cover:
+                cover = container.add_stream("mjpeg", rate=25)
+                cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+                cover.disposition = av.stream.Disposition.attached_pic
+                container.mux(cover.encode(av.VideoFrame(64, 48, "yuvj420p")))
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+        with pytest.raises(VideoError, match="there are no images in it"):
+            video_header(tmp_path / "sound.mp4")
 
 
 def test_a_codec_that_pyav_lacks_is_said(tmp_path):

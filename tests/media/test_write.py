@@ -192,6 +192,9 @@ def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
     join_segments(tmp_path / "out.mkv", [Segment(writer, Fraction(0))], Sound(source))
     assert sound_of(tmp_path / "out.mkv") == sound_of(source)
     assert seconds_of(tmp_path / "out.mkv") == pytest.approx(seconds_of(source), abs=0.03)
+    with_mp3 = write_video(tmp_path / "mp3.avi", moving_ball(2), codec="mpeg4", sound=(0.1, "libmp3lame"))
+    join_segments(tmp_path / "mp3.mp4", [Segment(piece, Fraction(0))], Sound(with_mp3))
+    assert sound_of(tmp_path / "mp3.mp4") == sound_of(with_mp3)
 
 
 def test_a_video_that_cannot_be_joined_leaves_nothing(tmp_path):
