@@ -188,6 +188,7 @@ const scenarios = {
     const before = await sum(page)
     await page.keyboard.press('ArrowRight')
     report.slid = await sum(page) !== before
+    report.named = await page.$eval('#stage [tabindex]', stage => [stage.role, stage.ariaLabel])
     report.reached.push(await to('EXR'), await to('command'), await to('jobs'))
     await page.keyboard.press('Delete')
     await page.waitForFunction(() => document.querySelectorAll('#jobs li').length === 1)

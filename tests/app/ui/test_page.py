@@ -146,6 +146,7 @@ def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
 def test_the_keyboard_is_enough(use, photo):
     seen = use("keyboard", photo)
     assert seen["options"] == [["coffee.jpg"], ["photo.png"]], "an option says its name, and holds nothing that can be pressed"
+    assert seen["named"] == ["application", "drag the line"], "what takes the arrow keys has a name"
     assert seen["described"] == "Arrow keys choose, Delete cancels or removes"
     assert all(seen["reached"]) and seen["ring"] == "solid" and seen["slid"] and seen["left"] == ["coffee.jpg"]
 
