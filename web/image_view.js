@@ -39,11 +39,12 @@ export class ImageView {
     this.root = styled('div', `${STYLE.root};min-height:${LEAST_HEIGHT}px`)
     this.stage = styled('div', STYLE.stage)
     this.stage.tabIndex = 0
+    this.stage.setAttribute('role', 'application') // so that screen readers leave it the arrow keys
     this.stage.dataset.captureWheel = 'true'
     this.canvas = styled('canvas', STYLE.layer)
     this.overlay = styled('canvas', `${STYLE.layer};pointer-events:none`)
     this.empty = styled('div', STYLE.empty)
-    this.empty.textContent = empty
+    this.empty.textContent = this.stage.ariaLabel = empty
     this.bar = styled('div', STYLE.bar)
     this.line = styled('span', STYLE.line)
     this.bar.append(this.line)
@@ -66,7 +67,7 @@ export class ImageView {
 
   /** @param {string} words Text instead of an image, or why there is none. */
   showEmpty(words) {
-    this.empty.textContent = words
+    this.empty.textContent = this.stage.ariaLabel = words
     this.resize(0, 0)
   }
 
@@ -78,6 +79,7 @@ export class ImageView {
 
   /** @param {string} text The line below. */
   say(text) {
+    this.stage.ariaLabel = text
     if (this.line.textContent !== text) this.line.textContent = this.line.title = text
   }
 

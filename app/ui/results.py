@@ -51,7 +51,7 @@ def thumbnail_of(job: Job) -> bytes:
     Raises:
         Refusal: It cannot be read.
     """
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     try:
         with (
@@ -62,7 +62,11 @@ def thumbnail_of(job: Job) -> bytes:
         ):
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
+            if small.mode.startswith("I"):  # 16-bit grey: Pillow clips it at 255, and resizes big-endian bytes as they are
+                small = small.convert("I").point(lambda level: level / 257).convert("L")
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
+            if small.has_transparency_data:
+                small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small.convert("RGBA"))
             buffer = io.BytesIO()
             small.convert("RGB").save(buffer, "JPEG", quality=80)
     except EXPECTED_ERRORS as error:

@@ -49,7 +49,9 @@ export class Uploads {
       if (problem) throw new Error(problem)
       await ask('/api/upload', { method: 'POST', body: file, query: { ...query, name: file.name } })
     } catch (error) {
-      this.page.refused(error.message)
+      // `fetch` fails alike where there is no server and where the file cannot be read.
+      const isRead = error.status !== 0 || await file.stream().getReader().read().then(() => true, () => false)
+      this.page.refused(isRead ? error.message : unreadable(file.name))
     }
     this.running--
     if (!this.left) this.total = 0
@@ -60,9 +62,12 @@ export class Uploads {
   /** Why the server would refuse a file, where the page knows it before a gigabyte is sent. */
   problemOf(file) {
     if (!this.limits) return null
-    const isVideo = this.limits.extensions.video.some(ending => file.name.toLowerCase().endsWith(ending))
-    const most = this.limits.limits[isVideo ? 'video' : 'image']
+    const { image, video } = this.limits.extensions, isOf = endings => endings.some(ending => file.name.toLowerCase().endsWith(ending))
+    const most = this.limits.limits[isOf(video) ? 'video' : 'image']
     if (file.size <= most) return null
+    if (!isOf([...image, ...video])) {
+      return translated('{0} is no image or video that this page reads; use {1} (the command line reads HDR and EXR too)', file.name, this.limits.reads)
+    }
     return translated('{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line', file.name, Math.floor(most / 2 ** 20))
   }
 }
@@ -70,28 +75,39 @@ export class Uploads {
 /**
  * The files of a drop, those in folders too, in the order of their names.
  * @param {DataTransfer} transfer
- * @returns {Promise<{ files: File[], alone: boolean }>} `alone`: no folder was dropped, so that each file is meant.
+ * @returns {Promise<{ files: File[], alone: boolean, unread: string[] }>} `alone`: no folder was dropped, so that each file is meant;
+ *   `unread`: the names of files and folders that cannot be read.
  */
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean)
-  if (!entries.length) return { files: [...transfer.files], alone: true }
-  const found = []
-  for (const entry of entries) await collect(entry, found)
-  return { files: found, alone: entries.every(entry => entry.isFile) }
+  if (!entries.length) return { files: [...transfer.files], alone: true, unread: [] }
+  const files = [], unread = []
+  for (const entry of entries) await collect(entry, files, unread)
+  return { files, alone: entries.every(entry => entry.isFile), unread }
 }
 
-async function collect(entry, found) {
-  if (entry.isFile) return void found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)))
-  if (!entry.isDirectory || entry.name.startsWith('.')) return
-  const reader = entry.createReader(), inside = []
-  for (;;) {
-    // A reader gives a hundred at a time, and nothing at the end.
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))
-    if (!some.length) break
-    inside.push(...some)
+async function collect(entry, files, unread) {
+  const inside = []
+  try {
+    if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)))
+    if (!entry.isDirectory || entry.name.startsWith('.')) return
+    const reader = entry.createReader()
+    for (;;) {
+      // A reader gives a hundred at a time, and nothing at the end.
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))
+      if (!some.length) break
+      inside.push(...some)
+    }
+  } catch {
+    unread.push(entry.name)
   }
   inside.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }))
-  for (const each of inside) await collect(each, found)
+  for (const each of inside) await collect(each, files, unread)
+}
+
+/** What is said of a file or folder that cannot be read. @param {string} name @returns {string} */
+export function unreadable(name) {
+  return translated('{0} cannot be read: it was moved, removed or changed meanwhile, or you may not open it; add it again once it can be opened', name)
 }
 
 /**

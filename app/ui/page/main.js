@@ -3,7 +3,7 @@
 import { loadTable, setTable, table } from '../web/language.js'
 import { chooseLanguage } from '../web/viewer.js'
 import { WORDS, translated } from '../web/words.js'
-import { Uploads, droppedFiles, kindsOf, sortedOut } from './files.js'
+import { Uploads, droppedFiles, kindsOf, sortedOut, unreadable } from './files.js'
 import { Queue, isOpen } from './queue.js'
 import { setUsual } from './previews.js'
 import { Result } from './result.js'
@@ -128,7 +128,7 @@ function add(files, isAll = true) {
   if (left.length) {
     const kinds = kindsOf(left), all = taken.length + left.length
     refused(translated('{0} of {1} files are left out ({2}): this page reads {3}', left.length, all, kinds, uploads.limits.reads))
-  } else if (files.length && !taken.length) {
+  } else if (!isAll && !taken.length) {
     refused(translated('there is no image and no video in this folder'))
   }
   if (taken.length) uploads.add(taken)
@@ -158,7 +158,8 @@ function listen() {
   addEventListener('drop', async event => {
     event.preventDefault()
     over(false)
-    const { files, alone } = await droppedFiles(event.dataTransfer)
+    const { files, alone, unread } = await droppedFiles(event.dataTransfer)
+    for (const name of unread) refused(unreadable(name))
     add(files, alone)
   })
   addEventListener('paste', event => { if (event.clipboardData?.files.length) add([...event.clipboardData.files]) })

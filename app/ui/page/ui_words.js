@@ -74,6 +74,10 @@ export const UI_WORDS = {
   'with the settings as they are now': { zh: '使用当前设置', ja: '今の設定で' },
   '{0} done': { zh: '已完成 {0}', ja: '{0}件完了' },
   '{0} done, {1} failed': { zh: '已完成 {0}，失败 {1}', ja: '{0}件完了、{1}件失敗' },
+  '{0} cannot be read: it was moved, removed or changed meanwhile, or you may not open it; add it again once it can be opened': {
+    zh: '无法读取 {0}：它已被移动、删除或更改，或您没有权限打开；可以打开后请重新添加',
+    ja: '{0}を読み込めません。移動・削除・変更されたか、開く権限がありません。開けるようになったらもう一度追加してください',
+  },
   '{0} has no file of this kind, or it was removed; run the image again': { zh: '{0} 没有这种文件，或文件已被移除；请再次运行该图像', ja: '{0}にはこの種類のファイルがないか、削除されています。もう一度実行してください' },
   '{0} has no result yet': { zh: '{0} 还没有结果', ja: '{0}の結果はまだありません' },
   '{0} has no small image': { zh: '{0} 没有缩略图', ja: '{0}のサムネイルはありません' },

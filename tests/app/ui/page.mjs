@@ -1,7 +1,7 @@
 // Uses the page of `depth-normal ui` as a person would, and prints as JSON what was seen:
 //   PW=.../playwright-core/index.mjs node page.mjs ADDRESS SCENARIO FOLDER [FILE...]
 // FOLDER takes what is downloaded.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 
 const [address, scenario, folder, ...files] = process.argv.slice(2)
@@ -18,7 +18,7 @@ async function open(options = {}) {
 async function visit(page, place = address) {
   page.setDefaultTimeout(30000)
   page.on('pageerror', error => report.errors.push(error.message))
-  page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED/.test(message.text())) report.errors.push(message.text()) })
+  page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED|ERR_FILE_NOT_FOUND/.test(message.text())) report.errors.push(message.text()) })
   page.on('request', request => { if (!request.url().startsWith(new URL(address).origin) && !/^(data|blob):/.test(request.url())) report.foreign.push(request.url()) })
   await page.goto(place)
   await page.waitForSelector('body[data-ready]')
@@ -90,6 +90,23 @@ const scenarios = {
     await page.click('#jobs li .drop')
     await page.waitForFunction(() => document.body.dataset.state === 'empty')
     report.empty = await page.isVisible('#drop')
+  },
+
+  // FILES are a photo, a file that is removed before its turn, a large file of another kind, and folders to drop.
+  async unread() {
+    const page = await open(), [photo, removed, large, ...dropped] = files, seen = count => page.waitForFunction(count => document.querySelectorAll('#notices p').length >= count, count)
+    await page.route('**/api/upload**', async route => { rmSync(removed); await route.continue() }, { times: 1 })
+    truncateSync(large, 600 * 2 ** 20)
+    await choose(page, photo, removed, large)
+    await seen(2)
+    const input = await page.context().newCDPSession(page)
+    for (const name of dropped) {
+      const data = { items: [], files: [name], dragOperationsMask: 1 }
+      for (const type of ['dragEnter', 'dragOver', 'drop']) await input.send('Input.dispatchDragEvent', { type, x: 600, y: 300, data })
+    }
+    await until(page, 'done', 2)
+    await seen(3)
+    report.notices = await texts(page, '#notices p')
   },
 
   async cancel() {
@@ -171,6 +188,7 @@ const scenarios = {
     const before = await sum(page)
     await page.keyboard.press('ArrowRight')
     report.slid = await sum(page) !== before
+    report.named = await page.$eval('#stage [tabindex]', stage => [stage.role, stage.ariaLabel])
     report.reached.push(await to('EXR'), await to('command'), await to('jobs'))
     await page.keyboard.press('Delete')
     await page.waitForFunction(() => document.querySelectorAll('#jobs li').length === 1)

@@ -1,6 +1,7 @@
 """The page of `depth-normal ui` in a real Chromium, with the model that is in the package."""
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -62,6 +63,24 @@ def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
     assert seen["places"] == [f"saved: {tmp_path / 'out' / name}" for name in seen["saved"].values()], "each save says where its file is"
     assert len({tuple(order) for order in seen["orders"]}) == 1, "no button moves away from under the pointer"
     assert seen["rows"] > 0.9, "a message does not hide the list"
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_taken(use, photo, tmp_path):
+    removed, large = tmp_path / "removed.png", tmp_path / "large.psd"
+    dropped, locked, empty = tmp_path / "dropped", tmp_path / "dropped" / "a locked one", tmp_path / "empty"
+    locked.mkdir(parents=True)
+    empty.mkdir()
+    for path in (removed, large, dropped / "other.png"):
+        path.write_bytes(photo.read_bytes())
+    locked.chmod(0)
+    named = [removed.name] if os.access(locked, os.R_OK) else [locked.name, removed.name]  # root opens any folder
+    words = " cannot be read: it was moved, removed or changed meanwhile, or you may not open it; add it again once it can be opened"
+    notices = use("unread", photo, removed, large, dropped, empty)["notices"]
+    assert [notice for notice in notices if notice.endswith(words)] == [f"{name}{words}" for name in named]
+    assert [notice[:40] for notice in notices if not notice.endswith(words)] == [
+        "there is no image and no video in this f",
+        "large.psd is no image or video that this",
+    ]
 
 
 def test_the_first_map_is_measured(run_driver, tmp_path):
@@ -127,6 +146,7 @@ def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
 def test_the_keyboard_is_enough(use, photo):
     seen = use("keyboard", photo)
     assert seen["options"] == [["coffee.jpg"], ["photo.png"]], "an option says its name, and holds nothing that can be pressed"
+    assert seen["named"] == ["application", "drag the line"], "what takes the arrow keys has a name"
     assert seen["described"] == "Arrow keys choose, Delete cancels or removes"
     assert all(seen["reached"]) and seen["ring"] == "solid" and seen["slid"] and seen["left"] == ["coffee.jpg"]
 

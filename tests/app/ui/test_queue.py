@@ -1,6 +1,7 @@
 """The page's queue and results, asked over HTTP: what is made is what the command makes, and cancel is answered at once."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -338,6 +339,14 @@ def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch
     job = client.made(photo, model=SLOW)
     assert job["state"] == "failed" and "cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable" in job["error"]
     assert client.state()["downloads"][SLOW]["state"] == "failed"
+
+
+@pytest.mark.parametrize(("pixels", "level"), [(np.full((9, 9), 128 * 257, np.uint16), 128), (np.zeros((9, 9, 4), np.uint8), 255)])
+def test_a_small_image_has_all_bits_and_no_hidden_colours(client, tmp_path, pixels, level):
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    job = client.upload(tmp_path / "photo.png")[1]["id"]
+    with Image.open(io.BytesIO(client.ask("GET", f"/api/jobs/{job}/thumbnail")[2])) as small:
+        assert small.getextrema() == ((level, level),) * 3
 
 
 def test_an_image_that_is_cut_off_has_no_small_image(client, photo, tmp_path):
