@@ -70,6 +70,7 @@ def test_images_that_would_write_the_same_files(first, second, formats):
     found = shared_names([of(Path(name), folder, *formats) for name in (first, second)])
     ((refused, why),) = found.items()
     assert refused.image == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
+    assert ("--keep-extension" in why) == (second in ("b/a.jpg", "y_normals.png")), "it would not help names that are equal without case"
 
 
 def test_images_keep_their_extensions_where_that_is_asked(tmp_path):
