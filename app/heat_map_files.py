@@ -96,7 +96,7 @@ def write_heat_maps(path: Path, maps: Sequence[HeatMap], errors: Mapping[str, Ma
         errors: From `differences.errors_of`.
     """
     if path.suffix.lower() == ".html":
-        write_bytes(path, _page(maps, errors, names).encode())
+        write_bytes(path, _page(maps, errors, names).encode(errors="replace"))
     else:
         write_bytes(path, _sheet(maps, names))
 

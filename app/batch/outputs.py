@@ -189,7 +189,7 @@ def plan_each(
             item, targets = prepare(source)
             for target in targets:
                 if first := owners.get(folded(str(target))):
-                    advice = "add --keep-extension, or " * (by_extension and first.name != source.path.name)
+                    advice = "add --keep-extension, or " * (by_extension and folded(first.name) != folded(source.path.name))
                     raise ValueError(same_files(first, source.path, target, advice))
             if problem := _too_long(source.path, targets[0].parent, [target.name for target in targets]):
                 raise ValueError(problem)
@@ -297,7 +297,7 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
 def _same_files(first: Outputs, second: Outputs) -> str:
     names = {folded(name) for name in second.names()}
     path = next(path for path in first.paths() if folded(path.name) in names)
-    advice = "add --keep-extension, or " * (not first.keep_extension and first.image.name != second.image.name)
+    advice = "add --keep-extension, or " * (not first.keep_extension and folded(first.image.name) != folded(second.image.name))
     return same_files(first.image, second.image, path, advice)
 
 

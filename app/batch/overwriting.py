@@ -143,13 +143,20 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
             write_bytes(record, with_made(record, paths[0].name, image, mark(image), {}, {path.name: mark(path) for path in paths}))
 
 
-def remove_outdated(image: Path, path: Path) -> None:
+def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "") -> None:
     """Removes a result of an earlier run that contradicts the new results beside it.
 
-    A file that was changed, or not made by this program under its default name, stays.
+    A file that was changed, or not made by this program of the same image, stays.
+
+    Args:
+        command: As `note_results`.
+        stem: The record's name, if it is not the image's stem.
     """
-    record, now = read_record(path.parent / RECORDS / f"{image.stem}.json") or {}, mark(path)
-    if now is not None and images_of(record, path.name, now):
+    now = mark(path)
+    if now is None:
+        return
+    record = {} if command else read_record(path.parent / RECORDS / f"{stem or image.stem}.json") or {}
+    if is_named_result(path, now, image, command) if command else images_of(record, path.name, now):
         path.unlink(missing_ok=True)
         logger.info("%s was of an earlier run and is removed", path)
 

@@ -20,6 +20,7 @@ from ...geometry.estimate import Axes, Estimate, Projection
 from ...geometry.files import (
     FileFormatError,
     SaveOptions,
+    possible_paths,
     save_estimate,
     write_depth_png,
     write_image_png,
@@ -41,6 +42,7 @@ from ..console.terminal import quoted
 from ..outcomes import EXPECTED_ERRORS
 from .options import Options
 from .outputs import Outputs
+from .overwriting import remove_outdated
 from .records import mark
 from .sources import VIDEOS
 from .staging import Stages, staged
@@ -247,7 +249,11 @@ def write(
             else:
                 looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
                 written += save_estimate(path, found, replace(save, mesh=looked_at) if kind == "glb" else save)
-    return [outputs.folder / path.name for path in written]
+    final = [outputs.folder / path.name for path in written]
+    if "pfm" in outputs.writes:
+        for outdated in set(possible_paths(outputs.path("pfm"))).difference(final):  # would be read as the normals of the new depth
+            remove_outdated(outputs.image, outdated, stem=outputs.stem)
+    return final
 
 
 class _Pairs:

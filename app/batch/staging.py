@@ -107,7 +107,7 @@ def published(
         OSError: Writing failed; the message says why and what to do.
     """
     folder = record.parent.parent
-    with _refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
+    with refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
         stage = kept.empty(record.parent)
         try:
             yield stage
@@ -140,7 +140,7 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         stack.callback(_remove_empty, records)  # left by an earlier run, or emptied by this one
         stack.enter_context(kept_if_used(records))
-        with _refusal_in_words(folder):
+        with refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
         ended = Event()
         beats = Thread(target=_keep_young, args=(marker, ended), daemon=True, name="marker")
@@ -183,7 +183,7 @@ def check_run_marker(marker: Path | None) -> None:
 
 
 @contextmanager
-def _refusal_in_words(folder: Path) -> Iterator[None]:
+def refusal_in_words(folder: Path) -> Iterator[None]:
     """Rewords OSErrors of the block: they name `folder` and what to do."""
     try:
         yield

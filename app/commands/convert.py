@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...options.files import PLY_UP, READABLE, WRITTEN
 from ...options.outputs import ConvertOptions
-from ..batch.overwriting import check_places, note_results
+from ..batch.overwriting import check_places, note_results, remove_outdated
 from ..console.parser import Parser
 from ..console.terminal import echo, shown
 from ..console.viewer import show
@@ -72,6 +72,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)
+    for outdated in set(possible_paths(out)) - {*written}:  # would be read as the normals of the new depth
+        remove_outdated(source, outdated, command)
     lost = "" if arguments.as_image else _lost(estimate, suffix)
     echo(shown(f"{' and '.join(map(str, read_paths(source)))}: {', '.join(map(str, written))} ({_words(estimate)}){lost}"))
     if arguments.open:

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -274,8 +274,13 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
     if not arguments.images:
         return failed, []
     named, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
-    wanted = {source.path.absolute() for source in named}
-    return [source for source in failed if source.path in wanted], problems
+    resolved = cache(Path.resolve)
+
+    def place(image: Path) -> Path:  # a link to an image is another image
+        return resolved(image.parent) / image.name
+
+    wanted = {place(source.path) for source in named}
+    return [source for source in failed if place(source.path) in wanted], problems
 
 
 def _work_here(

@@ -97,7 +97,7 @@ def write_html(
     """
     path = Path(path)
     payload = page_payload(estimate, image, derive)
-    write_bytes(path, page("viewer", title or path.stem, payload).encode())
+    write_bytes(path, page("viewer", title or path.stem, payload).encode(errors="replace"))  # a name may be no UTF-8
 
 
 def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callable[[Estimate], Estimate] | None = None) -> dict[str, Any]:

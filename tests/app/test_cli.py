@@ -19,6 +19,7 @@ from PIL import Image
 import depth_normal
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
+from depth_normal.app.heat_map_files import write_heat_maps
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
@@ -203,6 +204,8 @@ def test_compare_writes_heat_maps(tmp_path, capsys):
     assert cli.main(["compare", plane, str(again), "--out", str(tmp_path / "names.html")]) == 0
     page = (tmp_path / "names.html").read_text()
     assert str(plane) in page and str(again) in page, "two files of one name"
+    write_heat_maps(tmp_path / "names.html", [], {}, ("caf\udce9.npz", "b.npz"))  # a file name that is no UTF-8, on Linux
+    assert " / b.npz" in (tmp_path / "names.html").read_text()
     capsys.readouterr()
     assert cli.main(["compare", plane, plane, "--out", str(tmp_path / "diff.png")]) == 2
     assert "diff.png is there already" in capsys.readouterr().err

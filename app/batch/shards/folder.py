@@ -31,6 +31,7 @@ from ....model_loader.weights.integrity import sha256_of
 from ..failures import folder_of_failures
 from ..options import Options
 from ..outputs import Plan
+from ..overwriting import check_folder
 from ..run import Outcome
 from ..sources import Source
 from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
@@ -67,7 +68,9 @@ class ShardFolder:
         self._in_manifest = 0
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides which images to process, see `plan_shards`."""
+        """Decides which images to process, see `plan_shards`; raises as `check_folder`."""
+        if self._store.local is not None:
+            check_folder(self._store.local)
         catalogue = read_catalogue(self._store)
         self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
         self._in_manifest = len(catalogue.in_manifest)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ....options.outputs import NUMBER_CHOICES, SHARD_BYTES
+from ..staging import refusal_in_words
 from .catalogue import Shard, record_name, shard_name
 from .rows import Row, map_bytes
 from .shard_formats import KINDS, ShardFile
@@ -122,7 +123,8 @@ class ShardWriter(Generic[T]):
         mark = mark or {}
         self._items.append(item)
         try:
-            self._opened().add({**row, "model": self._run.metadata["model"], "licence": self._run.metadata["licence"]})
+            with self._refusal_in_words():
+                self._opened().add({**row, "model": self._run.metadata["model"], "licence": self._run.metadata["licence"]})
         except OSError as error:
             return self._lost(error)
         except BaseException:
@@ -138,7 +140,8 @@ class ShardWriter(Generic[T]):
             self._drop()
             return None
         try:
-            shard = self._publish()
+            with self._refusal_in_words():
+                shard = self._publish()
         except Exception as error:  # noqa: BLE001 - the caller gets it
             return self._lost(error)
         closed = Closed(self._items, shard)
@@ -162,6 +165,9 @@ class ShardWriter(Generic[T]):
         self._store.publish(self._path, name)
         self._open.close()
         return shard
+
+    def _refusal_in_words(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._store.local is None else refusal_in_words(self._store.local)
 
     def _lost(self, error: Exception) -> Closed[T]:
         items = self._items

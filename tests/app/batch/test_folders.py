@@ -262,7 +262,7 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     assert capsys.readouterr().out.startswith(f"{photos / '001.png'}: "), "the damaged one has not changed"
     assert [json.loads(line)["image"] for line in log.path.read_text().splitlines()] == [str(photos / "bad.png")]
     (photos / "bad.png").write_bytes(whole)
-    assert estimate(photos, out, "--retry-failed") == 0
+    assert estimate(photos / ".." / photos.name, out, "--retry-failed") == 0
     assert not log.path.exists() and len(made(out)) == 10
     assert cli.main(["estimate", "--out", str(out), *SMALL, "--retry-failed"]) == 0
     assert "no failure is left" in capsys.readouterr().err

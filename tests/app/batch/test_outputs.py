@@ -14,13 +14,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from depth_normal.app.batch.name_locks import folded
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals, shared_names
+from depth_normal.app.batch.per_image import write
 from depth_normal.app.batch.records import RECORD_VERSION, RECORDS, read_record
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
-from depth_normal.geometry.files import paths
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import load_estimate, paths
 from tests.forked import python
 
 THREE = ("depth", "normals", "npz")
@@ -70,6 +74,7 @@ def test_images_that_would_write_the_same_files(first, second, formats):
     found = shared_names([of(Path(name), folder, *formats) for name in (first, second)])
     ((refused, why),) = found.items()
     assert refused.image == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
+    assert ("--keep-extension" in why) == (second in ("b/a.jpg", "y_normals.png")), "it would not help names that are equal without case"
 
 
 def test_images_keep_their_extensions_where_that_is_asked(tmp_path):
@@ -80,6 +85,16 @@ def test_images_keep_their_extensions_where_that_is_asked(tmp_path):
     assert all({each.path("depth"), each.path("normals")} == set(each.paths()) for each in todo)
     (refused,) = plan_outputs([images[0], Source(tmp_path / "b" / "a.jpg", Path("a.jpg"))], tmp_path, keep_extension=True).refused
     assert "keep-extension" not in refused[1] and "run them apart" in refused[1]
+
+
+@pytest.mark.parametrize("keep_extension", [False, True])
+def test_normals_of_an_earlier_model_do_not_stay_beside_a_pfm_of_depth_alone(tmp_path, keep_extension):
+    outputs = Outputs(tmp_path / "y.png", tmp_path / "maps", ("pfm",), keep_extension=keep_extension)
+    outputs.image.write_bytes(b"an image")
+    depth = torch.full((1, 1, 4, 5), 3.0)
+    for normals in (torch.tensor((-0.6, 0, 0.8)).view(1, 3, 1, 1).expand(1, 3, 4, 5), None):
+        write(outputs, Estimate(depth, Quantity.METRIC_DEPTH, normals=normals), Options())
+        assert (load_estimate(outputs.path("pfm")).normals is None) == (normals is None)
 
 
 def test_images_that_would_not():

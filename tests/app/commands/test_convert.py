@@ -119,6 +119,16 @@ def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):
     assert main(["convert", words[1], words[1], "--overwrite"]) == 2, "an input is never replaced"
 
 
+@pytest.mark.parametrize("place", ["b.png", "new/"])
+def test_normals_of_an_earlier_run_do_not_stay_beside_depth_alone(tmp_path, estimate, place):
+    words = ["convert", str(tmp_path / "a.npz"), f"{tmp_path}/{place}"]
+    for normals in (estimate.normals, None):
+        files.save_estimate(words[1], replace(estimate, normals=normals))
+        assert main(words) == 0
+        (made,) = (path for path in tmp_path.rglob("[ab].png"))
+        assert (files.load_estimate(made).normals is None) == (normals is None)
+
+
 @pytest.mark.parametrize("command", ["view", "refine", "compare"])
 def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, capsys):
     array, image = tmp_path / "d.npz", tmp_path / "i.png"

@@ -85,6 +85,8 @@ def test_a_name_is_text_and_no_markup(tmp_path):
     write_html(tmp_path / "<b>{{data}} & co.html", estimate())
     page = (tmp_path / "<b>{{data}} & co.html").read_text()
     assert page.count("<title>&lt;b&gt;{{data}} &amp; co</title>") == 1 and page.count("</script>") == 2
+    write_html(tmp_path / "page.html", estimate(), title="caf\udce9")  # from a file name that is no UTF-8, on Linux
+    assert "<title>caf" in (tmp_path / "page.html").read_text()
 
 
 def test_what_is_no_single_image_of_its_own_is_refused(tmp_path):

@@ -504,10 +504,14 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half(kind, photos, tmp_path
         patch.setattr(type(open_store(out)), "publish", full)
         assert estimate(photos, "--recursive", "--out", out, "--shard-size", "30kB", kind=kind) == 2
     said = capsys.readouterr().err
-    assert "No space left" in said and "run the same command with --resume to go on" in said
+    assert f"cannot write to {out}: No space left on device; free room there" in said
+    assert "run the same command with --resume to go on" in said
     assert not shard_files(open_store(out)) and not list((out / RECORDS).glob(".depth-normal-*"))
     assert estimate(photos, "--recursive", "--out", out, "--resume", kind=kind) == 0
     assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    capsys.readouterr()
+    assert estimate(photos, "--recursive", "--out", photos / "2024" / "a.png" / "out", kind=kind) == 2
+    assert "a.png is a file, not a folder" in (said := capsys.readouterr().err) and "loading" not in said
 
 
 def test_a_run_that_is_stopped_keeps_what_is_done_and_removes_nothing(photos, tmp_path):
