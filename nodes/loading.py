@@ -30,10 +30,13 @@ def choose_tiny(widget: str) -> str:
     return f"Choose {BUNDLED_MODEL!r} in the widget {widget}"
 
 
-def advised(error: DownloadError, advice: str) -> DownloadError:
-    """Prepends advice to an error, and shows it on the node: the page hides an error's text behind a button."""
+def advised(error: DownloadError, advice: str, *, bundled: bool = True) -> DownloadError:
+    """Prepends advice to an error, and shows it on the node: the page hides an error's text behind a button.
+
+    `bundled`: the advice is to use the bundled model.
+    """
     feedback.show_message(advice)
-    return error.advised(f"{advice}: {_WORKS}")
+    return error.advised(f"{advice}: {_WORKS}" if bundled else advice)
 
 
 def load_model(
@@ -54,7 +57,7 @@ def load_model(
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
         if not stand_in or environment(PREVIEW_SETTING) in ("", "0"):
-            raise advised(error, advice) from error.__cause__
+            raise advised(error, advice, bundled=stand_in) from error.__cause__
         short = f"PREVIEW by {BUNDLED_MODEL}, not {model_id}"
         words = "%s stands in for %s, as %s allows: %s"
         logger.warning(words, BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason, extra={"note": short})

@@ -51,9 +51,13 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
-    """Registers a JSON endpoint on ComfyUI's server; `answer` gets the query. Does nothing outside ComfyUI."""
+    """Registers a JSON endpoint on ComfyUI's server, once; `answer` gets the query. Does nothing outside ComfyUI."""
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
+        return
+    if any(getattr(route, "path", None) == path for route in routes):  # registered twice, it would keep ComfyUI from starting
+        folder = Path(__file__).parents[2]
+        logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", folder)
         return
 
     async def respond(request: Any) -> Any:

@@ -143,6 +143,22 @@ def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):
     assert len(app.on_startup) == 1, "it is too late"
 
 
+def test_a_second_copy_of_the_pack_leaves_the_address_to_the_first(monkeypatch, caplog):
+    """ComfyUI does not start if an address is registered twice."""
+
+    class Routes(list):
+        def get(self, path):
+            return lambda handler: self.append(SimpleNamespace(path=path, handler=handler))
+
+    routes = Routes([SimpleNamespace(prefix="/a_folder_of_another_pack")])
+    instance = SimpleNamespace(routes=routes)
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))
+    for _ in range(2):
+        server.answer_page("/depth_normal/test", dict)
+    assert len(routes) == 2
+    assert [f"this pack twice, and ComfyUI uses the copy loaded last, {ROOT}" in line for line in caplog.messages] == [True]
+
+
 def test_a_script_that_names_what_nobody_serves_runs_with_the_own_node(monkeypatch):
     comfyui_with(monkeypatch, **{"BAE-NormalMapPreprocessor": "aux", "DepthNormal_ZoeDepthMap": "ours"})
     names = ["BAE-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "LoadImage"]
