@@ -211,6 +211,7 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("depth-anything-3-mono-large", "depth_anything_3_metric_large.safetensors", "metric instead of mono"),
         ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
         ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
+        ("depth-anything-3-mono-large", "models--depth-anything--DA3METRIC-LARGE/snapshots/1a/model.safetensors", "metric instead of mono"),
         ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
         ("depth-anything-3-large", "depth-anything/DA3-LARGE-1.1/model.safetensors", None),
         ("depth-anything-3-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of relative"),
@@ -230,7 +231,8 @@ def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
 
 def test_no_model_contradicts_its_own_file():
     for spec in SPECS:
-        for name in (spec.file.name, *spec.file.aliases):
+        cached = f"models--{str(spec.file.repo_id).replace('/', '--')}/snapshots/1a2b3c/{spec.file.filename}"
+        for name in (spec.file.name, *spec.file.aliases, cached):
             assert da.DinoAnnotator.name_contradicts(spec, name) is None
 
 
