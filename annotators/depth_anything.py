@@ -115,7 +115,7 @@ def _claims(name: str) -> dict[str, str]:
     text = _squeezed(name)
     if "distillanydepth" in text:
         return {"version": "Distill Any Depth", "kind": "relative"}
-    versions = re.findall(r"depthanythingv?([123](?!\d))|depthanything()|(?:^|depthanything)da(3)", text)
+    versions = re.findall(r"depthanythingv?([123](?!\d))|(?:^|depthanything)da(3)|depthanything()", text)
     if not versions:
         return {}
     version = "video" if "videodepthanything" in text else "".join(versions[-1]) or "1"

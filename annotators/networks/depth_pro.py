@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .configs import DepthProConfig, VitConfig
 from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
-from .vit import VisionTransformer, with_joined_attention
+from .vit import HUB_BLOCKS, VisionTransformer, with_joined_attention
 
 PASSES = 37
 """Transformer passes per image: 35 of the patch encoder, one of the image encoder, one for the field of view."""
@@ -227,14 +227,7 @@ _HUB_NAMES = (
     (r"\.embeddings\.cls_token$", ".cls_token"),
     (r"\.layernorm\.", ".norm."),
     (r"\.encoder\.layer\.(\d+)\.", r".blocks.\1."),
-    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    # other names in transformers 5
-    (r"\.attention\.q_proj\.", ".attn.query."),
-    (r"\.attention\.k_proj\.", ".attn.key."),
-    (r"\.attention\.v_proj\.", ".attn.value."),
-    (r"\.attention\.o_proj\.", ".attn.proj."),
-    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    *HUB_BLOCKS,
 )
 
 

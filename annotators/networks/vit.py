@@ -219,16 +219,25 @@ def _rotate(vectors: Tensor, angles: Tensor) -> Tensor:
     return torch.stack((first * cos - second * sin, second * cos + first * sin), -2).flatten(-3).to(vectors.dtype)
 
 
+HUB_BLOCKS = (
+    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    # other names in transformers 5
+    (r"\.attention\.q_proj\.", ".attn.query."),
+    (r"\.attention\.k_proj\.", ".attn.key."),
+    (r"\.attention\.v_proj\.", ".attn.value."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+)
+"""Rules from transformers' names within the transformer's blocks, in its files and in memory, to the authors'."""
 _HUB_NAMES = (
     (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "pretrained.patch_embed.proj."),
     (r"^backbone\.embeddings\.position_embeddings$", "pretrained.pos_embed"),
     (r"^backbone\.embeddings\.", "pretrained."),
     (r"^backbone\.layernorm\.", "pretrained.norm."),
     (r"^backbone\.encoder\.layer\.", "pretrained.blocks."),
-    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    *HUB_BLOCKS,
     (r"\.attention\.([qk]_norm)\.", r".attn.\1."),
-    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
     (r"\.mlp\.weights_in\.", ".mlp.w12."),
     (r"\.mlp\.weights_out\.", ".mlp.w3."),
 )

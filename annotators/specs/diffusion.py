@@ -214,7 +214,7 @@ LOTUS_SPECS = (
     ),
     _lotus("lotus-depth-g", "lotus-depth-g-v1-0", "lotus-depth-g-v1-0-fp16.safetensors", "lotus-depth-g-v1-0.safetensors"),
     _lotus("lotus-disparity-d", "lotus-depth-d-v2-0-disparity"),
-    _lotus("lotus-disparity-g", "lotus-depth-g-v2-1-disparity"),
+    _lotus("lotus-disparity-g", "lotus-depth-g-v2-1-disparity", "lotus-depth-g-v2-1-disparity-fp16.safetensors"),
     _lotus(
         "lotus-normals-d",
         "lotus-normal-d-v1-1",

@@ -20,7 +20,7 @@ V1_LARGE = Moge1Config(VitConfig(1024, 24, 16, (20, 21, 22, 23)))
 
 
 def _file(name: str, aliases: tuple[str, ...] = (), **published: Any) -> WeightFile:
-    return WeightFile("model.pt", repo_id=f"Ruicheng/{name}", aliases=aliases, folders=("geometry_estimation",), **published)
+    return WeightFile("model.pt", repo_id=f"Ruicheng/{name}", aliases=aliases, folders=("geometry_estimation", "MoGe"), **published)
 
 
 def _spec(name: str, config: MogeConfig, aliases: tuple[str, ...] = (), **published: Any) -> ModelSpec:

@@ -188,7 +188,7 @@ def _contradicts(path: Path, spec: ModelSpec) -> bool:
 
 
 def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The candidates that share the most words with the file's name, or with the nearest folder that has any of their words."""
+    """The candidates whose ids fit the words of the file's name best, or of the nearest folder that has any of their words."""
     ids = [_words(spec.id) for spec in candidates]
     names = [
         _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
@@ -198,7 +198,11 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
         words = _words(part)
         is_theirs = any(not word.isdigit() for word in words & all_words)  # bare numbers are dates, copies and the like
         if is_theirs and (said := words & telling):
-            scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
+            # a version alone decides nothing: marigold-depth-v1-0 is no LCM, whose repository ends in v1-0 too
+            unsaid = [sum(word.isalpha() for word in own & telling - words) for own in ids]
+            scores = [
+                (-lacks, len(said & own) - len(said - name), len(said & name)) for lacks, own, name in zip(unsaid, ids, names, strict=True)
+            ]
             return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
     return list(candidates)
 

@@ -105,6 +105,9 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
     state = read_checkpoint(tmp_path / "model.safetensors")
     assert "backbone.encoder.layer.0.attention.attention.query.weight" in state, "not the layout of the hub"
     annotator = build(state, config)
+    if not config.vit.swiglu:  # no such network is published in this layout
+        in_memory = build(dict(model.state_dict()), config).network.state_dict()  # other names in transformers 5
+        assert all(torch.equal(in_memory[name], value) for name, value in annotator.network.state_dict().items())
     images = make_images(1, 3, 518, 518)
     expected = model(annotator.normalised(images)).predicted_depth[:, None]
     found = annotator.infer_resized(images)
@@ -211,6 +214,7 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("depth-anything-3-mono-large", "depth_anything_3_metric_large.safetensors", "metric instead of mono"),
         ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
         ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
+        ("depth-anything-3-mono-large", "models--depth-anything--DA3METRIC-LARGE/snapshots/1a/model.safetensors", "metric instead of mono"),
         ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
         ("depth-anything-3-large", "depth-anything/DA3-LARGE-1.1/model.safetensors", None),
         ("depth-anything-3-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of relative"),
@@ -230,7 +234,8 @@ def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
 
 def test_no_model_contradicts_its_own_file():
     for spec in SPECS:
-        for name in (spec.file.name, *spec.file.aliases):
+        cached = f"models--{str(spec.file.repo_id).replace('/', '--')}/snapshots/1a2b3c/{spec.file.filename}"
+        for name in (spec.file.name, *spec.file.aliases, cached):
             assert da.DinoAnnotator.name_contradicts(spec, name) is None
 
 

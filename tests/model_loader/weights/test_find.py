@@ -83,10 +83,18 @@ def test_every_place_inside_comfyui(comfyui, place):
     assert find_weights(HYBRID) == path
 
 
-@pytest.mark.parametrize("name", ["depth_pro.fp16.safetensors", "depth_pro.pt"])
-def test_the_folder_of_the_pack_for_depth_pro(comfyui, name):
-    path = put(comfyui.models / "depth" / "ml-depth-pro" / name)
-    assert find_weights(MODELS["depth-pro"].file) == path
+@pytest.mark.parametrize(
+    "model_id, place",
+    [
+        ("depth-pro", "depth/ml-depth-pro/depth_pro.fp16.safetensors"),
+        ("depth-pro", "depth/ml-depth-pro/depth_pro.pt"),
+        ("moge-vitl", "MoGe/MoGe_ViT_L_fp16.safetensors"),
+        ("lotus-disparity-g", "diffusion_models/lotus/lotus-depth-g-v2-1-disparity-fp16.safetensors"),
+    ],
+)
+def test_the_folders_of_other_packs(comfyui, model_id, place):
+    path = put(comfyui.models / place)
+    assert find_weights(MODELS[model_id].file) == path
 
 
 def test_the_folders_of_extra_model_paths(comfyui, tmp_path):

@@ -350,10 +350,15 @@ def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monke
         ("my normals.safetensors", ["lotus-normals-d", "lotus-normals-d-v1.0"]),
         ("runs-1/mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
         ("mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
+        ("marigold-depth-lcm-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-lcm"]),
+        ("marigold-depth-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth"]),
+        ("marigold-normals-v0-1/unet/diffusion_pytorch_model.safetensors", ["marigold-normals"]),
+        ("marigold-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth", "marigold-normals"]),
     ],
 )
 def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
-    variants = [spec for spec in MODELS.values() if spec.config == MODELS["lotus-depth-d"].config]
+    unet = MODELS[model_ids[0]].config.unet
+    variants = [spec for spec in MODELS.values() if getattr(spec.config, "unet", None) == unet]
     assert [spec.id for spec in identify._by_name(tmp_path / name, variants)] == model_ids
 
 
