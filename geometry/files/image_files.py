@@ -40,6 +40,8 @@ _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 277, 284, 338, 339
+_SUBFILE_TAG, _SUB_IMAGES_TAG = 254, 330
+_REDUCED = 1  # bit of the former: a smaller copy of another image in the file
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
 _WHITE_IS_ZERO = 0
@@ -221,7 +223,7 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     if avif := bool(_brands(beginning) & _AVIF_BRANDS):
         _check_avif(path)
     try:
-        return Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
+        image = Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         file.seek(0)
         if tiff_holds_numbers(file):
@@ -231,6 +233,9 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         ) from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
+    if _tiff_tag(image, _SUB_IMAGES_TAG) and any(kind & _REDUCED for kind in _tiff_tag(image, _SUBFILE_TAG)):
+        raise FileFormatError(f"{path}: a camera's raw image, of which only the small preview could be read; develop it first; {_ACCEPTED}")
+    return image
 
 
 def is_heif(beginning: bytes) -> bool:

@@ -30,6 +30,12 @@ def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def encoded(pixels, suffix, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
 def test_8_bit_colour_comes_back_exactly(tmp_path, suffix):
     path = tmp_path / f"unicode é 深度{suffix}"
@@ -118,6 +124,7 @@ def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
         (b"RIFF\0\0\0\0WAVEfmt ", "damaged or cut off"),
         (b"II*\0\xff\xff\xff\xff", "damaged or cut off"),
         (b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 339, 3, 1, 3), "a TIFF of numbers, which are data and no photograph"),
+        (encoded(RAMP, "tiff", tiffinfo={254: 1, 330: 8}), "raw image, of which only the small preview"),
         (b"BM\0\0", "damaged or cut off"),
         (png_bytes(0, 5), "damaged or cut off"),
         (png_bytes(2**31 - 1, 2**31 - 1), "megapixels"),
@@ -141,12 +148,6 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
     (tmp_path / "cut").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(FileFormatError):
         read_image(tmp_path / "cut")
-
-
-def encoded(pixels, suffix, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, suffix, **options)
-    return buffer.getvalue()
 
 
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
