@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import struct
 import threading
 import warnings
@@ -50,8 +49,6 @@ _NEXT_IMAGE = 0  # no tag of a TIFF
 
 # Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
-# 15- and 16-bit BMP pixels, which decoders scale differently.
-_PACKED = re.compile(r"BGR;1[56]")
 
 # libheif's number for depth with levels uniform in distance; the other kinds are uniform in inverse distance.
 _UNIFORM_Z = 2
@@ -448,8 +445,8 @@ def _is_exact(image: ImageFile) -> bool:
         return True
     if image.format == "HEIF":
         return image.info.get("bit_depth", 8) == 8
-    layouts = " ".join(str(tile[3]) for tile in image.tile)
-    return ";16" not in layouts and not _PACKED.search(layouts) and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
+    layouts = " ".join(str(tile[3]) for tile in image.tile).replace("BGR;16", "")  # a BMP's 16 bits are those of a whole pixel
+    return ";16" not in layouts and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
 
 
 def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:

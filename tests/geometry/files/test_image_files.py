@@ -52,6 +52,14 @@ def test_16_bit_colour_keeps_its_16_bits(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "deep.png") * 65535, levels, atol=0.01)
 
 
+@pytest.mark.parametrize(("white", "masks"), [(0x7FFF, ()), (0xFFFF, (0xF800, 0x07E0, 0x001F))])
+def test_white_is_white_in_a_bmp_of_16_bits(tmp_path, white, masks):
+    info = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3 if masks else 0, 4, 0, 0, 0, 0) + struct.pack(f"<{len(masks)}I", *masks)
+    data = info + struct.pack("<HH", 0, white)
+    (tmp_path / "16.bmp").write_bytes(struct.pack("<2sIII", b"BM", 14 + len(data), 0, 14 + len(info)) + data)
+    np.testing.assert_array_equal(read_image(tmp_path / "16.bmp"), [[[0, 0, 0], [1, 1, 1]]])
+
+
 def test_grey_becomes_three_equal_channels(tmp_path):
     Image.fromarray(RAMP[..., 0]).save(tmp_path / "grey.png")
     image = read_image(tmp_path / "grey.png")
