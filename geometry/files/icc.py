@@ -84,9 +84,13 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
     return pixels if _is_srgb(curves, levels) else _converted(pixels, curves)
 
 
-def cmyk_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
-    """Converts a CMYK image of Pillow to (H, W, 3) uint8 sRGB; None without a profile or, with a warning, if it is damaged."""
-    return _by_cms(path, image, profile) if profile else None
+def pillow_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
+    """Converts a CMYK or LAB image of Pillow to (H, W, 3) uint8 sRGB.
+
+    Returns:
+        The colours; None for CMYK without a profile or, with a warning, if LittleCMS refuses the profile.
+    """
+    return _by_cms(path, image, profile) if profile or image.mode == "LAB" else None
 
 
 def _stacked(grey: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -229,7 +233,7 @@ def _by_cms(path: str | os.PathLike[str], image: Image.Image, profile: bytes) ->
     try:
         from PIL import ImageCms
 
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return np.asarray(ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"))
     except Exception as error:  # noqa: BLE001  a foreign decoder; the image is intact
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)

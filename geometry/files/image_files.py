@@ -17,7 +17,7 @@ import numpy as np
 from ...options.packages import how_to_install
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image
-from .icc import cmyk_to_srgb, to_srgb
+from .icc import pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes to its stored values; only CMYK is converted.
+    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted.
 
     Raises:
         FileFormatError, ImportError: As `read_image`.
@@ -150,7 +150,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         profile = image.info.get("icc_profile") or b""
         if exact:
             pixels = _pillow_pixels(image, data)
-        elif image.mode == "CMYK" and (converted := cmyk_to_srgb(path, image, profile)) is not None:
+        elif image.mode in ("CMYK", "LAB") and (converted := pillow_to_srgb(path, image, profile)) is not None:
             pixels, profile = converted, b""
         elif image.format == "HEIF":
             pixels = _deep_heif_pixels(data)

@@ -110,6 +110,12 @@ def test_an_image_for_print_is_converted_by_its_profile(tmp_path):
     assert np.ptp(grey, axis=2).max() < 0.02 and abs(grey.mean() - 0.46) < 0.03, "half of L is 46 %"
 
 
+def test_lab_greys_are_neutral(tmp_path):
+    """Without a white point in the file, as Photoshop writes it."""
+    Image.fromarray(np.full((8, 8, 3), (128, 0, 0), np.uint8), "LAB").save(tmp_path / "lab.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "lab.tif") * 255, 120, atol=1)  # half of L
+
+
 def test_results_are_read_as_they_are_written(tmp_path):
     import torch
 
