@@ -77,7 +77,7 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
         levels = np.iinfo(pixels.dtype).max + 1
-        curves = _curves_of(tags, is_grey, levels)
+        curves = _curves_of(tags, is_grey, levels, in_lab=profile[20:24] == b"Lab ")
     except (ProfileError, struct.error, IndexError, ValueError, OverflowError) as error:
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)
         return pixels
@@ -120,9 +120,12 @@ def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return profile[16:20], tags
 
 
-def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int) -> _Profile:
+def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int, in_lab: bool) -> _Profile:
     if is_grey:
-        return _Profile([_curve(tags, b"kTRC", levels)], None)
+        curve = _curve(tags, b"kTRC", levels)
+        if in_lab:  # the curve gives lightness L
+            curve = np.where(curve > 0.08, ((curve + 0.16) / 1.16) ** 3, curve / 9.033)
+        return _Profile([curve], None)
     colorants = np.stack([_xyz(tags, name) for name in (b"rXYZ", b"gXYZ", b"bXYZ")], 1)
     if abs(np.linalg.det(colorants)) < 1e-6:
         raise ProfileError("its colours lie in a plane")

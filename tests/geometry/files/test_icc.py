@@ -80,10 +80,13 @@ def test_srgb_stays_as_it_is(icc):
     assert to_srgb("x", RAMP[..., 0], icc).dtype == np.uint8
 
 
-def test_grey_has_its_own_curve():
-    icc = profile(b"GRAY", **WHITE, kTRC=GAMMA)
+@pytest.mark.parametrize("connection", [b"XYZ ", b"Lab "])
+def test_grey_has_its_own_curve(connection):
+    icc = profile(b"GRAY", connection, **WHITE, kTRC=GAMMA)
     found = to_srgb("x", RAMP[..., 0], icc)
     light = (RAMP[..., 0] / 255.0) ** 2
+    if connection == b"Lab ":
+        light = np.where(light > 0.08, ((light + 0.16) / 1.16) ** 3, light / 9.033)
     expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(to_srgb("x", np.repeat(RAMP[..., :1], 3, 2), icc), np.repeat(found[..., None], 3, 2), atol=1e-6)
