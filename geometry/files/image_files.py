@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import struct
 import threading
 import warnings
@@ -15,8 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.packages import how_to_install
+from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
-from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image
+from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
 from .icc import pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
@@ -34,6 +36,9 @@ _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
+# Primaries, transfer function and matrix, by ITU-T H.273.
+_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP.(.)", re.DOTALL), re.compile(rb"colrnclx..\0(.)", re.DOTALL)
+_HEADER_BYTES = 2**16
 _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
@@ -67,12 +72,14 @@ class DecodedImage(NamedTuple):
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
         profile: The ICC profile, empty = none.
+        transfer: HDR's transfer function, of `tone_mapping.HDR_NAMES`, if the file names one and has no profile; else None.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
     profile: bytes = b""
+    transfer: int | None = None
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
@@ -85,7 +92,7 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) if any, upright by its
-        EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB.
+        EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB; PQ and HLG without a profile are tone mapped.
 
     Raises:
         FileNotFoundError: No such file.
@@ -120,7 +127,8 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        colours, alpha = _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
+        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(path, image.pixels, image.transfer)
+        colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
@@ -164,7 +172,14 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile)
+        transfer = None if profile or pixels.ndim == 2 else _hdr_transfer(image, data)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile, transfer)
+
+
+def _hdr_transfer(image: ImageFile, data: bytes) -> int | None:
+    """The transfer function that a PNG's cICP chunk, or the box nclx of HEIF and AVIF, names, if it is HDR's."""
+    match = (_CICP if image.format == "PNG" else _NCLX).search(data, 0, _HEADER_BYTES)
+    return match[1][0] if match and match[1][0] in HDR_NAMES else None
 
 
 def _say_first(path: str | os.PathLike[str]) -> None:

@@ -12,22 +12,25 @@ import cv2
 import numpy as np
 import PIL
 import pytest
+import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 from depth_normal.geometry.files.values import read_values
+from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
 
-def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    key = chunk(b"tRNS", transparent) if transparent else b""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    key = png_chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + key + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
 def encoded(pixels, suffix, **options):
@@ -58,6 +61,22 @@ def test_white_is_white_in_a_bmp_of_16_bits(tmp_path, white, masks):
     data = info + struct.pack("<HH", 0, white)
     (tmp_path / "16.bmp").write_bytes(struct.pack("<2sIII", b"BM", 14 + len(data), 0, 14 + len(info)) + data)
     np.testing.assert_array_equal(read_image(tmp_path / "16.bmp"), [[[0, 0, 0], [1, 1, 1]]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "heic"])
+def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix, caplog):
+    """As in a video: PQ by a PNG's cICP, HLG by the box nclx of a camera's HEIF."""
+    levels, transfer = np.kron(RAMP[::2, ::2], np.ones((8, 8, 1), np.uint8)), PQ if suffix == "png" else HLG
+    path, plain = tmp_path / f"hdr.{suffix}", encoded(levels, "png")
+    path.write_bytes(plain[:33] + png_chunk(b"cICP", bytes((9, transfer, 0, 1))) + plain[33:])
+    if suffix == "heic":
+        coding = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 0, "full_range_flag": 1}
+        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(levels)).save(path, quality=-1, chroma=444, **coding)
+    caplog.set_level(logging.INFO)
+    image = read_image(path)
+    expected = hdr_to_sdr(torch.from_numpy(levels / np.float32(255)).movedim(-1, 0), transfer).movedim(0, -1)
+    np.testing.assert_allclose(image, expected, atol=1e-5 if suffix == "png" else 0.03)
+    assert len(caplog.messages) == 1 and "HDR" in caplog.text
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
