@@ -206,7 +206,7 @@ def read_streams(container: Any, images: Any) -> list[Any]:
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING, strict: bool = False) -> Iterator[Frame]:
     """Yields the frames of a video in display order.
 
-    Colours are returned as BT.709 or sRGB; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`) and alpha dropped, both with one log
+    Colours are returned as BT.709 or sRGB; HDR (PQ, HLG) is tone mapped (`tone_mapping.hdr_to_sdr`) and alpha dropped, both with one log
     message. Non-square pixels are made square by resampling the width.
 
     Args:

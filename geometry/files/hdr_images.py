@@ -1,7 +1,8 @@
-"""Images of unbounded linear light, Radiance HDR and OpenEXR, converted for SDR screens."""
+"""Images of unbounded linear light, Radiance HDR and OpenEXR, and of PQ and HLG, converted for SDR screens."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any
@@ -13,8 +14,11 @@ from ...options.packages import how_to_install
 from ...utils import opencv
 from ..effects.relight import roll_off
 from ..images.srgb import LUMINANCE, linear_to_srgb
+from ..images.tone_mapping import HDR_NAMES, hdr_to_sdr
 from . import exr
 from .paths import FileFormatError, check_size, damage_named
+
+logger = logging.getLogger(__name__)
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
 _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
@@ -88,6 +92,26 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     if light is None or light.shape != (height, width, 3) or light.dtype != np.float32:
         raise FileFormatError(f"{path}: the image is damaged or cut off, or of a kind of Radiance HDR that OpenCV cannot decode")
     return light[..., ::-1]
+
+
+def tone_mapped(path: str | os.PathLike[str], pixels: np.ndarray, transfer: int) -> np.ndarray:
+    """Tone maps the colours of BT.2020 PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`); this is logged.
+
+    Args:
+        path: The image's, for the log.
+        pixels: (H, W, 3 or 4) uint8 or uint16; alpha is kept.
+        transfer: PQ or HLG.
+
+    Returns:
+        float32 in [0, 1] of the same shape.
+    """
+    logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", path, HDR_NAMES[transfer], extra={"note": ""})
+    shown = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    rows = max(1, _BAND_PIXELS // pixels.shape[1])
+    for start in range(0, len(shown), rows):
+        colours = shown[start : start + rows, :, :3]
+        colours[...] = hdr_to_sdr(torch.from_numpy(colours).movedim(-1, 0), transfer).movedim(0, -1).numpy()
+    return shown
 
 
 class _Light:

@@ -77,16 +77,20 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
         levels = np.iinfo(pixels.dtype).max + 1
-        curves = _curves_of(tags, is_grey, levels)
+        curves = _curves_of(tags, is_grey, levels, in_lab=profile[20:24] == b"Lab ")
     except (ProfileError, struct.error, IndexError, ValueError, OverflowError) as error:
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)
         return pixels
     return pixels if _is_srgb(curves, levels) else _converted(pixels, curves)
 
 
-def cmyk_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
-    """Converts a CMYK image of Pillow to (H, W, 3) uint8 sRGB; None without a profile or, with a warning, if it is damaged."""
-    return _by_cms(path, image, profile) if profile else None
+def pillow_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
+    """Converts a CMYK or LAB image of Pillow to (H, W, 3) uint8 sRGB.
+
+    Returns:
+        The colours; None for CMYK without a profile or, with a warning, if LittleCMS refuses the profile.
+    """
+    return _by_cms(path, image, profile) if profile or image.mode == "LAB" else None
 
 
 def _stacked(grey: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -116,9 +120,12 @@ def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return profile[16:20], tags
 
 
-def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int) -> _Profile:
+def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int, in_lab: bool) -> _Profile:
     if is_grey:
-        return _Profile([_curve(tags, b"kTRC", levels)], None)
+        curve = _curve(tags, b"kTRC", levels)
+        if in_lab:  # the curve gives lightness L
+            curve = np.where(curve > 0.08, ((curve + 0.16) / 1.16) ** 3, curve / 9.033)
+        return _Profile([curve], None)
     colorants = np.stack([_xyz(tags, name) for name in (b"rXYZ", b"gXYZ", b"bXYZ")], 1)
     if abs(np.linalg.det(colorants)) < 1e-6:
         raise ProfileError("its colours lie in a plane")
@@ -229,7 +236,7 @@ def _by_cms(path: str | os.PathLike[str], image: Image.Image, profile: bytes) ->
     try:
         from PIL import ImageCms
 
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return np.asarray(ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"))
     except Exception as error:  # noqa: BLE001  a foreign decoder; the image is intact
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)

@@ -16,9 +16,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.packages import how_to_install
+from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
-from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image
-from .icc import cmyk_to_srgb, to_srgb
+from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
+from .icc import pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
+# Primaries, transfer function and matrix, by ITU-T H.273.
+_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP.(.)", re.DOTALL), re.compile(rb"colrnclx..\0(.)", re.DOTALL)
+_HEADER_BYTES = 2**16
 _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 277, 284, 338, 339
+_SUBFILE_TAG, _SUB_IMAGES_TAG = 254, 330
+_REDUCED = 1  # bit of the former: a smaller copy of another image in the file
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
 _WHITE_IS_ZERO = 0
@@ -48,8 +54,6 @@ _NEXT_IMAGE = 0  # no tag of a TIFF
 
 # Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
-# 15- and 16-bit BMP pixels, which decoders scale differently.
-_PACKED = re.compile(r"BGR;1[56]")
 
 # libheif's number for depth with levels uniform in distance; the other kinds are uniform in inverse distance.
 _UNIFORM_Z = 2
@@ -68,12 +72,14 @@ class DecodedImage(NamedTuple):
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
         profile: The ICC profile, empty = none.
+        transfer: HDR's transfer function, of `tone_mapping.HDR_NAMES`, if the file names one and has no profile; else None.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
     profile: bytes = b""
+    transfer: int | None = None
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
@@ -86,7 +92,7 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) if any, upright by its
-        EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB.
+        EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB; PQ and HLG without a profile are tone mapped.
 
     Raises:
         FileNotFoundError: No such file.
@@ -121,12 +127,13 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        colours, alpha = _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
+        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(path, image.pixels, image.transfer)
+        colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes to its stored values; only CMYK is converted.
+    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted.
 
     Raises:
         FileFormatError, ImportError: As `read_image`.
@@ -151,7 +158,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         profile = image.info.get("icc_profile") or b""
         if exact:
             pixels = _pillow_pixels(image, data)
-        elif image.mode == "CMYK" and (converted := cmyk_to_srgb(path, image, profile)) is not None:
+        elif image.mode in ("CMYK", "LAB") and (converted := pillow_to_srgb(path, image, profile)) is not None:
             pixels, profile = converted, b""
         elif image.format == "HEIF":
             pixels = _deep_heif_pixels(data)
@@ -165,7 +172,14 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile)
+        transfer = None if profile or pixels.ndim == 2 else _hdr_transfer(image, data)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile, transfer)
+
+
+def _hdr_transfer(image: ImageFile, data: bytes) -> int | None:
+    """The transfer function that a PNG's cICP chunk, or the box nclx of HEIF and AVIF, names, if it is HDR's."""
+    match = (_CICP if image.format == "PNG" else _NCLX).search(data, 0, _HEADER_BYTES)
+    return match[1][0] if match and match[1][0] in HDR_NAMES else None
 
 
 def _say_first(path: str | os.PathLike[str]) -> None:
@@ -221,7 +235,7 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     if avif := bool(_brands(beginning) & _AVIF_BRANDS):
         _check_avif(path)
     try:
-        return Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
+        image = Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         file.seek(0)
         if tiff_holds_numbers(file):
@@ -231,6 +245,9 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         ) from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
+    if _tiff_tag(image, _SUB_IMAGES_TAG) and any(kind & _REDUCED for kind in _tiff_tag(image, _SUBFILE_TAG)):
+        raise FileFormatError(f"{path}: a camera's raw image, of which only the small preview could be read; develop it first; {_ACCEPTED}")
+    return image
 
 
 def is_heif(beginning: bytes) -> bool:
@@ -443,8 +460,8 @@ def _is_exact(image: ImageFile) -> bool:
         return True
     if image.format == "HEIF":
         return image.info.get("bit_depth", 8) == 8
-    layouts = " ".join(str(tile[3]) for tile in image.tile)
-    return ";16" not in layouts and not _PACKED.search(layouts) and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
+    layouts = " ".join(str(tile[3]) for tile in image.tile).replace("BGR;16", "")  # a BMP's 16 bits are those of a whole pixel
+    return ";16" not in layouts and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
 
 
 def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from depth_normal.geometry.images.tone_mapping import PQ, hdr_to_sdr, pq_to_light
 from depth_normal.media import (
     VideoError,
     images_of_folder,
@@ -24,7 +25,7 @@ from depth_normal.media import (
     sequence_header,
     video_header,
 )
-from depth_normal.media.colour import PQ, Colours, frame_to_rgb, hdr_to_sdr, pq_to_light
+from depth_normal.media.colour import Colours, frame_to_rgb
 from depth_normal.media.library import is_cut_off
 from depth_normal.utils import resize_map
 from tests import videos as VIDEOS

@@ -80,10 +80,13 @@ def test_srgb_stays_as_it_is(icc):
     assert to_srgb("x", RAMP[..., 0], icc).dtype == np.uint8
 
 
-def test_grey_has_its_own_curve():
-    icc = profile(b"GRAY", **WHITE, kTRC=GAMMA)
+@pytest.mark.parametrize("connection", [b"XYZ ", b"Lab "])
+def test_grey_has_its_own_curve(connection):
+    icc = profile(b"GRAY", connection, **WHITE, kTRC=GAMMA)
     found = to_srgb("x", RAMP[..., 0], icc)
     light = (RAMP[..., 0] / 255.0) ** 2
+    if connection == b"Lab ":
+        light = np.where(light > 0.08, ((light + 0.16) / 1.16) ** 3, light / 9.033)
     expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(to_srgb("x", np.repeat(RAMP[..., :1], 3, 2), icc), np.repeat(found[..., None], 3, 2), atol=1e-6)
@@ -108,6 +111,12 @@ def test_an_image_for_print_is_converted_by_its_profile(tmp_path):
     Image.new("CMYK", (8, 8), (0, 0, 0, 128)).save(tmp_path / "c.tif", icc_profile=icc)
     grey = read_image(tmp_path / "c.tif")
     assert np.ptp(grey, axis=2).max() < 0.02 and abs(grey.mean() - 0.46) < 0.03, "half of L is 46 %"
+
+
+def test_lab_greys_are_neutral(tmp_path):
+    """Without a white point in the file, as Photoshop writes it."""
+    Image.fromarray(np.full((8, 8, 3), (128, 0, 0), np.uint8), "LAB").save(tmp_path / "lab.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "lab.tif") * 255, 120, atol=1)  # half of L
 
 
 def test_results_are_read_as_they_are_written(tmp_path):

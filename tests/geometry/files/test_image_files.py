@@ -12,22 +12,31 @@ import cv2
 import numpy as np
 import PIL
 import pytest
+import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 from depth_normal.geometry.files.values import read_values
+from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
 
-def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    key = chunk(b"tRNS", transparent) if transparent else b""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    key = png_chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + key + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+
+
+def encoded(pixels, suffix, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, suffix, **options)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
@@ -44,6 +53,30 @@ def test_16_bit_colour_keeps_its_16_bits(tmp_path):
     rows = b"\0" + levels.astype(">u2").tobytes()
     (tmp_path / "deep.png").write_bytes(png_bytes(2, 1, bits=16, rows=rows))
     np.testing.assert_allclose(read_image(tmp_path / "deep.png") * 65535, levels, atol=0.01)
+
+
+@pytest.mark.parametrize(("white", "masks"), [(0x7FFF, ()), (0xFFFF, (0xF800, 0x07E0, 0x001F))])
+def test_white_is_white_in_a_bmp_of_16_bits(tmp_path, white, masks):
+    info = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3 if masks else 0, 4, 0, 0, 0, 0) + struct.pack(f"<{len(masks)}I", *masks)
+    data = info + struct.pack("<HH", 0, white)
+    (tmp_path / "16.bmp").write_bytes(struct.pack("<2sIII", b"BM", 14 + len(data), 0, 14 + len(info)) + data)
+    np.testing.assert_array_equal(read_image(tmp_path / "16.bmp"), [[[0, 0, 0], [1, 1, 1]]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "heic"])
+def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix, caplog):
+    """As in a video: PQ by a PNG's cICP, HLG by the box nclx of a camera's HEIF."""
+    levels, transfer = np.kron(RAMP[::2, ::2], np.ones((8, 8, 1), np.uint8)), PQ if suffix == "png" else HLG
+    path, plain = tmp_path / f"hdr.{suffix}", encoded(levels, "png")
+    path.write_bytes(plain[:33] + png_chunk(b"cICP", bytes((9, transfer, 0, 1))) + plain[33:])
+    if suffix == "heic":
+        coding = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 0, "full_range_flag": 1}
+        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(levels)).save(path, quality=-1, chroma=444, **coding)
+    caplog.set_level(logging.INFO)
+    image = read_image(path)
+    expected = hdr_to_sdr(torch.from_numpy(levels / np.float32(255)).movedim(-1, 0), transfer).movedim(0, -1)
+    np.testing.assert_allclose(image, expected, atol=1e-5 if suffix == "png" else 0.03)
+    assert len(caplog.messages) == 1 and "HDR" in caplog.text
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
@@ -118,6 +151,7 @@ def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
         (b"RIFF\0\0\0\0WAVEfmt ", "damaged or cut off"),
         (b"II*\0\xff\xff\xff\xff", "damaged or cut off"),
         (b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 339, 3, 1, 3), "a TIFF of numbers, which are data and no photograph"),
+        (encoded(RAMP, "tiff", tiffinfo={254: 1, 330: 8}), "raw image, of which only the small preview"),
         (b"BM\0\0", "damaged or cut off"),
         (png_bytes(0, 5), "damaged or cut off"),
         (png_bytes(2**31 - 1, 2**31 - 1), "megapixels"),
@@ -141,12 +175,6 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
     (tmp_path / "cut").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(FileFormatError):
         read_image(tmp_path / "cut")
-
-
-def encoded(pixels, suffix, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, suffix, **options)
-    return buffer.getvalue()
 
 
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
@@ -280,11 +308,9 @@ def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path)
     np.testing.assert_allclose(read_image(tmp_path / "12.tiff")[..., 0] * 4095, levels >> 4, atol=0.05)
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
-def test_colours_of_other_kinds_are_opencvs_as_before(tmp_path, mode):
-    suffix = "jpeg" if mode == "CMYK" else "tiff"
-    path = tmp_path / f"other.{suffix}"
-    Image.fromarray(RAMP).convert(mode).save(path)
+def test_colours_of_ink_are_opencvs_as_before(tmp_path):
+    path = tmp_path / "other.jpeg"
+    Image.fromarray(RAMP).convert("CMYK").save(path)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
     np.testing.assert_array_equal(read_image(path), stored.astype(np.float32) / 255)
 

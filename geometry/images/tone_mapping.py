@@ -1,0 +1,86 @@
+"""Tone maps BT.2020 PQ and HLG to ordinary screens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...utils import without_autocast
+
+PQ, HLG = 16, 18
+HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
+"""Transfer functions of HDR, in the numbers of ITU-T H.273, and their names."""
+
+# ITU-R BT.2087: linear BT.2020 to BT.709 primaries.
+_TO_709 = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
+
+REFERENCE_WHITE = 203.0
+"""cd/m2 of HDR reference white (ITU-R BT.2408), which is mapped to white."""
+
+PEAK = 1000.0
+"""cd/m2 above which HDR is clipped."""
+
+
+def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
+    """Tone maps BT.2020 PQ or HLG to BT.709 SDR.
+
+    Args:
+        image: (3, H, W) coded RGB in [0, 1].
+        transfer: PQ or HLG.
+
+    Returns:
+        (3, H, W) in [0, 1].
+
+    Source:
+        ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
+        of BT.2408 (203 cd/m2) on max(R, G, B), BT.2087 for the primaries, and the gamma 2.4 of BT.1886.
+    """
+    light = pq_to_light(image) if transfer == PQ else _hlg_to_light(image)
+    brightest = light.amax(0, keepdim=True)
+    mapped = pq_to_light(_eetf(_light_to_pq(brightest.clamp(max=PEAK))))
+    return coded_bt1886(to_709_primaries(light * (mapped / brightest.clamp(min=1e-6)) / REFERENCE_WHITE))
+
+
+def coded_bt1886(light: Tensor) -> Tensor:
+    """Linear light as coded for a screen of gamma 2.4 (ITU-R BT.1886), clamped to [0, 1] in place."""
+    return light.clamp_(0, 1).pow_(1 / 2.4)
+
+
+@without_autocast
+def to_709_primaries(light: Tensor) -> Tensor:
+    """Linear light (3, H, W) of BT.2020 primaries in those of BT.709."""
+    return torch.einsum("ij,jhw->ihw", light.new_tensor(_TO_709), light)
+
+
+_M1, _M2 = 2610 / 16384, 2523 / 32
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 128, 2392 / 128
+
+
+def pq_to_light(coded: Tensor) -> Tensor:
+    """PQ code values in [0, 1] to cd/m2 (SMPTE ST 2084)."""
+    power = coded ** (1 / _M2)
+    return 10000 * ((power - _C1).clamp(min=0) / (_C2 - _C3 * power)) ** (1 / _M1)
+
+
+def _light_to_pq(light: Tensor) -> Tensor:
+    power = (light / 10000) ** _M1
+    return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
+
+
+@without_autocast
+def _hlg_to_light(coded: Tensor) -> Tensor:
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = torch.where(coded <= 0.5, coded**2 / 3, (torch.exp((coded - c) / a) + b) / 12)
+    luma = torch.einsum("i,ihw->hw", scene.new_tensor((0.2627, 0.6780, 0.0593)), scene)
+    return PEAK * luma.clamp(min=1e-6) ** 0.2 * scene
+
+
+def _eetf(coded: Tensor) -> Tensor:
+    """BT.2390's knee: compresses PQ values up to PEAK below REFERENCE_WHITE and keeps dark ones."""
+    peak = _light_to_pq(torch.tensor(PEAK))
+    top = _light_to_pq(torch.tensor(REFERENCE_WHITE)) / peak
+    share = coded / peak
+    knee = 1.5 * top - 0.5
+    t = (share - knee) / (1 - knee)
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * top
+    return torch.where(share < knee, share, spline) * peak
