@@ -435,6 +435,7 @@ def _other(*_: Any) -> _Other:
 _RENAMED = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}
 """Names of modules in Python 2 and in torch before 1.9, and today's."""
 _REBUILD = "torch._utils._rebuild_"
+_OF_NUMPY = ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dictionary,
     "torch.Size": _size,
@@ -446,6 +447,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._tensor._rebuild_from_type_v2": _tensor_of_class,
     **dict.fromkeys(("collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode"), _other),
     **dict.fromkeys(("torch.device", "torch.serialization._get_layout"), _other),
+    # scores and states of random numbers, which trainers save beside the weights
+    **dict.fromkeys(("numpy.dtype", *(f"numpy.{core}.{name}" for core in ("core", "_core") for name in _OF_NUMPY)), _other),
 }
 """Functions that torch.save's state dicts call, and their stand-ins."""
 _STORAGES = {

@@ -92,6 +92,7 @@ def training():
         "deep": (1, (2, [{3: {4}}])),
         "complex": 1j,
         "loss": [0.1, float("nan")],
+        "best": {"rmse": np.float32(0.3), "numpy's numbers": np.random.RandomState(0).get_state()},
     }
     return {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": steps, **more, **other}
 
