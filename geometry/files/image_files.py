@@ -128,7 +128,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(path, image.pixels, image.transfer)
+        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(image.pixels, image.transfer)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
