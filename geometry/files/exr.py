@@ -40,6 +40,9 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
+# x and y of red, green, blue and white; and what colour adaptation scales (Bradford).
+_BT_709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
+_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _MOST_HEADER = 2**20
 
 Mask = np.ndarray | None
@@ -171,8 +174,8 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         path: With channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and optionally A.
 
     Returns:
-        (H, W, 3) float32 linear light of the display window, premultiplied, and alpha (H, W), 0 outside the data
-        window; None without alpha.
+        (H, W, 3) float32 linear light of the display window, premultiplied, in BT.709's primaries if the header names its own, as that
+        of ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
 
     Raises:
         FileNotFoundError: No such file.
@@ -189,8 +192,27 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         for layer in layers:
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
-                return np.stack(planes, -1), channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
+                light, matrix = np.stack(planes, -1), _to_709(header) if names == "RGB" else None
+                return light if matrix is None else light @ matrix.T, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
     raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
+
+
+def _to_709(header: Mapping[str, Any]) -> np.ndarray | None:
+    """(3, 3) from the primaries and white point of a header to those of BT.709; None if they are these, unnamed or meaningless."""
+    with suppress(np.linalg.LinAlgError, ValueError, TypeError), np.errstate(all="ignore"):
+        (own, own_white), (wanted, white) = (_rgb_to_xyz(each) for each in (header.get("chromaticities", _BT_709), _BT_709))
+        adapted = np.linalg.inv(_CONES) @ np.diag(_CONES @ white / (_CONES @ own_white)) @ _CONES
+        matrix = np.linalg.solve(wanted, adapted @ own)
+        if np.isfinite(matrix).all() and not np.allclose(matrix, np.eye(3), atol=1e-3):
+            return matrix.astype(np.float32)
+    return None
+
+
+def _rgb_to_xyz(chromaticities: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) from linear RGB to CIE XYZ, and the white point's XYZ."""
+    x, y = np.reshape(chromaticities, (4, 2)).T
+    xyz = np.stack((x / y, np.ones(4), (1 - x - y) / y))
+    return xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3]), xyz[:, 3]
 
 
 def openexr() -> Any:

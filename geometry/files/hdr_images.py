@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from typing import Any
@@ -14,11 +13,9 @@ from ...options.packages import how_to_install
 from ...utils import opencv
 from ..effects.relight import roll_off
 from ..images.srgb import LUMINANCE, linear_to_srgb
-from ..images.tone_mapping import HDR_NAMES, hdr_to_sdr
+from ..images.tone_mapping import hdr_to_sdr
 from . import exr
 from .paths import FileFormatError, check_size, damage_named
-
-logger = logging.getLogger(__name__)
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
 _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
@@ -94,18 +91,16 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return light[..., ::-1]
 
 
-def tone_mapped(path: str | os.PathLike[str], pixels: np.ndarray, transfer: int) -> np.ndarray:
-    """Tone maps the colours of BT.2020 PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`); this is logged.
+def tone_mapped(pixels: np.ndarray, transfer: int) -> np.ndarray:
+    """Tone maps the colours of BT.2020 PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`).
 
     Args:
-        path: The image's, for the log.
         pixels: (H, W, 3 or 4) uint8 or uint16; alpha is kept.
         transfer: PQ or HLG.
 
     Returns:
         float32 in [0, 1] of the same shape.
     """
-    logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", path, HDR_NAMES[transfer], extra={"note": ""})
     shown = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     for start in range(0, len(shown), rows):

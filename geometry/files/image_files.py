@@ -10,7 +10,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ _TIFF_LONG = 4
 _WHITE_IS_ZERO = 0
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
+_NO_DATA_TAG = 42113  # of GDAL, a number as text
 
 # Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
@@ -127,7 +128,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(path, image.pixels, image.transfer)
+        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(image.pixels, image.transfer)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
@@ -324,7 +325,7 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
     """Decodes a TIFF of floats, or of signed or 32-bit integers.
 
     Returns:
-        (H, W) or (H, W, 3 or 4) in the stored dtype; None for any other file.
+        (H, W) or (H, W, 3 or 4) in the stored dtype, floats that GDAL marks as no data NaN; None for any other file.
 
     Raises:
         FileFormatError: Damaged, cut off, or too large.
@@ -346,6 +347,9 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
                     if codec == "libtiff" and ("32B" in layout or "16B" in layout):
                         # libtiff gives the machine's byte order, and Pillow swaps it again.
                         numbers = numbers.astype(f"{numbers.dtype.kind}{2 if '16B' in layout else 4}").byteswap()
+                    if numbers.dtype.kind == "f":
+                        with suppress(ValueError, TypeError):  # damaged metadata is ignored
+                            numbers[numbers == np.float32(next(iter(_tiff_tag(image, _NO_DATA_TAG)), "nan"))] = np.nan
                     return numbers
         except UnidentifiedImageError:  # floats in several channels
             pass

@@ -64,7 +64,7 @@ def test_white_is_white_in_a_bmp_of_16_bits(tmp_path, white, masks):
 
 
 @pytest.mark.parametrize("suffix", ["png", "heic"])
-def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix, caplog):
+def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix):
     """As in a video: PQ by a PNG's cICP, HLG by the box nclx of a camera's HEIF."""
     levels, transfer = np.kron(RAMP[::2, ::2], np.ones((8, 8, 1), np.uint8)), PQ if suffix == "png" else HLG
     path, plain = tmp_path / f"hdr.{suffix}", encoded(levels, "png")
@@ -72,11 +72,8 @@ def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix, caplog):
     if suffix == "heic":
         coding = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 0, "full_range_flag": 1}
         pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(levels)).save(path, quality=-1, chroma=444, **coding)
-    caplog.set_level(logging.INFO)
-    image = read_image(path)
     expected = hdr_to_sdr(torch.from_numpy(levels / np.float32(255)).movedim(-1, 0), transfer).movedim(0, -1)
-    np.testing.assert_allclose(image, expected, atol=1e-5 if suffix == "png" else 0.03)
-    assert len(caplog.messages) == 1 and "HDR" in caplog.text
+    np.testing.assert_allclose(read_image(path), expected, atol=1e-5 if suffix == "png" else 0.03)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):

@@ -92,6 +92,16 @@ def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtyp
     np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
 
 
+@pytest.mark.parametrize("word", ["-9999", "-9999.0 ", "nan", "none"])
+def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
+    numbers = DEPTH.copy()
+    numbers[0, :2] = np.nan if word == "nan" else -9999
+    Image.fromarray(numbers).save(tmp_path / "d.tif", tiffinfo={42113: word})
+    mask = load_estimate(tmp_path / "d.tif", Quantity.DISPARITY).mask
+    expected = np.isfinite(numbers) & ((numbers != -9999) | (word == "none"))
+    np.testing.assert_array_equal(np.ones_like(expected) if mask is None else mask[0, 0], expected)
+
+
 def test_channels_are_named(tmp_path):
     exr(
         tmp_path / "m.exr",
