@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -51,7 +52,7 @@ class VideoHeader:
 
     Attributes:
         name: Name for messages.
-        width, height: Pixels of a stored frame.
+        width, height: Pixels of a frame as displayed: upright, with square pixels.
         rate: Average frames a second.
         time_base: Unit in seconds in which timestamps are exact.
         frames: Stated number of frames; None = not stated.
@@ -119,14 +120,23 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
         rate = Fraction(_rate(stream) or stream.guessed_rate or DEFAULT_RATE)
         return VideoHeader(
             name,
-            stream.width,
-            stream.height,
+            *_displayed_size(container, stream),
             rate,
             _exact_unit(stream),
             None if _is_avi(stream) else _frame_count(stream) or None,
             seconds,
             len(container.streams.audio),
         )
+
+
+def _displayed_size(container: Any, stream: Any) -> tuple[int, int]:
+    """Width and height of a frame as displayed. Whether it is turned is known from a decoded frame."""
+    width, height = max(1, round(stream.width * Fraction(stream.sample_aspect_ratio or 1))), stream.height
+    with suppress(pyav().error.FFmpegError):
+        frame = next((frame for packet in packets_in_time(container, [stream]) for frame in packet.decode()), None)
+        if frame is not None and _swaps_sides(display_matrix(frame) or (1, 0, 0, 1)):
+            return height, width
+    return width, height
 
 
 def count_frames(source: Any, name: str | None = None) -> int:

@@ -210,10 +210,10 @@ def _copied(source: _Source, output: Any, hides: bool) -> Track | None:
             if packet.dts is None or packet.pts is None:
                 continue
             length = packet.duration or 0
-            if (time + length * base <= 0 and not keeps_all) or not source.is_sound(packet):
+            if (time < 0 and time + length * base <= 0 and not keeps_all) or not source.is_sound(packet):
                 continue
-            late = 0 if last is None or packet.dts - shift > last[0] else sum(last) - (packet.dts - shift)
-            # Containers require increasing timestamps.
+            # MP4 requires increasing timestamps; in Matroska, packets of TrueHD have the same milliseconds.
+            late = 0 if last is None or packet.dts - shift >= last[0] + hides else sum(last) - (packet.dts - shift)
             packet.pts, packet.dts = packet.pts - shift + late, packet.dts - shift + late
             last = packet.dts, max(1, length)
             yield packet.dts * base, packet

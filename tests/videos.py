@@ -27,7 +27,7 @@ def write_video(
         planes: For each frame a list of arrays, one a plane.
         times: In units of `time_base`; None = 0, 1, 2 ...
         tags: Attributes of the encoder (colorspace, color_range, ...).
-        sound: Seconds of a sine in the codec of that name, as (seconds, codec).
+        sound: Seconds of a sine in the codec of that name, as (seconds, codec), or with the samples of a packet behind.
     """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
@@ -50,18 +50,18 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if track is not None:
-            _write_sine(container, track, sound[0])
+            _write_sine(container, track, sound[0], *sound[2:])
     return path
 
 
-def _write_sine(container, track, seconds) -> None:
+def _write_sine(container, track, seconds, at_once=1024) -> None:
     planar = track.codec_context.format.name if track.codec_context.format else "fltp"
     wave = np.sin(np.arange(int(44100 * seconds)) / 20).astype(np.float32) * 0.3
     if planar.startswith("s"):
         dtype = np.dtype(f"int{planar[1:3]}")
         wave = (wave * np.iinfo(dtype).max).astype(dtype)
-    for start in range(0, len(wave), 1024):
-        frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format=planar, layout="mono")
+    for start in range(0, len(wave), at_once):
+        frame = av.AudioFrame.from_ndarray(wave[None, start : start + at_once], format=planar, layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
         container.mux(track.encode(frame))
     container.mux(track.encode(None))

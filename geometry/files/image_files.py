@@ -39,7 +39,7 @@ _FTYP_BYTES = 256
 # Primaries, transfer function and matrix, by ITU-T H.273.
 _CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP.(.)", re.DOTALL), re.compile(rb"colrnclx..\0(.)", re.DOTALL)
 _HEADER_BYTES = 2**16
-_ANIMATIONS = ("PNG", "WEBP", "GIF")
+_ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24

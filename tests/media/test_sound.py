@@ -132,6 +132,13 @@ def test_times_that_go_back_are_no_error(tmp_path, name):
     assert sound_of(out) == (sound_of(source)[0], pytest.approx(1, abs=0.05))
 
 
+def test_packets_shorter_than_a_millisecond_keep_their_times(tmp_path):
+    """As TrueHD's: in Matroska some have the time of the one before."""
+    source = write_video(tmp_path / "disc.mkv", moving_ball(5), sound=(0.4, "pcm_s16le", 36))
+    out = remade(source, name="out.mkv")
+    assert sound_times(out) == sound_times(source) and sound_of(out) == sound_of(source)
+
+
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 def test_sound_that_is_gone_by_then_is_left_out_and_said_once(tmp_path, caplog, name):
     source = write_video(tmp_path / "in.mkv", moving_ball(5), sound=(0.2, "flac"))

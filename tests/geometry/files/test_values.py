@@ -6,7 +6,7 @@ from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
-from depth_normal.geometry.files.image_files import read_colours
+from depth_normal.geometry.files.image_files import is_still_image, read_colours
 from depth_normal.geometry.files.values import read_values
 from tests.geometry.files.test_image_files import tiff_bytes
 from tests.heic_files import heic_with_depth
@@ -202,8 +202,11 @@ def test_avif_is_read(tmp_path):
 
     if not ("avif" in features.modules and features.check("avif")):
         pytest.skip("this Pillow reads no AVIF")
-    Image.new("RGB", (32, 24), (200, 30, 90)).save(tmp_path / "a.avif", quality=95)
+    image = Image.new("RGB", (32, 24), (200, 30, 90))
+    image.save(tmp_path / "a.avif", quality=95)
     np.testing.assert_allclose(read_image(tmp_path / "a.avif") * 255, np.broadcast_to((200, 30, 90), (24, 32, 3)), atol=4)
+    image.save(tmp_path / "moving.avif", save_all=True, append_images=[Image.new("RGB", (32, 24))])
+    assert is_still_image(tmp_path / "a.avif") and not is_still_image(tmp_path / "moving.avif")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
