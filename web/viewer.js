@@ -115,10 +115,10 @@ function layersOf(maps) {
   return [...image, ...tiles.map(([name, rgba]) => drawn(titles[name], context => context.putImageData(new ImageData(rgba, width, height), 0, 0)))]
 }
 
-/** Size of the result, and the range of its depth. */
-function facts({ full, payload: { depth } }) {
+/** Size of the result, and the range of its depth, if any pixel has one. */
+function facts({ full, payload: { depth }, depth: values }) {
   const size = `${full[0]} × ${full[1]}`
-  if (!depth) return size
+  if (!values?.some(value => !Number.isNaN(value))) return size
   if (depth.quantity !== 'metric_depth') return `${size} · ${translated(depth.quantity.replace('_', ' '))}`
   const [low, high] = [depth.low, depth.high].map(end => Number(Math.exp(end).toPrecision(3)))
   return `${size} · ${translated('{0} to {1} m', low, high)}`

@@ -75,7 +75,7 @@ class StereoWish(Wish):
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
         outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
-        write(outputs, known, replace(job.options, stereo=self.stereo), layers.shown)
+        write(outputs, known, replace(job.options, stereo=self.stereo), layers.with_alpha(layers.colours))
         return outputs.path(self.layout)
 
 
@@ -101,7 +101,7 @@ class ParallaxWish(Wish):
         pyav()  # raises a helpful error if it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
         frames = round(SECONDS * RATE)
-        for number in write_parallax(file, layers.shown, known, self.move, frames, Fraction(RATE), self.longer_side):
+        for number in write_parallax(file, layers.shown, layers.seen(known), self.move, frames, Fraction(RATE), self.longer_side):
             progress(number / frames)
         return file
 

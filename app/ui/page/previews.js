@@ -178,7 +178,9 @@ class MadeMode {
     const share = Math.min(1, WIDEST / Math.max(width, height)), size = [width, height].map(side => Math.max(1, Math.round(side * share)))
     this.view.resize(...size)
     this.view.marks()
-    this.view.canvas.getContext('2d').drawImage(source, left, top, width, height, 0, 0, ...size)
+    const context = this.view.canvas.getContext('2d')
+    context.clearRect(0, 0, ...size) // what was there shows through where the image is transparent
+    context.drawImage(source, left, top, width, height, 0, 0, ...size)
   }
 
   /** Moves a setting by so many steps, as the arrow keys do. */

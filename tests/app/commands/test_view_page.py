@@ -63,6 +63,12 @@ def test_the_pointer_is_a_lamp(seen):
     assert red > 1.1 * blue, "the lamp is warm, the image is grey"
 
 
+def test_a_page_of_no_valid_pixel_states_no_depth(tmp_path, run_driver):
+    write_html(tmp_path / "a.html", replace(room(), mask=torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)))
+    seen = json.loads(run_driver(DRIVER, tmp_path / "a.html", tmp_path))
+    assert seen["errors"] == [] and seen["facts"] == f"{WIDTH} \N{MULTIPLICATION SIGN} {HEIGHT}"
+
+
 def test_a_narrow_dark_page_in_another_language(tmp_path, run_driver):
     write_html(tmp_path / "a.html", replace(room(), depth=None, quantity=None), torch.full((1, 3, HEIGHT, WIDTH), 0.5))
     seen = json.loads(run_driver(DRIVER, tmp_path / "a.html", tmp_path, "dark", 380, "ja-JP"))

@@ -1,5 +1,6 @@
 """Stereo images and camera moves of a result, asked over HTTP: what is refused, cancelled, replaced, kept and removed."""
 
+import shlex
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 pytest.importorskip("av", reason="writes videos")
 
+from depth_normal.app.cli import main
 from depth_normal.app.ui import previews
 
 ENDED = ("done", "failed", "cancelled")
@@ -46,6 +48,19 @@ def test_the_same_is_made_once_and_kept_once(client, done, tmp_path):
         assert status == 200 and kept == shown and "attachment; filename*=UTF-8''photo-2_LR.png" in headers["Content-Disposition"]
     assert (out / made["name"]).read_text() == "somebody's" and (out / "photo-2_LR.png").read_bytes() == shown
     assert not list(out.glob("photo-3*"))
+
+
+@pytest.mark.slow("runs a command beside the page")
+@pytest.mark.parametrize("kind", ["stereo", "parallax"])
+def test_a_transparent_image_is_shown_as_by_the_command(client, photo, tmp_path, kind):
+    image = Image.open(photo).convert("RGBA")
+    image.paste((200, 40, 0, 0), (0, 0, 24, 48))
+    image.save(photo)
+    made = until_over(client, ask(client, client.made(photo)["id"], kind)[1])
+    words = shlex.split(made["command"])[1:]
+    words[words.index("photo.png")], words[words.index("-o") + 1] = str(photo), f"{tmp_path / 'by hand'}/"
+    assert main(words) == 0
+    assert client.ask("GET", f"/api/previews/{made['id']}/file")[2] == (tmp_path / "by hand" / made["name"]).read_bytes()
 
 
 def test_settings_that_the_page_has_not_are_refused(client, done):
