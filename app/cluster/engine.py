@@ -33,7 +33,7 @@ from ..batch.records import RECORDS, mark
 from ..batch.remote_files import Url, find_sources
 from ..batch.run import Outcome
 from ..batch.shards.catalogue import shard_of_record
-from ..batch.shards.rows import Row
+from ..batch.shards.rows import Row, check_utf8
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
 from .library import import_ray
@@ -83,7 +83,17 @@ class RayEngine(Engine):
             RuntimeError: A worker cannot load the model; the message says on which machine and why.
         """
         find_weights_files(options.spec, options.weights)  # fail before contacting the cluster
-        first, folders = todo[0], {each.folder for each in todo}
+        named: list[Outputs] = []
+        for each in todo:
+            try:
+                check_utf8(str(each.image.absolute()))
+                check_utf8(str(each.folder.absolute()))
+                named.append(each)
+            except ValueError as error:
+                yield Outcome(each, failure=Failure(str(error)))
+        if not named:
+            return
+        first, folders = named[0], {each.folder for each in named}
         job = Job(
             options,
             first.writes,
@@ -103,7 +113,7 @@ class RayEngine(Engine):
             ray, cluster = stack.enter_context(session(self.spread.address))
             job = replace(job, cluster=cluster)
             _check_gpus(ray, self.spread, cluster)
-            yield from _all_outcomes(ray, todo, job, self.spread, target, stop)
+            yield from _all_outcomes(ray, named, job, self.spread, target, stop)
 
 
 @contextmanager

@@ -228,7 +228,8 @@ def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:
 
 def _format(path: Path, accepted: tuple[str, ...], done: str) -> FileFormat:
     if path.suffix.lower() not in accepted:
-        raise FileFormatError(f"{path}: depth and normals are not {done} '{path.suffix}' files; accepted: {', '.join(accepted)}")
+        kind = "folders" if path.is_dir() else f"'{path.suffix}' files" if path.suffix else "files without an extension"
+        raise FileFormatError(f"{path}: depth and normals are not {done} {kind}; accepted: {', '.join(accepted)}")
     return FORMATS[path.suffix.lower()]
 
 

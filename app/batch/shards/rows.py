@@ -34,6 +34,18 @@ def schema() -> pa.Schema:
     return pa.schema({**{name: types.get(name, pa.string()) for name in VALUES}, **{name: pa.large_binary() for name in ARRAYS}})
 
 
+def check_utf8(path: str) -> None:
+    """Rejects a path that Arrow cannot hold.
+
+    Raises:
+        ValueError: Its bytes are not UTF-8, as in archives of old systems; Python holds them as surrogates.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: the name is not UTF-8, which Parquet and Ray need; rename it") from error
+
+
 def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     """An estimate of one image as a row.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 
 from ..remote_files import import_pyarrow
-from .rows import ARRAYS, VALUES, Row, schema
+from .rows import ARRAYS, VALUES, Row, check_utf8, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +50,7 @@ class _ParquetFile:
     def add(self, row: Row) -> None:
         import pyarrow as pa
 
+        check_utf8(row["path"])
         self._writer.write_table(pa.Table.from_pylist([row], self._columns))
 
     def close(self) -> None:

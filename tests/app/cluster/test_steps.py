@@ -1,5 +1,7 @@
 """The rows between a cluster's steps: what goes in comes out, and no map is copied on the way."""
 
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,14 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.outputs import Outputs
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
 from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.cluster import session
+from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.steps import Job, Worker, _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.folders import RayOptions
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -19,6 +24,12 @@ pyarrow = pytest.importorskip("pyarrow")
 def test_a_worker_elsewhere_gets_every_package():
     """But those that the product does not use."""
     assert {*session._SHIPPED} == {path.parent.name for path in session.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
+
+
+def test_an_image_whose_name_is_no_utf8_fails_alone(tmp_path):
+    outputs = Outputs(tmp_path / "caf\udce9.png", tmp_path)
+    (outcome,) = RayEngine(RayOptions()).run([outputs], Options(), Event(), None, None)
+    assert outcome.item is outputs and "the name is not UTF-8" in outcome.failure.reason and not outcome.failure.stops_run
 
 
 def addresses(row, names):

@@ -120,8 +120,9 @@ def test_a_pfm_has_opengl_axes_and_no_unit(tmp_path):
 
 def test_unknown_extensions_are_named_with_the_known_ones(tmp_path):
     for function, words in ((lambda path: save_estimate(path, full_estimate()), WRITTEN), (load_estimate, READABLE)):
-        with pytest.raises(FileFormatError, match=rf"'.xyz' files; accepted: {', '.join(words)}$"):
-            function(tmp_path / "map.xyz")
+        for name, kind in (("map.xyz", "'.xyz' files"), ("map", "files without an extension"), ("", "folders")):
+            with pytest.raises(FileFormatError, match=rf"{kind}; accepted: {', '.join(words)}$"):
+                function(tmp_path / name)
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path, suffix):
