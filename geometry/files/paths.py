@@ -304,7 +304,7 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
     if circle:
         raise ValueError(f"the file name {name!r} cannot be followed (its links go in a circle); give a path below {folder}")
     if target == root or not target.is_relative_to(root):
-        raise ValueError(f"the file name {name!r} leads out of {folder} through a link; copy the file into the folder")
+        raise ValueError(f"the file name {name!r} leads out of {folder} through a link; give a path without it, or copy the file there")
     return target
 
 

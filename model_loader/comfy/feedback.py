@@ -112,12 +112,13 @@ class _Notes(logging.Handler):
 
 
 _notes = _Notes(logging.INFO)
-# The pack's root logger: inside ComfyUI, the pack's name is a path.
-_logger = logging.getLogger(__name__.removesuffix(".model_loader.comfy.feedback"))
+# Inside ComfyUI, the pack's name is a path.
+_PACK, _SHORT = __name__.removesuffix(".model_loader.comfy.feedback"), "depth_normal"
+_logger = logging.getLogger(_PACK)
 
 
 def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a function so that, inside ComfyUI, its warnings also appear on the node."""
+    """Wraps a function so that, inside ComfyUI, its warnings also appear on the node, and its errors have short names in the page."""
 
     @functools.wraps(work)
     def noted(*args: Any, **kwargs: Any) -> Any:
@@ -126,6 +127,10 @@ def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
         _logger.addHandler(_notes)
         try:
             return work(*args, **kwargs)
+        except Exception as error:
+            if _PACK != _SHORT and type(error).__module__.startswith(f"{_PACK}."):
+                type(error).__module__ = _SHORT  # the page shows it before the message
+            raise
         finally:
             _logger.removeHandler(_notes)
 

@@ -161,12 +161,13 @@ def test_a_link_of_another_kind_is_refused_before_anything_runs(server, node, in
         ("DepthNormal_EstimateGeometry", {"model": 3, "image": ["image", 0]}, "the model input is of type int"),
         ("DepthNormal_DepthMask", {"image": ["three", 0], "depth": ["two", 0]}, "depth holds 2 images, image 3"),
         ("DepthNormal_ForegroundCutout", {"image": ["image", 0], "mask": 7}, "mask"),
+        ("DepthNormal_Fog", {"image": ["image", 0], "depth": ["image", 0], "colour": "fog"}, "colour is 'fog'"),
     ],
 )
 def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, words):
     history = server.run(shown("node", **SOURCES, node=call(node, **inputs)))
     (error,) = (body for kind, body in history["status"]["messages"] if kind == "execution_error")
-    assert words in error["exception_message"]
+    assert words in error["exception_message"] and error["exception_type"].removeprefix("depth_normal.").isidentifier()
     frames = [frame for frame in error["traceback"] if frame.lstrip().startswith("File ")]
     assert "raise " in frames[-1] and "ComfyUI-Depth-Normal" in frames[-1], "it is the pack that says it"
 

@@ -13,6 +13,7 @@ import weakref
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -582,6 +583,17 @@ def test_what_was_said_of_a_models_file_stands_on_every_node_that_uses_it(page, 
         said.append(feedback.notes_of_run())
     free("tiny")
     assert said == [["it could be two", "its name says otherwise"]] * 2
+
+
+def test_an_error_has_a_short_name_in_the_page(page, monkeypatch):
+    """There, the pack's name is a path, which would stand before the message."""
+    home = "C:/ComfyUI/custom_nodes/depth normal"
+    errors = [type("Error", (ValueError,), {"__module__": module}) for module in (f"{home}.options.checks", "of.others")]
+    monkeypatch.setattr(feedback, "_PACK", home)
+    for error in errors:
+        with pytest.raises(error, match="what to do"):
+            feedback.noting_warnings(Mock(side_effect=error("what to do")))()
+    assert [error.__module__ for error in errors] == ["depth_normal", "of.others"]
 
 
 ON_NO_NODE = {
