@@ -290,8 +290,10 @@ class _Around:
 def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
     away = _dot(points, points).sqrt_()
     sight = points / -away
-    towards = _dot(normals, sight).clamp_(min=_LEAST_FACING)
-    upright = normals / towards
+    towards = _dot(normals, sight)
+    # Turned, not only bounded: slopes of what is far away must stay the same.
+    normals = torch.addcmul(normals, sight, (_LEAST_FACING - towards).clamp_(min=0))
+    upright = normals / towards.clamp_(min=_LEAST_FACING)
     plane = _dot(upright, points).neg_()
     focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1, 1)
     # How far in front of a point what hides it may stand: as far as the radius reaches to its sides.
