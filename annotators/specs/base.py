@@ -186,13 +186,13 @@ class ModelSpec:
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []) + list(self.materials))
 
-    @property
-    def numbers_in_words(self) -> str:
+    def numbers_in_words(self, panorama: bool = False) -> str:
         """The meaning of its depth values: "disparity, no unit, larger is nearer; ..."; empty without depth."""
         if self.quantity is None:
             return ""
-        if self.quantity is Quantity.METRIC_DEPTH:
-            return f"depth {'up to an unknown scale' if self.up_to_scale else 'in metres'}, larger is farther"
+        if panorama or self.quantity is Quantity.METRIC_DEPTH:
+            kind = "distance along each ray" if panorama else "depth"
+            return f"{kind} {'in metres' if self.in_metres else 'up to an unknown scale'}, larger is farther"
         larger = "nearer" if self.quantity is Quantity.DISPARITY else "farther"
         return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}; its zero means nothing, so it may be negative"
 

@@ -329,7 +329,7 @@ def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> s
     if any(getattr(arguments, name, None) is not None for name in ("depth", "geometry")):
         return ""  # users know their own files
     kinds = [kind for kind in writes if kind in NUMBERS]
-    words = chosen_spec(arguments).numbers_in_words if kinds else ""
+    words = chosen_spec(arguments).numbers_in_words(arguments.panorama) if kinds else ""
     return f"the depth in .{', .'.join(kinds)} is {words}" if words else ""
 
 

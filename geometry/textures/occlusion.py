@@ -310,8 +310,10 @@ class _Around:
 def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
     away = _dot(points, points).sqrt_()
     sight = points / -away
-    towards = _dot(normals, sight).clamp_(min=_LEAST_FACING)
-    upright = normals / towards
+    towards = _dot(normals, sight)
+    # Turned, not only bounded: slopes of what is far away must stay the same.
+    normals = torch.addcmul(normals, sight, (_LEAST_FACING - towards).clamp_(min=0))
+    upright = normals / towards.clamp_(min=_LEAST_FACING)
     plane = _dot(upright, points).neg_()
     focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1, 1)
     # An occluder's weight falls from 1 to 0 between one and two radii in front of the point, with the radius converted to its depth.

@@ -163,10 +163,11 @@ def test_videos_take_the_steps(third, image, tmp_path):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_maps_and_numbers_of_a_panorama_are_written_and_resumed(image):
+def test_maps_and_numbers_of_a_panorama_are_written_and_resumed(image, capsys):
     pytest.importorskip("OpenEXR")
     words, out = ("--model", "tiny", "--panorama", "--also", "npz,exr"), image.parents[1] / "out"
     _, settings, before = run(image, "out", *words)
+    assert "the depth in .npz, .exr is distance along each ray up to an unknown scale, larger is farther" in capsys.readouterr().err
     assert {each.name for each in out.glob("a*")} == {"a_depth.png", "a_normals.png", "a.npz", "a.exr"} and settings["panorama"] is True
     for name in ("a.npz", "a.exr"):
         found = load_estimate(out / name)

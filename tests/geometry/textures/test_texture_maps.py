@@ -157,6 +157,8 @@ def test_a_corner_in_perspective_is_half_open_and_flat_things_are_open():
     assert 0.4 < found[first - 1, 64] < 0.62 and found[first - 1, 64] < found[first - 8, 64] < found[5, 64] + 1e-6
     near = depth_to_occlusion(depth, intrinsics, normals, Axes.OPENCV, radius=8)[0, 0]
     assert near[5, 5:-5].min() > 0.99 and near[-5, 5:-5].min() > 0.97
+    depth, normals, intrinsics, to_the_horizon = corner(128, distance=1e5)
+    assert depth_to_occlusion(depth, intrinsics, normals, Axes.OPENCV, radius=16, weight=to_the_horizon).min() > 0.99
 
 
 def test_what_stands_far_in_front_darkens_nothing_behind_it():
@@ -172,7 +174,8 @@ def test_what_stands_far_in_front_darkens_nothing_behind_it():
 @pytest.mark.parametrize("quantity", list(Quantity))
 def test_occlusion_of_any_depth(quantity):
     depth, *_ = corner(33)
-    found = estimate_to_occlusion(Estimate(depth if quantity is not Quantity.DISPARITY else 1 / depth, quantity), radius=8, directions=8)
+    depth = depth if quantity is not Quantity.DISPARITY else 1 / depth
+    found = estimate_to_occlusion(Estimate(depth, quantity, mask=depth > 0), radius=8, directions=8)  # the wall is not sky
     assert found.isfinite().all() and found.min() < 0.95 and found.max() == 1
     with pytest.raises(ValueError, match="no depth"):
         estimate_to_occlusion(Estimate(normals=FACING))
