@@ -425,7 +425,7 @@ def stairs(height: int, width: int) -> Scene:
 
 
 def rods(height: int, width: int) -> Scene:
-    """Rods of 1/160 to 1/40 of the width, upright and slanted, before a wall that recedes to the right."""
+    """Rods of 1/160 to 1/20 of the width, upright and slanted, before a wall that recedes to the right."""
     x, y = grid(height, width)
     inverse, surfaces = 0.3 - 0.12 * x, torch.zeros_like(x, dtype=torch.long)
     for label, (at, lean, half, depth) in enumerate(
