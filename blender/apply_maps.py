@@ -288,7 +288,9 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
 
 
 def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.ndarray:
-    """A plane of the image's aspect, its longer side PLANE_SIZE, displaced towards the viewer: farthest 0, nearest `strength` Blender units.
+    """A plane of the image's aspect, its longer side PLANE_SIZE, displaced towards the viewer.
+
+    The farthest point is at 0, the nearest at `strength` Blender units.
 
     Returns:
         (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; arbitrary where the mask is False.

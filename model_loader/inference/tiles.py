@@ -180,8 +180,8 @@ def tile_estimates(
     """Estimates images in tiles, one image after another; `progress` is called with (tiles done, total tiles).
 
     Yields:
-        Estimates of one image each, on the model's device if derived maps fit there too, else where the images were. Where tiles gain
-        nothing, those of `image_estimates`.
+        Estimates of one image each, on the model's device if derived maps fit there too, else where the images were.
+        Where tiles gain nothing, those of `image_estimates`.
     """
     total, height, width = batch_shape(images)
 
