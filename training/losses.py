@@ -101,7 +101,7 @@ def training_loss(
 
     Disparity is compared to the normalised target directly: with a fitted scale, an untrained network would learn to predict zeros. Normals
     are compared by angle where known, from a render's ground truth, an ensemble or teachers, except in the sky; the sky where it is known.
-    Disparity of `taught` photographs (`Batch.scaled`) is compared unnormalised.
+    Disparity that `taught` predicted (`Batch.scaled`) is compared as it is.
     """
     target = normalised_target(batch.disparity, batch.inside, batch.pairs)
     target = torch.where(batch.scaled[:, None, None, None], batch.disparity.clamp(FARTHEST, NEAREST), target)

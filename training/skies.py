@@ -4,8 +4,8 @@
 
 Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.regions.sky.find_sky` finds by the
 image and the teacher's disparity, less its rim. Every find in the largest crops was looked at: skies.tsv lists the photographs in which
-there is no sky, and those in which something else was taken for it. Elsewhere what is near, or lies under something near, is no sky.
---sheets draws the finds.
+there is no sky, and those in which something else was taken for it. Apart from the
+finds, what is near or lies under something near is labelled 0. --sheets draws the finds.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Model:
 
         The network runs on twelve perspective views of each, which are merged. A panorama model (`spec.for_panoramas`: DA²) instead runs on
         the whole twice, as it is and rolled by half a turn; their blend has no seam. To bound memory, panoramas wider than 2048 pixels
-        are merged at the half, third, ... of their size that is at most so wide, and enlarged; DA² estimates at its input's width.
+        are merged at 1/2, 1/3, ... of their size, the first that is at most so wide, and enlarged. DA² estimates at its input's size.
 
         Args:
             images: As in `estimate`, twice as wide as high.
