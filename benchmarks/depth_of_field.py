@@ -33,7 +33,7 @@ STOPS = 1.0
 
 
 class View(NamedTuple):
-    """A scene at one focus: images (1, 3, H, W), depth (1, 1, H, W), and focus, f-number, focal length, sensor, blades, rotation."""
+    """A scene at one focus: images (1, 3, H, W), depth (1, 1, H, W), and `settings` as in depth_of_field_scenes.py."""
 
     name: str
     pinhole: Tensor

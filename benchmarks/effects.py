@@ -1,6 +1,6 @@
 """What effects cost at 1080p that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU where there is one.
 
-    python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
+    python benchmarks/effects.py [IMAGE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
 Depth and normals are tiny's of the image (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure
 is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. On the CPU seconds are those of the
@@ -166,7 +166,7 @@ def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     from depth_normal.nodes.effects import NODE_OF
 
     planar = image.movedim(-1, 1)
-    # In focus at the median disparity; the largest circle is a fiftieth of the longer side.
+    # In focus at the middle of the range of disparity; if that range is 1, the largest circle is a fiftieth of the longer side.
     inverse = 1 / filled_depth(known)
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
     return {

@@ -5,7 +5,7 @@
 Without --models: the bundled one and the smallest of each family whose network is a graph. The bundled model has its own weights; those of
 the others are random, such that signals neither die nor grow, or of the file that --weights names, with zeros for what it lacks. Of each:
 the dtype, the weights, the size at which the network saw the photograph, the largest and the mean difference on it and on an odd part of
-it, the seconds that writing took, and the file's size. With --record, rows are kept in a file, and what has one there is not run again.
+it, the seconds that writing took, and the file's size. With --record, rows are kept in a file, and models with a row are not run again.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -> None:
-    """Measures the three methods alternately."""
+    """Measures the four methods alternately, and prints their times."""
     save_photos(folder / "in", arguments.pictures, arguments.width, arguments.height)
     model = random_model(arguments.model, "float32") if arguments.random else options.load(arguments.device)
     paths = sorted((folder / "in").iterdir())

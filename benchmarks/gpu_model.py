@@ -75,12 +75,13 @@ COPYING = frozenset(("_to_copy", "copy_"))
 class Card:
     """A graphics card.
 
-    bandwidth: Bytes per second of elementwise kernels.
-    rate32, rate16: FLOP per second in float32 and in half precision.
-    launch: CPU seconds per operation of eager torch.
-    bus: Bytes per second between main memory and the card.
-    floor: GPU seconds of an empty kernel.
-    wait: CPU seconds per synchronisation.
+    Attributes:
+        bandwidth: Bytes per second of elementwise kernels.
+        rate32, rate16: FLOP per second in float32 and in half precision.
+        launch: CPU seconds per operation of eager torch.
+        bus: Bytes per second between main memory and the card.
+        floor: GPU seconds of an empty kernel.
+        wait: CPU seconds per synchronisation.
     """
 
     bandwidth: float

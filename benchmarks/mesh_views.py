@@ -22,13 +22,13 @@ and of the front view at three times the size, of the pixels that show the mesh 
 as networks predict it: ramps of several pixels that waver about the image's edges and along them, and smooth noise of 1 %; foliage is the
 same, and near things are rough besides. Of each view:
 
-wrong    pixels that show a pixel of another thing than is there, a pixel of the true silhouettes
-torn     pixels without a triangle, though the first camera sees what is there, a pixel of the true silhouettes
-ragged   how long the borders of holes are, by those of the mesh of the true depth
+wrong    pixels that show another thing than is there, divided by the length of the true silhouettes
+torn     pixels without a triangle though the first camera sees what is there, divided by that length
+ragged   the length of the borders of holes, relative to that of the mesh of the true depth
 error    mean difference of the colour from the traced view, in levels of 255, of the pixels at most 5 from a silhouette that the first
          camera sees; where no triangle is, the image's mean colour
-halo     pixels of the image that the mesh shows a quarter nearer than they are or more, so that near things wear the colour of what is
-         behind them, a pixel of the silhouettes; the same from all sides
+halo     pixels of the image that are more than 1.25 times as far as the mesh shows them, so that near things have the colour of what is
+         behind them, divided by the length of the silhouettes in the image; the same from all sides
 """
 
 from __future__ import annotations
@@ -425,7 +425,7 @@ def stairs(height: int, width: int) -> Scene:
 
 
 def rods(height: int, width: int) -> Scene:
-    """Rods of 1/160 to 1/40 of the width, upright and slanted, before a wall that recedes to the right."""
+    """Rods of 1/160 to 1/20 of the width, upright and slanted, before a wall that recedes to the right."""
     x, y = grid(height, width)
     inverse, surfaces = 0.3 - 0.12 * x, torch.zeros_like(x, dtype=torch.long)
     for label, (at, lean, half, depth) in enumerate(

@@ -7,10 +7,10 @@ and large again (soft edges, as networks give), and with --tiny also with the bu
 shift. Of each, in percent:
 
 floors       of the pairs of neighbours on one surface whose depths differ by more than 5 %, those that are joined (recall)
-surfaces     of all pairs of neighbours on one surface, those that are joined
+surfaces     of all pairs of neighbours on one surface and not beside a silhouette, those that are joined
 cut          of the silhouettes, those with a cut within the width of a soft edge; of true depth, exactly there
 hanging      of the mesh's points, those that lie more than 5 % off every true depth within a pixel (not of the network)
-curtains     joined pairs around silhouettes whose depths differ by more than 5 %, a silhouette
+curtains     not in percent: joined pairs around silhouettes whose depths differ by more than 5 %, per pair across a silhouette
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def measured(scene: Scene, condition: str) -> Scene:
 
 
 def degraded(scene: Scene, condition: str) -> Tensor:
-    """Inverse depth as from a sensor, a file or a network, float32. A lidar's is valid where `measured` says so."""
+    """Inverse depth as from a sensor, a file or a network, float32; "relative": 0 to 1000. A lidar's is valid where `measured` says so."""
     depth = scene.depth.double()
     inverse = 1 / torch.where(scene.mask, depth, depth[scene.mask].max() * 4)
     low, high = inverse[scene.mask].min(), inverse[scene.mask].max()
@@ -152,7 +152,7 @@ def degraded(scene: Scene, condition: str) -> Tensor:
 
 
 def sensor_error(inverse: Tensor, distance: float) -> Tensor:
-    """Adds a depth camera's error to inverse depth: spatially correlated matching noise, quantisation, then resampling.
+    """A depth camera's error, to be added to inverse depth: spatially correlated matching noise, quantisation, then resampling.
 
     The scene is scaled so that its median `distance` is 2 m. Source: Khoshelham and Oude Elberink, Sensors 12, 2012.
     """
@@ -197,7 +197,7 @@ def colour_grid(depth: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def depth_from_beside(depth: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
-    """Depth seen from `CAMERA_DISTANCE` to the right, with another number of pixels."""
+    """Depth seen from `CAMERA_DISTANCE` to the left, with another number of pixels."""
     v, u = colour_grid(depth, size)
     seen = torch.full_like(u, float(depth.median()))
     for _ in range(20):

@@ -195,7 +195,7 @@ def as_estimate(scene: Scene, kind: str, seed: int) -> Estimate:
 
 
 def save(path: Path, scene: Scene, masks: list[Shown]) -> None:
-    """Saves the image beside its objects, outlined by the masks."""
+    """Saves the image with the outline of each mask, and its point or box."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = (255 * scene.image[..., ::-1]).astype(np.uint8).copy()
     for number, (place, mask) in enumerate(masks):
@@ -443,7 +443,7 @@ def touching(random: np.random.Generator, side: int) -> Scene:
 
 
 def _rays(width: int, height: int, pitch: float) -> np.ndarray:
-    """(H, W, 3), x right, y up, z ahead; z = 1."""
+    """(H, W, 3): rays of depth 1 along the optical axis of a camera that looks down by `pitch`; x right, y up, z ahead."""
     x, y = np.meshgrid((np.arange(width) + 0.5 - width / 2) / (_FOCAL * width), (height / 2 - np.arange(height) - 0.5) / (_FOCAL * width))
     turned = (x, y * np.cos(pitch) - np.sin(pitch), y * np.sin(pitch) + np.cos(pitch))
     return np.stack(turned, -1)

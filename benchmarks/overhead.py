@@ -1,11 +1,11 @@
-"""What an image costs beside its network: each step from file to file, whole ways against a plain one, and three nodes.
+"""What an image costs beside its network: each step from file to file, whole ways against a plain one, and some nodes.
 
-    python benchmarks/overhead.py [PICTURE] [--model tiny] [--device cpu] [--threads 2] [--rounds 7]
+    python benchmarks/overhead.py [IMAGE] [--model tiny] [--device cpu] [--threads 2] [--rounds 7]
 
 The plain way is what a short script with OpenCV does, one after another: read, scale down, the network, scale up, round, write. Where the
 network gives no normals, both ways derive them alike. Every figure is the median of its rounds, in which all steps and ways take turns, so
 that a machine that slows down slows all of them. On a GPU each step waits for the device; the whole ways wait once, at their end.
-Without PICTURE: a photograph made of the pack's own, 1920x1080.
+Without IMAGE: a photograph made of the pack's own, 1920x1080.
 """
 
 from __future__ import annotations

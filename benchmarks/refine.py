@@ -218,7 +218,7 @@ def print_through(radius: int) -> tuple[float, float]:
 
 
 def print_times(device: str, height: int, width: int) -> None:
-    """Prints seconds for depth of 518 lines, as from networks, or at image size."""
+    """Prints the seconds to resize and to refine depth of at most 518 lines, as from networks, to this height and width."""
     rows = min(518, height)
     columns = round(rows * width / height / 14) * 14
     v, u = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")

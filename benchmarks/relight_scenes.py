@@ -167,7 +167,7 @@ def _gloss(material: Any) -> None:
 
 
 def _lamp(bpy: Any, scene: Any, values: dict[str, Any]) -> Any:
-    """A lamp in world axes that gives a facing surface an irradiance of 1 (a point light: at 1 m)."""
+    """A lamp in world axes. A matt surface that faces it (a point light of intensity 1: at 1 m) is as bright as its colour."""
     from mathutils import Vector
 
     camera = scene.camera

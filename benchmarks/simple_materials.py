@@ -42,7 +42,7 @@ LIGHTS = {
 }
 """The sun's strength relative to the sky's 1, its direction (right, up, to the viewer), and a lamp's proximity to one side."""
 PAIRS = ((0.12, 0.9), (0.25, 0.8), (0.4, 0.6), (0.55, 0.9), (0.7, 0.7), (0.9, 0.5), (0.95, 0.95))
-"""Of stones and joints."""
+"""Roughnesses of stones and joints."""
 _DIRECTIONS, _REACH, _REFLECTED = 48, 48, 0.04
 
 
@@ -121,7 +121,7 @@ def rough_off(scene: Traced) -> list[float]:
 
 
 def by_highlights(image: Tensor) -> float:
-    """The best rule tried: share of points brighter than 2.5 times their surroundings."""
+    """The best rule tried: by how much points exceed 2.5 times their surroundings, on average."""
     bright = luminance(srgb_to_linear(image))
     around = blurred(bright, min(image.shape[-2:]) / 32).clamp(min=0.01)
     return 0.65 - 0.35 * min(1.0, float((bright / around - 2.5).clamp(min=0).mean()) / 0.003)

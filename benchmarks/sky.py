@@ -209,7 +209,7 @@ def _line(share: Tensor, where: Tensor) -> float:
 
 
 def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:
-    """Name, image and estimate of each room: as disparity, in metres, and from a network without sky."""
+    """Name, image and estimate of each room: as disparity, in metres, and from a network that predicts sky and finds none."""
     for name in WALLS:
         image, disparity = _room(name, side)
         small = resize_map(disparity, side // _NETWORK, side // _NETWORK)
@@ -293,7 +293,7 @@ def _coarse(truth: Tensor) -> Tensor:
 
 
 def _told(disparity: Tensor, coarse: Tensor) -> Tensor:
-    """Disparity whose sky is one value, as far as anything gets."""
+    """Disparity whose sky is one value, the smallest of the map."""
     return torch.where(coarse < 0.5, disparity, disparity.amin())
 
 

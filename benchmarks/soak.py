@@ -39,7 +39,7 @@ SOON = 1.0
 
 
 def main() -> int:
-    """Runs the remaining prompts and prints the table."""
+    """Runs the remaining prompts and prints the table; 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--prompts", type=int, default=200, metavar="N")
@@ -67,7 +67,10 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A prompt's outcome; `start` counts the servers so far, `rss` is in MB."""
+    """A prompt's outcome.
+
+    `start` is the number of its server's first prompt, `rss` is in MB, and `cancel` the seconds from cancelling until it ended.
+    """
 
     number: int
     node: str
@@ -169,7 +172,7 @@ def _end_of(history: dict[str, Any]) -> tuple[str, str]:
 
 
 def _is_worded(error: dict[str, Any]) -> bool:
-    """Whether code of the pack raised it deliberately; ComfyUI's own nodes do not count."""
+    """Whether code of the pack raised it deliberately; also true of errors in ComfyUI's own nodes, which are not the pack's."""
     frames = [frame for frame in error["traceback"] if frame.lstrip().startswith("File ")]
     if not any("/custom_nodes/" in frame or "/ComfyUI-Depth-Normal/" in frame for frame in frames):
         return "nodes.py" in frames[-1] or "comfy_extras" in frames[-1]

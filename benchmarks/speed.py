@@ -114,7 +114,7 @@ def table(part: Part, seconds: float) -> str:
 
 
 def with_section(page: str, device: str, load: float | None, tables: list[str]) -> str:
-    """The page with a device's section rewritten and moved to the top; those of other devices stay.
+    """The page with a device's section rewritten and moved behind those of other devices, which stay.
 
     Args:
         page: The current page.

@@ -88,7 +88,6 @@ class Pair(NamedTuple):
 
     Then masks: visible to the second camera only, beside silhouettes and visible to both, all beside silhouettes, beside the first view's
     silhouettes but no longer in the second; and the second depth where known.
-    silhouettes and no longer does, and the second one's depth where it is known.
     """
 
     name: str

@@ -367,7 +367,7 @@ def print_seconds(device: torch.device, sizes: tuple[tuple[int, int], ...], roun
 
 
 def timed(run: Callable[[int], object], index: int, rounds: int, device: torch.device) -> float:
-    """In seconds; the first call warms up if there are several."""
+    """Median seconds; the first call warms up if there are several."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()

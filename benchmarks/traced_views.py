@@ -1,4 +1,4 @@
-"""Ray-traced scenes for `stereo.py`: exact views of two cameras, with numpy alone.
+"""Ray-traced scenes for `stereo.py`, `edges.py`, `mesh_views.py` and `relight.py`: exact views from any place, with numpy alone.
 
 Balls or posts stand before a wall and on a floor, painted with multi-scale patterns: bricks, checks, stripes, noise. Each pixel's colour
 averages a square of rays, so that silhouettes are blended as by a camera; its depth is that of its centre.
@@ -81,7 +81,7 @@ def intrinsics(width: int, height: int) -> np.ndarray:
 
 
 def render(things: list[Thing], camera: np.ndarray, width: int, height: int, rays: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """The view of a camera at `camera` (3,) metres along +Z: (H, W, 3) in [0, 1], and depth (H, W) in metres.
+    """The view along +Z of a camera at `camera` (3,), in metres: (H, W, 3) in [0, 1], and depth (H, W) in metres.
 
     Each pixel averages `rays` x `rays` rays.
     """
@@ -95,7 +95,7 @@ def render(things: list[Thing], camera: np.ndarray, width: int, height: int, ray
 
 
 def directions(width: int, height: int, across: float = 0.0, down: float = 0.0) -> np.ndarray:
-    """Rays (N, 3) with z = 1, whose length is thus the depth."""
+    """Rays (N, 3) with z = 1: their multiples are depths."""
     matrix = intrinsics(width, height)
     rows, columns = np.mgrid[:height, :width]
     x, y = (columns + across - matrix[0, 2]) / matrix[0, 0], (rows + down - matrix[1, 2]) / matrix[1, 1]

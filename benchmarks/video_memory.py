@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def write_video(path: Path, frames: int, height: int, width: int) -> None:
-    """A bright square circling before a ramp."""
+    """Writes a video of a bright square that crosses a ramp again and again."""
     ramp = torch.linspace(0.2, 0.6, width).expand(3, height, width)
     with VideoWriter(path, "h264", Fraction(25), Fraction(1, 25)) as writer:
         for number in range(frames):

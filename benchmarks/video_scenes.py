@@ -39,7 +39,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Shot:
-    """The time-dependent state: the camera's pan to the right and field of view in degrees, and the moving ball's position."""
+    """The time-dependent state: the camera's pan to the right and field of view in degrees, and the moving ball's centre and radius."""
 
     yaw: float
     fov: float

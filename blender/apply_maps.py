@@ -69,13 +69,13 @@ class DepthMap:
 
 
 def read_depth(path: str | os.PathLike[str], near_white: bool = True) -> DepthMap:
-    """Reads depth from an NPZ (key `depth` or `dmap`), an EXR (channel `Z`) or an 8- or 16-bit image.
+    """Reads depth from an NPZ (key `depth` or `dmap`), an EXR (channel `Z`, else `Y` or `R` as of an image) or an 8- or 16-bit image.
 
     Args:
         near_white: Whether white means near in an image; ignored if the file states its quantity.
 
     Raises:
-        MapFileError: The file cannot be read, holds no depth, or has no valid pixel.
+        MapFileError: The file cannot be read, is of a panorama, holds no depth or one of unknown quantity, or has no valid pixel.
     """
     path = _existing(path)
     image_quantity = "disparity" if near_white else "relative_depth"
@@ -98,7 +98,7 @@ def load_normal_image(path: str | os.PathLike[str]) -> tuple[bpy.types.Image, st
         The image, and the axes stated in the file, or None.
 
     Raises:
-        MapFileError: The file cannot be read or holds no normals.
+        MapFileError: The file cannot be read, is of a panorama, or holds no normals.
     """
     path = _existing(path)
     if path.suffix.lower() not in (".npz", ".exr"):
@@ -288,7 +288,9 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
 
 
 def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.ndarray:
-    """A plane of the image's aspect, PLANE_SIZE long, displaced towards the viewer: farthest 0, nearest `strength` Blender units.
+    """A plane of the image's aspect, its longer side PLANE_SIZE, displaced towards the viewer.
+
+    The farthest point is at 0, the nearest at `strength` Blender units.
 
     Returns:
         (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; arbitrary where the mask is False.
@@ -330,7 +332,7 @@ def add_depth_mesh(
 
 
 def add_plane(name: str, height: int, width: int) -> bpy.types.Object:
-    """Adds an upright flat plane with an image's aspect, PLANE_SIZE long, with UVs from corner to corner."""
+    """Adds an upright flat plane with an image's aspect, its longer side PLANE_SIZE, with UVs from corner to corner."""
     x, y = (PLANE_SIZE / 2 * side / max(height, width) for side in (width, height))
     points = np.array([[[-x, y, 0], [x, y, 0]], [[-x, -y, 0], [x, -y, 0]]])
     uvs = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]]], np.float64)
@@ -434,7 +436,7 @@ def _uvs(shape: Sequence[int], step: int) -> np.ndarray:
 
 
 def _grid_mesh(name: str, points: np.ndarray, mask: np.ndarray, uvs: np.ndarray) -> bpy.types.Mesh:
-    """A mesh of (h, w) points: quads whose four corners are valid, facing +Z if seen from +Z; without invalid vertices."""
+    """A mesh of (h, w) points: quads whose four corners are valid, their front towards +Z; without invalid vertices."""
     index = np.cumsum(mask.ravel()).reshape(mask.shape) - 1
     whole = mask[1:, :-1] & mask[1:, 1:] & mask[:-1, 1:] & mask[:-1, :-1]
     corners = np.stack((index[1:, :-1], index[1:, 1:], index[:-1, 1:], index[:-1, :-1]), axis=-1)[whole]
@@ -495,7 +497,7 @@ def save_blend(path: str | os.PathLike[str]) -> None:
     """Saves a copy of the open file, atomically.
 
     Raises:
-        MapFileError: The folder is not writable.
+        MapFileError: The folder is not writable, or Blender cannot save there.
     """
     path = Path(path).resolve()
     writable_folder(path.parent)

@@ -30,7 +30,7 @@ NOTHING_HIT = 1e9
 """Minimum depth, in Blender units, of rays that hit nothing: Cycles writes 1e10."""
 
 LARGEST_OF_16_BITS = (65504.0, 65535.0)
-"""Such depth after conversion to 16-bit floats and integers."""
+"""What such a depth becomes in 16-bit floats and in 16-bit integers."""
 
 TUTORIAL_NAME = "d"
 
@@ -53,7 +53,7 @@ class GeometryError(RuntimeError):
 def pass_scene(scene: bpy.types.Scene, layer_name: str) -> Iterator[bpy.types.Scene]:
     """A temporary copy of the scene, set up for exact depth and normal passes of one view layer.
 
-    The copy shares objects and materials with the scene. Materials with a volume temporarily get two more nodes (`_without_volume`);
+    The copy shares objects and materials with the scene. Materials with a volume temporarily get one or two more nodes (`_without_volume`);
     nothing else of the user's is changed.
 
     Raises:
@@ -195,8 +195,8 @@ def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None
         view_layer: Name of the view layer; None = the first that is enabled for rendering.
 
     Raises:
-        GeometryError: No camera, a camera that is not perspective or is sheared, an unknown view layer, an image without pixels, or Cycles
-            is not available.
+        GeometryError: No camera, a camera that is not perspective or is sheared, an unknown view layer, an image without pixels, Cycles is
+            not available, or the render fails or is cancelled.
     """
     scene = scene or bpy.context.scene
     _check_camera(scene)

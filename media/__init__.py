@@ -1,4 +1,4 @@
-"""Reads and writes videos and numbered images with PyAV, frame by frame, never the whole video."""
+"""Reads and writes videos, with PyAV, and numbered images: frame by frame, never the whole video."""
 
 # ruff: noqa: F401  these are the names that nodes and commands import
 

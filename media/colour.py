@@ -66,7 +66,7 @@ class Colours:
 
 
 def guessed_matrix(width: int, height: int) -> int:
-    """The matrix of an untagged video, guessed as players do: BT.709 from 1280x720 on, BT.601 below."""
+    """The matrix of an untagged video, guessed as players do: BT.709 from 1280 columns or above 576 rows, else BT.601."""
     return BT_709 if width >= 1280 or height > 576 else BT_601
 
 
@@ -95,12 +95,12 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Ten
 
     Args:
         luma: (H, W), code values as float32.
-        chroma: (2, h, w), Cb and Cr as stored: full size, half the width, or a quarter of it and/or of the height.
+        chroma: (2, h, w), Cb and Cr as stored: each side is luma's, half or a quarter of it.
         bits: Bits of a code value.
         colours: The colour coding.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1]; HDR is converted by `hdr_to_sdr`.
+        (3, H, W) float32 RGB in [0, 1], converted by `displayed`.
     """
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
@@ -128,7 +128,7 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         return _stored_luma(image[0], bits), image.new_full((2, image.shape[1] // 2, image.shape[2] // 2), 2 ** (bits - 1))
     luma, chroma = _yuv(image)
     halved = F.avg_pool2d(chroma[None], (2, 1))
-    # Left-sited: the left pixel of a pair, plus a quarter of each neighbour.
+    # Left-sited: half of the left pixel of a pair, plus a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
     sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
     return _stored_luma(luma, bits), _stored_chroma(sited[0], bits)
@@ -162,7 +162,7 @@ def _stored_chroma(chroma: Tensor, bits: int) -> Tensor:
 
 
 def _rounded(values: Tensor, span: float, zero: float, bits: int) -> Tensor:
-    """Rounds values * span + zero to code values, none below 0."""
+    """Rounds values * span + zero, which must not be negative, to code values."""
     if bits == 8 and (cv2 := opencv_for(values)):  # one pass instead of four
         flat = values.reshape(-1, values.shape[-1]).numpy()
         return torch.from_numpy(cv2.convertScaleAbs(flat, alpha=span, beta=zero)).view(values.shape)
@@ -233,7 +233,7 @@ def displayed(image: Tensor, colours: Colours) -> Tensor:
 
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")
-# Planar formats with the same values.
+# By format: the planar format, or the RGB, with the same values.
 _UNPACKED = {
     "nv12": "yuv420p",
     "nv21": "yuv420p",
@@ -300,7 +300,7 @@ def _grey(plane: Tensor, bits: int, colours: Colours) -> Tensor:
 
 
 def _unpacked(frame: Any) -> Any:
-    """Converts the frame to a planar format unless it is packed RGB."""
+    """Converts the frame to a planar format or to RGB, unless it has one of them."""
     name = frame.format.name
     if name in _UNPACKED:
         return frame.reformat(format=_UNPACKED[name])

@@ -45,7 +45,7 @@ def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: So
         sound: The audio to add; None = nothing.
 
     Raises:
-        VideoError: The segments cannot be written there.
+        VideoError: A segment cannot be read, or the video cannot be written; a full disk, also while audio is written.
     """
     problem: SoundError | None = None
     for copied in (True, False) if sound is not None else ():

@@ -23,7 +23,7 @@ def is_cut_off(file: BinaryIO) -> bool:
 
 
 def _whole_size(beginning: bytes) -> int | None:
-    """The end of the segment, which holds everything but the short header before it."""
+    """Where the segment ends, which holds everything but the short header before it; None = not stated, or not Matroska."""
     header = _element_end(beginning, 0, _EBML)
     return None if header is None else _element_end(beginning, header, _SEGMENT)
 
@@ -49,7 +49,7 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"# VobSub", b"<?x
 
 
 class VideoError(ValueError):
-    """A video with a misleading name, damaged, changing in the middle, or not writable; the message begins with its name."""
+    """A video with a misleading name, damaged, changing in the middle, or not writable; the message begins with its name if known."""
 
     __module__ = "depth_normal"
 
@@ -156,7 +156,7 @@ def add_copied_stream(output: Any, template: Any) -> Any:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """The container's (a, b, c, d) directions of the frame's axes; for right angles two of them are 0."""
+    """The container's (a, b, c, d) directions of the frame's axes; for right angles two of them are 0. None = not stated."""
     import numpy as np
 
     data = frame.side_data.get("DISPLAYMATRIX")

@@ -54,7 +54,7 @@ class Loaded:
         """Yields each frame with the result of `load`.
 
         Raises:
-            VideoReadError: No frame can be read.
+            VideoReadError: Reading failed before the first frame that is not skipped.
         """
         count = 0
         try:
@@ -129,7 +129,7 @@ def compute_with(threads: int) -> None:
 
 
 def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, None]:
-    """Runs an iterator in its own thread, one item ahead. Its errors are raised here.
+    """Runs an iterator in its own thread, up to two items ahead. Its errors are raised here.
 
     `threads` is the number of torch threads there; 0 = the number that any thread set last.
     """
@@ -179,8 +179,9 @@ def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, N
 class WriterThread:
     """Runs calls one after the other in its own thread, with at most two queued. A context manager.
 
-    A call's error is raised by the next `call` or `finish`, and queued calls are dropped. Leaving the context, even by Ctrl-C, still
-    runs queued calls. A second Ctrl-C waits only for the running call, a third for nothing. `threads` as `prefetch`.
+    A call's error is raised by the next `call` or `finish`, not at the end of the context, and queued calls are dropped. Leaving the
+    context, even by Ctrl-C, still runs queued calls. A second Ctrl-C waits only for the running call, a third for nothing.
+    `threads` as `prefetch`.
     """
 
     def __init__(self, threads: int = 0) -> None:
@@ -242,7 +243,7 @@ class WriterThread:
         self._queue.put(function)
 
     def finish(self) -> None:
-        """Waits until the queue is empty."""
+        """Waits until all queued calls have ended, and raises the error of one."""
         self._queue.join()
         self._raise()
 

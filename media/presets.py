@@ -77,7 +77,7 @@ def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) 
     """Scales an image (C, H, W) to cover a size, and crops the excess evenly.
 
     Args:
-        width, height: In pixels; None for one of them = by the aspect ratio, rounded to a multiple of `side`.
+        width, height: In pixels; None = by the aspect ratio, for both the image's own, rounded to a multiple of `side`.
     """
     rows, columns = image.shape[-2:]
     larger, middle = fitted_window((columns, rows), width, height, side)

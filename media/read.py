@@ -110,7 +110,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
         name: Name for messages; None = the path.
 
     Raises:
-        VideoReadError: Not a video, no images in it, a codec that PyAV lacks, or an unsupported colour coding.
+        VideoReadError: Not a video, no images in it, or a codec that PyAV lacks.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -140,14 +140,14 @@ def _displayed_size(container: Any, stream: Any) -> tuple[int, int]:
 
 
 def count_frames(source: Any, name: str | None = None) -> int:
-    """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`."""
+    """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`; damage is an error too."""
     name = name or str(source)
     with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
         return sum(packet.size > 0 and not _is_discarded(packet) for packet in container.demux(image_stream(container, name)))
 
 
 def _is_discarded(packet: Any) -> bool:
-    """Whether a packet is decoded only for the frames after it, as before the beginning of a clip that was cut without encoding."""
+    """Whether a packet is decoded only because later frames need it, as before the start of a clip that was cut without encoding."""
     return getattr(packet, "is_discard", False)
 
 
@@ -216,7 +216,7 @@ def read_streams(container: Any, images: Any) -> list[Any]:
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING, strict: bool = False) -> Iterator[Frame]:
     """Yields the frames of a video in display order.
 
-    Colours are returned as BT.709 or sRGB; HDR (PQ, HLG) is tone mapped (`tone_mapping.hdr_to_sdr`) and alpha dropped, both with one log
+    Colours are returned as BT.709 or sRGB; HDR (PQ, HLG) is tone mapped (`tone_mapping.hdr_to_sdr`) and alpha dropped, each with one log
     message. Non-square pixels are made square by resampling the width.
 
     Args:
@@ -227,8 +227,8 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
             the first good one.
 
     Raises:
-        VideoReadError: As `video_header`; and, after all readable frames: the video is truncated, changes its size, or, with
-            `strict`, is damaged.
+        VideoReadError: As `video_header`; the colour coding is not supported, or no frame can be decoded; and, after all readable
+            frames: the video is truncated, changes its size, or, with `strict`, is damaged.
         ImportError: PyAV is missing.
     """
     name = name or str(source)

@@ -69,12 +69,16 @@ def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> l
 
     Raises:
         VideoReadError: There are none.
+        VideoError: As `numbered`, for a pattern.
     """
     return _find(path, kinds)[0]
 
 
 def frame_numbers(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[int] | None:
-    """The numbers of a sequence's images; None if a folder's names differ in more than one number. As `find_images`."""
+    """The numbers of a sequence's images; None if names repeat a number, or if a folder's differ in more than one number.
+
+    Arguments, order and errors as of `find_images`.
+    """
     return _find(path, kinds)[1]
 
 
@@ -156,6 +160,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
 
     Raises:
         VideoReadError: There are none, or the first cannot be read.
+        VideoError: As `numbered`, for a pattern.
     """
     rate = rate or DEFAULT_RATE
     images, numbers = _find(path)
@@ -175,6 +180,7 @@ def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: F
 
     Raises:
         VideoReadError: There are none.
+        VideoError: As `numbered`, for a pattern.
     """
     step = 1 / (rate or DEFAULT_RATE)
     images, numbers = _find(path)

@@ -88,7 +88,7 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
         copied: Copy what the container accepts; False = encode everything as AAC.
 
     Yields:
-        A track for every non-empty audio stream; each opens the source separately.
+        A track for every non-empty audio stream; each opens the source separately. Of a file-like object only the first stream is read.
 
     Raises:
         SoundError: Also while iterating a track: this way does not work.

@@ -21,7 +21,7 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
     """Demuxes streams in file order, with all times on one clock. One empty packet a stream at the end flushes its decoder.
 
     Args:
-        container: PyAV's, at its beginning.
+        container: PyAV's, at its beginning; in formats whose clock cannot jump, also after a seek.
         streams: The streams to read; the same for all readers of a container, so that they detect the same jumps.
     """
     clocks = _Clocks(is_recording(container))

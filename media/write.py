@@ -162,6 +162,9 @@ class VideoWriter:
             image: (1 or 3, H, W) in [0, 1], with the size and channels of the first; NaN becomes 0.
             time: Seconds from the video's beginning.
             duration: Display time in seconds; 0 = unknown.
+
+        Raises:
+            VideoError: FFmpeg cannot encode or write it.
         """
         image = _bounded(image.detach().float().cpu())
         with video_errors(self._path, "it cannot be written"):

@@ -1,4 +1,7 @@
-"""Environment variables. `nodes/` and `model_loader/` read them only here: the registry's scanner lists every file that does."""
+"""Environment variables, read in one place: ComfyUI's registry lists every file that reads some.
+
+The runtimes alone read and set variables of their libraries themselves.
+"""
 
 import os
 

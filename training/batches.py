@@ -19,7 +19,7 @@ from .spoil import CLEAN, spoil
 RENDER_SHARE, PLAIN_RENDER_SHARE, VIDEO_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain batch; of the pairs
 OFTENER, VIDEOS_OFTENER = 5, 40  # maximum frequency of a render and a video, relative to a photograph
 PAIRED = 0.25  # pairs as a share of the images
-MOST_SHIFT = 0.03  # of the window, between the views of a pair
+MOST_SHIFT = 0.03  # in halves of the crop's side, between the views of a pair
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
 MOST_STRETCH = 0.12  # of the aspect's logarithm
 MOST_TILT = 7.0  # degrees
@@ -129,7 +129,7 @@ class Crops:
         return Crops(*((landscape and landscape.to(device), portrait and portrait.to(device)) for landscape, portrait in self.kinds))
 
     def whole(self, short: int, long: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, disparity) of all photographs, uncropped, in small batches."""
+        """(images, disparity) of all photographs, resized to `short` x `long` pixels instead of cropped, in small batches."""
         for portrait, stack in enumerate(self.photographs):
             size = (long, short) if portrait else (short, long)
             for start in range(0, len(stack.rgb) if stack else 0, 8):
@@ -171,6 +171,7 @@ def load_crops(
 
     Raises:
         FileNotFoundError: There are none; or there are labels, but none of the photographs that sharp crops are cut from.
+        ValueError: A file is damaged, or its arrays have another size than today's.
     """
     photos = {photo.id: photo for photo in read_photos(split=split)}
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in photos]

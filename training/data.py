@@ -3,7 +3,7 @@
     python -m training.data --data DIR [--packages NAME ...]
 
 Needs npm, unearth (`pip install unearth`), and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in
-DIR/packages/, images (short side 320) go to DIR/photos/. What is there already is not fetched again.
+DIR/packages/, images (short side at most 320) go to DIR/photos/. What is there already is not fetched again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tqdm import tqdm
 LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
 CROP_SHORT, CROP_LONG = 240, 320
-SHARP_SHORT = 288  # short side of crops without a label of their size
-TEACHER_SHORT, TEACHER_LONG = 256, 352  # the teacher's largest crops
+SHARP_SHORT = 288  # short side of crops that are larger than their labels
+TEACHER_SHORT, TEACHER_LONG = 256, 352  # the teacher's largest input
 FEATURES = {"features16": (16, 64), "features32": (32, 64)}  # the teacher's, see `features`: (pixels per cell, channels)
 
 # downloads only the package itself into the current folder
@@ -73,7 +73,11 @@ class Photo:
         return data / "photos" / f"{self.id}.jpg"
 
     def read(self, data: Path) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, short side at most 320."""
+        """(H, W, 3) uint8 RGB, short side at most 320.
+
+        Raises:
+            FileNotFoundError: It is missing, or not an image.
+        """
         image = cv2.imread(str(self.path(data)))
         if image is None:
             raise FileNotFoundError(f"{self.path(data)} is missing or not an image: run `python -m training.data --data {data}`")

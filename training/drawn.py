@@ -1,9 +1,9 @@
-"""Draws things before a plain wall and land below a sky, for the sky alone: what is even behind things is not always the sky.
+"""Draws objects before a plain wall, and land below a sky, to train the sky alone: an even background is not always sky.
 
     python -m training.drawn --data DIR [--images 3000]
 
-Writes DIR/drawn/, a .npz each with `rgb` (240, 320, 3) uint8 and `sky` (240, 320) uint8, of which 1 is sky, 0 none and 2 unknown. Some of
-what is drawn has the pattern of a photograph of the train split in DIR/photos/. What is there already is not made again.
+Writes DIR/drawn/, a .npz each with `rgb` (240, 320, 3) uint8 and `sky` (240, 320) uint8, of which 1 is sky, 0 none and 2 unknown. Some
+surfaces have the pattern of a photograph of the train split in DIR/photos/. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Artist:
         self.rows, self.columns = rows / self.size[0], columns / self.size[1]
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
-        """The image and its sky."""
+        """The image (240, 320, 3) uint8 and its sky labels (240, 320) uint8; see the module."""
         wall = self.random.random() < WALLS
         image, sky = self.wall() if wall else self.land()
         image = image + self.random.normal(0, self.random.choice((0.5, 2, 4)), image.shape)
@@ -215,7 +215,7 @@ def some_photographs(data: Path, most: int = 400) -> list[np.ndarray]:
 
 
 def save(path: Path, image: np.ndarray, sky: np.ndarray) -> None:
-    """Writes an image as a render with unknown depth and normals."""
+    """Writes an image as a render: disparity 1, in the sky 0, instead of a true one; normals 0, unknown."""
     save_npz(path, rgb=image, disparity=(sky != YES).astype(np.float16), normals=np.zeros((*sky.shape, 3), np.int8), sky=sky)
 
 

@@ -1,9 +1,9 @@
-"""Asks earlier networks of this recipe about the photographs, all of them and of mirror images too: their mean is better than each.
+"""Labels the photographs with the mean of earlier networks of this recipe, over mirror images too: it is better than each network.
 
     python -m training.ensemble --data DIR --models FILE [FILE ...] [--part 0/1]
 
-Writes DIR/ensemble/NAME.npz for each of DIR/labels/ that is learned from: disparity and normals. FILE is an exported file or a run's
-best.pt. What is there already is not made again. Optional: where it is, training mixes it into the teacher's labels.
+Writes DIR/ensemble/NAME.npz, disparity and normals, for each of DIR/labels/ of the train split. FILE is an exported file or a run's
+best.pt. Existing files are not made again. Optional: training mixes those that exist into the teacher's labels.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor,
 
 
 def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
-    """Enlarges maps to image size; those of the first version, at half its input size, with edges aligned to the input's."""
+    """Enlarges maps to image size; those of the first version, at half its input size, with edges aligned to the images'."""
     height, width = images.shape[2:]
     if maps.shape[2] < seen.shape[2]:
         return guided_upsample(maps, images.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)

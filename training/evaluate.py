@@ -1,6 +1,7 @@
 """Prints the table of figures: networks beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
 
-    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--once] [--pictures DIR]
+    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--once] [--skies]
+                                [--pictures DIR]
 
 FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
 No image of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `measures.py`.
@@ -64,7 +65,7 @@ def run_tiny(tiny: TinyAnnotator, image: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def disparity_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
-    """The disparity only, with the sky as far as anything gets."""
+    """The disparity of `run_tiny`. The sky is at least as far as the farthest hundredth of the rest."""
     return run_tiny(tiny, image)[0]
 
 
@@ -107,7 +108,7 @@ def kept_out(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
 
 
 def scenes_with_truth(folder: Path) -> list[dict[str, np.ndarray]]:
-    """The .npz scenes of a folder: rgb, depth, normal, mask."""
+    """The .npz scenes of a folder: rgb (H, W, 3) uint8, depth (H, W), normal (H, W, 3) int16 times 32767, mask (H, W) bool."""
     scenes = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as arrays:

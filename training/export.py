@@ -62,7 +62,6 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 
     Raises:
         ValueError: `share` is outside [0, 1], or the first weights are of another network.
-        ValueError: A share beyond 0 to 1, or the first are not weights of such a network.
 
     Source:
         Wortsman et al., "Robust fine-tuning of zero-shot models" (2022).
@@ -80,8 +79,8 @@ def export(source: Path, target: Path, begin: Path | None = None, share: float =
     """Writes fp16 weights.
 
     Raises:
-        ValueError: As for `between`; the weights predict no sky that `sky` or `scene` could be added to; a value does not fit fp16;
-            or the file would exceed 8 MB.
+        ValueError: As for `between`; `sky` or `scene` is not finite; the weights predict no sky that they could be added to; a value does
+            not fit fp16; or the file would exceed 8 MB.
     """
     found = read_state(source)
     if begin is not None:

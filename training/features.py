@@ -1,4 +1,4 @@
-"""Keeps what the teacher's encoder sees in every crop and render, for the network to learn to see it too.
+"""Saves the features of the teacher's encoder for every crop and render: training makes the network predict them too.
 
     python -m training.features --data DIR --weights DIR [--part 0/1]
 
@@ -32,7 +32,7 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features (C, h, w) at 1/16 and (D, h / 2, w / 2) at 1/32 of an image (H, W, 3) uint8 RGB."""
+        """Features (C, h, w) at 1/16 and (D, h / 2, w / 2) at 1/32 of MiDaS's input size, of an image (H, W, 3) uint8 RGB."""
         height, width = image.shape[:2]
         values, found = midas_pixels(image, SIZES[0] if width >= height else SIZES[0][::-1]), []
         with torch.autocast("cpu", torch.bfloat16):

@@ -101,6 +101,7 @@ def training_loss(
 
     Disparity is compared to the normalised target directly: with a fitted scale, an untrained network would learn to predict zeros. Normals
     are compared by angle where known, from a render's ground truth, an ensemble or teachers, except in the sky; the sky where it is known.
+    Disparity that `taught` predicted (`Batch.scaled`) is compared as it is.
     """
     target = normalised_target(batch.disparity, batch.inside, batch.pairs)
     target = torch.where(batch.scaled[:, None, None, None], batch.disparity.clamp(FARTHEST, NEAREST), target)
@@ -125,7 +126,7 @@ def training_loss(
 
 
 def file_and_size(value: str) -> tuple[Path, int]:
-    """FILE@SIZE of the command line."""
+    """FILE@SIZE of the command line; a type for argparse."""
     name, _, size = value.rpartition("@")
     if not Path(name).is_file() or not size.isdecimal() or not 32 <= int(size) <= TINY_LARGEST_SIZE:
         known = f"such as annotators/tiny.safetensors@224; sizes are 32 to {TINY_LARGEST_SIZE}"

@@ -141,7 +141,7 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
 
 
 def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
-    """The number of training photographs known to be without sky in which some is predicted."""
+    """The number of photographs, of any split, known to be without sky in which some is predicted."""
     seen = looked_at()
     photographs = [photo for photo in read_photos(data) if seen.get(photo.id) == "no"]
     found = dict.fromkeys(tinies, 0)

@@ -57,7 +57,7 @@ def configure(folder: Path) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """(H, W, 4) float32 of an image file, top row first, values as stored."""
+    """(H, W, 4) float32 of an image file, top row first, values as stored. Deletes the file."""
     image = bpy.data.images.load(str(path))
     image.colorspace_settings.name = "Non-Color"
     pixels = np.empty(4 * image.size[0] * image.size[1], np.float32)
@@ -97,7 +97,7 @@ def near_things(builder: Builder, camera: Any, view: View) -> list[Any]:
 
 
 def render(folder: Path, camera: Any) -> dict[str, Any] | None:
-    """Colours, disparity (0 in the sky) and normals of the view; None if it is mostly empty, or blocked by one object."""
+    """Colours, disparity (0 in the sky) and normals of the view; None if it is mostly empty, blocked by one object or of one colour."""
     bpy.context.view_layer.update()
     bpy.ops.render.render(write_still=True)
     frame = f"{bpy.context.scene.frame_current:04d}"
@@ -136,7 +136,7 @@ def move(camera: Any, reach: float, random: Random) -> Matrix:
 
 
 def render_frames(folder: Path, camera: Any, frames: int, step: Matrix, mover: Any, stride: Vector) -> list[dict[str, Any]] | None:
-    """The views of a camera that repeats one step while one object moves; None if a view shows nothing."""
+    """The views of a camera that repeats one step while the objects `mover` move by `stride`; None if `render` returns None."""
     views: list[dict[str, Any]] = []
     for _ in range(frames):
         view = render(folder, camera)
@@ -166,7 +166,10 @@ def begin(build: Any, random: Random, photographs: list[Path], folder: Path) -> 
 
 
 def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
-    """Builds scene `number` and writes its views and sometimes a video; from `FIRST_KEPT` on only views, to a separate folder."""
+    """Builds scene `number` and writes its views and sometimes a video.
+
+    From `FIRST_KEPT` on, it writes only views, of outdoor layouts, to a separate folder.
+    """
     kept = number >= FIRST_KEPT
     renders = data / ("kept" if kept else "renders")
     done = renders / f".{number:06d}.done"

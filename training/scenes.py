@@ -3,9 +3,10 @@
     python -m training.scenes --data DIR [--scenes 1500] [--part 0/1]
     python -m training.scenes --data DIR --kept
 
-Each scene is seeded by its number, has three cameras and gives one .npz a camera in DIR/renders/; half of them give a video of three
-frames to DIR/films/. With --kept, scenes and clips that nothing is learned from go to DIR/kept/ and DIR/clips/, for training.evaluate.
-What is there already is not made again. Photographs of the train split in DIR/photos/ serve as some of the textures, where they are there.
+Each scene is seeded by its number and has three cameras. Each view that shows enough becomes a .npz in DIR/renders/; about half of the
+scenes give a video of three frames to DIR/films/. With --kept, scenes and clips that nothing is learned from go to DIR/kept/ and
+DIR/clips/, for training.evaluate. Existing files are not made again. Photographs of the train split in DIR/photos/, if any, are some of
+the textures.
 """
 
 from __future__ import annotations

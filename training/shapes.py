@@ -31,7 +31,7 @@ class Materials:
         return red**2, green**2, blue**2, 1.0
 
     def make(self, scale: float = 1.0) -> Any:
-        """A material whose pattern repeats about `scale` times per metre."""
+        """A random material. Its pattern repeats 0.7 to 6 times `scale` per unit of the object's own, unscaled coordinates."""
         random = self.random
         material = bpy.data.materials.new("material")
         material.use_nodes = True

@@ -112,10 +112,9 @@ def fitted(disparity: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, T
 
 
 def jumps(inverse: Tensor) -> Tensor:
-    """1 within `NEAR_JUMP` pixels of a depth discontinuity."""
+    """1 within `NEAR_JUMP` pixels of neighbours whose depths differ by more than a factor `JUMP`, else 0."""
     log = inverse.clamp(min=1e-4).log()
     side, down = (log.diff(dim=axis).abs() > math.log(JUMP) for axis in (3, 2))
-    # a slope has equal differences on both sides
     edge = F.pad(side.float(), (0, 1)).maximum(F.pad(down.float(), (0, 0, 0, 1)))
     return F.max_pool2d(edge, 2 * NEAR_JUMP + 1, 1, NEAR_JUMP)
 
@@ -184,7 +183,7 @@ def _compressed(draw: Draw, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def out_of_focus(draw: Draw, views: Views) -> Tensor:
-    """Defocuses some images by distance from the focal plane."""
+    """Defocuses what lies behind the focal plane, the more the farther, in some images."""
     count = len(views.images)
     focus = (
         views.inverse.flatten(1).quantile(0.8, dim=1)[:, None, None, None]
@@ -257,7 +256,7 @@ class Trainer:
 
     @torch.no_grad()
     def views(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images, true disparity, normals, and whether each image's normals are known (B, 1, 1, 1); photographs come last."""
+        """Images, inverse depth (of photographs, which come last, their labels), normals, and whether these are known (B, 1, 1, 1)."""
         rendered = render(self.draw, self.batch, height, width, self.textures)
         images = out_of_focus(self.draw, rendered)
         known = torch.ones(self.batch, 1, 1, 1, device=self.device)
@@ -266,7 +265,7 @@ class Trainer:
         count = max(1, self.batch // 4)
         photo, label = photo_batch(self.draw, self.photos, self.labels, count, (height, width))
         label = 0.25 + label  # in units of its range; never 0, the sky's value
-        # pastes objects of rendered views into half of the photographs
+        # pastes objects of rendered views into 60 % of the photographs
         pasted = rendered.inverse[:count] / rendered.inverse[:count].amax((2, 3), keepdim=True).clamp(min=1e-6)
         ahead = (pasted > self.draw.uniform(0.35, 0.7, count, 1, 1, 1)) & (rendered.normals[:count, 1:2] < 0.9) & (0.25 + pasted > label)
         ahead &= self.draw.chance(0.6, count, 1, 1, 1)
@@ -341,7 +340,10 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, scenes: list[dict[str, np.ndarray]]) -> dict[str, float]:
-        """A short version of `benchmarks/edges.py`: d1 and the F1 of jumps by 1.05 to 1.25, of tiny's maps and of the head's."""
+        """A short version of `benchmarks/edges.py`: d1, and F1, precision and recall of jumps by 1.05 to 1.25.
+
+        Of tiny's maps, and of the head's with a flatter ("soft") and its own steepness.
+        """
         self.average.eval()
         head = SharpHead().to(self.device).eval()
         head.load_state_dict({key: value.float() for key, value in kept(self.average.state_dict()).items()}, strict=False)

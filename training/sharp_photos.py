@@ -1,4 +1,4 @@
-"""Packs photographs, with labels by tiny's own tiles and refinement, for `training.sharp`.
+"""Packs photographs for `training.sharp`, labelled by tiny in tiles, with `refine_geometry`.
 
     python -m training.sharp_photos --data DATA --output FILE.npz [--count 300] [--part 0/2]
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def originals(data: Path, photos: list[Photo]) -> Iterator[np.ndarray]:
-    """Images (480, 640) or (640, 480), BGR, of photographs that are large enough."""
+    """Images (480, 640, 3), (640, 480, 3) or with a shorter long side, BGR, of large enough photographs; at most four a package."""
     packages: dict[Path, set[str]] = defaultdict(set)
     for photo in photos:
         folder = data / "packages" / f"{photo.registry}-{photo.package.replace('/', '+')}-{photo.version.replace(':', '%3a')}"

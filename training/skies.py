@@ -1,11 +1,11 @@
-"""Says of the labelled crops where they show the sky, as far as that can be told without anybody drawing it.
+"""Labels the sky in the labelled crops, as far as a rule and verdicts by eye can tell it.
 
     python -m training.skies --data DIR [--sheets DIR]
 
 Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.regions.sky.find_sky` finds by the
 image and the teacher's disparity, less its rim. Every find in the largest crops was looked at: skies.tsv lists the photographs in which
-there is no sky, and those in which something else was taken for it. Elsewhere what is near, or lies under something near, is no sky.
---sheets draws the finds.
+there is no sky, and those in which something else was taken for it. Apart from the
+finds, what is near or lies under something near is labelled 0. --sheets draws the finds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TILES = 12, 10  # across and down, per sheet
 
 @cache
 def looked_at() -> dict[str, str]:
-    """Visual verdicts on the photographs: "no" sky, or "wrong" if the sky is elsewhere than detected."""
+    """Visual verdicts on the photographs: "no" sky, "wrong" if the sky is elsewhere than detected, or "yes"."""
     seen = {}
     for path in reversed(LISTS):
         with path.open(newline="") as file:
@@ -51,7 +51,7 @@ def found_sky(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
 
 
 def sky_label(image: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:
-    """(H, W) uint8 labels of a crop: 0, 1 and 2; see the module."""
+    """(H, W) uint8 labels of a crop: 0, 1 and 2; see the module. `seen` is the verdict of `looked_at`."""
     if seen == "no":
         return np.full(disparity.shape, NO, np.uint8)
     far_end, near_end = np.percentile(disparity.astype(np.float32), FAR_AND_NEAR_END)

@@ -45,7 +45,7 @@ def _draw(count: int, random: torch.Generator, like: Tensor, on: Tensor) -> list
 
 
 def recolour(images: Tensor, random: torch.Generator, like: Tensor) -> Tensor:
-    """Random brightness, contrast, gamma, saturation and tint per image."""
+    """Random brightness, contrast, gamma, saturation, tint and, in some images, order of the colour channels."""
     draw = _draw(5, random, like, images)
     images = images.clamp(1e-4, 1) ** torch.exp((draw[0] - 0.5) * 0.8)
     order = torch.rand(len(images), 3, generator=random).argsort(1)
@@ -69,7 +69,7 @@ def vignette(images: Tensor, random: torch.Generator, like: Tensor) -> Tensor:
 
 
 def frame(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Paints a frame or black bars over the border of some images: white, black, grey or coloured.
+    """Paints a frame or bars over the border of some images: white, black, grey or coloured.
 
     Returns:
         Images, and where they are not frame: (B, 1, H, W) bool.
@@ -115,7 +115,7 @@ def blur(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def add_noise(images: Tensor, random: torch.Generator) -> Tensor:
-    """Grain on some images, finer on others: independent per pixel, or softened as by a camera."""
+    """Noise on some images: independent per pixel, or softened as by a camera."""
     chosen, amount, soft = _draw(3, random, torch.arange(len(images)), images)
     noise = torch.randn(images.shape, generator=random).to(images.device)
     noise = torch.where(soft < 0.4, 2 * F.avg_pool2d(noise, 3, 1, 1), noise)
@@ -124,7 +124,7 @@ def add_noise(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def compress(images: Tensor, random: torch.Generator) -> Tensor:
-    """JPEG compression of some images: quantises the DCT of 8x8 blocks."""
+    """JPEG compression of some images: quantises the DCT of 8x8 blocks. Images of other sizes than multiples of 8 stay as they are."""
     height, width = images.shape[2:]
     if height % BLOCK or width % BLOCK:
         return images

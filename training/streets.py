@@ -1,4 +1,4 @@
-"""Prints the error of networks and teachers on a real street whose geometry is known from two photos of it.
+"""Prints delta1 and AbsRel of networks and teachers on a real street whose geometry is known from two photos of it.
 
     python -m training.streets --data DIR --weights DIR [--model FILE ...]
 
@@ -57,7 +57,7 @@ def camera(fundamental: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def two_view_depth(first: np.ndarray, second: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inliers (N, 2) of one rigid motion between two photos, and their depth in the first and in the second photo, in one unit."""
+    """Indices (N,) of the matches that fit one rigid motion between two photos, and their depth in each photo, in one unit."""
     cv2.setRNGSeed(0)
     fundamental, fits = cv2.findFundamentalMat(first, second, cv2.USAC_MAGSAC, 1.0, 0.9999, 100_000)
     kept = np.flatnonzero(fits)
@@ -78,7 +78,7 @@ def two_view_depth(first: np.ndarray, second: np.ndarray, width: int, height: in
 
 
 def one_in_a_cell(points: np.ndarray) -> np.ndarray:
-    """Indices of points (N, 2)."""
+    """Indices of one of the points (N, 2) in each cell of `CELL` pixels."""
     return np.unique((points / CELL).astype(int), axis=0, return_index=True)[1]
 
 

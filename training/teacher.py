@@ -2,8 +2,8 @@
 
     python -m training.teacher --data DIR --weights DIR [--crops 2] [--mixed 1] [--part 0/1]
 
-Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again. With --mixed also
-photographs before which something near of another one is set: images that nobody took, of which the teacher has an opinion all the same.
+Reads the list photos.tsv beside this file and DIR/photos/, writes one .npz a crop to DIR/labels/. Existing files are not made again. With
+--mixed it also labels photographs into which the foreground of another one is pasted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_midas(path: Path) -> MidasSmall:
-    """MiDaS v2.1 small from its checkpoint; convolutions missing in the partial file are zero."""
+    """MiDaS v2.1 small from its checkpoint; convolutions missing in the partial file are zero.
+
+    Raises:
+        ValueError: It lacks others.
+    """
     from safetensors.torch import load_file
 
     network = MidasSmall()

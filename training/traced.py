@@ -61,7 +61,7 @@ class Scene:
     """The objects of a batch of scenes.
 
     Attributes:
-        centre, size: (B, K, 3), of the objects: boxes, balls, posts, cards.
+        centre, size: (B, K, 3), of the objects: boxes, balls, posts, cards. Sizes are half extents along the axes.
         turn: (B, K, 3, 3), columns are the objects' axes.
         taper: (B, K), how much narrower posts are at the top.
         cut: (B, K, 8), the shapes of cards.
@@ -124,7 +124,7 @@ def arranged(draw: Draw, count: int) -> Scene:
     thin = torch.where(draw.chance(0.25, count, POSTS), tall * draw.uniform(0.3, 1, count, POSTS), thin)
     sizes[:, posts] = torch.stack((thin, tall, thin), -1)
     sizes[:, -CARDS:] = sizes[:, -CARDS:] * 1.5
-    # Every other ball is stretched, the rest are spheres.
+    # About half of the balls are spheres, the rest are stretched.
     balls = slice(BOXES, BOXES + BALLS)
     round_ = draw.chance(0.5, count, BALLS)[..., None]
     sizes[:, balls] = torch.where(round_, sizes[:, balls].mean(-1, keepdim=True), sizes[:, balls])
@@ -176,9 +176,9 @@ def arranged(draw: Draw, count: int) -> Scene:
 
 
 def _people(draw: Draw, kind: Tensor, centre: Tensor, sizes: Tensor, turn: Tensor, near: Tensor, height: Tensor) -> None:
-    """Makes two people of five balls, four posts and a box each, in place, in some of the scenes."""
+    """Makes up to two people a scene, of three balls and five posts each, in place."""
     count = len(kind)
-    # kind, offset across and up, half width, half height, half depth; for a person one unit tall
+    # object, offset across and up, half width, half height, half depth; for a person one unit tall
     parts = [
         (BOXES, 0.0, 0.925, 0.05, 0.075, 0.06),
         (BOXES + 1, 0.0, 0.69, 0.12, 0.17, 0.075),
@@ -216,7 +216,7 @@ def rays(scene: Scene, height: int, width: int, step: int = 1) -> Tensor:
 
 
 def _slabs(o: Tensor, d: Tensor) -> Tensor:
-    """Where rays enter the unit box; FAR = nowhere. `o` and `d` are (3, B, h, w)."""
+    """Where rays enter the box [-1, 1]^3; FAR = nowhere. `o` and `d` are (3, B, h, w)."""
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     low, high = (-1 - o) * inverse, (1 - o) * inverse
     enter = torch.minimum(low, high).amax(0)
@@ -250,7 +250,7 @@ def _post(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
 
 
 def _card(o: Tensor, d: Tensor, cut: Tensor) -> Tensor:
-    """A square sheet cut to a shape: wavy discs, leaves with holes, bars, fur along the top, tufts."""
+    """A square sheet cut to a shape: wavy discs, leaves with holes, bars, or fur along the top."""
     t = -o[2] / torch.where(d[2].abs() < 1e-9, 1e-9, d[2])
     u, v = o[0] + t * d[0], o[1] + t * d[1]
     a = cut[:, :, None, None].unbind(1)
@@ -301,7 +301,7 @@ def nearest(scene: Scene, origin: Tensor, direction: Tensor) -> tuple[Tensor, Te
 
 
 def _meets(index: int, scale: Tensor, centre: Tensor, taper: Tensor, cut: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
-    """Distances along rays to an object."""
+    """Distances along rays to an object; FAR = missed."""
     away = origin - centre[:, :, None, None]
     m = scale[..., None, None]
     d = torch.stack([m[:, i, 0] * direction[:, 0] + m[:, i, 1] * direction[:, 1] + m[:, i, 2] * direction[:, 2] for i in range(3)])
@@ -316,7 +316,7 @@ def _meets(index: int, scale: Tensor, centre: Tensor, taper: Tensor, cut: Tensor
 
 
 def surfaces(scene: Scene, origin: Tensor, direction: Tensor, t: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-    """World normals (B, 3, h, w) towards the camera, and object positions (B, 3, h, w) in the world's unit."""
+    """World normals (B, 3, h, w) towards the camera, and positions (B, 3, h, w): in the object's axes, of planes in the world's."""
     index = number.long()
     batch = torch.arange(len(index), device=index.device)[:, None, None]
     thing = index.clamp(0, THINGS - 1)
@@ -424,7 +424,7 @@ def _painted(draw: Draw, textures: Tensor, number: Tensor, normal: Tensor, local
         return values[batch, index]
 
     which = of(draw.choice(len(textures), count, kinds))
-    # a texture spans from a tenth of the camera's height to three times that
+    # a texture spans from a tenth of the camera's height to three times the height
     span = scene.eye[:, 1, None] * 10 ** draw.uniform(-1.0, 0.5, count, kinds)
     finer = of(1 / span)
     across = normal.abs()
@@ -462,7 +462,7 @@ def _sky(draw: Draw, direction: Tensor, textures: Tensor) -> Tensor:
 
 
 def patterns(draw: Draw, count: int, size: int) -> Tensor:
-    """(count, 3, size, size): multi-scale noise, stripes, checks, bricks and spots, each in two or three colours."""
+    """(count, 3, size, size): multi-scale noise, stripes, checks, bricks and spots, each in two colours."""
     noise = torch.zeros(count, 1, size, size, device=draw.device)
     for scale in (2, 4, 8, 16, 32, 64):
         layer = F.interpolate(draw.normal(count, 1, max(2, size // scale), max(2, size // scale)), (size, size), mode="bicubic")

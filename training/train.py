@@ -5,9 +5,10 @@
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
-DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data), not DIR/ensemble. Writes to the run's folder:
-checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
-train.pid. On a GPU one process does all, with more images a step; everything that is learned from has to fit its memory.
+DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data), not DIR/ensemble; with --only-sky from DIR/drawn
+(training.drawn) too. Writes to the run's folder: checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the
+validation photographs; with --only-sky the last), log.jsonl (figures), train.pid. On a GPU one process does all, with more images a step;
+everything that is learned from has to fit its memory.
 """
 
 from __future__ import annotations
@@ -232,6 +233,9 @@ def grow(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
     """Copies the first version's weights to equal layers of the second, which then predicts the same maps, enlarged.
 
     Transformer blocks that the first version lacks are initialised to the identity.
+
+    Raises:
+        ValueError: Weights have no place in the network.
     """
     blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
     with torch.no_grad():
@@ -348,7 +352,7 @@ def work(rank: int, options: Options) -> None:
 
 
 def checkpoint(run: Run, validation: Crops) -> None:
-    """Validates the averaged weights and saves them; keeps the best separately."""
+    """Validates the averaged weights and saves them; keeps the best separately, with `only_sky` the last."""
     score = validate(run.average, validation)
     report(run.options.run, step=run.step, progress=round(run.progress, 4), validation=round(score, 4))
     if run.options.only_sky or score > run.best:  # the sky does not affect the score

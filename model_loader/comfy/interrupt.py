@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[2]
 _STEPS = tuple(
     f"{folder}{os.sep}" for folder in (_ROOT / "annotators", _ROOT / "geometry", _ROOT / "media", _ROOT / "nodes", Path(nn.__file__).parent)
 )
-"""Code that may be interrupted: this pack's mathematics and torch's layers. Loading and storing always complete."""
+"""Code that may be interrupted: these folders of the pack and torch's layers. Loading and caching models always completes."""
 _ALSO = str(_ROOT / "utils.py")
 _WRAPPERS = tuple(str(Path(torch.__file__).parent / name) for name in ("_tensor.py", "functional.py"))
 """torch's Python wrappers of single operations: their caller decides whether the computation may be interrupted."""

@@ -90,7 +90,7 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
     """The camera that makes ComfyUI's 3D viewers show meshes as the image does.
 
     The viewers scale a model to size 5, centre it on the vertical axis and put its lowest point on the ground; the camera is in these
-    units. Theirs has a centred principal point and no roll.
+    units. The viewers' own camera has a centred principal point and no roll: those of the estimate are lost.
 
     Args:
         view: The estimate of one image. With extrinsics, meshes and camera are in world axes.

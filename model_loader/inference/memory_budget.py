@@ -237,7 +237,7 @@ def _refusal(what: str, need: float, device: torch.device, free: float, advice: 
 
 
 def _total_memory(device: torch.device) -> float:
-    """The usable memory; of a GPU the whole, as other models are evicted."""
+    """The usable bytes: of main memory those still free, of a GPU all, as other models are evicted; infinite if unknown."""
     if device.type == "cpu":
         return free_main_memory()
     if device.type == "cuda" and torch.cuda.is_available():

@@ -169,7 +169,7 @@ class Model:
 
         The network runs on twelve perspective views of each, which are merged. A panorama model (`spec.for_panoramas`: DA²) instead runs on
         the whole twice, as it is and rolled by half a turn; their blend has no seam. To bound memory, panoramas wider than 2048 pixels
-        (DA²: 1092) are estimated at that width and enlarged.
+        are merged at 1/2, 1/3, ... of their size, the first that is at most so wide, and enlarged. DA² estimates at its input's size.
 
         Args:
             images: As in `estimate`, twice as wide as high.
@@ -184,7 +184,7 @@ class Model:
             models without metres, up to scale. Normals are in the axes of a level camera facing the panorama's centre: +Y is up.
 
         Raises:
-            ValueError: Images that are not twice as wide as high, a model without depth, or as for `estimate`.
+            ValueError: Images that are not twice as wide as high or have no valid depth, a model without depth, or as for `estimate`.
             MemoryError, ArithmeticError: As for `estimate`.
         """
         # where views overlap, merging blurs refined edges

@@ -1,7 +1,7 @@
 """Estimates large images as a whole, for the layout, and in overlapping full-resolution tiles, for detail.
 
 A single small tile shows too little to be aligned with the whole. So with many tiles, mosaics of fewer, larger tiles come in between:
-each of 10 x 10 tiles is aligned with a mosaic of 3 x 3, and that with the whole.
+each of 9 x 9 tiles is aligned with a mosaic of 3 x 3, and that with the whole.
 
 Source:
     See `geometry.alignment.mosaic`.
@@ -160,7 +160,7 @@ AUTO_MOST = 4
 """Maximum number of tiles along the longer side for "auto": smaller parts show too little of an image's depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
 _STEP = 3
-"""Factor between the tile counts along a side of successive mosaics."""
+"""About the largest factor between the tile counts along a side of successive mosaics."""
 _BARELY = 1.25
 
 NetworkSize = Callable[[int, int], tuple[int, int]]
@@ -181,6 +181,7 @@ def tile_estimates(
 
     Yields:
         Estimates of one image each, on the model's device if derived maps fit there too, else where the images were.
+        Where tiles gain nothing, those of `image_estimates`.
     """
     total, height, width = batch_shape(images)
 

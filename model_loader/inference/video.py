@@ -156,7 +156,11 @@ class VideoState:
         self._before, self.windows = before, WindowState(before=windows, at_once=at_once)
 
     def aligner(self, device: torch.device) -> VideoAligner:
-        """The aligner with earlier estimates, on their device."""
+        """The aligner, in the state that was loaded, on a device.
+
+        Raises:
+            ValueError: That state is invalid.
+        """
         if self._before is not None:
             try:
                 self._aligner.load_state_dict(_moved(self._before, device))

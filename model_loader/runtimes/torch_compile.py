@@ -17,11 +17,11 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def start(job: Job, input_size: Size | None) -> Runner:
-    """Compiles the network for any size, which takes a minute the first time.
+    """Compiles the network for any size, which takes a minute the first time. On a GPU that happens, without a trial, at the first image.
 
     Raises:
-        UnusableError: Its results differ from torch's.
-        Exception: Compilation failed, or there is no C++ compiler.
+        UnusableError: On a CPU: its results differ from torch's.
+        Exception: On a CPU: compilation failed, or there is no C++ compiler.
     """
     # torch keys this cache by its version, the code and the machine
     os.environ.setdefault(_CACHE, os.fspath(store_folder() / "inductor"))

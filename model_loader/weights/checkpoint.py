@@ -64,7 +64,7 @@ _OTHER_FORMATS = {
     b"\x93NUMPY": "a NumPy array",
 }
 _ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
-"""The format's version, and the producer's name."""
+"""The beginning of an ONNX file: the format's version, and the producer's name."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 KEPT_FREE = 2**30
-"""Bytes to leave free on the disk when writing a file of unknown size."""
+"""Bytes to leave free on the disk when writing a file of unknown size, or an engine."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

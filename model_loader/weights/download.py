@@ -231,6 +231,7 @@ def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
 
     Raises:
         FileNotFoundError: `weights` does not exist.
+        DownloadError, CheckpointError: As `find_or_download`.
     """
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f"{weights}: there is no such file")

@@ -44,7 +44,6 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
 
     Returns:
         Its path, or None.
-        The file, or None.
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
@@ -68,13 +67,13 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
 
 
 def find_file(name: str) -> Path:
-    """A weights file named by the user: an absolute path, or a name within the searched folders.
+    """A weights file named by the user: an absolute path, returned unchecked, or a name within the searched folders.
 
     Args:
         name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"), ignoring case.
 
     Raises:
-        FileNotFoundError: No such file; the message lists the folders.
+        FileNotFoundError: No such file in the searched folders; the message lists them.
     """
     path = Path(name.strip().strip('"')).expanduser()
     if path.is_absolute():

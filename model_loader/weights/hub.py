@@ -89,7 +89,6 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
 
     Returns:
         Its path in the snapshot.
-        Its place in the snapshot.
     """
     from ...geometry.files.paths import atomic_path, move_over, write_bytes
 

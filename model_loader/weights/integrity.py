@@ -44,7 +44,8 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
     """Compares a user's file with the published one. A difference is only logged, as a warning.
 
     Files with another extension are conversions and are not compared. Files of the right repository in the Hugging Face cache are not
-    hashed, as the sha256 is their blob's name; only their size is checked. All others are hashed once per process.
+    hashed, as the sha256 is their blob's name; only their size is checked.
+    All others whose sha256 is published are hashed once per process.
 
     Args:
         path: The file.

@@ -45,11 +45,11 @@ _ALIGNMENT = 64
 
 
 class NotWeightsError(ValueError):
-    """A file that does not hold weights; the message continues "is ..."."""
+    """A file that does not hold weights; the message ("is a zip archive ...") follows its path."""
 
 
 class PickleError(ValueError):
-    """A pickle that is not a state dict by torch.save; the message continues "it ..."."""
+    """A pickle that is not a state dict by torch.save; the message ("it has ...") is a clause about it."""
 
 
 class DamagedPickleError(PickleError):
