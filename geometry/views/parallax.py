@@ -85,7 +85,7 @@ class _Course(NamedTuple):
     """The extent of a path, shared by its frames so that one rule makes all of them.
 
     Attributes:
-        across, down, ahead: Maximum motion to a side, up or down, and forward.
+        across, down, ahead: Maximum motion to a side, up or down, and forward; below 0 for a camera that only goes back.
         level: Whether it only moves left and right; single positions of an orbit may be level, too.
     """
 
@@ -107,7 +107,7 @@ class _Course(NamedTuple):
         if not all(math.isfinite(number) for position in positions for number in position):
             raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
         across, down = (max((abs(position[axis]) for position in positions), default=0.0) for axis in (0, 1))
-        ahead = max((z for _, _, z in positions), default=0.0)
+        ahead = max((z for _, _, z in positions), default=0.0) or min((z for _, _, z in positions), default=0.0)
         return cls(across, down, ahead, not any(y or z for _, y, z in positions))
 
     @classmethod
@@ -291,12 +291,12 @@ def parallax_of_clip(
 
 
 def _beyond(farthest: Tensor, course: _Course) -> Tensor:
-    """An offset of inverse depth, from `farthest` to about 1, for motions that show only its differences: all but forward.
+    """An offset of inverse depth, from `farthest` to about 1, for motions that show only its differences: all but forward and back.
 
     Edges are defined by ratios of depth. With a far end many times as far as the near end, as the sky, barely visible
     differences there would be edges. The offset limits the ratio to `NEAR_FAR_RATIO`.
     """
-    if course.ahead > 0:
+    if course.ahead:
         return torch.zeros_like(farthest)
     return ((1 - NEAR_FAR_RATIO * farthest) / (NEAR_FAR_RATIO - 1)).clamp(min=0)
 
