@@ -85,7 +85,8 @@ class _Course(NamedTuple):
     """The extent of a path, which all its frames share, so that all are rendered by the same rule.
 
     Attributes:
-        across, down, ahead: Maximum motion to a side, up or down, and forward, in the unit of depth.
+        across, down, ahead: Maximum motion to a side, up or down, and forward, in the unit of depth; forward is below 0 for a camera
+            that only goes back.
         level: Whether the whole path only moves left and right; single positions of an orbit may be level, too.
     """
 
@@ -107,7 +108,7 @@ class _Course(NamedTuple):
         if not all(math.isfinite(number) for position in positions for number in position):
             raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
         across, down = (max((abs(position[axis]) for position in positions), default=0.0) for axis in (0, 1))
-        ahead = max((z for _, _, z in positions), default=0.0)
+        ahead = max((z for _, _, z in positions), default=0.0) or min((z for _, _, z in positions), default=0.0)
         return cls(across, down, ahead, not any(y or z for _, y, z in positions))
 
     @classmethod
@@ -295,10 +296,10 @@ def _beyond(farthest: Tensor, course: _Course) -> Tensor:
     """An offset that limits the ratio of inverse depths, which range from `farthest` to about 1, to `NEAR_FAR_RATIO`.
 
     Edges are defined by ratios of depth. With a far end many times as far as the near end, such as the sky, barely visible differences
-    there would be edges. All motions but forward depend on differences of inverse depth only, which an offset does not change. For forward
-    motion it is 0.
+    there would be edges. All motions but forward and back depend on differences of inverse depth only, which an offset does not change. For
+    those two it is 0.
     """
-    if course.ahead > 0:
+    if course.ahead:
         return torch.zeros_like(farthest)
     return ((1 - NEAR_FAR_RATIO * farthest) / (NEAR_FAR_RATIO - 1)).clamp(min=0)
 

@@ -132,10 +132,14 @@ def test_the_focus_stays():
 
 
 def test_a_dolly_magnifies_by_what_the_depth_becomes():
-    """From 2 to 1.5: column x shows what was at middle + (x - middle) * 0.75."""
+    """From 2 to 1.5: column x shows what was at middle + (x - middle) * 0.75. Back from 1 to 1.5, before a far end: times 1.5."""
     frame, columns = view(ramp(), wall(2), (0, 0, 0.5)), torch.arange(WIDTH)
     middle = (WIDTH - 1) / 2
     assert (frame[0, 0] - (middle + (columns - middle) * 0.75) * 0.005).abs().max() < 1e-5
+    depth = wall(1)
+    depth[..., :8] = 50
+    back = next(parallax_of_estimate(ramp(), Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=INTRINSICS), torch.tensor([[0, 0, -0.5]])))
+    assert (back[0, 0] - (middle + (columns - middle) * 1.5) * 0.005)[:, 40:-40].abs().max() < 1e-4
 
 
 def test_a_camera_that_goes_close_leaves_no_holes():
