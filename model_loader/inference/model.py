@@ -145,7 +145,7 @@ class Model:
             models without metres, depth and extrinsics share an unknown scale.
 
         Raises:
-            ValueError: A model that estimates each image independently (see `spec.sees_scenes`), more views than any machine can process,
+            ValueError: A model that estimates each image independently (see `Family.sees_scenes`), more views than any machine can process,
                 or as for `estimate`.
             MemoryError: The views do not fit in one batch.
             ArithmeticError: As for `estimate`.
