@@ -141,8 +141,8 @@ class Model:
             size, progress, fov, derive: As in `estimate`; `fov` is that of the one camera that took all views.
 
         Returns:
-            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera; for
-            models without metres, depth and extrinsics share an unknown scale.
+            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is measured from
+            each view's own camera; for models without metres, depth and extrinsics share an unknown scale.
 
         Raises:
             ValueError: A model that estimates each image independently (see `Family.sees_scenes`), more views than any machine can process,
