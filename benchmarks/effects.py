@@ -1,4 +1,4 @@
-"""What effects cost at 1080p that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU where there is one.
+"""The cost at 1080p of effects that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU where there is one.
 
     python benchmarks/effects.py [IMAGE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 

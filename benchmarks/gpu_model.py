@@ -12,7 +12,7 @@ costs, the card's by the largest of a floor, bytes / bandwidth and FLOP / rate. 
 - videos: the mean frame of `Model.estimate_video`, network, alignment and smoothing.
 - effects: rows of `effects.py` of the pack's own photograph, a parallax frame as the mean of its frames.
 
-`NETWORKS` and `EFFECTS` hold what each may ask at most; tests/test_gpu_model.py compares.
+`NETWORKS`, `VIDEOS` and `EFFECTS` hold the limits of each; tests/test_gpu_model.py compares.
 
 Checked against an H100 in a virtual machine, 2026-11-26: within a third. It knows neither Python's own time between operations, nor
 caches, nor kernels that overlap: believe counts and ratios, not milliseconds.

@@ -1,4 +1,4 @@
-"""Peak memory and time of what large images and long clips pass through, each in a fresh process, beside the plain way to do it.
+"""Peak memory and time of steps that large images and long clips pass through, each in a fresh process, beside a plain way.
 
     python benchmarks/memory.py [NAME ...]        (--help lists the names)
 

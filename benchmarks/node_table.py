@@ -3,7 +3,7 @@
     python benchmarks/node_table.py                                    (a test compares the page with it)
     python benchmarks/node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --source COMFYUI --object-info FILE.json     (the others anew)
 
-What the others have is kept in benchmarks/other_nodes.json.
+The facts about the other packs are kept in benchmarks/other_nodes.json.
 """
 
 from __future__ import annotations

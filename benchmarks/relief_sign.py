@@ -1,11 +1,11 @@
-"""How often light and dark of a photograph are turned into relief the right way round, and how like the true heights the relief is.
+"""How often relief from the light and dark of a photograph has the right sign, and how well it correlates with the true heights.
 
     python benchmarks/relief_sign.py [--side 512] [--seeds 2] [--pictures OUT]
 
 Walls and floors of known height are lit and painted: bricks, tiles, cobbles, planks, gravel and stucco; joints brighter than the stones,
 darker, or of their colour; by a flash, by light from the left and by grazing light. Hues: stones of several, and grey joints. `wrong`
-counts surfaces whose relief is inside out, with what is bright taken for high, as others do, and as the pattern says; `alike` is the mean
-correlation of fine relief with the truth.
+counts surfaces with inverted relief: with bright taken for high (`high`), as other programs do, and by the pattern (`pattern`); `alike` is
+the mean correlation of fine relief with the truth.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ view's true depth around the holes: PSNR inside the holes. Ours beside OpenCV's 
 from the square of the background that fits best (A. Criminisi et al., "Region filling and object removal by exemplar-based inpainting",
 2004, from the border inwards). All but ours are told which side is the background by the depth inside the hole.
 
---bounds: how much could be gained in what only the second camera sees, with true depth. It is new for two reasons, which are told apart:
+--bounds: how much could be gained in what only the second camera sees, with true depth. It is new for two reasons, measured apart:
 something nearer hid it from the first camera ("hidden"), or it lies beside the first image ("beside"). Share of the squared error, PSNR
 of ours, and of two answers that know the true second view, so that no method that copies or averages can be expected to reach them: each
 square of 16 x 16 pixels in its one best colour, and copied whole from where the visible part fits best, at most 24 pixels away. Grain:

@@ -1,4 +1,4 @@
-"""What temporal smoothing leaves on somebody who moves slowly, and how still it holds what stands still.
+"""Trails that temporal smoothing leaves on a slowly moving person, and the flicker that it leaves on static parts.
 
     python benchmarks/walker.py [--models tiny ...] [--frames 36] [--width 320 --height 240] [--pictures DIR]
 

@@ -58,6 +58,9 @@ def check_sound(source: Any, name: str, extension: str) -> None:
         source: As `Sound.source`.
         name: Name for messages.
         extension: Of the output video.
+
+    Raises:
+        VideoReadError, FileNotFoundError, PermissionError: As `open_video`.
     """
     with open_video(source, name) as container:
         for stream in container.streams.audio:

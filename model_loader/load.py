@@ -109,7 +109,7 @@ def load_model(
 def chosen_runtime(
     spec: ModelSpec, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None, runtime: str = TORCH
 ) -> Chosen:
-    """Resolves the runtimes "auto" and "fast" and the dtype "auto"; arguments and errors as `load_model`."""
+    """Resolves the runtimes "auto" and "fast", and with a measured one the dtype "auto"; arguments and errors as `load_model`."""
     torch_device = parse_device(device)
     own_dtype = partial(default_dtype, spec, torch_device)
     return measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)

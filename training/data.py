@@ -3,7 +3,7 @@
     python -m training.data --data DIR [--packages NAME ...]
 
 Needs npm, unearth (`pip install unearth`), and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in
-DIR/packages/, images (short side at most 320) go to DIR/photos/. What is there already is not fetched again.
+DIR/packages/, images (short side at most 320) go to DIR/photos/. Existing files are not fetched again.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m training.drawn --data DIR [--images 3000]
 
 Writes DIR/drawn/, a .npz each with `rgb` (240, 320, 3) uint8 and `sky` (240, 320) uint8, of which 1 is sky, 0 none and 2 unknown. Some
-surfaces have the pattern of a photograph of the train split in DIR/photos/. What is there already is not made again.
+surfaces have the pattern of a photograph of the train split in DIR/photos/. Existing files are not made again.
 """
 
 from __future__ import annotations

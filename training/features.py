@@ -3,7 +3,7 @@
     python -m training.features --data DIR --weights DIR [--part 0/1]
 
 Reads DIR/labels/ and DIR/renders/, writes one .npz each to DIR/features/: the features of MiDaS's encoder at 1/16 and 1/32 of its input,
-each along its main axes, which are found once (DIR/features/axes.npz). What is there already is not made again. Optional:
+each along its main axes, which are found once (DIR/features/axes.npz). Existing files are not made again. Optional:
 training learns from features where they are.
 """
 

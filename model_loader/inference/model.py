@@ -68,8 +68,8 @@ class Model:
                 image as a path or a PIL image.
             size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
             progress: Called with (work done, total work), in images, tiles or a family's passes over them.
-            fov: Field of view along the longer side in degrees, in (0, 180); 0 = unknown. It sets the estimate's camera and, for models
-                whose metres depend on the camera (Depth Anything 3, Metric3D, MoGe), the scale.
+            fov: Field of view along the longer side in degrees, in (0, 180); 0 = unknown. It sets the estimate's camera, changes the
+                depth of models whose metres depend on it (Depth Anything 3, Depth Pro, Metric3D, MoGe), and the normals of DSINE.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
             derive: Adds derived maps such as normals. It runs before the depth is enlarged, or the network's pixel grid would show in them.
             tiles: For large images: number of overlapping tiles along the longer side that refine the estimate of the whole, or "auto";
@@ -141,11 +141,11 @@ class Model:
             size, progress, fov, derive: As in `estimate`; `fov` is that of the one camera that took all views.
 
         Returns:
-            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera; for
-            models without metres, depth and extrinsics share an unknown scale.
+            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is measured from
+            each view's own camera; for models without metres, depth and extrinsics share an unknown scale.
 
         Raises:
-            ValueError: A model that estimates each image independently (see `spec.sees_scenes`), more views than any machine can process,
+            ValueError: A model that estimates each image independently (see `Family.sees_scenes`), more views than any machine can process,
                 or as for `estimate`.
             MemoryError: The views do not fit in one batch.
             ArithmeticError: As for `estimate`.
