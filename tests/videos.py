@@ -49,7 +49,7 @@ def write_video(
             frame.pts, frame.time_base = (number if times is None else times[number]), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if track is not None:
+        if sound:
             _write_sine(container, track, sound[0], *sound[2:])
     return path
 
