@@ -111,7 +111,6 @@ class Family:
 
         Raises:
             CheckpointError: The tensors do not fit this architecture; the message names the first mismatch.
-            CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
         """
         network = build_published(lambda: cls.network_of(spec), states[spec.file.role], dtype, f"not a checkpoint of {spec.id}")
         return cls(spec, network)
@@ -132,7 +131,6 @@ class Family:
 
         Raises:
             CheckpointError: As for `build`.
-            CheckpointError: As `build`.
         """
         cls.build(spec, {spec.file.role: state}, torch.float32)
 
