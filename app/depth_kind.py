@@ -48,6 +48,6 @@ class DepthKind:
                 name=name,
                 if_normals=if_normals,
                 if_metres="add --quantity metric-depth",
-                if_levels="leave out --quantity metric-depth",
+                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
             )
         return depth_map_to_estimate(values.planes, meaning, values.known)
