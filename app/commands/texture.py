@@ -433,14 +433,17 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
     from ...geometry.files import load_estimate
+    from ...geometry.files.exr import holds_colours_alone
     from ...geometry.files.values import DEPTH, NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
     from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
 
-    if arguments.image.suffix.lower() not in _NUMBERS:
+    suffix = arguments.image.suffix.lower()
+    if suffix not in _NUMBERS or (suffix == ".exr" and holds_colours_alone(arguments.image)):
         values = read_values(arguments.image, NORMALS)
-        return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
+        if suffix != ".exr" or values.planes.shape[1] == 3:  # equal R, G, B are depth
+            return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
