@@ -487,6 +487,13 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
                 f"{path} holds metric depth and no heights; `texture occlusion --from-depth` takes it, "
                 "and `depth-normal convert --as-image` makes an image of it that is a height map"
             )
+        seen = known.depth[known.depth_valid]
+        if seen.numel() and 0 <= seen.min() < seen.max() <= 1:
+            logger.warning(
+                "%s: all heights lie within 0..1, as an image's grey levels do, and are taken for pixels: almost flat; "
+                "save a displacement map as a PNG or TIFF, whose range --height-range names",
+                path,
+            )
         height = -known.depth if known.quantity is Quantity.RELATIVE_DEPTH else known.depth  # Normal to Height's geometry is large = far
         return torch.where(known.depth_valid, height, torch.nan)
     help_text = arguments.height_range

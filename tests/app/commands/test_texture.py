@@ -100,7 +100,7 @@ def test_holes_below_zero_are_no_heights(tmp_path, stated):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".png", ".tif"])
-def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
+def test_heights_of_files_of_numbers(tmp_path, capsys, caplog, suffix):
     """A slope of one pixel to the right faces left: of raw heights, and of the geometry of Normal to Height, which is large = far."""
     slope, file = np.tile(np.arange(24, dtype=np.float32), (24, 1)), tmp_path / f"h{suffix}"
     if suffix == ".npy":
@@ -117,6 +117,10 @@ def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
             assert texture(kind, tmp_path / f"d{suffix}", "-o", tmp_path / "n.png") == 2 and "metric depth" in capsys.readouterr().err
     assert texture("normals", file, "-o", tmp_path / "n.png") == 0
     assert np.allclose(read_image(tmp_path / "n.png")[8:16, 8:16], (0.5 - 0.5**1.5, 0.5, 0.5 + 0.5**1.5), atol=2e-3)
+    assert not caplog.text
+    if suffix == ".npy":
+        np.save(file, slope / 23)
+        assert texture("normals", file, "-o", tmp_path / "n.png") == 0 and "are taken for pixels: almost flat" in caplog.text
 
 
 @pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])
