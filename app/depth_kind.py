@@ -49,5 +49,6 @@ class DepthKind:
                 if_normals=if_normals,
                 if_metres="add --quantity metric-depth",
                 if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                may_be_levels=values.coded,
             )
         return depth_map_to_estimate(values.planes, meaning, values.known)
