@@ -48,6 +48,7 @@ class DepthKind:
                 name=name,
                 if_normals=if_normals,
                 if_metres="add --quantity metric-depth",
-                if_levels="leave out --quantity metric-depth",
+                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                may_be_levels=values.coded,
             )
         return depth_map_to_estimate(values.planes, meaning, values.known)

@@ -433,14 +433,17 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
     from ...geometry.files import load_estimate
+    from ...geometry.files.exr import holds_colours_alone
     from ...geometry.files.values import DEPTH, NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
     from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
 
-    if arguments.image.suffix.lower() not in _NUMBERS:
+    suffix = arguments.image.suffix.lower()
+    if suffix not in _NUMBERS or (suffix == ".exr" and holds_colours_alone(arguments.image)):
         values = read_values(arguments.image, NORMALS)
-        return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
+        if suffix != ".exr" or values.planes.shape[1] == 3:  # equal R, G, B are depth
+            return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
@@ -483,6 +486,13 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
             raise ValueError(
                 f"{path} holds metric depth and no heights; `texture occlusion --from-depth` takes it, "
                 "and `depth-normal convert --as-image` makes an image of it that is a height map"
+            )
+        seen = known.depth[known.depth_valid]
+        if seen.numel() and 0 <= seen.min() < seen.max() <= 1:
+            logger.warning(
+                "%s: all heights lie within 0..1, as an image's grey levels do, and are taken for pixels: almost flat; "
+                "save a displacement map as a PNG or TIFF, whose range --height-range names",
+                path,
             )
         height = -known.depth if known.quantity is Quantity.RELATIVE_DEPTH else known.depth  # Normal to Height's geometry is large = far
         return torch.where(known.depth_valid, height, torch.nan)

@@ -393,6 +393,12 @@ def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> N
         raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
 
 
+def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
+    """Whether an OpenEXR file has the channels R, G and B, at most A beside them, and no word on what they are. Raises as `read_exr`."""
+    header, channels, *_ = _read_channels(checked_file(path))
+    return {*channels, "A"} == {*"RGBA"} and not header.keys() & {QUANTITY, AXES}
+
+
 def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
     """Reads the values of one map of an OpenEXR file, whatever they mean.
 

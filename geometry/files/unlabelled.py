@@ -13,7 +13,8 @@ from ..conventions import are_unit_vectors
 from .paths import FileFormatError
 
 NAME_QUANTITY = (
-    "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); as an option --quantity"
+    "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); "
+    "with --quantity, an option of `depth-normal convert` too"
 )
 """Advice if a file does not say what its depth is."""
 

@@ -37,6 +37,7 @@ class DepthCoding:
         name: The map's name in errors.
         if_normals, if_metres, if_levels: Advice in errors if the map seems to be a normal map, metres read as grey levels, or grey levels
             read as metres.
+        may_be_levels: Whether metres that all lie within 0..1 are refused as grey levels; False for the floats of a file.
     """
 
     near: str = NEAR[0]
@@ -47,6 +48,7 @@ class DepthCoding:
     if_normals: str = "a normal map is read as one"
     if_metres: str = 'read them with values "metres"'
     if_levels: str = "grey levels are read as disparity or depth"
+    may_be_levels: bool = True
 
     def __post_init__(self) -> None:
         check_choice("near", self.near, NEAR)
@@ -72,7 +74,7 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
     grey = _grey(colours, trusted, coding)
     low, high = _ends(grey, trusted)
     quantity = Quantity.METRIC_DEPTH if coding.values == METRES else coding.quantity
-    if quantity is Quantity.METRIC_DEPTH and low >= 0 and high <= 1:
+    if quantity is Quantity.METRIC_DEPTH and coding.may_be_levels and low >= 0 and high <= 1:
         raise ValueError(f"all values of {coding.name} lie within 0..1, as an image's grey levels do, not metres; {coding.if_levels}")
     if quantity is not None:
         depth = grey

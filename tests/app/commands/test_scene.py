@@ -40,10 +40,11 @@ def test_a_model_says_what_is_known(image, tmp_path):
     assert found.known.depth is not None and found.known.normals is not None and found.known.height == 48
 
 
-def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path):
-    write_npz(tmp_path / "maps.npz", Estimate(torch.full((1, 1, 24, 32), 2.0), Quantity.METRIC_DEPTH))
-    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--geometry", tmp_path / "maps.npz", "--fov", "60"))
-    assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 2.0))
+@pytest.mark.parametrize(("option", "metres"), [("--geometry", 2.0), ("--depth", 0.5)])
+def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path, option, metres):
+    write_npz(tmp_path / "maps.npz", Estimate(torch.full((1, 1, 24, 32), metres), Quantity.METRIC_DEPTH))
+    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", option, tmp_path / "maps.npz", "--fov", "60"))
+    assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), metres))
     assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
 
 

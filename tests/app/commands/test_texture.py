@@ -19,7 +19,7 @@ from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, save_estimate, write_image_png, write_npz
-from depth_normal.geometry.files.exr import write_depth_channel
+from depth_normal.geometry.files.exr import write_depth_channel, write_image_exr
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import height, pbr, simple_materials
 from depth_normal.model_loader import load_model
@@ -51,6 +51,17 @@ def test_there_and_back_through_files(normals, tmp_path, suffix):
     assert texture("normals", tmp_path / f"h{suffix}", "--out", tmp_path / "again.png", *way) == 0
     assert np.abs(read_image(normals) - read_image(tmp_path / "again.png")).max() < 3e-3
     assert cv2.imread(str(tmp_path / "again.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+@pytest.mark.parametrize("stored", ["vectors", "colours"])
+def test_a_normal_map_in_an_exr_has_the_coding_that_is_named(normals, tmp_path, stored):
+    pytest.importorskip("OpenEXR")
+    colours = torch.from_numpy(read_image(normals)).movedim(-1, 0)
+    colours[1] = 1 - colours[1]  # opengl to directx
+    write_image_exr(tmp_path / "n.exr", 2 * colours - 1 if stored == "vectors" else colours)
+    assert texture("height", normals, "-o", tmp_path / "h.png") == 0
+    assert texture("height", tmp_path / "n.exr", "--coding", "directx", "-o", tmp_path / "again.png") == 0
+    assert np.abs(read_image(tmp_path / "h.png") - read_image(tmp_path / "again.png")).max() < 1e-3
 
 
 def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
@@ -89,7 +100,7 @@ def test_holes_below_zero_are_no_heights(tmp_path, stated):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".png", ".tif"])
-def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
+def test_heights_of_files_of_numbers(tmp_path, capsys, caplog, suffix):
     """A slope of one pixel to the right faces left: of raw heights, and of the geometry of Normal to Height, which is large = far."""
     slope, file = np.tile(np.arange(24, dtype=np.float32), (24, 1)), tmp_path / f"h{suffix}"
     if suffix == ".npy":
@@ -106,6 +117,10 @@ def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
             assert texture(kind, tmp_path / f"d{suffix}", "-o", tmp_path / "n.png") == 2 and "metric depth" in capsys.readouterr().err
     assert texture("normals", file, "-o", tmp_path / "n.png") == 0
     assert np.allclose(read_image(tmp_path / "n.png")[8:16, 8:16], (0.5 - 0.5**1.5, 0.5, 0.5 + 0.5**1.5), atol=2e-3)
+    assert not caplog.text
+    if suffix == ".npy":
+        np.save(file, slope / 23)
+        assert texture("normals", file, "-o", tmp_path / "n.png") == 0 and "are taken for pixels: almost flat" in caplog.text
 
 
 @pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])

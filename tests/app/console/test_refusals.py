@@ -255,7 +255,7 @@ REFUSED = [
     ("relight hall.png --geometry hall.npz -o b.png", PANORAMA),
     ("relight wave.png -o x.png --depth hall.png", "a normal map is named behind --normal-map"),
     ("relight wave.png -o x.png --depth metres.exr", "add --quantity metric-depth"),
-    ("relight wave.png -o x.png --depth tall.png --quantity metric-depth", "leave out --quantity metric-depth"),
+    ("relight wave.png -o x.png --depth tall.png --quantity metric-depth", "name relative-depth (white = far), or save metres as floats"),
     ("relight wave.png -o x.png --geometry wave.npz --model tiny", "--model is for a model, and depth and normals come from wave.npz"),
     ("relight wave.png -o x.png --geometry wave.npz --depth d.png", "name one"),
     ("relight wave.png -o x.png --depth tall.png", "another shape"),

@@ -108,7 +108,7 @@ def test_a_metric_dmap_masks_the_background_and_vectors_stay_vectors(tmp_path):
 
 def test_depth_without_a_quantity_needs_to_be_told(tmp_path):
     np.savez(tmp_path / "e.npz", depth=np.ones((2, 2), np.float32))
-    with pytest.raises(FileFormatError, match="'depth' without 'quantity'; name the quantity"):
+    with pytest.raises(FileFormatError, match=r"'depth' without 'quantity'; name the quantity.*of `depth-normal convert` too"):
         read_npz(tmp_path / "e.npz")
     assert read_npz(tmp_path / "e.npz", quantity=Quantity.DISPARITY).quantity is Quantity.DISPARITY
 
