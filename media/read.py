@@ -39,8 +39,8 @@ _HARDLY = 1e-6
 # Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
-# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams, and AV_DISPOSITION_ATTACHED_PIC, of cover images.
-_NO_TIMESTAMPS, _ATTACHED_PIC = 0x80, 0x400
+# FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams.
+_NO_TIMESTAMPS = 0x80
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
@@ -194,8 +194,9 @@ def image_stream(container: Any, name: str) -> Any:
     Raises:
         VideoReadError: There is none, or PyAV has no decoder for it.
     """
-    # PyAV 12 does not tell which stream is a cover.
-    streams = [each for each in container.streams.video if not int(getattr(each, "disposition", 0)) & _ATTACHED_PIC]
+    # PyAV before 14 does not tell which stream is a cover; before 18, a disposition is no number.
+    cover = getattr(getattr(pyav().stream, "Disposition", None), "attached_pic", 0)
+    streams = [each for each in container.streams.video if not (cover and each.disposition & cover)]
     streams.sort(key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")

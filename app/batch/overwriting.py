@@ -143,20 +143,22 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
             write_bytes(record, with_made(record, paths[0].name, image, mark(image), {}, {path.name: mark(path) for path in paths}))
 
 
-def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "") -> None:
+def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "", of_others: bool = True) -> None:
     """Removes a result of an earlier run that contradicts the new results beside it.
 
-    A file that was changed, or not made by this program of the same image, stays.
+    A file that was changed, or not made by this program, stays.
 
     Args:
         command: As `note_results`.
         stem: The record's name, if it is not the image's stem.
+        of_others: Also one of another image of this stem, whose results are replaced. False, where other commands' results lie beside.
     """
     now = mark(path)
     if now is None:
         return
     record = {} if command else read_record(path.parent / RECORDS / f"{stem or image.stem}.json") or {}
-    if is_named_result(path, now, image, command) if command else images_of(record, path.name, now):
+    images = images_of(record, path.name, now)
+    if is_named_result(path, now, image, command) if command else images and (of_others or other_image(images, image) is None):
         path.unlink(missing_ok=True)
         logger.info("%s was of an earlier run and is removed", path)
 

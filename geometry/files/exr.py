@@ -193,7 +193,10 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
                 light, matrix = np.stack(planes, -1), _to_709(header) if names == "RGB" else None
-                return light if matrix is None else light @ matrix.T, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
+                if matrix is not None:
+                    finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
+                    light[finite] = light[finite] @ matrix.T
+                return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
     raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
 
 

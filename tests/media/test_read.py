@@ -405,7 +405,7 @@ def test_files_that_are_no_videos(tmp_path):
             if has_cover:
                 cover = container.add_stream("mjpeg", rate=25)
                 cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-                cover.disposition = av.stream.Disposition.attached_pic
+                cover.disposition = av.stream.Disposition.attached_pic.value  # a number only since PyAV 18
                 container.mux(cover.encode(av.VideoFrame(64, 48, "yuvj420p")))
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 44100

@@ -127,6 +127,11 @@ def test_normals_of_an_earlier_run_do_not_stay_beside_depth_alone(tmp_path, esti
         assert main(words) == 0
         (made,) = (path for path in tmp_path.rglob("[ab].png"))
         assert (files.load_estimate(made).normals is None) == (normals is None)
+    (others := tmp_path / "others" / "a.npz").parent.mkdir()
+    for source, normals in ((others, estimate.normals), (tmp_path / "a.npz", None)):
+        files.save_estimate(source, replace(estimate, normals=normals))
+        assert main(["convert", str(source), words[2], "--overwrite"]) == 0
+    assert made.with_name(f"{made.stem}_normals.png").exists(), "they are of another file"
 
 
 @pytest.mark.parametrize("command", ["view", "refine", "compare"])
