@@ -110,7 +110,8 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
     if files:
         size = sum(file.size or file.approximate_size or 0 for file in files.values())
         words = size_in_words(size, exact=all(file.size for file in files.values()))
-        logger.info("%d files are not on this computer: %s to download", len(files), words)
+        absent = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+        logger.info("%s not on this computer: %s to download", absent, words)
     return specs
 
 
