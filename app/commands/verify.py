@@ -52,6 +52,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a missing device is reported before anything is downloaded
     path = arguments.figures or STORED
+    if arguments.figures and not arguments.record and not path.is_file():
+        raise ValueError(f"{path} is no file; --figures takes one that --record wrote, or with --record the name of a new one")
     stored = read_figures(STORED, path)
     verifications: list[Verification] = []
     try:
