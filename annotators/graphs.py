@@ -123,6 +123,18 @@ class Graph(Signature):
     module: nn.Module
     multiple_of: int
 
+    def checked_size(self, input_size: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width for tracing: `input_size`, or small ones.
+
+        Raises:
+            ValueError: They are no multiples of `multiple_of`, or too small.
+        """
+        multiple = self.multiple_of
+        height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
+        if height % multiple or width % multiple or min(height, width) < self.least_side:
+            raise ValueError(f"the graph's sides are {width}x{height}; accepted: multiples of {multiple}, at least {self.least_side}")
+        return height, width
+
 
 class GraphModule(nn.Module):
     """Wraps a family's network and `predict` into one module."""
@@ -185,10 +197,7 @@ def export_graph(
         ValueError: `input_size` is no multiple, or the batch is too large.
     """
     check_onnx()
-    multiple = graph.multiple_of
-    height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
-    if height % multiple or width % multiple or min(height, width) < graph.least_side:
-        raise ValueError(f"the graph's sides are {width}x{height}; accepted: multiples of {multiple}, at least {graph.least_side}")
+    height, width = graph.checked_size(input_size)
     batch = batch or (2 if graph.dynamic_batch else 1)
     if graph.most_batch and batch > graph.most_batch:
         raise ValueError(f"{batch} images at once; the graph takes at most {graph.most_batch}")

@@ -144,6 +144,7 @@ def export_model(
         input_size, graph = input_size or (side, side), replace(graph, dynamic_size=False)
         annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
+    graph.checked_size(input_size)
     _check_room(exact, size)
     images = _images(graph, size, batch or 1)
     half = _half_precision(model, annotator, exact, images, step)

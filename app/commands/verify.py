@@ -52,6 +52,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a missing device is reported before anything is downloaded
     path = arguments.figures or STORED
+    if arguments.figures and not arguments.record and not path.is_file():
+        raise ValueError(f"{path} is no file; --figures takes one that --record wrote, or with --record the name of a new one")
     stored = read_figures(STORED, path)
     verifications: list[Verification] = []
     try:
@@ -110,7 +112,8 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
     if files:
         size = sum(file.size or file.approximate_size or 0 for file in files.values())
         words = size_in_words(size, exact=all(file.size for file in files.values()))
-        logger.info("%d files are not on this computer: %s to download", len(files), words)
+        absent = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+        logger.info("%s not on this computer: %s to download", absent, words)
     return specs
 
 

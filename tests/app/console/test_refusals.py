@@ -473,9 +473,11 @@ REFUSED = [
 ]
 AFTER_LOADING = [
     ("verify tiny --figures notes.txt", "is not JSON"),
+    ("verify tiny --figures none.json", "none.json is no file; --figures takes"),
     ("video clip.mp4 -o no/out.mp4 --model tiny --start 99", "not one frame at that place"),
     ("video clip.mp4 -o out.mp4 --model tiny --preset mochi --what depth", "64x8 pixels"),
     ("export tiny -o a.onnx --size 128x96", "multiples of 64"),
+    ("export tiny -o a.onnx --size 128x90 --dtype float16", "multiples of 64"),
     ("export tiny -o a.onnx --size 65536x65536", "more than 64 megapixels"),
 ]
 

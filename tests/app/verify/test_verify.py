@@ -300,7 +300,7 @@ def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small,
     monkeypatch.setattr(verification, "find_or_download", lambda *_: said.append(caplog.text) or Path(shutil.copy(TINY, small)))
     with caplog.at_level("INFO"):
         assert cli.main(["verify", "--all", "--device", "cpu"]) == 0
-    assert "1 files are not on this computer: 7 MB to download" in said[0]
+    assert "1 file is not on this computer: 7 MB to download" in said[0]
     assert capsys.readouterr().out.count("| sound") == 2
 
 
