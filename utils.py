@@ -390,7 +390,8 @@ def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
 
     @kept_on_device
     def made(device: torch.device, _: torch.dtype, *numbers: Any) -> Any:
-        constants: Any = function(*numbers)
+        with torch.device("cpu"):
+            constants: Any = function(*numbers)
         return tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
 
     return functools.wraps(function)(made)
