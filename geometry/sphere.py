@@ -90,7 +90,7 @@ def rotations_towards(directions: Tensor) -> Tensor:
 
 def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
     """Intrinsics (1, 3, 3) of a square view of `side` pixels whose half field of view has this tangent; 1 = `VIEW_FOV`."""
-    return intrinsics_from_focal_length(side / (2 * tangent), side, side)
+    return intrinsics_from_focal_length(side / (2 * tangent), side, side).cpu()
 
 
 @without_autocast
