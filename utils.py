@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -390,7 +390,8 @@ def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
 
     @kept_on_device
     def made(device: torch.device, _: torch.dtype, *numbers: Any) -> Any:
-        constants: Any = function(*numbers)
+        with nullcontext() if _is_traced() else torch.device("cpu"):  # torch.compile cannot follow it
+            constants: Any = function(*numbers)
         return tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
 
     return functools.wraps(function)(made)

@@ -38,8 +38,8 @@ def intrinsics_from_focal_length(
         ValueError: A focal length that is not positive and finite.
     """
     _check_size(height, width)
-    fx = torch.as_tensor(focal_length, dtype=torch.float32).reshape(-1)
-    fy = fx if focal_length_y is None else torch.as_tensor(focal_length_y, dtype=torch.float32).reshape(-1).to(fx.device)
+    fx = _numbers(focal_length).reshape(-1)
+    fy = fx if focal_length_y is None else _numbers(focal_length_y).reshape(-1).to(fx.device)
     fx, fy = torch.broadcast_tensors(fx, fy)
     if fx.numel() == 1:
         fx, fy = fx.expand(batch), fy.expand(batch)
@@ -50,9 +50,14 @@ def intrinsics_from_focal_length(
     return intrinsics
 
 
+def _numbers(values: float | Tensor) -> Tensor:
+    """As float32. `torch.as_tensor` would move a tensor to torch's default device."""
+    return values.float() if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float32)
+
+
 def check_fov(fov: float | Tensor) -> None:
     """Raises ValueError unless a field of view is between 0 and 180 degrees, exclusive."""
-    degrees = torch.as_tensor(fov)
+    degrees = _numbers(fov)
     if not bool(((degrees > 0) & (degrees < 180)).all()):
         raise ValueError(f"the field of view is {fov} degrees; expected between 0 and 180")
 
@@ -73,7 +78,7 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
     """
     _check_size(height, width)
     check_fov(fov)
-    degrees = torch.as_tensor(fov, dtype=torch.float32)
+    degrees = _numbers(fov)
     length = _side_length(side, height, width)
     return intrinsics_from_focal_length(0.5 * length / torch.tan(torch.deg2rad(degrees) / 2), height, width, batch=batch)
 

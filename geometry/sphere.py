@@ -27,8 +27,8 @@ _STEEP = 0.999
 
 def panorama_directions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """The unit direction of each pixel of a whole panorama: (1, 3, height, width) float32, OPENCV axes."""
-    longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
-    latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
+    columns, rows = (torch.arange(side, dtype=torch.float64, device="cpu") + 0.5 for side in (width, height))
+    longitude, latitude = (columns / width - 0.5) * (2 * math.pi), (0.5 - rows / height) * math.pi
     level = latitude.cos()[:, None]
     y = (-latitude.sin())[:, None].expand(-1, width)
     return torch.stack((level * longitude.sin(), y, level * longitude.cos())).float()[None].to(device)
@@ -62,12 +62,12 @@ def view_rotations() -> Tensor:
     corners = [
         axes for one in (-1.0, 1.0) for long in (-_GOLDEN, _GOLDEN) for axes in ((0.0, one, long), (one, long, 0.0), (long, 0.0, one))
     ]
-    return rotations_towards(torch.tensor(corners))
+    return rotations_towards(torch.tensor(corners, dtype=torch.float32, device="cpu"))
 
 
 def cube_rotations(device: torch.device | str = "cpu") -> Tensor:
     """Six views along the axes, (6, 3, 3), as `view_rotations`."""
-    eye = torch.eye(3, device=device)
+    eye = torch.eye(3, dtype=torch.float32, device=device)
     return rotations_towards(torch.cat((eye, -eye)))
 
 
@@ -90,7 +90,7 @@ def rotations_towards(directions: Tensor) -> Tensor:
 
 def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
     """Intrinsics (1, 3, 3) of a square view of `side` pixels whose half field of view has this tangent; 1 = `VIEW_FOV`."""
-    return intrinsics_from_focal_length(side / (2 * tangent), side, side)
+    return intrinsics_from_focal_length(side / (2 * tangent), side, side).cpu()
 
 
 @without_autocast

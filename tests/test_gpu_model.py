@@ -11,15 +11,20 @@ import torch
 
 from depth_normal.annotators.detail import guided_upsample
 from depth_normal.geometry.assumptions import filled_depth
+from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges.depth_edges import colour_fit, sharpen_known_depth
 from depth_normal.geometry.effects.lights import Light
 from depth_normal.geometry.effects.shadows import cast_shadows
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import load_estimate, save_estimate
 from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from depth_normal.geometry.levels import measure_range_of_samples
+from depth_normal.geometry.panorama.affine import affine_to_distances
+from depth_normal.geometry.regions.objects import foreground_object
+from depth_normal.geometry.sphere import view_rotations
 from depth_normal.geometry.surfaces.upsampling import Line, smoothings
 from depth_normal.geometry.temporal.camera_motion import camera_motion
 from depth_normal.utils import resize_map, unit_vectors
@@ -196,3 +201,19 @@ def test_the_way_of_a_gpu_gives_what_that_of_a_cpu_does(name, gpu):
     with gpu:
         found = BOTH_WAYS[name](gpu.put(maps)).cpu()
     torch.testing.assert_close(found, BOTH_WAYS[name](maps), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow("finds an object on the modelled card")
+def test_what_is_computed_on_the_cpu_takes_no_default_device(gpu, tmp_path):
+    """With `torch.set_default_device("cuda")`, tensors made without a device are on the GPU, and cannot meet those on the CPU."""
+    torch.manual_seed(0)
+    views, known = torch.rand(2, 1, 1, 64, 64).unbind(), torch.ones(2, 1, 1, 64, 64, dtype=torch.bool).unbind()
+    image, corner = torch.rand(1, 3, 32, 32), torch.arange(32.0) < 12
+    depth = torch.where(corner[:, None] & corner, 1.0, 3.0)[None, None]
+    scene = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(60.0, 32, 32))
+    with gpu, gpu_model.DEVICE:
+        for path in (tmp_path / "scene.glb", tmp_path / "scene.npz", tmp_path / "scene.png"):
+            save_estimate(path, scene)
+        read = load_estimate(path)
+        made = [*affine_to_distances(views, known, view_rotations()[:2], True), foreground_object(depth, image)[1], *read.maps.values()]
+    assert len(made) == 5 and {each.device.type for each in made} == {"cpu"}

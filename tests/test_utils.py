@@ -25,6 +25,7 @@ from depth_normal.utils import (
     to_rgb,
     unit_vectors,
     vector_lengths,
+    whole_numbers,
     without_autocast,
 )
 
@@ -331,3 +332,9 @@ def test_constants_are_kept_but_not_those_without_numbers():
         first = numbers(like, 3)
     assert all(kept is each for kept, each in zip(numbers(like, 3), first, strict=True)) and not first[1].is_inference()
     assert numbers(like, 4)[0].tolist() == [0, 1, 2, 3] and made == [3, 3, 4]
+
+
+@pytest.mark.slow("torch.compile takes most of a second")
+def test_constants_can_be_compiled():
+    compiled = torch.compile(lambda x: x + whole_numbers(x, 1, 3), backend="eager", fullgraph=True)
+    assert compiled(torch.zeros(2)).tolist() == [1, 2]

@@ -101,7 +101,7 @@ def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     """
     a, b, _, valid = _aligned(found, ground_truth)
     whole = b if ground_truth.quantity is Quantity.METRIC_DEPTH else (b.max() - b.min()).clamp(min=1e-12)
-    errors = torch.full(valid.shape, torch.nan, dtype=torch.float64)
+    errors = torch.full(valid.shape, torch.nan, dtype=torch.float64, device="cpu")
     errors[valid] = 100 * (a - b) / whole
     return errors
 

@@ -97,7 +97,7 @@ def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
         _rise(places, lengths[index - 1] if index else 0) * _rise(side - places, lengths[index] if index < len(lengths) else 0)
         for index in range(len(starts))
     ]
-    total = torch.zeros(starts[-1] + side, device=device)
+    total = places.new_zeros(starts[-1] + side)
     for start, window in zip(starts, raw, strict=True):
         total[start : start + side] += window
     return torch.stack([window / total[start : start + side] for start, window in zip(starts, raw, strict=True)])
@@ -123,7 +123,7 @@ class Mosaic:
 
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
         self._grid = grid
-        self.result = torch.empty(1, channels, grid.height, grid.width, device=home)
+        self.result = torch.empty(1, channels, grid.height, grid.width, dtype=torch.float32, device=home)
         self._carried: Tensor | None = None
 
     def rows(self) -> Iterator[_Row]:
@@ -179,7 +179,9 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
     """
     box = sent_to(values.device, torch.tensor([tuple(place) for place in places], dtype=torch.float32))
     down, across = (
-        (box[:, start, None] + (torch.arange(count, device=values.device) + 0.5) / count * box[:, start + 2, None]) * (2 / side) - 1
+        (box[:, start, None] + (torch.arange(count, dtype=torch.float32, device=values.device) + 0.5) / count * box[:, start + 2, None])
+        * (2 / side)
+        - 1
         for start, count, side in ((0, height, size[0]), (1, width, size[1]))
     )
     grid = torch.stack((across[:, None, :].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)), -1)

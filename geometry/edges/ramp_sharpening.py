@@ -115,7 +115,7 @@ def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
 @kept_constants
 def _grain(length: int) -> Tensor:
     """(length,) random factors from 1 to 1 + `_GRAIN`, the same in every call."""
-    return 1 + _GRAIN * torch.rand(length, generator=torch.Generator().manual_seed(0))
+    return 1 + _GRAIN * torch.rand(length, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:

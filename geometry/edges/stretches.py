@@ -104,7 +104,7 @@ class Stretches:
 @kept_constants
 def distances_to(farthest: float) -> Tensor:
     """(D,): sampled distances from an edge, up to `farthest` on both sides; the first argument of a call is a tensor on the device."""
-    return torch.arange(math.ceil(2 * farthest / _STEP) + 2) * _STEP - farthest
+    return torch.arange(math.ceil(2 * farthest / _STEP) + 2, dtype=torch.float32) * _STEP - farthest
 
 
 def share_above(values: Tensor, least: float, over: float) -> Tensor:

@@ -224,7 +224,7 @@ def _steps(first: int, end: int) -> Tensor:
 @kept_constants
 def _distances(first: int, end: int) -> Tensor:
     """(4 + K, 1): the distances of `_FALL`, then the integers from `first` to `end` (exclusive)."""
-    return torch.cat((torch.tensor(_FALL), torch.arange(first, end)))[:, None]
+    return torch.cat((torch.tensor(_FALL, dtype=torch.float32), torch.arange(first, end)))[:, None]
 
 
 @kept_constants
@@ -277,7 +277,7 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     gains = torch.stack(((errors + noise) / (single + noise), errors / total.clamp(min=_TINY), torch.stack((contrast, peak))))
     sure, also = shares_above(gains.flatten(0, 1), *_IS_STRIPE).unflatten(0, (3, 2)).prod(0)
     also = also * clear
-    return torch.where(sure >= also, end, far_end) - (before - 0.5), torch.maximum(sure, also) * (rows[0].amax(0) > _FEW)
+    return torch.where(sure >= also, end, far_end).float() - (before - 0.5), torch.maximum(sure, also) * (rows[0].amax(0) > _FEW)
 
 
 def _best_stripe(rows: Tensor, may_end: Tensor, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -368,7 +368,7 @@ def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor
 @kept_constants
 def _one_by_one_and_together(count: int) -> Tensor:
     """(D + 2, D) weights for sums: over each of D distances alone, over the last `_FAR`, and over all."""
-    return torch.cat((torch.eye(count), (torch.arange(count) >= count - _FAR).float()[None], torch.ones(1, count)))
+    return torch.cat((torch.eye(count), (torch.arange(count) >= count - _FAR)[None], torch.ones(1, count))).float()
 
 
 def _mean_and_error(sums: Tensor) -> tuple[Tensor, Tensor]:

@@ -175,7 +175,7 @@ def _parametric(
 
 
 def _is_srgb(profile: _Profile, levels: int) -> bool:
-    usual = srgb_to_linear(torch.linspace(0, 1, levels)).numpy()
+    usual = srgb_to_linear(torch.linspace(0, 1, levels, dtype=torch.float32, device="cpu")).numpy()
     if profile.matrix is not None and np.abs(profile.matrix - np.eye(3)).max() > _SAME_MATRIX:
         return False
     return all(np.abs(curve - usual).max() < _SAME_CURVE for curve in profile.curves)

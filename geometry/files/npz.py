@@ -71,7 +71,7 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
         shape = shape[:-1]
     if shape[0] == 1:
         shape = shape[1:]
-    dtype = torch.empty(0, dtype=values.dtype).numpy().dtype
+    dtype = torch.empty(0, dtype=values.dtype, device="cpu").numpy().dtype
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(member, header)
     rows = max(1, _BAND_NUMBERS // max(1, math.prod(values.shape[2:])))

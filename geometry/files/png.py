@@ -325,6 +325,6 @@ def _parse_intrinsics(text: dict[str, str]) -> Tensor | None:
     numbers = [float(word) for word in text[_INTRINSICS].split()]
     if len(numbers) != 9:
         raise ValueError(f"intrinsics of {len(numbers)} numbers; expected 9")
-    intrinsics = torch.tensor(numbers).reshape(1, 3, 3)
+    intrinsics = torch.tensor(numbers, dtype=torch.float32, device="cpu").reshape(1, 3, 3)
     check_intrinsics(intrinsics, 1)
     return intrinsics

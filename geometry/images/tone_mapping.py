@@ -77,8 +77,8 @@ def _hlg_to_light(coded: Tensor) -> Tensor:
 
 def _eetf(coded: Tensor) -> Tensor:
     """BT.2390's knee: compresses PQ values up to PEAK below REFERENCE_WHITE and keeps dark ones."""
-    peak = _light_to_pq(torch.tensor(PEAK))
-    top = _light_to_pq(torch.tensor(REFERENCE_WHITE)) / peak
+    peak = _light_to_pq(torch.tensor(PEAK, dtype=torch.float32, device="cpu"))
+    top = _light_to_pq(torch.tensor(REFERENCE_WHITE, dtype=torch.float32, device="cpu")) / peak
     share = coded / peak
     knee = 1.5 * top - 0.5
     t = (share - knee) / (1 - knee)

@@ -288,7 +288,7 @@ class SampledGrid(NamedTuple):
 
     def intrinsics(self, whole: Tensor) -> Tensor:
         """The intrinsics (1, 3, 3) of the sampled pixels, given those of the image (1, 3, 3) or (3, 3)."""
-        offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
+        offset, scale = whole.new_zeros(3, 3), whole.new_ones(3, 3)
         offset[:2, 2], scale[:2] = self.first, 1 / self.step
         return ((whole - offset) * scale).view(1, 3, 3)
 
@@ -345,7 +345,10 @@ def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list
         shape: Height and width of the image.
     """
     return [
-        (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
+        (((torch.arange(now, dtype=torch.float32, device="cpu") + 0.5) * whole / now - 0.5 - grid.first) / grid.step)
+        .round()
+        .long()
+        .clamp(0, picked - 1)
         for now, whole, picked in zip(shape, size, grid.depth.shape[-2:], strict=True)
     ]
 

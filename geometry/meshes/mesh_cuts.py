@@ -168,7 +168,7 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
     """The quantile `_QUIET_SHARE` of second differences in each block of pixels: (rows, columns) of blocks."""
     counts = [max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in inverse.shape]
     rows, columns = (
-        torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES).round().long().to(inverse.device)
+        torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES, dtype=torch.float32, device="cpu").round().long().to(inverse.device)
         for side, count in zip(inverse.shape, counts, strict=True)
     )
     blocks = []
@@ -237,7 +237,7 @@ def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
     """(H, W) bool: pixels in a square of 2 `reach` + 1 complete cells per side, fewer at the border; False on narrower ribbons."""
     whole = (joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:])[None, None].float()
     if not whole.numel():
-        return torch.zeros(joins.down.shape[0] + 1, joins.across.shape[1] + 1, dtype=torch.bool)
+        return joins.down.new_zeros(joins.down.shape[0] + 1, joins.across.shape[1] + 1)
     cells = F.pad(largest_within(-largest_within(-whole, reach), reach)[0, 0] > 0, (1, 1, 1, 1))
     return cells[:-1, :-1] | cells[:-1, 1:] | cells[1:, :-1] | cells[1:, 1:]
 

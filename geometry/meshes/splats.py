@@ -90,7 +90,7 @@ def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
 @without_autocast
 def _rays(grid: SampledGrid, intrinsics: Tensor) -> Tensor:
     """The points at depth 1 on the rays of a grid's pixels: (h, w, 3)."""
-    lengths = (torch.arange(length, dtype=intrinsics.dtype) for length in grid.depth.shape[-2:])
+    lengths = (torch.arange(length, dtype=intrinsics.dtype, device=intrinsics.device) for length in grid.depth.shape[-2:])
     y, x = torch.meshgrid(*(grid.first + grid.step * length for length in lengths), indexing="ij")
     return torch.stack((x, y, torch.ones_like(x)), -1) @ torch.linalg.inv(intrinsics).T
 

@@ -51,7 +51,7 @@ def affine_to_distances(
     equations, strength = _overlaps(normalised, rotations, inverse)
     for index, (view, facing) in enumerate(zip(normalised, normals, strict=False)):
         if facing is not None:
-            place = torch.tensor([index, len(normalised) + index])
+            place = torch.tensor([index, len(normalised) + index], device="cpu")
             equations[place[:, None], place] += _BY_NORMALS * strength * _slopes(*view, facing.detach().cpu().float(), inverse)
     scales, shifts = _solved(equations, strength, [bool(known.any()) for _, known in normalised])
     distances = []
@@ -85,7 +85,7 @@ def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse
         factor = cosine if inverse else 1 / cosine
         samples.append((summed / share.clamp_min(_KNOWN), factor, torch.where(share > _KNOWN, weight[0, 0] * area, 0)))
     count = len(samples)
-    equations = torch.zeros(2 * count, 2 * count, dtype=torch.float64)
+    equations = torch.zeros(2 * count, 2 * count, dtype=torch.float64, device="cpu")
     for one in range(count):
         for other in range(one):
             weight = (samples[one][2] * samples[other][2]).sqrt()
@@ -98,7 +98,7 @@ def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse
                 for column in ((value * factor)[common], factor[common])
             ]
             rows = (torch.stack(columns) * weight[common].sqrt()).double()
-            place = torch.tensor([one, count + one, other, count + other])
+            place = torch.tensor([one, count + one, other, count + other], device="cpu")
             equations[place[:, None], place] += rows @ rows.T
     weight = float(equations.diagonal()[count:].mean())
     return equations, weight or 1.0
@@ -113,7 +113,7 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
     facing = (normals * rays).sum(1, keepdim=True)
     usable = (share > 0.99) & (facing.abs() > _LEAST_COSINE * vector_lengths(rays))
     usable[..., (0, -1)] = usable[..., (0, -1), :] = False
-    slopes = torch.zeros(2, 2, dtype=torch.float64)
+    slopes = torch.zeros(2, 2, dtype=torch.float64, device="cpu")
     for axis, dim in ((0, 3), (1, 2)):
         slope = (value.roll(-1, dim) - value.roll(1, dim)) * (_GRID / 4)  # central difference per unit of the ray's x or y
         known = usable & usable.roll(-1, dim) & usable.roll(1, dim)
@@ -132,13 +132,14 @@ def _solved(equations: Tensor, strength: float, used: list[bool]) -> tuple[Tenso
     """Scales and shifts, (N,) each. The shifts of the `used` views have mean 1."""
     count = len(used)
     assumed = _ASSUMED * strength
-    known = torch.tensor(used, dtype=torch.float64)
-    right = torch.cat((torch.full((count,), _CONTRAST), torch.full((count,), 1e-2))).double() * assumed
-    system = equations + torch.diag(torch.cat((torch.ones(count), torch.full((count,), 1e-2))).double() * assumed)
+    known = torch.tensor(used, dtype=torch.float64, device="cpu")
+    least = torch.full((count,), 1e-2, dtype=torch.float32, device="cpu")
+    right = torch.cat((torch.full_like(least, _CONTRAST), least)).double() * assumed
+    system = equations + torch.diag(torch.cat((torch.ones_like(least), least)).double() * assumed)
     # Overlaps leave the common scale free. A constraint with a Lagrange multiplier, the last unknown, fixes it.
-    whole = torch.zeros(2 * count + 1, 2 * count + 1, dtype=torch.float64)
+    whole = torch.zeros(2 * count + 1, 2 * count + 1, dtype=torch.float64, device="cpu")
     whole[:-1, :-1] = system
     whole[-1, count:-1] = whole[count:-1, -1] = known / known.sum().clamp_min(1)
-    solution = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64))))
+    solution = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64, device="cpu"))))
     # A negative scale results only from views with next to no information; they become flat.
     return solution[:count].clamp_min(0), solution[count : 2 * count].clamp_min(_LEAST)

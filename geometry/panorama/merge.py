@@ -133,19 +133,19 @@ def _levels(views: Sequence[View], logs: Sequence[tuple[Tensor, Tensor]]) -> Ten
     warped = [_warped(log, valid, view.rotation, directions)[:2] for view, (log, valid) in zip(views, logs, strict=True)]
     count = len(views)
     # One equation per overlapping pair, weighted by its pixels. Weak equations keep views without overlaps at 0.
-    equations, right = [1e-3 * torch.eye(count, dtype=torch.float64)], [torch.zeros(count, dtype=torch.float64)]
+    equations, right = [1e-3 * torch.eye(count, dtype=torch.float64, device="cpu")], [torch.zeros(count, dtype=torch.float64, device="cpu")]
     for one in range(count):
         for other in range(one):
             common = (warped[one][1] > 0) & (warped[other][1] > 0)
             if int(common.sum()) < _LEAST_COMMON:
                 continue
-            row = torch.zeros(1, count, dtype=torch.float64)
+            row = torch.zeros(1, count, dtype=torch.float64, device="cpu")
             row[0, one], row[0, other] = 1, -1
             strength = float(common.sum()) ** 0.5
             equations.append(row * strength)
             right.append((warped[other][0] - warped[one][0])[common].median().double()[None] * strength)
     levels = torch.linalg.lstsq(torch.cat(equations), torch.cat(right)[:, None]).solution[:, 0]
-    used = torch.tensor([bool(weight.any()) for _, weight in warped])
+    used = torch.tensor([bool(weight.any()) for _, weight in warped], device="cpu")
     # torch.median would return the lower of the two middle values.
     return levels - torch.quantile(levels[used], 0.5)
 
@@ -159,7 +159,7 @@ class _Sums:
 
     @classmethod
     def of(cls, height: int, width: int) -> _Sums:
-        return cls(torch.zeros(9, height, width))
+        return cls(torch.zeros(9, height, width, dtype=torch.float32, device="cpu"))
 
     @property
     def known(self) -> Tensor:
@@ -235,8 +235,8 @@ class _Unmasked:
     """The exact inverse of the system without holes: a product in the frequency domain."""
 
     def __init__(self, height: int, width: int) -> None:
-        rows = 2 - 2 * (torch.arange(2 * height, dtype=torch.float64) * torch.pi / height).cos()
-        columns = 2 - 2 * (torch.arange(width // 2 + 1, dtype=torch.float64) * 2 * torch.pi / width).cos()
+        rows = 2 - 2 * (torch.arange(2 * height, dtype=torch.float64, device="cpu") * torch.pi / height).cos()
+        columns = 2 - 2 * (torch.arange(width // 2 + 1, dtype=torch.float64, device="cpu") * 2 * torch.pi / width).cos()
         flat = rows[:, None] + columns
         self._inverse = 1 / (flat + flat * flat + _LEVEL)
 

@@ -182,7 +182,7 @@ def _pixels_at(
 def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _Scene:
     nearness, small = small_scene(depth, image, rows, columns)
     left, top, right, bottom = box
-    across, down = ((torch.arange(length) + 0.5) / length for length in (columns, rows))
+    across, down = ((torch.arange(length, dtype=torch.float32, device="cpu") + 0.5) / length for length in (columns, rows))
     across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
     middle = torch.maximum(across.abs().expand(rows, -1), down.abs()[:, None].expand(-1, columns))
     outside = middle >= 1
@@ -258,7 +258,7 @@ def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tenso
 
     Only pairs of neighbours where `across` (H, W - 1) or `down` (H - 1, W) is True count.
     """
-    lengths = torch.zeros(labels.numel())
+    lengths = torch.zeros(labels.numel(), dtype=torch.float32, device="cpu")
     for dim, here in ((1, across), (0, down)):
         last = labels.shape[dim] - 1
         for one, other in ((0, 1), (1, 0)):

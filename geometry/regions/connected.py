@@ -20,7 +20,7 @@ def large_regions(cells: Tensor, least: int) -> Tensor:
 def regions_with(cells: Tensor, seeds: Tensor) -> Tensor:
     """Keeps the regions that contain a seed; CPU maps (H, W) bool, 4-connected."""
     labels = _labels_of(cells)
-    holds = torch.zeros(labels.numel() + 1, dtype=torch.bool)
+    holds = cells.new_zeros(labels.numel() + 1)
     holds[labels[seeds & cells]] = True
     return holds[labels] & cells
 
@@ -65,7 +65,7 @@ def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
 def holes_of(region: Tensor) -> Tensor:
     """The holes of a CPU region (H, W) bool: outside pixels that are not connected with the image's border."""
     free = F.pad(~region, (1, 1, 1, 1), value=True)
-    return (free & ~region_around(torch.zeros(free.shape), free, 0, 0, 1.0))[1:-1, 1:-1]
+    return (free & ~region_around(torch.zeros(free.shape, dtype=torch.float32, device="cpu"), free, 0, 0, 1.0))[1:-1, 1:-1]
 
 
 def opened(region: Tensor, radius: int) -> Tensor:
@@ -88,7 +88,7 @@ def label_regions(across: Tensor, down: Tensor) -> Tensor:
     A label is the index of a pixel of the region. The smaller of two adjacent labels replaces the larger one, until nothing changes.
     """
     height, width = across.shape[0], down.shape[1]
-    indices = torch.arange(height * width).view(height, width)
+    indices = torch.arange(height * width, device="cpu").view(height, width)
     first = torch.cat((indices[:, :-1][across], indices[:-1][down]))
     second = torch.cat((indices[:, 1:][across], indices[1:][down]))
     labels = indices.flatten()

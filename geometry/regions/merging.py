@@ -53,7 +53,7 @@ def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
         (H, W) int64 basin numbers from 0 on.
     """
     rows, columns = height.shape
-    places = torch.arange(height.numel()).view(rows, columns)
+    places = torch.arange(height.numel(), device="cpu").view(rows, columns)
     heights, numbers = F.pad(height, (1, 1, 1, 1), value=torch.inf), F.pad(places, (1, 1, 1, 1), value=height.numel())
     lowest, way = height, places
     for down in range(3):
@@ -104,14 +104,14 @@ def merged_regions(
     """
     count = int(labels.max()) + 1
     size = labels.flatten().bincount().double()
-    sums = torch.zeros(count, len(values), dtype=torch.float64).index_add_(0, labels.flatten(), values.flatten(1).T.double())
+    sums = torch.zeros(count, len(values), dtype=torch.float64, device="cpu").index_add_(0, labels.flatten(), values.flatten(1).T.double())
     first, second, length, total = _pixel_borders(labels, strength)
-    region = torch.arange(count)
+    region = torch.arange(count, device="cpu")
     while len(first):
         means = sums / size.clamp(min=1)[:, None]
         apart = (means[first] - means[second]).abs()
         costs = cost(Borders(first, second, length, total / length[:, None], apart, torch.minimum(size[first], size[second])))
-        best = torch.full((count,), torch.inf, dtype=costs.dtype).scatter_reduce_(0, torch.cat((first, second)), costs.repeat(2), "amin")
+        best = costs.new_full((count,), torch.inf).scatter_reduce_(0, torch.cat((first, second)), costs.repeat(2), "amin")
         cheapest = (costs <= _AS_CHEAP * torch.minimum(best[first], best[second])) & (costs <= most)
         if not bool(cheapest.any()):
             break
@@ -132,7 +132,7 @@ def _pixel_borders(labels: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Te
         ends.append(torch.stack((one[here], other[here])))
         strengths.append(torch.maximum(strength.narrow(dim, 0, last), strength.narrow(dim, 1, last))[:, here])
     (first, second), total = torch.cat(ends, 1), torch.cat(strengths, 1).T.double()
-    return _joined(first, second, torch.ones(len(total), dtype=torch.float64), total, int(labels.max()) + 1)
+    return _joined(first, second, torch.ones(len(total), dtype=torch.float64, device="cpu"), total, int(labels.max()) + 1)
 
 
 def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -147,7 +147,7 @@ def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count:
 
 def _linked(first: Tensor, second: Tensor, count: int) -> Tensor:
     """(count,) int64: the least number that each number is linked with, directly or indirectly."""
-    joined = torch.arange(count)
+    joined = torch.arange(count, device="cpu")
     while not bool((joined[first] == joined[second]).all()):
         least = torch.minimum(joined[first], joined[second])
         joined = joined.scatter_reduce(0, torch.cat((first, second)), least.repeat(2), "amin")

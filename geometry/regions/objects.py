@@ -273,7 +273,7 @@ def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tenso
     """The parts on both sides of each border pixel along an axis, and the difference of inverse depth one pixel away from the border."""
     last = parts.shape[dim] - 1
     first, second = parts.narrow(dim, 0, last), parts.narrow(dim, 1, last)
-    places = torch.arange(last)
+    places = torch.arange(last, device="cpu")
     before, after = sharp.index_select(dim, (places - 1).clamp(min=0)), sharp.index_select(dim, (places + 2).clamp(max=last))
     here = first != second
     return first[here], second[here], (before - after).abs()[here]

@@ -202,7 +202,7 @@ def _distance(others: Tensor, pixel: Pixel) -> float:
     """The distance in pixels of a pixel from the nearest of `others`, (H, W) bool, or from the image's border."""
     rows, columns = others.shape
     row, column = pixel
-    down, right = (torch.arange(rows) - row)[:, None], torch.arange(columns) - column
+    down, right = (torch.arange(rows, device="cpu") - row)[:, None], torch.arange(columns, device="cpu") - column
     nearest = (down.square() + right.square()).masked_fill(~others, rows * rows + columns * columns).amin()
     return min(math.sqrt(float(nearest)), row + 1, column + 1, rows - row, columns - column)
 
@@ -210,7 +210,9 @@ def _distance(others: Tensor, pixel: Pixel) -> float:
 @without_autocast
 def _nearer_outside(marks: Tensor) -> Tensor:
     """(H, W) bool: pixels that are closer to a mark -1 than to a mark 1; False without both kinds."""
-    places = torch.stack(torch.meshgrid(*map(torch.arange, marks.shape), indexing="ij"), -1).flatten(0, 1).float()
+    places = (
+        torch.stack(torch.meshgrid(*(torch.arange(side, device="cpu") for side in marks.shape), indexing="ij"), -1).flatten(0, 1).float()
+    )
     inside, outside = (places[marks.flatten() == mark] for mark in (1, -1))
     if not len(inside) or not len(outside):
         return torch.zeros_like(marks, dtype=torch.bool)
@@ -220,12 +222,12 @@ def _nearer_outside(marks: Tensor) -> Tensor:
 def _mostly(nearer: Tensor, parts: Tensor, marks: Tensor) -> Tensor:
     """(H, W) bool: `nearer`, made constant in each part: a marked part follows its mark, another one the majority of its pixels."""
     sides = (2 * nearer.long() - 1).masked_fill(marks != 0, 0) - parts.numel() * marks
-    return (torch.zeros(int(parts.max()) + 1, dtype=torch.int64).index_add_(0, parts.flatten(), sides.flatten()) > 0)[parts]
+    return (parts.new_zeros(int(parts.max()) + 1).index_add_(0, parts.flatten(), sides.flatten()) > 0)[parts]
 
 
 def _split(parts: Tensor, nearer: Tensor, marks: Tensor) -> Tensor:
     """Splits the parts (H, W) that hold both marks into the pixels that are `nearer` to an outside mark, and the others."""
-    both = torch.zeros(2, int(parts.max()) + 1, dtype=torch.bool)
+    both = torch.zeros(2, int(parts.max()) + 1, dtype=torch.bool, device="cpu")
     both[0, parts[marks < 0]] = both[1, parts[marks > 0]] = True
     return 2 * parts + (nearer & both.all(0)[parts])
 

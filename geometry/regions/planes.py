@@ -24,7 +24,7 @@ _FITS, _STILL = 20, 1e-4
 
 def image_places(height: int, width: int) -> Tensor:
     """(H, W, 3) float64: x and y from -1 to 1, and 1. The inverse depth of a plane with three coefficients is `places @ plane`."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    v, u = torch.meshgrid(*(torch.linspace(-1, 1, side, dtype=torch.float32, device="cpu") for side in (height, width)), indexing="ij")
     return torch.stack((u, v, torch.ones_like(u)), -1).double()
 
 
@@ -42,21 +42,22 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     """
     places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
     # Each sample is the next considered pixel in a fixed random order, so that adding or removing a pixel changes few samples.
-    order = torch.randperm(len(left), generator=random)
+    order = torch.randperm(len(left), generator=random, device="cpu")
     candidates = left[order].nonzero()[:, 0]
-    sample = order[candidates[torch.searchsorted(candidates, torch.randint(len(left), (_SAMPLES,), generator=random)) % len(candidates)]]
-    threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random)]
+    chosen = torch.randint(len(left), (_SAMPLES,), generator=random, device="cpu")
+    sample = order[candidates[torch.searchsorted(candidates, chosen) % len(candidates)]]
+    threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random, device="cpu")]
     corners = places[threes]
     apart = torch.linalg.det(corners).abs() > 0.02
     if not bool(apart.any()):
-        apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
+        apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype, device="cpu")
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
     # Batches small enough for the processor's cache.
     rows = torch.cat((planes, -torch.ones_like(planes[:, :1])), 1).split(_AT_ONCE)
     values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE  # (4, N); residuals of pixels on a plane are at most 1
     sampled = values[:, sample]
     disagree = torch.cat([(each @ sampled).clamp_(-1, 1).square_().sum(1) for each in rows])
-    plane, steadied = planes[disagree.argmin()], 1e-9 / PLANE_DISTANCE**2 * torch.eye(3, dtype=places.dtype)
+    plane, steadied = planes[disagree.argmin()], 1e-9 / PLANE_DISTANCE**2 * torch.eye(3, dtype=places.dtype, device="cpu")
     values = values[:, left]
     at, inverse, transposed = values[:3], values[3], values.T
     for _ in range(_FITS):

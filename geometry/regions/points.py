@@ -24,7 +24,7 @@ class Pixels(NamedTuple):
 
     def mark(self, shape: torch.Size) -> Tensor:
         """(H, W) int64: 1 at inside pixels, -1 at outside pixels, and 0 elsewhere."""
-        marks = torch.zeros(shape, dtype=torch.int64)
+        marks = torch.zeros(shape, dtype=torch.int64, device="cpu")
         for pixels, mark in ((self.inside, 1), (self.outside, -1)):
             for pixel in pixels:
                 marks[pixel] = mark
@@ -32,10 +32,10 @@ class Pixels(NamedTuple):
 
     def around(self, pixel: Pixel, shape: torch.Size) -> Tensor:
         """(H, W) bool: the square around a marked pixel, without places that are as close to a pixel of the other kind."""
-        nearby = torch.zeros(shape, dtype=torch.bool)
+        nearby = torch.zeros(shape, dtype=torch.bool, device="cpu")
         row, column = pixel
         window = tuple(slice(max(0, place - _REACH), place + _REACH + 1) for place in pixel)
-        down, right = torch.arange(shape[0])[window[0], None], torch.arange(shape[1])[None, window[1]]
+        down, right = torch.arange(shape[0], device="cpu")[window[0], None], torch.arange(shape[1], device="cpu")[None, window[1]]
         own, here = (down - row).square() + (right - column).square(), nearby[window]
         here[:] = True
         for other_row, other_column in self.outside if pixel in self.inside else self.inside:

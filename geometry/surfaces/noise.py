@@ -56,6 +56,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -260,8 +261,8 @@ def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int)
     trusted = torch.where(valid > 0, inverse, math.nan)[0, 0]
     rows, columns = _every(trusted, stride), _every(trusted.T, stride)
     if step:
-        noise = torch.Generator().manual_seed(0)
-        rows, columns = (d + d**step_power * step * (torch.rand(d.shape, generator=noise).to(d) - 0.5) for d in (rows, columns))
+        noise = partial(torch.rand, generator=torch.Generator().manual_seed(0), device="cpu")
+        rows, columns = (d + d**step_power * step * (noise(d.shape, dtype=torch.float32).to(d) - 0.5) for d in (rows, columns))
     lags = [lag for lag in _LAGS if 2 * lag < max(height, width)]
     medians = [_medians(rows[:, ::stride], blocks)]
     for lag in lags:

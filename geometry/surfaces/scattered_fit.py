@@ -48,7 +48,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
     planes, inverse, valid, intrinsics = Planes(*(each.cpu() for each in planes)), inverse.cpu(), valid.cpu(), intrinsics.cpu()
     # A fixed random order, so that full cells drop points evenly.
     places = (valid[0, 0] > 0).nonzero()
-    places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))]
+    places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0), device="cpu")]
     rows, columns = places.unbind(1)
     heights = inverse[0, 0, rows, columns]
     pixels = torch.stack((columns, rows), 1).to(inverse)
@@ -58,7 +58,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
     # The cell size must follow the area that has points, not an empty half of the image.
     box = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
     side = math.sqrt(_CELL_POINTS * float(box) / len(places))
-    waiting = torch.arange(len(places))
+    waiting = torch.arange(len(places), device="cpu")
     for level in range(_LEVELS):
         cells, members = _cells(places, side * _GROWTH**level)
         still = []
@@ -89,11 +89,11 @@ def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
     index = own[:, 0] * width + own[:, 1]
     order = torch.argsort(index, stable=True)
     ordered = index[order]
-    rank = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)
+    rank = torch.arange(len(order), device="cpu") - torch.searchsorted(ordered, ordered)
     kept = rank < _MOST_CELL_POINTS
     members = order.new_full((height * width, min(_MOST_CELL_POINTS, int(rank.max()) + 1)), -1)
     members[ordered[kept], rank[kept]] = order[kept]
-    around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device="cpu")
     return index[:, None] + around, members
 
 
@@ -160,5 +160,5 @@ def _solved(design: Tensor, rise: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
     yy = normal[:, 2, 2] - normal[:, 0, 0] * mean[:, 1] ** 2
     xy = normal[:, 1, 2] - normal[:, 0, 0] * mean[:, 0] * mean[:, 1]
     spread = xx * yy - xy * xy >= _THINNEST * (xx + yy) ** 2
-    ridge = torch.eye(3, dtype=design.dtype) * 1e-6
+    ridge = torch.eye(3, dtype=design.dtype, device="cpu") * 1e-6
     return torch.linalg.solve_ex(normal + ridge, right)[0], spread

@@ -41,7 +41,7 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     """
     height, width = after.shape[-2:]
     pyramid = _pyramid(brightness(before), brightness(after), _LEVELS if start is None else _LEVELS[-1:])
-    identity = torch.eye(3)
+    identity = torch.eye(3, dtype=torch.float32, device="cpu")
     motion = identity if start is None else _rescaled(square(start.cpu())[0], width, height)
     for first, second in pyramid:
         step = _Step(first, second)
@@ -68,7 +68,7 @@ def sampling_grid(motion: Tensor, height: int, width: int) -> Tensor:
     """(1, H, W, 2): the sampling grid of `moved`. As expensive as sampling: maps of one size share it."""
     # Like F.affine_grid, whose matrix product takes a CPU four times as long.
     (a, b, c), (d, e, f) = (row.unbind() for row in motion[0].unbind())
-    x, y = (torch.arange(1 - side, side, 2, device=motion.device) / side for side in (width, height))
+    x, y = (torch.arange(1 - side, side, 2, dtype=torch.float32, device=motion.device) / side for side in (width, height))
     grid = motion.new_empty(1, height, width, 2)
     torch.add(x * a, (y * b + c)[:, None], out=grid[0, ..., 0])
     torch.add(x * d, (y * e + f)[:, None], out=grid[0, ..., 1])
@@ -101,12 +101,12 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
 def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
     """Converts the y axis of a (3, 3) motion from units of half the width to units of half the height; with swapped sizes, back."""
     across, down = height / width, width / height
-    return motion * torch.tensor(((1, across, 1), (down, 1, down), (1, 1, 1)))
+    return motion * motion.new_tensor(((1, across, 1), (down, 1, down), (1, 1, 1)))
 
 
 def square(motion: Tensor) -> Tensor:
     """Extends (1, 2, 3) to (1, 3, 3), so that motions can be multiplied."""
-    return torch.cat((motion, torch.eye(3, device=motion.device)[None, 2:]), 1)
+    return torch.cat((motion, torch.eye(3, dtype=motion.dtype, device=motion.device)[None, 2:]), 1)
 
 
 def has_settled(change: Tensor, least: float) -> bool:
@@ -123,7 +123,7 @@ def _blurred(values: Tensor) -> Tensor:
 
 def _corners(height: int, width: int) -> Tensor:
     """(3, 4): homogeneous coordinates of the corners in units of half the width."""
-    corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
+    corner = torch.tensor([[1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], dtype=torch.float32, device="cpu")
     corner[1] *= height / width
     return corner
 
@@ -156,9 +156,10 @@ class _Places(NamedTuple):
 
 @kept_for_sizes
 def _places(height: int, width: int, device: torch.device) -> _Places:
-    x = ((torch.arange(width, device=device) + 0.5) * (2 / width) - 1).repeat(height, 1)
-    y = (((torch.arange(height, device=device) + 0.5) - height / 2) * (2 / width))[:, None].repeat(1, width)
-    identity = torch.eye(4, device=device)
+    columns, rows = (torch.arange(side, dtype=torch.float32, device=device) + 0.5 for side in (width, height))
+    x = (columns * (2 / width) - 1).repeat(height, 1)
+    y = ((rows - height / 2) * (2 / width))[:, None].repeat(1, width)
+    identity = torch.eye(4, dtype=torch.float32, device=device)
     zoom, turn = torch.diag(identity.new_tensor((1.0, 1, 0))), identity.new_tensor(((0.0, -1, 0), (1, 0, 0), (0, 0, 0)))
     right, below = identity.new_tensor(((0.0, 0, 1), (0, 0, 0), (0, 0, 0))), identity.new_tensor(((0.0, 0, 0), (0, 0, 1), (0, 0, 0)))
     return _Places(

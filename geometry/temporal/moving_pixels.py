@@ -77,7 +77,7 @@ class MovingPixels:
         """
         fetched = to_cpu({"now": _thumbnail(frame)} if cut is None else {"now": _thumbnail(frame), "cut": cut})
         now, cut = fetched["now"], fetched.get("cut")
-        identity = torch.eye(3)[None]
+        identity = torch.eye(3, dtype=now.dtype, device=now.device)[None]
         thumbnails, motions, held = self._thumbnails, self._motions, self._held
         if thumbnails is None or motions is None or held is None:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
@@ -147,10 +147,10 @@ class _Refined:
         after = F.avg_pool2d(after, 2)
         self._target, self._texture = FlowTarget(after), texture(after)
         height, width = after.shape[-2:]
-        x = ((torch.arange(width, device=after.device) + 0.5) * (2 / width) - 1).expand(height, width)
-        y = ((torch.arange(height, device=after.device) + 0.5) * (2 / height) - 1)[:, None].expand(height, width)
+        x, y = ((torch.arange(side, dtype=after.dtype, device=after.device) + 0.5) * (2 / side) - 1 for side in (width, height))
+        x, y = x.expand(height, width), y[:, None].expand(height, width)
         self._basis = torch.stack((x, y, torch.ones_like(x))).flatten(1)
-        self._damping = 1e-3 * torch.eye(3, device=after.device)
+        self._damping = 1e-3 * torch.eye(3, dtype=after.dtype, device=after.device)
         self._pixel = after.new_tensor((2 / width, 2 / height))[:, None]
 
     @without_autocast

@@ -92,8 +92,8 @@ def warped(values: Tensor, flow: Tensor) -> Tensor:
 @kept_for_sizes
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The positions of pixels in the units of `F.grid_sample`, (H, W, 2); and the width and height of a pixel, (2,)."""
-    x, y = (torch.arange(1 - side, side, 2, device=device) / side for side in (width, height))
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), torch.tensor((2 / width, 2 / height), device=device)
+    x, y = (torch.arange(1 - side, side, 2, dtype=torch.float32, device=device) / side for side in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), x.new_tensor((2 / width, 2 / height))
 
 
 def _sampled(values: Tensor, flow: Tensor, grid: Tensor, pixel: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tens
 
 
 def _gaussian(side: int, device: torch.device) -> Tensor:
-    apart = torch.arange(1 - side, side, device=device)
+    apart = torch.arange(1 - side, side, dtype=torch.float32, device=device)
     weight = torch.exp(-(apart / _WINDOW).square() / 2).unfold(0, side, 1).flip(0)
     return weight / weight.sum(1, keepdim=True)
 

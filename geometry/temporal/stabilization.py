@@ -308,7 +308,7 @@ def _guide_size(height: int, width: int) -> tuple[int, int]:
 
 def _is_none(motion: Tensor) -> bool:
     """True if the motion is the identity. False on other devices than a CPU, to avoid synchronising."""
-    return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3)[None])
+    return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3, dtype=motion.dtype, device="cpu")[None])
 
 
 def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) -> list[_Mean]:

@@ -236,7 +236,7 @@ def _numbers(like: Tensor, rows: Sequence[tuple[float, ...]]) -> tuple[Any, ...]
 
 @kept_constants
 def _columns(rows: tuple[tuple[float, ...], ...]) -> tuple[Tensor, ...]:
-    return torch.tensor(rows).view(len(rows), -1, 1, 1, 1, 1).unbind(1)
+    return torch.tensor(rows, dtype=torch.float32).view(len(rows), -1, 1, 1, 1, 1).unbind(1)
 
 
 def _added(total: Tensor, values: Tensor, share: Any) -> Tensor:
@@ -294,7 +294,7 @@ class _Around:
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
         padding = (reach,) * 4
-        whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND)
+        whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND).to(points)
         whole = torch.cat((whole, _dot(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
         # Split by offset within the pitch, so that pixels that are read together are contiguous in memory.

@@ -281,7 +281,7 @@ def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
     """The share of grain to keep, `distance` (N,) pixels from the last visible pixel of the background."""
     first, later, radii = _GRAIN_KEPT
-    fading = ((1 - distance) / (radii * _mean_radius(height, width))).exp()
+    fading = ((1 - distance).float() / (radii * _mean_radius(height, width))).exp()
     return torch.add(constant(fading, later), fading, alpha=first - later)
 
 

@@ -271,7 +271,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
         # A wider crack would be closed only in part.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
-        between = torch.lerp(nearest, there, (1 + distance).reciprocal_())
+        between = torch.lerp(nearest, there, (1 + distance).reciprocal_().to(there))
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
     return inverse
 

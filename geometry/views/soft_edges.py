@@ -360,8 +360,8 @@ def _corners(rows: int) -> tuple[Tensor, Tensor]:
 @kept_constants
 def _across(reach: int) -> tuple[Tensor, Tensor]:
     """(2, 1): signs of the far and the near side. (3, 2, 1): distances of two pixels outside the ramp and one inside, on both sides."""
-    sign = torch.tensor((1.0, -1.0))[:, None]
-    return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
+    sign = torch.tensor((1.0, -1.0), dtype=torch.float32)[:, None]
+    return sign, sign.new_tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
 
 
 def _farthest(growth: int) -> float:
@@ -379,8 +379,8 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
         deviations, in pixels, of all candidates but the sharp ones, (2, (W - 1) * O, 1, 1).
     """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
-    widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
-    middles = torch.tensor(_OFFSETS) * growth
+    widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
+    widths, middles = (torch.tensor(each, dtype=torch.float32) for each in (widths, [offset * growth for offset in _OFFSETS]))
     alphas = _normal((middles[:, None] - distances_to(middles, _farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
     of_profiles = torch.cat((-2 * alphas, alphas.square(), torch.ones_like(alphas)), 1)
     return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]

@@ -127,10 +127,10 @@ def missing_on_mps():
 
 @pytest.fixture
 def ask():
-    """Runs a function on fake tensors; gives its result and how often it asked."""
+    """Runs a function on fake tensors, and another default device; gives its result and how often it asked."""
 
     def run(call, truth=True):
-        with FakeTensorMode(), Questions(truth) as questions:
+        with FakeTensorMode(), Questions(truth) as questions, torch.device(DEVICE.type, 1):
             return call(), questions.asked
 
     return run
@@ -138,7 +138,7 @@ def ask():
 
 def random(*shape):
     """The same numbers on every device, after the same seed."""
-    return torch.rand(shape).to(DEVICE)
+    return torch.rand(shape, dtype=torch.float32).to(DEVICE)
 
 
 def maps(channels=1):
@@ -150,11 +150,11 @@ def mask():
 
 
 def matrices(batch=BATCH):
-    return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
+    return torch.eye(3, dtype=torch.float32).to(DEVICE).repeat(batch, 1, 1)
 
 
 def poses(batch=BATCH):
-    return torch.eye(3, 4, device=DEVICE).repeat(batch, 1, 1)
+    return torch.eye(3, 4, dtype=torch.float32).to(DEVICE).repeat(batch, 1, 1)
 
 
 def estimate(quantity=Quantity.METRIC_DEPTH):
@@ -170,7 +170,7 @@ def surface():
 
 
 def view():
-    one = torch.ones(BATCH, 1, 1, 1, device=DEVICE)
+    one = torch.ones_like(random(BATCH, 1, 1, 1))
     return forward_warp.View(one, one, one, one, 0.1, one, one, sideways=False, stretch=2)
 
 
@@ -366,7 +366,7 @@ CASES = {
     "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
     "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
     "levels.samples_of": (lambda: levels.samples_of(maps(), mask()), None),
-    "levels.in_order": (lambda: torch.tensor(levels.in_order(maps().cpu()).tolist()[:1]).to(DEVICE), SMALL),
+    "levels.in_order": (lambda: torch.from_numpy(levels.in_order(maps().cpu())[:1]).to(DEVICE), SMALL),
     "levels.at_percentiles": (lambda: levels.at_percentiles(np.arange(3.0), (0.0, 50.0)), None),
     "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
     "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
@@ -390,18 +390,18 @@ CASES = {
     "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), SMALL),
     "temporal.camera_motion.has_settled": (lambda: camera_motion.has_settled(torch.eye(3, device=DEVICE), 0.1), None),
     "temporal.camera_motion.camera_motion, from a start": (
-        lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1], torch.eye(3, device=DEVICE)[None, :2]),
+        lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1], matrices(1)[:, :2]),
         FEW,
     ),
-    "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
+    "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], matrices(1)[:, :2], "zeros"), None),
     "temporal.camera_motion.sampled": (
-        lambda: camera_motion.sampled(maps()[:1], camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), "zeros"),
+        lambda: camera_motion.sampled(maps()[:1], camera_motion.sampling_grid(matrices(1)[:, :2], 4, 5), "zeros"),
         None,
     ),
-    "temporal.camera_motion.sampling_grid": (lambda: camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), None),
-    "temporal.camera_motion.square": (lambda: camera_motion.square(torch.eye(3, device=DEVICE)[None, :2]), None),
+    "temporal.camera_motion.sampling_grid": (lambda: camera_motion.sampling_grid(matrices(1)[:, :2], 4, 5), None),
+    "temporal.camera_motion.square": (lambda: camera_motion.square(matrices(1)[:, :2]), None),
     "temporal.camera_motion.solve_positive_definite": (
-        lambda: camera_motion.solve_positive_definite(torch.eye(3, device=DEVICE), torch.ones(3, 1, device=DEVICE)),
+        lambda: camera_motion.solve_positive_definite(matrices(1)[0], matrices(1)[0, :, :1]),
         None,
     ),
     "temporal.optical_flow.optical_flow": (lambda: optical_flow.optical_flow(maps(), maps()), None),
@@ -691,14 +691,18 @@ def numbers_of(value):
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_it_computes_in_what_its_maps_are_under_autocast(name, monkeypatch):
+def test_it_computes_in_what_its_maps_are_whatever_torch_is_set_to(name, monkeypatch):
     monkeypatch.setitem(globals(), "DEVICE", torch.device("cpu"))
     found = []
-    for enabled in (False, True):
-        torch.manual_seed(1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found.append(numbers_of(CASES[name][0]()))
-    for plain, cast in zip(*found, strict=True):
+    try:
+        for other in (True, False):  # tables are made in the first run, and cached
+            torch.manual_seed(1)
+            torch.set_default_dtype(torch.float64 if other else torch.float32)
+            with torch.autocast("cpu", torch.bfloat16, enabled=other):
+                found.append(numbers_of(CASES[name][0]()))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for cast, plain in zip(*found, strict=True):
         np.testing.assert_allclose(cast, plain, rtol=1e-5, atol=1e-5)
 
 
