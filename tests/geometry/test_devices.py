@@ -26,7 +26,7 @@ from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stretches, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, transforms
-from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
+from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb, tone_mapping
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
@@ -452,6 +452,10 @@ CASES = {
     "images.highlights.compress_highlights": (lambda: highlights.compress_highlights(maps(3))[0], "few images are brighter than white"),
     "images.srgb.luminance": (lambda: srgb.luminance(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
+    "images.tone_mapping.hdr_to_sdr": (lambda: tone_mapping.hdr_to_sdr(maps(3)[0], tone_mapping.HLG), None),
+    "images.tone_mapping.pq_to_light": (lambda: tone_mapping.pq_to_light(maps(3)), None),
+    "images.tone_mapping.to_709_primaries": (lambda: tone_mapping.to_709_primaries(maps(3)[0]), None),
+    "images.tone_mapping.coded_bt1886": (lambda: tone_mapping.coded_bt1886(maps(3)), None),
     "edges.refine.refine_geometry": (lambda: refine.refine_geometry(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)), ONE_BY_ONE),
     "edges.ramp_sharpening.ramp_width": (lambda: ramp_sharpening.ramp_width(maps()[:1]), "gives a number"),
     "edges.ramp_sharpening.sharpen_ramps": (
