@@ -152,7 +152,12 @@ def open_output(path: str | os.PathLike[str], options: Mapping[str, str] | None 
 def add_copied_stream(output: Any, template: Any) -> Any:
     """Adds a stream for copied packets of `template`."""
     add = getattr(output, "add_stream_from_template", None)  # PyAV 14 and later; before, an option of add_stream
-    return output.add_stream(template=template) if add is None else add(template)
+    if add is None:
+        return output.add_stream(template=template)
+    try:
+        return add(template, True)  # opaque: else PyAV 14 to 17 open an encoder, which refuses some streams and rounds times
+    except TypeError:  # PyAV 14.0
+        return add(template)
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
