@@ -1,5 +1,7 @@
 """Radiance HDR and OpenEXR as images: exposure, colours, opacity, and damaged files."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -112,9 +114,12 @@ def test_light_of_other_primaries_is_that_of_bt_709(tmp_path):
     expected = colours @ np.array([[2.521686, -0.276480, -0.015378], [-1.134131, 1.372719, -0.152975], [-0.387555, -0.096239, 1.168353]])
     colours[0, 0] = expected[0, 0] = np.inf  # where half floats overflowed
     planes = {name: np.ascontiguousarray(plane) for name, plane in zip("RGB", np.moveaxis(colours, -1, 0), strict=True)}
-    for chromaticities, found in (((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), colours), (aces, expected)):
-        exr.write_channels(tmp_path / "a.exr", {"chromaticities": chromaticities}, planes)
-        np.testing.assert_allclose(exr.read_colours(tmp_path / "a.exr")[0], found, atol=1e-5 * (found is expected))
+    exr.write_channels(tmp_path / "a.exr", {"chromaticities": aces}, planes)
+    np.testing.assert_allclose(exr.read_colours(tmp_path / "a.exr")[0], expected, atol=1e-5)
+    # Not written by the library: OpenEXR 3.4.0 writes chromaticities once in a process.
+    stored, bt_709 = (struct.pack("<8f", *each) for each in (aces, (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)))
+    (tmp_path / "b.exr").write_bytes((tmp_path / "a.exr").read_bytes().replace(stored, bt_709))
+    np.testing.assert_array_equal(exr.read_colours(tmp_path / "b.exr")[0], colours)
 
 
 def test_the_rendered_image_is_read_and_no_pass_beside_it(tmp_path):
