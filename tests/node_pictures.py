@@ -35,6 +35,7 @@ ROOT = Path(depth_normal.__file__).resolve().parent
 NODES = depth_normal.NODE_CLASS_MAPPINGS
 CODINGS = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 Case = tuple[str, Any]
+sys.path.insert(0, str(ROOT))  # `tests` of that state
 MENDED = runpy.run_path(str(ROOT / "tests" / "conftest.py"))
 """Kept alive: it mends a torchvision that does not fit torch."""
 
