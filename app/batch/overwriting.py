@@ -151,14 +151,17 @@ def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "", 
     Args:
         command: As `note_results`.
         stem: The record's name, if it is not the image's stem.
-        of_others: Also one of another image of this stem, whose results are replaced. False, where other commands' results lie beside.
+        of_others: Whether to remove also what was made of another image of this stem. False where other commands' results lie beside.
     """
     now = mark(path)
     if now is None:
         return
-    record = {} if command else read_record(path.parent / RECORDS / f"{stem or image.stem}.json") or {}
-    images = images_of(record, path.name, now)
-    if is_named_result(path, now, image, command) if command else images and (of_others or other_image(images, image) is None):
+    if command:
+        is_outdated = is_named_result(path, now, image, command)
+    else:
+        images = images_of(read_record(path.parent / RECORDS / f"{stem or image.stem}.json") or {}, path.name, now)
+        is_outdated = bool(images) and (of_others or other_image(images, image) is None)
+    if is_outdated:
         path.unlink(missing_ok=True)
         logger.info("%s was of an earlier run and is removed", path)
 

@@ -73,7 +73,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)
     for outdated in set(possible_paths(out)) - {*written}:  # would be read as the normals of the new depth
-        remove_outdated(source, outdated, command, of_others=False)  # as the normals that `estimate` wrote
+        remove_outdated(source, outdated, command, of_others=False)  # `estimate` may have made it of a photo
     lost = "" if arguments.as_image else _lost(estimate, suffix)
     echo(shown(f"{' and '.join(map(str, read_paths(source)))}: {', '.join(map(str, written))} ({_words(estimate)}){lost}"))
     if arguments.open:
