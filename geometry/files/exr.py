@@ -305,33 +305,26 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
         The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
         window does not cover it, a float32 (H, W) mask, 1 inside; and the names of the channels of integers.
     """
-    library = openexr()
-    with path.open("rb") as file:
-        if file.read(4) != MAGIC:
-            raise FileFormatError(f"{path}: not an OpenEXR file")
-    with damage_named(path, "OpenEXR cannot read the file"):
-        with library.File(str(path), separate_channels=True, header_only=True) as file:
-            headers = [dict(part.header) for part in file.parts]
-        _check_headers(path, library, headers)
-        with library.File(str(path), separate_channels=True) as file:
-            # OpenEXR drops parts that it could not read.
-            if len(file.parts) != len(headers):
-                raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
-            display = _window(headers[0], "displayWindow")
-            channels, known, whole = {}, {}, set()
-            uses = Counter(name for part in file.parts for name in part.channels)
-            # The first part wins a shared name; shared names are also available with the part's name as prefix.
-            for header, part in reversed(list(zip(headers, file.parts, strict=True))):
-                window = _window(header, "dataWindow")
-                shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
-                for name, channel in part.channels.items():
-                    pixels = _placed(channel.pixels, window, display)
-                    for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
-                        channels[alias] = pixels
-                        known.pop(alias, None)
-                        (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
-                        if shown is not None:
-                            known[alias] = np.nan_to_num(shown)
+    headers = _read_headers(path)
+    with damage_named(path, "OpenEXR cannot read the file"), openexr().File(str(path), separate_channels=True) as file:
+        # OpenEXR drops parts that it could not read.
+        if len(file.parts) != len(headers):
+            raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
+        display = _window(headers[0], "displayWindow")
+        channels, known, whole = {}, {}, set()
+        uses = Counter(name for part in file.parts for name in part.channels)
+        # The first part wins a shared name; shared names are also available with the part's name as prefix.
+        for header, part in reversed(list(zip(headers, file.parts, strict=True))):
+            window = _window(header, "dataWindow")
+            shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
+            for name, channel in part.channels.items():
+                pixels = _placed(channel.pixels, window, display)
+                for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
+                    channels[alias] = pixels
+                    known.pop(alias, None)
+                    (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
+                    if shown is not None:
+                        known[alias] = np.nan_to_num(shown)
     return headers[0], channels, known, whole
 
 
@@ -376,6 +369,19 @@ def _placed(pixels: np.ndarray, window: _Window, display: _Window) -> np.ndarray
     return shown
 
 
+def _read_headers(path: Path) -> list[dict[str, Any]]:
+    """The headers of all parts, checked; reads no pixels."""
+    library = openexr()
+    with path.open("rb") as file:
+        if file.read(4) != MAGIC:
+            raise FileFormatError(f"{path}: not an OpenEXR file")
+    with damage_named(path, "OpenEXR cannot read the file"):
+        with library.File(str(path), separate_channels=True, header_only=True) as file:
+            headers = [dict(part.header) for part in file.parts]
+        _check_headers(path, library, headers)
+    return headers
+
+
 def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> None:
     numbers, length = 0, path.stat().st_size
     display = _window(headers[0], "displayWindow")
@@ -397,9 +403,13 @@ def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> N
 
 
 def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
-    """Whether an OpenEXR file has the channels R, G and B, at most A beside them, and no word on what they are. Raises as `read_exr`."""
-    header, channels, *_ = _read_channels(checked_file(path))
-    return {*channels, "A"} == {*"RGBA"} and not header.keys() & {QUANTITY, AXES}
+    """Whether an OpenEXR file has the channels R, G and B, at most A beside them, and no word on what they are.
+
+    Reads the headers alone. Raises as `read_exr`.
+    """
+    headers = _read_headers(checked_file(path))
+    names = sorted(channel.name for header in headers for channel in header["channels"])
+    return names in (["B", "G", "R"], ["A", "B", "G", "R"]) and not headers[0].keys() & {QUANTITY, AXES}
 
 
 def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
