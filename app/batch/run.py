@@ -161,7 +161,7 @@ class Run(Generic[T]):
             code = self._finish(note)
         if self._stopped_by and self._total > 1:
             self._say_stopped(self.left, f": {self._stopped_by.reason}")
-        if stop.signal is None:
+        if stop.signal is None or not self.left:
             return code
         self._say_stopped(self.left)
         return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED

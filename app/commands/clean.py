@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..batch.records import RECORDS
-from ..console.terminal import echo, echo_error
+from ..console.terminal import echo, echo_error, shown
 from ..outcomes import DEFAULT_FOLDER, DONE, SOME_FAILED
 from .result_paths import folder
 
@@ -45,7 +45,7 @@ def _clean(arguments: argparse.Namespace) -> int:
         echo("there is nothing to remove")
         return DONE
     for path, what in places.items():
-        echo(f"{_bytes(path) / 2**20:8.1f} MB  {path}  ({what})")
+        echo(shown(f"{_bytes(path) / 2**20:8.1f} MB  {path}  ({what})"))
     echo("results and weights stay; `depth-normal models --on-disk` says where the weights are")
     if not arguments.yes and not _agreed():
         echo("nothing was deleted; add --yes to delete without a question")

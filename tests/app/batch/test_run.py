@@ -130,6 +130,14 @@ def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
     assert made.items() <= times().items() and "1 done, 2 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows end the process")
+def test_ctrl_c_in_the_last_image_stops_nothing(photos, at_the_second, capsys):
+    (photos / "c.png").unlink()
+    at_the_second(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert run(EFFECTS[0], photos) == 0 and results() == ["a", "b"]
+    assert "not begun" not in capsys.readouterr().err
+
+
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("change", "made_anew"),
