@@ -70,7 +70,7 @@ class Stretches:
             The sums (C, cells, D), at the distances of `distances_to`.
         """
         count = len(distances_to(away, farthest))
-        steps = (away + farthest) / _STEP
+        steps = torch.add(constant(away, farthest / _STEP), away, alpha=1 / _STEP)
         lower = steps.floor()
         index, share = torch.add(lower.long(), self._index, alpha=count), steps - lower
         total, upper = math.prod(self._shape) * count, values * share

@@ -162,7 +162,7 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
     middle = torch.lerp(bottom, top, 0.5)
     sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
-    there = lines.at(sign * -steps)
+    there = lines.at(sign * _steps(sign, 0, -reach - 1))
     above = (middle - values_at(inverse, there.flatten()).view_as(there)) * sign
     before, after = above[:-1].clamp(min=0), above[1:]
     crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
@@ -217,8 +217,8 @@ def _ends_on_grid(
 
 @kept_constants
 def _steps(first: int, end: int) -> Tensor:
-    """(K, 1) integers as float32, from `first` to `end` (exclusive)."""
-    return torch.arange(first, end, dtype=torch.float32)[:, None]
+    """(K, 1) integers as float32, from `first` up or down to `end` (exclusive)."""
+    return torch.arange(first, end, 1 if first < end else -1, dtype=torch.float32)[:, None]
 
 
 @kept_constants

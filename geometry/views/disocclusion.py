@@ -63,13 +63,15 @@ class _Lines(NamedTuple):
 
     Attributes:
         start: (N,) the hole's last pixel before each line.
-        pitch: (N,) index step along each line.
+        pixels: (N,) each: its image, row and column, from `located`.
+        pitch: (N,) index step along each line; 0 where there is none.
         places: (3 M, N) pixels of the lines: M possible traces, M that define the background's colour, and M beyond.
         alike: (3 M, N) bool, pixels of the same surface as the line's first one.
         hider: (N,) a pixel of the occluder.
     """
 
     start: Tensor
+    pixels: tuple[Tensor, Tensor, Tensor]
     pitch: Tensor
     places: Tensor
     alike: Tensor
@@ -91,8 +93,8 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     """
     inverse = inverse.float()
     hole = inverse <= 0
-    places, (_, row, column) = pixels_where(hole)
-    sides = _sides(inverse, places, row, column, sideways)
+    places, pixels = pixels_where(hole)
+    sides = _sides(inverse, places, *pixels[1:], sideways)
     farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
     # Surfaces nearer than the middle are occluders. Of the others, the closest in the image continues: on a slope, such as a floor, others
     # are slightly farther in depth but far away in the image. A very distant sky does not make a field beside the hole an occluder.
@@ -101,7 +103,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     best = _closest_background(sides, middle, places, 4 * max(inverse.shape))
     if blurred or not traces:
         return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
-    lines = _lines(inverse, places, best)
+    lines = _lines(inverse, places, pixels, best)
     return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
 
 
@@ -202,17 +204,21 @@ def _filled(
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
-def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
+def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side) -> _Lines:
     """The lines over backgrounds whose occluder is known.
 
     Args:
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places: (N,) flat indices of the holes.
+        places, pixels: (N,) flat indices of the holes, and their image, row and column.
         side: The side of each hole that continues into it.
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
-    chosen = places_where((side.hider >= 0) & (side.distance == 1))
-    start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
+    begins = (side.hider >= 0) & (side.distance == 1)
+    start, pitch, hider = places, side.pitch * begins, side.hider
+    if places.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
+        chosen = places_where(begins)
+        start, pitch, hider = (each.index_select(0, chosen) for each in (start, pitch, hider))
+        pixels = located(start, *size)
     line = torch.addcmul(start, pitch, whole_numbers(start, 1, 3 * (4 + edge_growth(*size[1:])) + 1)[:, None])
     # Beyond the end of a row or column, the flat index is in another row or image.
     period = torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
@@ -220,8 +226,7 @@ def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
     alike = inside & are_alike(there, there[0], _SAME)
-    hider = side.hider.index_select(0, chosen).clamp(max=len(depths) - 1)
-    return _Lines(start, pitch, line, alike, hider)
+    return _Lines(start, pixels, pitch, line, alike, hider.clamp(0, len(depths) - 1))
 
 
 def _traces(colour: Tensor, lines: _Lines) -> Tensor:
@@ -233,7 +238,7 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # The background's variation at the same distances from its reference pixels, but on the other side of them.
     first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
-    stretches = Stretches(located(lines.start, *size), size, _CELL * edge_growth(*size[1:]))
+    stretches = Stretches(lines.pixels, size, _CELL * edge_growth(*size[1:]))
     values = torch.cat((first.flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
     sums = stretches.between(stretches.sums(values))
     means = sums[:-1] / sums[-1].clamp(min=_TINY)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import as_numbers, is_above, whole_numbers
+from ...utils import as_numbers, constant, is_above, whole_numbers
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import pixels_where, values_at
 from ..filters.extremes import neighbours_largest
@@ -19,8 +19,8 @@ from ..filters.extremes import neighbours_largest
 SMALL_STEP = 1.15
 """Depth ratio below which a step is noise: where it opens by a few pixels, no background may show through."""
 
-# Number of pixels whose working set fits a CPU's cache.
-_STRIP = 1 << 16
+# Number of pixels whose working set fits a CPU's cache, and number of those that a GPU renders at once, for its memory's sake.
+_STRIP, _STRIP_ON_GPU = 1 << 16, 1 << 23
 
 # Weight of other surfaces' pixels in interpolation; it matters only where all pixels belong to other surfaces.
 _OTHER = 1e-6
@@ -171,7 +171,10 @@ class RenderedLayer(NamedTuple):
 
 def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
     """Where non-negative values differ by less than a factor; False where both are 0."""
-    return is_above(torch.minimum(one, other) * factor, torch.maximum(one, other))
+    if one.device.type == "cpu":
+        return is_above(torch.minimum(one, other) * factor, torch.maximum(one, other))
+    ratio = one / other  # NaN, which differs from itself, where both are 0
+    return ratio == ratio.clamp(1 / factor, factor)
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
@@ -196,13 +199,21 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
     if rims is not None:
         inverse, of_rims = inverse.chunk(2)
     farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
-    colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
-    places = []
-    for strip in _strips(inverse):
+
+    def sampled(strip: slice) -> tuple[Tensor, Tensor, Tensor]:
         filled = torch.maximum(inverse[..., strip, :], farthest)  # 0 where no surface is visible
         column, row = view.sources(filled, rows[strip], columns)
-        colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows=not view.sideways)
-        places.append((column, row))
+        between_rows = not view.sideways
+        return _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows), column, row
+
+    strips = _strips(inverse)
+    if len(strips) == 1:
+        colour, column, row = sampled(strips[0])
+        return RenderedLayer(colour, inverse, column, row, of_rims)
+    colour, places = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width)), []
+    for strip in strips:
+        colour[..., strip, :], *place = sampled(strip)
+        places.append(place)
     column, row = (torch.cat(parts, -2) for parts in zip(*places, strict=True))
     return RenderedLayer(colour, inverse, column, row, of_rims)
 
@@ -210,7 +221,7 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
 def _strips(maps: Tensor) -> list[slice]:
     """Row slices for batches: on a CPU small enough for its cache."""
     height, width = maps.shape[-2:]
-    rows = max(1, _STRIP // (width * len(maps))) if maps.device.type == "cpu" else height
+    rows = max(1, (_STRIP if maps.device.type == "cpu" else _STRIP_ON_GPU) // (width * len(maps)))
     return [slice(first, first + rows) for first in range(0, height, rows)]
 
 
@@ -299,11 +310,11 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     """Samples colours bilinearly at columns u and rows v, only from pixels of the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
     u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
+    if u.device.type != "cpu":
+        return _sample_at_once(layer, u, v, nearest, between_rows)
     left, top = u.floor(), v.floor()
     right_weight, lower_weight = u - left, v - top
-    columns, rows = (
-        each.int() if each.device.type == "cpu" else each.long() for each in (left, top)
-    )  # the index dtypes that are fastest in `_picked`
+    columns, rows = left.int(), top.int()  # the index dtype that is fastest in `_picked`
     total, weights = None, None
     low, high = nearest / EDGE, nearest * EDGE
     first = torch.add(columns, rows, alpha=width)
@@ -323,12 +334,30 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     return total.div_(weights)
 
 
+def _sample_at_once(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
+    """`_sample` with few operations, for u and v within the layer: the pixels around each position are one axis of all maps."""
+    height, width = layer.inverse.shape[-2:]
+    left, top = u.floor(), v.floor() if between_rows else v
+    around = (1, -1, 1, 1)
+    weights = ((u - left) - constant(u, (1.0, 0.0)).view(around)).abs_()
+    offsets = (0, 1)
+    if between_rows:
+        lower = ((v - top) - constant(v, (1.0, 0.0)).view(around)).abs_()
+        weights, offsets = (lower[:, :, None] * weights[:, None]).flatten(1, 2), (0, 1, width, width + 1)
+    first = torch.add(left.long(), top.long(), alpha=width)
+    # Beyond the last column or row the weight is 0, and an arbitrary pixel is read.
+    place = (first + constant(first, offsets).view(around)).clamp_(max=height * width - 1)
+    maps = torch.cat((layer.inverse.to(layer.colour), layer.colour), 1).flatten(2).expand(len(place), -1, -1)
+    samples = maps.gather(2, place.flatten(1)[:, None].expand(-1, maps.shape[1], -1)).unflatten(2, place.shape[1:])
+    inverse, colour = samples[:, 0], samples[:, 1:]
+    weights = torch.add((inverse > nearest / EDGE) & (inverse < nearest * EDGE), _OTHER).mul_(weights)
+    return colour.mul_(weights[:, None]).sum(2).div_(weights.sum(1, keepdim=True))
+
+
 def _picked(values: Tensor, place: Tensor) -> Tensor:
     """(B, C, h', w'): values at flat indices (B, 1, h', w') of a map; `values` has one map for all images, or one for each."""
     shape = (len(place), values.shape[1], *place.shape[-2:])
     values, place = values.flatten(2).expand(len(place), -1, -1), place.flatten(2)
-    if values.device.type != "cpu":
-        return values.gather(2, place.expand(*shape[:2], -1)).view(shape)
     picked = values.new_empty(shape)
     for image, places, image_out in zip(values, place[:, 0], picked.flatten(2), strict=True):
         for channel, into in zip(image, image_out, strict=True):

@@ -106,7 +106,7 @@ class _Band(NamedTuple):
         image, row, column: (N,) image index, and position in the image.
         away: (N,) distance from the depth edge in pixels, positive on the far side.
         usable: (N,) bool, whether the near and the far surface are found.
-        known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable.
+        known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable; from `_mixtures` on, whether it may be a mixture.
         colour, near, far: (3, N) linear colours of the pixel, and of the near and the far surface beside it.
         near_inverse, far_inverse: (N,) inverse depth of both surfaces.
     """
@@ -149,12 +149,16 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     size = (len(layer.inverse), *layer.inverse.shape[-2:])
     growth = edge_growth(*size[1:])
     band = _band(layer, growth)
-    offset, width, share = _mixtures(band, size, growth)
-    soft = places_where(share > 0)
-    band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
+    cells = Stretches(band.pixels, size, _CELL * growth)
+    offset, width, share = _mixtures(band, cells, growth)
+    band = band._replace(known=share > 0)
+    if share.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
+        soft = places_where(band.known)
+        band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
+        cells = Stretches(band.pixels, size, _CELL * growth)
     # Within a rough object, a step to a slightly farther surface is not a silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, Stretches(band.pixels, size, _CELL * growth), growth, offset, width, share, fringe)
+    alpha, far = _unmixed(band, cells, growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, pixels with near depth are the mixture's faint end: a trace of the near colour over the far surface.
@@ -166,14 +170,14 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
     # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
-    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
-    pixels = layer.colour.transpose(0, 1).flatten(1).clone()
+    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & band.known
+    pixels = layer.colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
     behind = (band.far_inverse * (alpha <= _HIDDEN)).to(own)
     inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
     rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), margin)
     band = band._replace(near_inverse=band.near_inverse * is_rim)
-    return rest, _joined(rest, band, alpha * is_rim, near * is_rim)
+    return rest, _joined(rest, band, torch.cat((near, alpha[None])) * is_rim)
 
 
 def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -222,35 +226,36 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
 
 
-def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
+def _joined(rest: Layer, band: _Band, colour: Tensor) -> Rims:
     """Joins the rims of a band with strips of the near surfaces beside them, so that no crack opens between them.
 
     Args:
         rest: The layer without the rims.
         band: The band, of the image without a margin; `near_inverse` is 0 where there is no rim.
-        alpha: (N,) opacity, 0 where there is no rim.
-        colour: (3, N) premultiplied linear colours.
+        colour: (4, N) premultiplied linear colours and opacity, 0 where there is no rim.
     """
-    inside = torch.zeros_like(_without_margin(rest).inverse)
-    of_rims = inside.flatten().index_copy(0, band.place, band.near_inverse.to(inside)).view_as(inside)
-    of_rims = with_margin(rest.colour, of_rims, rest.margin).inverse
+    (margin, above), (height, width) = rest.margin, rest.inverse.shape[-2:]
+    inside = rest.inverse.new_zeros(len(rest.inverse), 1, height - 2 * above, width - 2 * margin)
+    inside.view(-1).index_copy_(0, band.place, band.near_inverse.to(inside))
+    of_rims = F.pad(inside, (margin, margin, above, above), mode="reflect")
     joined = (of_rims <= 0) & are_alike(rest.inverse, largest_within(of_rims, _JOINED), SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
     place, (image, row, column) = pixels_where(surface > 0)
-    row, column = row - rest.margin[1], column - rest.margin[0]
     height, width = inside.shape[-2:]
-    shown = torch.add(_mirrored(column, width), _mirrored(row, height), alpha=width)
+    columns, rows = (_mirrored(place, side, each) for side, each in zip((width, height), rest.margin, strict=True))
+    shown = torch.add(columns.index_select(0, column), rows.index_select(0, row), alpha=width)
     shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
+    row, column = row - rest.margin[1], column - rest.margin[0]
     in_band, opaque = _slots(band.place, inside).index_select(0, shown), values_at(joined, place)
-    alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
-    whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
+    whole = F.pad(srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float()), (0, 0, 0, 1), value=1.0)
+    values = torch.where(opaque, whole, F.pad(colour, (0, 1)).index_select(1, in_band))
     return Rims(
         image,
         row,
         column,
         values_at(surface, place),
-        torch.where(opaque, constant(alpha, 1.0), alpha),
-        torch.where(opaque, whole, colour),
+        values[3],
+        values[:3],
         surface,
         _slots(place, surface),
         rest.margin,
@@ -261,12 +266,13 @@ def _without_margin(layer: Layer) -> Layer:
     columns, rows = layer.margin
     height, width = layer.inverse.shape[-2:]
     inside = (..., slice(rows, height - rows), slice(columns, width - columns))
-    return Layer(layer.colour[inside], layer.inverse[inside], (0, 0))
+    return Layer(layer.colour[inside].contiguous(), layer.inverse[inside].contiguous(), (0, 0))
 
 
-def _mirrored(number: Tensor, count: int) -> Tensor:
-    """The row (or column) of an image with `count` rows that row `number` of its reflection padding repeats."""
-    return count - 1 - (count - 1 - number.abs()).abs()
+@kept_constants
+def _mirrored(count: int, margin: int) -> Tensor:
+    """(count + 2 * margin,): the row (or column) of an image with `count` rows that each row of its reflection padding repeats."""
+    return count - 1 - (count - 1 - torch.arange(-margin, count + margin).abs()).abs()
 
 
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
@@ -301,7 +307,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     # Two box blurs approximate a Gaussian, which locates the edge with subpixel precision.
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
-    edge = (beside_edge > 0) & (high > low * EDGE) & ((nearness - 0.5).abs() < 0.5 - _NONE)
+    edge = (beside_edge > 0) & (high > low * EDGE) & (nearness == nearness.clamp(_NONE, 1 - _NONE))
     place, (image, row, column) = pixels_where(edge)
     # The quantile of a normal distribution, by a function that MPS supports.
     away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
@@ -327,11 +333,12 @@ def _band(layer: Layer, growth: int) -> _Band:
     shown = srgb_to_linear(colours.index_select(1, seen).float()).unflatten(1, (5, -1))
     colour = ((shown[:, :2] + shown[:, 2:4]) / 2).transpose(0, 1)
     # (2, N): whether inverse depths fit the far side, and the near side.
-    fits, _, is_inside = ((levels - middle) * sign < 0).unbind()
-    is_own = torch.stack((own < middle, own > middle))
+    levels = torch.cat((levels, own.expand_as(levels[:1])))
+    fits, _, is_inside, is_own = ((levels - middle) * sign < 0).unbind()
     usable = (fits & are_alike(more, outside, EDGE)).all(0)
     far, near = surfaces = torch.where(is_own, own, torch.where(is_inside, inside, outside))
-    usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
+    least = torch.stack((far, top, far)) * constant(far, (EDGE, 1 / _SAME, 1 / _SAME))[:, None]
+    usable = usable & (torch.stack((near, near, bottom)) > least).all(0)
     values = torch.cat((colour.flatten(0, 1), surfaces, constant(far, 1.0).expand_as(surfaces[:1]))) * usable
     # Sums over the neighbours of each pixel that are in the band. The last row of the table, 0, stands for all other pixels.
     slot = _slots(place, edge)
@@ -387,7 +394,7 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 
 
 @without_autocast
-def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, Tensor, Tensor]:
+def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tensor, Tensor]:
     """Finds the mixture at each pixel of the band: a mean of candidates, weighted by how well they explain the stretch's colours.
 
     Widths that explain the whole image better are preferred.
@@ -396,7 +403,6 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
         (N,) each: the offset of its middle from the depth edge and its standard deviation, both in pixels, and the confidence that there is
         a mixture, in [0, 1].
     """
-    cells = Stretches(band.pixels, size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
@@ -442,7 +448,7 @@ def _unmixed(
     """
     # At a confidence of one half, the mixture is half as wide.
     wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
-    low, alpha, high = _normal(torch.addcmul(-band.away, share, offset + wavers), share * width)
+    low, alpha, high = _normal(share * (offset + wavers) - band.away, share * width)
     between, from_far = band.near - band.far, band.colour - band.far
     rest = torch.addcmul(from_far, between, alpha, value=-1)
     weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9))) & band.known
@@ -450,11 +456,12 @@ def _unmixed(
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
-    contrast, spread = between.square().sum(0).clamp(min=_TINY), (high - low).square()
+    contrast, along = (torch.stack((between, rest)) * between).sum(1)
+    contrast, spread = contrast.clamp(min=_TINY), (high - low).square()
     # The residual is divided between wavering of the edge and variation of the surfaces, by their variances.
     noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
     unsure = torch.addcmul(12 * noise, spread, contrast)
-    alpha = torch.addcdiv(alpha, spread * (rest * between).sum(0), unsure).clamp(low, high)
+    alpha = torch.addcdiv(alpha, spread * along, unsure).clamp(low, high)
     # A pixel that is darker or brighter than the far surface can be is more opaque.
     varied = 2 * far.sqrt()
     lowest, room = band.far - varied, 1 - (band.far + varied)

@@ -7,14 +7,14 @@ the right eye's image; points on the screen plane stay in place.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
-from ...utils import constant, on_white, resize_image, sent_to, without_autocast
+from ...utils import constant, on_white, resize_image, sent_to, to_cpu, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges
@@ -86,15 +86,26 @@ def stereo_pair(
     is_hdr = check_image(images, name="images")
     check_as_many(estimate, images)
     estimate = estimate.in_float32()
-    far, near = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
-    far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
+    far, near, is_whole = _fetched(estimate, depth_range or disparity_range(estimate))
+    far, near = (end.expand(len(images)) for end in (far, near))
+    if is_whole:
+        estimate = replace(estimate, mask=None)
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
-    frames, (height, width) = [], images.shape[-2:]
+    frames: list[tuple[Tensor, ...]] = []
+    height, width = images.shape[-2:]
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the video's memory
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
-        one = slice(index, index + 1)
-        frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options, is_hdr))
-    return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
+        share = nearness_share(sized, far[index], near[index], options.convergence)
+        frames.append(_both_eyes(image, sized, share, options, is_hdr))
+    return StereoPair(*(torch.cat(parts) if len(frames) > 1 else parts[0] for parts in zip(*frames, strict=True)))
+
+
+def _fetched(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]) -> tuple[Tensor, Tensor, bool]:
+    """A depth range as numbers (B or 1,) on the CPU, and whether a mask excludes nothing; synchronises the device once, for all of them."""
+    far, near = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in depth_range)
+    is_whole = far.new_zeros(()) if estimate.mask is None else estimate.mask.all()
+    numbers = to_cpu({"far": far, "near": near, "is_whole": is_whole})
+    return numbers["far"], numbers["near"], bool(numbers["is_whole"])
 
 
 def check_as_many(estimate: Estimate, images: Tensor) -> None:
@@ -181,7 +192,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
 
     Args:
         estimate: Of one image, with depth.
-        far, near: From `disparity_range`.
+        far, near: From `disparity_range`; for the image, or a number each on the CPU.
         flat: Result for an image of constant depth.
 
     Returns:
@@ -192,11 +203,13 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     """
     values, valid = _nearness(estimate)
     apart = are_apart(far, near)
-    none, one = (constant(values, each) for each in (0.0, 1.0))
-    share = (values - far) / torch.where(apart, near - far, one)
+    none = constant(values, 0.0)
+    share = (values - far) / torch.where(apart, near - far, constant(near, 1.0))
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
     share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), none)
+    if apart.device.type == "cpu":
+        return share if apart else torch.full_like(share, flat)
     return torch.where(apart, share, flat)
 
 
