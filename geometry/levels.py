@@ -57,13 +57,13 @@ def are_ends_apart(low: float, high: float) -> bool:
 
 
 def measure_range(
-    values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
+    values: Tensor, valid: Tensor | None, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The ends of the range of values.
 
     Args:
         values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool.
+        valid: (B, 1, H, W) bool; None = everywhere.
         percentiles: (low, high), 0 to 100, interpolated linearly.
         per_clip: One range for all images instead of one each.
 
@@ -72,14 +72,17 @@ def measure_range(
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
-        if are_all(valid):
+        if valid is None or are_all(valid):
             return values.amin(dimensions, keepdim=True), values.amax(dimensions, keepdim=True)
         low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
         return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
     if values.device.type != "cpu" and not per_clip and values[0].numel() <= _SORTED:
+        if valid is None:
+            return _range_of_all(values, percentiles)
         ends = _sorted_percentiles(values.flatten(1).float(), valid.flatten(1), tuple(percentiles)).to(values).view(-1, 2, 1, 1, 1)
         return ends[:, 0], ends[:, 1]
-    images = [(value.flatten().float(), usable.flatten()) for value, usable in zip(values, valid, strict=True)]
+    usable = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
+    images = [(value.flatten().float(), known.flatten()) for value, known in zip(values, usable, strict=True)]
     groups = [images] if per_clip else [[image] for image in images]
     ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
     return ends[:, 0], ends[:, 1]

@@ -178,8 +178,9 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rou
             inverse = pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
         return inverse
     # Fewer operations: the maximum of the negated values is the negated minimum.
-    is_near, both = is_near.view_as(inverse), torch.cat((-inverse, inverse), 1)
+    is_near = is_near.view_as(inverse)
     factors, signs = (constant(inverse, each).view(1, 2, 1, 1) for each in ((1 / _STEEP, _STEEP), (-1.0, 1.0)))
+    both = inverse * signs
     factors = torch.where(pixels.chosen, factors, constant(inverse, math.inf))
     signs = torch.where(is_near, signs, -signs)
     for _ in range(rounds):

@@ -17,7 +17,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -90,26 +90,22 @@ def _widths(lines: Tensor) -> Tensor:
     Returns:
         (1, 1, N, W - 1).
     """
-    steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
-    around = _largest_in_windows(both, _WINDOWS)
+    steps = lines.diff(dim=-1).abs()
     grained = steps * _grain(steps, steps.shape[-1])
-    steepest = _largest_in_windows(grained, [2 * radius for radius in _WINDOWS[:-1]])
-    top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # maximum, and negated minimum
+    windows, reached = [torch.cat((lines, -lines, F.pad(grained, (0, 1))), 1)], 0
+    for radius in _WINDOWS:  # each is twice the one before
+        windows.append(largest_along_rows(windows[-1], radius - reached))
+        reached = radius
+    largest = torch.cat(windows[1:])
+    steepest = largest[1:, 2:, :, :-1]
+    top, less = torch.maximum(largest[:, :2, :, 1:], largest[:, :2, :, :-1]).split(1, 1)  # maximum, and negated minimum
     widths = (top + less) / steps.clamp(min=_TINY)
     width, wider = widths[:-1], widths[1:]
     is_edge = (top > less * -(1 + _STRONG))[:-1] & (grained >= steepest) & (wider < width * _GROWING)
-    # The smallest window that holds the whole ramp.
-    first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
-    return torch.where(is_edge.gather(0, first), width.gather(0, first), constant(width, math.nan))
-
-
-def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
-    """The maxima of rows (1, C, H, W) in windows of N ascending radii: (N, C, H, W)."""
-    windows, reached = [lines], 0
-    for radius in radii:
-        windows.append(largest_along_rows(windows[-1], radius - reached))
-        reached = radius
-    return torch.cat(windows[1:])
+    # The smallest window that holds the whole ramp: widths grow with the window.
+    none = constant(width, math.inf)
+    least = torch.where(is_edge, width, none).amin(0, keepdim=True)
+    return torch.where(least < none, least, constant(width, math.nan))
 
 
 @kept_constants
@@ -245,8 +241,12 @@ def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor
         weights = (inside * weight) * ((value - middle) * signs > clear)
         trust = (alike + 0.01).mul_(straight) * weights * torch.where((plane - middle) * signs > plain, likely, unlikely)
         if len(offset) > 1:
-            parts = (weights[:, None], (weights * alike)[:, None], trust[:, None], (trust * plane)[:, None], trust[:, None] * there[8:])
-            return torch.cat([each.sum(2) for each in parts], 1)
+            parts = table.new_empty(*sums.shape[:2], *weights.shape[1:])
+            factors = (weights, alike), (trust, plane), (trust[:, None], there[8:])
+            for part, (factor, values) in zip((parts[:, 1], parts[:, 3], parts[:, 4:]), factors, strict=True):
+                torch.mul(factor, values, out=part)
+            parts[:, 0], parts[:, 2] = weights, trust
+            return parts.sum(2)
         for total, factor, values in ((sums[:, 1], weights, alike), (sums[:, 3], trust, plane), (sums[:, 4:], trust[:, None], there[8:])):
             total.addcmul_(factor[..., 0, :], values[..., 0, :])
         for total, each in ((sums[:, 0], weights), (sums[:, 2], trust)):
@@ -272,7 +272,7 @@ def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
     far = far * (low > 0)
     apart = near - far
     is_edge = (apart > _APART * span) & (near > far * _STEP)
-    place = ((own - (near + far) * 0.5) / apart.clamp(min=_TINY)).clamp_(-0.5, 0.5)
+    place = (torch.sub(own, near + far, alpha=0.5) / apart.clamp(min=_TINY)).clamp_(-0.5, 0.5)
     near_normals, far_normals = (normals / trust[:, None]).mT
     return _Evidence(colour, place, is_edge, span, near, far, near_normals, far_normals)
 
@@ -314,10 +314,10 @@ def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
         where the surroundings are a plane, near 0 on ramps.
     """
     rises = _rises(values)
-    slopes = box_means(torch.cat([before + after for before, after in rises], 1).mul_(0.5), 1)
+    slopes = box_means(torch.cat([torch.lerp(before, after, 0.5) for before, after in rises], 1), 1)
     bend = torch.maximum(*((after - before).abs_() for before, after in rises))
     share = largest_within(bend, 1) / largest_within(values, 1).clamp(min=_TINY)
-    return slopes, (share / _BEND).square_().add_(1).reciprocal_().add_(_LEAST)
+    return slopes, torch.addcmul(constant(share, 1.0), share, share, value=1 / _BEND**2).reciprocal_().add_(_LEAST)
 
 
 def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:

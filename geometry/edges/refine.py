@@ -15,7 +15,7 @@ from ...options.refine import MAX_RADIUS, MAX_STRENGTH
 from ...utils import constant, resize_map, vector_lengths
 from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity
-from ..filters.extremes import largest_within
+from ..filters.extremes import extremes_within, largest_within
 from ..levels import FAR_AND_NEAR_END, measure_range
 from ..projections import need_perspective
 from .ramp_sharpening import ramp_width, sharpen_ramps
@@ -89,54 +89,61 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
         one = one.resized(height, width)
     if one.normals is None and derive is not None:
         one = _with_derived(one, image, strength, derive)
-    base = one.resized(height, width, resampling)
-    nearness, depth_of = _nearness(one)
-    grown = _enlarged(nearness, height, width)
+    is_whole = one.depth is not None and bool(one.valid.all())  # synchronising costs less than treating every map as one with holes
+    base = (replace(one, mask=None) if is_whole else one).resized(height, width, resampling, checked=is_whole)
+    nearness, depth_of = _nearness(one, is_whole)
+    grown = _enlarged(nearness, height, width, is_whole)
     reach = radius or _radius(ramp_width(grown))
+    assert base.depth is not None
+    valid = torch.ones_like(base.depth, dtype=torch.bool) if is_whole else base.known_depth()[2]
+    if is_whole and one.mask is not None:
+        base = replace(base, mask=valid)
     if reach == 0:
         return base
     refined, moved, *normals = sharpen_ramps(grown, image, reach, strength, base.normals)
     assert base.depth is not None
     is_near = refined > 0
     depth = torch.where(moved & is_near, depth_of(refined).to(base.depth), base.depth)
-    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_near))
+    mask = torch.where(moved, is_near, valid)
+    if base.mask is None and bool(mask.all()):
+        mask = None
+    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=mask)
 
 
-def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
+def _enlarged(nearness: Tensor, height: int, width: int, is_whole: bool) -> Tensor:
     """Upsamples nearness (1, 1, h, w) bicubically. It stays positive where the nearest old values are, even if the cubic undershoots.
 
-    Missing values, 0, contribute nothing, as the result is normalised by the upsampled validity.
+    Missing values, 0, contribute nothing, as the result is normalised by the upsampled validity. `is_whole`: there are none.
     """
     if nearness.shape[-2:] == (height, width):
         return nearness
-    known = nearness > 0
-    share = resize_map(known.to(nearness), height, width, "bicubic")
-    mean = resize_map(nearness, height, width, "bicubic") / share.clamp(min=_SHORT)
+    known = None if is_whole else nearness > 0
+    mean = resize_map(nearness, height, width, "bicubic")
     floor = F.interpolate(_floor(nearness, known), (height, width), mode="nearest-exact")
-    return torch.maximum(mean, floor) * share.clamp(min=0)
+    if known is None:
+        return torch.maximum(mean, floor)
+    share = resize_map(known.to(nearness), height, width, "bicubic")
+    return torch.maximum(mean / share.clamp(min=_SHORT), floor) * share.clamp(min=0)
 
 
-def _floor(nearness: Tensor, known: Tensor) -> Tensor:
-    """The least allowed result of resampling: positive wherever values are near, 0 elsewhere.
+def _floor(nearness: Tensor, known: Tensor | None) -> Tensor:
+    """The least allowed result of resampling: positive wherever values are near, 0 elsewhere. `known`: None = everywhere.
 
     A slight undershoot restores steep ramps from before downscaling. Beside much nearer surfaces it would exceed the far side's value, so
     there the floor is the local minimum.
     """
-    low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
-    high = largest_within(nearness, _SUPPORT)
+    if known is None:
+        low, high = extremes_within(nearness, _SUPPORT)
+    else:
+        low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
+        high = largest_within(nearness, _SUPPORT)
     floor = torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT)
-    return torch.where(low < torch.inf, floor, constant(floor, 0.0))
+    return floor if known is None else torch.where(low < torch.inf, floor, constant(floor, 0.0))
 
 
 def _radius(width: float) -> int:
     """Half the width of ramps in pixels; 0 if edges are steps, or if there are no edges."""
     return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
-
-
-def _mask(base: Estimate, moved: Tensor, is_near: Tensor) -> Tensor | None:
-    """The mask with its edges moved with the depth's; None where all pixels are valid."""
-    mask = torch.where(moved, is_near, base.known_depth()[2])
-    return None if base.mask is None and bool(mask.all()) else mask
 
 
 def _unit(directions: Tensor, base: Estimate) -> Tensor:
@@ -182,21 +189,31 @@ def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor
     return replace(small, depth=torch.where(valid & (halved > 0), depth_of(halved).to(depth), depth)), halved
 
 
-def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def _nearness(one: Estimate, is_whole: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Inverse depth up to scale, (1, 1, h, w), 0 where invalid; and the function that converts it back to depth.
 
     The zero of disparity and of relative depth is unknown; their far end is assumed to be three times as far as their near end.
+    `is_whole`: all pixels are known to be valid.
     """
-    depth, quantity, valid = one.known_depth()
-    depth = torch.where(valid, depth, constant(depth, 1.0))
+    if is_whole:
+        assert one.depth is not None and one.quantity is not None
+        depth, quantity, valid = one.depth, one.quantity, None
+    else:
+        depth, quantity, valid = one.known_depth()
+        depth = torch.where(valid, depth, constant(depth, 1.0))
+
+    def where_valid(nearness: Tensor) -> Tensor:
+        return nearness if valid is None else torch.where(valid, nearness, constant(nearness, 0.0))
+
     if quantity is Quantity.METRIC_DEPTH:
-        inverse = torch.where(valid, depth.reciprocal(), constant(depth, 0.0))
+        inverse = where_valid(depth.reciprocal())
         unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
         return inverse / unit, lambda nearness: (nearness * unit).clamp_(min=torch.finfo(inverse.dtype).tiny).reciprocal_()
-    low, high = torch.stack(measure_range(depth, valid, FAR_AND_NEAR_END)).nan_to_num_(0, 0, 0)  # infinite where no pixel is valid
-    half, none = torch.where(high > low, (high - low) / 2, constant(depth, 0.5)), constant(depth, 0.0)
+    low, high = measure_range(depth, valid, FAR_AND_NEAR_END)
+    if valid is not None:
+        low, high = torch.stack((low, high)).nan_to_num_(0, 0, 0)  # infinite where no pixel is valid
+    half = torch.where(high > low, (high - low) / 2, constant(depth, 0.5))
     nearness = ((depth - low) / half).add_(1).clamp_(min=_LEAST)
     if quantity is Quantity.DISPARITY:
-        return torch.where(valid, nearness, none), lambda found: torch.addcmul(low, found - 1, half)
-    nearness = torch.where(valid, nearness.reciprocal_(), none)
-    return nearness, lambda found: torch.addcmul(low, found.clamp(min=_LEAST).reciprocal_().sub_(1), half)
+        return where_valid(nearness), lambda found: torch.addcmul(low, found - 1, half)
+    return where_valid(nearness.reciprocal_()), lambda found: torch.addcmul(low, found.clamp(min=_LEAST).reciprocal_().sub_(1), half)
