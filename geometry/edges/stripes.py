@@ -359,7 +359,7 @@ def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor
     last = torch.where(apart > least, at, constant(at, 2)).amax(0, keepdim=True)
     before_last = last - whole_numbers(rows, 0, 3)[:, None]
     peak, spread = apart.gather(0, before_last).amax(0), varies.gather(0, before_last).amin(0)
-    clear = (2 - 2 * (spread / peak.clamp(min=_TINY)).sqrt()).clamp_(0, 1)
+    clear = torch.sub(constant(peak, 2.0), (spread / peak.clamp(min=_TINY)).sqrt_(), alpha=2).clamp_(0, 1)
     in_ramp = (last > 2) & may_end.gather(0, last.clamp(max=count - 2))
     error = torch.where(at > last, torch.addcmul(errors[:count], rows[0], apart), errors[:count]).sum(0)
     return last[0], error, peak.sqrt(), clear * in_ramp[0], errors[-1]

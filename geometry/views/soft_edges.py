@@ -162,13 +162,14 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, pixels with near depth are the mixture's faint end: a trace of the near colour over the far surface.
-    between, from_far = band.near - far, band.colour - far
-    trace = (from_far * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
+    between, from_far = apart = torch.stack((band.near, band.colour)) - far
+    contrast, along = (apart * between).sum(1)
+    trace = along / contrast.clamp(min=_TINY)
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
     # Raise the opacity where the near colour would otherwise be darker than black or brighter than white.
-    least = torch.maximum(from_far / (-_LEVELS - far), from_far / (1 + _LEVELS - far)).amax(0)
+    least = (from_far / (constant(far, (-_LEVELS, 1 + _LEVELS)).view(2, 1, 1) - far)).flatten(0, 1).amax(0)
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
-    near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
+    near = torch.addcmul(from_far, alpha, far).clamp_(constant(alpha, 0.0), alpha)
     # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
     is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & band.known
     pixels = layer.colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
@@ -317,8 +318,8 @@ def _band(layer: Layer, growth: int) -> _Band:
         return there if len(inverse) == 1 else there.add_(image, alpha=height * width)
 
     around = beside(*_square_around(place))
-    before, after = values_at(nearness, around[1::2].flatten()).view(2, 2, -1)
-    way = before - after.flip(0)  # rows and columns towards the far side
+    before, after = values_at(nearness, around[:4].flatten()).view(2, 2, -1)
+    way = before - after  # rows and columns towards the far side
     way = way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
     colours = layer.colour.transpose(0, 1).flatten(1)
     # Pixels in the direction of the far and of the near side: two outside of the ramp and one inside, (3, 2, N).
@@ -331,7 +332,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     # The colours of the two outside pixels on each side, and of the pixel itself.
     seen = torch.cat((there[:2].flatten(), place))
     shown = srgb_to_linear(colours.index_select(1, seen).float()).unflatten(1, (5, -1))
-    colour = ((shown[:, :2] + shown[:, 2:4]) / 2).transpose(0, 1)
+    colour = (shown[:, :2] + shown[:, 2:4]) / 2
     # (2, N): whether inverse depths fit the far side, and the near side.
     levels = torch.cat((levels, own.expand_as(levels[:1])))
     fits, _, is_inside, is_own = ((levels - middle) * sign < 0).unbind()
@@ -346,14 +347,15 @@ def _band(layer: Layer, growth: int) -> _Band:
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
+    far_colour, near_colour = means[:6].unflatten(0, (3, 2)).unbind(1)
     far, near = torch.where(usable | is_own, surfaces, means[6:])
-    return _Band(place, image, row, column, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
+    return _Band(place, image, row, column, away, usable, count > 1, shown[:, 4], near_colour, far_colour, near, far)
 
 
 @kept_constants
 def _square_around() -> tuple[Tensor, Tensor]:
-    """Row and column offsets, (9, 1) each, of the 3x3 pixels around a pixel, row by row."""
-    down, right = torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T[..., None]
+    """Row and column offsets, (9, 1) each, of the 3x3 pixels around a pixel: above, left, below, right, then the others."""
+    down, right = torch.tensor(((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (0, 0), (1, -1), (1, 1))).T[..., None]
     return down, right
 
 
@@ -451,33 +453,36 @@ def _unmixed(
     low, alpha, high = _normal(share * (offset + wavers) - band.away, share * width)
     between, from_far = band.near - band.far, band.colour - band.far
     rest = torch.addcmul(from_far, between, alpha, value=-1)
-    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9))) & band.known
+    is_above = torch.stack((band.away, fringe, alpha)) > constant(alpha, ((growth,), (0.0,), (0.9,)))
+    is_above[1] &= alpha < 0.1
+    weights = is_above & band.known
     sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
-    far, beside, near = totals / counts.clamp(min=1) + 1e-5
+    far, beside, near = torch.addcdiv(constant(totals, 1e-5), totals, counts.clamp(min=1))
     far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
     contrast, along = (torch.stack((between, rest)) * between).sum(1)
     contrast, spread = contrast.clamp(min=_TINY), (high - low).square()
     # The residual is divided between wavering of the edge and variation of the surfaces, by their variances.
     noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
-    unsure = torch.addcmul(12 * noise, spread, contrast)
-    alpha = torch.addcdiv(alpha, spread * along, unsure).clamp(low, high)
+    unsure = torch.addcmul(noise, spread, contrast, value=1 / 12)
+    alpha = torch.addcdiv(alpha, spread * along, unsure, value=1 / 12).clamp(low, high)
     # A pixel that is darker or brighter than the far surface can be is more opaque.
     varied = 2 * far.sqrt()
-    lowest, room = band.far - varied, 1 - (band.far + varied)
+    lowest, highest = band.far - varied, band.far + varied
+    room = 1 - highest
     least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
     least = least * ((torch.minimum(lowest, room) > 0) & (alpha > _NONE))
     alpha = alpha.maximum(least.amax(0))
     rest = torch.addcmul(from_far, between, alpha, value=-1)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     clear = 1 - alpha
-    of_far = clear * (1 - of_near)
+    of_far = torch.addcmul(clear, clear, of_near, value=-1)
     rest = rest * (of_far / torch.addcmul(alpha.square() * of_near, clear, of_far))
     # The more the colour deviates from the far surface's, the less of the deviation is kept.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
     rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
-    colour = band.far + rest.clamp(-varied, varied)
+    colour = (band.far + rest).clamp(lowest, highest)
     # Clamped between the pixel's colour and the surface's mean, so that no difference is exaggerated.
     return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
 

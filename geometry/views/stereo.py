@@ -21,7 +21,7 @@ from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
-from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
+from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
@@ -86,26 +86,20 @@ def stereo_pair(
     is_hdr = check_image(images, name="images")
     check_as_many(estimate, images)
     estimate = estimate.in_float32()
-    far, near, is_whole = _fetched(estimate, depth_range or disparity_range(estimate))
-    far, near = (end.expand(len(images)) for end in (far, near))
+    is_whole = bool(estimate.known_depth()[2].all())  # synchronising costs less than treating every map as one with holes
     if is_whole:
         estimate = replace(estimate, mask=None)
+    ends = depth_range or disparity_range(estimate, is_whole=is_whole)
+    ends = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in ends)
+    far, near = (end.expand(len(images)) for end in to_cpu(dict(zip(("far", "near"), ends, strict=True))).values())
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames: list[tuple[Tensor, ...]] = []
     height, width = images.shape[-2:]
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the video's memory
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
-        share = nearness_share(sized, far[index], near[index], options.convergence)
+        share = nearness_share(sized, far[index], near[index], options.convergence, is_whole)
         frames.append(_both_eyes(image, sized, share, options, is_hdr))
     return StereoPair(*(torch.cat(parts) if len(frames) > 1 else parts[0] for parts in zip(*frames, strict=True)))
-
-
-def _fetched(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]) -> tuple[Tensor, Tensor, bool]:
-    """A depth range as numbers (B or 1,) on the CPU, and whether a mask excludes nothing; synchronises the device once, for all of them."""
-    far, near = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in depth_range)
-    is_whole = far.new_zeros(()) if estimate.mask is None else estimate.mask.all()
-    numbers = to_cpu({"far": far, "near": near, "is_whole": is_whole})
-    return numbers["far"], numbers["near"], bool(numbers["is_whole"])
 
 
 def check_as_many(estimate: Estimate, images: Tensor) -> None:
@@ -114,12 +108,13 @@ def check_as_many(estimate: Estimate, images: Tensor) -> None:
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
 
 
-def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor, Tensor]:
+def disparity_range(estimate: Estimate, per_clip: bool = False, is_whole: bool = False) -> tuple[Tensor, Tensor]:
     """The far and near end of scenes, as nearness.
 
     Args:
         estimate: With depth.
         per_clip: Whether to compute one range for all images.
+        is_whole: All pixels are known to be valid, which a GPU measures faster.
 
     Returns:
         Far and near end, (B, 1, 1, 1) each, or (1, 1, 1, 1) per clip: the 2nd and 98th percentile of 1 / metres, of disparity, or of
@@ -128,11 +123,10 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
     Raises:
         ValueError: No depth.
     """
-    values, valid = _nearness(estimate)
-    if not per_clip:
-        return measure_range_of_samples(values, valid, FAR_AND_NEAR_END)
+    values, valid = _nearness(estimate, is_whole)
     stride = sample_stride(values.shape[-2] * values.shape[-1])
-    return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], FAR_AND_NEAR_END, per_clip=True)
+    some = (..., slice(None, None, stride), slice(None, None, stride))
+    return measure_range(values[some], None if valid is None else valid[some], FAR_AND_NEAR_END, per_clip)
 
 
 def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tensor:
@@ -182,18 +176,23 @@ def stereo_suffix(layout: str) -> str:
     return _SUFFIXES[layout]
 
 
-def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    depth, quantity, valid = estimate.known_depth()
+def _nearness(estimate: Estimate, is_whole: bool) -> tuple[Tensor, Tensor | None]:
+    """Nearness, and where it is valid, (B, 1, H, W) each; None instead if all pixels are known to be valid."""
+    if is_whole and estimate.depth is not None and estimate.quantity is not None:
+        depth, quantity, valid = estimate.depth, estimate.quantity, None
+    else:
+        depth, quantity, valid = estimate.known_depth()
     return depth_to_nearness(depth, quantity, as_disparity=quantity is Quantity.METRIC_DEPTH), valid
 
 
-def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
+def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float, is_whole: bool = False) -> Tensor:
     """Disparity as a share of its range.
 
     Args:
         estimate: Of one image, with depth.
         far, near: From `disparity_range`; for the image, or a number each on the CPU.
         flat: Result for an image of constant depth.
+        is_whole: All pixels are known to be valid.
 
     Returns:
         (1, 1, H, W), linear in disparity: 0 at the far end (and for invalid pixels), 1 at the near end; clamped to -0.25..1.25.
@@ -201,13 +200,13 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     Raises:
         ValueError: No depth.
     """
-    values, valid = _nearness(estimate)
+    values, valid = _nearness(estimate, is_whole)
     apart = are_apart(far, near)
-    none = constant(values, 0.0)
     share = (values - far) / torch.where(apart, near - far, constant(near, 1.0))
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
-    share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), none)
+    share = share.clamp(-_BEYOND, 1 + _BEYOND)
+    share = share if valid is None else torch.where(valid, share, constant(share, 0.0))
     if apart.device.type == "cpu":
         return share if apart else torch.full_like(share, flat)
     return torch.where(apart, share, flat)
@@ -248,7 +247,8 @@ def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) 
     view = View(across, none, across * screen, none, 0.0, none, none, sideways=True, stretch=2)
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, sideways=True)
-    holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
+    is_beside = rendered.column != rendered.column.clamp(-0.5, width - 0.5)
+    holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | is_beside
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
     return lay_over(rims, view, filled, rendered.inverse, seen.rims), holes
 
