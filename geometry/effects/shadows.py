@@ -33,6 +33,8 @@ _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 23, 1 << 17
 # Bias: least distance behind a surface at which a ray is shadowed, relative to its depth; 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
+# Rays towards the camera end at this share of their way to it.
+_BEFORE_CAMERA = 0.95
 _PENUMBRA = 0.01
 # Maximum share of an object's half thickness over which its shadow begins: steps through thin objects seldom meet their middle.
 _RIM = 0.25
@@ -196,9 +198,8 @@ class _Rays(NamedTuple):
             lights: The lamps.
         """
         rows, columns = (_middles(small, length, pitch) for length in size)
-        ends = _ray_ends(small, rows[:, None], columns, intrinsics, lights)
         starts = torch.cat(torch.broadcast_tensors(columns, rows[:, None], small), 1)
-        ways = ends - starts
+        ways = _ray_ends(starts, intrinsics, lights) - starts
         # Rays end at the border: the share of each axis's way inside the image.
         (height, width), flat, begin = size, ways[:, :2], starts[:, :2]
         room = torch.where(flat > 0, constant(small, (width - 1.0, height - 1.0)).view(1, 2, 1, 1) - begin, begin)
@@ -323,37 +324,45 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
     return half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
 
 
-def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
-    """Columns, rows and inverse depth of the ends of the rays to each lamp, (L, 3, h, w); all three are linear in screen space."""
-    focal, centre = intrinsics.diagonal(dim1=1, dim2=2)[:, :2, None, None], intrinsics[:, :2, 2:, None]
-    (fx, fy), (cx, cy), skew = focal.split(1, 1), centre.split(1, 1), intrinsics[:, :1, 1:2, None]
-    y = (rows - cy) / fy
-    points = torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, small.reciprocal()), 1)
-    depth = points[:, 2:]
-    points[:, :2].mul_(depth)
+def _ray_ends(starts: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
+    """Columns, rows and inverse depth of the ends of the rays to each lamp, (L, 3, h, w); all three are linear in screen space.
+
+    Args:
+        starts: (1, 3, h, w): column, row and inverse depth.
+        intrinsics: (1, 3, 3), of the image's camera.
+        lights: The lamps.
+    """
+    inverse, one = starts[:, 2:], constant(starts, 1.0)
     of_points, sizes = (tuple(float(each) for each in some) for some in ([x.is_point for x in lights], [x.size / 2 for x in lights]))
-    way = constant(small, tuple(_aim(light) for light in lights)).view(-1, 3, 1, 1)
+    is_point = constant(starts, of_points).view(-1, 1, 1, 1)
+    # Vectors to the lamps, divided by the surface's depth; unit vectors to distant ones.
+    unit = one if not any(of_points) else inverse if all(of_points) else torch.lerp(one, inverse, is_point)
+    ways = constant(starts, tuple(_aim(light) for light in lights)).view(-1, 3, 1, 1)
     if any(of_points):
-        way = torch.addcmul(way, points, constant(small, of_points).view(-1, 1, 1, 1), value=-1)
+        ways = torch.addcmul(ways * unit, _directions(starts, intrinsics), is_point, value=-1)
     if any(sizes):
-        way = torch.addcmul(way, _across(way, small), constant(small, sizes).view(-1, 1, 1, 1))
-    length = constant(small, 1.0)
-    if any(of_points) or any(sizes):  # else they are unit vectors
-        length = vector_lengths(way)
-        way = way / length.clamp(min=1e-12)
-    reach, away = length, way[:, 2:]
-    if not all(of_points):
-        # Nothing beyond the farthest surface occludes the lamp.
-        farthest = (depth.amax((2, 3), keepdim=True) - depth) / away.clamp(min=1e-6)
-        reach = torch.where(away > 1e-6, farthest, depth)
-        if any(of_points):
-            reach = torch.where(constant(small, of_points).view(-1, 1, 1, 1) > 0, length, reach)
+        ways = torch.addcmul(ways, _across(ways, inverse), constant(starts, sizes).view(-1, 1, 1, 1) * unit)
+        if not all(of_points):
+            length = vector_lengths(ways).clamp_(min=1e-12)
+            ways = ways / (torch.where(is_point > 0, one, length) if any(of_points) else length)
+    away = ways[:, 2:]
     # A ray towards the camera ends in front of it.
-    reach = torch.minimum(reach, depth / away.clamp(max=-1e-6).mul(-1 / 0.95))
-    ends, z = torch.addcmul(points, reach, way).split((2, 1), 1)
-    inverse, shown = z.reciprocal(), ends * focal
-    shown[:, :1].addcmul_(skew, ends[:, 1:])
-    return torch.cat((torch.addcmul(centre, shown, inverse), inverse), 1)
+    reach = constant(starts, -_BEFORE_CAMERA) / away.clamp(max=-_BEFORE_CAMERA)
+    if any(not light.is_point and _aim(light)[2] + light.size / 2 > 0 for light in lights):
+        # Nothing beyond the farthest surface occludes a distant lamp.
+        farthest = (inverse / inverse.amin((2, 3), keepdim=True) - 1) / away.clamp(min=1e-6)
+        is_behind = away > 1e-6
+        reach = torch.where(is_behind & (is_point == 0) if any(of_points) else is_behind, farthest, reach)
+    on_screen = F.pad(intrinsics[:, :2], (0, 0, 0, 1)) @ ways.flatten(2)
+    return torch.addcmul(starts, reach, on_screen.unflatten(2, ways.shape[2:])) / torch.addcmul(one, reach, away)
+
+
+def _directions(starts: Tensor, intrinsics: Tensor) -> Tensor:
+    """The points at depth 1, (1, 3, h, w), of rays that start at (1, 3, h, w), as in `_Rays`."""
+    (fx, skew, cx), (_, fy, cy) = (row.view(3, 1, 1, 1, 1).unbind() for row in intrinsics[0, :2])
+    columns, rows, _ = starts.split(1, 1)
+    y = (rows - cy) / fy
+    return torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, constant(starts, 1.0)), 1)
 
 
 def _aim(light: Light) -> tuple[float, float, float]:
