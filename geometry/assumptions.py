@@ -84,11 +84,13 @@ def filled_depth(estimate: Estimate) -> Tensor:
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
 
 
-def filled_inverse(estimate: Estimate) -> Tensor:
-    """The inverse of `filled_depth`."""
+def filled_inverse(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
+    """The inverse of `filled_depth`; `valid` is the estimate's `depth_valid`, if computed already."""
     if estimate.quantity is not Quantity.DISPARITY:
         return filled_depth(estimate).reciprocal_()
-    disparity, _, valid = estimate.known_depth()
+    disparity = estimate.depth
+    assert disparity is not None
+    valid = estimate.known_depth()[2] if valid is None else valid
     images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
     return _joined([scale.filled_inverse(*image) for scale, *image in images])
 

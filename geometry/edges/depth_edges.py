@@ -177,17 +177,18 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rou
             ramp = (above > here * _STEEP) & (here > below * _STEEP)
             inverse = pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
         return inverse
-    # Fewer operations: the maximum of the negated values is the negated minimum.
-    is_near = is_near.view_as(inverse)
-    factors, signs = (constant(inverse, each).view(1, 2, 1, 1) for each in ((1 / _STEEP, _STEEP), (-1.0, 1.0)))
-    both = inverse * signs
-    factors = torch.where(pixels.chosen, factors, constant(inverse, math.inf))
-    signs = torch.where(is_near, signs, -signs)
+    # Fewer operations: the maximum of the negated values is the negated minimum. Four maps: the negated values, the values, and the bounds
+    # that the maxima of both exceed on a ramp.
+    is_near, factors = is_near.view_as(inverse), (-1.0, 1.0, -1 / _STEEP, _STEEP)
+    own, turned, nowhere = (
+        constant(inverse, each).view(1, 4, 1, 1) for each in (factors, tuple(-each for each in factors), (-1.0, 1.0, math.inf, math.inf))
+    )
+    maps, factors_of_ends = inverse * torch.where(pixels.chosen, own, nowhere), torch.where(is_near, own, turned)
     for _ in range(rounds):
-        ends = largest_within(both, step, has_nan=False)
-        below, above = (ends > both * factors).split(1, 1)
-        both = torch.where(below & above, torch.where(is_near, ends[:, 1:], ends[:, :1]) * signs, both)
-    return both[:, 1:]
+        ends = largest_within(maps[:, :2], step, has_nan=False)
+        below, above = (ends > maps[:, 2:]).split(1, 1)
+        maps = torch.where(below & above, torch.where(is_near, ends[:, 1:], ends[:, :1]) * factors_of_ends, maps)
+    return maps[:, 1:2]
 
 
 def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Tensor) -> Tensor:
@@ -227,5 +228,18 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
     Returns:
         (B, 4, H, W): the factors of the three channels, and the offset.
     """
+    return fit_of_means(colour_means(image, near, at_edges, radius)[0], 1)
+
+
+def colour_means(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Weighted means in a window around each pixel, for `fit_of_means`, and the sums of weights that divide them.
+
+    Args:
+        image, near, at_edges, radius: As `colour_fit`.
+
+    Returns:
+        (B, 13, H, W), and the mean weights (B, 1, H, W), above 0.
+    """
     means = box_means(moments(near, image) * at_edges, radius)
-    return fit_of_means(means[:, 1:] / means[:, :1].clamp(min=_TINY), 1)
+    weights = means[:, :1].clamp(min=_TINY)
+    return means[:, 1:] / weights, weights

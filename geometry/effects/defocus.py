@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -45,23 +48,48 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     Source:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
     """
-    pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
-    small = luminance(shrunk(image, pitch).float())
-    inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
-    low, high = extremes_within(inverse, _BESIDE)
-    own, after = _slopes(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1)).split(1, 1)
-    # Every second pixel, in one copy: a layer's result is a few numbers.
-    places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
-    fetched = to_cpu({"places": places, "ends": torch.stack(inverse.aminmax())})
-    least, most = fetched["ends"].tolist()
-    per_layer = _LAYERS / max(most - least, 1e-6)
-    blurs = _blurs_of_layers(fetched["places"].numpy().reshape(5, -1), least, per_layer)
-    # Linear interpolation between the middles of two layers: intercept and slope.
-    rises = np.diff(blurs, append=blurs[-1])
-    start, rise = sent_to(small.device, torch.tensor((np.stack((blurs - rises * np.arange(_LAYERS), rises)) * pitch).tolist()))
-    place = torch.rsub(inverse, -least * per_layer - 0.5, alpha=-per_layer).clamp_(0, _LAYERS - 1)
-    layer = place.int().flatten()
-    return torch.addcmul(start.index_select(0, layer).view_as(place), place, rise.index_select(0, layer).view_as(place))
+    layers = BlurOfLayers.of(image, depth)
+    return layers.blur(to_cpu(layers.evidence))
+
+
+class BlurOfLayers(NamedTuple):
+    """`blur_by_depth` in two steps, so that the device is synchronised once for its evidence and for other values.
+
+    Attributes:
+        inverse: (1, 1, h, w) inverse depth, smaller than the image.
+        pitch: Size of its pixels in pixels of the image.
+        evidence: For `to_cpu`.
+    """
+
+    inverse: Tensor
+    pitch: int
+    evidence: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, image: Tensor, depth: Tensor) -> BlurOfLayers:
+        """Arguments as `blur_by_depth`."""
+        pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
+        small = luminance(shrunk(image, pitch).float())
+        inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
+        low, high = extremes_within(inverse, _BESIDE)
+        own, after = _slopes(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1)).split(1, 1)
+        # Every second pixel, in one copy: a layer's result is a few numbers.
+        places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
+        return cls(inverse, pitch, {"places": places, "ends": torch.stack(inverse.aminmax())})
+
+    def blur(self, fetched: Mapping[str, Tensor]) -> Tensor:
+        """`blur_by_depth`, by the `evidence` on the CPU."""
+        inverse = self.inverse
+        least, most = fetched["ends"].tolist()
+        per_layer = _LAYERS / max(most - least, 1e-6)
+        blurs = _blurs_of_layers(fetched["places"].numpy().reshape(5, -1), least, per_layer)
+        # Linear interpolation between the middles of two layers: intercept and slope.
+        rises = np.diff(blurs, append=blurs[-1])
+        lines = np.stack((blurs - rises * np.arange(_LAYERS), rises)) * self.pitch
+        start, rise = sent_to(inverse.device, torch.tensor(lines.tolist()))
+        place = torch.rsub(inverse, -least * per_layer - 0.5, alpha=-per_layer).clamp_(0, _LAYERS - 1)
+        layer = place.int().flatten()
+        return torch.addcmul(start.index_select(0, layer).view_as(place), place, rise.index_select(0, layer).view_as(place))
 
 
 def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ...utils import constant, unit_vectors
-from ..edges.depth_edges import EDGE, colour_fit
+from ..edges.depth_edges import EDGE, colour_means
 from ..edges.stretches import share_above, shares_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_around
+from ..filters.guided_filter import fit_of_means
 from .highlight_maps import pitch_and_reach, pitch_of
 from .softness import Softness
 
@@ -108,8 +109,12 @@ def edge_sides(
     ratios = torch.cat((inverse * inverse, most, high)) / torch.cat((middle, least, low))
     near, beside, at_edges = shares_above(ratios, (1, _OVER), (EDGE, _OVER), (EDGE, _OVER)).split(1)
     sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
-    slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
-    unknown = _unexplained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
+    means, weights = colour_means(colours, near, sure, _COLOURS * reach)
+    slope, start = fit_of_means(means, 1).split((3, 1), 1)
+    # The share of the variance of `near` that colours leave unexplained.
+    off = (slope * colours).sum(1, keepdim=True).add_(start).sub_(near)
+    left, mean = box_means(off * off * sure, _COLOURS * reach) / weights, means[:, :1]
+    unknown = (left / torch.addcmul(mean, mean, mean, value=-1).clamp_(min=_TINY)).clamp_(0, 1)
     # The far object's depth needs a wide window: inside the near object, a narrow one finds only the near object's own bend. Where edges of
     # normals were refined and softened again, they are mixed farther inside than the depth.
     off, step = (soft - inverse).abs_(), (high - torch.lerp(least, low, softness.added)).clamp_(min=_TINY)
@@ -138,12 +143,3 @@ def edge_sides(
 def _nearness(inverse: Tensor, middle: Tensor) -> Tensor:
     """1 for inverse depth of the near object beside a silhouette, 0 for the far one; `middle` is the square of the value between them."""
     return share_above(inverse * inverse / middle, 1, _OVER)
-
-
-def _unexplained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
-    """The share of the variance of binary values that a fit leaves unexplained in a window around each pixel; maps (1, 1, h, w)."""
-    off = fit - values
-    one = constant(values, 1.0).expand_as(values)
-    means = box_means(torch.cat((one, values, off * off), 1) * weights, radius)
-    mean, left = (means[:, 1:] / means[:, :1].clamp(min=_TINY)).split(1, 1)
-    return (left / torch.addcmul(mean, mean, mean, value=-1).clamp_(min=_TINY)).clamp_(0, 1)

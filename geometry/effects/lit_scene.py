@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.lights import POINT
-from ...utils import resize_map, unit_vectors, vector_lengths
+from ...utils import resize_map, to_cpu, unit_vectors, vector_lengths
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpened_inverse
@@ -18,9 +18,9 @@ from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import middles_of
 from ..projections import need_perspective
-from ..regions.sky import masks_nothing, predicted_sky, sky_alpha
+from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
-from .defocus import blur_by_depth
+from .defocus import BlurOfLayers
 from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
 from .lights import Light, LightPlan
@@ -88,14 +88,24 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
-    depth, edges = None, None
-    if sized.depth is None:
+    depth = edges = layers = blur = None
+    valid, may_have_sky = sized.depth_valid, False
+    if valid is None:
         softness = normal_softness(normals)
         glossy = _steady(normals, softness.whole)
     else:
-        soft, radius = filled_inverse(sized), edge_radius(height, width)
+        soft, radius = filled_inverse(sized, valid), edge_radius(height, width)
         sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
-        softness = steps.softness(normals)
+        depth = sharp.reciprocal()
+        # One synchronisation for all.
+        evidence = steps.evidence(normals)
+        if sky is not False and estimate.mask is not None:
+            evidence["whole"] = (valid if sized is estimate else estimate.known_depth()[2]).all()
+        if any(plan.shadow != 0 for plan in plans):
+            layers = BlurOfLayers.of(image, depth)
+            evidence |= layers.evidence
+        fetched = to_cpu(evidence)
+        softness, may_have_sky = steps.softness_by(fetched, normals), sky is not False and not fetched.get("whole", False)
         if softness.whole * softness.share > 0:
             # Refinement sharpens only edges. The mixed values beside them must be softened again, or lighting shows where they end.
             if softness.added > 0:
@@ -106,12 +116,16 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         outside = _outside_ramps(soft, sharp, radius)
         glossy = _steady(normals, softness.whole) * outside
         edges, normals = edge_sides(image, normals, soft, sharp, outside, softness)
-        depth = sharp.reciprocal()
         if any(plan.kind == POINT for plan in plans):
             # Light falls off with distance: pixels beside silhouettes need their own object's depth.
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
-    share, known = None if isinstance(sky, bool) else sky.to(image), sized.valid
-    if sky is not False and depth is not None and not masks_nothing(estimate):
+        if layers is None:
+            edges = None
+        else:
+            blur = layers.blur(fetched)
+    share, known = None if isinstance(sky, bool) else sky.to(image), sized.normals_valid
+    known = known if valid is None else valid & known
+    if may_have_sky:
         # Objects within the network's coarse sky have no known normals. They are lit like the sky, or they would stay bright beside it.
         # The border is soft, or single pixels would show in twigs.
         predicted = predicted_sky(estimate)
@@ -122,11 +136,6 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     if share is not None:
         normals, known = _facing_where(share, normals), known | (share > 0.5)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    blur = None
-    if depth is None or all(plan.shadow == 0 for plan in plans):
-        edges = None
-    else:
-        blur = blur_by_depth(image, depth)
     doubt = image.new_full((1, 1, 1, 1), softness.whole)
     return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, doubt, doubt, blur, edges)
 

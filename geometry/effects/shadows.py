@@ -155,7 +155,8 @@ def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
 
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """The casters' inverse depth, moved away by the network's possible error."""
-    span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
+    least, most = inverse.flatten(2).aminmax(dim=2, keepdim=True)
+    span = (most - least)[..., None]
     far, near = measure_range_of_samples(inverse, None, _MOST)
     error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
     return torch.addcmul(inverse, error, doubt, value=-1)
@@ -353,8 +354,11 @@ def _ray_ends(starts: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Te
         farthest = (inverse / inverse.amin((2, 3), keepdim=True) - 1) / away.clamp(min=1e-6)
         is_behind = away > 1e-6
         reach = torch.where(is_behind & (is_point == 0) if any(of_points) else is_behind, farthest, reach)
-    on_screen = F.pad(intrinsics[:, :2], (0, 0, 0, 1)) @ ways.flatten(2)
-    return torch.addcmul(starts, reach, on_screen.unflatten(2, ways.shape[2:])) / torch.addcmul(one, reach, away)
+    # A product of matrices, as it would be with TF32, is too coarse.
+    of_x, of_y, of_z = F.pad(intrinsics[:, :2], (0, 0, 0, 1))[..., None].split(1, 2)
+    x, y, z = ways.split(1, 1)
+    on_screen = (x * of_x).addcmul_(y, of_y).addcmul_(z, of_z)
+    return torch.addcmul(starts, reach, on_screen) / torch.addcmul(one, reach, away)
 
 
 def _directions(starts: Tensor, intrinsics: Tensor) -> Tensor:

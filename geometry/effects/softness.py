@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,6 +87,10 @@ class DepthSteps:
 
         Synchronises the device once.
         """
+        return self.softness_by(to_cpu(self.evidence(normals)), normals)
+
+    def evidence(self, normals: Tensor) -> dict[str, Tensor]:
+        """What `softness_by` needs of normals (1, 3, H, W), for `to_cpu`."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
         there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
@@ -93,7 +98,10 @@ class DepthSteps:
         maps = {"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges}
         if apart.device.type != "cpu":  # where a second synchronisation costs more than computing them
             maps["changes"] = _changes(normals)
-        fetched = to_cpu(maps)
+        return maps
+
+    def softness_by(self, fetched: Mapping[str, Tensor], normals: Tensor) -> Softness:
+        """`softness` of normals (1, 3, H, W) by their `evidence`, on the CPU."""
         (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
