@@ -104,12 +104,13 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     return batch
 
 
-def check_levels(images: Tensor | np.ndarray, hdr: bool = False) -> tuple[float, float]:
+def check_levels(images: Tensor | np.ndarray, hdr: bool = False, ends: Tensor | None = None) -> tuple[float, float]:
     """Refuses images whose values are not in [0, 1]. Synchronises the device once; twice for HDR images.
 
     Args:
         images: (B, C, H, W), or an array (B, H, W, C).
         hdr: Accept values above 1 as long as at least half of the non-black values are 8 or less.
+        ends: The `ends_of_parts` of a tensor, if fetched already, with other values: then the device is synchronised only for HDR images.
 
     Returns:
         Minimum and maximum.
@@ -117,7 +118,7 @@ def check_levels(images: Tensor | np.ndarray, hdr: bool = False) -> tuple[float,
     Raises:
         ValueError: Another range, such as 0 to 255 or -1 to 1, or NaN or infinite values.
     """
-    low, high = finite_bounds(images)
+    low, high = finite_bounds(images, ends)
     # Resampling overshoots by less than half of the range; 0..255 and -1..1 exceed that.
     is_beyond = high > 1.5 and (not hdr or 2 * int((images > 8).sum()) > int((images > 0).sum()))
     if is_beyond or low < -0.5 * (max(1.0, high) if hdr else 1.0):
@@ -142,17 +143,22 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     return on_white(images.to(torch.float32).clamp(0, 1)).expand(-1, 3, -1, -1)
 
 
-def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
-    """Returns the minimum and maximum with one device synchronisation; 0 and 1 for integer arrays.
+def ends_of_parts(images: Tensor) -> Tensor:
+    """The minimum and the maximum of each part of images (B, C, H, W), (2 * parts,), for `check_levels`; NaN if a value is."""
+    parts = images[None]
+    if images.device.type == "cpu":  # in memory order: torch copies any other order first, which is slow
+        parts = images.permute(sorted(range(4), key=images.stride, reverse=True))
+    return torch.stack([end for part in parts for end in part.aminmax()])
+
+
+def finite_bounds(images: Tensor | np.ndarray, ends: Tensor | None = None) -> tuple[float, float]:
+    """Returns the minimum and maximum with one device synchronisation; 0 and 1 for integer arrays. `ends` as in `check_levels`.
 
     Raises:
         ValueError: NaN or infinite pixels.
     """
     if isinstance(images, Tensor):
-        parts = images[None]
-        if images.device.type == "cpu":  # in memory order: torch copies any other order first, which is slow
-            parts = images.permute(sorted(range(4), key=images.stride, reverse=True))
-        bounds = np.array(torch.stack([end for part in parts for end in part.aminmax()]).tolist()).reshape(-1, 2)
+        bounds = np.array((ends_of_parts(images) if ends is None else ends).tolist()).reshape(-1, 2)
         low, high = float(bounds[:, 0].min()), float(bounds[:, 1].max())
     elif np.issubdtype(images.dtype, np.unsignedinteger):
         return 0.0, 1.0

@@ -38,8 +38,13 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
         raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {expected}, as the map it goes with: resize one of them first")
 
 
-def check_image(image: Tensor, name: str = "image") -> bool:
+def check_image(image: Tensor, name: str = "image", ends: Tensor | None = None) -> bool:
     """Checks a batch of images (B, 3, H, W) in [0, 1], HDR images above 1 included. Synchronises the device once or twice.
+
+    Args:
+        image: The images.
+        name: What errors call them.
+        ends: As in `check_levels`.
 
     Returns:
         Whether some values are above 1.
@@ -49,7 +54,7 @@ def check_image(image: Tensor, name: str = "image") -> bool:
         ValueError: As `check_map`, or values that `utils.check_levels` refuses in HDR images.
     """
     check_map(image, 3, name)
-    return check_levels(image, hdr=True)[1] > 1
+    return check_levels(image, hdr=True, ends=ends)[1] > 1
 
 
 def check_mask(mask: Tensor | None, like: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
-from ..utils import images_to_rgb, resize_image, to_image, to_rgb
+from ..utils import images_to_rgb, resize_image, to_cpu, to_image, to_rgb
 from .checks import check_images_of
 
 Item = TypeVar("Item")
@@ -121,6 +121,17 @@ def to_output(planar: Tensor) -> Tensor:
 def unclamped_output(image: Tensor) -> Tensor:
     """Converts (B, 3 or 4, H, W) to ComfyUI's IMAGE, with values above 1."""
     return image.movedim(1, -1).contiguous().to(*image_placement())
+
+
+def outputs_together(kinds: Sequence[str], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """`unclamped_output` of maps of the kind "IMAGE" and `mask_output` of the others, with one copy from a GPU to the CPU."""
+    ordered = {
+        str(place): each.movedim(1, -1).contiguous() if kind == "IMAGE" else each
+        for place, (kind, each) in enumerate(zip(kinds, maps, strict=True))
+    }
+    device, dtype = image_placement()
+    moved = (to_cpu(ordered) if device.type == "cpu" else ordered).values()
+    return tuple(each.to(device, dtype) if kind == "IMAGE" else mask_output(each) for kind, each in zip(kinds, moved, strict=True))
 
 
 def mask_output(planar: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
 from ..options.masks import SelectionOptions
 from ..options.sky import AUTO
 from ..utils import to_planar
-from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
+from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
     check_depth_linked,
@@ -33,7 +33,6 @@ from .sockets import Inputs
 from .widgets import geometry_input, image_input
 
 _DARKENED = 0.25
-_OUTPUTS = {"IMAGE": unclamped_output, "MASK": mask_output}
 
 Part = tuple[Layers, "Estimate | None", Made]
 """An image's layers and estimate, and the effect's result."""
@@ -100,8 +99,8 @@ class Effect:
                 if len(lines) < MAX_IMAGES:
                     lines.append(made.words + hint)
                     payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]) if in_comfyui() else {})
-                values = (made.result, made.mask)[: len(self.RETURN_TYPES)]
-                yield tuple(_OUTPUTS[kind](value) for kind, value in zip(self.RETURN_TYPES, values, strict=True) if value is not None)
+                values = [each for each in (made.result, made.mask)[: len(self.RETURN_TYPES)] if each is not None]
+                yield outputs_together(self.RETURN_TYPES[: len(values)], values)
 
         return shown_on_node(join_outputs(outputs(), total), payloads, text=lines)
 

@@ -66,6 +66,13 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         "Fast Multi-Level Foreground Estimation" (2020), for the colours, by the equation for a single pixel.
     """
     is_hdr = check_image(image)
+    return cut_out_known(image, mask, edge, decontaminate, is_hdr)
+
+
+@in_float32
+def cut_out_known(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True, is_hdr: bool = True) -> Cutout:
+    """`cut_out` without the check of the image's values, which synchronises a GPU; `is_hdr`: some may be above 1."""
+    check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
     radius = round(max(image.shape[-2:]) * edge / 100)

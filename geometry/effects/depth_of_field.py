@@ -11,6 +11,7 @@ Convention: circles are signed diameters in pixels, negative in front of the foc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to, whole_numbers
+from ...utils import constant, ends_of_parts, in_float32, kept_constants, largest_channel, sent_to, to_cpu, whole_numbers
 from ..checks import check_image, check_map
 from ..edges.stretches import share_above
 from ..filters.box import box_means
@@ -112,11 +113,15 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
         M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with hidden parts filled
         in; here layers share a pixel as parts of one surface, not as independent ones, so that slopes have no seams.
     """
-    is_hdr = check_image(image)
+    check_map(image, 3, "image")
     check_map(circle, 1, "circle", like=image)
     check_lens(blades, rotation, highlights)
-    pairs = zip(image.split(1), circle.split(1), strict=True)
-    return torch.cat([_through_lens(each, sizes, is_hdr, blades, rotation, highlights) for each, sizes in pairs])
+    radii = _settled(circle).split(1)
+    # One synchronisation for both.
+    fetched = to_cpu({"radii": torch.stack([end for each in radii for end in each.aminmax()]), "image": ends_of_parts(image)})
+    is_hdr, ends = check_image(image, ends=fetched["image"]), fetched["radii"].view(-1, 2).tolist()
+    images = zip(image.split(1), radii, ends, strict=True)
+    return torch.cat([_through_lens(*each, is_hdr, blades, rotation, highlights) for each in images])
 
 
 def check_lens(blades: int, rotation: float, highlights: float) -> None:
@@ -140,9 +145,11 @@ def _levels_to(limit: float) -> list[float]:
     return [*radii, limit] if limit > 0 else []
 
 
-def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rotation: float, highlights: float) -> Tensor:
-    radius = _settled(circle)
-    nearest, farthest = torch.stack(radius.aminmax()).tolist()
+def _through_lens(
+    image: Tensor, radius: Tensor, ends: Sequence[float], is_hdr: bool, blades: int, rotation: float, highlights: float
+) -> Tensor:
+    """`depth_of_field` of one image by the `_settled` radii, whose least and largest are `ends`."""
+    nearest, farthest = ends
     levels = blur_levels(nearest, farthest)
     if len(levels) == 1:
         return image

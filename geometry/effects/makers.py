@@ -18,7 +18,7 @@ from ...options.fog import FogOptions
 from ...options.lens import LensOptions
 from ...options.lights import LookOptions
 from ...options.masks import CutoutOptions, MaskOptions, SelectionOptions
-from ..edges.matting import cut_out
+from ..edges.matting import cut_out_known
 from ..estimate import Estimate
 from ..images.srgb import colour_to_linear
 from ..projections import need_perspective
@@ -76,27 +76,28 @@ def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Mad
 
 def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
     """A mask of the selection."""
-    mask, words = _selected(layers, estimate, options, options.invert)
+    mask, words, _ = _selected(layers, estimate, options, options.invert)
     return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
 
 
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
     """Cuts out the selection on a transparent background. Transparent parts of the image stay so."""
     if isinstance(mask, Tensor):
-        words = "mask from the input"
+        words, is_hdr = "mask from the input", bool(layers.colours.amax() > 1)
     else:
         assert estimate is not None
-        mask, words = _selected(layers, estimate, options)
-    colours, alpha = cut_out(layers.colours.to(mask), mask, options.edge, options.decontaminate)
+        mask, words, is_hdr = _selected(layers, estimate, options)
+    colours, alpha = cut_out_known(layers.colours.to(mask), mask, options.edge, options.decontaminate, is_hdr)
     alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
     return Made(torch.cat((colours, alpha), 1), words, alpha)
 
 
-def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, inverted: bool = False) -> tuple[Tensor, str]:
+def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, inverted: bool = False) -> tuple[Tensor, str, bool]:
+    """The mask, its description, and whether colours exceed 1. Synchronises the device once after the selection."""
     depths = known_depths(estimate)
     mask = selected_mask(selection, depths, layers.shown.clamp(max=1))
-    share = float(mask.mean())
-    return mask, describe_selection(selection, depths, 1 - share if inverted else share)
+    share, brightest = torch.stack((mask.mean(), layers.colours.amax().to(mask))).tolist()
+    return mask, describe_selection(selection, depths, 1 - share if inverted else share), brightest > 1
 
 
 def under_lamps(
