@@ -94,10 +94,12 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
     return sharpened_inverse(depth.reciprocal(), radius, growth, image, smooth=smooth).reciprocal()
 
 
-def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
-    """`sharpen_known_depth` of inverse depth to inverse depth, (B, 1, H, W)."""
+def sharpened_inverse(
+    soft: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True, ramps: Ramps | None = None
+) -> Tensor:
+    """`sharpen_known_depth` of inverse depth to inverse depth, (B, 1, H, W); `ramps` are its `find_ramps`, if known."""
     inverse = soft
-    ramps = find_ramps(inverse, radius)
+    ramps = find_ramps(inverse, radius) if ramps is None else ramps
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
     here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
     nearness, middle = (here - low) / (high - low).clamp(min=_TINY), 0.5

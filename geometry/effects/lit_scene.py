@@ -12,7 +12,7 @@ from ...options.lights import POINT
 from ...utils import resize_map, to_cpu, unit_vectors, vector_lengths
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..conventions import convert_normals, unit_normals
-from ..edges.depth_edges import edge_radius, sharpened_inverse
+from ..edges.depth_edges import edge_radius, find_ramps, sharpened_inverse
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
 from ..filters.box import box_means
@@ -95,7 +95,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         glossy = _steady(normals, softness.whole)
     else:
         soft, radius = filled_inverse(sized, valid), edge_radius(height, width)
-        sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
+        ramps = find_ramps(soft, radius)
+        sharp, steps = sharpened_inverse(soft, radius, ramps=ramps), DepthSteps.of(soft, ramps)
         depth = sharp.reciprocal()
         # One synchronisation for all.
         evidence = steps.evidence(normals)

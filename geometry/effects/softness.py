@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import constant, sent_to, to_cpu, vector_lengths
-from ..edges.depth_edges import find_ramps
+from ..edges.depth_edges import Ramps, find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..filters.extremes import extremes_within, largest_within
@@ -68,18 +68,19 @@ class DepthSteps:
     edges: Tensor
 
     @classmethod
-    def of(cls, inverse: Tensor) -> DepthSteps:
-        """Finds the steps of inverse depth (1, 1, H, W), positive and finite."""
+    def of(cls, inverse: Tensor, ramps: Ramps | None = None) -> DepthSteps:
+        """Finds the steps of inverse depth (1, 1, H, W), positive and finite; `ramps` is its `find_ramps` by `edge_radius`, if known."""
         pitch, reach = pitch_and_reach(*inverse.shape[-2:])
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
         between = high - low
         if pitch > 1:
             between = F.max_pool2d(between, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
-        ramps = find_ramps(small, reach)
+        if ramps is None or pitch > 1:
+            ramps = find_ramps(small, reach)
         steps = (between > _STEP * (ramps.high - ramps.low)) & (ramps.high > ramps.low * _LEAST)
         beside = largest_within(steps.to(inverse), 2 * reach, has_nan=False)
-        edges = torch.cat((ramps.edge.to(beside), beside * ramps.edge)).sum((1, 2, 3))
+        edges = (torch.cat((constant(beside, 1.0).expand_as(beside), beside)) * ramps.edge).sum((1, 2, 3))
         return cls(box_means(beside, reach), edges)
 
     def softness(self, normals: Tensor) -> Softness:
