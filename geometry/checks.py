@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils import check_levels, without_autocast
+from ..utils import check_levels, to_cpu, without_autocast
 
 _NO_ROTATION = 1e-2
 # Rounded sizes differ by a pixel or two; a larger difference in shape means another image.
@@ -78,7 +78,11 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
         ValueError: Not (B, 1, H, W), not positive and finite everywhere, or of another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
-    least, greatest = torch.stack(depth.aminmax()).tolist()  # NaN if any is
+    _check_ends(torch.stack(depth.aminmax()))
+
+
+def _check_ends(ends: Tensor) -> None:
+    least, greatest = ends.tolist()  # NaN if any value is
     if not 0 < least <= greatest < float("inf"):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
@@ -95,13 +99,40 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         TypeError: Not a tensor.
         ValueError: Wrong shape, batch or device, a focal length that is not positive, or numbers that are not finite.
     """
+    _check_matrices(intrinsics, batch, like)
+    _check_cameras(intrinsics.detach().float().cpu())
+
+
+def check_view(depth: Tensor, intrinsics: Tensor, like: Tensor | None = None) -> None:
+    """`check_depth` and `check_intrinsics` of the same images. Synchronises the device once.
+
+    Args:
+        depth, like: As `check_depth`.
+        intrinsics: As `check_intrinsics`.
+
+    Raises:
+        TypeError, ValueError: As both.
+    """
+    check_map(depth, 1, "depth", like)
+    _check_matrices(intrinsics, len(depth), depth)
+    fetched = to_cpu({"ends": torch.stack(depth.aminmax()), "intrinsics": intrinsics.float()})
+    _check_ends(fetched["ends"])
+    _check_cameras(fetched["intrinsics"])
+
+
+def _check_matrices(intrinsics: Tensor, batch: int | None, like: Tensor | None) -> None:
+    """`check_intrinsics` without the numbers."""
     expected = f"({'batch' if batch is None else batch}, 3, 3)"
     _check_tensor(intrinsics, "intrinsics are", expected, "; `intrinsics_from_fov` makes them of a field of view")
     if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or batch not in (None, intrinsics.shape[0]):
         raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
-    numbers = intrinsics.detach().float().cpu().numpy()
+
+
+def _check_cameras(intrinsics: Tensor) -> None:
+    """Refuses impossible numbers of float32 intrinsics (B, 3, 3) on the CPU."""
+    numbers = intrinsics.numpy()
     if not ((numbers[:, (0, 1), (0, 1)] > 0).all() and np.isfinite(numbers).all()):
         raise ValueError(
             f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"

@@ -20,6 +20,7 @@ from ..filters.coarse import middles_of
 from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
+from ..valid import valid_normals
 from .defocus import BlurOfLayers
 from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
@@ -88,7 +89,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
-    depth = edges = layers = blur = None
+    depth, edges, layers, blur, camera = None, None, None, None, intrinsics
     valid, may_have_sky = sized.depth_valid, False
     if valid is None:
         softness = normal_softness(normals)
@@ -105,7 +106,10 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         if any(plan.shadow != 0 for plan in plans):
             layers = BlurOfLayers.of(image, depth)
             evidence |= layers.evidence
+        if any(plan.kind == POINT for plan in plans):  # placed on the CPU
+            evidence["intrinsics"] = intrinsics
         fetched = to_cpu(evidence)
+        camera = fetched.get("intrinsics", intrinsics)
         softness, may_have_sky = steps.softness_by(fetched, normals), sky is not False and not fetched.get("whole", False)
         if softness.whole * softness.share > 0:
             # Refinement sharpens only edges. The mixed values beside them must be softened again, or lighting shows where they end.
@@ -124,7 +128,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             edges = None
         else:
             blur = layers.blur(fetched)
-    share, known = None if isinstance(sky, bool) else sky.to(image), sized.normals_valid
+    share, known = None if isinstance(sky, bool) else sky.to(image), valid_normals(sized.normals, sized.mask)
     known = known if valid is None else valid & known
     if may_have_sky:
         # Objects within the network's coarse sky have no known normals. They are lit like the sky, or they would stay bright beside it.
@@ -136,7 +140,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         normals = _facing_where(covered, normals)
     if share is not None:
         normals, known = _facing_where(share, normals), known | (share > 0.5)
-    lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
+    lights = tuple(plan.placed(camera, height, width) for plan in plans)
     doubt = image.new_full((1, 1, 1, 1), softness.whole)
     return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, doubt, doubt, blur, edges)
 

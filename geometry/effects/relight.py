@@ -13,7 +13,7 @@ from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
 from ...utils import constant, counted, in_float32, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
-from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask
+from ..checks import check_image, check_map, check_mask, check_view
 from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means
@@ -503,10 +503,10 @@ def _complete_inputs(
 ) -> tuple[Tensor, Tensor]:
     check_map(normals, 3, "normals", like=image)
     depth, intrinsics = _complete_depth(image, depth, intrinsics)
-    check_depth(depth, like=image)
+    check_map(depth, 1, "depth", like=image)
     if edges is not None:
         edges.check(depth)
-    check_intrinsics(intrinsics, len(image), image)
+    check_view(depth, intrinsics, like=image)
     check_mask(mask, image[:, :1])
     return depth, intrinsics
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import constant, is_above, kept_constants, resize_map, unit_vectors, vector_lengths
-from ..checks import check_depth, check_intrinsics
+from ..checks import check_view
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
@@ -87,8 +87,7 @@ def cast_shadow(
     Raises:
         ValueError: Maps or intrinsics of the wrong shape, or depth that is not positive and finite.
     """
-    check_depth(depth)
-    check_intrinsics(intrinsics, depth.shape[0], depth)
+    check_view(depth, intrinsics)
     return cast_shadows(depth, intrinsics, (light,), thickness=thickness, doubt=doubt, blur=blur)
 
 

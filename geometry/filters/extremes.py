@@ -32,7 +32,7 @@ def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
             low, high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
             extremes.append((low, high))
         return extremes
-    both = (values[:, None] * constant(values, (-1.0, 1.0)).view(1, 2, 1, 1, 1)).flatten(1, 2)
+    both = values * constant(values, (-1.0, 1.0)).view(2, 1, 1) if channels == 1 else torch.cat((-values, values), 1)
     for radius in radii:
         both = largest_within(both, radius, has_nan=False)
         extremes.append((-both[:, :channels], both[:, channels:]))

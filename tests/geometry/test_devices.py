@@ -274,6 +274,7 @@ CASES = {
     "checks.check_mask": (lambda: checks.check_mask(mask(), maps()), None),
     "checks.check_depth": (lambda: checks.check_depth(maps()), DEPTH),
     "checks.check_intrinsics": (lambda: checks.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
+    "checks.check_view": (lambda: checks.check_view(maps(), matrices()), CAMERA),
     "checks.check_extrinsics": (lambda: checks.check_extrinsics(poses(), BATCH, maps()), POSE),
     "checks.check_image_of": (lambda: checks.check_image_of(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
@@ -333,6 +334,7 @@ CASES = {
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), FEW),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
+    "edges.depth_edges.colour_means": (lambda: depth_edges.colour_means(maps(3), maps(), maps(), 2), None),
     "edges.depth_edges.colour_fit": (lambda: depth_edges.colour_fit(maps(3), maps(), maps(), 2), None),
     "filters.chosen_pixels.summed_rows": (
         lambda: chosen_pixels.summed_rows(maps(3)[0, 0], torch.zeros(5, 4, dtype=torch.long, device=DEVICE)),

@@ -239,6 +239,8 @@ FUNCTIONS = {
     "edges.depth_edges.find_ramps": lambda scene: depth_edges.find_ramps(scene.inverse, scene.radius),
     "edges.depth_edges.find_ramps, soft": lambda scene: depth_edges.find_ramps(COARSE(scene.inverse), scene.radius),
     "edges.depth_edges.colour_fit": lambda scene: depth_edges.colour_fit(scene.image, (scene.depth > 3).float(), scene.valid, 3),
+    "edges.depth_edges.colour_means": lambda scene: depth_edges.colour_means(scene.image, (scene.depth > 3).float(), scene.valid, 3)[0],
+    "edges.matting.cut_out_known": lambda scene: matting.cut_out_known(scene.image, stretches.share_above(scene.inverse, 0.3, 0.1), 3.0),
     "edges.matting.cut_out": lambda scene: matting.cut_out(scene.image, stretches.share_above(scene.inverse, 0.3, 0.1), 3.0),
     "edges.ramp_sharpening.ramp_width": lambda scene: torch.tensor(ramp_sharpening.ramp_width(COARSE(scene.inverse))),
     "edges.ramp_sharpening.sharpen_ramps": lambda scene: ramp_sharpening.sharpen_ramps(COARSE(scene.inverse), scene.image, scene.radius)[0],
