@@ -149,20 +149,20 @@ VIDEOS = {
 }
 """For a 640x480 video frame, with its alignment on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(600, 7, 9),
-    "relight, low sun (node)": Budget(600, 7, 9),
-    "relight, candle (node)": Budget(742, 9, 13),
-    "relight, no shadow (node)": Budget(341, 5, 6),
-    "relight, three lamps (node)": Budget(748, 8, 10),
-    "cast_shadow, hard": Budget(134, 3, 3),
-    "cast_shadow, soft": Budget(161, 3, 3),
+    "relight, sun (node)": Budget(543, 5, 8),
+    "relight, low sun (node)": Budget(543, 5, 8),
+    "relight, candle (node)": Budget(695, 6, 10),
+    "relight, no shadow (node)": Budget(303, 4, 6),
+    "relight, three lamps (node)": Budget(703, 5, 8),
+    "cast_shadow, hard": Budget(120, 2, 2),
+    "cast_shadow, soft": Budget(147, 2, 2),
     "parallax, a frame of 8": Budget(138, 3, 2),
-    "stereo, both eyes": Budget(1282, 15, 3),
+    "stereo, both eyes": Budget(1272, 15, 3),
     "refine, four times as large": Budget(248, 3, 4),
-    "depth of field": Budget(311, 4, 4),
-    "fog (node)": Budget(423, 8, 5),
-    "cut-out, by distance (node)": Budget(171, 7, 7, 9300),
-    "cut-out, in a box (node)": Budget(168, 8, 8, 2000),
+    "depth of field": Budget(311, 3, 4),
+    "fog (node)": Budget(413, 7, 4),
+    "cut-out, by distance (node)": Budget(171, 5, 6, 9300),
+    "cut-out, in a box (node)": Budget(168, 6, 7, 2000),
     "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }

@@ -49,7 +49,7 @@ CASES = {
     "cut-out": (lambda: matting.cut_out(one(3), one(), 5.0).colour, 1),
     "fog": (lambda: fog.add_fog(one(3), fog.fog_transmittance(one(), camera(1), 0.1, falloff=0.1), (1, 1, 1)), 2),
     "focus": (lambda: focus.focused(masked(), one(3), LensOptions(point=(0.5, 0.5))).circle, 6),  # most for what is near the edges
-    "depth of field": (lambda: depth_of_field.depth_of_field(one(3), one(), blades=5, highlights=1.0), 4),
+    "depth of field": (lambda: depth_of_field.depth_of_field(one(3), one(), blades=5, highlights=1.0), 3),
     "towards": (lambda: towards(LAMP, maps(3)), 0),
     "received_share": (lambda: received_share(SUN, maps(), maps()[0, 0, 0, 0]), 0),
     "unit_vectors": (lambda: unit_vectors(maps(3)), 0),
@@ -59,12 +59,12 @@ CASES = {
     "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 1),  # its noise
     "shine": (lambda: shine(maps(3)), 0),
     "blur_by_depth": (lambda: blur_by_depth(one(3), one() + 1), 1),  # what tells of its layers
-    # Depth, the camera, and how many steps the rays of all images need.
-    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
-    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 3),
-    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 3),
+    # Depth and the camera, and how many steps the rays of all images need.
+    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 2),
+    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 2),
+    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 2),
     # The image's least and greatest level, depth and the camera once, how long the rays of all lamps are in all images, and noise.
-    "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 3),
+    "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
     "relight": (
         lambda: relight(
             maps(3),
@@ -77,7 +77,7 @@ CASES = {
             relief=maps()[..., :1, :1],
             **LOOKS,
         ),
-        5,
+        4,
     ),
 }
 
