@@ -18,6 +18,7 @@ from ...options.fog import FogOptions
 from ...options.lens import LensOptions
 from ...options.lights import LookOptions
 from ...options.masks import CutoutOptions, MaskOptions, SelectionOptions
+from ...utils import ends_of_parts
 from ..edges.matting import cut_out_known
 from ..estimate import Estimate
 from ..images.srgb import colour_to_linear
@@ -83,7 +84,7 @@ def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Te
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
     """Cuts out the selection on a transparent background. Transparent parts of the image stay so."""
     if isinstance(mask, Tensor):
-        words, is_hdr = "mask from the input", bool(layers.colours.amax() > 1)
+        words, is_hdr = "mask from the input", max(ends_of_parts(layers.colours).tolist()) > 1
     else:
         assert estimate is not None
         mask, words, is_hdr = _selected(layers, estimate, options)
@@ -96,8 +97,8 @@ def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, i
     """The mask, its description, and whether colours exceed 1. Synchronises the device once after the selection."""
     depths = known_depths(estimate)
     mask = selected_mask(selection, depths, layers.shown.clamp(max=1))
-    share, brightest = torch.stack((mask.mean(), layers.colours.amax().to(mask))).tolist()
-    return mask, describe_selection(selection, depths, 1 - share if inverted else share), brightest > 1
+    share, *ends = torch.cat((mask.mean()[None], ends_of_parts(layers.colours).to(mask))).tolist()
+    return mask, describe_selection(selection, depths, 1 - share if inverted else share), max(ends) > 1
 
 
 def under_lamps(
