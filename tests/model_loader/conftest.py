@@ -37,7 +37,6 @@ class Served:
     statuses: list[int] = field(default_factory=list)
     """Answers of failure before the first good one; the last one stays if `always`."""
     always: bool = False
-    error_code: str | None = None
     token: str | None = None
     drops: list[int] = field(default_factory=list)
     """After how many bytes to hang up, one GET each."""
@@ -88,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.tokens.append(self.headers.get("Authorization"))
         served = self.server.files.get(self.path.partition("?")[0])
         if served is None:
-            return self.refuse(404, "EntryNotFound")
+            return self.refuse(404)
         if served.silent:
             return self.server.closed.wait()
         time.sleep(served.late)
@@ -96,15 +95,15 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return self.wfile.write(served.raw)
         if served.redirect:
-            return self.refuse(302, None, {**served.headers, "Location": served.redirect})
+            return self.refuse(302, {**served.headers, "Location": served.redirect})
         if served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
-            return self.refuse(403, "GatedRepo")
+            return self.refuse(403)
         if served.statuses:
             status = served.statuses[0] if served.always else served.statuses.pop(0)
-            return self.refuse(status, served.error_code, served.headers)
+            return self.refuse(status, served.headers)
         start = self.range_start(served)
         if start >= len(served.body) > 0:
-            return self.refuse(416, None)
+            return self.refuse(416)
         rest = served.body[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", served.content_type)
@@ -150,12 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         return None
 
-    def refuse(self, status, error_code, headers=None):
+    def refuse(self, status, headers=None):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        if error_code:
-            self.send_header("X-Error-Code", error_code)
+
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -187,7 +185,7 @@ class FileServer(ThreadingHTTPServer):
 
 
 @pytest.fixture
-def caches(tmp_path, monkeypatch):
+def caches(tmp_path, monkeypatch, point_hub_at):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
     from huggingface_hub import constants
 
@@ -204,20 +202,23 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    point_hub_at("http://127.0.0.1:9", monkeypatch)  # the discard port: nobody there
+    point_hub_at("http://127.0.0.1:9")  # the discard port: nobody there
     monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
     return SimpleNamespace(home=tmp_path / "home", hub=tmp_path / "hub", torch=tmp_path / "torch" / "hub" / "checkpoints")
 
 
-def point_hub_at(url, monkeypatch):
-    """What HF_ENDPOINT does at import."""
+@pytest.fixture
+def point_hub_at(monkeypatch):
+    """Does what HF_ENDPOINT does at import."""
     from huggingface_hub import constants, file_download
 
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):
-        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    def point(url):
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        for module in (constants, file_download):
+            if hasattr(module, "HUGGINGFACE_CO_URL_TEMPLATE"):
+                monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+    return point
 
 
 @contextmanager
@@ -238,10 +239,10 @@ def running(context=None):
 
 
 @pytest.fixture
-def server(caches, monkeypatch):
+def server(caches, point_hub_at):
     """The server, running, as the hub."""
     with running() as server:
-        point_hub_at(server.url, monkeypatch)
+        point_hub_at(server.url)
         yield server
 
 

@@ -83,23 +83,16 @@ def test_no_server(kind, server, tmp_path):
     file, _ = kind
     server.shutdown()
     server.server_close()
-    with pytest.raises(NoNetworkError) as caught:
+    words = f"refused .* download {server.url}/.* put it at {download_path(file)}.*looked in: .*{tmp_path / 'home'}"
+    with pytest.raises(NoNetworkError, match=words):
         download_weights(file, "MIT")
-    message = str(caught.value)
-    assert "looked in: " in message
-    assert str(tmp_path / "home") in message
-    assert "refused" in message
-    assert f"download {server.url}/" in message
-    assert f"by hand and put it at {download_path(file)}" in message
     assert leftovers(tmp_path) == []
 
 
 def test_offline_by_choice(kind, server, monkeypatch):
     file, _ = kind
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        NoNetworkError, match=rf"HF_HUB_OFFLINE forbids it; unset that variable, or download .*{file.name} by hand.*looked in: "
-    ):
+    with pytest.raises(NoNetworkError, match=rf"HF_HUB_OFFLINE .* download .*{file.name} by hand.*looked in: "):
         download_weights(file, "MIT")
     assert server.requests == []
 
@@ -128,6 +121,16 @@ def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
         monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "taken"))
     with pytest.raises(DownloadError, match=rf"{file.name} cannot be stored below .*taken.*Make the folder writable"):
         download_weights(file, "MIT")
+
+
+def test_a_file_that_its_authors_have_not_published(server, caches):
+    file = MODELS["depth-anything-v2-giant"].file
+    with pytest.raises(DownloadError, match=f"its authors have not published it.* at {download_path(file)}"):
+        download_weights(file, "MIT")
+    assert not server.requests
+    download_path(file).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"a": torch.zeros(1)}, download_path(file))
+    assert find_weights(file) == download_path(file)
 
 
 @pytest.fixture
@@ -165,11 +168,9 @@ def test_a_damaged_file_of_the_pack_is_named(bundled, tmp_path, content, words):
 
 def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatch):
     server.serve_hub(HUB.repo_id, HUB.filename, BODY, token="hf_good")
-    page = f"{server.url}/someone/Annotators"
-    with pytest.raises(AccessDeniedError, match=rf"HTTP 403; no token was sent.*licence at {page} .*hf auth login.*HF_TOKEN"):
-        download_weights(HUB, "other")
-    with pytest.raises(AccessDeniedError, match=rf"licence at {page} "):  # it is accepted on the hub, whatever page states it
-        download_weights(HUB, "other", "https://example.org/terms")
+    words = f"HTTP 403; no token was sent.*licence at {server.url}/someone/Annotators .*hf auth login.*HF_TOKEN"
+    with pytest.raises(AccessDeniedError, match=words):
+        download_weights(HUB, "other", "https://example.org/terms")  # it is accepted on the hub, whatever page states it
     monkeypatch.setenv("HF_TOKEN", "hf_bad")
     with pytest.raises(AccessDeniedError, match="the token that was sent gives no access"):
         download_weights(HUB, "other")
@@ -177,23 +178,11 @@ def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatc
     assert download_weights(HUB, "other").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("code", ["RepoNotFound", "RevisionNotFound"])
-def test_a_repository_or_revision_that_is_gone(server, code):
-    server.serve_hub(HUB.repo_id, HUB.filename, BODY, statuses=[404], always=True, error_code=code)
-    with pytest.raises(DownloadError, match="HTTP 404"):
-        download_weights(HUB, "MIT")
-
-
 def test_a_server_that_is_no_hub(server):
-    server.serve(HUB_PATH, b"<html>hotel wifi</html>", content_type="text/html")
-    with pytest.raises(CorruptDownloadError, match=rf"{server.url}/someone.*it answers with a web page"):
-        download_weights(HUB, "MIT")
-    server.serve(HUB_PATH, BODY)
-    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
-        download_weights(HUB, "MIT")
-    server.serve(HUB_PATH, BODY, commit="../../../elsewhere")
-    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
-        download_weights(HUB, "MIT")
+    for commit in (None, "../../../elsewhere"):
+        server.serve(HUB_PATH, BODY, commit=commit)
+        with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
+            download_weights(HUB, "MIT")
 
 
 def layout(caches):
@@ -248,10 +237,8 @@ def test_where_a_file_came_from_is_noted(server, comfyui, small):
     download_weights(unknown(HUB), "MIT")
     notes = comfyui.models / "depth_normal" / ".downloads"
     note = json.loads((notes / "someone--Annotators--ckpt--hybrid.pt.json").read_text())
-    assert note["commit"] == "c" * 40
-    assert note["sha256"] == SHA256
-    assert note["size"] == len(BODY)
-    assert note["url"] == server.url + HUB_PATH
+    expected = {"commit": "c" * 40, "sha256": SHA256, "size": len(BODY), "url": server.url + HUB_PATH}
+    assert note.items() >= expected.items()
     download_weights(small, "MIT")
     assert json.loads((notes / "web--small.pt.json").read_text())["url"] == small.url
 
@@ -310,14 +297,3 @@ def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, c
     assert [process.exitcode for process in processes] == [0, 0]
     assert find_weights(small).read_bytes() == find_weights(HUB).read_bytes() == BODY
     assert server.gets() == [None, None], "one download of each file"
-
-
-def test_a_file_that_its_authors_have_not_published(server, caches):
-    file = MODELS["depth-anything-v2-giant"].file
-    with pytest.raises(DownloadError, match="its authors have not published it") as caught:
-        download_weights(file, "MIT")
-    assert str(download_path(file)) in str(caught.value)
-    assert not server.requests
-    download_path(file).parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"a": torch.zeros(1)}, download_path(file))
-    assert find_weights(file) == download_path(file)

@@ -1,19 +1,30 @@
-"""What a request says and what an answer claims: waits, numbers, tokens, redirects, addresses."""
+"""What a request says and what an answer claims: waits, numbers, tokens, redirects, addresses, proxies, certificates."""
 
+import ast
+import base64
 import email.utils
+import errno
 import hashlib
 import importlib
 import logging
 import os
+import select
+import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 from huggingface_hub import constants
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError, SSLError
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
@@ -24,12 +35,57 @@ from depth_normal.model_loader.weights.download import (
     NoNetworkError,
     download_weights,
 )
-from depth_normal.model_loader.weights.network import without_credentials
+from depth_normal.model_loader.weights.network import NetworkError, plain_reason, without_credentials
 from tests.forked import needs_fork, printed_by
 from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, in_turn, leftovers, stop_after, unknown
 
-SMALL_PATH = "/v2_1/small.pt"
 NINES = "9" * 5000
+ROOT = Path(__file__).resolve().parents[3]
+NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
+
+
+@pytest.mark.slow("takes most of a second")
+def test_one_module_asks_servers():
+    found = set()
+    for folder in ("annotators", "app", "geometry", "model_loader", "nodes"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
+                    found.add(path.relative_to(ROOT).as_posix())
+    # network.py names a type, for the type checker; the others answer browsers, and ask nobody
+    served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
+    assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
+    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
+    typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
+    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
+
+
+@contextmanager
+def listening(answer):
+    """A server that hands each connection to a function; gives its port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            try:
+                answer(self.request)
+            except OSError:
+                """A client that hangs up is part of the game."""
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def read_head(connection):
+    """A request up to its empty line."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n") and (data := connection.recv(1)):
+        head += data
+    return head.decode("latin-1")
 
 
 # --- a server that is busy ---
@@ -147,18 +203,15 @@ def sent_on(server, elsewhere):
     return server.serve(HUB_PATH, b"", redirect=f"{elsewhere.url}/bytes?signature=secret", headers=headers)
 
 
-def test_the_token_goes_to_the_hub_and_nowhere_else(server, elsewhere, sent_on, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_good")
-    assert download_weights(unknown(HUB), "MIT").read_bytes() == BODY
-    assert server.tokens == ["Bearer hf_good"]
-    assert elsewhere.tokens == [None]
-
-
-def test_a_redirect_within_the_hub_keeps_the_token(server, sent_on, monkeypatch):
+def test_a_token_goes_to_the_hub_alone_and_does_not_come_back_from_another_host(server, elsewhere, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     server.serve(HUB_PATH, b"", redirect="/renamed/resolve/x")
-    server.serve("/renamed/resolve/x", BODY, token="hf_good", commit="c" * 40)
+    server.serve("/renamed/resolve/x", b"", redirect=f"{elsewhere.url}/there")
+    elsewhere.serve("/there", b"", redirect=f"{server.url}/back")
+    server.serve("/back", BODY, commit="c" * 40)
     assert download_weights(HUB, "MIT").read_bytes() == BODY
+    assert server.tokens == ["Bearer hf_good", "Bearer hf_good", None]
+    assert elsewhere.tokens == [None]
 
 
 def test_a_download_from_another_host_is_resumed_by_the_hubs_name_of_the_file(elsewhere, sent_on, server):
@@ -230,49 +283,20 @@ def test_an_encrypted_address_never_leads_to_one_that_is_not(encrypted, server, 
     assert server.requests == []
 
 
-@pytest.mark.slow("takes most of a second")
-def test_an_encrypted_server(encrypted, monkeypatch):
-    secure, certificate = encrypted
-    secure.serve("/a.pt", BODY, drops=[1_000_000])
-    file = WeightFile("a.pt", url=f"{secure.url}/a.pt")
-    with pytest.raises(DownloadError, match="certificate is not trusted: self-signed"):
-        download_weights(file, "MIT")
-    assert secure.requests == []
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert download_weights(file, "MIT").read_bytes() == BODY
-    assert secure.gets() == [None, "bytes=1000000-"]
-
-
-def test_plain_http_is_only_for_this_machine(caches):
-    with pytest.raises(DownloadError, match="only fetched over https"):
-        download_weights(WeightFile("a.pt", url="http://example.org/a.pt"), "MIT")
-
-
-def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, monkeypatch):
+def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, point_hub_at):
     """As HF_ENDPOINT=https://user:password@mirror.example."""
-    secret = server.url.replace("http://", "http://user:pass%40word@")
-    monkeypatch.setattr(constants, "ENDPOINT", secret)
-    template = secret + "/{repo_id}/resolve/{revision}/{filename}"
-    for module in (constants, sys.modules["huggingface_hub.file_download"]):
-        if hasattr(module, "HUGGINGFACE_CO_URL_TEMPLATE"):
-            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    served = server.serve_hub(HUB.repo_id, HUB.filename, BODY)
-    messages = []
+    point_hub_at(server.url.replace("http://", "http://user:pass%40word@"))
+    text = ""
     for trouble in ({"statuses": [403]}, {"statuses": [404]}, {"statuses": [500, 500]}, {"redirect": "https://a:secret@b:port/"}):
-        for name, value in trouble.items():
-            setattr(served, name, value)
+        server.serve_hub(HUB.repo_id, HUB.filename, BODY, **trouble)
         with caplog.at_level(logging.INFO), pytest.raises(DownloadError) as caught:
             download_weights(HUB, "MIT")
-        served.statuses = []
-        messages.append(str(caught.value))
-    served.redirect = None
+        text += str(caught.value)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
     assert download_weights(HUB, "MIT").read_bytes() == BODY
     assert set(server.tokens) == {"Basic dXNlcjpwYXNzQHdvcmQ="}
-    text = "\n".join((*messages, caplog.text))
-    assert server.url in text
-    assert "pass@" not in text
-    assert "pass%40" not in text
-    assert "secret" not in text
+    text += caplog.text
+    assert server.url in text and not [word for word in ("pass@", "pass%40", "secret") if word in text]
 
 
 @needs_fork
@@ -294,9 +318,16 @@ def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_pat
     assert "Traceback" not in printed and "secret" not in printed
 
 
-@pytest.mark.parametrize("url", ["https://ex..ample/x.pt", "https://[::1/x.pt"])
-def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
-    with pytest.raises(DownloadError, match="is not a valid address"):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://example.org/a.pt", "only fetched over https"),  # plain http is for this machine alone
+        ("https://ex..ample/x.pt", "is not a valid address"),
+        ("https://[::1/x.pt", "is not a valid address"),
+    ],
+)
+def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url, words):
+    with pytest.raises(DownloadError, match=words):
         download_weights(WeightFile("x.pt", url=url), "MIT")
     assert "trying again" not in caplog.text
 
@@ -314,6 +345,204 @@ def test_what_is_shown_of_an_address(text, shown):
     assert without_credentials(text) == shown
 
 
+def refused_certificate():
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "certificate has expired"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "the server's name could not be looked up"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "the server cannot be reached"),
+        (refused_certificate(), "not trusted: certificate has expired"),
+        (NetworkError("no answer"), "no answer"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_why_there_was_no_answer(error, words):
+    assert words in plain_reason(error)
+    assert "Errno" not in plain_reason(error)
+    outer = RuntimeError("the download failed")
+    outer.__cause__ = error
+    assert plain_reason(outer) == plain_reason(error), "what is at the bottom counts"
+    for library in (NewConnectionError(None, "no connection"), SSLError(error), ProxyError("no proxy", error)):
+        if isinstance(library, NewConnectionError):
+            library.__context__ = error
+        handed_on = requests.ConnectionError(MaxRetryError(None, "/", library))
+        handed_on.__context__ = handed_on.args[0]
+        handed_on.args[0].__cause__ = library
+        assert plain_reason(handed_on) == plain_reason(error)
+
+
+# --- proxies ---
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    """A proxy for encrypted servers, set as users do; `heads` is what it was asked, `status` what it answers."""
+    state = SimpleNamespace(heads=[], status="200 OK", url="")
+
+    def answer(connection):
+        state.heads.append(read_head(connection))
+        connection.sendall(f"HTTP/1.1 {state.status}\r\n\r\n".encode())
+        if not state.status.startswith("200"):
+            return
+        host, _, port = state.heads[-1].split()[1].rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            while True:
+                for source in select.select([connection, server], [], [])[0]:
+                    if not (data := source.recv(2**16)):
+                        return
+                    (server if source is connection else connection).sendall(data)
+
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with listening(answer) as port:
+        state.url = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("HTTPS_PROXY", state.url)
+        yield state
+
+
+@pytest.fixture
+def secure_file(encrypted, monkeypatch):
+    """A file of an encrypted server whose certificate the system believes."""
+    secure, certificate = encrypted
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    secure.serve("/a.pt", BODY)
+    return WeightFile("a.pt", url=f"{secure.url}/a.pt")
+
+
+def test_a_download_through_a_proxy(secure_file, proxy, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://me:pass%40word@"))
+    assert download_weights(secure_file, "MIT").read_bytes() == BODY
+    (head,) = proxy.heads
+    assert head.startswith(f"CONNECT {secure_file.url.split('/')[2]} ")
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'me:pass@word').decode()}" in head
+
+
+def test_a_proxy_does_not_make_certificates_believed(secure_file, proxy, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(NoNetworkError, match="certificate is not trusted"):
+        download_weights(secure_file, "MIT")
+    assert len(proxy.heads) == 1, "no second attempt can help"
+
+
+def test_a_host_that_needs_no_proxy(secure_file, proxy, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    assert download_weights(secure_file, "MIT").read_bytes() == BODY
+    assert proxy.heads == []
+
+
+def test_a_proxy_that_refuses(secure_file, proxy, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://me:secret@"))
+    proxy.status = "407 Proxy Authentication Required"
+    with pytest.raises(NoNetworkError, match=r"the proxy of HTTPS_PROXY .*407") as caught:
+        download_weights(secure_file, "MIT")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "why"),
+    [
+        ("http://127.0.0.1:9", NoNetworkError, ".*refused the connection"),
+        *((value, DownloadError, "") for value in ("http://", "http://[", "socks5://127.0.0.1:9")),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(secure_file, proxy, monkeypatch, value, error, why):
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with pytest.raises(error, match=f"the proxy of HTTPS_PROXY{why}"):
+        download_weights(secure_file, "MIT")
+
+
+# --- certificates and passwords ---
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_certificate_that_the_user_names_is_believed(encrypted, monkeypatch, variable):
+    secure, certificate = encrypted
+    secure.serve("/a.pt", BODY, drops=[1_000_000])
+    file = WeightFile("a.pt", url=f"{secure.url}/a.pt")
+    with pytest.raises(DownloadError, match="certificate is not trusted: self-signed"):
+        download_weights(file, "MIT")
+    assert secure.requests == []
+    monkeypatch.setenv(variable, str(certificate))
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    assert secure.gets() == [None, "bytes=1000000-"]
+
+
+def test_no_password_of_netrc_is_sent(server, elsewhere, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    elsewhere.serve("/bytes", BODY)
+    server.serve("/a.pt", b"", redirect=f"{elsewhere.url}/bytes")
+    assert download_weights(WeightFile("a.pt", url=f"{server.url}/a.pt"), "MIT").read_bytes() == BODY
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    assert download_weights(HUB, "MIT").read_bytes() == BODY
+    assert server.tokens == [None, "Bearer hf_good"]
+    assert elsewhere.tokens == [None]
+
+
+# --- hostile servers ---
+
+
+@pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n", "Content-Length: 100000000000\r\n"])
+def test_the_body_of_a_redirect_is_not_read(server, framing):
+    server.serve("/bytes", BODY)
+    gone = threading.Event()
+
+    def answer(connection):
+        read_head(connection)
+        connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {server.url}/bytes\r\n{framing}\r\n".encode())
+        try:
+            while True:
+                connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n" if "chunked" in framing else bytes(2**16))
+        finally:
+            gone.set()
+
+    with listening(answer) as port:
+        assert download_weights(WeightFile("a.pt", url=f"http://127.0.0.1:{port}/a.pt"), "MIT").read_bytes() == BODY
+        assert gone.wait(60)
+
+
+def test_a_server_that_never_encrypts(caches, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_CONNECT_TIMEOUT", "0.5")
+    with (
+        listening(lambda connection: connection.recv(10**6) and connection.recv(10**6)) as port,
+        pytest.raises(NoNetworkError, match=r"no connection to 127\.0\.0\.1 within 0\.5 seconds"),
+    ):
+        download_weights(WeightFile("a.pt", url=f"https://127.0.0.1:{port}/a.pt"), "MIT")
+
+
+def test_headers_that_never_end(caches, monkeypatch):
+    """Each byte comes in time."""
+    monkeypatch.setenv("DEPTH_NORMAL_CONNECT_TIMEOUT", "0.5")
+    monkeypatch.setenv("DEPTH_NORMAL_READ_TIMEOUT", "0.5")
+    over = threading.Event()
+
+    def answer(connection):
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not over.wait(0.1):
+            connection.sendall(b"x")
+
+    with listening(answer) as port, pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 did not answer within 1 seconds"):
+        download_weights(WeightFile("a.pt", url=f"http://127.0.0.1:{port}/a.pt"), "MIT")
+    over.set()
+
+
+def test_a_body_in_chunks_that_breaks_off_is_not_taken_for_the_whole(server, small):
+    served = server.files["/v2_1/small.pt"]
+    served.raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(BODY) + BODY + b"\r\n"
+    with pytest.raises(CorruptDownloadError, match="ends after 3000000 bytes each time"):
+        download_weights(unknown(small), "MIT")
+    served.raw += b"0\r\n\r\n"
+    assert download_weights(unknown(small), "MIT").read_bytes() == BODY
+
+
 # --- the rest ---
 
 
@@ -328,16 +557,12 @@ def test_progress_is_told_about_ten_times_a_second(kind):
 
 
 def test_a_server_that_does_not_speak_http(caches):
-    class Babble(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.recv(10_000)
-            self.request.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
+    def babble(connection):
+        connection.recv(10_000)
+        connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
 
-    with socketserver.TCPServer(("127.0.0.1", 0), Babble) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        with pytest.raises(NoNetworkError, match=r"SSH-2\.0"):
-            download_weights(WeightFile("a.pt", url=f"http://127.0.0.1:{server.server_address[1]}/a.pt"), "MIT")
-        server.shutdown()
+    with listening(babble) as port, pytest.raises(NoNetworkError, match=r"SSH-2\.0"):
+        download_weights(WeightFile("a.pt", url=f"http://127.0.0.1:{port}/a.pt"), "MIT")
 
 
 def test_a_pause_can_be_stopped():
