@@ -43,6 +43,7 @@ def refusal(path):
             read(path)
         lines.append(str(caught.value))
         assert str(path) in lines[-1] and "\n" not in lines[-1]
+
     assert len({line.partition(" (")[0] for line in lines}) == 1  # safetensors names any of several entries that are wrong
     return lines[0]
 
@@ -150,14 +151,10 @@ def test_a_file_whose_name_is_no_text(tmp_path, save):
     assert_is_state(read_checkpoint(path))
 
 
-def test_a_prefix_that_only_some_names_have_stays(tmp_path):
-    torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "w.pt")
-    assert read_checkpoint(tmp_path / "w.pt").keys() == {"module.a", "b"}
-
-
-def test_a_network_with_a_part_called_model_is_not_unwrapped(tmp_path):
-    torch.save({"model": torch.zeros(1), "state_dict.x": torch.zeros(1)}, tmp_path / "w.pt")
-    assert read_checkpoint(tmp_path / "w.pt").keys() == {"model", "state_dict.x"}
+@pytest.mark.parametrize("names", [{"module.a", "b"}, {"model", "state_dict.x"}], ids=["prefix of some", "tensor called model"])
+def test_names_that_are_no_wrapper_stay(tmp_path, names):
+    torch.save({name: torch.zeros(1) for name in names}, tmp_path / "w.pt")
+    assert read_checkpoint(tmp_path / "w.pt").keys() == names
 
 
 def written(content):
@@ -255,6 +252,7 @@ REFUSED = {
         lambda path: path.write_bytes(struct.pack("<Q", 33) + b'{"__metadata__":{"format":"pt"}} '),
         "holds no weights",
     ),
+    "no entries in safetensors": (written(struct.pack("<Q", 2) + b"{}"), "holds no weights"),
     "bool in safetensors": (lambda path: save_file({"odd": torch.ones(3, dtype=torch.bool)}, path), "holds odd as torch.bool values"),
     "a whole network": (saved(nn.Linear(2, 2)), "torch.nn.modules.linear.Linear"),
     "TorchScript": (script, "TorchScript"),
@@ -273,8 +271,11 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(tmp_path, name):
     make, said = REFUSED[name]
-    make(tmp_path / "dpt_hybrid.pth")
-    assert said in refusal(tmp_path / "dpt_hybrid.pth")
+    path = tmp_path / "dpt_hybrid.pth"
+    make(path)
+    assert said in refusal(path)
+    of_download = structure_problem(path)  # of safetensors, the library's check is enough
+    assert said in (of_download or said) and (of_download or path.read_bytes()[8:9] == b"{")
 
 
 def test_a_forbidden_file(tmp_path, monkeypatch):
@@ -304,8 +305,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, kind):
         with socket.socket(socket.AF_UNIX) as listener:
             monkeypatch.chdir(tmp_path)  # a socket's address is at most about 100 characters long
             listener.bind(path.name)
-    with pytest.raises(CheckpointError, match=f"{path} is {kind}; expected a weights file"):
-        read_checkpoint(path)
+    assert refusal(path).startswith(f"{path} is {kind}; expected a weights file")
     assert structure_problem(path).startswith(f"it is {kind}")
 
 

@@ -76,25 +76,17 @@ def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, fi
         "custom_nodes/ComfyUI-ControlNet-Aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/.disabled/comfyui_controlnet_aux@1_1_0/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/comfyui_controlnet_aux/ckpts/models--x/snapshots/1/dpt_hybrid-midas-501f0c75.pt",
+        "depth-pro: models/depth/ml-depth-pro/depth_pro.fp16.safetensors",
+        "depth-pro: models/depth/ml-depth-pro/depth_pro.pt",
+        "moge-vitl: models/MoGe/MoGe_ViT_L_fp16.safetensors",
+        "lotus-disparity-g: models/diffusion_models/lotus/lotus-depth-g-v2-1-disparity-fp16.safetensors",
     ],
 )
 def test_every_place_inside_comfyui(comfyui, place):
+    """Of a file with all kinds of names, or of a model whose files other packs keep."""
+    model_id, _, place = place.rpartition(": ")
     path = put(comfyui.models.parent / place)
-    assert find_weights(HYBRID) == path
-
-
-@pytest.mark.parametrize(
-    "model_id, place",
-    [
-        ("depth-pro", "depth/ml-depth-pro/depth_pro.fp16.safetensors"),
-        ("depth-pro", "depth/ml-depth-pro/depth_pro.pt"),
-        ("moge-vitl", "MoGe/MoGe_ViT_L_fp16.safetensors"),
-        ("lotus-disparity-g", "diffusion_models/lotus/lotus-depth-g-v2-1-disparity-fp16.safetensors"),
-    ],
-)
-def test_the_folders_of_other_packs(comfyui, model_id, place):
-    path = put(comfyui.models / place)
-    assert find_weights(MODELS[model_id].file) == path
+    assert find_weights(MODELS[model_id].file if model_id else HYBRID) == path
 
 
 def test_the_folders_of_extra_model_paths(comfyui, tmp_path):
@@ -107,16 +99,10 @@ def test_the_folders_of_extra_model_paths(comfyui, tmp_path):
     assert find_weights(HYBRID) == own
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "annotator_ckpts_path: ../../elsewhere/ckpts",
-        'annotator_ckpts_path: "../../elsewhere/ckpts"  # moved',
-        "annotator_ckpts_path: '../../elsewhere/ckpts'",
-    ],
-)
-def test_where_controlnet_aux_was_told_to_keep_its_files(comfyui, line):
-    put(comfyui.custom_nodes / "comfyui_controlnet_aux" / "config.yaml", f"# settings\n{line}\ncustom_temp_path:\n".encode())
+@pytest.mark.parametrize("folder", ["../../elsewhere/ckpts", '"../../elsewhere/ckpts"  # moved', "'../../elsewhere/ckpts'"])
+def test_where_controlnet_aux_was_told_to_keep_its_files(comfyui, folder):
+    lines = f"# settings\nannotator_ckpts_path: {folder}\ncustom_temp_path:\n"
+    put(comfyui.custom_nodes / "comfyui_controlnet_aux" / "config.yaml", lines.encode())
     path = put(comfyui.custom_nodes.parent / "elsewhere" / "ckpts" / "lllyasviel" / "Annotators" / HYBRID.name)
     assert find_weights(HYBRID).resolve() == path
 
@@ -157,13 +143,8 @@ def test_a_generic_name_counts_only_in_its_repository(comfyui):
     assert find_weights(HF_OWN) == path
 
 
-def test_another_files_name_within_a_name_does_not_match(caches):
-    put(caches.home / "my_dpt_hybrid_384.pt")
-    assert find_weights(HYBRID) is None
-
-
-@pytest.mark.parametrize("name", [f"{HYBRID.name}.part", f"{HYBRID.name}.incomplete", f"{HYBRID.name}.crdownload"])
-def test_unfinished_downloads_do_not_count(caches, name):
+@pytest.mark.parametrize("name", ["my_dpt_hybrid_384.pt", *(f"{HYBRID.name}.{end}" for end in ("part", "incomplete", "crdownload"))])
+def test_longer_names_and_unfinished_downloads_do_not_count(caches, name):
     put(caches.home / name)
     assert find_weights(HYBRID) is None
 
@@ -339,3 +320,30 @@ def test_folders_deeper_than_five_are_not_searched(caches):
     assert find_weights(HYBRID) is None
     path = put(deep / HYBRID.name)
     assert find_weights(HYBRID) == path
+
+
+# --- which models are installed ---
+
+
+def test_a_file_that_comes_is_told_after_seconds_or_at_once_when_asked_to_forget(caches):
+    assert find.models_on_disk() == {"tiny"} and not caches.home.exists()
+    put(caches.home / "Ruicheng" / "moge-2-vits-normal" / MODELS["moge-2-vits-normal"].file.name)
+    assert find.models_on_disk() == {"tiny"}, "the answer holds for a while"
+    find.forget()
+    assert find.models_on_disk() == {"tiny", "moge-2-vits-normal"}
+
+
+def test_a_model_of_two_files_needs_both(caches):
+    for file, installed in zip(MODELS["leres-boost"].files, ({"tiny", "leres"}, {"tiny", "leres", "leres-boost"}), strict=True):
+        put(caches.home / file.name)
+        find.forget()
+        assert find.models_on_disk() == installed
+
+
+def test_slow_folders_are_looked_through_the_less_often(monkeypatch):
+    clock, asked = iter([0.0, 2.0, 50.0, 70.0, 70.0]), []
+    monkeypatch.setattr(find.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(find, "find_all", lambda *_: asked.append(1) or frozenset())
+    for searches in (1, 1, 2):
+        find.models_on_disk()
+        assert len(asked) == searches, "two seconds hold for a minute"
