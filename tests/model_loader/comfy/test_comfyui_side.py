@@ -66,7 +66,7 @@ class NewerPatcher(Patcher):
 def comfy(monkeypatch):
     """ComfyUI's memory manager, in small. `leaves`: weights stay where they were, as with --novram."""
     manager: Any = ModuleType("comfy.model_management")
-    manager.calls, manager.current_loaded_models, manager.emptied = [], [], 0
+    manager.calls, manager.current_loaded_models, manager.emptied = [], [], []
     manager.leaves, manager.interrupted, manager.device = False, False, CPU
 
     def load_models_gpu(models, memory_required=0, force_full_load=False):
@@ -82,12 +82,9 @@ def comfy(monkeypatch):
         if manager.interrupted:
             raise Interrupted
 
-    def soft_empty_cache():
-        manager.emptied += 1
-
     manager.load_models_gpu = load_models_gpu
     manager.throw_exception_if_processing_interrupted = throw_exception_if_processing_interrupted
-    manager.soft_empty_cache = soft_empty_cache
+    manager.soft_empty_cache = lambda: manager.emptied.append(1)
     manager.get_torch_device = lambda: manager.device
     manager.unet_offload_device = lambda: CPU
     manager.intermediate_device = lambda: CPU
@@ -146,9 +143,13 @@ def place(network, device=CPU):
 
 def test_outside_comfyui_nothing_of_it_is_imported(alone):
     devices.default_device()
-    devices.image_placement()
+    assert devices.image_placement() == (CPU, torch.float32)
+    assert devices.is_fast(torch.float32, CPU) and not devices.is_fast(torch.float16, CPU)
+    assert devices.available_memory(CPU) == devices.CPU_WORKING_BYTES
     interrupt.throw_if_interrupted()
-    assert devices.memory_manager() is None
+    feedback.show_message("loading tiny")
+    feedback.note("PREVIEW")
+    assert feedback.progress_bar(3) is None and devices.memory_manager() is None
     assert not [name for name in sys.modules if name.split(".")[0] == "comfy"]
 
 
@@ -159,18 +160,9 @@ def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expec
     assert devices.default_device() == torch.device(expected)
 
 
-def test_outside_comfyui(alone):
-    assert devices.image_placement() == (CPU, torch.float32)
-    assert feedback.progress_bar(10) is None
-    assert devices.is_fast(torch.float32, CPU)
-    assert not devices.is_fast(torch.float16, CPU)
-    assert devices.available_memory(CPU) == devices.CPU_WORKING_BYTES
-
-
 def test_what_torch_keeps_idle_on_a_gpu_is_free_memory(alone, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 80000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 70000)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20000)
+    for name, size in {"mem_get_info": (1000, 80000), "memory_reserved": 70000, "memory_allocated": 20000}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _device, size=size: size)
     assert devices.available_memory(torch.device("cuda")) == 51000
 
 
@@ -199,27 +191,16 @@ def test_comfyuis_devices_and_dtypes(comfy):
     assert not devices.is_fast(torch.float16, cuda)
     assert devices.available_memory(cuda) == 12345
     devices.empty_cache()
-    assert comfy.emptied == 1
-
-
-def test_comfyuis_progress_bar(comfy, monkeypatch):
-    steps = []
-    utils: Any = ModuleType("comfy.utils")
-    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: steps.append((total, done, of)))
-    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
-    move = feedback.progress_bar(100)
-    move(3, 50)
-    assert steps == [(100, 3, 50)]
+    assert comfy.emptied == [1]
 
 
 def test_the_memory_manager_is_asked_for_room(comfy):
     network = nn.Linear(2, 2)
     placement = place(network)
-    assert placement.ready(777) == CPU
-    (call,) = comfy.calls
-    assert call.memory_required == 777
-    assert call.force_full_load
-    (patcher,) = call.models
+    assert placement.ready(777) == placement.ready(2) == CPU
+    assert [call.memory_required for call in comfy.calls] == [777, 2] and all(call.force_full_load for call in comfy.calls)
+    (patcher,) = comfy.calls[0].models
+    assert comfy.calls[1].models == [patcher] and len(comfy.current_loaded_models) == 1, "one patcher serves all runs"
     assert type(patcher) is Patcher
     assert list(patcher.model.children()) == [network]
     assert patcher.load_device == CPU
@@ -232,14 +213,6 @@ def test_a_network_that_does_not_let_its_device_be_set(comfy):
         device = property(lambda self: self.weight.device)
 
     assert place(Fixed(2, 2)).ready(1) == CPU
-
-
-def test_one_patcher_serves_all_runs(comfy):
-    placement = place(nn.Linear(2, 2))
-    placement.ready(1)
-    placement.ready(2)
-    assert comfy.calls[0].models[0] is comfy.calls[1].models[0]
-    assert len(comfy.current_loaded_models) == 1
 
 
 def test_the_patchers_class_is_read_when_it_is_needed(comfy):
@@ -308,13 +281,10 @@ def test_outside_comfyui_a_network_that_does_not_fit_is_refused_by_name_and_leav
 
 
 def test_another_error_while_moving_is_not_hidden(comfy):
-    class Broken(nn.Linear):
-        def to(self, *args, **options):
-            raise RuntimeError("device-side assert triggered")
-
-    comfy.leaves = True
+    comfy.leaves, network = True, nn.Linear(2, 2)
+    network.to = Mock(side_effect=RuntimeError("device-side assert triggered"))
     with pytest.raises(RuntimeError, match="device-side assert"):
-        place(Broken(2, 2), META).ready(1)
+        place(network, META).ready(1)
 
 
 def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
@@ -325,7 +295,7 @@ def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(co
     first.unload()
     assert patcher.unloaded == 1
     assert [entry.model for entry in comfy.current_loaded_models] == [comfy.calls[1].models[0]]
-    assert comfy.emptied == 1
+    assert comfy.emptied == [1]
 
 
 def test_an_unloaded_network_is_free_to_die(comfy):
@@ -366,14 +336,12 @@ def computing(network, seconds=10.0):
 
 
 def cancelled_after(comfy, seconds):
-    timer = threading.Timer(seconds, setattr, (comfy, "interrupted", True))
-    timer.start()
-    return timer
+    threading.Timer(seconds, setattr, (comfy, "interrupted", True)).start()
+    return time.monotonic()
 
 
 def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
-    cancelled_after(comfy, 0.1)
-    begin = time.monotonic()
+    begin = cancelled_after(comfy, 0.1)
     with pytest.raises(Interrupted):
         interrupt.interruptible(computing)(nn.Linear(2, 2))
     assert time.monotonic() - begin < 5
@@ -404,12 +372,8 @@ def test_another_librarys_work_is_not_ended_in_an_operation(comfy):
     cancelled_after(comfy, 0.1)
     work = in_an_operation(0.4, "another_library.py")
     ended = []
-
-    def nodes_work():
-        ended.append(work())
-
     with pytest.raises(Interrupted):
-        interrupt.interruptible(lambda: (nodes_work(), computing(nn.Linear(2, 2))))()
+        interrupt.interruptible(lambda: (ended.append(work()), computing(nn.Linear(2, 2))))()
     assert ended == ["done"]
 
 
@@ -434,11 +398,8 @@ def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(co
 
 
 def test_a_computation_that_fails_says_so(comfy):
-    def failing():
-        raise ValueError("found")
-
     with pytest.raises(ValueError, match="found"):
-        interrupt.interruptible(failing)()
+        interrupt.interruptible(Mock(side_effect=ValueError("found")))()
 
 
 def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
@@ -478,24 +439,20 @@ def page(comfy, monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(feedback.time, "monotonic", lambda: clock.now)
     utils: Any = ModuleType("comfy.utils")
-    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, total: None)
+    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: bar.append((total, done, of)))
     monkeypatch.setitem(sys.modules, "comfy.utils", utils)
     instance = server.PromptServer.instance
-    instance.clock = clock
+    instance.clock, instance.bar = clock, (bar := [])
     return instance
 
 
-def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page):
+def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page, monkeypatch):
     feedback.show_message("loading tiny")
-    assert page.sent == [("loading tiny", "7", "page")]
-
-
-def test_the_node_that_runs_is_comfyuis_executing_one_where_it_tells(page, monkeypatch):
     utils: Any = ModuleType("comfy_execution.utils")
     utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
     monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
     feedback.show_message("loading tiny")
-    assert page.sent == [("loading tiny", "5:3", "page")]
+    assert page.sent == [("loading tiny", "7", "page"), ("loading tiny", "5:3", "page")], "ComfyUI's executing one where it tells"
 
 
 @pytest.mark.parametrize("missing", ["client_id", "send_progress_text"])
@@ -519,20 +476,14 @@ def test_of_many_words_four_a_second_are_sent_and_what_matters_always(page):
     assert [words for words, *_ in page.sent[-2:]] == ["loading", "running"]
 
 
-def test_a_node_that_is_done_in_no_time_says_nothing(page):
-    move = feedback.progress_bar(3)
-    for done in (1, 2, 3):
-        page.clock.now += 0.1
-        move(done, 3)
-    assert page.sent == []
-
-
-def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
-    move = feedback.progress_bar(3)
+@pytest.mark.parametrize(("seconds", "words"), [(0.1, []), (2, ["running 1 of 3", "running 2 of 3", "done in 6.0 s"])])
+def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page, seconds, words):
+    move = feedback.progress_bar(100)
     for done in (1, 2, 3, 3):
-        page.clock.now += 2
+        page.clock.now += seconds
         move(done, 3)
-    assert [words for words, *_ in page.sent] == ["running 1 of 3", "running 2 of 3", "done in 6.0 s"]
+    assert [said for said, *_ in page.sent] == words
+    assert page.bar == [(100, 1, 3), (100, 2, 3), (100, 3, 3), (100, 3, 3)]
 
 
 def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
@@ -637,9 +588,3 @@ def test_every_node_notes_what_the_log_warns_of():
         while inner := getattr(chain[-1], "__wrapped__", None):
             chain.append(inner)
         assert [getattr(each, "__code__", None) for each in chain].count(feedback.noting_warnings(print).__code__) == 1, node_id
-
-
-def test_outside_comfyui_nobody_is_told(alone):
-    feedback.show_message("loading tiny")
-    feedback.note("PREVIEW")
-    assert feedback.progress_bar(3) is None
