@@ -29,19 +29,15 @@ from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
+from tests.whole_files import Stop, stop_after
 
 TIMEOUT = 60
 ZIPDEPTH = runpy.run_path(str(Path(__file__).parents[1] / "annotators" / "test_zipdepth.py"))
 
 
-def test_a_model_is_loaded_once(load, family):
-    assert load() is load()
-    assert family.built == 1
-
-
-def test_another_dtype_or_id_is_another_model(load, family):
-    models = {id(load()), id(load(dtype="bfloat16")), id(load("other"))}
-    assert len(models) == 3
+def test_a_model_is_loaded_once_in_each_dtype(load, family):
+    assert load() is load() is load(device=torch.device("cpu"))
+    assert len({id(load()), id(load(dtype="bfloat16")), id(load("other"))}) == 3
     assert load(dtype="bfloat16").dtype == torch.bfloat16
     assert family.built == 3
 
@@ -162,24 +158,27 @@ def test_four_threads_load_once(gate, pool, midas):
     assert gate.built == 1
 
 
-def test_a_loaded_model_does_not_wait_for_another(gate, pool, midas):
-    tiny = load_model("tiny", "float32", "cpu")
+def test_a_model_waits_for_no_other_to_be_loaded(gate, pool, midas):
     loading = pool.submit(midas)
     assert gate.reached.wait(TIMEOUT)
-    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is tiny
-    assert not loading.done()
-
-
-def test_two_models_are_loaded_at_once(gate, pool, midas):
-    loading = pool.submit(midas)
-    assert gate.reached.wait(TIMEOUT)
-    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT).spec.id == "tiny"
+    tiny = pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT)
+    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is tiny and tiny.spec.id == "tiny"
     assert not loading.done()
     gate.opened.set()
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
 
 
-def test_a_model_in_use_does_not_wait_for_a_download(server, pool, monkeypatch, family, tmp_path):
+@pytest.fixture
+def served(server, family, monkeypatch, tmp_path):
+    """The server's file of the model "weighted", which has other terms."""
+    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, tmp_path / "weighted.pt")
+    spec = registry.MODELS["weighted"]
+    files = (replace(spec.file, url=f"{server.url}/weighted.pt"),)
+    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, files=files, licence="BSD-2-Clause", commercial="unclear"))
+    return server.serve("/weighted.pt", (tmp_path / "weighted.pt").read_bytes())
+
+
+def test_a_model_in_use_does_not_wait_for_a_download(served, pool):
     answering, answer = threading.Event(), threading.Event()
 
     class Slow(bytes):
@@ -188,11 +187,7 @@ def test_a_model_in_use_does_not_wait_for_a_download(server, pool, monkeypatch, 
             assert answer.wait(TIMEOUT)
             return bytes(self)[part]
 
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, tmp_path / "weighted.pt")
-    server.serve("/weighted.pt", Slow((tmp_path / "weighted.pt").read_bytes()))
-    spec = registry.MODELS["weighted"]
-    served = replace(spec, files=(replace(spec.file, url=f"{server.url}/weighted.pt"),))
-    monkeypatch.setitem(registry.MODELS, "weighted", served)
+    served.body = Slow(served.body)
     tiny = load_model("tiny", "float32", "cpu")
     loading = pool.submit(load_model, "weighted", "float32", "cpu")
     assert answering.wait(TIMEOUT)
@@ -202,12 +197,7 @@ def test_a_model_in_use_does_not_wait_for_a_download(server, pool, monkeypatch, 
     assert loading.result(TIMEOUT).spec.id == "weighted"
 
 
-def test_a_download_is_announced_with_its_terms(server, family, caplog, monkeypatch, tmp_path):
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, tmp_path / "weighted.pt")
-    server.serve("/weighted.pt", (tmp_path / "weighted.pt").read_bytes())
-    spec = registry.MODELS["weighted"]
-    served = replace(spec, files=(replace(spec.file, url=f"{server.url}/weighted.pt"),), licence="BSD-2-Clause", commercial="unclear")
-    monkeypatch.setitem(registry.MODELS, "weighted", served)
+def test_a_download_is_announced_with_its_terms(served, caplog):
     with caplog.at_level(logging.INFO):
         load_model("weighted", "float32", "cpu")
     assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
@@ -226,16 +216,10 @@ def test_whoever_waited_for_a_load_that_failed_tries_it(gate, pool, midas):
 
 
 def test_waiting_for_another_threads_load_can_be_cancelled(gate, pool, midas, monkeypatch):
-    class Cancelled(BaseException):
-        pass
-
-    def cancel():
-        raise Cancelled
-
     loading = pool.submit(midas)
     assert gate.reached.wait(TIMEOUT)
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancel)
-    with pytest.raises(Cancelled):
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", lambda: stop_after(0)(0, 0))
+    with pytest.raises(Stop):
         midas()
     gate.opened.set()
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
@@ -289,16 +273,22 @@ def test_an_unknown_dtype(load):
         load(dtype="float8")
 
 
-@pytest.mark.parametrize("device", ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""])
-def test_an_unknown_device(load, device):
-    with pytest.raises(ValueError, match=f"unknown device '{device}'; accepted: auto, cpu, cuda, mps, and cuda:N"):
-        load(device=device)
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)])
-def test_a_device_that_is_not_there(load, device, monkeypatch):
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        *(
+            (name, f"unknown device '{name}'; accepted: auto, cpu, cuda, mps, and cuda:N")
+            for name in ("tpu", "meta", "cuda:-1", "cuda:x", "cuda:", "")
+        ),
+        *(
+            (device, f"'{device}' is not available to this torch .*accepted: auto and cpu")
+            for device in ("cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0))
+        ),
+    ],
+)
+def test_an_unknown_device_and_one_that_is_not_there(load, device, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=rf"'{device}' is not available to this torch .*accepted: auto and cpu"):
+    with pytest.raises(ValueError, match=words):
         load(device=device)
 
 
@@ -321,10 +311,6 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
     assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
-
-
-def test_a_torch_device_is_taken_as_it_is(load):
-    assert load(device=torch.device("cpu")) is load(device="cpu")
 
 
 def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
@@ -352,19 +338,10 @@ def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
     assert load_module._parse_dtype("auto", spec, torch.device("mps")) == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("model_id", "best"),
-    [
-        ("midas-dpt-large", "float16"),
-        ("midas-v2.1-small", "float32"),
-        ("zipdepth-base", "float32"),
-        ("midas-dpt-hybrid", "float32"),
-        ("tiny", "float32"),
-    ],
-)
-def test_transformers_run_in_half_precision_and_networks_of_many_convolutions_do_not(model_id, best, monkeypatch):
+def test_transformers_run_in_half_precision_and_networks_of_many_convolutions_do_not(monkeypatch):
     monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
-    assert load_module._parse_dtype("auto", registry.MODELS[model_id], torch.device("cuda")) == load_module.DTYPES[best]
+    best = {"midas-dpt-large": "float16", **dict.fromkeys(("midas-v2.1-small", "zipdepth-base", "midas-dpt-hybrid", "tiny"), "float32")}
+    assert {name: load_module.default_dtype(registry.MODELS[name], torch.device("cuda")) for name in best} == best
 
 
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):

@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from depth_normal.model_loader.inference import network as network_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.utils import check_images, images_to_rgb
+from tests.whole_files import Stop
 
 
 def make_images(count, height=32, width=64):
@@ -73,26 +73,6 @@ def test_a_batch_is_one_forward(load, family):
     assert estimate.quantity is Quantity.DISPARITY and isinstance(estimate, depth_normal.Estimate)
 
 
-@pytest.mark.parametrize(("dtype", "tiles", "most"), [("float32", 0, 6), ("float16", 0, 6), ("float32", 2, 9)])
-def test_the_way_from_estimate_to_the_annotator_is_short(load, dtype, tiles, most):
-    """Two classes stand between them; more wrappers would be more to read, in each traceback too."""
-    model, walks = load(dtype=dtype).with_resizing(Resizing(Fit.STRETCHED)), []
-
-    def note(*_):
-        frame, walk = sys._getframe(), []
-        while frame is not None:
-            if frame.f_globals["__name__"].startswith("depth_normal.model_loader"):
-                walk.append((type(frame.f_locals.get("self")).__name__, frame.f_code.co_name))
-            frame = frame.f_back
-        walks.append(walk)
-
-    hook = model.network.register_forward_pre_hook(note)
-    model.estimate(make_images(2, 200, 300), 32, tiles=tiles)
-    hook.remove()
-    assert {name for walk in walks for name, _ in walk} - {"NoneType"} == {"Model", "LoadedNetwork"}
-    assert max(map(len, walks)) <= most, walks
-
-
 def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
     pixels = (make_images(1)[0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
     turned = Image.fromarray(np.rot90(pixels).copy())
@@ -110,13 +90,15 @@ def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
         load().estimate([pixels], 32)
 
 
-def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
-    images = make_images(7)
+@pytest.mark.parametrize(("room", "batches"), [(3.9, [3, 3, 1]), (0, [1] * 7)])
+def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch, room, batches):
+    images, steps = make_images(7), []
     whole = load().estimate(images, 32).depth
     family.batches.clear()
-    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(3.9))
-    split = load().estimate(images, 32).depth
-    assert family.batches == [3, 3, 1]
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(room))
+    split = load().estimate(images, 32, progress=lambda done, total: steps.append((done, total))).depth
+    assert family.batches == batches
+    assert steps == [(sum(batches[: i + 1]), 7) for i in range(len(batches))]
     torch.testing.assert_close(split, whole)
 
 
@@ -294,12 +276,6 @@ def test_not_even_one_fits(load, family):
     assert load().estimate(make_images(3), 32).batch == 3
 
 
-def test_no_free_memory_at_all_is_one_image_at_a_time(load, family, monkeypatch):
-    monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
-    load().estimate(make_images(2), 32)
-    assert family.batches == [1, 1]
-
-
 @pytest.fixture
 def of_scenes(family, monkeypatch):
     """Makes the family one that sees a batch as views of one scene."""
@@ -377,17 +353,7 @@ def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch
         model.estimate(make_images(2), 32)
 
 
-def test_progress_counts_images(load, room_for, family, monkeypatch):
-    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
-    steps = []
-    load().estimate(make_images(5), 32, progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(2, 5), (4, 5), (5, 5)]
-
-
 def test_an_interruption_stops_between_parts(load, family, monkeypatch):
-    class Stop(BaseException):
-        pass
-
     def stop():
         if len(family.batches) == 2:
             raise Stop
@@ -410,14 +376,11 @@ def test_the_estimate_has_the_images_size(load, height, width):
     assert torch.isfinite(estimate.depth).all()
 
 
-def test_the_size_is_the_networks(load, family, monkeypatch):
-    seen = []
-    infer_resized = family.infer_resized
-    monkeypatch.setattr(
-        family, "infer_resized", lambda self, pixels, request: seen.append(tuple(pixels.shape)) or infer_resized(self, pixels, request)
-    )
-    load().estimate(make_images(1, 100, 200))
-    load().estimate(make_images(1, 100, 200), 96)
+def test_the_size_is_the_networks(load):
+    model, seen = load(), []
+    with model.network.register_forward_pre_hook(lambda _network, inputs: seen.append(tuple(inputs[0].shape))):
+        model.estimate(make_images(1, 100, 200))
+        model.estimate(make_images(1, 100, 200), 96)
     assert seen == [(1, 3, 32, 64), (1, 3, 96, 192)]
 
 
