@@ -1,23 +1,38 @@
-"""Panoramas by a model that knows the truth of each view, so that cutting, merging and normals are judged alone."""
+"""Panoramas by models that know the truth, of each view or of the whole, so that cutting, merging and normals are judged alone."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
-from depth_normal.annotators.registry import find_spec
+import depth_normal
+from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.preprocessing.resizing import WholeSphere, linear_antialiased
+from depth_normal.annotators.preprocessing.steps import Resize
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.app.batch.check_outputs import check_writes
+from depth_normal.app.batch.options import Options
 from depth_normal.app.outcomes import DEMO_IMAGE
-from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media.demo import DEMO_IMAGES
-from depth_normal.model_loader import load_model
+from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.comfy import interrupt
-from depth_normal.model_loader.inference.panorama import borders_meet, check_panorama, check_panorama_model, merged_size
+from depth_normal.model_loader.inference.network import LoadedNetwork
+from depth_normal.model_loader.inference.panorama import blend_half_turn, borders_meet, check_panorama, check_panorama_model, merged_size
+from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
+from depth_normal.nodes.panorama import EstimatePanorama
 from depth_normal.utils import resize_map
 from tests import panorama_scenes as scenes
 from tests.panorama_oracle import oracle
 
-WIDTH, SIDE = 384, 192
+WIDTH, SIDE, WHOLE_WIDTH = 384, 192, 336
 SLOW = pytest.mark.slow("traces and merges panoramas")
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
 
@@ -41,10 +56,15 @@ def regions(values, valid):
     return {name: part for name, part in found.items() if len(part)}
 
 
+def angles(found, truth):
+    """Degrees between the normals."""
+    return torch.rad2deg(torch.acos((found.normals * truth.normals * OPENGL).sum(1, keepdim=True).clamp(-1, 1)))
+
+
 def judge(found, truth, scale=1.0):
     both = found.valid & truth.valid
     distance = (found.depth / (truth.distance * scale) - 1).abs()
-    angle = torch.rad2deg(torch.acos((found.normals * truth.normals * OPENGL).sum(1, keepdim=True).clamp(-1, 1)))
+    angle = angles(found, truth)
     assert (found.valid != truth.valid).float().mean() < 0.005
     for name, error in regions(distance, both).items():
         assert error.median() < 0.01, f"distance, {name}"
@@ -178,3 +198,144 @@ def test_an_image_whose_borders_do_not_meet_is_taken_with_a_warning(truths, capl
     assert model.estimate_panorama(both).batch == 2
     assert [each.getMessage().partition(":")[0] for each in caplog.records] == ["panorama 1 of 2", "panorama 2 of 2"]
     assert "perhaps a photo" in caplog.text
+
+
+# --- models that take panoramas whole ---
+
+
+@pytest.fixture(scope="module")
+def small_room():
+    return scenes.panorama(scenes.room(), WHOLE_WIDTH)
+
+
+class Whole(Annotator):
+    """Knows the true distances of a panorama and, as a network does, errs by the column: a ramp, which steps at the border.
+
+    Rolled input is known by its pixels; each answer has a scale of its own.
+    """
+
+    bytes_per_pixel = 100
+
+    def __init__(self, image, distance, slope=0.0):
+        super().__init__(replace(find_spec("da2"), default_size=WHOLE_WIDTH), nn.Conv2d(3, 1, 1))
+        self.image, self.distance, self.slope, self.asked = image, distance, slope, 0
+
+    def preprocess(self, size):
+        return (Resize(WholeSphere(size, 14), linear_antialiased),)
+
+    def infer_resized(self, pixels, request=None):
+        return Estimate.cat([self.one(each[None]) for each in pixels])
+
+    def one(self, pixels):
+        self.asked += 1
+        shown = (pixels - pixels.mean()) / pixels.std()
+        known = (self.image - self.image.mean()) / self.image.std()
+        step = WHOLE_WIDTH // 8
+        turn = min(range(0, WHOLE_WIDTH, step), key=lambda columns: float((known.roll(columns, -1) - shown).abs().mean()))
+        ramp = torch.linspace(-self.slope, self.slope, WHOLE_WIDTH)
+        depth = self.distance.roll(turn, -1) * ramp.exp() * (1 + 0.3 * (turn >= WHOLE_WIDTH // 2))
+        return Estimate(depth, Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
+
+
+def whole(small_room, slope=0.0):
+    return Model(LoadedNetwork(Whole(small_room.image, small_room.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
+
+
+def seam(depth):
+    return float((depth[..., 0] / depth[..., -1]).log().abs().median())
+
+
+def test_the_room_comes_back_with_its_normals_in_the_axes_of_panoramas(small_room):
+    found = whole(small_room).estimate_panorama(small_room.image, derive=with_normals)
+    assert (found.projection, found.quantity, found.axes) == (Projection.EQUIRECTANGULAR, Quantity.METRIC_DEPTH, Axes.OPENGL)
+    ratio = found.depth / small_room.distance
+    assert (ratio / ratio.median() - 1).abs().max() < 1e-4
+    assert all(part.median() < 3 for part in regions(angles(found, small_room), found.valid).values())
+
+
+def test_the_step_at_the_border_is_gone(small_room):
+    found = whole(small_room, 0.2).estimate_panorama(small_room.image).depth
+    one = small_room.distance * torch.linspace(-0.2, 0.2, WHOLE_WIDTH).exp()
+    assert seam(one) > 0.3 and seam(found) < 0.005
+    ratio = found / small_room.distance
+    assert (ratio / ratio.median()).log().abs().max() < 0.1, "and no other step has taken its place"
+    assert ratio.log().diff(dim=-1).abs().max() < 0.01
+
+
+def test_a_panorama_rolled_by_half_a_turn_gives_the_rolled_estimate(small_room):
+    model = whole(small_room, 0.2)
+    plain = model.estimate_panorama(small_room.image).depth
+    rolled = model.estimate_panorama(small_room.image.roll(WHOLE_WIDTH // 2, -1)).depth.roll(-(WHOLE_WIDTH // 2), -1)
+    assert (rolled / plain - 1).abs().max() < 1e-5
+
+
+def test_a_panorama_rolled_by_a_quarter_differs_by_what_the_network_errs(small_room):
+    model = whole(small_room, 0.2)
+    plain = model.estimate_panorama(small_room.image).depth
+    rolled = model.estimate_panorama(small_room.image.roll(WHOLE_WIDTH // 4, -1)).depth.roll(-(WHOLE_WIDTH // 4), -1)
+    ratio = (rolled / plain).log()
+    alone = (torch.linspace(-0.2, 0.2, WHOLE_WIDTH).roll(-(WHOLE_WIDTH // 4)) - torch.linspace(-0.2, 0.2, WHOLE_WIDTH)).abs().max()
+    assert (ratio - ratio.median()).abs().max() < 0.4 * alone
+
+
+def test_the_blend_takes_each_estimate_away_from_its_seam():
+    plain, turned = torch.full((1, 1, 4, 64), 2.0), torch.full((1, 1, 4, 64), 8.0)
+    assert torch.allclose(blend_half_turn(plain, turned), torch.tensor(4.0)), "up to scale they are the same"
+    plain[..., :3] = 20
+    assert (blend_half_turn(plain, turned)[..., :3] / 4 - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("height, width", [(84, 168), (400, 800), (167, 335)])
+def test_panoramas_of_any_size_come_back_at_their_size(small_room, height, width):
+    image = torch.nn.functional.interpolate(small_room.image, (height, width), mode="bilinear", antialias=True)
+    found = whole(small_room).estimate_panorama(image)
+    assert (found.height, found.width) == (height, width)
+    small = found.resized(84, 168).depth / replace(found, depth=small_room.distance, mask=None).resized(84, 168).depth
+    assert (small / small.median() - 1).abs().median() < 0.02
+
+
+def test_progress_and_cancelling(small_room, monkeypatch):
+    told = []
+    model = whole(small_room)
+    model.estimate_panorama(small_room.image.expand(2, -1, -1, -1), progress=lambda *done: told.append(done[0] / done[1]))
+    assert told == sorted(told) and told[-1] == 1
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.estimate_panorama(small_room.image)
+
+
+def test_photos_videos_and_scenes_are_refused_with_what_to_do(small_room):
+    model, image = whole(small_room), torch.rand(1, 3, 64, 96)
+    words = "takes panoramas of the whole sphere alone .* Estimate Panorama .* moge-2-vits-normal"
+    for run in (model.estimate, model.estimates, model.estimate_scene, lambda images: next(model.estimate_video([images]))):
+        with pytest.raises(ValueError, match=words):
+            run(image)
+    with pytest.raises(ValueError, match=words):
+        check_writes(("depth",), Options(MODELS["da2"]))
+    with pytest.raises(ValueError, match=words):
+        DepthAndNormals().execute(image.movedim(1, -1), "da2")
+    assert "da2" not in DEPTH_MODELS and "takes panoramas" in DepthAndNormals.VALIDATE_INPUTS("da2")
+    with pytest.raises(ValueError, match="96x64 pixels; a panorama of the whole sphere"):
+        model.estimate_panorama(image)
+
+
+def test_panoramas_are_taken_by_the_node_and_the_command(small_room):
+    assert EstimatePanorama.VALIDATE_INPUTS("da2") is True
+    assert "da2" in str(EstimatePanorama.INPUT_TYPES()["optional"]["model"])
+    check_writes(("depth", "normals", "npz"), Options(MODELS["da2"], panorama=True))
+
+
+def test_folders_of_panoramas_from_python(small_room, tmp_path):
+    pixels = (small_room.image[0].movedim(0, -1).numpy() * 255).astype("uint8")
+    Image.fromarray(pixels[::4, ::4]).save(tmp_path / "room.png")
+    ((path, found),) = depth_normal.estimate_folder(tmp_path, model="tiny", size=56, panorama=True)
+    assert path.name == "room.png" and found.projection is Projection.EQUIRECTANGULAR and found.width == math.ceil(WHOLE_WIDTH / 4)
+    for wrong, words in (({"any_aspect": True}, "add panorama=True"), ({"panorama": True, "fov": 60.0}, "fov cannot be used")):
+        with pytest.raises(ValueError, match=words):
+            depth_normal.estimate_folder(tmp_path, model="tiny", **wrong)
+    with pytest.raises(ValueError, match="takes panoramas"):
+        depth_normal.estimate_folder(tmp_path, model="da2")
