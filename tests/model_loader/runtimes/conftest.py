@@ -105,6 +105,12 @@ def image():
 
 
 @pytest.fixture
+def expected(convolved, image):
+    """The images' depth by torch."""
+    return convolved.load("torch").estimate(image).depth
+
+
+@pytest.fixture
 def told(caplog):
     """The lines that say why a runtime is not used."""
     caplog.set_level(logging.WARNING, "depth_normal")

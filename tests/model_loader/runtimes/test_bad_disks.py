@@ -3,9 +3,11 @@
 import errno
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from depth_normal.model_loader import free
 from depth_normal.model_loader.runtimes import build as build_job
@@ -14,11 +16,6 @@ from depth_normal.model_loader.runtimes.engine_store import RECORD
 
 RUNTIMES = pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@pytest.fixture
-def expected(convolved, image):
-    return convolved.load("torch").estimate(image).depth
 
 
 def left_to_torch(model, image, expected):
@@ -92,9 +89,7 @@ def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, convolved, ima
     convolved.load(runtime)
     free()
 
-    def refused(*_, **__):
-        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
-
+    refused = Mock(side_effect=PermissionError(errno.EROFS, os.strerror(errno.EROFS)))
     for name in ("mkdir", "write_bytes", "unlink", "touch"):
         monkeypatch.setattr(Path, name, refused)
     monkeypatch.setattr(engine_store, "locked", refused)
@@ -125,8 +120,6 @@ def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolve
 
 def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved, image, monkeypatch, told):
     """Then also its trial overflows, as torch itself does."""
-    from safetensors.torch import save_file
-
     save_file({"weight": torch.ones(1, 3, 1, 1), "bias": torch.tensor([70000.0])}, convolved.weights)
     expected = convolved.load("torch").estimate(image).depth
     run, first = onnx_runtime._OnnxRunner.run, []

@@ -4,6 +4,7 @@ import gc
 import time
 import weakref
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,13 +16,7 @@ from depth_normal.model_loader.runtimes import build as build_job
 from depth_normal.model_loader.runtimes import choose, engine, onnx_runtime, torch_compile
 from depth_normal.model_loader.runtimes.engine import UnusableError
 from depth_normal.options.estimate import RUNTIME_CHOICES
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def expected(convolved, image):
-    return convolved.load("torch").estimate(image).depth
+from tests import graph_families
 
 
 @pytest.mark.parametrize(("runtime", "words"), [("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")])
@@ -98,10 +93,7 @@ def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, ex
     model = convolved.load("onnx")
     assert model.engine.runtime == "onnx"
 
-    def broken(*_):
-        raise RuntimeError("the driver\nis gone")
-
-    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", broken)
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", Mock(side_effect=RuntimeError("the driver\nis gone")))
     for _ in range(2):
         assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6)
     assert model.runtime == model.engine.runtime == "torch"
@@ -177,34 +169,42 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
         monkeypatch.setattr(devices, "memory_manager", lambda: SimpleNamespace(InterruptProcessingException=CancelledError))
         raise CancelledError
 
+    def slow_export(*_):
+        time.sleep(0.4)
+        raise UnusableError("nobody waits for it")
+
     monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
     monkeypatch.setattr(build_job, "export_graph", slow_export)
+    annotator = convolved.family(MODELS["convolved"], torch.nn.Conv2d(3, 1, 1))
     with pytest.raises(CancelledError):
-        choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
+        choose.with_runtime(annotator, "onnx", "digest", torch.float32, torch.device("cpu"))
 
 
 def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, image, monkeypatch):
-    def cancelled(*_):
-        raise CancelledError
-
     model = convolved.load("onnx")
     words = model.runtime
     with monkeypatch.context() as patch, pytest.raises(CancelledError):
-        patch.setattr(onnx_runtime._OnnxRunner, "run", cancelled)
+        patch.setattr(onnx_runtime._OnnxRunner, "run", Mock(side_effect=CancelledError))
         patch.setattr(engine, "interrupt", SimpleNamespace(is_interruption=lambda error: isinstance(error, CancelledError)))
         model.annotator.estimate(image)
     assert model.runtime == words != "torch"
 
 
-def slow_export(graph, path, input_size=None):
-    time.sleep(0.4)
-    raise UnusableError("nobody waits for it")
-
-
-def loaded(convolved):
-    return convolved.family(MODELS["convolved"], torch.nn.Conv2d(3, 1, 1))
-
-
 def test_the_choices_are_the_modules():
     assert set(choose._MODULES) == set(RUNTIME_CHOICES) - {"torch", "auto", "fast"}
     assert torch_compile.start and onnx_runtime.start
+
+
+@pytest.mark.skipif(**graph_families.OLD_EXPORTER)
+@pytest.mark.slow("exports a network to ONNX")
+def test_an_engine_gives_the_image_the_normals_and_the_camera_that_torch_gives(caches, tmp_path):
+    """MoGe-2: depth, normals, mask and camera, told the image's aspect beside it; both engines take the one graph."""
+    for package in ("onnxruntime", "openvino", "onnxscript"):
+        pytest.importorskip(package)
+    with graph_families.loaded("moge", tmp_path) as load:
+        by_torch = load("torch")
+        for runtime, words in (("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")):
+            model = load(runtime)
+            largest, mean, degrees = graph_families.end_to_end(by_torch, model, "moge")
+            assert largest <= 1 and mean < 0.1 and degrees < 0.1
+            assert model.runtime.startswith(words), "and torch has not taken over"

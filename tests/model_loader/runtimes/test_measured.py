@@ -1,7 +1,8 @@
 """What `bench --keep` keeps of the runtimes, and what `auto` and `fast` make of it."""
 
-import json
 from dataclasses import replace
+from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -20,6 +21,26 @@ CHANGED = Measurement("openvino", "bfloat16", 3.5, 2.5, 1.0, 0.99996, 0.001)
 TURNED = replace(CHANGED, runtime="compile", dtype="float32", levels=0.1)
 WRONG = Measurement("torch", "bfloat16", 9.0, 40.0, 20.0, 0.99, 0.2)
 ALL = [TORCH, EXACT, CHANGED, TURNED, WRONG]
+
+
+@pytest.fixture
+def keep(convolved):
+    """Keeps measurements of the family's model; gives the file."""
+    return partial(measured.keep, MODELS["convolved"], convolved.weights, CPU)
+
+
+@pytest.fixture
+def kept(convolved):
+    """What is kept of the family's model."""
+    return partial(measured.kept, MODELS["convolved"], convolved.weights, CPU)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The messages of the node."""
+    messages = []
+    monkeypatch.setattr(feedback, "show_message", lambda words, **_: messages.append(words))
+    return messages
 
 
 @pytest.mark.parametrize(
@@ -46,127 +67,93 @@ def test_an_engine_must_beat_torch_in_its_own_dtype():
     assert measured.choose([TORCH, half, replace(EXACT, times=3.5)], "auto", "auto", "float16").runtime == "onnx"
 
 
-def test_auto_takes_what_was_measured_and_says_so(convolved, image, told):
-    spec = MODELS["convolved"]
+def test_auto_takes_what_was_measured_and_says_so_on_the_node_each_time(convolved, keep, image, told, shown):
     assert convolved.load("auto", "auto").runtime == "torch" and not told(), "nothing was measured"
     assert convolved.load("fast", "auto").runtime == "torch"
     (line,) = told()
     assert "no runtime was measured" in line and f"bench --model convolved --weights {convolved.weights} --keep" in line
-    measured.keep(spec, convolved.weights, CPU, ALL[:2])
+    keep(ALL[:2])
     model = convolved.load("auto", "auto")
     assert model.runtime.startswith("ONNX Runtime")
-    assert any("onnx float32, 1.40 times as fast" in line for line in told())
+    shown.clear()
     assert convolved.load("auto", "auto") is model is convolved.load("onnx")
+    assert "onnx float32, 1.40 times as fast" in shown[0]
+    assert sum("onnx float32, 1.40 times as fast" in line for line in told()) == 1
     model.estimate(image)
 
 
-def test_the_last_message_of_a_node_is_what_runs_the_model_and_why(convolved, monkeypatch, told):
-    said = []
-    monkeypatch.setattr(feedback, "show_message", lambda words, often=False: said.append(words))
+def test_the_last_message_of_a_node_is_what_runs_the_model_and_why(convolved, keep, monkeypatch, told, shown):
     convolved.load("torch")
-    assert said.pop() == "convolved is loaded"
+    assert shown.pop() == "convolved is loaded"
     free("convolved")
     convolved.load("auto")
-    assert f"bench --model convolved --weights {convolved.weights} --keep" in said.pop() and not told(), "a node's user chose auto"
-    measured.keep(MODELS["convolved"], convolved.weights, CPU, [TORCH, Measurement("torch", "bfloat16", 2.0, 0.1, 0.0, 1.0, 0.0)])
+    assert f"bench --model convolved --weights {convolved.weights} --keep" in shown.pop() and not told(), "a node's user chose auto"
+    with monkeypatch.context() as patch:
+        patch.setattr(convolved.family, "why_no_graph", classmethod(lambda cls, spec: "it has none"))
+        free("convolved")
+        convolved.load("auto")
+        assert shown.pop() == "convolved is loaded", "only torch runs it"
+    keep([TORCH, Measurement("torch", "bfloat16", 2.0, 0.1, 0.0, 1.0, 0.0)])
     convolved.load("auto", "auto")
-    assert "torch bfloat16, 2.00 times as fast" in said.pop()
+    assert "torch bfloat16, 2.00 times as fast" in shown.pop()
 
 
-def test_no_measurement_is_advised_for_a_model_that_only_torch_runs(convolved, monkeypatch):
-    said = []
-    monkeypatch.setattr(feedback, "show_message", lambda words, often=False: said.append(words))
-    monkeypatch.setattr(convolved.family, "why_no_graph", classmethod(lambda cls, spec: "it has none"))
-    convolved.load("auto")
-    assert said[-1] == "convolved is loaded"
-
-
-def test_fast_may_take_half_precision_of_torch(convolved):
-    rounded = Measurement("torch", "bfloat16", 2.0, 2.0, 1.0, 0.99999, 0.0)
-    measured.keep(MODELS["convolved"], convolved.weights, CPU, [TORCH, rounded])
+def test_fast_may_take_half_precision_of_torch(convolved, keep):
+    keep([TORCH, Measurement("torch", "bfloat16", 2.0, 2.0, 1.0, 0.99999, 0.0)])
     assert convolved.load("fast", "auto").dtype == torch.bfloat16
     assert convolved.load("auto", "auto").dtype == torch.float32 == convolved.load("fast", "float32").dtype
 
 
-def test_what_the_command_kept_counts_in_comfyui(convolved, monkeypatch, tmp_path):
+def test_what_the_command_kept_counts_in_comfyui(keep, kept, monkeypatch, tmp_path):
     """ComfyUI has a store of its own, in its folder of models; what is kept there is asked for first."""
-    spec = MODELS["convolved"]
-    measured.keep(spec, convolved.weights, CPU, ALL)
+    keep(ALL)
     monkeypatch.setattr(measured, "store_folder", lambda: tmp_path / "comfyui" / "runtimes")
-    assert measured.kept(spec, convolved.weights, CPU) == ALL
-    measured.keep(spec, convolved.weights, CPU, ALL[:2])
-    assert measured.kept(spec, convolved.weights, CPU) == ALL[:2]
-
-
-def test_a_node_says_each_time_what_was_chosen(convolved, monkeypatch, told):
-    measured.keep(MODELS["convolved"], convolved.weights, CPU, ALL[:2])
-    shown = []
-    monkeypatch.setattr("depth_normal.model_loader.comfy.feedback.show_message", lambda words, **_: shown.append(words))
-    for _ in range(2):
-        shown.clear()
-        convolved.load("auto", "auto")
-        assert any("onnx float32, 1.40 times as fast" in words for words in shown)
-    assert sum("1.40 times" in line for line in told()) <= 1
+    assert kept() == ALL
+    keep(ALL[:2])
+    assert kept() == ALL[:2]
 
 
 @pytest.mark.parametrize("other", ["threads", "version", "weights", "file", "SPEED_VERSION", "GRAPH_VERSION"])
-def test_measurements_hold_for_what_they_were_made_of(other, convolved, monkeypatch):
-    spec = MODELS["convolved"]
-    path = measured.keep(spec, convolved.weights, CPU, ALL)
-    assert measured.kept(spec, convolved.weights, CPU) == ALL
-    weights = convolved.weights
+def test_measurements_hold_for_what_they_were_made_of(other, convolved, keep, kept, monkeypatch):
+    path = keep(ALL)
+    assert kept() == ALL
     if other == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     elif other == "version":
         monkeypatch.setattr(measured, "version", lambda _name: "0.0.1")
     elif other == "weights":
-        weights = None
+        kept = partial(measured.kept, MODELS["convolved"], None, CPU)
     elif other.isupper():
         monkeypatch.setattr(measured, other, "0")
     else:
-        weights.write_bytes(weights.read_bytes() + b" ")
-    assert measured.kept(spec, weights, CPU) is None and path.exists()
+        convolved.weights.write_bytes(convolved.weights.read_bytes() + b" ")
+    assert kept() is None and path.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"key": 1}', "half"])
-def test_a_damaged_file_counts_as_none_and_says_so(text, convolved, told):
-    spec = MODELS["convolved"]
-    path = measured.keep(spec, convolved.weights, CPU, ALL)
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"key": 1}', "half", "another runtime"])
+def test_a_damaged_file_counts_as_none_and_says_so(text, convolved, keep, kept, told):
+    path = keep(ALL)
     whole = path.read_text(encoding="utf-8")
-    path.write_text(whole[: len(whole) // 2] if text == "half" else text, encoding="utf-8")
+    changed = {"half": whole[: len(whole) // 2], "another runtime": whole.replace('"runtime": "torch"', '"runtime": "tensorflow"')}
+    path.write_text(changed.get(text, text), encoding="utf-8")
     assert convolved.load("auto", "auto").runtime == "torch"
     (line,) = told()
     assert str(path) in line and "--keep" in line
-    measured.keep(spec, convolved.weights, CPU, ALL)
-    assert measured.kept(spec, convolved.weights, CPU) == ALL
+    keep(ALL)
+    assert kept() == ALL
 
 
-def test_a_measurement_of_what_does_not_exist_is_none(convolved):
-    spec = MODELS["convolved"]
-    path = measured.keep(spec, convolved.weights, CPU, ALL)
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["measurements"][0]["runtime"] = "tensorflow"
-    path.write_text(json.dumps(record), encoding="utf-8")
-    assert measured.kept(spec, convolved.weights, CPU) is None
-
-
-def test_what_cannot_be_kept_leaves_what_was_there(convolved, monkeypatch):
-    spec = MODELS["convolved"]
-    path = measured.keep(spec, convolved.weights, CPU, ALL)
+def test_what_cannot_be_kept_leaves_what_was_there(keep, monkeypatch):
+    path = keep(ALL)
     before = path.read_bytes()
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
+    monkeypatch.setattr("pathlib.Path.replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        measured.keep(spec, convolved.weights, CPU, ALL[:1])
+        keep(ALL[:1])
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
 def test_a_loaded_model_is_found_again_under_what_auto_stands_for(caches):
-    spec = MODELS["tiny"]
     model = load_model("tiny", device="cpu")
     assert load_model("tiny", device="cpu", runtime="auto") is model
-    measured.keep(spec, None, CPU, [TORCH, replace(EXACT, runtime="compile", times=0.5)])
+    measured.keep(MODELS["tiny"], None, CPU, [TORCH, replace(EXACT, runtime="compile", times=0.5)])
     assert load_model("tiny", device="cpu", runtime="auto") is model

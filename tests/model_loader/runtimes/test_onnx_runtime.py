@@ -96,9 +96,8 @@ def test_tensorrt_is_built_for_a_range_of_sizes_and_refuses_others(convolved):
             runner._check(torch.empty(shape))
 
 
-def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, image, told, monkeypatch):
+def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, image, expected, told):
     model = convolved.load("onnx")
-    expected = convolved.load("torch").estimate(image).depth
     runner = model.annotator.engine._runners[None]
     runner._range = (64, 128)
     for _ in range(2):
@@ -140,12 +139,11 @@ def test_the_session_has_as_many_threads_as_torch(convolved, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("provider", ["TensorrtExecutionProvider", "CUDAExecutionProvider"])
-def test_on_a_gpu_nothing_leaves_it(provider, convolved, image, listed):
+def test_on_a_gpu_nothing_leaves_it(provider, convolved, image, expected, listed):
     if provider not in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has no {provider}")
     listed(provider)
     model = convolved.load("onnx", device="cuda")
     assert model.runtime.endswith(onnx_runtime.PROVIDERS[provider]), sys.version
-    expected = convolved.load("torch").estimate(image).depth
     for _ in range(2):  # the second run knows the shapes
         assert torch.allclose(model.estimate(image.cuda()).depth.cpu(), expected, atol=1e-3)
