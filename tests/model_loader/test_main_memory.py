@@ -2,6 +2,7 @@
 
 import math
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,14 +60,11 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def test_a_machine_without_control_groups(machine):
+def test_a_machine_without_control_groups_and_one_that_says_nothing(machine, tmp_path):
     assert machine.free() == 18
     machine.process("0::/\n")
     assert machine.free() == 18
-
-
-def test_a_system_that_does_not_say(tmp_path):
-    assert free_main_memory(tmp_path) == math.inf
+    assert free_main_memory(tmp_path / "other") == math.inf
 
 
 def test_what_is_used_of_a_containers_limit_is_not_free(machine):
@@ -145,12 +143,7 @@ def test_this_machine():
 def test_comfyui_in_a_container_has_what_the_container_has_left(monkeypatch):
     """Its own figure is the machine's."""
 
-    class Manager:
-        @staticmethod
-        def get_free_memory(_device):
-            return 16 * GIB
-
-    monkeypatch.setitem(sys.modules, "comfy.model_management", Manager)
+    monkeypatch.setitem(sys.modules, "comfy.model_management", SimpleNamespace(get_free_memory=lambda _device: 16 * GIB))
     for left in (3 * GIB, 30 * GIB):
         monkeypatch.setattr(devices, "free_main_memory", lambda left=left: float(left))
         assert devices.available_main_memory() == min(left, 16 * GIB)

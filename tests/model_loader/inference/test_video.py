@@ -29,21 +29,14 @@ def depth_of(model, chunks, *options, **more):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_in_chunks_and_at_once_are_the_same(tiny):
-    video = frames(7)
-    whole = depth_of(tiny, [video])
-    assert whole.shape == (7, 1, 90, 120) and whole.dtype == torch.float32
-    torch.testing.assert_close(depth_of(tiny, video.split(1)), whole, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(depth_of(tiny, video.split([2, 5])), whole, rtol=1e-3, atol=1e-2)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_it_is_stable_and_can_be_asked_not_to(tiny):
+def test_it_is_stable_in_any_chunks_and_can_be_asked_not_to(tiny):
     video = frames(10)
     own = tiny.estimate(video, 96, refine=False).depth
     torch.testing.assert_close(depth_of(tiny, [video], VideoOptions("none", smooth=0)), own)
-    change = [each[4:].diff(dim=0).abs().mean() for each in (depth_of(tiny, [video]), own)]
-    assert change[0] < change[1] / 3
+    whole = depth_of(tiny, [video])
+    assert whole[4:].diff(dim=0).abs().mean() < own[4:].diff(dim=0).abs().mean() / 3
+    for chunks in (video.split(1), video.split([3, 7])):
+        torch.testing.assert_close(depth_of(tiny, chunks), whole, rtol=1e-3, atol=1e-2)
 
 
 def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
@@ -52,6 +45,8 @@ def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
     (part,) = tiny.estimate_video([video])
     torch.testing.assert_close(part.depth, tiny.estimate(video, refine=False).depth)
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
+    (found,) = tiny.estimate_video([video], normals=False)
+    assert found.normals is None and torch.equal(found.depth, part.depth)
 
 
 @pytest.mark.slow("takes most of a second")
@@ -130,10 +125,3 @@ def test_a_network_in_a_thread_of_its_own_ends_with_the_caller(tiny):
     assert threading.active_count() == before + 1
     parts.close()
     assert threading.active_count() == before
-
-
-@pytest.mark.slow("takes most of a second")
-def test_without_normals_the_depth_is_the_same(tiny):
-    video = frames(3)
-    (whole,), (found,) = tiny.estimate_video([video]), tiny.estimate_video([video], normals=False)
-    assert whole.normals is not None and found.normals is None and torch.equal(found.depth, whole.depth)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -85,38 +86,24 @@ def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load,
     model = load()
     expected = depth(windows(model, video(8)))
 
-    def engine(*_):
-        raise AssertionError("videos are not run by it")
-
-    engine.words = "ONNX Runtime 1, CPU"
+    engine = Mock(side_effect=AssertionError("videos are not run by it"), words="ONNX Runtime 1, CPU")
     other = model.varied(lambda annotator: annotator.with_engine(engine))
     near(depth(windows(other, video(8))), expected)
     assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
 
 
-@pytest.fixture
-def short_of_memory(monkeypatch):
-    """Lets parts of the network hold at most so many frames."""
-
-    def limit(model, name, frames):
-        network = model.network
-        real = getattr(network, name)
-
-        def guarded(x, *more):
-            if len(x) > frames:
-                raise torch.OutOfMemoryError("out of memory")
-            return real(x, *more)
-
-        monkeypatch.setattr(network, name, guarded)
-
-    return limit
-
-
 @pytest.mark.parametrize("step", ["encode", "finish"])
-def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monkeypatch, caplog, step):
+def test_chunks_become_smaller_where_memory_is_short(load, monkeypatch, caplog, step):
     model = load()
     expected = depth(windows(model, video(33, chunk=33)))
-    short_of_memory(model, step, 3)
+    real = getattr(model.network, step)
+
+    def guarded(x, *more):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(x, *more)
+
+    monkeypatch.setattr(model.network, step, guarded)
     monkeypatch.setattr(devices, "available_memory", lambda _device: 2**40)
     with caplog.at_level(logging.WARNING):
         near(depth(windows(model, video(33, chunk=33))), expected)
@@ -126,10 +113,7 @@ def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monk
 def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monkeypatch):
     model = load()
 
-    def full(*_):
-        raise RuntimeError("CUDA error: out of memory")
-
-    monkeypatch.setattr(model.network, "through_time", full)
+    monkeypatch.setattr(model.network, "through_time", Mock(side_effect=RuntimeError("CUDA error: out of memory")))
     with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 does not fit in the memory of cpu: lower "):
         list(windows(model, video(3)))
 
@@ -203,14 +187,12 @@ def test_what_the_caller_did_to_gradients_stays(load):
 
 
 def test_chunks_cover_all_once_and_in_order():
-    done = []
+    done, sizes = [], []
 
     def step(start, stop):
         if stop - start > 3:
             raise MemoryError
         done.append((start, stop))
-
-    sizes = []
 
     def smaller(_, size):
         sizes.append(size // 2)
@@ -238,11 +220,8 @@ def test_a_last_batch_that_does_not_fit_is_halved_at_once():
 def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
     """As after a fall-back to float32."""
 
-    def full(*_):
-        raise WeightsTooLargeError("tiny does not fit")
-
     with pytest.raises(WeightsTooLargeError, match="tiny does not fit"):
-        list(in_batches(full, 8, 8, pytest.fail))
+        list(in_batches(Mock(side_effect=WeightsTooLargeError("tiny does not fit")), 8, 8, pytest.fail))
 
 
 def test_what_cannot_be_divided_is_not():

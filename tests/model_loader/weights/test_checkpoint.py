@@ -1,6 +1,6 @@
 import os
 import pickle
-import socket
+import stat
 import struct
 import sys
 import zipfile
@@ -243,7 +243,10 @@ REFUSED = {
     "NumPy": (written(b"\x93NUMPY\x01\x00"), "a NumPy array"),
     "one byte": (written(b"\x80"), "1 bytes"),
     "nothing": (lambda path: None, "does not exist"),
-    "a folder": (lambda path: path.mkdir(), "is a folder"),
+    "a folder": (lambda path: path.mkdir(), "is a folder; expected a weights file"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "is a device; expected"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe; expected"),
+    "a socket": (lambda path: os.mknod(path, stat.S_IFSOCK), "is a socket; expected"),
     "an endless header": (safetensors(b'{"a":1}', 2**50), f"{2**50} bytes"),
     "a header of many megabytes": (header_of_many_megabytes, "claims a safetensors header of 90000000 bytes"),
     "a header cut short": (safetensors(b'{"a":', 5000), "needs 5008"),
@@ -271,6 +274,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(tmp_path, name):
     make, said = REFUSED[name]
+    if sys.platform == "win32" and name in ("a device", "a pipe", "a socket"):
+        pytest.skip("Windows has no such files")
     path = tmp_path / "dpt_hybrid.pth"
     make(path)
     assert said in refusal(path)
@@ -291,22 +296,6 @@ def test_a_forbidden_file(tmp_path, monkeypatch):
     message = refusal(path)
     assert "Permission denied" in message
     assert "permissions" in message
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
-@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device"])
-def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, kind):
-    path = tmp_path / "w.pt"
-    if kind == "a pipe":
-        os.mkfifo(path)
-    elif kind == "a device":
-        path.symlink_to("/dev/zero")
-    else:
-        with socket.socket(socket.AF_UNIX) as listener:
-            monkeypatch.chdir(tmp_path)  # a socket's address is at most about 100 characters long
-            listener.bind(path.name)
-    assert refusal(path).startswith(f"{path} is {kind}; expected a weights file")
-    assert structure_problem(path).startswith(f"it is {kind}")
 
 
 @pytest.mark.parametrize("keep", [0.02, 0.5, 0.9, 0.999])

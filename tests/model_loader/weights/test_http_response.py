@@ -1,6 +1,5 @@
 """What a request says and what an answer claims: waits, numbers, tokens, redirects, addresses, proxies, certificates."""
 
-import ast
 import base64
 import email.utils
 import errno
@@ -18,7 +17,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -40,26 +38,6 @@ from tests.forked import needs_fork, printed_by
 from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, in_turn, leftovers, stop_after, unknown
 
 NINES = "9" * 5000
-ROOT = Path(__file__).resolve().parents[3]
-NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
-
-
-@pytest.mark.slow("takes most of a second")
-def test_one_module_asks_servers():
-    found = set()
-    for folder in ("annotators", "app", "geometry", "model_loader", "nodes"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
-                    found.add(path.relative_to(ROOT).as_posix())
-    # network.py names a type, for the type checker; the others answer browsers, and ask nobody
-    served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
-    assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
-    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
-    typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
-    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
 
 
 @contextmanager
