@@ -3,11 +3,13 @@
 import hashlib
 import itertools
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights.download import DownloadError, download_weights
 
 
 def weights(seed, length=3_000_000):
@@ -32,6 +34,25 @@ def unknown(file):
 def leftovers(tmp_path):
     """Every file of substance anywhere: locks, markers and metadata apart."""
     return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000)
+
+
+def assert_refused(file, words, error=DownloadError):
+    """The download of a file fails with this error; gives its message."""
+    with pytest.raises(error, match=words) as caught:
+        download_weights(file, "MIT")
+    return str(caught.value)
+
+
+@contextmanager
+def largest_file(size):
+    """Lets the operating system refuse to write beyond a size, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="this system has no limit on the size of a file")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Stop(BaseException):

@@ -25,13 +25,13 @@ def tiny():
 
 
 def depth_of(model, chunks, *options, **more):
-    return torch.cat([part.depth for part in model.estimate_video(chunks, *options, size=96, **more)])
+    return torch.cat([part.depth for part in model.estimate_video(chunks, *options, size=64, **more)])
 
 
 @pytest.mark.slow("takes most of a second")
 def test_it_is_stable_in_any_chunks_and_can_be_asked_not_to(tiny):
     video = frames(10)
-    own = tiny.estimate(video, 96, refine=False).depth
+    own = tiny.estimate(video, 64, refine=False).depth
     torch.testing.assert_close(depth_of(tiny, [video], VideoOptions("none", smooth=0)), own)
     whole = depth_of(tiny, [video])
     assert whole[4:].diff(dim=0).abs().mean() < own[4:].diff(dim=0).abs().mean() / 3
@@ -42,10 +42,10 @@ def test_it_is_stable_in_any_chunks_and_can_be_asked_not_to(tiny):
 def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
     assert list(tiny.estimate_video([])) == []
     video = frames(1)
-    (part,) = tiny.estimate_video([video])
-    torch.testing.assert_close(part.depth, tiny.estimate(video, refine=False).depth)
+    (part,) = tiny.estimate_video([video], size=64)
+    torch.testing.assert_close(part.depth, tiny.estimate(video, 64, refine=False).depth)
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
-    (found,) = tiny.estimate_video([video], normals=False)
+    (found,) = tiny.estimate_video([video], size=64, normals=False)
     assert found.normals is None and torch.equal(found.depth, part.depth)
 
 
@@ -67,7 +67,7 @@ def test_an_endless_video_is_read_chunk_by_chunk(tiny):
 @pytest.mark.parametrize("threads", [0, 1])
 def test_another_size_in_the_middle_is_refused_after_what_was_good(tiny, threads):
     """Also where the network runs in a thread of its own."""
-    parts = tiny.estimate_video([frames(3), frames(2, 96, 120)], network_threads=threads)
+    parts = tiny.estimate_video([frames(3), frames(2, 96, 120)], size=64, network_threads=threads)
     assert next(parts).batch == 3
     with pytest.raises(ValueError, match=r"changes from 120x90 to 120x96 pixels after 3 frames; .* start a new video"):
         next(parts)
@@ -120,7 +120,7 @@ def test_a_network_in_a_thread_of_its_own_ends_with_the_caller(tiny):
             yield frames(1)
 
     before = threading.active_count()
-    parts = tiny.estimate_video(endless(), network_threads=1)
+    parts = tiny.estimate_video(endless(), size=64, network_threads=1)
     next(parts)
     assert threading.active_count() == before + 1
     parts.close()

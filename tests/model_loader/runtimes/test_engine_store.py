@@ -16,6 +16,7 @@ from depth_normal.model_loader.runtimes import engine_store
 from depth_normal.model_loader.runtimes.build import LeftError, _Progress, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
 from tests.forked import event, forked, needs_fork
+from tests.whole_files import largest_file
 
 KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
 
@@ -42,7 +43,7 @@ def nothing(_words):
 
 
 def endings():
-    """Of what lies in the store, beside a lock nothing where there is no entry."""
+    """Of what lies beside the entry's place."""
     return [path.suffix for path in entry_folder(KEY).parent.iterdir()]
 
 
@@ -144,18 +145,12 @@ def test_too_little_room_is_said_before_anything_is_built(monkeypatch):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing():
-    resource = pytest.importorskip("resource", reason="needs a limit on the length of files")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-
     def build(folder):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        (folder / "engine.bin").write_bytes(bytes(10**6))
+        with largest_file(1000):
+            (folder / "engine.bin").write_bytes(bytes(10**6))
 
-    try:
-        with pytest.raises(StoreError, match="cannot hold it: the disk is full"):
-            kept(KEY, build, nothing)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(StoreError, match="cannot hold it: the disk is full"):
+        kept(KEY, build, nothing)
     assert endings() == [".lock"]
 
 

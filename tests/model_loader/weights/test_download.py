@@ -3,7 +3,6 @@ import json
 import logging
 import shutil
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,27 +17,13 @@ from depth_normal.model_loader.weights.download import (
     AccessDeniedError,
     CorruptDownloadError,
     DiskFullError,
-    DownloadError,
     NoNetworkError,
     download_weights,
 )
 from depth_normal.model_loader.weights.find import download_path, find_weights
 from depth_normal.model_loader.weights.integrity import bundled_weights
 from tests.forked import event, forked, needs_fork
-from tests.whole_files import BODY, HUB, HUB_PATH, SHA256, leftovers, unknown
-
-
-@contextmanager
-def largest_file(size):
-    """Lets the operating system refuse to write beyond a size, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="this system has no limit on the size of a file")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
+from tests.whole_files import BODY, HUB, HUB_PATH, SHA256, assert_refused, largest_file, leftovers, unknown
 
 # --- every way ---
 
@@ -75,8 +60,7 @@ def test_a_file_of_a_space(server):
 def test_a_file_that_is_gone(kind, server):
     file, _ = kind
     server.files.clear()
-    with pytest.raises(DownloadError, match=rf"{server.url}/.*{file.name} does not exist \(HTTP 404\)"):
-        download_weights(file, "MIT")
+    assert_refused(file, rf"{server.url}/.*{file.name} does not exist \(HTTP 404\)")
 
 
 def test_no_server(kind, server, tmp_path):
@@ -84,30 +68,27 @@ def test_no_server(kind, server, tmp_path):
     server.shutdown()
     server.server_close()
     words = f"refused .* download {server.url}/.* put it at {download_path(file)}.*looked in: .*{tmp_path / 'home'}"
-    with pytest.raises(NoNetworkError, match=words):
-        download_weights(file, "MIT")
+    assert_refused(file, words, NoNetworkError)
     assert leftovers(tmp_path) == []
 
 
 def test_offline_by_choice(kind, server, monkeypatch):
     file, _ = kind
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(NoNetworkError, match=rf"HF_HUB_OFFLINE .* download .*{file.name} by hand.*looked in: "):
-        download_weights(file, "MIT")
+    assert_refused(file, rf"HF_HUB_OFFLINE .* download .*{file.name} by hand.*looked in: ", NoNetworkError)
     assert server.requests == []
 
 
 def test_a_disk_known_to_be_too_small_is_not_tried(kind, server):
     file, _ = kind
-    with pytest.raises(DiskFullError, match=r"1152921504\.61 GB are needed, [\d.]+ [MG]B are free"):
-        download_weights(replace(file, size=2**60), "MIT")
+    assert_refused(replace(file, size=2**60), r"1152921504\.61 GB are needed, [\d.]+ [MG]B are free", DiskFullError)
     assert server.requests == []
 
 
 def test_a_disk_that_fills_up(kind, tmp_path):
     file, _ = kind
-    with largest_file(1_500_000), pytest.raises(DiskFullError, match=r"no room for .* in .*free some space"):
-        download_weights(unknown(file), "MIT")
+    with largest_file(1_500_000):
+        assert_refused(unknown(file), r"no room for .* in .*free some space", DiskFullError)
     assert leftovers(tmp_path) == []
     assert download_weights(file, "MIT").read_bytes() == BODY
 
@@ -119,14 +100,12 @@ def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "taken"))
     if "folder_paths" in sys.modules:
         monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "taken"))
-    with pytest.raises(DownloadError, match=rf"{file.name} cannot be stored below .*taken.*Make the folder writable"):
-        download_weights(file, "MIT")
+    assert_refused(file, rf"{file.name} cannot be stored below .*taken.*Make the folder writable")
 
 
 def test_a_file_that_its_authors_have_not_published(server, caches):
     file = MODELS["depth-anything-v2-giant"].file
-    with pytest.raises(DownloadError, match=f"its authors have not published it.* at {download_path(file)}"):
-        download_weights(file, "MIT")
+    assert_refused(file, f"its authors have not published it.* at {download_path(file)}")
     assert not server.requests
     download_path(file).parent.mkdir(parents=True, exist_ok=True)
     torch.save({"a": torch.zeros(1)}, download_path(file))
@@ -172,8 +151,7 @@ def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatc
     with pytest.raises(AccessDeniedError, match=words):
         download_weights(HUB, "other", "https://example.org/terms")  # it is accepted on the hub, whatever page states it
     monkeypatch.setenv("HF_TOKEN", "hf_bad")
-    with pytest.raises(AccessDeniedError, match="the token that was sent gives no access"):
-        download_weights(HUB, "other")
+    assert_refused(HUB, "the token that was sent gives no access", AccessDeniedError)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     assert download_weights(HUB, "other").read_bytes() == BODY
 
@@ -181,8 +159,7 @@ def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatc
 def test_a_server_that_is_no_hub(server):
     for commit in (None, "../../../elsewhere"):
         server.serve(HUB_PATH, BODY, commit=commit)
-        with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
-            download_weights(HUB, "MIT")
+        assert_refused(HUB, "it is no hub: it names no commit", CorruptDownloadError)
 
 
 def layout(caches):
@@ -264,8 +241,7 @@ def test_a_users_broken_file_is_named_and_left_alone(kind, server):
     path.parent.mkdir(parents=True)
     path.write_bytes(b'{"error": "no"}')
     assert find_weights(file) is None
-    with pytest.raises(DownloadError, match=rf"{path} cannot be read as weights \(it is .*\) and was not downloaded.*move it away"):
-        download_weights(file, "MIT")
+    assert_refused(file, rf"{path} cannot be read as weights \(it is .*\) and was not downloaded.*move it away")
     assert path.read_bytes() == b'{"error": "no"}'
     assert server.requests == []
 

@@ -177,10 +177,8 @@ def states(shrunk):
     return state
 
 
+QUICK_LAYOUTS = {"mine.safetensors": save_file, "mine_safetensors.bin": save_file, "mine.pth": torch.save}
 LAYOUTS = {
-    "mine.safetensors": save_file,
-    "mine_safetensors.bin": save_file,
-    "mine.pth": torch.save,
     "wrapped.pt": lambda state, path: torch.save({"model": state, "optimizer": {"step": 3}}, path),
     "parallel.ckpt": lambda state, path: torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, path),
     "parallel.safetensors": lambda state, path: save_file({f"module.{key}": value for key, value in state.items()}, path),
@@ -189,30 +187,23 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.quick_cases(3)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_layout_of_a_file_is_recognised(layout, shrunk, states, monkeypatch, tmp_path):
-    table(monkeypatch, shrunk["depth-anything-3-small"], shrunk[VIDEO], shrunk[V2], shrunk["zoe-depth-anything-indoor"])
-    path = tmp_path / layout
-    LAYOUTS[layout](states(V2), path)
-    assert identify.recognise(path).id == V2
-    assert {name: value.shape for name, value in read_shapes(path).items()} == {
-        name: value.shape for name, value in read_checkpoint(path).items()
-    }
-    assert all(value.is_meta for value in read_shapes(path).values())
-
-
 APART = [V2, "zoe-depth-anything-indoor", "depth-anything-3-small", "depth-anything-3-mono-large", "zoedepth-nyu-kitti", VIDEO]
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize("model_id", APART)
-def test_the_families_of_depth_are_told_apart(model_id, shrunk, states, monkeypatch, tmp_path, caplog):
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize(
+    ("model_id", "layout"),
+    [*((V2, each) for each in QUICK_LAYOUTS), *((each, "mine.safetensors") for each in APART[1:]), *((V2, each) for each in LAYOUTS)],
+)
+def test_the_families_of_depth_are_told_apart_in_any_layout(model_id, layout, shrunk, states, monkeypatch, tmp_path, caplog):
     table(monkeypatch, *map(shrunk.get, APART))
-    path = tmp_path / "weights.safetensors"
-    save_file(states(model_id), path)
+    path = tmp_path / layout
+    (QUICK_LAYOUTS | LAYOUTS)[layout](states(model_id), path)
     assert identify.recognise(path).id == model_id
     assert not [record for record in caplog.records if record.levelno > logging.INFO], caplog.text
+    shapes = read_shapes(path)
+    assert {name: value.shape for name, value in shapes.items()} == {name: value.shape for name, value in read_checkpoint(path).items()}
+    assert all(value.is_meta for value in shapes.values())
 
 
 @pytest.mark.parametrize("family", ["moge", "depth-anything-3"])
