@@ -40,12 +40,6 @@ def expected(images):
     return 1 + 0.5 * images[:, :1] + 0.25 * images[:, 1:2] + 0.25 * images[:, 2:]
 
 
-def test_a_model_that_was_freed_still_runs(load):
-    model, images = load(), make_images(1)
-    free()
-    assert torch.allclose(model.estimate(images, 32).depth, expected(images), atol=1e-5)
-
-
 def test_autocast_of_the_caller_changes_no_estimate():
     model, images = load_model("tiny", device="cpu"), make_images(1)
 

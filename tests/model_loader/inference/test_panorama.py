@@ -119,20 +119,6 @@ def test_tiny_rolled_by_half_a_turn_is_the_same_elsewhere(truths):
     assert over.median() < 3 * inside.median() + 1e-3, "no step at the seam"
 
 
-def test_a_batch_is_estimated_one_panorama_after_another_with_progress(truths):
-    told = []
-    images = torch.cat([truths["room"].image] * 2)
-    found = oracle(scenes.room(), side=64).estimate_panorama(images, progress=lambda *done: told.append(done[0] / done[1]))
-    assert found.batch == 2 and torch.allclose(found.depth[0], found.depth[1])
-    assert told == sorted(told) and told[-1] == 1 and len(told) >= 4
-
-
-def test_cancelling_stops_before_the_merging(truths, monkeypatch):
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        oracle(scenes.room(), side=64).estimate_panorama(truths["room"].image)
-
-
 @SLOW
 def test_large_panoramas_are_merged_smaller_and_enlarged():
     assert merged_size(512, 1024) == (512, 1024)
@@ -289,18 +275,19 @@ def test_panoramas_of_any_size_come_back_at_their_size(small_room, height, width
     assert (small / small.median() - 1).abs().median() < 0.02
 
 
-def test_progress_and_cancelling(small_room, monkeypatch):
-    told = []
-    model = whole(small_room)
-    model.estimate_panorama(small_room.image.expand(2, -1, -1, -1), progress=lambda *done: told.append(done[0] / done[1]))
-    assert told == sorted(told) and told[-1] == 1
-
+@pytest.mark.parametrize(("model_of", "steps"), [("views", 4), ("whole panoramas", 2)])
+def test_a_batch_is_estimated_one_panorama_after_another_with_progress_until_it_is_cancelled(small_room, monkeypatch, model_of, steps):
+    told, model = [], oracle(scenes.room(), side=64) if model_of == "views" else whole(small_room)
+    images = torch.cat([small_room.image] * 2)
+    found = model.estimate_panorama(images, progress=lambda *done: told.append(done[0] / done[1]))
+    assert found.batch == 2 and torch.allclose(found.depth[0], found.depth[1])
+    assert told == sorted(told) and told[-1] == 1 and len(told) >= steps
     monkeypatch.setattr(interrupt, "throw_if_interrupted", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        model.estimate_panorama(small_room.image)
+        model.estimate_panorama(images)
 
 
-def test_photos_videos_and_scenes_are_refused_with_what_to_do(small_room):
+def test_panoramas_are_taken_and_photos_videos_and_scenes_are_refused_with_what_to_do(small_room):
     model, image = whole(small_room), torch.rand(1, 3, 64, 96)
     words = "takes panoramas of the whole sphere alone .* Estimate Panorama .* moge-2-vits-normal"
     for run in (model.estimate, model.estimates, model.estimate_scene, lambda images: next(model.estimate_video([images]))):
@@ -313,9 +300,6 @@ def test_photos_videos_and_scenes_are_refused_with_what_to_do(small_room):
     assert "da2" not in DEPTH_MODELS and "takes panoramas" in DepthAndNormals.VALIDATE_INPUTS("da2")
     with pytest.raises(ValueError, match="96x64 pixels; a panorama of the whole sphere"):
         model.estimate_panorama(image)
-
-
-def test_panoramas_are_taken_by_the_node_and_the_command(small_room):
     assert EstimatePanorama.VALIDATE_INPUTS("da2") is True
     assert "da2" in str(EstimatePanorama.INPUT_TYPES()["optional"]["model"])
     check_writes(("depth", "normals", "npz"), Options(MODELS["da2"], panorama=True))

@@ -1,6 +1,8 @@
 """One pass over the whole and tiles at full size, by networks whose every answer is known, and by the model of the pack."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,6 +61,11 @@ class Network:
             yield Estimate(depth, self.quantity, **more)
 
 
+def changed(network, change):
+    """A network whose estimates are what `change` makes of another's."""
+    return lambda images, fov: map(change, network(images, fov))
+
+
 def run(network, image, tiles, **more):
     return estimate_in_tiles(network, sized, image, tiles, **more)
 
@@ -80,17 +87,13 @@ def test_tiles_in_any_scale_and_shift_are_blended_back_to_the_truth(tiles):
     assert near(found, image) < 0.03
 
 
-def test_metres_stay_the_whole_passs_metres():
+def test_metres_stay_the_whole_passs_metres_and_relative_depth_is_brought_in_its_own_space():
     image = make_image(120, 160)
     found = run(Network(Quantity.METRIC_DEPTH, affine=False), image, (3, 3))
     truth = 1 / resize_map(image[:, :1], found.height, found.width)
     assert found.quantity is Quantity.METRIC_DEPTH
     assert ((found.depth - truth).abs() / truth).mean() < 0.03
     assert (found.depth > 0).all()
-
-
-def test_relative_depth_is_brought_in_its_own_space():
-    image = make_image(120, 160)
     assert near(run(Network(Quantity.RELATIVE_DEPTH), image, (3, 3)), image) < 0.02
 
 
@@ -119,13 +122,8 @@ def test_normals_are_unit_vectors_and_the_axes_stay():
     def normals(small):
         return F.normalize(torch.cat((small[:, 1:] - 0.5, torch.ones_like(small[:, :1])), 1), dim=1)
 
-    class WithNormals(Network):
-        def __call__(self, images, fov):
-            for part in super().__call__(images, fov):
-                yield Estimate(part.depth, part.quantity, part.normals, Axes.SCANNET)
-
     image = make_image(120, 160)
-    found = run(WithNormals(normals=normals), image, (3, 3))
+    found = run(changed(Network(normals=normals), partial(replace, axes=Axes.SCANNET)), image, (3, 3))
     assert found.axes is Axes.SCANNET
     torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(1, found.height, found.width), atol=1e-5, rtol=0)
     truth = normals(resize_map(image, found.height, found.width))
@@ -133,23 +131,18 @@ def test_normals_are_unit_vectors_and_the_axes_stay():
 
 
 def test_normals_alone_are_blended():
-    class OnlyNormals(Network):
-        def __call__(self, images, fov):
-            for part in super().__call__(images, fov):
-                yield Estimate(normals=F.normalize(part.depth.expand(-1, 3, -1, -1), dim=1))
-
-    found = run(OnlyNormals(), make_image(100, 100), (2, 2))
+    network = changed(Network(), lambda part: Estimate(normals=F.normalize(part.depth.expand(-1, 3, -1, -1), dim=1)))
+    found = run(network, make_image(100, 100), (2, 2))
     assert found.depth is None and found.quantity is None and found.normals is not None
 
 
 def test_sky_stays_out_and_what_it_holds_spoils_nothing():
-    def network(images, fov):
-        for part in Network(Quantity.METRIC_DEPTH, affine=False)(images, fov):
-            sky = part.depth > 1 / 0.26
-            yield Estimate(torch.where(sky, 1e6, part.depth), part.quantity, mask=~sky)
+    def masked(part):
+        sky = part.depth > 1 / 0.26
+        return replace(part, depth=torch.where(sky, 1e6, part.depth), mask=~sky)
 
     image = make_image(120, 160)
-    found = run(network, image, (3, 3))
+    found = run(changed(Network(Quantity.METRIC_DEPTH, affine=False), masked), image, (3, 3))
     red = resize_map(image[:, :1], found.height, found.width)
     told = (red > 0.29) | (red < 0.23)
     assert (found.mask == (red > 0.26))[told].float().mean() > 0.99
@@ -171,12 +164,11 @@ def test_tiles_add_no_sky_where_the_whole_image_has_none():
 
 
 def test_holes_without_a_value_are_not_blended_in():
-    def network(images, fov):
-        for part in Network(Quantity.METRIC_DEPTH, affine=False)(images, fov):
-            hole = part.depth > 1 / 0.26
-            yield Estimate(torch.where(hole, torch.nan, part.depth), part.quantity, mask=~hole)
+    def masked(part):
+        hole = part.depth > 1 / 0.26
+        return replace(part, depth=torch.where(hole, torch.nan, part.depth), mask=~hole)
 
-    found = run(network, make_image(120, 160), (3, 3))
+    found = run(changed(Network(Quantity.METRIC_DEPTH, affine=False), masked), make_image(120, 160), (3, 3))
     assert torch.isfinite(found.depth[found.mask]).all()
 
 
@@ -184,12 +176,11 @@ def test_holes_without_a_value_are_not_blended_in():
 def test_masks_that_contradict_each_other_spoil_nothing(quantity):
     inner, image = Network(quantity, affine=quantity is Quantity.DISPARITY), make_image(200, 260)
 
-    def network(images, fov):
-        for part in inner(images, fov):
-            noise = torch.rand(part.batch, 1, 4, 5, generator=torch.Generator().manual_seed(len(inner.asked)))
-            yield Estimate(part.depth, quantity, mask=resize_map(noise, part.height, part.width) > 0.6)
+    def masked(part):
+        noise = torch.rand(part.batch, 1, 4, 5, generator=torch.Generator().manual_seed(len(inner.asked)))
+        return replace(part, mask=resize_map(noise, part.height, part.width) > 0.6)
 
-    found = run(network, image, (4, 5))
+    found = run(changed(inner, masked), image, (4, 5))
     red = resize_map(image[:, :1], found.height, found.width)
     counted = found.depth[found.mask]
     assert found.mask.any() and torch.isfinite(counted).all()
