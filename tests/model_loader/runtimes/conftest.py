@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from depth_normal.annotators import registry
@@ -68,35 +67,27 @@ def write_onnx(graph, path, input_size=None):
 
 
 @pytest.fixture
-def exported(monkeypatch):
-    """The sides of every export so far."""
-    seen = []
+def convolved(caches, weights, monkeypatch):
+    """`load(runtime)` of the family's one model; its weights; the exports so far; what torch ran."""
+    exports = []
 
     def export(graph, path, input_size=None):
-        seen.append(input_size)
+        exports.append(input_size)
         write_onnx(graph, path, input_size)
 
     monkeypatch.setattr(build_job, "export_graph", export)
-    return seen
-
-
-@pytest.fixture
-def convolved(caches, tmp_path, exported, monkeypatch):
-    """`load(runtime)` of the family's one model; its weights; the exports so far; what torch ran."""
     monkeypatch.setattr(choose, "_told", set())
     monkeypatch.setattr(Convolved, "runs", 0)
     monkeypatch.setattr(Convolved, "dynamic_size", True)
     monkeypatch.setitem(registry.FAMILIES, "convolved", Convolved)
     monkeypatch.setitem(registry.MODELS, "convolved", SPEC)
-    weights = tmp_path / "convolved.safetensors"
-    save_file({"weight": torch.tensor([0.5, 0.25, 0.125]).view(1, 3, 1, 1), "bias": torch.tensor([0.75])}, weights)
 
     def load(runtime="onnx", dtype="float32", device="cpu"):
         if runtime in PACKAGES:
             pytest.importorskip(PACKAGES[runtime])
         return load_model("convolved", dtype, device, weights, runtime)
 
-    return SimpleNamespace(load=load, weights=weights, exports=exported, family=Convolved, store=caches.home / "runtimes")
+    return SimpleNamespace(load=load, weights=weights, exports=exports, family=Convolved, store=caches.home / "runtimes")
 
 
 @pytest.fixture
