@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -294,14 +294,11 @@ def kind(request, server, small):
 @pytest.fixture
 def comfyui(caches, tmp_path, monkeypatch):
     """Stands in for ComfyUI's `folder_paths`: folders by name, KeyError for a name that nobody registered."""
-    module = ModuleType("folder_paths")
-    module.models_dir = str(tmp_path / "ComfyUI" / "models")
-    module.folders = {"custom_nodes": [str(tmp_path / "ComfyUI" / "custom_nodes")]}
-    module.get_folder_paths = lambda name: module.folders[name][:]
+    models, custom_nodes = (tmp_path / "ComfyUI" / name for name in ("models", "custom_nodes"))
+    folders = {"custom_nodes": [str(custom_nodes)]}
+    module = SimpleNamespace(models_dir=str(models), get_folder_paths=lambda name: folders[name][:])
     monkeypatch.setitem(sys.modules, "folder_paths", module)
-    return SimpleNamespace(
-        models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
-    )
+    return SimpleNamespace(models=models, custom_nodes=custom_nodes, folders=folders)
 
 
 class Weighted(Annotator):

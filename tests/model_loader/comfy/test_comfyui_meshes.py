@@ -1,7 +1,7 @@
 """Meshes and cameras as ComfyUI's 3D nodes take them; tests/comfyui/test_geometry_server.py has the real nodes."""
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,10 +37,8 @@ def comfyui(monkeypatch):
     """Says which types a ComfyUI has."""
 
     def having(**types):
-        latest, graph = ModuleType("comfy_api.latest"), ModuleType("comfy_execution.graph_utils")
-        latest.Types, graph.ExecutionBlocker = SimpleNamespace(**types), str
-        monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
-        monkeypatch.setitem(sys.modules, "comfy_execution.graph_utils", graph)
+        monkeypatch.setitem(sys.modules, "comfy_api.latest", SimpleNamespace(Types=SimpleNamespace(**types)))
+        monkeypatch.setitem(sys.modules, "comfy_execution.graph_utils", SimpleNamespace(ExecutionBlocker=str))
 
     return having
 
@@ -84,9 +82,7 @@ def test_outside_comfyui_the_error_says_what_to_use():
 
 
 def test_a_file_lies_in_the_temporary_folder(comfyui, tmp_path, monkeypatch):
-    folders = ModuleType("folder_paths")
-    folders.get_folder_paths = lambda name: []
-    folders.get_temp_directory = lambda: str(tmp_path / "temp")
+    folders = SimpleNamespace(get_folder_paths=lambda name: [], get_temp_directory=lambda: str(tmp_path / "temp"))
     monkeypatch.setitem(sys.modules, "folder_paths", folders)
     comfyui(File3D=str)
     (mesh,) = depth_to_meshes(surface())

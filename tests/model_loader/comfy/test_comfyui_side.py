@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -27,14 +27,11 @@ from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
 from depth_normal.model_loader.weights import identify
 from depth_normal.model_loader.weights.integrity import bundled_path
+from tests.whole_files import Stop
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE_PACKAGES = ("nodes", "model_loader", "annotators", "media", "geometry", "options")
 META, CPU = torch.device("meta"), torch.device("cpu")
-
-
-class Interrupted(BaseException):
-    """ComfyUI's InterruptProcessingException is no Exception either."""
 
 
 class Loaded:
@@ -65,9 +62,7 @@ class NewerPatcher(Patcher):
 @pytest.fixture
 def comfy(monkeypatch):
     """ComfyUI's memory manager, in small. `leaves`: weights stay where they were, as with --novram."""
-    manager: Any = ModuleType("comfy.model_management")
-    manager.calls, manager.current_loaded_models, manager.emptied = [], [], []
-    manager.leaves, manager.interrupted, manager.device = False, False, CPU
+    manager = SimpleNamespace(calls=[], current_loaded_models=[], emptied=[], leaves=False, interrupted=False, device=CPU)
 
     def load_models_gpu(models, memory_required=0, force_full_load=False):
         manager.calls.append(SimpleNamespace(models=models, memory_required=memory_required, force_full_load=force_full_load))
@@ -80,23 +75,18 @@ def comfy(monkeypatch):
 
     def throw_exception_if_processing_interrupted():
         if manager.interrupted:
-            raise Interrupted
+            raise Stop
 
     manager.load_models_gpu = load_models_gpu
     manager.throw_exception_if_processing_interrupted = throw_exception_if_processing_interrupted
     manager.soft_empty_cache = lambda: manager.emptied.append(1)
     manager.get_torch_device = lambda: manager.device
-    manager.unet_offload_device = lambda: CPU
-    manager.intermediate_device = lambda: CPU
+    manager.unet_offload_device = manager.intermediate_device = lambda: CPU
     manager.get_free_memory = lambda _device: 12345
-    manager.should_use_bf16 = lambda _device: True
-    manager.should_use_fp16 = lambda _device: False
-
-    patchers: Any = ModuleType("comfy.model_patcher")
-    patchers.ModelPatcher = patchers.CoreModelPatcher = Patcher
+    manager.should_use_bf16, manager.should_use_fp16 = (lambda _device: True), (lambda _device: False)
+    manager.patchers = SimpleNamespace(ModelPatcher=Patcher, CoreModelPatcher=Patcher)
     monkeypatch.setitem(sys.modules, "comfy.model_management", manager)
-    monkeypatch.setitem(sys.modules, "comfy.model_patcher", patchers)
-    manager.patchers = patchers
+    monkeypatch.setitem(sys.modules, "comfy.model_patcher", manager.patchers)
     return manager
 
 
@@ -337,7 +327,7 @@ def cancelled_after(comfy, seconds):
 
 def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
     begin = cancelled_after(comfy, 0.1)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stop):
         interrupt.interruptible(computing)(nn.Linear(2, 2))
     assert time.monotonic() - begin < 5
     comfy.interrupted = False
@@ -358,16 +348,15 @@ def in_an_operation(seconds, called_from):
 
 def test_a_nodes_work_ends_after_an_operation_that_torch_wraps_in_python(comfy):
     comfy.interrupted = True
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stop):
         interrupt.interruptible(in_an_operation(10, Path(geometry.__file__)))()
-    comfy.interrupted = False
 
 
 def test_another_librarys_work_is_not_ended_in_an_operation(comfy):
     cancelled_after(comfy, 0.1)
     work = in_an_operation(0.4, "another_library.py")
     ended = []
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stop):
         interrupt.interruptible(lambda: (ended.append(work()), computing(nn.Linear(2, 2))))()
     assert ended == ["done"]
 
@@ -388,7 +377,7 @@ def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
 def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
     monkeypatch.setattr(interrupt, "_send", lambda thread, kind: None)  # it never arrives
     cancelled_after(comfy, 0.1)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stop):
         interrupt.interruptible(computing)(nn.Linear(2, 2), 0.5)
 
 
@@ -425,27 +414,21 @@ def test_an_import_is_not_left_half_done(comfy, tmp_path, monkeypatch):
 
 @pytest.fixture
 def page(comfy, monkeypatch):
-    """ComfyUI's server with a page that listens; gives what was sent to it, and the clock."""
-    server: Any = ModuleType("server")
-    server.PromptServer = SimpleNamespace(instance=SimpleNamespace(client_id="page", last_node_id="7", last_prompt_id="first", sent=[]))
-    server.PromptServer.instance.send_progress_text = lambda *words: server.PromptServer.instance.sent.append(words)
-    monkeypatch.setitem(sys.modules, "server", server)
+    """ComfyUI's server with a page that listens; gives what was sent to it, its progress bar and the clock."""
+    page = SimpleNamespace(client_id="page", last_node_id="7", last_prompt_id="first", sent=[], bar=[], clock=SimpleNamespace(now=100.0))
+    page.send_progress_text = lambda *words: page.sent.append(words)
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=page)))
     monkeypatch.setattr(feedback, "_spoken", feedback._Spoken())
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(feedback.time, "monotonic", lambda: clock.now)
-    utils: Any = ModuleType("comfy.utils")
-    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: bar.append((total, done, of)))
-    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
-    instance = server.PromptServer.instance
-    instance.clock, instance.bar = clock, (bar := [])
-    return instance
+    monkeypatch.setattr(feedback.time, "monotonic", lambda: page.clock.now)
+    progress = SimpleNamespace(ProgressBar=lambda total: SimpleNamespace(update_absolute=lambda *done: page.bar.append((total, *done))))
+    monkeypatch.setitem(sys.modules, "comfy.utils", progress)
+    return page
 
 
 def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page, monkeypatch):
     feedback.show_message("loading tiny")
-    utils: Any = ModuleType("comfy_execution.utils")
-    utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
-    monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
+    context = SimpleNamespace(prompt_id="second", node_id="5:3")
+    monkeypatch.setitem(sys.modules, "comfy_execution.utils", SimpleNamespace(get_executing_context=lambda: context))
     feedback.show_message("loading tiny")
     assert page.sent == [("loading tiny", "7", "page"), ("loading tiny", "5:3", "page")], "ComfyUI's executing one where it tells"
 
