@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 
@@ -180,10 +181,22 @@ def test_what_another_process_builds_is_waited_for_unless_it_is_killed(killed):
     assert not [path for path in folder.parent.iterdir() if path.suffix == ".part"]
 
 
-def test_waiting_and_building_can_be_left(monkeypatch):
-    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
+@pytest.fixture
+def begun(monkeypatch):
+    """An event; ComfyUI's user cancels while it is set."""
+    event = threading.Event()
 
-    begun, over = threading.Event(), threading.Event()
+    def cancelled():
+        if event.is_set():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
+    return event
+
+
+def test_waiting_and_building_can_be_left(begun):
+    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
+    over, step = threading.Event(), []
 
     def build(folder):
         (folder / "engine.bin").write_text("half")
@@ -195,17 +208,10 @@ def test_waiting_and_building_can_be_left(monkeypatch):
         finally:
             over.set()
 
-    step = []
-
     def work(say):
         step.append(say)
         return kept(KEY, build, say)
 
-    def cancelled():
-        if begun.is_set():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
     with pytest.raises(KeyboardInterrupt):
         in_background("model", work)
     assert over.wait(5)
@@ -217,10 +223,8 @@ def test_waiting_and_building_can_be_left(monkeypatch):
         step[0]("anything")
 
 
-def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
+def test_work_that_takes_no_step_ends_too_and_the_next_begins(begun):
     """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
-
-    begun = threading.Event()
 
     def build(folder):
         (folder / "engine.bin").write_text("half")
@@ -230,13 +234,9 @@ def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
             with suppress(Exception):
                 time.sleep(0.01)
 
-    def cancelled():
-        if begun.is_set():
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(interrupt, "throw_if_interrupted", cancelled)
+    with pytest.raises(KeyboardInterrupt):
         in_background("model", lambda say: kept(KEY, build, say))
+    begun.clear()
     assert in_background("model", lambda _step: 7) == 7
     assert endings() == [".lock"]
 
@@ -276,12 +276,8 @@ in_background("model", work)"""
 
 
 def test_what_the_work_raises_is_raised_where_it_is_waited_for():
-    def work(step):
-        step("working")
-        raise ValueError("why")
-
     with pytest.raises(ValueError, match="why"):
-        in_background("model", work)
+        in_background("model", Mock(side_effect=ValueError("why")))
     assert in_background("model", lambda _step: 7) == 7, "the next can be built"
 
 
