@@ -272,15 +272,21 @@ def test_another_error_while_moving_is_not_hidden(comfy):
         place(network, META).ready(1)
 
 
-def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
+def test_an_unloaded_model_leaves_comfyuis_list_and_runs_again_under_the_manager(comfy):
     first, second = place(nn.Linear(2, 2)), place(nn.Linear(2, 2))
+    first.unload()  # which never ran
     first.ready(1)
     second.ready(1)
-    patcher = comfy.calls[0].models[0]
+    comfy.emptied.clear()
+    (patcher,), (other,) = (call.models for call in comfy.calls)
     first.unload()
-    assert patcher.unloaded == 1
-    assert [entry.model for entry in comfy.current_loaded_models] == [comfy.calls[1].models[0]]
-    assert comfy.emptied == [1]
+    assert patcher.unloaded == 1 and comfy.emptied == [1]
+    assert [entry.model for entry in comfy.current_loaded_models] == [other]
+    assert first.ready(2) == CPU
+    assert comfy.calls[-1].models == [patcher] and comfy.calls[-1].memory_required == 2
+    assert [entry.model for entry in comfy.current_loaded_models] == [patcher, other]
+    first.unload()
+    assert patcher.unloaded == 2 and [entry.model for entry in comfy.current_loaded_models] == [other]
 
 
 def test_an_unloaded_network_is_free_to_die(comfy):
@@ -293,22 +299,6 @@ def test_an_unloaded_network_is_free_to_die(comfy):
     del network, placement
     gc.collect()
     assert alive() is None
-
-
-def test_an_unloaded_network_runs_again_under_the_manager(comfy):
-    placement = place(nn.Linear(2, 2))
-    placement.unload()  # which never ran
-    placement.ready(1)
-    placement.unload()
-    assert comfy.current_loaded_models == []
-    assert placement.ready(2) == CPU
-    first, second = comfy.calls
-    assert second.models[0] is first.models[0]
-    assert second.memory_required == 2
-    assert [entry.model for entry in comfy.current_loaded_models] == first.models
-    placement.unload()
-    assert comfy.current_loaded_models == []
-    assert first.models[0].unloaded == 2
 
 
 def computing(network, seconds=10.0):

@@ -7,6 +7,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ClassVar
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -245,9 +246,8 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
 
 
 def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
-    monkeypatch.setattr(
-        too_large, "infer_resized", lambda _self, pixels, _request: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY)
-    )
+    infinite = Estimate(depth=torch.full((1, 1, 32, 64), torch.inf), quantity=Quantity.DISPARITY)
+    monkeypatch.setattr(too_large, "infer_resized", lambda *_: infinite)
     for dtype in ("float16", "float32"):
         with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite: check the weights file"):
             load(dtype=dtype).estimate(make_images(1), 32)
@@ -290,8 +290,7 @@ def of_scenes(family, monkeypatch):
 
 def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
-    asked, steps, derived, images = [], [], [], make_images(5, 50, 70)
-    model = load()
+    asked, steps, derived, images, model = [], [], [], make_images(5, 50, 70), load()
     ready = model._network.current.placement.ready
     monkeypatch.setattr(model._network.current.placement, "ready", lambda room: asked.append(room) or ready(room))
     scene = model.estimate_scene(
@@ -338,11 +337,8 @@ def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeyp
 
 
 def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch):
-    def broken(_self, _pixels, _request):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
     model = load()
-    monkeypatch.setattr(family, "infer_resized", broken)
+    monkeypatch.setattr(family, "infer_resized", Mock(side_effect=RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         model.estimate(make_images(2), 32)
 
