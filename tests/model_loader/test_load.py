@@ -90,23 +90,19 @@ def test_a_file_of_a_github_repository_is_downloaded_loaded_and_known_by_its_ten
     torch.testing.assert_close(model.estimate(image, 96).depth, ZIPDEPTH["annotator"]().estimate(image, 96).depth)
 
 
-def test_free_forgets_and_gives_the_memory_back(load, family):
-    model = load()
+def test_free_gives_the_memory_back_and_by_id_leaves_the_others(load, family):
+    model, other = load(), load("other")
     network = weakref.ref(model.network)
-    free()
+    free("weighted")
     del model
     gc.collect()
     assert network() is None
-    load()
-    assert family.built == 2
-
-
-def test_free_by_id_leaves_the_others(load, family):
-    weighted, other = load(), load("other")
-    free("weighted")
     assert load("other") is other
-    assert load() is not weighted
+    load()
     assert family.built == 3
+    free()
+    load()
+    assert load("other") is not other and family.built == 5
 
 
 class Gate:
@@ -315,7 +311,7 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
 
 def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     spec = registry.MODELS["weighted"]
-    monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": ("bfloat16",)}))
+    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, auto_dtypes=("bfloat16",)))
     monkeypatch.setattr(devices, "is_fast", lambda dtype, _device: dtype == torch.float32)
     assert load(dtype="auto").dtype == torch.float32
     monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)

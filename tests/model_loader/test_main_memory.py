@@ -31,25 +31,20 @@ class Machine:
         self.write("proc/self/cgroup", groups)
         self.write("proc/self/mountinfo", "\n".join(["22 1 254:0 / / rw,relatime - ext4 /dev/vda rw", *mounts, ""]))
 
+    def group(self, folder, stat, **files):
+        stat = "\n".join(f"{name} {value}" for name, value in stat.items())
+        for name, value in {"stat": stat, **files}.items():
+            self.write(f"sys/fs/cgroup/{folder}/memory.{name}", f"{value}\n")
+
     def v2(self, group, limit, used, reclaimable=0, **more):
-        folder = f"sys/fs/cgroup/{group}"
-        self.write(f"{folder}/memory.max", f"{limit}\n")
-        self.write(f"{folder}/memory.current", f"{used}\n")
-        files = {"inactive_file": reclaimable // 2, "active_file": reclaimable // 4, "slab_reclaimable": reclaimable // 4}
-        self.write(f"{folder}/memory.stat", "".join(f"{name} {value}\n" for name, value in {"anon": used, **files, "shmem": 7}.items()))
-        for name, value in more.items():
-            self.write(f"{folder}/memory.{name.replace('_', '.')}", f"{value}\n")
+        stat = {"anon": used, "inactive_file": reclaimable // 2, "active_file": reclaimable // 4, "slab_reclaimable": reclaimable // 4}
+        more = {name.replace("_", "."): value for name, value in more.items()}
+        self.group(group, {**stat, "shmem": 7}, max=limit, current=used, **more)
 
     def v1(self, group, limit, used, reclaimable=0, both=None):
-        folder = f"sys/fs/cgroup/memory/{group}"
-        self.write(f"{folder}/memory.limit_in_bytes", f"{limit}\n")
-        self.write(f"{folder}/memory.usage_in_bytes", f"{used}\n")
-        self.write(
-            f"{folder}/memory.stat", f"inactive_file 5\ntotal_inactive_file {reclaimable // 2}\ntotal_active_file {reclaimable // 2}\n"
-        )
-        if both is not None:
-            self.write(f"{folder}/memory.memsw.limit_in_bytes", f"{both[0]}\n")
-            self.write(f"{folder}/memory.memsw.usage_in_bytes", f"{both[1]}\n")
+        stat = {"inactive_file": 5, "total_inactive_file": reclaimable // 2, "total_active_file": reclaimable // 2}
+        of_both = {} if both is None else {"memsw.limit_in_bytes": both[0], "memsw.usage_in_bytes": both[1]}
+        self.group(f"memory/{group}", stat, limit_in_bytes=limit, usage_in_bytes=used, **of_both)
 
     def free(self):
         return free_main_memory(self.root) / GIB

@@ -26,17 +26,13 @@ from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_s
 from depth_normal.model_loader.weights.integrity import bundled_path, sha256_of
 from tests import tiny_depth as DEPTH
 from tests import tiny_diffusion as DIFFUSION
+from tests.whole_files import Stop
 
 TESTS = Path(__file__).resolve().parents[2]
 MOGE, DA3 = (SimpleNamespace(**runpy.run_path(str(TESTS / "annotators" / f"test_{name}.py"))) for name in ("moge", "depth_anything_v3"))
 MODELS = registry.MODELS
 V2, VIDEO = "depth-anything-v2-small", "video-depth-anything-small"
 SMALL = ("depth-anything-small", V2, "depth-anything-v2-metric-indoor-small", "depth-anything-v2-metric-outdoor-small")
-
-
-class CaughtError(Exception):
-    def __init__(self, state):
-        self.state = state
 
 
 def one_of_each_network() -> list[str]:
@@ -53,22 +49,20 @@ def one_of_each_network() -> list[str]:
 def expected(model_id):
     """Names and shapes that a model's network wants, of any family: caught where tensors are compared with it."""
 
-    def catch(network, *_):
-        raise CaughtError(network.state_dict())
+    caught = []
 
-    def catch_library(network_class, config, *_):
-        raise CaughtError(libraries.on_meta_device(network_class, config).state_dict())
+    def catch(network, *_):
+        caught.append(network.state_dict())
+        raise Stop
 
     spec = MODELS[model_id]
-    with pytest.MonkeyPatch.context() as patch:
-        family = registry.FAMILIES[spec.family]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         for name, module in list(sys.modules.items()):
             if name.startswith("depth_normal.annotators.") and hasattr(module, "fill"):
                 patch.setattr(module, "fill", catch)
-        patch.setattr(libraries, "_stand_ins", catch_library)
-        with pytest.raises(CaughtError) as caught:
-            family.check_network(spec, {"anything": torch.empty(1, device="meta")})
-    return caught.value.state
+        patch.setattr(libraries, "_stand_ins", lambda network, config, *_: catch(libraries.on_meta_device(network, config)))
+        registry.FAMILIES[spec.family].check_network(spec, {"anything": torch.empty(1, device="meta")})
+    return caught[0]
 
 
 NETWORKS = {
