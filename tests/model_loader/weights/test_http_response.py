@@ -90,7 +90,7 @@ def test_a_server_that_is_busy_is_asked_again(kind, statuses, headers):
     assert download_weights(file, "MIT").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize(("kind", "form"), in_turn(map(pytest.param, ("seconds", "date"))), indirect=["kind"])
 def test_the_wait_that_a_busy_server_asks_for(kind, form):
     file, served = kind
     began = time.time()

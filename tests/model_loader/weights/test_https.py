@@ -299,13 +299,10 @@ def expired_token(server, tmp_path, monkeypatch):
         asking.join()  # until huggingface_hub gives up, which it says in the log: of this test, not of the next
 
 
-def test_cancelling_while_the_token_is_renewed(expired_token, server):
+def test_a_token_that_is_never_renewed_is_given_up_or_cancelled(expired_token, server, monkeypatch):
     with stopped_after(0.3, within=5.0, ready=lambda: server.requests) as progress:
         download_weights(HUB, "MIT", progress=progress)
     assert [path for _, path, _ in server.requests] == ["/oauth/token"]
-
-
-def test_a_token_that_is_never_renewed(expired_token, monkeypatch):
     monkeypatch.setenv(CONNECT, "0.5")
     monkeypatch.setenv(READ, "600")
     assert_refused(HUB, r"no connection to 127\.0\.0\.1 within 0\.5 seconds", NoNetworkError)
