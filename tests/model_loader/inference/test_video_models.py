@@ -10,7 +10,7 @@ import torch
 from depth_normal.annotators import registry
 from depth_normal.annotators.video import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
@@ -35,8 +35,7 @@ def weights(tmp_path_factory):
 def load(weights, monkeypatch):
     spec = TINY.shrunk(registry.MODELS[MODEL])
     monkeypatch.setitem(registry.MODELS, MODEL, replace(spec, default_size=SIZE))
-    yield lambda dtype="float32": load_model(MODEL, dtype, "cpu", weights)
-    free()
+    return lambda dtype="float32": load_model(MODEL, dtype, "cpu", weights)
 
 
 def video(total, height=60, width=90, chunk=6, seed=0):

@@ -48,7 +48,6 @@ def one_of_each_network() -> list[str]:
 @functools.cache
 def expected(model_id):
     """Names and shapes that a model's network wants, of any family: caught where tensors are compared with it."""
-
     caught = []
 
     def catch(network, *_):
