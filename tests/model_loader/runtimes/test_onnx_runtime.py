@@ -47,11 +47,9 @@ def listed(monkeypatch):
 
 def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(convolved, image, listed, told, monkeypatch):
     """ONNX Runtime itself goes to the CPU and says nothing that a program can see."""
-    from depth_normal.model_loader import load_model
-
     listed("DmlExecutionProvider", "CoreMLExecutionProvider")
     monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: torch.device("cpu"))
-    model = load_model("convolved", "float32", "auto", convolved.weights, "onnx")
+    model = convolved.load("onnx", device="auto")
     assert model.runtime.endswith("CPU") and model.estimate(image).depth.shape == (2, 1, 32, 64)
     assert [line.partition(", which does not work here")[0] for line in told()] == [
         "ONNX Runtime lists DirectML",
