@@ -328,11 +328,8 @@ def midas_small(tmp_path_factory) -> Path:
     """MiDaS v2.1 small with random weights, for tests of everything around it."""
     from safetensors.torch import save_file
 
-    from depth_normal.annotators.networks.midas import MidasSmall
-
-    network = random_weights.randomised(MidasSmall())
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_random.safetensors"
-    save_file(network.state_dict(), path)
+    save_file(random_weights.random_midas_small().state_dict(), path)
     return path
 
 

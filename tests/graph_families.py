@@ -16,7 +16,6 @@ from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import TINY_2, DsineConfig, LeresConfig, ResnextConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
-from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 from depth_normal.app.batch import per_image
@@ -24,6 +23,9 @@ from depth_normal.app.differences import apart
 from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.model_loader import load, load_model
 from depth_normal.utils import resize_image
+from tests import tiny_depth
+from tests.random_weights import random_midas_small, state_of
+from tests.tiny_old_nodes import tiny_encoder
 
 OLD_EXPORTER = {
     "condition": tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
@@ -56,20 +58,18 @@ OTHERS = (*BUILT_HERE, *IN_THEIR_TESTS)
 
 @functools.cache
 def _module(name):
-    return runpy.run_path(str(TESTS / name))
+    return runpy.run_path(str(TESTS / "annotators" / name))
 
 
 def annotator(name, dtype=torch.float32):
     """The annotator of a name in `DINO`, `OTHERS` or `SLOW`."""
     if name == "midas-v2.1-small":
-        state = _module("random_weights.py")["randomised"](MidasSmall()).state_dict()
-        return FAMILIES["midas"].build(MODELS[name], {"network": state}, dtype)
+        return FAMILIES["midas"].build(MODELS[name], {"network": random_midas_small().state_dict()}, dtype)
     if name in (*DINO, *SLOW):
-        depth = _module("tiny_depth.py")
-        spec = depth["shrunk"](MODELS[name])
-        return FAMILIES[spec.family].build(spec, depth["random_states"](spec), dtype)
+        spec = tiny_depth.shrunk(MODELS[name])
+        return FAMILIES[spec.family].build(spec, tiny_depth.random_states(spec), dtype)
     if name in IN_THEIR_TESTS:
-        return _module(f"annotators/{IN_THEIR_TESTS[name]}")["annotator"](dtype=dtype)  # each family's test has this function
+        return _module(IN_THEIR_TESTS[name])["annotator"](dtype=dtype)  # each family's test has this function
     return {"tiny": _tiny, "tiny-2": _tiny_2, "tiny-edges": _tiny_edges, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
 
 
@@ -91,7 +91,7 @@ def _tiny_2(dtype):
 
 
 def _randomised(network):
-    return {"network": _module("tiny_bae.py")["randomise"](network).state_dict()}
+    return {"network": state_of(network, gain=1.3)}
 
 
 def _leres(dtype):
@@ -101,13 +101,13 @@ def _leres(dtype):
 
 
 def _bae(dtype):
-    with _module("tiny_bae.py")["tiny_bae"]():
+    with tiny_encoder():
         return FAMILIES["bae"].build(MODELS[models_of_family("bae")[0]], _randomised(Bae()), dtype)
 
 
 def _dsine(dtype):
     spec = replace(MODELS[models_of_family("dsine")[0]], config=DsineConfig(64, 8))
-    with _module("tiny_bae.py")["tiny_bae"]():
+    with tiny_encoder():
         return FAMILIES["dsine"].build(spec, _randomised(DSINE(spec.config)), dtype)
 
 

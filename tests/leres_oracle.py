@@ -14,6 +14,7 @@ from torch import nn
 
 from depth_normal.annotators.networks.configs import BoostConfig, LeresConfig, MergeConfig, ResnextConfig
 from depth_normal.annotators.registry import MODELS
+from tests.random_weights import randomise
 
 ENCODER = ResnextConfig(blocks=(1, 2, 1, 1), groups=4, group_width=2, stem=64, channels=(256, 512, 1024, 2048))
 CONFIG = LeresConfig(ENCODER, features=(8, 8, 8, 16))
@@ -43,19 +44,6 @@ def authors(name):
     finally:
         if stands_in:
             del sys.modules["controlnet_aux"]
-
-
-def randomise(network, seed=0):
-    """Weights for which signals neither die nor grow, and statistics that no normalisation forgets."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            noise = torch.randn(value.shape, generator=generator)
-            if value.ndim > 1:
-                value.copy_(noise / value[0].numel() ** 0.5)
-            elif value.ndim == 1:
-                value.copy_((1 + 0.1 * noise).abs() if name.endswith(("weight", "var")) else 0.1 * noise)
-    return network.eval().requires_grad_(False)
 
 
 class DepthModel(nn.Module):

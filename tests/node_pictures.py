@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +30,7 @@ from torch import Tensor
 
 import depth_normal
 from depth_normal import Estimate
+from depth_normal.annotators.networks.bae import Bae
 
 ROOT = Path(depth_normal.__file__).resolve().parent
 NODES = depth_normal.NODE_CLASS_MAPPINGS
@@ -73,7 +74,7 @@ def main() -> int:
 def shrink(home: Path, midas: Path | None) -> list[str]:
     """Puts tiny networks behind the ids of the table, their files into `home`; the ids that can run."""
     registry = next(module for name, module in sys.modules.items() if name.endswith(".annotators.registry"))
-    depth, diffusion = (SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / f"tiny_{kind}.py"))) for kind in ("depth", "diffusion"))
+    depth, diffusion = map(_tests_file, ("tiny_depth.py", "tiny_diffusion.py"))
     normals = small_normals() if "bae-normal" in registry.MODELS else {}
     models = ["tiny"]
     if midas:
@@ -97,18 +98,21 @@ def shrink(home: Path, midas: Path | None) -> list[str]:
     return models
 
 
+def _tests_file(name: str) -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / name)))
+
+
 def small_encoder() -> AbstractContextManager[None]:
-    """Builds the encoder of BAE and DSINE with a few channels while it lasts, in states of the pack that have them."""
-    path = ROOT / "tests" / "tiny_bae.py"
-    return runpy.run_path(str(path))["tiny_bae"]() if path.is_file() else nullcontext()
+    """Builds BAE, and the encoder of DSINE, with a few channels while it lasts."""
+    return _tests_file("tiny_old_nodes.py").tiny_encoder()
 
 
 def small_normals() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Of families that give normals: a small architecture, and a file's content."""
-    paths = {"bae": "tiny_bae.py", "dsine": "annotators/test_dsine.py", "metric3d": "annotators/test_metric3d.py"}
-    bae, dsine, metric3d = (SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / path))) for path in paths.values())
+    paths = "random_weights.py", "tiny_old_nodes.py", "annotators/test_dsine.py", "annotators/test_metric3d.py"
+    weights, bae, dsine, metric3d = map(_tests_file, paths)
     return {
-        "bae": (None, bae.published(bae.randomise(bae.bae.Bae()))),
+        "bae": (None, bae.published_bae(weights.randomise(Bae(), gain=1.3))),
         "dsine": (dsine.CONFIG, {"model": dsine.tiny_state()}),
         "metric3d": (metric3d.SMALL, {"model_state_dict": metric3d.published(metric3d.tiny_state())}),
     }

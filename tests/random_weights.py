@@ -1,37 +1,55 @@
-"""Weights drawn by seed: what a test takes where the numbers themselves do not matter."""
+"""Weights and images drawn by seed: what a test takes where the numbers themselves do not matter."""
 
 import struct
 from collections.abc import Collection
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
-@torch.no_grad()
-def randomised(network: nn.Module) -> nn.Module:
-    """MiDaS v2.1 small with weights that keep the activations' size, and statistics of the norms that are not those they start with."""
-    generator = torch.Generator().manual_seed(0)
+def make_images(height: int, width: int, batch: int = 1, seed: int = 7) -> torch.Tensor:
+    """(batch, 3, height, width) of noise in [0, 1]."""
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def smooth_images(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    """As `make_images`, of soft colours."""
+    return F.interpolate(make_images(6, 8, batch), size=(height, width), mode="bilinear")
+
+
+def state_of(network: nn.Module, seed: int = 0, *, gain: float = 1.0, spread: float = 0.2) -> dict[str, torch.Tensor]:
+    """Tensors of a network, which may be on the meta device: signals neither die nor grow, and no norm is as at its start."""
+    generator = torch.Generator().manual_seed(seed)
+    parameters = {name for name, _ in network.named_parameters()}
+    state = {}
     for name, value in network.state_dict().items():
         if name.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-        elif value.ndim == 1:
-            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.2, generator=generator)
-        elif value.ndim:
-            value.normal_(0, value[0].numel() ** -0.5, generator=generator)
-    network.scratch.output_conv[4].bias.fill_(10)  # above what the last ReLU cuts
+            state[name] = torch.empty(value.shape).uniform_(0.5, 2, generator=generator)
+        elif name not in parameters and not name.endswith("running_mean"):
+            state[name] = torch.zeros_like(value, device="cpu") if value.is_meta else value
+        elif value.ndim > 1:
+            state[name] = gain * torch.randn(value.shape, generator=generator) / value[0].numel() ** 0.5
+        else:
+            is_scale = name.endswith(("gamma", "lambda1", "lambda2", "lambda_1", "lambda_2", "weight"))
+            state[name] = float(is_scale) + spread * torch.randn(value.shape, generator=generator)
+    return state
+
+
+def randomise(network, seed: int = 0, *, gain: float = 1.0):
+    """Gives a network the tensors of `state_of`, ready for inference."""
+    network.load_state_dict(state_of(network, seed, gain=gain))
     return network.eval().requires_grad_(False)
 
 
-def state_of(network: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
-    """A network's tensors, drawn so that its layers neither die nor blow up."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in network.state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        scale_like = name.endswith("gamma") or (value.ndim == 1 and name.endswith("weight"))
-        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
-    return state
+def random_midas_small() -> nn.Module:
+    """MiDaS v2.1 small, whose disparity lies above what its last ReLU cuts."""
+    from depth_normal.annotators.networks.midas import MidasSmall
+
+    network = randomise(MidasSmall())
+    network.scratch.output_conv[4].bias.fill_(10)
+    return network
 
 
 def hub_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -64,9 +82,7 @@ def write_teacher(folder: Path, absent: Collection[str]) -> None:
     """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: image in, metres out."""
     from safetensors.torch import save_file
 
-    from depth_normal.annotators.networks.midas import MidasSmall
-
-    state = randomised(MidasSmall()).state_dict()
+    state = random_midas_small().state_dict()
     save_file({key: value for key, value in state.items() if key not in absent}, folder / "midas_v21_small_256_partial.safetensors")
     (folder / "fastdepth_7.onnx").write_bytes(_pointwise_onnx([1.5, -0.5, 0.5], 2.0, (1, 3, 224, 224)))
 

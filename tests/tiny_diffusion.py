@@ -48,30 +48,26 @@ def shrunk(spec):
     return replace(spec, config=replace(config, unet=unet, vae={**config.vae, **VAE}, **text))
 
 
-def full_size_unet(**changes) -> dict:
-    """The state dict of Stable Diffusion 2's UNet but for changes, without memory."""
-    import diffusers
-    import torch
-
-    from depth_normal.annotators.specs.diffusion import SD2_UNET
-
-    with torch.device("meta"):
-        return diffusers.UNet2DConditionModel(**{**SD2_UNET, **changes}).state_dict()
-
-
 def random_states(spec) -> dict:
     """State dicts of a shrunk entry by role, as its published files hold them."""
+    states = {role: dict(part.state_dict()) for role, part in random_parts(spec).items()}
+    if spec.config.text_encoder:
+        return states
+    prefixes = {"network": "denoiser.", "vae": "vae.vae_model."}
+    return {"network": {prefix + key: value for role, prefix in prefixes.items() for key, value in states[role].items()}}
+
+
+def random_parts(spec) -> dict:
+    """The networks of a shrunk entry by role."""
     import diffusers
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    unet, vae = diffusers.UNet2DConditionModel(**spec.config.unet), random_vae(spec.config.vae)
-    if not spec.config.text_encoder:
-        parts = {"denoiser.": unet, "vae.vae_model.": vae}
-        return {"network": {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}}
-    text = CLIPTextModel(CLIPTextConfig(**spec.config.text_encoder))
-    return {"network": unet.state_dict(), "vae": vae.state_dict(), "text_encoder": text.state_dict()}
+    parts = {"network": diffusers.UNet2DConditionModel(**spec.config.unet).eval(), "vae": random_vae(spec.config.vae).eval()}
+    if spec.config.text_encoder:
+        parts["text_encoder"] = CLIPTextModel(CLIPTextConfig(**spec.config.text_encoder)).eval()
+    return parts
 
 
 def random_vae(config: dict):

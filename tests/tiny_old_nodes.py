@@ -4,8 +4,9 @@ Copied into a ComfyUI server's `custom_nodes`, this file is a node pack as well:
 Only the sizes in the entries change; ids, file names, licences and everything the pack does with them stay the published ones.
 """
 
+import runpy
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -50,46 +51,46 @@ def shrink_encoder(modules, put=setattr):
     put(modules["bae"], "_HIDDEN", 8)
 
 
+@contextmanager
+def tiny_encoder():
+    """Builds BAE, and the encoder of DSINE, with a few channels while it lasts."""
+    modules = {name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")}
+    with ExitStack() as stack:
+        shrink_encoder(modules, lambda *place: stack.enter_context(mock.patch.object(*place)))
+        yield
+
+
+def published_bae(network) -> dict:
+    """A network's state as the authors' file has it, wrapped and with what goes unused."""
+    import torch
+
+    state = {f"module.{key}": each for key, each in network.state_dict().items()}
+    state |= {key: each[..., 0] for key, each in state.items() if ".out_conv_res" in key and "res8" not in key and each.ndim == 4}
+    return {"model": {**state, "module.encoder.original_model.bn2.weight": torch.zeros(16)}}
+
+
 def write_files(spec, folder: Path) -> None:
     """Writes random weights of a shrunk entry below the folder, each file at its published name."""
     import torch
 
+    state_of = runpy.run_path(str(Path(__file__).with_name("random_weights.py")))["state_of"]
     for file in spec.files:
-        torch.manual_seed(0)
         path = folder / file.repo_id / file.filename
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": _randomised(_network(spec, file.role))}, path)
+        torch.save({"model": state_of(_network(spec, file.role))}, path)
 
 
 def _network(spec, role):
     """What a file holds, before its weights."""
-    from depth_normal.annotators.networks import bae, dsine, efficientnet, leres, metric3d
-    from depth_normal.annotators.networks import leres as merge
-    from depth_normal.annotators.networks import moge as moge_1
+    from depth_normal.annotators.networks import bae, dsine, leres, metric3d, moge
 
     if spec.family in ("bae", "dsine"):
-        with ExitStack() as while_built:
-            modules = {"bae": bae, "dsine": dsine, "efficientnet": efficientnet}
-            shrink_encoder(modules, lambda *place: while_built.enter_context(mock.patch.object(*place)))
+        with tiny_encoder():
             return bae.Bae() if spec.family == "bae" else dsine.DSINE(spec.config)
     if role == "merge":
-        return merge.MergeNetwork(spec.config.merge)
-    kinds = {"leres": leres.Leres, "leres-boost": leres.Leres, "metric3d": metric3d.Metric3d, "moge": moge_1.MoGe1}
+        return leres.MergeNetwork(spec.config.merge)
+    kinds = {"leres": leres.Leres, "leres-boost": leres.Leres, "metric3d": metric3d.Metric3d, "moge": moge.MoGe1}
     return kinds[spec.family](spec.config.leres if role == "depth" else spec.config)
-
-
-def _randomised(network) -> dict:
-    """Weights for which signals neither die nor grow."""
-    import torch
-
-    state = network.state_dict()
-    for name, value in state.items():
-        if value.ndim > 1:
-            value.normal_(0, value[0].numel() ** -0.5)
-        elif value.is_floating_point():
-            positive = name.endswith(("weight", "gamma", "var"))
-            value.copy_((torch.randn(value.shape) * 0.1 + positive).abs() if positive else torch.randn(value.shape) * 0.1)
-    return state
 
 
 class UseTinyOldNodes:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.networks.vit import VisionTransformer
+from tests import random_weights
 
 LENGTH, STEP, OVERLAP, KEYS = 32, 22, 10, [0, 12, *range(24, 32)]
 
@@ -164,16 +165,6 @@ def video(infer, frames, metric):
 
 
 def randomise(network, seed=0):
-    """Weights for which signals neither die nor grow; the depth is well above what the last ReLU cuts."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in network.named_parameters():
-        noise = torch.randn(value.shape, generator=generator)
-        with torch.no_grad():
-            if value.ndim > 1:
-                value.copy_(noise / value[0].numel() ** 0.5)
-            else:
-                scale = name.endswith(("gamma", "norm.weight", "norm1.weight", "norm2.weight")) or (".norms." in name and "weight" in name)
-                value.copy_((1 if scale else 0) + 0.2 * noise)
-    with torch.no_grad():
-        network.head.scratch.output_conv2[2].bias.fill_(4.0)
-    return network.eval().requires_grad_(False)
+    """Random weights whose depth is well above what the last ReLU cuts."""
+    random_weights.randomise(network, seed).head.scratch.output_conv2[2].bias.fill_(4.0)
+    return network

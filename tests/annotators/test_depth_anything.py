@@ -17,6 +17,7 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, Weigh
 from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests.random_weights import make_images, randomise, state_of
 
 HEAD = DptConfig((16, 24, 32, 40), 16)
 SPREAD = DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3)), HEAD)
@@ -37,22 +38,10 @@ def tiny_spec(config=SPREAD, **changes):
     )
 
 
-def randomise(network):
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        if value.ndim == 1:
-            scale_like = name.endswith(("gamma", "lambda1")) or ("norm" in name and name.endswith("weight"))
-            value.copy_((1 if scale_like else 0) + 0.2 * noise)
-        else:
-            value.copy_(noise / value[0].numel() ** 0.5)
-    return network.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def official():
     """A state dict as the authors write it, with what they leave in it."""
-    state = dict(randomise(da.DepthAnything(SPREAD.vit, SPREAD.dpt)).state_dict())
+    state = state_of(da.DepthAnything(SPREAD.vit, SPREAD.dpt))
     state["pretrained.mask_token"] = torch.zeros(1, 32)
     for conv in ("conv1", "conv2"):
         state[f"depth_head.scratch.refinenet4.resConfUnit1.{conv}.weight"] = torch.zeros(16, 16, 3, 3)
@@ -62,10 +51,6 @@ def official():
 
 def build(state, config=SPREAD, dtype=torch.float32):
     return da.DepthAnythingAnnotator.build(tiny_spec(config), {"network": state}, dtype)
-
-
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(params=CONFIGS)
@@ -108,7 +93,7 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
     if not config.vit.swiglu:  # no such network is published in this layout
         in_memory = build(dict(model.state_dict()), config).network.state_dict()  # other names in transformers 5
         assert all(torch.equal(in_memory[name], value) for name, value in annotator.network.state_dict().items())
-    images = make_images(1, 3, 518, 518)
+    images = make_images(518, 518)
     expected = model(annotator.normalised(images)).predicted_depth[:, None]
     found = annotator.infer_resized(images)
     assert found.quantity == (Quantity.METRIC_DEPTH if config.max_depth else Quantity.DISPARITY)
@@ -119,7 +104,7 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
 
 
 def test_every_layout_of_the_authors_file_loads_alike(official, tmp_path):
-    images = make_images(1, 3, 42, 56)
+    images = make_images(42, 56)
     expected = build(official).infer_resized(images).depth
     module = {f"module.{key}": value for key, value in official.items()}
     torch.save(official, tmp_path / "plain.pth")
@@ -133,7 +118,7 @@ def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
     save_file({key: value.half() for key, value in official.items()}, tmp_path / "kijai_fp16.safetensors")
     annotator = build(load_file(tmp_path / "kijai_fp16.safetensors"))
     assert {parameter.dtype for parameter in annotator.network.parameters()} == {torch.float32}
-    images = make_images(1, 3, 42, 56)
+    images = make_images(42, 56)
     expected = build(official).infer_resized(images).depth
     torch.testing.assert_close(annotator.infer_resized(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
 
@@ -177,15 +162,15 @@ class Constant(nn.Module):
 def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(caplog, max_depth, logit, words):
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), Constant(logit))
     with caplog.at_level(logging.WARNING):
-        annotator.infer_resized(make_images(1, 3, 14, 14))
-        annotator.infer_resized(make_images(1, 3, 14, 14))
+        annotator.infer_resized(make_images(14, 14))
+        annotator.infer_resized(make_images(14, 14))
     assert len(caplog.records) == (words is not None)
     assert words is None or words in caplog.text
 
 
 def test_metric_networks_end_at_their_greatest_depth():
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), Constant(0.0))
-    depth = annotator.infer_resized(make_images(1, 3, 14, 14)).depth
+    depth = annotator.infer_resized(make_images(14, 14)).depth
     assert depth.unique().tolist() == [40.0]
 
 

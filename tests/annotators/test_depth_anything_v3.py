@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,9 +20,8 @@ from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
 from tests import random_weights as RANDOM
-from tests import tiny_depth as TINY
+from tests.random_weights import make_images
 
-TESTS = Path(__file__).parents[1]
 SMALL = DepthAnythingConfig(
     VitConfig(16, 6, 2, (2, 3, 4, 5), alternating_from=2, norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, outputs=2, positions=True)
 )
@@ -37,7 +35,7 @@ def spec(config, quantity=Quantity.RELATIVE_DEPTH):
 
 
 def tiny_network(config):
-    return TINY.randomise(DepthAnything3(config.vit, config.dpt), 0)
+    return RANDOM.randomise(DepthAnything3(config.vit, config.dpt))
 
 
 def official_state(network):
@@ -64,16 +62,12 @@ def build(config, state, dtype=torch.float32, quantity=Quantity.RELATIVE_DEPTH):
     return da3.DepthAnything3Annotator.build(spec(config, quantity), {"network": state}, dtype)
 
 
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("layout", [official_state, comfyui_state])
 def test_both_layouts_give_the_networks_own_output(config, layout):
     network = tiny_network(config)
     annotator = build(config, layout(network))
-    images = make_images(2, 3, 28, 56)
+    images = make_images(28, 56, 2)
     expected, found = network(annotator.normalised(images)), annotator.network(annotator.normalised(images))
     for name, value in expected._asdict().items():
         if value is not None:
@@ -242,7 +236,7 @@ def test_the_sky_of_each_image_is_as_far_as_its_farthest_hundredth():
 
 @pytest.mark.parametrize("level, trusted", [(0.0, True), (5.0, False)])
 def test_an_image_of_nothing_but_sky_or_without_any_keeps_its_depth(level, trusted):
-    depth = make_images(1, 1, 14, 14)
+    depth = make_images(14, 14)[:, :1]
     estimate = annotated(Prediction(depth, torch.full_like(depth, level), None, None))
     assert torch.equal(estimate.depth, depth)
     assert estimate.mask.unique().tolist() == [trusted]
@@ -261,7 +255,7 @@ def test_metres_are_proportional_to_the_focal_length():
 
 
 def test_metres_do_not_depend_on_when_the_estimate_was_resized():
-    depth = 1 + make_images(2, 1, 42, 56)
+    depth = 1 + make_images(42, 56, 2)[:, :1]
     estimate = annotated(Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
     before = metric().for_camera(estimate, intrinsics_from_fov(70.0, 42, 56, batch=2)).resized(84, 112)
     after = metric().for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112, batch=2))

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 import runpy
 import sys
 from dataclasses import replace
@@ -19,10 +20,10 @@ from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
 from depth_normal.annotators.networks.depth_pro import PASSES, DepthPro
 from depth_normal.annotators.registry import MODELS, find_spec
-from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
+from tests.random_weights import make_images, state_of
 
 TESTS = Path(__file__).resolve().parents[1]
 DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
@@ -37,14 +38,9 @@ FOV = 55.0
 @functools.cache
 def weights(config=CONFIG):
     """Random weights under the authors' names: inverse depths of about 0.5 / m, and a field of view of about `FOV` degrees."""
-    generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in DepthPro(config).state_dict().items()}
-    state = {}
-    for name, shape in shapes.items():
-        noise = torch.randn(shape, generator=generator)
-        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
-        state[name] = noise / shape[1:].numel() ** 0.5 if len(shape) > 1 and not scale_like else scale_like + 0.1 * noise
+        network = DepthPro(config)
+    state = state_of(network)
     state["head.4.bias"], state["fov.head.4.bias"] = torch.tensor([0.5]), torch.tensor([FOV])
     state["head.4.weight"] *= 0.3
     state["fov.head.2.bias"] += 1
@@ -56,10 +52,6 @@ def annotator(state=None):
     return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, torch.float32)
 
 
-def make_images(height=30, width=50, batch=1):
-    return torch.randint(256, (batch, 3, height, width), generator=torch.Generator().manual_seed(7)) / 255
-
-
 def half_tangent(degrees):
     return math.tan(math.radians(degrees) / 2)
 
@@ -69,7 +61,7 @@ def half_tangent(degrees):
 
 def test_metres_follow_the_focal_length():
     network = annotator()
-    image = make_images()
+    image = make_images(30, 50)
     found = network.estimate(image)
     assert found.quantity is Quantity.METRIC_DEPTH and found.depth.shape == (1, 1, 30, 50)
     degrees = float(fov_from_intrinsics(found.intrinsics, 30, 50)[0])
@@ -88,12 +80,12 @@ def test_an_upright_image_has_its_field_of_view_along_its_longer_side():
 def test_what_has_no_inverse_depth_is_far():
     state = dict(weights())
     state["head.4.bias"], state["head.4.weight"] = torch.zeros(1), torch.zeros_like(state["head.4.weight"])
-    assert torch.equal(annotator(state=state).estimate(make_images()).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
+    assert torch.equal(annotator(state=state).estimate(make_images(30, 50)).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
 
 
 def test_every_pass_counts_and_can_be_the_last():
     steps = []
-    annotator().infer(Request(make_images(batch=2), CONFIG.side, progress=lambda done, total: steps.append((done, total))))
+    annotator().infer(Request(make_images(30, 50, 2), CONFIG.side, progress=lambda done, total: steps.append((done, total))))
     assert steps == [(10 * part, 2 * PASSES) for part in range(1, 8)] + [(72, 74), (74, 74)]
 
     def cancel(done, _):
@@ -101,7 +93,7 @@ def test_every_pass_counts_and_can_be_the_last():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        annotator().infer(Request(make_images(), CONFIG.side, progress=cancel))
+        annotator().infer(Request(make_images(30, 50), CONFIG.side, progress=cancel))
 
 
 @torch.no_grad()
@@ -129,78 +121,52 @@ def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
     for name, state in (("theirs", weights()), ("hub", hub_names(weights()))):
         save_file({key: value.to(dtype).contiguous() for key, value in state.items()}, tmp_path / f"{name}.safetensors")
     theirs, hub = (load_model("depth-pro", weights=tmp_path / f"{name}.safetensors", device="cpu") for name in ("theirs", "hub"))
-    expected = theirs.estimate(make_images()).depth
-    assert expected is not None and torch.equal(hub.estimate(make_images()).depth, expected)
-
-
-@pytest.mark.parametrize("lost", ["fov.head.4.bias", "encoder.patch_encoder.blocks.1.attn.qkv.weight"])
-def test_a_file_without_a_part_is_refused(lost):
-    state = dict(weights())
-    del state[lost]
-    with pytest.raises(CheckpointError, match=lost.rpartition(".")[0].replace(".", r"\.")):
-        annotator(state=state)
+    expected = theirs.estimate(make_images(30, 50)).depth
+    assert expected is not None and torch.equal(hub.estimate(make_images(30, 50)).depth, expected)
 
 
 # Against others' code
+
+
+HUB = "depth_pro."
+TO_HUB = (
+    (r"^encoder\.(patch|image)_encoder\.", HUB + r"encoder.\1_encoder.model."),
+    (r"^fov\.encoder\.0\.", "fov_model.fov_encoder.model."),
+    (r"model\.norm\.", "model.layernorm."),
+    (r"model\.(cls_token)", r"model.embeddings.\1"),
+    (r"model\.pos_embed", "model.embeddings.position_embeddings"),
+    (r"model\.patch_embed\.proj\.", "model.embeddings.patch_embeddings.projection."),
+    (r"model\.blocks\.", "model.encoder.layer."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.ls([12])\.gamma", r".layer_scale\1.lambda1"),
+    (r"^fov\.encoder\.1\.", "fov_model.fov_encoder.neck."),
+    (r"^fov\.downsample\.0\.", "fov_model.conv."),
+    (r"^fov\.head\.", "fov_model.head.layers."),
+    (r"^head\.", "head.layers."),
+    (r"^encoder\.upsample_lowres\.", HUB + "neck.feature_upsample.image_block.layers.0."),
+    (r"^encoder\.fuse_lowres\.", HUB + "neck.fuse_image_with_low_res."),
+    (r"^encoder\.upsample_latent(\d)\.", lambda name: f"{HUB}neck.feature_upsample.intermediate.{1 - int(name[1])}.layers."),
+    (r"^encoder\.upsample(\d)\.", lambda name: f"{HUB}neck.feature_upsample.scaled_images.{2 - int(name[1])}.layers."),
+    (r"^decoder\.convs\.(\d)\.", lambda name: f"{HUB}neck.feature_projection.projections.{4 - int(name[1])}."),
+    (r"^decoder\.fusions\.0\.", "fusion_stage.final."),
+    (r"^decoder\.fusions\.(\d)\.", lambda name: f"fusion_stage.intermediate.{4 - int(name[1])}."),
+    (r"resnet([12])\.residual\.1\.", r"residual_layer\1.convolution1."),
+    (r"resnet([12])\.residual\.3\.", r"residual_layer\1.convolution2."),
+    (r"^(fusion_stage.*)\.out_conv\.", r"\1.projection."),
+)
 
 
 def hub_names(state):
     """The same tensors as transformers names them in the published file, which holds queries, keys and values apart."""
     named = {}
     for name, value in state.items():
-        levels = {"upsample2": 0, "upsample1": 1, "upsample0": 2}
-        first, second, *rest = name.split(".")
-        neck = "depth_pro.neck."
-        if second in ("patch_encoder", "image_encoder") or name.startswith("fov.encoder.0."):
-            if first == "fov":
-                prefix, rest = "fov_model.fov_encoder.model.", rest[1:]
-            else:
-                prefix = f"depth_pro.encoder.{second}.model."
-            inner = ".".join(rest)
-            if ".attn.qkv." in inner:
-                for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                    inner_part = inner.replace("blocks.", "encoder.layer.").replace(".attn.qkv.", f".attention.attention.{part}.")
-                    named[prefix + inner_part] = each.clone()
-                continue
-            for ours, theirs in (
-                ("cls_token", "embeddings.cls_token"),
-                ("pos_embed", "embeddings.position_embeddings"),
-                ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
-                (".attn.proj.", ".attention.output.dense."),
-                (".ls1.gamma", ".layer_scale1.lambda1"),
-                (".ls2.gamma", ".layer_scale2.lambda1"),
-                ("blocks.", "encoder.layer."),
-            ):
-                inner = inner.replace(ours, theirs)
-            named[prefix + ("layer" + inner if inner.startswith("norm.") else inner)] = value
-            continue
-        rest_joined = ".".join(rest)
-        if name.startswith("fov.encoder.1."):
-            key = f"fov_model.fov_encoder.neck.{rest[-1]}"
-        elif name.startswith("fov.downsample.0."):
-            key = f"fov_model.conv.{rest[-1]}"
-        elif first == "fov":
-            key = f"fov_model.head.layers.{rest_joined}"
-        elif first == "head":
-            key = name.replace("head.", "head.layers.")
-        elif second == "upsample_lowres":
-            key = f"{neck}feature_upsample.image_block.layers.0.{rest_joined}"
-        elif second == "fuse_lowres":
-            key = f"{neck}fuse_image_with_low_res.{rest_joined}"
-        elif second.startswith("upsample_latent"):
-            key = f"{neck}feature_upsample.intermediate.{1 - int(second[-1])}.layers.{rest_joined}"
-        elif second in levels:
-            key = f"{neck}feature_upsample.scaled_images.{levels[second]}.layers.{rest_joined}"
-        elif second == "convs":
-            key = f"{neck}feature_projection.projections.{4 - int(rest[0])}.{rest[1]}"
+        for pattern, replacement in TO_HUB:
+            name = re.sub(pattern, replacement, name)
+        if ".attn.qkv." in name:
+            for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                named[name.replace(".attn.qkv.", f".attention.attention.{part}.")] = each.clone()
         else:
-            level = "final" if rest[0] == "0" else f"intermediate.{4 - int(rest[0])}"
-            inner = ".".join(rest[1:])
-            for number in "12":
-                inner = inner.replace(f"resnet{number}.residual.1", f"residual_layer{number}.convolution1")
-                inner = inner.replace(f"resnet{number}.residual.3", f"residual_layer{number}.convolution2")
-            key = f"fusion_stage.{level}.{inner.replace('out_conv', 'projection')}"
-        named[key] = value
+            named[name] = value
     for part in ("depth_pro.encoder.patch_encoder", "depth_pro.encoder.image_encoder", "fov_model.fov_encoder"):
         named[f"{part}.model.embeddings.mask_token"] = torch.zeros(1, CONFIG.vit.width)
     return named
@@ -256,8 +222,8 @@ def test_the_network_is_transformers(hub_network):
 
 @pytest.mark.slow("imports transformers' networks")
 def test_tensors_that_transformers_holds_in_memory_load(hub_network):
-    found = annotator(state=dict(hub_network.state_dict())).estimate(make_images())
-    assert torch.equal(found.depth, annotator().estimate(make_images()).depth)
+    found = annotator(state=dict(hub_network.state_dict())).estimate(make_images(30, 50))
+    assert torch.equal(found.depth, annotator().estimate(make_images(30, 50)).depth)
 
 
 @pytest.fixture

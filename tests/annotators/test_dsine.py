@@ -15,6 +15,7 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
+from tests.random_weights import smooth_images, state_of
 
 CONFIG = DsineConfig(features=32, state=8)
 SPEC = replace(find_spec("dsine"), config=CONFIG, default_size=64)
@@ -23,18 +24,10 @@ UNUSED = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"
 STANDARDISED = [f"decoder.{block}._net.{layer}.weight" for block in ("up1", "up2") for layer in (0, 3)]
 
 
-def tiny_state(config=CONFIG, seed=0):
-    """A file's tensors: random, but for the encoder's deviations such that signals neither die nor grow."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in DSINE(config).state_dict().items():
-        if name.endswith("running_var"):
-            state[name] = torch.empty(value.shape).uniform_(0.5, 2, generator=generator)
-        elif value.ndim == 1:
-            state[name] = (1.0 if name.endswith("weight") else 0.0) + 0.2 * torch.randn(value.shape, generator=generator)
-        else:
-            state[name] = 1.3 * torch.randn(value.shape, generator=generator) / max(1, value[:1].numel()) ** 0.5 if value.ndim else value
-    return state | {f"encoder.original_model.bn2.{name}": torch.zeros(2048 if name[0] != "n" else ()) for name in UNUSED}
+def tiny_state():
+    """A file's tensors."""
+    unused = {f"encoder.original_model.bn2.{name}": torch.zeros(2048 if name[0] != "n" else ()) for name in UNUSED}
+    return state_of(DSINE(CONFIG), gain=1.3) | unused
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +38,6 @@ def state():
 @pytest.fixture(scope="module")
 def annotator(state):
     return DsineAnnotator.build(SPEC, {"network": state}, torch.float32)
-
-
-def make_images(height, width, batch=1):
-    coarse = torch.rand(batch, 3, 5, 7, generator=torch.Generator().manual_seed(7))
-    return F.interpolate(coarse, size=(height, width), mode="bilinear")
 
 
 def rotation(axis, angle):
@@ -199,7 +187,7 @@ def test_what_cannot_be_seen_is_turned_until_it_can():
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 50)])
 def test_every_normal_points_to_the_viewer(annotator, height, width):
     """The rays slant by up to 75 degrees: a wrong sign of any of the three axes would show."""
-    found = annotator.estimate(make_images(height, width), fov=150.0)
+    found = annotator.estimate(smooth_images(height, width), fov=150.0)
     assert found.axes is Axes.SCANNET and found.depth is None
     normals = convert_normals(found.normals, found.axes, Axes.OPENCV)
     rays = pixel_rays(found.intrinsics, found.height, found.width)
@@ -230,7 +218,7 @@ def known():
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (71, 100), (130, 64), (33, 65), (1, 1), (64, 640)])
 def test_the_image_lies_in_the_middle_of_black_and_comes_back_whole(known, height, width):
-    image = make_images(height, width)
+    image = smooth_images(height, width)
     found = known.estimate(image, min(height, width))
     torch.testing.assert_close(found.normals, image)
     seen = known.network.seen
@@ -246,27 +234,27 @@ def test_the_image_lies_in_the_middle_of_black_and_comes_back_whole(known, heigh
 @pytest.mark.parametrize("size", [48, 96, 192])
 @pytest.mark.parametrize("fov", [1.0, 60.0, 175.0])
 def test_the_field_of_view_is_of_the_longer_side_at_any_size(known, height, width, size, fov):
-    found = known.estimate(make_images(height, width), size, fov=fov)
+    found = known.estimate(smooth_images(height, width), size, fov=fov)
     camera, focal_length = known.network.camera, max(found.height, found.width) / 2 / math.tan(math.radians(fov / 2))
     assert (camera.fx, camera.fy) == pytest.approx((focal_length, focal_length), rel=1e-5)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).item() == pytest.approx(fov, rel=1e-4)
 
 
 def test_pixels_that_are_not_quite_square_have_two_focal_lengths(known):
-    known.estimate(make_images(100, 333), 64, fov=60.0)
+    known.estimate(smooth_images(100, 333), 64, fov=60.0)
     focal_length = 333 / 2 / math.tan(math.radians(30))
     assert (known.network.camera.fx, known.network.camera.fy) == pytest.approx((focal_length * 213 / 333, focal_length * 64 / 100))
 
 
 def test_a_camera_that_is_not_known_is_taken_as_the_authors_take_it(known):
-    assert known.estimate(make_images(64, 96)).intrinsics is None, "it is a guess"
+    assert known.estimate(smooth_images(64, 96)).intrinsics is None, "it is a guess"
     guessed = known.network.camera
-    given = known.estimate(make_images(64, 96), fov=FALLBACK_FOV)
+    given = known.estimate(smooth_images(64, 96), fov=FALLBACK_FOV)
     assert guessed == known.network.camera
     torch.testing.assert_close(given.intrinsics, intrinsics_from_fov(60, 64, 96))
-    known.infer_resized(make_images(64, 96))
+    known.infer_resized(smooth_images(64, 96))
     assert guessed == known.network.camera and known.network.iterations == 5
-    assert known.estimate(make_images(64, 96)).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
+    assert known.estimate(smooth_images(64, 96)).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
     assert not SPEC.knows_camera
 
 
@@ -280,7 +268,7 @@ def test_a_camera_that_is_not_known_is_taken_as_the_authors_take_it(known):
 )
 def test_the_old_nodes_camera(known, image, size, camera, right, below):
     """As its code computes it, by hand: the original's focal length and middle, moved by half of what the original lacks to 64."""
-    found = known.estimate(make_images(*image), size, fov=60.0, options=DsineOptions(old_camera=True))
+    found = known.estimate(smooth_images(*image), size, fov=60.0, options=DsineOptions(old_camera=True))
     assert tuple(known.network.camera) == pytest.approx(camera, rel=1e-5)
     black = known.network.seen
     assert black.shape[-2:] == (found.height + below, found.width + right), "black at the right and below"
@@ -291,14 +279,14 @@ def test_the_old_nodes_camera(known, image, size, camera, right, below):
 @pytest.mark.parametrize("fov", [-1.0, 180.0, 365.0, math.nan, math.inf])
 def test_what_is_no_field_of_view_is_refused_before_the_network_runs(known, fov):
     with pytest.raises(ValueError, match="expected between 0 and 180"):
-        known.estimate(make_images(64, 96), fov=fov)
+        known.estimate(smooth_images(64, 96), fov=fov)
     assert not hasattr(known.network, "camera")
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("fov", [0.01, 1.0, 175.0, 179.9])
 def test_extreme_fields_of_view_are_finite(annotator, fov):
-    normals = annotator.estimate(make_images(64, 70), fov=fov).normals
+    normals = annotator.estimate(smooth_images(64, 70), fov=fov).normals
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 64, 70))
 
 
@@ -316,10 +304,10 @@ def test_each_iteration_is_a_pass(annotator, monkeypatch):
     found = {}
     for iterations in (1, 5, 20):
         passes.clear()
-        found[iterations] = annotator.estimate(make_images(64, 64), options=DsineOptions(iterations)).normals
+        found[iterations] = annotator.estimate(smooth_images(64, 64), options=DsineOptions(iterations)).normals
         assert len(passes) == iterations
     assert (found[1] - found[5]).abs().max() > 1e-3 and torch.isfinite(found[20]).all()
-    torch.testing.assert_close(found[5], annotator.estimate(make_images(64, 64)).normals)
+    torch.testing.assert_close(found[5], annotator.estimate(smooth_images(64, 64)).normals)
 
 
 @pytest.mark.parametrize(

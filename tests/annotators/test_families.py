@@ -8,6 +8,7 @@ import torch
 
 from depth_normal.annotators.specs.base import CheckpointError
 from tests import graph_families as SHRUNK
+from tests.random_weights import make_images
 
 annotator = SHRUNK.annotator
 NAMES = [each for each in (*SHRUNK.DINO, *SHRUNK.OTHERS) if each != "tiny-edges"]
@@ -36,10 +37,6 @@ def name(request):
 @pytest.fixture(scope="module")
 def model(name):
     return annotator(name)
-
-
-def make_images(height, width, batch=1):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def size_of(model):

@@ -15,6 +15,7 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from tests import leres_oracle as oracle
+from tests.random_weights import make_images
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,6 @@ def annotator(authors):
 
 def unwrapped(model):
     return {key.removeprefix("module."): value for key, value in oracle.published(model)["depth_model"].items()}
-
-
-def make_images(height, width, batch=1, seed=7):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
@@ -138,13 +135,3 @@ def test_a_file_of_another_network_is_refused(authors, tmp_path):
         with pytest.raises(CheckpointError, match="not a checkpoint of leres") as refused:
             LeresAnnotator.build(entry, {"network": found}, torch.float32)
         assert told in str(refused.value)
-
-
-def test_the_entries_say_that_nobody_may_sell_with_them():
-    for name in ("leres", "leres-boost"):
-        spec = MODELS[name]
-        assert spec.commercial_use == "no" and "non-commercial" in spec.licence and spec.licence_url
-        assert spec.quantity is Quantity.RELATIVE_DEPTH and spec.axes is None
-        assert (spec.file.size, spec.file.sha256[:8]) == (530_760_553, "1d696b2e")
-    assert [file.role for file in MODELS["leres-boost"].files] == ["depth", "merge"]
-    assert "academic use only" in MODELS["leres-boost"].licence

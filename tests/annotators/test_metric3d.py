@@ -16,10 +16,12 @@ from depth_normal.annotators.networks.configs import Metric3dConfig, VitConfig
 from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests import random_weights as RANDOM
+from tests.balls import CENTRE, FACING, ball_before_wall
+from tests.random_weights import smooth_images
 
 SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
 GIANT = replace(SMALL, vit=VitConfig(24, 4, 3, (0, 1, 2, 3), swiglu=True, grid=3, registers=4), levels=(6, 8, 24, 24), path=(6, 8, 24, 24))
@@ -32,20 +34,15 @@ def spec(config=SMALL, size=56):
     return ModelSpec("metric3d-tiny", "metric3d", (file,), "BSD", metres, Axes.OPENCV, multiple_of=28, default_size=size, config=config)
 
 
-_state_of = functools.cache(lambda config, seed: RANDOM.state_of(Metric3d(config), seed))
+_state_of = functools.cache(lambda config: RANDOM.state_of(Metric3d(config)))
 
 
-def tiny_state(config=SMALL, seed=0):
-    return dict(_state_of(config, seed))
+def tiny_state(config=SMALL):
+    return dict(_state_of(config))
 
 
 def annotator(config=SMALL, dtype=torch.float32):
     return metric3d.Metric3dAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
-
-
-def make_images(height, width, batch=1):
-    coarse = torch.rand(batch, 3, 6, 8, generator=torch.Generator().manual_seed(7))
-    return F.interpolate(coarse, size=(height, width), mode="bilinear")
 
 
 def transcribed(state, tokens, rows, iterations):
@@ -222,7 +219,7 @@ SHAPES = pytest.mark.parametrize(("height", "width"), [(480, 640), (600, 400), (
 def test_the_image_is_fitted_into_the_frame_as_by_the_authors(height, width):
     frame = (112, 196)
     assert annotator().network_size(height, width, 112) == frame
-    image = (make_images(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
+    image = (smooth_images(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
     found = annotator().resize_images(torch.from_numpy(image).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
     of_bytes, *_ = authors_input(image.astype(np.uint8), frame)
     assert np.abs(found - of_bytes).max() < 1, "they round to bytes, here nothing is rounded"
@@ -238,8 +235,7 @@ class Known(torch.nn.Module):
 
     def __init__(self, depth, normals=None):
         super().__init__()
-        facing = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
-        self.depth, self.normals = depth, facing.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
+        self.depth, self.normals = depth, FACING.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, pixels):
@@ -259,7 +255,7 @@ def focal_length(fov, height, width):
 def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
     frame, fov = (112, 196), 47.0
     canonical = torch.rand(1, 1, *frame, generator=torch.Generator().manual_seed(3)) * 50 + 1
-    found = known(canonical).estimate(make_images(height, width), 112, fov=fov)
+    found = known(canonical).estimate(smooth_images(height, width), 112, fov=fov)
     _, scale, size, (top, bottom, left, right) = authors_input(np.zeros((height, width, 3), np.uint8), frame)
     cut = canonical[..., top : 112 - bottom, left : 196 - right]
     assert cut.shape[2:] == size
@@ -271,7 +267,7 @@ def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
 
 def test_without_a_camera_a_usual_one_is_taken_and_said():
     canonical = torch.full((2, 1, 112, 196), 7.0)
-    found, given = (known(canonical).estimate(make_images(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
+    found, given = (known(canonical).estimate(smooth_images(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
     torch.testing.assert_close(found.depth, given.depth)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
     assert MODELS["metric3d-vit-small"].knows_camera
@@ -284,61 +280,42 @@ def half_tangent(degrees):
 def test_twice_the_focal_length_is_twice_the_metres():
     fov = 60.0
     twice = 2 * math.degrees(math.atan(half_tangent(fov) / 2))
-    near, far = (annotator().estimate(make_images(60, 80), fov=each) for each in (fov, twice))
+    near, far = (annotator().estimate(smooth_images(60, 80), fov=each) for each in (fov, twice))
     torch.testing.assert_close(far.depth.clamp(min=2 * LEAST_METRES), 2 * near.depth)  # the frame is so small that some depth is least
     torch.testing.assert_close(far.normals, near.normals)
 
 
 def test_an_image_of_another_size_and_its_focal_length_give_the_same_metres():
     """The field of view is the same, and so is what the network sees."""
-    small = annotator().estimate(make_images(56, 64), fov=50.0)
-    large = annotator().estimate(F.interpolate(make_images(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
+    small = annotator().estimate(smooth_images(56, 64), fov=50.0)
+    large = annotator().estimate(F.interpolate(smooth_images(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
     assert small.depth.shape == large.depth.shape
     plane = torch.full((1, 1, 56, 84), 20.0)  # rounded as `network_size` does
     for height, width in ((56, 64), (560, 640), (28, 32)):
-        depth = known(plane).estimate(make_images(height, width), 56, fov=50.0).depth
+        depth = known(plane).estimate(smooth_images(height, width), 56, fov=50.0).depth
         torch.testing.assert_close(depth, torch.full_like(depth, 20 * 64 / 2 / half_tangent(50) / 1000), rtol=1e-4, atol=0)
 
 
 def test_nothing_is_farther_than_the_authors_end():
-    found = known(torch.full((1, 1, 112, 196), 200.0)).estimate(make_images(480, 640), 112, fov=1.0)
+    found = known(torch.full((1, 1, 112, 196), 200.0)).estimate(smooth_images(480, 640), 112, fov=1.0)
     assert (found.depth == 300).all()
-
-
-def sphere(height, width, fov):
-    """The true depth and OPENCV normals of a ball before a wall."""
-    rays = pixel_rays(intrinsics_from_fov(fov, height, width), height, width)
-    centre, radius = torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1), 1.0
-    along, square = (rays * centre).sum(1, keepdim=True), (rays * rays).sum(1, keepdim=True)
-    root = along**2 - square * ((centre**2).sum() - radius**2)
-    hit = root > 0
-    depth = torch.where(hit, (along - root.clamp(min=0).sqrt()) / square, 6.0) * rays[:, 2:]
-    return depth, torch.where(hit, (rays * depth - centre) / radius, torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)), hit
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (320, 240)], ids=["landscape", "portrait"])
 def test_points_and_normals_of_a_ball_agree(height, width):
     fov, frame = 50.0, (224, 392)
     _, scale, (rows, columns), (top, bottom, left, right) = authors_input(np.zeros((height, width, 3), np.uint8), frame)
-    depth, normals, hit = sphere(rows, columns, fov)
+    depth, normals, hit = ball_before_wall(rows, columns, fov)
     around = (left, right, top, bottom)
     canonical = F.pad(depth * 1000 / (focal_length(fov, height, width) * scale), around, value=99.0)
-    found = known(canonical, F.pad(normals, around)).estimate(make_images(height, width), 224, fov=fov)
+    found = known(canonical, F.pad(normals, around)).estimate(smooth_images(height, width), 224, fov=fov)
     assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV
     torch.testing.assert_close(found.depth, depth, rtol=1e-4, atol=0)
     torch.testing.assert_close(found.normals, normals)
     points = depth_to_points(found.depth, found.intrinsics)
-    distance = (points - torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1)).norm(dim=1, keepdim=True)
+    distance = (points - CENTRE).norm(dim=1, keepdim=True)
     assert (distance[hit] - 1).abs().max() < 0.01, "the points lie on the ball"
     own = with_normals(Estimate(found.depth, found.quantity, intrinsics=found.intrinsics))
     signs = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)  # OPENGL to OPENCV
     agreement = (own.normals * signs * found.normals).sum(1, keepdim=True)
     assert agreement[hit].median() > 0.999, "the axes are those of normals computed from the depth"
-
-
-def test_images_of_any_size_and_batch():
-    for height, width, batch in ((37, 61, 2), (1, 900, 1), (900, 1, 1)):
-        found = annotator().estimate(make_images(height, width, batch), 56)
-        assert found.batch == batch and torch.isfinite(found.depth).all() and (found.depth > 0).all()
-        torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(batch, found.height, found.width))
-        assert found.resized(height, width).depth.shape == (batch, 1, height, width)

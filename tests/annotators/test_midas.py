@@ -14,6 +14,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasConfig
 from depth_normal.geometry.estimate import Quantity
+from tests.random_weights import make_images, randomise
 from tests.torch_calls import Calls
 
 NECK = {"neck_hidden_sizes": [16, 24, 32, 32], "fusion_hidden_size": 16}
@@ -117,13 +118,7 @@ def transformers_network(config):
         kind = transformers.Swinv2Config if config.backbone == "swinv2" else transformers.BeitConfig
         backbone = {"backbone_config": kind(**config.backbone_config)}
     dpt_config = transformers.DPTConfig(**config.dpt, **backbone, layer_norm_eps=1e-6, use_batch_norm_in_fusion_residual=False)
-    torch.manual_seed(0)
-    network = transformers.DPTForDepthEstimation(dpt_config).eval().requires_grad_(False)
-    for name, value in network.named_parameters():
-        if value.ndim == 1 or name.endswith(("token", "embeddings", "table")):  # all alike at the start
-            value.add_(torch.randn_like(value), alpha=0.2)
-        elif value.ndim != 3:
-            value.normal_(std=value[0].numel() ** -0.5)
+    network = randomise(transformers.DPTForDepthEstimation(dpt_config))
     network.head.head[4].bias.fill_(10)  # above what the last ReLU cuts
     return network
 
@@ -144,10 +139,6 @@ def hub(tmp_path_factory):
     return make
 
 
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
 # a name of each variant in Intel's files on the hub, so that the layout tested is the one that is published
 ON_THE_HUB = {
     "hybrid": "dpt.embeddings.backbone.bit.encoder.stages.0.layers.0.downsample.conv.weight",
@@ -162,7 +153,7 @@ ON_THE_HUB = {
 def test_both_layouts_give_what_transformers_gives(hub, variant):
     network, state = hub(variant)
     assert ON_THE_HUB[variant] in state
-    images = make_images(2, 3, 64, 64)
+    images = make_images(64, 64, 2)
     expected = network(images * 2 - 1).predicted_depth[:, None]
     assert expected.min() > 0
     for layout in (state, official(state, variant)):
@@ -177,7 +168,7 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
 @pytest.mark.parametrize("variant", TINY)
 def test_an_image_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
     annotator = build(variant, hub(variant)[1])
-    images = make_images(3, 3, 64, 96)
+    images = make_images(64, 96, 3)
     together = annotator.infer_resized(images).depth
     assert together.shape == (3, 1, 64, 96)
     alone = torch.cat([annotator.infer_resized(image[None]).depth for image in images])
@@ -261,7 +252,7 @@ def test_transformers_keeps_its_verbosity_and_its_bars(hub):
 @pytest.mark.parametrize("variant", TINY)
 def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     state = hub(variant)[1]
-    images = make_images(1, 3, 64, 96)
+    images = make_images(64, 96)
     exact = build(variant, state).infer_resized(images).depth
     found = build(variant, state, dtype).infer_resized(images).depth
     assert found.dtype == torch.float32
@@ -278,13 +269,13 @@ def test_weights_are_standardised_once_and_the_same_as_in_each_pass(hub, dtype):
     network, state = hub("hybrid")
     annotator = build("hybrid", state, dtype)
     with Calls() as calls:
-        annotator.infer_resized(make_images(1, 3, 64, 64))
+        annotator.infer_resized(make_images(64, 64))
     assert calls.of("convolution") and not calls.of("batch_norm")
     library = dict(copy.deepcopy(network).to(dtype).named_modules())
     layers = {name: layer for name, layer in library.items() if type(layer).__name__ == "WeightStandardizedConv2d"}
     assert layers
     for name, layer in layers.items():
-        x = make_images(2, layer.in_channels, 15, 18).to(dtype, memory_format=torch.channels_last)  # sides of which the padding differs
+        x = torch.rand(2, layer.in_channels, 15, 18).to(dtype, memory_format=torch.channels_last)  # sides of which the padding differs
         expected = layer(x)
         error = (annotator.network.get_submodule(name)(x) - expected).abs().max()
         assert error <= 4 * torch.finfo(dtype).eps * expected.abs().max()
@@ -298,7 +289,7 @@ def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub,
     def asks_torch(dtype):
         annotator = build("hybrid", hub("hybrid")[1], dtype)
         with torch.no_grad(), Calls() as calls:
-            annotator.infer_resized(make_images(1, 3, 64, 64))
+            annotator.infer_resized(make_images(64, 64))
         return calls.of("scaled_dot_product") > 0
 
     if not asks_torch(torch.float32):
@@ -311,14 +302,14 @@ def test_a_disparity_beyond_float16_does_not_overflow(hub, dtype):
     state = dict(hub("vit")[1])
     state["head.head.4.weight"] = state["head.head.4.weight"] * 1e5
     state["head.head.4.bias"] = torch.full((1,), 1e6)
-    depth = build("vit", state, dtype).infer_resized(make_images(1, 3, 64, 64)).depth
+    depth = build("vit", state, dtype).infer_resized(make_images(64, 64)).depth
     assert torch.isfinite(depth).all()
     assert depth.max() > 1e6
 
 
 def test_a_checkpoint_in_half_precision_computes_in_the_dtype_asked_for(hub):
     state = {key: value.half() for key, value in hub("vit")[1].items()}
-    images = make_images(1, 3, 64, 64)
+    images = make_images(64, 64)
     annotator = build("vit", state)
     assert {value.dtype for value in annotator.network.parameters()} == {torch.float32}
     widened = build("vit", {key: value.float() for key, value in state.items()})

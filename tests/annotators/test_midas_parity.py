@@ -13,6 +13,7 @@ from depth_normal.annotators.midas import MidasAnnotator, transformers_config
 from depth_normal.annotators.networks.midas import dpt_official_to_hub
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE
+from tests.random_weights import make_images, randomise
 
 timm = pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
 dpt_depth = pytest.importorskip("controlnet_aux.midas.midas.dpt_depth", reason="the oracle is controlnet-aux (extra 'test')")
@@ -21,36 +22,11 @@ from controlnet_aux.midas.midas.vit import ProjectReadout, Transpose  # noqa: E4
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# the last layer's bias: so large that the final ReLU hides nothing
-LIFT = 10.0
 
-
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@torch.no_grad()
-def randomise(network):
-    """Gives every parameter a value of its own, so that no two can be confused: at their start norms are all ones, biases all zeros.
-
-    The numbers are drawn from one pool, whose length is no multiple of any row's: fresh ones for a large network take long.
-    """
-    pool = torch.randn(2**18 + 7, generator=torch.Generator().manual_seed(0))
-    start = 0
-    for name, value in network.state_dict().items():
-        wanted = pool.roll(start).repeat(-(-value.numel() // len(pool)))[: value.numel()].view_as(value)
-        start += 1001
-        if value.ndim == 1:
-            base = 1.0 if name.endswith("weight") or "gamma" in name else 0.0
-            value.copy_(base + 0.2 * wanted)
-        elif name.endswith(("token", "pos_embed", "table")):
-            value.copy_(0.5 * wanted)
-        elif name.endswith("logit_scale"):
-            value.copy_(2 + 0.2 * wanted)
-        else:
-            value.copy_(wanted / value[0].numel() ** 0.5)
-    network.scratch.output_conv[4].bias.fill_(LIFT)
-    return network.eval().requires_grad_(False)
+def lifted(network):
+    """Random weights, and a disparity above what the last ReLU cuts."""
+    randomise(network).scratch.output_conv[4].bias.fill_(10.0)
+    return network
 
 
 def assert_same(found, expected):
@@ -70,7 +46,7 @@ def annotator(model_id, state, config=None):
 def dpt_oracle(backbone):
     with torch.device("meta"):
         network = dpt_depth.DPTDepthModel(path=None, backbone=backbone, non_negative=True)
-    return randomise(network.to_empty(device="cpu"))
+    return lifted(network.to_empty(device="cpu"))
 
 
 @pytest.mark.slow("takes 1.5 GB of memory: the authors' network, not shrunk, in float64 too")
@@ -80,7 +56,7 @@ def test_dpt_hybrid_is_as_exact_as_the_authors(memory_freed):
     state = oracle.state_dict()
     assert {"pretrained.model.head.weight", "pretrained.model.norm.weight"} < state.keys()
     ours = annotator("midas-dpt-hybrid", state)
-    for shape in ((2, 3, 64, 96), (1, 3, 384, 384)):
+    for shape in ((64, 96, 2), (384, 384)):
         images = make_images(*shape)
         found, authors = ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1)
         assert_same(found, authors)
@@ -94,7 +70,7 @@ def test_dpt_hybrid_is_as_exact_as_the_authors(memory_freed):
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
 def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
-    images = make_images(1, 3, 64, 96)
+    images = make_images(64, 96)
     assert_same(annotator("midas-dpt-large", oracle.state_dict()).infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
@@ -171,7 +147,7 @@ def beit_oracle(height, width):
     )
     grid = (height // 16, width // 16)
     encoder = Encoder(model, model.blocks, lambda level: beit_map(level, 64, channels[level - 1], grid))
-    return randomise(Oracle(encoder, channels, 32))
+    return lifted(Oracle(encoder, channels, 32))
 
 
 SMALL_BEIT = replace(
@@ -191,7 +167,7 @@ SMALL_BEIT = replace(
 
 def test_beit():
     oracle = beit_oracle(128, 128)
-    images = make_images(2, 3, 128, 128)
+    images = make_images(128, 128, 2)
     ours = annotator("midas-beit-large-512", oracle.official_state(), SMALL_BEIT)
     assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
@@ -205,7 +181,7 @@ def test_beit_of_another_size_stretches_the_table_of_relative_positions():
             stretched = F.interpolate(offsets, size=(11, 19), mode="bilinear", align_corners=False)
             state[key] = torch.cat((stretched.flatten(2)[0].T, table[-3:]))
     oracle.load_state_dict(state)
-    images = make_images(1, 3, 96, 160)
+    images = make_images(96, 160)
     ours = annotator("midas-beit-large-512", trained.official_state(), SMALL_BEIT)
     assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
@@ -229,19 +205,19 @@ def swin2_oracle():
     model = timm.create_model("swinv2_tiny_window16_256")
     encoder = Encoder(model, [layer.blocks[-1] for layer in model.layers], lambda _level: nn.Identity())
     encoder.register_forward_hook(lambda _encoder, _inputs, maps: [each.permute(0, 3, 1, 2) for each in maps])
-    return randomise(Oracle(encoder, (96, 192, 384, 768), 256))
+    return lifted(Oracle(encoder, (96, 192, 384, 768), 256))
 
 
 @pytest.mark.slow("takes most of a second")
 def test_swin2(swin2_oracle):
-    images = make_images(1, 3, 256, 256)
+    images = make_images(256, 256)
     ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())
     assert_same(ours.infer_resized(images).depth, swin2_oracle(images * 2 - 1))
 
 
 @pytest.mark.slow("takes most of a second")
 def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
-    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(make_images(2, 3, 96, 160)).depth
+    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(make_images(96, 160, 2)).depth
     assert depth.shape == (2, 1, 96, 160)
     assert torch.isfinite(depth).all()
     assert depth.std() > 0

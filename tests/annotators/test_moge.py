@@ -16,6 +16,8 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, Weigh
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 from tests import random_weights as RANDOM
+from tests.balls import ball_before_wall
+from tests.random_weights import make_images
 
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
@@ -32,10 +34,6 @@ def tiny_state(config=CONFIG):
 
 def annotator(config=CONFIG, dtype=torch.float32):
     return moge.MogeAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
-
-
-def make_images(height, width, batch=1):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
 def transcribed(state, features, token, aspect, head):
@@ -179,17 +177,10 @@ class Known(torch.nn.Module):
         return self.output
 
 
-def sphere(height=96, width=128, fov=50.0, shift=0.7, scale=2.5):
+def ball(height=96, width=128, shift=0.7, scale=2.5):
     """A ball before a wall, as the network would say it; and the true depth in metres, normals and mask."""
-    rays = pixel_rays(intrinsics_from_fov(fov, height, width), height, width)
-    centre, radius = torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1), 1.0
-    along, square = (rays * centre).sum(1, keepdim=True), (rays * rays).sum(1, keepdim=True)
-    root = along**2 - square * ((centre**2).sum() - radius**2)
-    hit = root > 0
-    depth = torch.where(hit, (along - root.clamp(min=0).sqrt()) / square, 6.0) * rays[:, 2:]
-    outward = (rays * depth - centre) / radius
-    normals = torch.where(hit, outward, torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1))
-    points = rays * depth / scale
+    depth, normals, hit = ball_before_wall(height, width, 50.0)
+    points = pixel_rays(intrinsics_from_fov(50.0, height, width), height, width) * depth / scale
     z = points[:, 2:] - shift / scale
     output = MogeOutput(torch.cat((points[:, :2] / z, z.log()), 1), torch.ones_like(z), torch.tensor([scale]), 3 * normals)
     return output, depth, normals, hit
@@ -202,7 +193,7 @@ def estimated(output, height, width, fov=0.0):
 
 @pytest.mark.parametrize("fov", [0.0, 50.0])
 def test_metres_normals_and_camera_of_a_ball(fov):
-    output, depth, normals, hit = sphere()
+    output, depth, normals, hit = ball()
     found = estimated(output, 96, 128, fov)
     assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV and found.mask.all()
     torch.testing.assert_close(found.depth, depth, rtol=2e-3, atol=0)
@@ -215,7 +206,7 @@ def test_metres_normals_and_camera_of_a_ball(fov):
 
 def test_the_maps_are_enlarged_before_they_become_metres():
     """As the authors do: the logarithm of z is enlarged, not z."""
-    output, *_ = sphere(24, 32)
+    output, *_ = ball(24, 32)
     found = estimated(output, 96, 128)
     z = F.interpolate(output.points, size=(96, 128), mode="bilinear")[:, 2:].exp()
     ratio = found.depth / (z + 0.7 / 2.5)
@@ -223,7 +214,7 @@ def test_the_maps_are_enlarged_before_they_become_metres():
 
 
 def test_what_has_no_points_does_not_count():
-    output, depth, _, _ = sphere()
+    output, depth, _, _ = ball()
     mask = output.mask.clone()
     mask[..., :40] = -1
     found = estimated(output._replace(mask=mask), 96, 128)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from depth_normal.annotators import moge
 from depth_normal.annotators.networks.configs import Moge1Config, MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, MoGe1
-from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.comfy_dicts import estimate_to_moge, moge_to_estimate
@@ -18,6 +18,7 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from tests import random_weights as RANDOM
+from tests.random_weights import make_images
 
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(
@@ -36,10 +37,6 @@ CONFIG_2 = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
 def annotator(dtype=torch.float32):
     return moge.MogeAnnotator.build(SPEC, {"network": RANDOM.state_of(MoGe1(CONFIG))}, dtype)
-
-
-def make_images(height, width, batch=1):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
 def transcribed(state, backbone, pixels):
@@ -168,10 +165,3 @@ def test_the_published_siblings_are_told_apart():
     for state, of in ((small, "moge-2-vits-normal"), (first, "moge-vitl")):
         with pytest.raises(CheckpointError, match=f"not a checkpoint of moge-2-vitb-normal but of {of}"):
             moge.MogeAnnotator.build(find_spec("moge-2-vitb-normal"), {"network": state}, torch.float32)
-
-
-def test_the_entry():
-    entry = find_spec("moge-vitl")
-    assert "moge-vitl" in MODELS and entry.licence == "Apache-2.0" and entry.gives == "metric_depth (up to scale)"
-    assert not entry.in_metres and find_spec("moge-2-vitl").in_metres
-    assert "moge_1_vitl_fp16.safetensors" in entry.file.aliases

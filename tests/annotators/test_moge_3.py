@@ -27,6 +27,8 @@ CONFIG = MogeConfig(
     VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8), (0, 2, 1, 1, 0), refiner=RefinerConfig((4, 6, 8, 10, 12), bins=24)
 )
 SECOND = replace(CONFIG, refiner=None)
+IMAGES = RANDOM.make_images(30, 40, 2)
+IMAGE = IMAGES[:1]
 
 
 def spec(config=CONFIG):
@@ -45,10 +47,6 @@ def published(config):
 
 def built(config=CONFIG, state=None, dtype=torch.float32):
     return MogeAnnotator.build(spec(config), {"network": dict(state or published(config))}, dtype)
-
-
-def make_images(height=30, width=40, batch=1):
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
 def dense_step(state, points, features, bins):
@@ -133,31 +131,23 @@ def test_the_steps_correct_the_third_part_alone_and_bin_anew():
 def test_no_steps_are_moge_2():
     state = published(CONFIG)
     second = built(SECOND, {name: value for name, value in state.items() if not name.startswith("refiner.")})
-    expected = second.estimate(make_images())
-    found = built(state=state).estimate(make_images(), options=MogeOptions(0))
+    expected = second.estimate(IMAGE)
+    found = built(state=state).estimate(IMAGE, options=MogeOptions(0))
     for name in ("depth", "normals", "mask", "intrinsics"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    assert torch.equal(second.estimate(make_images(), options=MogeOptions(5)).depth, expected.depth), "which has nothing to refine"
+    assert torch.equal(second.estimate(IMAGE, options=MogeOptions(5)).depth, expected.depth), "which has nothing to refine"
 
 
 def test_three_steps_are_the_default():
     third = built()
-    depths = [third.estimate(make_images(), options=MogeOptions(steps)).depth for steps in (1, 2, 3)]
-    assert torch.equal(third.estimate(make_images()).depth, depths[2])
+    depths = [third.estimate(IMAGE, options=MogeOptions(steps)).depth for steps in (1, 2, 3)]
+    assert torch.equal(third.estimate(IMAGE).depth, depths[2])
     assert len({depth.double().sum().item() for depth in depths}) == 3
     assert all(torch.isfinite(depth).all() for depth in depths)
 
 
-@pytest.mark.slow("takes most of a second")
-def test_a_batch_is_its_images():
-    third, images = built(), make_images(batch=2)
-    together = third.estimate(images).depth
-    for index in range(2):
-        torch.testing.assert_close(third.estimate(images[index : index + 1]).depth[0], together[index], rtol=1e-3, atol=1e-4)
-
-
 def test_options_can_be_set_once():
-    third, images = built(), make_images()
+    third, images = built(), IMAGE
     twice = third.with_options(MogeOptions(1))
     assert torch.equal(twice.estimate(images).depth, third.estimate(images, options=MogeOptions(1)).depth)
     assert torch.equal(twice.estimate(images, options=MogeOptions(2)).depth, third.estimate(images, options=MogeOptions(2)).depth)
@@ -170,8 +160,7 @@ def test_options_can_be_set_once():
 def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
     """The batch is halved and begun anew: no image keeps a step that was done before."""
     model = Model(LoadedNetwork(built(), torch.float32, torch.device("cpu"), Path()))
-    images = make_images(batch=2)
-    expected, run, calls = model.estimate(images).depth, SubmanifoldConv.forward, []
+    expected, run, calls = model.estimate(IMAGES).depth, SubmanifoldConv.forward, []
 
     def forward(self, features, pairs):
         calls.append(len(features))
@@ -180,7 +169,7 @@ def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
         return run(self, features, pairs)
 
     monkeypatch.setattr(SubmanifoldConv, "forward", forward)
-    torch.testing.assert_close(model.estimate(images).depth, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(model.estimate(IMAGES).depth, expected, rtol=1e-3, atol=1e-4)
     assert len(calls) > 6 * 20, "it ran again"
 
 
@@ -192,14 +181,14 @@ def test_steps_outside_their_range_are_refused(steps):
 
 def test_progress_after_each_step_can_end_the_work():
     third, seen = built(), []
-    third.estimate(make_images(batch=2), options=MogeOptions(2), progress=lambda *done: seen.append(done))
+    third.estimate(IMAGES, options=MogeOptions(2), progress=lambda *done: seen.append(done))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def stop(*_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        third.estimate(make_images(), progress=stop)
+        third.estimate(IMAGE, progress=stop)
 
 
 def test_half_precision_keeps_the_refiner_exact():
@@ -214,7 +203,7 @@ def test_a_float16_file_fills_the_refiner():
     found = built(state=state)
     expected = built(state={name: value.float() for name, value in state.items()})
     assert {each.dtype for each in found.network.parameters()} == {torch.float32}
-    assert torch.equal(found.estimate(make_images()).depth, expected.estimate(make_images()).depth)
+    assert torch.equal(found.estimate(IMAGE).depth, expected.estimate(IMAGE).depth)
 
 
 @pytest.mark.slow("takes most of a second")

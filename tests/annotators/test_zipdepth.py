@@ -13,6 +13,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.zipdepth import ZipDepthAnnotator
 from depth_normal.geometry.estimate import Quantity
+from tests.random_weights import make_images
 
 IDS = ("zipdepth-base", "zipdepth-base-npu")
 AUTHORS = os.environ.get("DEPTH_NORMAL_ZIPDEPTH", "")
@@ -48,10 +49,6 @@ def annotator(model_id="zipdepth-base", config=SMALL, dtype=torch.float32):
     return ZipDepthAnnotator.build(spec_of(model_id, config), {"network": weights(model_id, config)}, dtype)
 
 
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
 # What the network of fabiotosi92/ZipDepth (a302e54) gave at these weights: disparity at the places, its mean, its deviation
 PLACES = ((0, 0), (0, 95), (63, 0), (63, 95), (31, 47), (32, 48), (10, 70), (50, 20))
 RECORDED = {
@@ -62,7 +59,7 @@ RECORDED = {
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_parity_with_what_the_authors_network_gave(model_id):
-    estimate = annotator(model_id, None).infer_resized(make_images(1, 3, 64, 96))
+    estimate = annotator(model_id, None).infer_resized(make_images(64, 96, seed=1))
     assert estimate.quantity is Quantity.DISPARITY
     depth = estimate.depth[0, 0]
     assert depth.shape == (64, 96) and depth.dtype == torch.float32
@@ -83,7 +80,7 @@ def test_from_the_image_to_disparity_as_the_authors(model_id, monkeypatch, tmp_p
     options = {"device": "cpu", "warmup_iters": 0, "upsample_unfold": not model_id.endswith("npu")}
     theirs, ours = DepthInference(str(tmp_path / "authors.pth"), **options), annotator(model_id, None)
     for height, width in ((384, 512), (672, 384)):
-        levels = (255 * make_images(1, 3, height, width)).round()
+        levels = (255 * make_images(height, width)).round()
         expected = torch.from_numpy(theirs.infer_image(levels[0].flip(0).movedim(0, -1).byte().numpy()))
         found = ours.estimate(levels / 255).depth[0, 0]
         print(f"{model_id}: {expected.min():.3g} to {expected.max():.3g}, largest {(found - expected).abs().max() / expected.max():.2g}")
@@ -96,7 +93,7 @@ def test_from_the_image_to_disparity_as_the_authors(model_id, monkeypatch, tmp_p
 @pytest.mark.parametrize("model_id", IDS)
 def test_fused_blocks_compute_what_their_branches_do(model_id):
     spec, state = spec_of(model_id, SMALL), weights(model_id, SMALL)
-    whole, images = ZipDepth(spec.config).eval(), make_images(2, 3, 64, 96)
+    whole, images = ZipDepth(spec.config).eval(), make_images(64, 96, 2)
     whole.load_state_dict(ZipDepth.official_names(state))
     fused = ZipDepthAnnotator.build(spec, {"network": state}, torch.float32)
     assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in fused.network.modules())
@@ -105,13 +102,12 @@ def test_fused_blocks_compute_what_their_branches_do(model_id):
 
 
 def test_disparity_is_never_negative():
-    state, images = weights(config=SMALL), make_images(2, 3, 64, 96)
+    state, images = weights(config=SMALL), make_images(64, 96, 2)
     state["decoder.head_half.bias"] -= 1000
     depth = ZipDepthAnnotator.build(spec_of("zipdepth-base", SMALL), {"network": state}, torch.float32).infer_resized(images).depth
     assert torch.equal(depth, torch.zeros(2, 1, 64, 96))
 
 
-# of the authors' `_compute_target_size`
 # Files
 
 
@@ -119,8 +115,8 @@ def test_names_of_a_network_trained_on_several_gpus_or_compiled_are_taken():
     state = {f"module._orig_mod.{name}": value for name, value in weights(config=SMALL).items()}
     spec = spec_of("zipdepth-base", SMALL)
     assert ZipDepthAnnotator.could_be(spec, state) and not ZipDepthAnnotator.could_be(spec, ["decoder.conv_in.weight"])
-    found = ZipDepthAnnotator.build(spec, {"network": state}, torch.float32).infer_resized(make_images(1, 3, 64, 96)).depth
-    assert torch.equal(found, annotator().infer_resized(make_images(1, 3, 64, 96)).depth)
+    found = ZipDepthAnnotator.build(spec, {"network": state}, torch.float32).infer_resized(make_images(64, 96)).depth
+    assert torch.equal(found, annotator().infer_resized(make_images(64, 96)).depth)
 
 
 def test_the_file_of_the_other_upsampling_is_refused():

@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -26,11 +25,10 @@ from depth_normal.annotators.specs.midas import zoe_resizing as resizing
 from depth_normal.annotators.zoe import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
-from tests import tiny_depth
+from tests.random_weights import make_images, randomise
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-randomise = partial(tiny_depth.randomise, seed=0)
 FEATURES = 32
 BACKBONE = {
     "image_size": 96,
@@ -54,10 +52,6 @@ def build(state, name="nyu", dtype=torch.float32):
     config = tiny_config(name)
     spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=config, resizing=resizing(config), default_size=64)
     return zoe.ZoeAnnotator.build(spec, {"network": state}, dtype)
-
-
-def make_images(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def authors_core():
@@ -132,7 +126,7 @@ def oracle(request):
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_infers_as_the_authors_do(oracle, size):
     network, name = oracle
-    images = make_images(1, 3, *size)
+    images = make_images(*size)
     expected = network.infer(images)
     estimate = build(network.state_dict(), name).estimate(images)
     assert estimate.quantity == Quantity.METRIC_DEPTH
@@ -154,9 +148,9 @@ def annotator(official):
 
 
 def test_the_authors_wrapped_file_loads(official, annotator, tmp_path):
-    expected = annotator.estimate(make_images(1, 3, 40, 50)).depth
+    expected = annotator.estimate(make_images(40, 50)).depth
     torch.save({"model": {f"module.{key}": value for key, value in official.state_dict().items()}, "epoch": 5}, tmp_path / "ZoeD.pt")
-    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(1, 3, 40, 50)).depth, expected)
+    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(40, 50)).depth, expected)
 
 
 @pytest.mark.quick_cases(1)
@@ -166,7 +160,7 @@ def test_hub_files_load(name, tmp_path):
     model = randomise(network_class(zoe.transformers_config(tiny_config(name))))
     model.save_pretrained(tmp_path)
     annotator = build(read_checkpoint(tmp_path / "model.safetensors"), name)
-    images = make_images(1, 3, 64, 96)
+    images = make_images(64, 96)
     torch.testing.assert_close(by_network(annotator, images)[:, 0], model(2 * images - 1).predicted_depth, rtol=1e-5, atol=0)
 
 
@@ -182,7 +176,7 @@ def both_scenes():
 
 
 def different_images():
-    return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), make_images(3, 64, 96)])
+    return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), make_images(64, 96)[0]])
 
 
 @pytest.mark.slow("takes most of a second")
@@ -196,7 +190,7 @@ def test_the_kind_of_scene_is_each_images_own(both_scenes):
 
 
 def test_a_mirrored_image_gives_the_mirrored_depth(annotator):
-    images = make_images(2, 3, 40, 60)
+    images = make_images(40, 60, 2)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
 
 
@@ -204,13 +198,13 @@ def test_linear_layers_multiply_as_the_processor_is_fast_at(official, monkeypatc
     calls = []
     monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
     monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
-    build(official.state_dict()).estimate(make_images(1, 3, 40, 60))
+    build(official.state_dict()).estimate(make_images(40, 60))
     assert calls
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)
 def test_the_smallest_images(annotator, size):
-    depth = annotator.estimate(make_images(1, 3, *size)).depth
+    depth = annotator.estimate(make_images(*size)).depth
     assert depth.shape == (1, 1, *size)
     assert torch.isfinite(depth).all()
 
@@ -218,7 +212,7 @@ def test_the_smallest_images(annotator, size):
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_half_precision_keeps_the_heads_in_float32(official, annotator, dtype, tolerance):
-    images = make_images(1, 3, 40, 60)
+    images = make_images(40, 60)
     expected, half = annotator.estimate(images).depth, build(official.state_dict(), dtype=dtype)
     assert {value.dtype for value in half.network.metric_head.parameters()} == {torch.float32}
     found = half.estimate(images).depth
@@ -293,7 +287,7 @@ def test_depth_anything_infers_as_the_authors_do(dino_state, size):
         def forward(self, x):
             return {"metric_depth": annotator.network((self.resize(x) - mean) / std)}
 
-    images = make_images(1, 3, *size)
+    images = make_images(*size)
     expected, estimate = Authors().infer(images), annotator.estimate(images)
     assert estimate.quantity == Quantity.METRIC_DEPTH
     assert estimate.depth.shape == (1, 1, *size)

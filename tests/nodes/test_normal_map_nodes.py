@@ -16,7 +16,8 @@ from depth_normal.nodes import dsine, metric3d
 from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 from depth_normal.options.map_images import CODINGS
-from tests import tiny_bae as TINY
+from tests import random_weights as RANDOM
+from tests import tiny_old_nodes as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
@@ -41,10 +42,10 @@ def seeing_the_ball(pretend):
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A small random network, as the old pack keeps the authors' file."""
-    with TINY.tiny_bae():
+    with TINY.tiny_encoder():
         path = tmp_path / "lllyasviel" / "Annotators" / "scannet.pt"
         path.parent.mkdir(parents=True)
-        torch.save(TINY.published(TINY.randomise(Bae())), path)
+        torch.save(TINY.published_bae(RANDOM.randomise(Bae(), gain=1.3)), path)
         monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path))
         spec = MODELS["bae-normal"]
         monkeypatch.setitem(MODELS, "bae-normal", replace(spec, files=(replace(spec.file, sha256=None, size=None),)))

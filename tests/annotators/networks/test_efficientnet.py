@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.networks.efficientnet import B5_CHANNELS, EfficientNetB5
+from tests.random_weights import randomise
 
 PREFIX = "encoder.original_model."
 
@@ -11,16 +12,7 @@ PREFIX = "encoder.original_model."
 @pytest.fixture(scope="module")
 def timms():
     timm = pytest.importorskip("timm", reason="the oracle is timm (extra 'test')")
-    network = timm.create_model("tf_efficientnet_b5").eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-        elif value.ndim == 1:
-            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.2, generator=generator)
-        elif value.ndim:
-            value.normal_(0, 1.3 * value[0].numel() ** -0.5, generator=generator)
-    return network
+    return randomise(timm.create_model("tf_efficientnet_b5"), gain=1.3)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig, hub_to_official
+from tests.random_weights import randomise
 
 PLAIN = VitConfig(16, 4, 2, (1, 3), grid=3)
 GATED = VitConfig(16, 4, 2, (1, 3), swiglu=True, grid=3)
@@ -14,12 +15,7 @@ ALTERNATING = VitConfig(16, 6, 2, (3, 5), alternating_from=2, norm_eps=1e-5, gri
 
 
 def random_network(config):
-    network = VisionTransformer(config).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.named_parameters():
-        noise = torch.randn(value.shape, generator=generator)
-        value.copy_((1 + 0.3 * noise) if value.ndim == 1 and name.endswith(("weight", "gamma")) else 0.4 * noise)
-    return network
+    return randomise(VisionTransformer(config))
 
 
 def layer_norm(x, p, name, eps):
@@ -168,7 +164,7 @@ def views(count, seed, rows=2, columns=3):
     return torch.randn(count, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("count, seed, reference", [(1, 0, 0), (2, 0, 0), (3, 0, 0), (3, 3, 2), (5, 1, 2)])
+@pytest.mark.parametrize("count, seed, reference", [(1, 0, 0), (2, 0, 0), (3, 0, 2), (3, 3, 0), (5, 1, 2)])
 def test_views_of_one_scene_see_each_other_as_in_the_paper(count, seed, reference):
     network, images = random_network(ALTERNATING), views(count, seed)
     found = network(images, one_scene=True)

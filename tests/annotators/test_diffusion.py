@@ -1,0 +1,390 @@
+"""What the families on Stable Diffusion's networks share: batches, seeds, progress, precision, memory, files and what is refused."""
+
+import functools
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from depth_normal.annotators.diffusion import DiffusionOptions, LbmOptions
+from depth_normal.annotators.marigold import MarigoldOptions
+from depth_normal.annotators.networks import layers as attention
+from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
+from depth_normal.annotators.registry import FAMILIES, all_specs
+from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.annotators.specs.diffusion import LBM, LOTUS_G, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
+from tests.random_weights import make_images
+
+diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
+
+SPECS = {spec.id: spec for spec in all_specs()}
+DEPTH, NORMALS, MATERIALS = "marigold-depth", "marigold-normals", "marigold-iid-appearance"
+LOTUS_D, LOTUS_G_DEPTH, LBM_DEPTH = "lotus-depth-d", "lotus-depth-g", "lbm-depth"
+EACH = (DEPTH, MATERIALS, LOTUS_G_DEPTH, LBM_DEPTH)
+IMAGES = make_images(39, 56, 2)
+
+
+def spec_of(model_id):
+    return TINY.shrunk(SPECS[model_id])
+
+
+@functools.cache
+def states_of(model_id):
+    return TINY.random_states(spec_of(model_id))
+
+
+def build(model_id, dtype=torch.float32, **states):
+    spec = spec_of(model_id)
+    return FAMILIES[spec.family].build(spec, {**states_of(model_id), **states}, dtype)
+
+
+def maps_of(annotator, images=IMAGES, **options):
+    estimate = annotator.estimate_materials if annotator.spec.id == MATERIALS else annotator.estimate
+    return estimate(images, 48, **options).maps
+
+
+@pytest.mark.quick_cases(6)
+@pytest.mark.parametrize(
+    ("model_id", "options", "seed_matters"),
+    [
+        (DEPTH, MarigoldOptions(3, steps=2), True),
+        (MATERIALS, MarigoldOptions(3, steps=2), True),
+        (LOTUS_D, DiffusionOptions(3), False),
+        (LOTUS_G_DEPTH, DiffusionOptions(3), True),
+        (LBM_DEPTH, LbmOptions(3, steps=1), False),
+        (LBM_DEPTH, LbmOptions(3, steps=2), True),
+        ("marigold-depth-lcm", MarigoldOptions(3, steps=2, ensemble_size=3), True),
+        (MATERIALS, MarigoldOptions(3, steps=2, ensemble_size=3), True),
+    ],
+)
+def test_a_batch_equals_its_images_and_the_seed_decides(model_id, options, seed_matters):
+    annotator = build(model_id)
+    batch, again = (maps_of(annotator, options=options) for _ in range(2))
+    singles = [maps_of(annotator, image[None], options=options) for image in IMAGES]
+    other = maps_of(annotator, options=replace(options, seed=4))
+    for name, value in batch.items():
+        assert value.shape[2:] == (33, 48) or model_id == LBM_DEPTH, "39 x 48 / 56, rounded down; what it is padded by is cut off"
+        assert torch.allclose(value, torch.cat([each[name] for each in singles]), atol=1e-5), name
+        assert torch.equal(value, again[name]), name
+        assert value.min() >= 0 and value.max() <= 1
+        assert torch.equal(value, other[name]) != seed_matters, name
+
+
+@pytest.mark.parametrize(
+    ("model_id", "options", "passes"),
+    [
+        (DEPTH, None, 4),
+        ("marigold-depth-lcm", MarigoldOptions(ensemble_size=3), 3),
+        (MATERIALS, MarigoldOptions(steps=2, ensemble_size=2), 4),
+        (LOTUS_G_DEPTH, None, 1),
+        (LBM_DEPTH, LbmOptions(steps=3), 3),
+    ],
+)
+def test_progress_counts_each_pass_and_can_end_the_work(model_id, options, passes):
+    annotator, seen = build(model_id), []
+    maps_of(annotator, options=options, progress=lambda *step: seen.append(step))
+    assert seen == [(done, passes) for done in range(1, passes + 1)]
+
+    def interrupt(*step):
+        seen.append(step)
+        raise KeyboardInterrupt
+
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        maps_of(annotator, options=options, progress=interrupt)
+    assert seen == [(1, passes)]
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("model_id", EACH)
+def test_half_precision_stays_near(model_id, dtype):
+    exact, rounded = build(model_id), build(model_id, dtype)
+    assert {value.dtype for value in rounded.network.unet.parameters()} == {dtype}
+    of_vae = torch.float32 if model_id == LBM_DEPTH and dtype == torch.float16 else dtype  # SDXL's overflows
+    assert {value.dtype for value in rounded.network.vae.parameters()} == {of_vae}
+    tolerance = (0.01 if dtype == torch.float16 else 0.05) if model_id != MATERIALS else (0.005 if dtype == torch.float16 else 0.03)
+    expected = maps_of(exact)
+    for name, value in maps_of(rounded).items():
+        assert value.dtype == torch.float32
+        assert (value - expected[name]).abs().mean() < tolerance, name
+
+
+@pytest.mark.parametrize(("model_id", "what"), [(NORMALS, "normals"), (MATERIALS, "materials")])
+def test_nan_is_an_error(model_id, what):
+    vae = {key: value.clone() for key, value in states_of(model_id)["vae"].items()}
+    vae["decoder.conv_out.bias"][0] = float("nan")
+    with pytest.raises(ArithmeticError, match=rf"{model_id} in torch\.float32 gave {what} that is not finite"):
+        maps_of(build(model_id, vae=vae), IMAGES[:1], options=MarigoldOptions(steps=1))
+
+
+def test_linear_layers_multiply_as_the_processor_is_fast_at(monkeypatch):
+    calls = []
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
+    monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
+    maps_of(build(LOTUS_D))
+    assert calls
+
+
+def test_only_unet_and_vae_stay():
+    network = build(DEPTH).network
+    kinds = {type(module).__name__ for module in network.modules()}
+    assert {"UNet2DConditionModel", "AutoencoderKL"} <= kinds
+    assert not any("CLIP" in kind for kind in kinds)
+    with torch.no_grad():
+        expected = TINY.random_parts(spec_of(DEPTH))["text_encoder"](torch.tensor([TINY.PROMPT]))[0][0]
+    assert torch.allclose(network.prompt, expected, atol=1e-6)
+    assert network.half().prompt.dtype == torch.float16  # it moves with the rest
+
+
+# Memory
+
+
+def test_tiles_are_no_larger_than_the_vae_says():
+    annotator, sizes = build(DEPTH), []
+    for module in (annotator.network.vae.encoder, annotator.network.vae.decoder):
+        module.register_forward_pre_hook(lambda module, inputs: sizes.append(max(inputs[0].shape[-2:])))
+    found = {}
+    for tiled in (False, True, False):  # the choice does not stick
+        sizes.clear()
+        found[tiled] = annotator.estimate(IMAGES[:1], 64, options=MarigoldOptions(steps=1, tiled=tiled))
+        assert max(sizes) == 32 if tiled else sizes == [64, 8]
+    assert found[True].depth.shape == found[False].depth.shape
+
+
+def test_where_the_memory_ends_tiles_begin(caplog):
+    annotator = build(DEPTH)
+    vae, options = annotator.network.vae, MarigoldOptions(steps=1)
+    expected = annotator.estimate(IMAGES[:1], 64, options=options)
+    decode, attempts = vae.decode, []
+
+    def too_large(latents, **kwargs):
+        attempts.append(vae.use_tiling)
+        if not vae.use_tiling:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return decode(latents, **kwargs)
+
+    vae.decode = too_large
+    found = annotator.estimate(IMAGES[:1], 64, options=options)
+    assert attempts == [False, True]
+    assert "not enough memory" in caplog.text and "tiles" in caplog.text
+    assert found.depth.shape == expected.depth.shape
+    for message in ("CUDA out of memory", "another error"):  # never enough, and what tiles do not help against
+        vae.decode = lambda latents, message=message, **kwargs: (_ for _ in ()).throw(RuntimeError(message))
+        with pytest.raises(RuntimeError, match=message):  # for the loader, which knows what to say
+            annotator.estimate(IMAGES[:1], 64, options=options)
+
+
+# Files
+
+
+def as_published_by_marigold():
+    """In half precision; the text encoder's names have a prefix, and a buffer is among them."""
+    states = {role: {key: value.half() for key, value in state.items()} for role, state in states_of(DEPTH).items()}
+    text = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in states["text_encoder"].items()}
+    return {**states, "text_encoder": {**text, "text_model.embeddings.position_ids": torch.arange(77)[None]}}
+
+
+def folders(model_id, folder):
+    return {file.role: f"diffusers/{folder}/{file.filename}" for file in SPECS[model_id].files}
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize(
+    ("model_id", "places"),
+    [
+        (DEPTH, folders(DEPTH, "marigold-depth-v1-1")),
+        (LOTUS_D, folders(LOTUS_D, "lotus-depth-d-v1-1")),
+        (LBM_DEPTH, {"network": "diffusion_models/LBM/LBM_depth.safetensors"}),
+        (LBM_DEPTH, {"network": "LBM_depth/model.safetensors"}),
+        (
+            LOTUS_D,
+            {
+                "network": "diffusion_models/lotus-depth-d-v1-1.safetensors",
+                "vae": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+                "text_encoder": "lotus-depth-d-v1-1/text_encoder/model.safetensors",
+            },
+        ),
+    ],
+)
+def test_the_files_that_users_have_are_found_and_load(model_id, places, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    states = as_published_by_marigold() if model_id == DEPTH else states_of(model_id)
+    for role, place in places.items():
+        (tmp_path / place).parent.mkdir(parents=True)
+        save_file(states[role], tmp_path / place)
+    paths = {file.role: find_weights(file) for file in SPECS[model_id].files}
+    assert paths == {role: tmp_path / place for role, place in places.items()}
+    annotator = build(model_id, **{role: read_checkpoint(path) for role, path in paths.items()})
+    assert {value.dtype for value in annotator.network.parameters()} == {torch.float32}
+    found, expected = (maps_of(each, IMAGES[:1])["depth"] for each in (annotator, build(model_id)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01 if model_id == DEPTH else 0)
+
+
+LDM_NAMES = (
+    ("down_blocks.", "down."),
+    ("resnets.", "block."),
+    (".downsamplers.0.", ".downsample."),
+    (".upsamplers.0.", ".upsample."),
+    ("conv_shortcut", "nin_shortcut"),
+    ("mid_block.block.0", "mid.block_1"),
+    ("mid_block.block.1", "mid.block_2"),
+    ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+    ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+    ("mid_block.attentions.0.to_k", "mid.attn_1.k"),
+    ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+    ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+    ("conv_norm_out", "norm_out"),
+    *((f"up_blocks.{level}.", f"up.{3 - level}.") for level in range(4)),
+)
+OLD_DIFFUSERS_NAMES = (("to_q.", "query."), ("to_k.", "key."), ("to_v.", "value."), ("to_out.0.", "proj_attn."))
+
+
+@pytest.mark.parametrize(("names", "prefix"), [(LDM_NAMES, ""), (LDM_NAMES, "first_stage_model."), (OLD_DIFFUSERS_NAMES, "")])
+def test_a_vae_with_older_names_gets_todays(names, prefix):
+    state = states_of(DEPTH)["vae"]
+    older = {"loss.logvar": torch.zeros(()), "model_ema.decay": torch.zeros(())}
+    for key, value in state.items():
+        is_matrix = names is LDM_NAMES and "attentions" in key and value.ndim == 2
+        for new, old in names:
+            key = key.replace(new, old)
+        older[prefix + key] = value[..., None, None] if is_matrix else value
+    if names is LDM_NAMES:
+        from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+        assert convert_ldm_vae_checkpoint(older, {**SD_VAE, **TINY.VAE}).keys() == state.keys(), "these are the original's names"
+    found = vae_to_diffusers(older, levels=4)
+    assert found.keys() == state.keys() and all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_full_size_parts_have_the_published_numbers():
+    with torch.device("meta"):
+        vae = diffusers.AutoencoderKL(**SD_VAE)
+        text = CLIPTextModel(CLIPTextConfig(**SD2_TEXT_ENCODER))
+    assert sum(value.numel() for value in vae.parameters()) == 83_653_863
+    assert round(4 * sum(value.numel() for value in text.parameters()) / 1e9, 2) == 1.36
+
+
+# What is refused
+
+
+TASK = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
+
+
+def small_unet(**config):
+    """The state dict of a UNet of few channels that takes what a large one takes."""
+    text = config.get("cross_attention_dim", 0)
+    narrow = {**TINY.UNET, "cross_attention_dim": text} if isinstance(text, int) else TINY.LBM_UNET
+    with torch.device("meta"):
+        return diffusers.UNet2DConditionModel(**{**config, **narrow}).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("model_id", "given", "found", "expected"),
+    [
+        (DEPTH, {"cross_attention_dim": 768}, "4 input channels, text of width 768 (SD 1) and no", "8 input channels"),
+        (DEPTH, {"cross_attention_dim": 2048}, "4 input channels, text of width 2048 (SDXL) and no", "8 input channels"),
+        (DEPTH, {}, "4 input channels, text of width 1024 (SD 2) and no", "8 input channels"),
+        (DEPTH, {"in_channels": 8, **TASK}, "8 input channels, text of width 1024 (SD 2) and a", "8 input channels"),
+        (LOTUS_D, LOTUS_G.unet, "8 input channels, text of width 1024 (SD 2) and a", "4 input channels"),
+        (LOTUS_D, {}, "4 input channels, text of width 1024 (SD 2) and no", "4 input channels"),
+        (LBM_DEPTH, {"cross_attention_dim": 2048}, "4 input channels, text of width 2048 (SDXL) and no", "4 input channels, no text"),
+        (MATERIALS, {"in_channels": 8}, "8 input channels", "12 input channels"),
+        (MATERIALS, {"in_channels": 16, "out_channels": 12}, "16 input channels", "12 input channels"),
+        (LOTUS_D, LBM.unet, "4 input channels, no text and no", "4 input channels, text of width 1024 (SD 2) and a"),
+    ],
+)
+def test_another_unet_is_named(model_id, given, found, expected):
+    spec = SPECS[model_id]
+    narrow = TINY.LBM_UNET if model_id == LBM_DEPTH else {**TINY.UNET, "cross_attention_dim": 1024}
+    spec = replace(spec, config=replace(spec.config, unet={**spec.config.unet, **narrow}))
+    with pytest.raises(CheckpointError) as refused:
+        FAMILIES[spec.family].check_network(spec, small_unet(**{**SD2_UNET, **given}))
+    said = str(refused.value)
+    assert f"not a UNet of {model_id}: found a UNet with {found}" in said and f", expected a UNet with {expected}" in said
+
+
+JUNK = {"weight": torch.zeros(1)}
+LDM = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}
+FLOAT8 = r"stored in torch\.float8_e4m3fn; .* takes float16, bfloat16 or float32"
+
+
+def in_float8(state):
+    return {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
+
+
+def with_more(state):
+    return {**state, "discriminator.weight": torch.zeros(1)}
+
+
+def bare_unet(state):
+    return {key.removeprefix("denoiser."): value for key, value in state.items() if key.startswith("denoiser.")}
+
+
+@pytest.mark.parametrize(
+    ("model_id", "given", "words"),
+    [
+        (DEPTH, {"network": LDM}, "found a UNet with the names of the original Stable Diffusion"),
+        (DEPTH, {"network": JUNK}, "found no UNet of diffusers"),
+        (DEPTH, {"vae": JUNK}, r"VAE that is not the one of marigold-depth: 1 unexpected keys \(first: weight\), \d+ missing"),
+        (DEPTH, {"text_encoder": JUNK}, "text encoder that does not fit: not a checkpoint of the text encoder of marigold-depth: "),
+        (DEPTH, {"vae": None}, "used without a vae, which marigold-depth needs"),
+        (DEPTH, {"text_encoder": None}, "used without a text encoder"),
+        (LBM_DEPTH, {"network": with_more}, r"1 unexpected keys \(first: disc"),
+        (LBM_DEPTH, {"network": bare_unet}, "without a vae, which lbm"),
+        (DEPTH, {"network": in_float8}, FLOAT8),
+        (DEPTH, {"vae": in_float8}, FLOAT8),
+        (LBM_DEPTH, {"network": in_float8}, FLOAT8),
+    ],
+)
+def test_other_checkpoints_are_named(model_id, given, words):
+    changed = {role: change(states_of(model_id)[role]) if callable(change) else change for role, change in given.items()}
+    with pytest.raises(CheckpointError, match=words):
+        build(model_id, **changed)
+
+
+def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_unet_takes_a_vae_beside_it():
+    expected = maps_of(build(LBM_DEPTH))["depth"]
+    left = {"num_iterations": torch.zeros(()), "lpips_loss.net.slice1.0.weight": torch.zeros(4)}
+    bare = {role: part.state_dict() for role, part in TINY.random_parts(spec_of(LBM_DEPTH)).items()}
+    for states in ({"network": {**states_of(LBM_DEPTH)["network"], **left}}, bare):
+        assert torch.equal(maps_of(build(LBM_DEPTH, **states))["depth"], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (MarigoldOptions, {"steps": 0}),
+        (MarigoldOptions, {"steps": 1001}),
+        (MarigoldOptions, {"ensemble_size": 0}),
+        (MarigoldOptions, {"seed": -1}),
+        (LbmOptions, {"steps": 0}),
+        (DiffusionOptions, {"seed": 2**64}),
+    ],
+)
+def test_options_out_of_range_are_named(options, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}; accepted"):
+        options(**wrong)
+
+
+@pytest.mark.parametrize(("model_id", "taken"), [(DEPTH, "MarigoldOptions"), (LBM_DEPTH, "LbmOptions"), (LOTUS_D, None)])
+def test_options_of_another_family_are_refused(model_id, taken):
+    with pytest.raises(TypeError, match=f"{model_id} takes {taken}; found DiffusionOptions") if taken else nullcontext():
+        maps_of(build(model_id), options=DiffusionOptions())
+
+
+def test_an_ensemble_without_scipy_says_so_before_the_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    seen = []
+    with pytest.raises(ImportError, match=r'needs scipy .*-m pip install "diffusers>=0.33" "scipy>=1.11" "huggingface_hub=='):
+        maps_of(build(DEPTH), options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
+    assert not seen
