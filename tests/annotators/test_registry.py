@@ -15,42 +15,22 @@ from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.options.estimate import DTYPE_CHOICES
 
-# id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
-PUBLISHED = [
-    ("midas-dpt-hybrid", "dpt_hybrid-midas-501f0c75.pt", "501f0c75", 492_757_791, 384),
-    ("midas-dpt-large", "dpt_large_384.pt", "2f21e586", 1_376_378_527, 384),
-    ("midas-v2.1-small", "midas_v21_small_256.pt", "70d6b9c8", 85_761_505, 256),
-    ("midas-swin2-tiny", "dpt_swin2_tiny_256.pt", None, None, 256),
-    ("midas-beit-large-512", "dpt_beit_large_512.pt", None, None, 512),
-]
 
-
-@pytest.mark.parametrize(("model_id", "name", "sha256", "size", "side"), PUBLISHED, ids=lambda value: str(value))
-def test_midas_files_are_those_that_its_authors_published(model_id, name, sha256, size, side):
-    spec = MODELS[model_id]
-    assert spec.file.name == name
-    assert (spec.file.sha256 or "")[:8] == (sha256 or "")
-    assert spec.file.size == size
-    assert spec.default_size == side
-    assert spec.quantity is Quantity.DISPARITY
-    assert spec.licence == "MIT"
-    assert spec.commercial_use == "yes"
-    assert spec.multiple_of == 32
-
-
-def test_midas_is_whole_and_begins_with_the_nodes_default():
-    assert models_of_family("midas") == [model_id for model_id, *_ in PUBLISHED]
+def test_hashes_begin_with_the_digits_that_the_authors_published():
+    published = {"midas-dpt-hybrid": "501f0c75", "midas-dpt-large": "2f21e586", "midas-v2.1-small": "70d6b9c8", "leres": "1d696b2e"}
+    assert {name: MODELS[name].file.sha256[:8] for name in published} == published
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.id)
 def test_an_entry_is_complete(spec: ModelSpec):
-    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", spec.id)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", spec.id) and MODELS[spec.id] is spec
     assert issubclass(FAMILIES[spec.family], Annotator)
     assert spec.files
     assert len({file.role for file in spec.files}) == len(spec.files)
     assert spec.quantity or spec.axes
     assert spec.gives
-    assert spec.licence
+    assert "unknown" not in spec.size_in_words
+    assert re.fullmatch(r"https://[\w.-]+/[\w./#-]+", spec.licence_page)
     assert spec.default_size >= spec.multiple_of > 0
     assert set(spec.auto_dtypes) | set(FAMILIES[spec.family].auto_dtypes) <= set(DTYPE_CHOICES)
     for file in spec.files:
@@ -70,10 +50,6 @@ def test_only_the_packs_own_model_comes_with_it():
     content = (Path(__file__).parents[2] / "annotators" / file.name).read_bytes()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)
     assert len(content) <= 8_000_000
-
-
-def test_ids_are_keys():
-    assert all(key == spec.id for key, spec in MODELS.items())
 
 
 @pytest.mark.parametrize(
@@ -105,10 +81,6 @@ def test_a_model_like_none_is_answered_with_the_usual_ones(typed):
         find_spec(typed)
 
 
-def test_a_known_model_is_found():
-    assert find_spec("midas-dpt-hybrid") is MODELS["midas-dpt-hybrid"]
-
-
 def test_families_are_told_apart():
     assert models_of_family() == []
     assert models_of_family("no such family") == []
@@ -125,21 +97,12 @@ def test_the_pages_of_models_are_up_to_date():
     assert make_models.HELP.read_text(encoding="utf-8") == make_models.help_page()
 
 
-def test_non_commercial_weights_say_so():
-    licences = {model_id: spec.licence for model_id, spec in MODELS.items() if spec.commercial_use == "no"}
-    assert {"depth-anything-v2-base", "depth-anything-v2-large", "lbm-depth", "lbm-normals"} <= licences.keys()
-    assert "depth-anything-v2-small" not in licences
-
-
 def test_the_diffusion_entries_say_where_the_numbers_point():
     by_family = {family: [MODELS[each] for each in models_of_family(family)] for family in ("marigold", "lotus", "lbm")}
     entries = [entry for family in by_family.values() for entry in family]
     assert all((entry.quantity is None) != (entry.axes is None) for entry in entries)
     native = {family: {entry.axes for entry in entries if entry.axes} for family, entries in by_family.items()}
     assert native == {"marigold": {Axes.OPENGL}, "lotus": {Axes.SCANNET}, "lbm": {Axes.SCANNET}}
-    assert all((entry.quantity is Quantity.DISPARITY) == ("disparity" in entry.id) for entry in entries)
-    assert {entry.commercial_use for entry in by_family["lbm"]} == {"no"}
-    assert {entry.commercial_use for entry in by_family["marigold"] + by_family["lotus"]} == {"yes"}
 
 
 def test_every_entry_of_every_family_is_in_the_table_under_its_family():
@@ -159,17 +122,6 @@ def test_a_licence_link_leads_to_where_the_licence_is_stated():
     for spec in MODELS.values():
         if spec.file.repo_id in silent or (spec.commercial_use == "unclear"):
             assert spec.licence_url and spec.licence_url.startswith("https://github.com/"), spec.id
-    assert MODELS["midas-dpt-hybrid"].licence_url == "https://github.com/isl-org/MiDaS"
-    assert MODELS["moge-2-vits-normal"].licence_page == "https://huggingface.co/Ruicheng/moge-2-vits-normal"
-    assert MODELS["midas-v2.1-small"].licence_page == "https://github.com/isl-org/MiDaS"
-    for spec in MODELS.values():
-        assert spec.licence and re.fullmatch(r"https://[\w.-]+/[\w./#-]+", spec.licence_page), spec.id
-    assert MODELS["distill-any-depth-small"].commercial_use == "yes"
-    assert {MODELS[f"distill-any-depth-{size}"].commercial_use for size in ("base", "large")} == {"unclear"}
-
-
-def test_every_model_says_its_size():
-    assert all("unknown" not in spec.size_in_words for spec in MODELS.values())
 
 
 def test_what_is_recommended_is_small_free_and_gives_everything():
