@@ -42,13 +42,6 @@ _SLOW = pytest.StashKey[int]()  # how many are left out
 _NEW_OBJECTS = 5000  # between two collections: with Python's 700 these take a twentieth of the time
 _MUCH_MEMORY = 3 * 2**28  # bytes: to look for what nobody needs takes thirty milliseconds
 _TINY = {}  # the networks that `tiny_at_hand` copies, by their types
-ABSENT_FROM_PARTIAL = {
-    "scratch.layer4_rn.weight": (512, 384, 3, 3),
-    "scratch.refinenet4.resConfUnit1.conv1.weight": (512, 512, 3, 3),
-    "scratch.refinenet4.resConfUnit1.conv2.weight": (512, 512, 3, 3),
-    "scratch.refinenet4.resConfUnit2.conv1.weight": (512, 512, 3, 3),
-    "scratch.refinenet4.resConfUnit2.conv2.weight": (512, 512, 3, 3),
-}
 
 # pytest gives each logger that does not propagate its handlers, three times for each test. torch has fifty of them. The tracer makes
 # thousands of records for each export once it has any handler.
@@ -308,8 +301,8 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(shared / "weights" / "midas_v21_small_256_partial.safetensors")
-    assert not ABSENT_FROM_PARTIAL.keys() & tensors.keys()
-    tensors.update({key: torch.zeros(shape) for key, shape in ABSENT_FROM_PARTIAL.items()})
+    assert not random_weights.ABSENT_FROM_PARTIAL.keys() & tensors.keys()
+    tensors.update({key: torch.zeros(shape) for key, shape in random_weights.ABSENT_FROM_PARTIAL.items()})
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_partial.safetensors"
     save_file(tensors, path)
     return path
@@ -319,7 +312,7 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
 def teacher_weights(tmp_path_factory) -> Path:
     """A folder of the teacher's two networks, as training/ wants it, with random weights."""
     folder = tmp_path_factory.mktemp("teacher")
-    random_weights.write_teacher(folder, ABSENT_FROM_PARTIAL)
+    random_weights.write_teacher(folder)
     return folder
 
 

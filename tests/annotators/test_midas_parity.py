@@ -199,25 +199,16 @@ def test_the_large_beit_has_the_tensors_of_timms_and_the_authors_hooks():
     assert DPT_BEIT_LARGE.backbone_config["out_features"] == ["stage6", "stage12", "stage18", "stage24"]
 
 
-@pytest.fixture(scope="module")
-def swin2_oracle():
-    """The tiny one, whole: it is small enough."""
+@pytest.mark.slow("takes a second")
+def test_swin2():
+    """The tiny one, whole: it is small enough. It takes other sizes than its authors did."""
     model = timm.create_model("swinv2_tiny_window16_256")
     encoder = Encoder(model, [layer.blocks[-1] for layer in model.layers], lambda _level: nn.Identity())
     encoder.register_forward_hook(lambda _encoder, _inputs, maps: [each.permute(0, 3, 1, 2) for each in maps])
-    return lifted(Oracle(encoder, (96, 192, 384, 768), 256))
-
-
-@pytest.mark.slow("takes most of a second")
-def test_swin2(swin2_oracle):
-    images = make_images(256, 256)
-    ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())
-    assert_same(ours.infer_resized(images).depth, swin2_oracle(images * 2 - 1))
-
-
-@pytest.mark.slow("takes most of a second")
-def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
-    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(make_images(96, 160, 2)).depth
+    oracle, images = lifted(Oracle(encoder, (96, 192, 384, 768), 256)), make_images(256, 256)
+    ours = annotator("midas-swin2-tiny", oracle.official_state())
+    assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
+    depth = ours.infer_resized(make_images(96, 160, 2)).depth
     assert depth.shape == (2, 1, 96, 160)
     assert torch.isfinite(depth).all()
     assert depth.std() > 0
