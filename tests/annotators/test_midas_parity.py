@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def lifted(network):
     """Random weights, and a disparity above what the last ReLU cuts."""
-    randomise(network).scratch.output_conv[4].bias.fill_(10.0)
+    randomise(network).scratch.output_conv[4].bias.fill_(20.0)
     return network
 
 
