@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from importlib.machinery import SourceFileLoader
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
@@ -140,11 +141,8 @@ def test_imports_go_one_way():
         ("utils.py", "from . import geometry", ["geometry"]),
     ],
 )
-def test_a_wrong_arrow_is_seen(place, line, forbidden, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    path = tmp_path / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(line)
+def test_a_wrong_arrow_is_seen(place, line, forbidden, written, tmp_path):
+    (path,) = written({place: line})
     for room in (*ROOMS, "training"):
         (tmp_path / room).mkdir(parents=True, exist_ok=True)
     assert forbidden_imports(path) == forbidden
@@ -160,32 +158,18 @@ def import_graph(paths: list[Path]) -> dict[Path, set[Path]]:
     return {path: {file for level, target in imports(path) if level and (file := file_of(target))} - {path} for path in paths}
 
 
-def circles(graph: dict[Path, set[Path]]) -> list[list[Path]]:
-    """The strongly connected components of two modules and more (Kosaraju: by the order in which a walk leaves them, backwards)."""
-
-    def walk(start: Path, arrows: dict[Path, set[Path]], seen: set[Path]) -> list[Path]:
-        left, stack = [], [(start, iter(sorted(arrows[start])))]
-        seen.add(start)
-        while stack:
-            _, targets = stack[-1]
-            if (target := next((each for each in targets if each not in seen), None)) is None:
-                left.append(stack.pop()[0])
-            else:
-                seen.add(target)
-                stack.append((target, iter(sorted(arrows[target]))))
-        return left
-
-    seen: set[Path] = set()
-    order = [node for start in sorted(graph) if start not in seen for node in walk(start, graph, seen)]
-    backwards = {node: {source for source in graph if node in graph[source]} for node in graph}
-    seen = set()
-    return [sorted(found) for start in reversed(order) if start not in seen and len(found := walk(start, backwards, seen)) > 1]
+def circle(graph: dict[Path, set[Path]]) -> set[str]:
+    """The places of modules that import each other in a circle, if any do."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return {path.relative_to(ROOT).as_posix() for path in error.args[1]}
+    return set()
 
 
 def test_no_modules_import_each_other():
     """Neither directly nor by others, late and type-checking imports included."""
-    found = circles(import_graph(modules()))
-    assert [[str(path.relative_to(ROOT)) for path in circle] for circle in found] == []
+    assert not circle(import_graph(modules()))
 
 
 def folder_graph(paths: list[Path]) -> dict[Path, set[Path]]:
@@ -203,19 +187,24 @@ def folder_graph(paths: list[Path]) -> dict[Path, set[Path]]:
 
 def test_no_folders_import_each_other():
     """A folder is a subject of its package: what lies below does not know what is made of it."""
-    assert [[str(each.relative_to(ROOT)) for each in circle] for circle in circles(folder_graph(modules()))] == []
+    assert not circle(folder_graph(modules()))
 
 
-def _written(folder: Path, modules: dict[str, str]) -> list[Path]:
-    """The paths of modules, each written with its text below the folder."""
-    for place, text in modules.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(text)
-    return [folder / place for place in modules]
-
-
-def test_a_circle_is_seen(tmp_path, monkeypatch):
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes modules, given by place and text, into a pack of their own; gives their paths."""
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+
+    def write(lines):
+        for place, text in lines.items():
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).write_text(text)
+        return [tmp_path / place for place in lines]
+
+    return write
+
+
+def test_a_circle_is_seen(written):
     lines = {
         "nodes/__init__.py": "from . import one\nfrom .two import Two",
         "nodes/one.py": "def late():\n    from .deep import three",
@@ -224,12 +213,10 @@ def test_a_circle_is_seen(tmp_path, monkeypatch):
         "nodes/two.py": "from . import one",
         "nodes/four.py": "from . import NODES",
     }
-    (circle,) = circles(import_graph(_written(tmp_path, lines)))
-    assert [path.stem for path in circle] == ["three", "one", "two"]
+    assert circle(import_graph(written(lines))) == {"nodes/one.py", "nodes/deep/three.py", "nodes/two.py"}
 
 
-def test_a_circle_of_folders_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+def test_a_circle_of_folders_is_seen(written):
     lines = {
         "geometry/levels.py": "",
         "geometry/edges/refine.py": "from ..levels import sampled\nfrom ..views.stereo import shift",
@@ -237,9 +224,9 @@ def test_a_circle_of_folders_is_seen(tmp_path, monkeypatch):
         "geometry/views/vr.py": "from ..edges.matting import cut_out",
         "geometry/edges/matting.py": "",
     }
-    paths = _written(tmp_path, lines)
-    assert circles(import_graph(paths)) == []
-    assert [[folder.name for folder in circle] for circle in circles(folder_graph(paths))] == [["edges", "views"]]
+    paths = written(lines)
+    assert not circle(import_graph(paths))
+    assert circle(folder_graph(paths)) == {"geometry/edges", "geometry/views"}
 
 
 def test_every_folder_of_code_is_a_room():
@@ -359,19 +346,10 @@ def test_the_version_is_the_same_everywhere():
 
 def long_sentences(path: Path) -> list[str]:
     """The strings of a file that are a sentence, docstrings not counted."""
-    found, docstrings = [], set()
-    for node in ast.walk(ast.parse(path.read_text())):  # a definition comes before what is inside it
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr):
-            docstrings.add(node.body[0].value)
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and len(node.value) > 28
-            and " " in node.value
-            and node not in docstrings
-        ):
-            found.append(node.value)
-    return found
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    alone = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in alone]
+    return [words for words in strings if len(words) > 28 and " " in words]
 
 
 def test_no_tooltip_of_the_nodes_stands_twice():
