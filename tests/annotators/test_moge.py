@@ -156,16 +156,6 @@ def test_a_sibling_is_refused(other, told):
     assert told in str(refused.value)
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (500, 500), (100, 1000)])
-def test_the_input_has_the_authors_number_of_tokens(height, width):
-    """`num_tokens` 3600 and 1200 are resolution levels 9 and 0."""
-    for size, tokens in ((840, 3600), (485, 1200)):
-        rows, columns = (side // 14 for side in annotator().network_size(height, width, size))
-        aspect = width / height
-        assert abs(rows - math.sqrt(tokens / aspect)) <= 0.51 and abs(columns - math.sqrt(tokens * aspect)) <= 0.51
-
-
 class Known(torch.nn.Module):
     """A network that says what it is told, at twice the images' size."""
 

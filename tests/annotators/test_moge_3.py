@@ -1,6 +1,7 @@
 """MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
 
 import functools
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,10 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators import moge
 from depth_normal.annotators.moge import MogeAnnotator, MogeOptions
-from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, VitConfig
-from depth_normal.annotators.networks.moge import MoGe, view_plane
+from depth_normal.annotators.networks.configs import Moge1Config, MogeConfig, RefinerConfig, VitConfig
+from depth_normal.annotators.networks.moge import MoGe, MoGe1, view_plane
 from depth_normal.annotators.networks.moge_refiner import Refiner, SubmanifoldConv
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader import Model
@@ -27,6 +28,7 @@ CONFIG = MogeConfig(
     VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8), (0, 2, 1, 1, 0), refiner=RefinerConfig((4, 6, 8, 10, 12), bins=24)
 )
 SECOND = replace(CONFIG, refiner=None)
+FIRST = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 IMAGES = RANDOM.make_images(30, 40, 2)
 IMAGE = IMAGES[:1]
 
@@ -41,7 +43,7 @@ def spec(config=CONFIG):
 @functools.cache
 def published(config):
     """Random weights in the shapes of the files: the refiner's convolutions have five axes there."""
-    state = RANDOM.state_of(MoGe(config))
+    state = RANDOM.state_of(MoGe1(config) if isinstance(config, Moge1Config) else MoGe(config))
     return {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
 
 
@@ -226,9 +228,12 @@ def siblings(monkeypatch):
     return both
 
 
-def test_siblings_are_named(siblings):
-    for wanted, other in (siblings, siblings[::-1]):
-        with pytest.raises(CheckpointError, match=f"not a checkpoint of {wanted.id} but of {other.id}: choose"):
+def test_siblings_are_named(siblings, monkeypatch):
+    all_three = (*siblings, replace(spec(FIRST), id="moge-1-tiny"))
+    monkeypatch.setattr(moge, "SPECS", all_three)
+    for wanted, other in itertools.permutations(all_three, 2):
+        said = f'not a checkpoint of {wanted.id} but of {other.id}: choose load_model("{other.id}") to use it'
+        with pytest.raises(CheckpointError, match=re.escape(said)):
             MogeAnnotator.build(wanted, {"network": published(other.config)}, torch.float32)
 
 
@@ -262,10 +267,3 @@ def test_a_published_file_is_recognised(model):
         state = MoGe(MODELS[model].config).state_dict()
     state = {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
     assert [each.id for each in identify.matching_models(state)[0]] == [model]
-
-
-def test_the_entries():
-    for name in ("moge-3-vitl", "moge-3-vitg"):
-        entry = find_spec(name)
-        assert entry.licence == "MIT" and entry.knows_camera and entry.axes is Axes.OPENCV and entry.default_size == 840
-        assert "voxels" in FAMILIES["moge"].why_no_graph(entry)

@@ -80,9 +80,10 @@ def test_a_family_of_several_steps_says_why_it_has_no_graph(family, words):
     assert words in FAMILIES[family].why_no_graph(spec)
 
 
-def test_zoedepth_for_two_kinds_of_scene_has_no_graph():
+def test_some_models_of_a_family_have_no_graph():
     assert "chooses" in FAMILIES["zoedepth"].why_no_graph(MODELS["zoedepth-nyu-kitti"])
     assert FAMILIES["zoedepth"].why_no_graph(MODELS["zoedepth-nyu"]) is None
+    assert "voxels" in FAMILIES["moge"].why_no_graph(MODELS["moge-3-vitl"])
 
 
 @pytest.mark.parametrize("size", [(5, 5), (5, 7), (9, 4), (1, 12)])
