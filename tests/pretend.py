@@ -1,14 +1,44 @@
-"""Stand-ins for loaded models, for the tests of nodes."""
+"""Stand-ins for networks, families and loaded models."""
 
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
-from depth_normal.geometry.estimate import Estimate
+from depth_normal.annotators.specs.base import ModelSpec, WeightFile
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
+
+
+class Says(nn.Module):
+    """A network that gives what `answer` makes of its inputs."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.unused = answer, nn.Parameter(torch.zeros(1))
+
+    def forward(self, *inputs, **options):
+        return self.answer(*inputs, **options)
+
+
+class StandIn(Annotator):
+    """A family whose network's output is its disparity."""
+
+    @classmethod
+    def build(cls, spec, states, dtype):
+        raise NotImplementedError
+
+    def infer_resized(self, pixels, request=None):
+        return Estimate(depth=self.network(pixels), quantity=Quantity.DISPARITY)
+
+
+def stand_in(answer=lambda pixels: pixels[:, :1], dtype=torch.float32, **changes):
+    """A `StandIn` whose network gives the first channel that it sees, or `answer`; `changes` are its spec's."""
+    spec = ModelSpec("stand-in", "test", (WeightFile("s.pt"),), "MIT", Quantity.DISPARITY, **changes)
+    return StandIn(spec, Says(answer).to(dtype))
 
 
 class Pretend:

@@ -320,16 +320,19 @@ def test_importing_loads_torch_and_numpy_late_and_no_more_and_touches_no_disk():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_packages_list_names_every_room():
+def pyproject() -> dict:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_packages_list_names_every_room():
+    listed = set(pyproject()["tool"]["setuptools"]["packages"])
     rooms = {path.parent.relative_to(ROOT) for path in modules()}
     assert listed == {".".join(("depth_normal", *room.parts)) for room in rooms}
 
 
 def test_comfyui_installs_what_the_package_asks_for():
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = pyproject()["project"]
     asked = {*project["dependencies"], *project["optional-dependencies"]["exr"]}
     listed = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
     # ComfyUI has torch, and whichever OpenCV there is; for three packages the pack says at run time which version it needs
@@ -339,8 +342,7 @@ def test_comfyui_installs_what_the_package_asks_for():
 
 
 def test_the_version_is_the_same_everywhere():
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = pyproject()["project"]["version"]
     assert f'__version__ = "{version}"' in (ROOT / "_version.py").read_text()
 
 

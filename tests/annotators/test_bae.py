@@ -12,6 +12,7 @@ from depth_normal.annotators.bae import BaeAnnotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.images.render import normals_to_image
+from tests.pretend import Says
 from tests.random_weights import make_images, randomise
 
 SPEC = MODELS["bae-normal"]
@@ -72,21 +73,14 @@ def ball(height, width):
     return torch.where(inside, torch.stack((x, y, z)), flat)
 
 
-class Known(torch.nn.Module):
-    """A network that sees a ball, as one trained on ScanNet would say it: x to the LEFT."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, pixels):
-        vectors = ball(*pixels.shape[-2:]) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1)
-        certainty = torch.full_like(vectors[:1], 30.0)
-        return torch.cat((vectors, certainty))[None].expand(len(pixels), -1, -1, -1)
+def sees_a_ball(pixels):
+    """As a network trained on ScanNet would say it: x to the LEFT."""
+    vectors = ball(*pixels.shape[-2:]) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1)
+    return torch.cat((vectors, torch.full_like(vectors[:1], 30.0)))[None].expand(len(pixels), -1, -1, -1)
 
 
 def test_which_way_the_colours_point():
-    estimate = BaeAnnotator(SPEC, Known()).estimate(make_images(96, 96), 96)
+    estimate = BaeAnnotator(SPEC, Says(sees_a_ball)).estimate(make_images(96, 96), 96)
     truth = ball(96, 96)[None]
     assert (normals_to_image(estimate.normals, "opengl", estimate.axes) - (truth + 1) / 2).abs().max() < 1e-6
     red, green, blue = normals_to_image(estimate.normals, "controlnet-normalbae", estimate.axes)[0]

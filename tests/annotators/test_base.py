@@ -2,84 +2,64 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators.base import Annotator, is_out_of_memory
+from depth_normal.annotators.base import is_out_of_memory
 from depth_normal.annotators.building import fill
 from depth_normal.annotators.family import Request
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
-
-
-class Brightness(Annotator):
-    """Stands in for a family: its disparity is the image's first channel."""
-
-    @classmethod
-    def build(cls, spec, states, dtype):
-        return cls(spec, nn.Conv2d(3, 1, 1).to(dtype))
-
-    def infer_resized(self, pixels, request=None):
-        self.seen = pixels
-        return Estimate(depth=pixels[:, :1] * self.factor, quantity=Quantity.DISPARITY)
-
-    factor = 1.0
+from tests.pretend import stand_in
 
 
 def test_what_a_network_gives_in_half_precision_is_an_estimate_in_float32():
-    half = annotator(torch.float16)
+    half = stand_in(dtype=torch.float16)
     found = half.postprocess((torch.ones(1, 1, 4, 4, dtype=torch.float16),), Request(torch.rand(1, 3, 4, 4), 4)).depth
     assert found.dtype == torch.float32
 
 
-def annotator(dtype=torch.float32, **changes):
-    spec = ModelSpec(id="brightness", family="test", files=(WeightFile("b.pt"),), licence="MIT", quantity=Quantity.DISPARITY, **changes)
-    return Brightness.build(spec, {}, dtype)
-
-
 def test_the_default_size_is_the_specs():
-    each = annotator(default_size=64)
+    each = stand_in(default_size=64)
     assert each.estimate(torch.rand(1, 3, 100, 200)).depth.shape == (1, 1, 64, 128)
     assert each.estimate(torch.rand(1, 3, 100, 200), 96).depth.shape == (1, 1, 96, 192)
 
 
 def test_the_network_sees_the_image_unsquashed_and_in_one_batch():
-    each = annotator()
+    seen = []
     ramp = torch.linspace(0, 1, 120)[None, None, None].expand(4, 3, 60, 120)
-    each.estimate(ramp, 64)
-    assert each.seen.shape == (4, 3, 64, 128)
+    stand_in(lambda pixels: seen.append(pixels) or pixels[:, :1]).estimate(ramp, 64)
+    assert [each.shape for each in seen] == [(4, 3, 64, 128)]
     # a ramp across the image's width is one across the network's, pixel centres kept
     centres = (torch.arange(128) + 0.5) * (120 / 128) - 0.5
-    assert torch.allclose(each.seen[2, 1, 30], (centres / 119).clamp(0, 1), atol=2e-3)
+    assert torch.allclose(seen[0][2, 1, 30], (centres / 119).clamp(0, 1), atol=2e-3)
 
 
 def test_a_strip_that_no_machine_can_hold_is_refused_with_its_numbers():
     # short side 7 -> 512, long side 5000 -> 365714.3, nearest multiple of 32: 365728
-    with pytest.raises(ValueError, match=r"7x5000 at resolution 512 .*brightness run at 512x365728.* 64 megapixels: lower size"):
-        annotator().estimate(torch.zeros(1, 3, 5000, 7), 512)
+    with pytest.raises(ValueError, match=r"7x5000 at resolution 512 .*stand-in run at 512x365728.* 64 megapixels: lower size"):
+        stand_in().estimate(torch.zeros(1, 3, 5000, 7), 512)
 
 
 def test_a_line_is_refused_by_every_family_and_a_strip_is_not():
     with pytest.raises(ValueError, match=r"20000x1 has one side more than 1000 times as long as the other: crop it"):
-        annotator().estimate(torch.zeros(1, 3, 1, 20000), 32)
-    assert annotator().estimate(torch.zeros(1, 3, 1, 1000), 32).depth.shape == (1, 1, 32, 32000)
+        stand_in().estimate(torch.zeros(1, 3, 1, 20000), 32)
+    assert stand_in().estimate(torch.zeros(1, 3, 1, 1000), 32).depth.shape == (1, 1, 32, 32000)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
-    each = annotator(dtype)
-    each.factor = bad
+    each = stand_in(lambda pixels: pixels[:, :1] * bad, dtype)
     remedy = "check the weights" if dtype == torch.float32 else "use float32, or check the weights"
-    with pytest.raises(ArithmeticError, match=f"brightness in {dtype} gave depth that is not finite: {remedy}"):
+    with pytest.raises(ArithmeticError, match=f"stand-in in {dtype} gave depth that is not finite: {remedy}"):
         each.estimate(torch.ones(1, 3, 32, 32), 32)
 
 
 def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
-    class Both(Brightness):
-        def infer_resized(self, pixels, request=None):
-            return Estimate(depth=pixels[:, :1], quantity=Quantity.DISPARITY, normals=nn.functional.normalize(pixels + 1, dim=1))
-
-    each = Both(annotator().spec, nn.Conv2d(3, 1, 1))
+    both = Estimate(depth=torch.rand(5, 1, 32, 32), quantity=Quantity.DISPARITY, normals=F.normalize(torch.rand(5, 3, 32, 32), dim=1))
+    each = stand_in()
+    each.infer_resized = lambda pixels, request: both
     waits = []
     for name in ("__bool__", "item", "tolist", "cpu", "numpy"):
         original = getattr(torch.Tensor, name)
@@ -90,7 +70,7 @@ def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
 
 
 def test_the_network_is_ready_for_inference():
-    network = annotator().network
+    network = stand_in().network
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 

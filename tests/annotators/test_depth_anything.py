@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from depth_normal.annotators import depth_anything as da
 from depth_normal.annotators.building import from_transformers
@@ -17,6 +16,7 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, Weigh
 from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests.pretend import Says
 from tests.random_weights import make_images, randomise, state_of
 
 HEAD = DptConfig((16, 24, 32, 40), 16)
@@ -146,13 +146,8 @@ def test_the_large_distilled_networks_names_are_read(official):
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-class Constant(nn.Module):
-    def __init__(self, logit):
-        super().__init__()
-        self.logit = nn.Parameter(torch.tensor(float(logit)))
-
-    def forward(self, x):
-        return self.logit.expand(len(x), 1, *x.shape[-2:])
+def constant(logit):
+    return Says(lambda x: torch.full((len(x), 1, *x.shape[-2:]), logit))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +155,7 @@ class Constant(nn.Module):
     [(None, -2.0, "of a metric model"), (20.0, 30.0, "of a relative model"), (None, 2.0, None), (20.0, -2.0, None)],
 )
 def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(caplog, max_depth, logit, words):
-    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), Constant(logit))
+    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), constant(logit))
     with caplog.at_level(logging.WARNING):
         annotator.infer_resized(make_images(14, 14))
         annotator.infer_resized(make_images(14, 14))
@@ -169,7 +164,7 @@ def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(ca
 
 
 def test_metric_networks_end_at_their_greatest_depth():
-    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), Constant(0.0))
+    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), constant(0.0))
     depth = annotator.infer_resized(make_images(14, 14)).depth
     assert depth.unique().tolist() == [40.0]
 

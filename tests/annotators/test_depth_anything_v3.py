@@ -15,11 +15,12 @@ from depth_normal.annotators.networks.depth_anything import DepthAnything3, Pred
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import find_spec
-from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
 from tests import random_weights as RANDOM
+from tests.pretend import Says
 from tests.random_weights import make_images
 
 SMALL = DepthAnythingConfig(
@@ -164,18 +165,6 @@ def test_the_head_is_the_papers(config):
         torch.testing.assert_close(found.pose, torch.cat((place, rotation), 1), rtol=1e-4, atol=1e-5)
 
 
-class RenderedLayer(nn.Module):
-    """Keeps what the network is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        self.pixels = x * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-        return Prediction(torch.ones(len(x), 1, *x.shape[-2:]), None, None, None)
-
-
 @pytest.mark.parametrize("height, width", [(200, 333), (90, 60), (400, 301)])
 def test_images_are_resized_in_the_authors_two_steps(height, width):
     smooth = cv2.GaussianBlur(np.random.default_rng(0).random((height, width, 3)), (0, 0), 2)
@@ -187,28 +176,24 @@ def test_images_are_resized_in_the_authors_two_steps(height, width):
     if second != first:
         grows = second[0] > first[0] or second[1] > first[1]
         expected = cv2.resize(expected, second, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
-    seen = RenderedLayer()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    seen = []
+
+    def network(x):
+        seen.append(x * std + mean)
+        return Prediction(torch.ones(len(x), 1, *x.shape[-2:]), None, None, None)
+
     images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    da3.DepthAnything3Annotator(spec(LARGE), seen).estimate(images, 126)
-    found = seen.pixels[0].permute(1, 2, 0).numpy()
+    da3.DepthAnything3Annotator(spec(LARGE), Says(network)).estimate(images, 126)
+    found = seen[0][0].permute(1, 2, 0).numpy()
     assert found.shape == expected.shape
     # the authors round to 8 bits after each step
     np.testing.assert_allclose(found, expected / 255, atol=1.6 / 255)
 
 
-class Says(nn.Module):
-    def __init__(self, prediction):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.prediction = prediction
-
-    def forward(self, _x):
-        return self.prediction
-
-
 def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH, config=LARGE):
-    size = prediction.depth.shape[-2:]
-    return da3.DepthAnything3Annotator(spec(config, quantity), Says(prediction)).infer_resized(torch.zeros(len(prediction.depth), 3, *size))
+    annotator = da3.DepthAnything3Annotator(spec(config, quantity), Says(lambda _x: prediction))
+    return annotator.infer_resized(torch.zeros_like(prediction.depth).expand(-1, 3, -1, -1))
 
 
 def test_the_sky_of_each_image_is_as_far_as_its_farthest_hundredth():

@@ -21,6 +21,7 @@ from depth_normal.geometry.camera import (
     world_to_camera_points,
 )
 from depth_normal.geometry.estimate import Quantity
+from tests.pretend import Says
 
 SMALL = find_spec("depth-anything-3-small")
 HEIGHT, WIDTH = 42, 56
@@ -60,23 +61,20 @@ def plane_depth(height, width):
     return torch.stack(maps)[:, None].float()
 
 
-class SeesThePlane(nn.Module):
-    """A network that is right."""
+def sees_the_plane(x, one_scene=False):
+    assert one_scene
+    poses = [torch.cat((torch.tensor(place), quaternion(*turn, length=3.0).float())) for place, turn in CAMERAS]
+    depth = plane_depth(*x.shape[-2:])
+    return Prediction(depth, None, depth + 1, torch.deg2rad(FOV), torch.stack(poses))
 
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x, one_scene=False):
-        assert one_scene
-        poses = [torch.cat((torch.tensor(place), quaternion(*turn, length=3.0).float())) for place, turn in CAMERAS]
-        depth = plane_depth(*x.shape[-2:])
-        return Prediction(depth, None, depth + 1, torch.deg2rad(FOV), torch.stack(poses))
+def estimated(network=sees_the_plane, **options):
+    return da3.DepthAnything3Annotator(SMALL, Says(network)).estimate_scene(torch.rand(3, 3, HEIGHT, WIDTH), 56, **options)
 
 
 @pytest.fixture(scope="module")
 def seen():
-    return da3.DepthAnything3Annotator(SMALL, SeesThePlane()).estimate_scene(torch.rand(3, 3, HEIGHT, WIDTH), 56)
+    return estimated()
 
 
 def test_poses_are_those_of_the_cameras(seen):
@@ -111,19 +109,18 @@ def test_points_of_one_view_have_their_depth_in_another(seen, size):
 
 
 def test_a_known_field_of_view_is_every_cameras(seen):
-    known = da3.DepthAnything3Annotator(SMALL, SeesThePlane()).estimate_scene(torch.rand(3, 3, HEIGHT, WIDTH), 56, fov=40.0)
+    known = estimated(fov=40.0)
     torch.testing.assert_close(fov_from_intrinsics(known.intrinsics, HEIGHT, WIDTH), torch.full((3,), 40.0))
     assert torch.equal(known.extrinsics, seen.extrinsics) and torch.equal(known.depth, seen.depth)
 
 
 def test_poses_that_are_not_finite_are_an_error():
-    class Lost(SeesThePlane):
-        def forward(self, x, one_scene=False):
-            prediction = super().forward(x, one_scene)
-            return prediction._replace(pose=prediction.pose * math.inf)
+    def lost(x, one_scene=False):
+        prediction = sees_the_plane(x, one_scene)
+        return prediction._replace(pose=prediction.pose * math.inf)
 
     with pytest.raises(ArithmeticError, match="gave extrinsics that is not finite"):
-        da3.DepthAnything3Annotator(SMALL, Lost()).estimate_scene(torch.rand(3, 3, HEIGHT, WIDTH), 56)
+        estimated(lost)
 
 
 def test_which_models_see_scenes():

@@ -15,6 +15,7 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from tests import leres_oracle as oracle
+from tests.pretend import Says
 from tests.random_weights import make_images
 
 
@@ -89,20 +90,9 @@ def test_the_old_nodes_input_is_reversed_and_not_scaled(authors, annotator):
     assert np.abs(plain - wanted).max() > 0.05 * np.ptp(wanted), "the two inputs are not the same"
 
 
-class Ramp(torch.nn.Module):
-    """A network to which what is dark is far."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, pixels):
-        return -pixels.mean(1, keepdim=True)
-
-
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (90, 60), (33, 200)])
 def test_large_is_far_and_images_of_any_aspect_keep_their_places(height, width):
-    known = LeresAnnotator(oracle.shrunk("leres"), Ramp())
+    known = LeresAnnotator(oracle.shrunk("leres"), Says(lambda pixels: -pixels.mean(1, keepdim=True)))
     assert known.network_size(height, width, 448) == (448, 448)
     image = torch.linspace(1, 0, width).expand(1, 3, height, width)
     depth = known.estimate(image, 448).depth

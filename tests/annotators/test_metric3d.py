@@ -21,6 +21,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests import random_weights as RANDOM
 from tests.balls import CENTRE, FACING, ball_before_wall
+from tests.pretend import Says
 from tests.random_weights import smooth_images
 
 SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
@@ -230,21 +231,10 @@ def test_the_image_is_fitted_into_the_frame_as_by_the_authors(height, width):
     np.testing.assert_allclose(found, of_bytes, atol=1e-4, err_msg="the border is as theirs, to the byte")
 
 
-class Known(torch.nn.Module):
-    """A network that says what it is told."""
-
-    def __init__(self, depth, normals=None):
-        super().__init__()
-        self.depth, self.normals = depth, FACING.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, pixels):
-        assert pixels.shape[2:] == self.depth.shape[2:]
-        return Metric3dOutput(self.depth, self.depth / 100, self.normals, self.depth)
-
-
 def known(depth, normals=None):
-    return metric3d.Metric3dAnnotator(spec(), Known(depth, normals))
+    """Metric3D with a network that says just this."""
+    normals = FACING.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
+    return metric3d.Metric3dAnnotator(spec(), Says(lambda pixels: Metric3dOutput(depth, depth / 100, normals, depth)))
 
 
 def focal_length(fov, height, width):

@@ -17,6 +17,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 from tests import random_weights as RANDOM
 from tests.balls import ball_before_wall
+from tests.pretend import Says
 from tests.random_weights import make_images
 
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
@@ -156,17 +157,6 @@ def test_a_sibling_is_refused(other, told):
     assert told in str(refused.value)
 
 
-class Known(torch.nn.Module):
-    """A network that says what it is told, at twice the images' size."""
-
-    def __init__(self, output):
-        super().__init__()
-        self.output, self.unused = output, torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, pixels, aspect):
-        return self.output
-
-
 def ball(height=96, width=128, shift=0.7, scale=2.5):
     """A ball before a wall, as the network would say it; and the true depth in metres, normals and mask."""
     depth, normals, hit = ball_before_wall(height, width, 50.0)
@@ -177,7 +167,7 @@ def ball(height=96, width=128, shift=0.7, scale=2.5):
 
 
 def estimated(output, height, width, fov=0.0):
-    known = moge.MogeAnnotator(spec(), Known(output))
+    known = moge.MogeAnnotator(spec(), Says(lambda pixels, aspect: output))
     return known.estimate(make_images(height, width), fov=fov)
 
 

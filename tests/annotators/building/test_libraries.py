@@ -39,11 +39,6 @@ def test_the_transformers_library_builds_one_network_at_a_time():
     assert together == [False] * 3
 
 
-def test_classes_of_transformers():
-    (config,) = from_transformers("DPTConfig")
-    assert config.__name__ == "DPTConfig"
-
-
 def test_transformers_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=rf'run  "{re.escape(sys.executable)}" -m pip install "transformers>=4\.45"') as refused:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig, hub_to_official
+from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
 from tests.random_weights import randomise
 
 PLAIN = VitConfig(16, 4, 2, (1, 3), grid=3)
@@ -187,11 +187,6 @@ def test_three_views_and_more_may_come_in_any_order():
         torch.testing.assert_close(one[order], other, rtol=1e-4, atol=1e-4)
 
 
-def test_views_of_one_scene_are_not_what_they_are_alone():
-    network, images = random_network(ALTERNATING), views(2, 0)
-    assert not torch.allclose(network(images, one_scene=True)[1], network(images)[1], atol=0.1)
-
-
 def test_the_official_names():
     names = set(VisionTransformer(ALTERNATING).state_dict())
     block = "norm1.weight norm1.bias attn.qkv.weight attn.qkv.bias attn.proj.weight attn.proj.bias ls1.gamma norm2.weight norm2.bias "
@@ -201,19 +196,6 @@ def test_the_official_names():
     expected |= {f"blocks.{i}.{name}" for i in range(6) for name in block.split()}
     expected |= {f"blocks.{i}.{name}" for i in range(2, 6) for name in extra.split()}
     assert names == expected
-
-
-def test_an_incomplete_triple_of_query_key_value_stays_visible():
-    prefix = "backbone.encoder.layer.0.attention.attention"
-    state = hub_to_official({f"{prefix}.{name}.weight": torch.zeros(2, 2) for name in ("query", "value")})
-    assert sorted(state) == ["pretrained.blocks.0.attn.query.weight", "pretrained.blocks.0.attn.value.weight"]
-
-
-def test_query_key_and_value_are_joined_in_this_order():
-    prefix = "backbone.encoder.layer.3.attention.attention"
-    state = hub_to_official({f"{prefix}.{name}.bias": torch.full((2,), float(i)) for i, name in enumerate(("query", "key", "value"))})
-    assert state.keys() == {"pretrained.blocks.3.attn.qkv.bias"}
-    assert state["pretrained.blocks.3.attn.qkv.bias"].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.usefixtures("torchs_own_bfloat16")

@@ -7,11 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, CutToMultiple, Fit, OwnSize, Resizing, cubic, linear_to_corners
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.annotators.specs.base import ModelSpec, WeightFile
-from depth_normal.geometry.estimate import Estimate, Quantity
+from tests.pretend import stand_in
 
 # height x width of the images: 4:3, 3:2, 16:9 and a portrait
 IMAGES = ((480, 640), (400, 600), (1080, 1920), (640, 480))
@@ -128,31 +126,18 @@ def test_linear_to_corners_keeps_the_corners():
     torch.testing.assert_close(resized[..., ::4, ::4], image)
 
 
-class Ramp(Annotator):
-    """Stands in for a family: its disparity is the network's column."""
-
-    @classmethod
-    def build(cls, spec, states, dtype):
-        return cls(spec, nn.Conv2d(3, 1, 1))
-
-    def infer_resized(self, pixels, request=None):
-        self.seen = tuple(pixels.shape[-2:])
-        columns = torch.linspace(0, 1, pixels.shape[-1]).expand(pixels.shape[0], 1, *pixels.shape[-2:])
-        return Estimate(depth=columns.contiguous(), quantity=Quantity.DISPARITY)
+def columns_of(pixels):
+    return torch.linspace(0, 1, pixels.shape[-1]).expand(len(pixels), 1, *pixels.shape[-2:]).contiguous()
 
 
 def test_a_stretched_images_estimate_has_the_images_own_size():
-    spec = ModelSpec("ramp", "f", (WeightFile("r.pt"),), "MIT", default_size=64, resizing=Resizing(Fit.STRETCHED, resample=cubic))
-    ramp = Ramp.build(spec, {}, torch.float32)
-    depth = ramp.estimate(torch.rand(1, 3, 90, 160)).depth
-    assert ramp.seen == (64, 64)
+    ramp = stand_in(columns_of, default_size=64, resizing=Resizing(Fit.STRETCHED, resample=cubic))
     expected = F.interpolate(torch.linspace(0, 1, 64).expand(1, 1, 64, 64), size=(90, 160), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(depth, expected)
+    torch.testing.assert_close(ramp.estimate(torch.rand(1, 3, 90, 160)).depth, expected)
 
 
 def test_the_same_network_with_another_rule():
-    spec = ModelSpec("ramp", "f", (WeightFile("r.pt"),), "MIT", default_size=64, resizing=Resizing(Fit.STRETCHED))
-    ramp = Ramp.build(spec, {}, torch.float32)
+    ramp = stand_in(columns_of, default_size=64, resizing=Resizing(Fit.STRETCHED))
     other = ramp.with_resizing(SHORT_SIDE)
     assert other.network is ramp.network
     assert other.estimate(torch.rand(1, 3, 90, 160)).depth.shape == (1, 1, 64, 128)

@@ -110,14 +110,6 @@ def test_a_network_sees_the_size_that_its_authors_give_it(line):
         assert annotator.checked_network_size(height, width, size) == tuple(expected), case
 
 
-def test_sizes_in_words():
-    assert MODELS["midas-dpt-hybrid"].size_in_words == "493 MB"
-    assert MODELS["midas-dpt-large"].size_in_words == "1.38 GB"
-    assert MODELS["zoe-depth-anything-outdoor"].size_in_words == "about 1.3 GB"
-    assert MODELS["marigold-depth"].size_in_words == "about 2.6 GB"
-    assert MODELS["lotus-normals-d"].size_in_words == "about 4.3 GB", "an estimated part makes an estimate of the whole"
-
-
 def test_commits_are_pinned_or_said_not_to_be():
     """Where no commit is known, a sha256 holds the file; where that is not known either, what the hub states when it is fetched."""
     by_nothing = set()
