@@ -89,29 +89,29 @@ def test_tokens_in_any_memory(name):
 
 
 @pytest.mark.parametrize(
-    ("shape", "options"),
+    ("shape", "options", "lacking"),
     [
-        ((1, 127), {"outputs": 2048}),
-        ((1, 257), {"inputs": 64, "outputs": 64}),
-        ((1, 257), {"dtype": torch.bfloat16}),
-        ((1, 257), {"dtype": torch.float16}),
-        ((1, 257), {"dtype": torch.float64}),
-        ((0,), {}),
+        ((1, 127), {"outputs": 2048}, ""),
+        ((1, 257), {"inputs": 64, "outputs": 64}, ""),
+        ((1, 257), {"dtype": torch.bfloat16}, ""),
+        ((1, 257), {"dtype": torch.float16}, ""),
+        ((1, 257), {"dtype": torch.float64}, ""),
+        ((0,), {}, ""),
+        ((1, 257), {}, "amd"),
+        ((1, 257), {}, "mkl"),
+        ((1, 257), {}, "mkldnn"),
     ],
 )
-def test_other_layers_are_torchs_own(shape, options):
+def test_other_layers_processors_and_torches_multiply_as_before(shape, options, lacking, monkeypatch):
+    if lacking == "amd":
+        monkeypatch.setattr(linear, "_is_amd", lambda: False)
+    elif lacking:
+        monkeypatch.setattr(getattr(torch.backends, lacking), "is_available", lambda: False)
     layer, x = layer_and_tokens(*shape, **options)
     with Calls() as calls:
         found = layer(x)
     assert calls.of("convolution") == 0
     assert torch.equal(found, usual(layer, x))
-
-
-@pytest.mark.parametrize("backend", ["mkl", "mkldnn"])
-def test_a_torch_without_the_libraries(monkeypatch, backend):
-    monkeypatch.setattr(getattr(torch.backends, backend), "is_available", lambda: False)
-    layer, x = layer_and_tokens(1, 257)
-    assert torch.equal(layer(x), usual(layer, x))
 
 
 @pytest.mark.slow("takes most of a second")
@@ -183,23 +183,10 @@ def test_networks_have_such_layers(network):
     assert all(type(each) is Linear for each in layers)
 
 
-def test_other_processors_multiply_as_before(monkeypatch):
-    monkeypatch.setattr(linear, "_is_amd", lambda: False)
-    layer, x = layer_and_tokens(1, 257)
-    with Calls() as calls:
-        assert torch.equal(layer(x), usual(layer, x))
-    assert calls.of("convolution") == 0
-
-
-def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch):
+def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch, tmp_path):
     monkeypatch.undo()
-    monkeypatch.setattr(linear, "Path", lambda _: _Missing())
+    monkeypatch.setattr(linear, "Path", lambda _: tmp_path / "absent")
     monkeypatch.setattr(linear.platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
     assert linear._is_amd.__wrapped__()
     monkeypatch.setattr(linear.platform, "processor", lambda: "Intel64 Family 6 Model 158 Stepping 10, GenuineIntel")
     assert not linear._is_amd.__wrapped__()
-
-
-class _Missing:
-    def read_text(self):
-        raise FileNotFoundError
