@@ -21,7 +21,6 @@ CONFIG = DsineConfig(features=32, state=8)
 SPEC = replace(find_spec("dsine"), config=CONFIG, default_size=64)
 CAMERA = Pinhole(70.0, 66.0, 43.0, 35.0)
 UNUSED = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-STANDARDISED = [f"decoder.{block}._net.{layer}.weight" for block in ("up1", "up2") for layer in (0, 3)]
 
 
 def tiny_state():
@@ -276,13 +275,6 @@ def test_the_old_nodes_camera(known, image, size, camera, right, below):
     assert black[..., found.height :, :].abs().sum() + black[..., found.width :].abs().sum() < 1e-2
 
 
-@pytest.mark.parametrize("fov", [-1.0, 180.0, 365.0, math.nan, math.inf])
-def test_what_is_no_field_of_view_is_refused_before_the_network_runs(known, fov):
-    with pytest.raises(ValueError, match="expected between 0 and 180"):
-        known.estimate(smooth_images(64, 96), fov=fov)
-    assert not hasattr(known.network, "camera")
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("fov", [0.01, 1.0, 175.0, 179.9])
 def test_extreme_fields_of_view_are_finite(annotator, fov):
@@ -310,17 +302,6 @@ def test_each_iteration_is_a_pass(annotator, monkeypatch):
     torch.testing.assert_close(found[5], annotator.estimate(smooth_images(64, 64)).normals)
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda state: state.update({STANDARDISED[0]: torch.zeros(3)}), "1 tensors of another shape"),
-        (lambda state: [state.pop(key) for key in [*state] if not key.startswith("encoder.")], "66 missing keys"),
-    ],
-    ids=["a vector", "the encoder alone"],
-)
-def test_another_file_is_refused(state, change, told):
-    other = dict(state)
-    change(other)
-    with pytest.raises(CheckpointError, match="not a checkpoint of dsine") as refused:
-        DsineAnnotator.build(SPEC, {"network": other}, torch.float32)
-    assert told in str(refused.value)
+def test_a_vector_in_place_of_a_weight_that_is_standardised_is_refused(state):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of dsine: 1 tensors of another shape"):
+        DsineAnnotator.build(SPEC, {"network": state | {"decoder.up1._net.0.weight": torch.zeros(3)}}, torch.float32)

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.annotators import metric3d
-from depth_normal.annotators.checks import LEAST_METRES
 from depth_normal.annotators.networks.configs import Metric3dConfig, VitConfig
 from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
 from depth_normal.annotators.registry import MODELS
@@ -261,29 +260,6 @@ def test_without_a_camera_a_usual_one_is_taken_and_said():
     torch.testing.assert_close(found.depth, given.depth)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
     assert MODELS["metric3d-vit-small"].knows_camera
-
-
-def half_tangent(degrees):
-    return math.tan(math.radians(degrees / 2))
-
-
-def test_twice_the_focal_length_is_twice_the_metres():
-    fov = 60.0
-    twice = 2 * math.degrees(math.atan(half_tangent(fov) / 2))
-    near, far = (annotator().estimate(smooth_images(60, 80), fov=each) for each in (fov, twice))
-    torch.testing.assert_close(far.depth.clamp(min=2 * LEAST_METRES), 2 * near.depth)  # the frame is so small that some depth is least
-    torch.testing.assert_close(far.normals, near.normals)
-
-
-def test_an_image_of_another_size_and_its_focal_length_give_the_same_metres():
-    """The field of view is the same, and so is what the network sees."""
-    small = annotator().estimate(smooth_images(56, 64), fov=50.0)
-    large = annotator().estimate(F.interpolate(smooth_images(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
-    assert small.depth.shape == large.depth.shape
-    plane = torch.full((1, 1, 56, 84), 20.0)  # rounded as `network_size` does
-    for height, width in ((56, 64), (560, 640), (28, 32)):
-        depth = known(plane).estimate(smooth_images(height, width), 56, fov=50.0).depth
-        torch.testing.assert_close(depth, torch.full_like(depth, 20 * 64 / 2 / half_tangent(50) / 1000), rtol=1e-4, atol=0)
 
 
 def test_nothing_is_farther_than_the_authors_end():
