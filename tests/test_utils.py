@@ -110,11 +110,13 @@ def test_places_beyond_the_border_get_its_values_also_without_such_borders(mode)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_opencv_gets_no_empty_maps():
+def test_opencv_gets_no_empty_maps_and_none_that_are_compiled(monkeypatch):
     assert opencv_for(torch.zeros(1, 1, 4, 4)) is not None
     assert opencv_for(torch.zeros(0, 1, 4, 4)) is None
     for size in ((2, 2), (8, 8), (3, 9)):
         assert resize_map(torch.zeros(0, 1, 4, 4), *size).shape == (0, 1, *size)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert opencv_for(torch.zeros(1, 1, 4, 4)) is None
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,10 @@ def test_rounding_never_gives_nothing(length, expected):
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 100), (33, 64), (1, 1), (107, 64), (50, 211)])
-def test_shrinking_is_opencvs_area_average(height, width):
+def test_shrinking_is_opencvs_area_average_for_images_and_maps(height, width):
     image = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
     ours = resize_image(image, height, width)
+    assert torch.equal(resize_map(image, height, width), ours)
     for mine, source in zip(ours, image, strict=True):
         reference = cv2.resize(source.movedim(0, -1).numpy().copy(), (width, height), interpolation=cv2.INTER_AREA)
         assert np.abs(mine.movedim(0, -1).numpy() - reference).max() < 1e-5
@@ -161,12 +164,6 @@ def test_a_traced_function_resizes_what_it_is_given(size):
     torch.testing.assert_close(traced(image), resize_map(image, *size))
 
 
-def test_nothing_is_compiled_with_opencv(monkeypatch):
-    assert opencv_for(torch.ones(1, 1, 2, 2)) is not None
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert opencv_for(torch.ones(1, 1, 2, 2)) is None
-
-
 def test_a_constant_image_stays_constant():
     assert torch.allclose(resize_image(torch.full((1, 3, 97, 203), 0.3), 32, 320), torch.tensor(0.3), atol=1e-6)
 
@@ -177,12 +174,9 @@ def test_maps_never_leave_their_range():
     assert larger.shape == (1, 1, 64, 80) and values.min() <= larger.min() and larger.max() <= values.max()
 
 
-def test_transparency_is_laid_on_white_and_grey_becomes_three_channels():
+def test_images_of_any_channels_and_range_become_rgb():
     assert to_rgb(torch.tensor([[[[0.2, 0.4, 0.6, 0.25]]]])).flatten().tolist() == pytest.approx([0.8, 0.85, 0.9])
     assert to_rgb(torch.tensor([[[[0.7]]]])).flatten().tolist() == pytest.approx([0.7] * 3)
-
-
-def test_values_outside_the_range_are_clamped_and_half_becomes_float():
     planar = to_rgb(torch.tensor([[[[-1.0, 0.5, 2.0]]]], dtype=torch.float16))
     assert planar.dtype == torch.float32 and planar.flatten().tolist() == [0.0, 0.5, 1.0]
 
@@ -273,12 +267,10 @@ def test_images_go_back_channel_last():
     assert to_image(torch.rand(2, 1, 4, 6)).shape == (2, 4, 6, 3)
 
 
-def test_maps_shrink_as_images_do():
+def test_a_map_may_shrink_along_one_side_and_grow_along_the_other():
     values = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
-    for size in ((50, 100), (33, 64), (1, 1), (107, 64)):
-        assert torch.equal(resize_map(values, *size), resize_image(values, *size))
-    taller = resize_map(values, 300, 100)
-    torch.testing.assert_close(taller, torch.nn.functional.interpolate(resize_image(values, 107, 100), (300, 100), mode="bilinear"))
+    expected = F.interpolate(resize_image(values, 107, 100), (300, 100), mode="bilinear")
+    torch.testing.assert_close(resize_map(values, 300, 100), expected)
 
 
 @pytest.mark.parametrize(("old", "new"), [(16384, 8192), (16384, 8191), (5000, 4999), (4999, 3), (7, 6)])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -21,19 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
 
 
-class Windows:
-    """`sys` of a module that finds itself on Windows."""
-
-    platform = "win32"
-
-    def __getattr__(self, name):
-        return getattr(sys, name)
-
-
 @pytest.fixture
 def on_windows(monkeypatch):
     for module in (paths, overwriting):
-        monkeypatch.setattr(module, "sys", Windows())
+        monkeypatch.setattr(module, "sys", SimpleNamespace(**{**vars(sys), "platform": "win32"}))
     monkeypatch.setattr(paths, "_WAITS", (0.0,) * 5)
 
 

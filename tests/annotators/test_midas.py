@@ -1,6 +1,7 @@
 """MiDaS on transformers' networks: both layouts of weights, dtypes, and what is refused."""
 
 import copy
+import functools
 import importlib
 import re
 from dataclasses import replace
@@ -126,15 +127,13 @@ def transformers_network(config):
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """(transformers' own network, its weights as `save_pretrained` writes them) of a variant, tiny."""
-    made = {}
 
+    @functools.cache
     def make(variant):
-        if variant not in made:
-            network = transformers_network(TINY[variant])
-            folder = tmp_path_factory.mktemp(variant)
-            network.save_pretrained(folder)
-            made[variant] = network, load_file(folder / "model.safetensors")
-        return made[variant]
+        network = transformers_network(TINY[variant])
+        folder = tmp_path_factory.mktemp(variant)
+        network.save_pretrained(folder)
+        return network, load_file(folder / "model.safetensors")
 
     return make
 
