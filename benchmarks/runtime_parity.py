@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", metavar="NAME", help="of tests/graph_families.py")
     parser.add_argument("--runtime", nargs="+", choices=(ONNX, OPENVINO, COMPILE), default=(ONNX, OPENVINO), metavar="NAME")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(TESTS.parent))  # tests import each other
     runpy.run_path(str(TESTS / "mend_torchvision.py"))
     shrunk = runpy.run_path(str(TESTS / "graph_families.py"))
     print("| model | what ran it | of 255: most, mean | degrees of normals | ready after s |\n|---|---|---:|---:|---:|")

@@ -3,13 +3,17 @@
 The transformer is the pack's, which other tests hold to transformers' class; all else is here. Names are those of the published files.
 """
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.networks.vit import VisionTransformer
-from tests import random_weights
+
+RANDOM_WEIGHTS = Path(__file__).with_name("random_weights.py")
 
 LENGTH, STEP, OVERLAP, KEYS = 32, 22, 10, [0, 12, *range(24, 32)]
 
@@ -166,5 +170,5 @@ def video(infer, frames, metric):
 
 def randomise(network, seed=0):
     """Random weights whose depth is well above what the last ReLU cuts."""
-    random_weights.randomise(network, seed).head.scratch.output_conv2[2].bias.fill_(4.0)
+    runpy.run_path(str(RANDOM_WEIGHTS))["randomise"](network, seed).head.scratch.output_conv2[2].bias.fill_(4.0)
     return network
