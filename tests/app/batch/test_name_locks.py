@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -69,14 +68,6 @@ def test_threads_of_one_process_wait_for_each_other_too(folder, monkeypatch):
         thread.join()
         assert found == [False, False, True]
     assert is_free(folder, "a.json", "b.json")
-
-
-@needs_processes_of_unix
-@pytest.mark.slow("starts another process")
-def test_a_killed_process_holds_nothing(folder, holder):
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    assert is_free(folder, "a.json", "a_depth.png")
 
 
 @pytest.mark.slow("starts another process")

@@ -193,7 +193,7 @@ def test_files_of_another_image_of_the_stem_stay_its_own(tmp_path):
     out.mkdir()
     other.write_bytes(b"other")
     mine.write_bytes(b"mine")
-    put(of(other, out))
+    put(of(other, out, "pfm"))
     settings = {**SETTINGS, "writes": ["stereo"]}
     for _ in range(2):
         with pytest.raises(ValueError, match=f"made of {re.escape(f'{other}, not of {mine}')}"):
@@ -205,6 +205,8 @@ def test_files_of_another_image_of_the_stem_stay_its_own(tmp_path):
     assert plan([moved], out), "an image that was moved is the same"
     put(*plan([mine], out, overwrite=True), text="anew")
     assert plan([mine], out)
+    with pytest.raises(ValueError, match=r"a\.pfm, a_normals\.pfm are there already"):
+        plan([mine], out, ("pfm",))
     with pytest.raises(ValueError, match=f"made of {re.escape(f'{mine}, not of {moved}')}"):
         plan([moved], out)
 

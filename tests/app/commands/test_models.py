@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 
 from depth_normal.annotators.registry import all_specs
 from depth_normal.app import cli
 from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.model_loader.weights import find
-from tests.forked import end_of, python
 
 MODELS = {spec.id: spec for spec in all_specs()}
 
@@ -125,33 +123,3 @@ def test_the_place_of_torchs_own_downloads_is_torchs(monkeypatch, tmp_path):
             assert str(find._torch_hub()) == expected
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "set"))
     assert find._torch_hub() == tmp_path / "set"
-
-
-TERMINATED = """
-import sys, time
-from pathlib import Path
-from depth_normal.app import cli
-from depth_normal.app.commands import models as models_command
-from depth_normal.geometry.files import atomic_path
-
-def write(_):
-    with atomic_path(Path(sys.argv[1]) / "maps.npz") as temporary:
-        temporary.write_bytes(b"half")
-        print("writing", flush=True)
-        time.sleep(60)
-
-models_command._models = write
-sys.exit(cli.main(["models"]))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.slow("starts other processes")
-def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
-    with python(TERMINATED, tmp_path, stdout=-1, stderr=-1, text=True) as process:
-        assert process.stdout.readline() == "writing\n"
-        assert list(tmp_path.iterdir())
-        process.terminate()
-        assert "depth-normal: stopped" in end_of(process, 120)[1]
-        assert process.returncode == 143
-    assert list(tmp_path.iterdir()) == []

@@ -247,14 +247,6 @@ def test_a_user_without_a_home_gets_named_results(here, monkeypatch, capsys):
     assert run(words) == 2 and "lit.png is there already" in capsys.readouterr().err
 
 
-def test_another_image_of_the_same_name_is_not_replaced(here, capsys):
-    assert run("relight photo.png --geometry known.npz") == 0
-    (here / "more").mkdir()
-    Image.effect_noise((48, 32), 60).convert("RGB").save("more/photo.png")
-    assert run("relight more/photo.png --geometry known.npz") == 2
-    assert f"made of {here / 'photo.png'}, not of {Path('more/photo.png')}" in capsys.readouterr().err
-
-
 def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     estimate = "photo.png --model tiny --size 32 --also glb"
     mesh = "mesh photo.png --geometry known.npz"
@@ -365,7 +357,7 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
 
 
-def test_two_images_of_one_name_share_a_folder_of_results(here):
+def test_two_images_of_one_name_share_a_folder_of_results(here, capsys):
     """A command notes what it made of one image without forgetting what was made of the other."""
     for folder in ("a", "b"):
         Path(folder).mkdir()
@@ -374,6 +366,7 @@ def test_two_images_of_one_name_share_a_folder_of_results(here):
     for words in (mask, fog, mask, fog):
         assert run(words) == 0, words
     assert run("effect fog a/photo.png --geometry known.npz") == 2, "that of the other image stays"
+    assert f"made of {here / 'b' / 'photo.png'}, not of {Path('a/photo.png')}" in capsys.readouterr().err
 
 
 def test_an_input_is_never_replaced(here, capsys):
@@ -443,9 +436,10 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
     assert "a.onnx is an image or a file that is read" in capsys.readouterr().err
 
 
-def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(tmp_path):
+def test_half_a_result_and_a_folder_that_was_made_for_it_are_not_left(tmp_path):
     out = tmp_path / "new" / "folder" / "x.png"
     arguments = SimpleNamespace(out=out, image=tmp_path / "a.png", place=result_paths.Place(out))
-    with pytest.raises(KeyboardInterrupt), result_paths.result_path(arguments):
+    with pytest.raises(KeyboardInterrupt), result_paths.result_path(arguments) as path:
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

@@ -173,15 +173,6 @@ def test_a_jpeg_has_no_alpha(tmp_path):
         scene.write_image(tmp_path / "x.jpg", torch.rand(4, 8, 8))
 
 
-def test_half_a_result_is_not_left(tmp_path):
-    arguments = parsed("x.png", "--out", tmp_path / "result.png")
-    result_paths.settle_result(arguments)
-    with pytest.raises(RuntimeError), result_paths.result_path(arguments) as path:
-        path.write_bytes(b"half")
-        raise RuntimeError
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_full_disk_names_the_result(tmp_path):
     arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False, image="a", place=result_paths.Place(tmp_path / "a.png"))
     with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments):

@@ -12,12 +12,11 @@ from PIL import Image
 import depth_normal
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import size_in_words
-from depth_normal.app import cli, outcomes
+from depth_normal.app import cli
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.failures import Failure, failure_of
 from depth_normal.app.batch.options import Options
-from depth_normal.app.batch.sources import EXTENSIONS
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
 from tests import forked
@@ -79,29 +78,6 @@ def test_what_needs_no_network_imports_nothing_large(tmp_path):
     lines = run.stdout.splitlines()
     assert [line for line in lines if line.startswith("@")] == [f"@ {words} {code} True" for words, code in CODES.items()], run.stderr
     assert f"depth-normal {depth_normal.__version__}" in lines
-
-
-def test_images_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
-    (tmp_path / "photos").mkdir()
-    assert estimate(tmp_path / "absent.jpg", tmp_path / "photos", os.devnull) == 2
-    said = capsys.readouterr().err
-    assert said.splitlines() == [
-        f"depth-normal: {tmp_path / 'absent.jpg'}: there is no such file",
-        f"depth-normal: {tmp_path / 'photos'}: no images in it; name another folder, or files "
-        f"(images in folders end with {', '.join(sorted(EXTENSIONS))})",
-        f"depth-normal: {os.devnull} is not a file",
-    ]
-    assert not (tmp_path / "out").exists()
-
-
-def test_files_of_a_replaced_image_stay_somebody_elses(estimate, tmp_path, capsys):
-    first, second = save_image(tmp_path / "a" / "x.png"), save_image(tmp_path / "b" / "x.png")
-    os.utime(second, (1, 1))
-    assert estimate(first, "--also", "pfm") == 0
-    assert estimate(second, "--overwrite") == 0
-    assert estimate(second, "--also", "pfm") == 2
-    said = capsys.readouterr().err
-    assert "x.pfm" in said and "there already" in said
 
 
 def test_the_exit_codes(estimate, image, tmp_path, capsys):
@@ -261,13 +237,6 @@ def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))}
     run = subprocess.run([sys.executable, "-m", "interrupted"], stderr=subprocess.PIPE, text=True, env=environment)
     assert (run.returncode, run.stderr) == (130, "depth-normal: stopped\n")
-
-
-def test_the_codes_are_told(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert cli.EXIT_CODES in cli._parser().format_help()
-    for code in (outcomes.DONE, outcomes.SOME_FAILED, outcomes.NOTHING_DONE, outcomes.INTERRUPTED, outcomes.TERMINATED):
-        assert str(code) in cli.EXIT_CODES
 
 
 def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):

@@ -6,7 +6,6 @@ import sys
 from types import ModuleType
 
 import pytest
-from PIL import Image
 
 from depth_normal.annotators.choices import PYTHON, wording
 from depth_normal.app import cli, outcomes
@@ -80,21 +79,6 @@ def test_without_words_there_is_help(capsys):
     for command in cli._parser().commands:
         assert f"\n  {command} " in said
     assert max(map(len, said.splitlines())) <= 100
-
-
-@pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--overwrite" in parser._option_string_actions])
-def test_the_help_of_overwrite_says_the_rule(name):
-    """That of `overwriting.reasons_not_to_replace`, which tests/app/commands/test_result_paths.py holds the commands to."""
-    (action,) = (each for each in every_parser()[name]._actions if "--overwrite" in each.option_strings)
-    of = {"video": "video", "export": "model", "view": "file", "convert": "file"}.get(name, "image")
-    own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
-    assert action.help.startswith(f"overwrite existing files, never inputs; without it, {own}")
-    if name == "convert":  # its result is a word, not an option
-        return
-    (out,) = (each for each in every_parser()[name]._actions if "--out" in each.option_strings)
-    takes_a_file = out.type is not result_paths.folder and name != "compare"
-    assert ("of the same command and kind where -o names the file" in action.help) is takes_a_file
-    assert out.metavar == ("FOLDER" if out.type is result_paths.folder else "PATH")
 
 
 @pytest.mark.parametrize("name", every_parser())
@@ -223,11 +207,3 @@ def test_help_is_not_wider_than_the_terminal(columns, monkeypatch):
     for name, parser in {"": cli._parser(), **every_parser()}.items():
         long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > min(columns, 100)]
         assert not [line for line in long if len(line.split()) > 1 and str(outcomes.DOCS) not in line], name
-
-
-def test_a_missing_image_among_several_is_named_and_the_rest_is_done(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Image.effect_noise((48, 32), 60).convert("RGB").save("photo.jpg")
-    assert cli.main(["nope.jpg", "photo.jpg", "--model", "tiny", "--size", "32"]) == 1
-    assert "nope.jpg: there is no such file" in capsys.readouterr().err
-    assert (tmp_path / "depth-normal" / "photo_depth.png").exists()

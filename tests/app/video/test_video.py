@@ -26,7 +26,6 @@ from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments as video_segments
 from depth_normal.app.video import task as video_task
-from depth_normal.app.video.finished import Finished
 from depth_normal.app.video.run import threads_of_pipeline
 from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.camera import intrinsics_from_fov
@@ -440,12 +439,6 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     truth = depth_of(estimates_of(source_frames), source_frames.shape[-2:])
     assert (torch.stack([frame.image() for frame in found]) - truth).abs().max() < LEVEL
     assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
-
-
-@pytest.mark.parametrize(("frames", "kept"), [(1, "The frame before that is kept"), (2, "The 2 frames before that are kept")])
-def test_what_is_kept_of_a_video_that_ends_early_is_counted(frames, kept):
-    assert Finished(range(frames), "a.mp4: it is damaged from here on").early == f"a.mp4: it is damaged from here on. {kept}"
-    assert Finished(range(frames)).early == ""
 
 
 def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
