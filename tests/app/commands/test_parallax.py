@@ -106,17 +106,6 @@ def test_numbered_images_are_one_video(image, tmp_path):
     assert len(frames(tmp_path / "a.mp4")) == 3
 
 
-def test_images_and_videos_are_each_for_a_run_of_their_own(image, clip, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("depth_normal.app.batch.options.Options.load", lambda *_: pytest.fail("a model is loaded"))
-    (clip.parent / "photo.png").write_bytes(image.read_bytes())
-    for named in (("clips",), (image, clip)):
-        assert run(*named, *TINY) == 2
-        said = capsys.readouterr().err
-        assert "1 images" not in said and "1 image (" in said and "1 video (" in said and "each in a run of its own" in said
-    assert not Path("depth-normal").exists()
-
-
 def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_path, capsys):
     out = tmp_path / "a.mp4"
     words = ("--move", "swing", "--seconds", "0.5", "--rate", "16", "--focus", "0", "--amount", "0.1", "--border", "mirror")

@@ -20,6 +20,9 @@ REFUSED = [
     ("millimetres", ["", "mm", "6 6", "six", "6mm2", "nan", "6 km", "1,5mm"], "is not a length"),
     ("pixels", ["", "6mm", "px", "nan"], "is not a number of pixels"),
     ("byte_size", ["16", "MB", "0MB", "+1MB", "1e9MB", "1 XB", "", "9" * 400 + "TB"], "is not a size: a number above 0 with its unit"),
+    ("device", ["tpu", "cuda:one", "cpu:0"], "is not a device; accepted: auto"),
+    ("frame_side", ["7", "33", "1e3", "20000"], "is not an even number of pixels from 16 to 16384"),
+    ("rate", ["0", "abc", "1/0", "1001"], "is not a number of frames a second"),
     ("tiles", ["0", "1", "65", "many", "-2", "2.5"], "is neither auto nor a whole number from 2 to 64"),
 ]
 

@@ -113,11 +113,6 @@ def test_an_option_that_a_command_has_not_is_no_unchanged_one():
         parser.is_changed(arguments, "--fvo")
 
 
-def test_estimate_shows_thirteen_options():
-    parser = every_parser()["estimate"]
-    assert len(parser.common) == 13 and {"--model", "--out", "--open", "--also", "--resume"} <= parser.common
-
-
 def test_one_thing_has_one_name_in_every_command():
     parsers = every_parser()
     runs_a_model = {
