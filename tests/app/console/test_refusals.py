@@ -318,10 +318,7 @@ REFUSED = [
     ("parallax clip.mp4 --model tiny --seconds 0", "--seconds is 0.0; accepted: 0.1 to 3600"),
     ("parallax clip.mp4 --model tiny --rate 1000", "--rate is 1000.0; accepted: 1 to 240"),
     ("parallax clip.mp4 --model bae-normal", "bae-normal gives normals, and depth is needed"),
-    (
-        "parallax mixed --model tiny",
-        "1 image (mixed/wave.png) and 1 video (mixed/clip.mp4) are named",
-    ),
+    ("parallax mixed --model tiny", "1 image (mixed/wave.png) and 1 video (mixed/clip.mp4) are named"),
     ("parallax wave.png clip.mp4 --model tiny", "1 image (wave.png) and 1 video (clip.mp4) are named"),
     ("parallax wave.png --model tiny --seconds 0", "are 0 frames; accepted: 1 to 10000"),
     ("parallax wave.png --model tiny --longer-side 3", "--longer-side is 3; accepted: 0, and 16 and more"),
