@@ -40,6 +40,12 @@ def home(homes, monkeypatch):
     return path
 
 
+@pytest.fixture
+def out(tmp_path):
+    """A folder for results, which is not there yet."""
+    return tmp_path / "out"
+
+
 @pytest.fixture(scope="session")
 def exported_tiny(tmp_path_factory):
     """The bundled model's ONNX file, alone in its folder; writing it takes the exporter half a minute."""

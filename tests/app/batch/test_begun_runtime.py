@@ -62,9 +62,8 @@ def note(out):
     return json.loads(path.read_text())["runtime"] if path.exists() else None
 
 
-@pytest.mark.parametrize("runtime", ["auto", "fast"])
-def test_a_folder_that_torch_began_is_finished_by_torch(runtime, photos, tmp_path, ran, convolved):
-    out, words = tmp_path / "out", ("--runtime", runtime)
+def test_a_folder_that_torch_began_is_finished_by_torch(photos, out, tmp_path, ran, convolved):
+    words = ("--runtime", "auto")
     assert not ran("estimate", photos / "0.png", "-o", out, *words) and note(out) is None
     measure(convolved, EXACT)
     assert not ran("estimate", photos, "-o", out, "--resume", *words), "other runs measured meanwhile"
@@ -73,26 +72,21 @@ def test_a_folder_that_torch_began_is_finished_by_torch(runtime, photos, tmp_pat
     assert note(tmp_path / "new") == "onnx"
 
 
-@pytest.mark.parametrize("runtime", ["auto", "fast"])
-def test_a_folder_that_an_engine_began_is_finished_by_it(runtime, photos, tmp_path, ran, convolved):
+def test_a_folder_that_an_engine_began_is_finished_by_it(photos, out, ran, convolved):
     measure(convolved, EXACT)
-    out, words = tmp_path / "out", ("--runtime", runtime)
+    words = ("--runtime", "fast")
     assert "ONNX Runtime" in ran("estimate", photos / "0.png", "-o", out, *words)[0] and note(out) == "onnx"
     measure(convolved)
     assert "ONNX Runtime" in ran("estimate", photos, "-o", out, "--resume", *words)[0]
     assert not ran("estimate", photos, "-o", out, "--overwrite", *words) and note(out) is None, "a run that begins anew"
 
 
-def test_a_runtime_by_name_notes_nothing(photos, tmp_path, ran, convolved):
+def test_a_runtime_by_name_and_a_run_that_made_nothing_leave_no_note(photos, out, ran, convolved):
     measure(convolved, EXACT)
-    assert ran("estimate", photos, "-o", tmp_path / "out", "--runtime", "onnx") and note(tmp_path / "out") is None
-
-
-def test_a_run_that_made_nothing_leaves_no_note(tmp_path, ran, convolved):
-    measure(convolved, EXACT)
-    (tmp_path / "bad.png").write_bytes(b"no image")
-    ran("estimate", tmp_path / "bad.png", "-o", tmp_path / "out", code=2)
-    assert note(tmp_path / "out") is None
+    assert ran("estimate", photos / "0.png", "-o", out, "--runtime", "onnx") and note(out) is None
+    (photos / "bad.png").write_bytes(b"no image")
+    ran("estimate", photos / "bad.png", "-o", out / "new", "--runtime", "auto", code=2)
+    assert note(out / "new") is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"model": "convolved"}', '{"runtime": "onnx"}', "null"])

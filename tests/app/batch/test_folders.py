@@ -72,8 +72,7 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
 
 
-def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, out, capsys):
     assert estimate(photos, out) == 0
     before = times(out)
     (out / "001_depth.png").unlink()
@@ -89,12 +88,10 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_pat
     assert not (out / RECORDS / "failures.jsonl").exists()
 
 
-def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(tmp_path, capsys):
-    photos, out = save_photos(tmp_path / "photos", 2), tmp_path / "maps"
+def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(tmp_path, out, capsys):
+    photos = save_photos(tmp_path / "photos", 2)
     (photos / "001.png").rename(photos / "000.bmp")
-    assert estimate(photos, out) == 1
-    said = capsys.readouterr().err
-    assert f"{photos / '000.bmp'} and {photos / '000.png'} would write the same files" in said and "; add --keep-extension, or run" in said
+    assert estimate(photos, out) == 1 and "would write the same files" in capsys.readouterr().err
     (out / RECORDS / "failures.jsonl").unlink()
     plain = made(out)
     assert estimate(photos, out, "--keep-extension") == 0
@@ -102,10 +99,10 @@ def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(tmp_path,
     names = {f"000.{kind}_{each}.png" for kind in ("bmp", "png") for each in ("depth", "normals")}
     assert {str(name) for name in both.keys() - plain.keys()} == names and both.items() >= plain.items(), "today's names stay as they are"
     assert both[Path("000.bmp_depth.png")] == both[Path("000_depth.png")] != both[Path("000.png_depth.png")]
-    times = {name: (out / name).stat().st_mtime_ns for name in names}
+    before = times(out)
     (out / "000.png_depth.png").unlink()
     assert estimate(photos, out, "--keep-extension", "--resume") == 0 and made(out) == both
-    again = {name for name in names if (out / name).stat().st_mtime_ns != times[name]}
+    again = {path.name for path, time in times(out).items() if time != before[path]}
     assert again == {"000.png_depth.png", "000.png_normals.png"}, "the other image was finished"
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "py", model="tiny", size=64, keep_extension=True))) == 2
     assert {str(name) for name in made(tmp_path / "py")} == names
@@ -169,8 +166,7 @@ def test_json_lines_tell_what_fails_and_what_is_not_there_too(photos, tmp_path, 
     assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
 
 
-def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "out"
+def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, out, monkeypatch, capsys):
     monkeypatch.setattr(name_locks, "_PATIENCE_SECONDS", 0.2)
     (out / RECORDS).mkdir(parents=True)
     with name_locks.locked_names(out, ["001_depth.png"]):
@@ -222,8 +218,7 @@ def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
         assert failure_of("a.png", error, written_to=tmp_path).stops_run is full
 
 
-def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, out, capsys):
     (photos / "bad.png").write_text("not an image")
     whole = (photos / "001.png").read_bytes()
     sources, _ = find_images([photos])
@@ -496,9 +491,8 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     assert most <= 5
 
 
-def test_python_gets_the_same_with_the_files(photos, tmp_path):
+def test_python_gets_the_same_with_the_files(photos, tmp_path, out):
     (photos / "bad.png").write_text("not an image")
-    out = tmp_path / "out"
     found = dict(depth_normal.estimate_folder(photos, out, model="tiny", size=64))
     assert [path.name for path in found] == ["000.png", "001.png", "002.png", "003.png"]
     model = depth_normal.load_model("tiny")

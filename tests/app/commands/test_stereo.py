@@ -37,9 +37,8 @@ def test_records_hold_what_is_not_usual():
 
 
 @pytest.mark.parametrize("layouts", [("--layout", "full-sbs", "--layout", "anaglyph"), ("--layout", "full-sbs,anaglyph")])
-def test_files_have_the_names_that_players_know(run, image, tmp_path, capsys, layouts):
+def test_files_have_the_names_that_players_know(run, image, out, capsys, layouts):
     assert run(image, *layouts, "--holes", "--original", "left", "--divergence", "6") == 0
-    out = tmp_path / "out"
     names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_anaglyph.png", "photo_anaglyph_holes.png"]
     assert results(out) == names and all(name in capsys.readouterr().out for name in names[:1])
     pair, holes = (cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names[:2])
@@ -98,10 +97,9 @@ def panorama(tmp_path):
     return path
 
 
-def test_half_spheres_for_headsets(run, image, tmp_path, caplog):
+def test_half_spheres_for_headsets(run, image, out, caplog):
     """A photo of 60 degrees is a third of the half sphere wide; its eyes differ."""
     assert run(image, "--layout", "vr180,full-sbs", "--fov", "60", "--eye-size", "180", "--eye-distance", "200", "--holes") == 0
-    out = tmp_path / "out"
     names = [f"photo_{layout}{mask}.png" for layout in ("180x180_LR", "LRF_Full_SBS") for mask in ("", "_holes")]
     assert results(out) == names
     pair = cv2.imread(str(out / names[0]))
@@ -116,8 +114,7 @@ def test_half_spheres_for_headsets(run, image, tmp_path, caplog):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_panoramas_for_both_eyes(run, panorama, tmp_path):
-    out = tmp_path / "out"
+def test_panoramas_for_both_eyes(run, panorama, out):
     assert run(panorama, "--panorama") == 0 and results(out) == ["hall_360_TB.png"]
     both = cv2.imread(str(out / "hall_360_TB.png"))
     assert both.shape == (128, 128, 3) and (both[:64] != both[64:]).any()
@@ -127,8 +124,7 @@ def test_panoramas_for_both_eyes(run, panorama, tmp_path):
     assert np.array_equal(beside, np.concatenate((both[:64], both[64:]), 1))
 
 
-def test_own_depth_takes_the_place_of_a_model(run, image, tmp_path):
-    out = tmp_path / "out"
+def test_own_depth_takes_the_place_of_a_model(run, image, tmp_path, out):
     assert run(image, "--write", "npz,full-sbs", command="estimate") == 0
     by_model = cv2.imread(str(out / "photo_LRF_Full_SBS.png"))
     own = ("stereo", str(image), "--geometry", str(out / "photo.npz"))

@@ -34,8 +34,7 @@ def payload_of(path):
     return json.loads(re.search(r'id="result">(.*?)</script>', path.read_text(), re.DOTALL)[1])
 
 
-def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys):
-    out = tmp_path / "out"
+def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys, out):
     assert main(["estimate", str(photo), "--out", str(out), "--model", "tiny", "--size", "64", "--write", "npz"]) == 0
     assert view(out / "photo.npz", "--out", out) == 0
     assert payload_of(out / "photo.html")["image"]

@@ -31,12 +31,11 @@ def until_over(client, preview):
     return found
 
 
-def test_the_same_is_made_once_and_kept_once(client, done, tmp_path):
+def test_the_same_is_made_once_and_kept_once(client, done, out):
     status, asked = ask(client, done, "stereo", layout="half-sbs")
     assert status == 200 and " stereo photo.png --model tiny --layout half-sbs --divergence 2 --convergence 0.5 -o " in asked["command"]
     made = until_over(client, asked)
     assert made["state"] == "done" and made["name"] == "photo_LR.png"
-    out = tmp_path / "out"
     assert not (out / made["name"]).exists(), "what is looked at alone stays out of the folder"
     assert ask(client, done, "stereo", layout="half-sbs", divergence="2.0")[1]["id"] == made["id"]
     status, headers, shown = client.ask("GET", f"/api/previews/{made['id']}/file")

@@ -53,12 +53,11 @@ def clip(videos, tmp_path):
     return videos.write_video(tmp_path / "clip.mp4", videos.moving_ball(4), rate=5)
 
 
-def test_a_dropped_image_becomes_the_files_that_the_command_makes(client, photo, tmp_path, monkeypatch):
+def test_a_dropped_image_becomes_the_files_that_the_command_makes(client, photo, tmp_path, monkeypatch, out):
     status, sent = client.upload(photo, resolution="fast", coding="directx")
     assert status == 201 and sent["size"] == [64, 48]
     job = client.until(sent["id"])
     assert job["state"] == "done" and job["files"] == {"depth": "photo_depth.png", "normals": "photo_normals.png", "npz": "photo.npz"}
-    out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {*job["files"].values(), ".depth-normal"}
     monkeypatch.chdir(tmp_path)
     words = shlex.split(job["command"])[1:]

@@ -87,21 +87,7 @@ def files_in(out):
 
 @pytest.mark.quick_cases(1)
 @EACH_KIND
-def test_a_second_source_leaves_the_first_one_alone(kind, photos, tmp_path):
-    out = tmp_path / "out"
-    assert estimate(photos / "2024", "--out", out, kind=kind) == 0
-    first = files_in(out)
-    assert estimate(photos / "2025", "--out", out, kind=kind) == 0
-    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
-    assert {name: data for name, data in files_in(out).items() if name in first and name != MANIFEST} == {
-        name: data for name, data in first.items() if name != MANIFEST
-    }
-
-
-@pytest.mark.quick_cases(1)
-@EACH_KIND
-def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, tmp_path, monkeypatch):
-    out = tmp_path / "out"
+def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, out, monkeypatch):
     assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
     old = set(shard_files(open_store(out)))
     seen_at_removal = []
@@ -121,8 +107,7 @@ def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, p
 
 
 @EACH_KIND
-def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
     (old,) = shard_files(open_store(out))
     rows, metadata = rows_of(out), metadata_of(out / old)
@@ -136,8 +121,7 @@ def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photo
 
 @pytest.mark.quick_cases(1)
 @EACH_KIND
-def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
     rows, made = rows_of(out), files_in(out)
     assert estimate(photos, "--recursive", "--out", out, "--resume", kind=kind) == 0
@@ -150,8 +134,7 @@ def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, tmp_pa
     assert [name for name, row in rows_of(out).items() if row != rows[name]] == ["b.png"]
 
 
-def test_an_image_that_fails_now_keeps_its_old_row(photos, tmp_path):
-    out = tmp_path / "out"
+def test_an_image_that_fails_now_keeps_its_old_row(photos, out):
     assert estimate(photos / "2024", "--out", out) == 0
     rows = rows_of(out)
     (photos / "2024/b.png").write_text("no image any more")
@@ -183,8 +166,7 @@ UNWANTED = [
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("going_on", [(), ("--resume",)])
 @pytest.mark.parametrize(("make", "words"), UNWANTED)
-def test_what_is_no_shard_of_this_kind_is_removed_with_overwrite_alone(make, words, going_on, photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_what_is_no_shard_of_this_kind_is_removed_with_overwrite_alone(make, words, going_on, photos, out, capsys):
     out.mkdir()
     make(out)
     before = files_in(out)
@@ -197,8 +179,7 @@ def test_what_is_no_shard_of_this_kind_is_removed_with_overwrite_alone(make, wor
     assert names_in(out) == ["a.png", "b.png"]
 
 
-def test_a_truncated_shard_is_made_again_of_its_images(photos, tmp_path):
-    out = tmp_path / "out"
+def test_a_truncated_shard_is_made_again_of_its_images(photos, out):
     out.mkdir()
     truncated_shard(out)
     assert estimate(photos / "2025", "--out", out, "--resume") == 0
@@ -253,8 +234,7 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize("step", ["write_manifest", "remove_shards", "_copy", "publish", "write", "remove"])
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, tmp_path, monkeypatch):
-    out = tmp_path / "out"
+def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, out, monkeypatch):
     carry_out(planned(out, photos, "abcd"), ("a.png b.png c.png", True), ("d.png", True))
     results = planned(out, photos, "bd")
     places = (folder, ShardFolder, type(open_store(out)))
@@ -281,16 +261,16 @@ def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, tm
 
 
 @pytest.mark.slow("starts other processes")
-def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp_path, kind="webdataset"):
+def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp_path, out):
     for number in range(24):
         write_image(tmp_path / f"photos/{number:02}.png", number)
-    out = tmp_path / "out"
-    words = ("estimate", tmp_path / "photos", "--out", out, "--model", "tiny", "--size", "32", "--write", kind, "--shard-size", "60kB")
+    size = ("--shard-size", "60kB")
+    words = ("estimate", tmp_path / "photos", "--out", out, "--model", "tiny", "--size", "32", "--write", "webdataset", *size)
     for lines, going_on in ((5, []), (9, ["--resume"]), (2, [])):
         with python(COMMAND, *words, *going_on, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
             assert all(run.stdout.readline() for _ in range(lines))
             run.kill()
-    assert estimate(tmp_path / "photos", "--out", out, "--resume", "--shard-size", "60kB", kind=kind) == 0
+    assert estimate(tmp_path / "photos", "--out", out, "--resume", *size, kind="webdataset") == 0
     assert names_in(out) == [f"{number:02}.png" for number in range(24)]
     shards = shard_files(open_store(out))
     assert {path.name for path in (out / RECORDS).glob("*.json")} >= {*(f"{name}.json" for name in shards), "manifest.json"}
@@ -343,8 +323,7 @@ def head_of(body):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_manifest_that_cannot_be_trusted_is_not(damage, photos, tmp_path):
-    out = tmp_path / "out"
+def test_a_manifest_that_cannot_be_trusted_is_not(damage, photos, out):
     carry_out(planned(out, photos, "abcd"), ("a.png b.png", True), ("c.png", True), ("d.png", True))
     found = read_catalogue(open_store(out)).shards
     assert len(found) == 3
@@ -358,8 +337,7 @@ def test_a_manifest_that_cannot_be_trusted_is_not(damage, photos, tmp_path):
     assert read_catalogue(open_store(out)).in_manifest == found.keys(), "written anew"
 
 
-def test_a_manifest_from_before_counts_for_what_it_says(photos, tmp_path):
-    out = tmp_path / "out"
+def test_a_manifest_from_before_counts_for_what_it_says(photos, out):
     carry_out(planned(out, photos, "ab"), ("a.png", True), ("b.png", True))
     before = (out / MANIFEST).read_bytes()
     carry_out(planned(out, photos, "abcd", going_on=True), ("c.png d.png", True))
@@ -370,9 +348,8 @@ def test_a_manifest_from_before_counts_for_what_it_says(photos, tmp_path):
     assert read_catalogue(open_store(out)).shards == {name: shard for name, shard in found.items() if name != gone}
 
 
-def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, tmp_path, monkeypatch):
+def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, out, monkeypatch):
     """Else --overwrite would remove shards whose records could not be read at that moment."""
-    out = tmp_path / "out"
     carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
     (out / MANIFEST).unlink()
 
@@ -429,8 +406,7 @@ def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monke
 
 
 @EACH_KIND
-def test_what_is_read_back_is_what_the_network_gives(kind, photos, tmp_path):
-    out = tmp_path / "out"
+def test_what_is_read_back_is_what_the_network_gives(kind, photos, tmp_path, out):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
     assert estimate(photos, "--recursive", "--out", tmp_path / "files", kind="npz") == 0
     for path, found in read_shards(out):
@@ -448,8 +424,7 @@ def metadata_of(shard):
 
 
 @EACH_KIND
-def test_a_shard_says_how_it_was_made_and_under_which_licence(kind, photos, tmp_path):
-    out = tmp_path / "out"
+def test_a_shard_says_how_it_was_made_and_under_which_licence(kind, photos, out):
     assert estimate(photos / "2024", "--out", out, kind=kind) == 0
     (name,) = shard_files(open_store(out))
     about = metadata_of(out / name)
@@ -497,8 +472,7 @@ def test_a_row_that_cannot_be_written_takes_no_other_with_it(kind, tmp_path):
 
 @pytest.mark.quick_cases(1)
 @EACH_KIND
-def test_a_full_disk_ends_the_run_and_leaves_nothing_half(kind, photos, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "out"
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half(kind, photos, out, monkeypatch, capsys):
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -588,8 +562,7 @@ def test_half_numbers_take_a_sky_that_is_too_far_for_them():
     assert found.depth[0, 0, 0, 0].isinf() and found.depth[0, 0, 1, 1] == 65504
 
 
-def test_a_second_run_into_a_folder_is_refused(photos, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_a_second_run_into_a_folder_is_refused(photos, out, capsys):
     with open_store(out).alone():
         assert estimate(photos / "2024", "--out", out) == 2
     assert "another run writes shards to" in capsys.readouterr().err
@@ -600,8 +573,7 @@ def test_a_second_run_into_a_folder_is_refused(photos, tmp_path, capsys):
     assert names_in(out) == ["c.png", "d.png"]
 
 
-def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, tmp_path):
-    out = tmp_path / "out"
+def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, out):
     carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
     (out / MANIFEST).unlink()  # what there is to tidy can wait
     with open_store(out).alone():
