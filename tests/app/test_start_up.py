@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import depth_normal
 from depth_normal.app import cli
 
 ESTIMATE = """
@@ -55,26 +56,39 @@ def test_estimate_imports_torch_and_little_else_and_keeps_memory_for_the_next_im
         assert len(others) < 180
 
 
-HELP = """
+LIGHT = """
 import json, sys
-known = set(sys.modules)
-from depth_normal.app import cli
-try:
-    cli.main(["--help"])
-except SystemExit:
-    pass
-json.dump(sorted(set(sys.modules) - known), sys.stderr)
+known = {name.partition(".")[0] for name in sys.modules}
+for line in sys.stdin:
+    for name in [name for name in sys.modules if name.startswith("depth_normal")]:
+        del sys.modules[name]
+    from depth_normal.app import cli
+    try:
+        code = cli.main(line.split())
+    except SystemExit as stopped:
+        code = stopped.code
+    packages = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - known - {"depth_normal"}
+    ours = [name for name in sys.modules if name.startswith("depth_normal.")]
+    slow = {"asyncio", "email.message", "http.client", "multiprocessing", "ssl", "unittest"} & sys.modules.keys()
+    print("@", json.dumps([line.strip(), code, sorted(packages), ours, sorted(slow)]))
 """
+CODES = {
+    **dict.fromkeys(("--help", "", "--version", "estimate --help", "mesh --help-all"), 0),
+    **dict.fromkeys(("estimate x.jpg", "estimate absent.jpg --out o", "estmate", "photo.jpgg"), 2),
+}
 
 
-def test_help_imports_nothing_large():
-    """What it takes beyond Python's own start is these modules: the standard library's, and no command's."""
-    run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
-    modules = json.loads(run.stderr)
-    assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == {"depth_normal"}
-    assert len([name for name in modules if name.startswith("depth_normal.")]) < 30
-    assert "depth_normal.app.commands.estimate" not in modules
-    assert not {"asyncio", "email.message", "http.client", "multiprocessing", "ssl", "unittest"} & set(modules)
+def test_what_needs_no_network_imports_nothing_large(tmp_path):
+    """And the help little of the standard library, and no command."""
+    words = "".join(f"{line}\n" for line in CODES)
+    run = subprocess.run([sys.executable, "-c", LIGHT], input=words, capture_output=True, text=True, cwd=tmp_path)
+    lines = run.stdout.splitlines()
+    assert f"depth-normal {depth_normal.__version__}" in lines
+    found = [json.loads(line[1:]) for line in lines if line.startswith("@")]
+    assert [(words, code, packages) for words, code, packages, *_ in found] == [(*each, []) for each in CODES.items()], run.stderr
+    assert max(len(ours) for *_, ours, _ in found) <= 90
+    *_, ours, slow = found[0]
+    assert len(ours) < 30 and "depth_normal.app.commands.estimate" not in ours and not slow
 
 
 @pytest.mark.parametrize(("command", "more"), [(["clean"], []), (["effect", "fog"], ["photo.jpg"])])

@@ -260,17 +260,10 @@ def test_a_photograph_becomes_a_whole_material(tiny_materials, photo, tmp_path, 
     blue, green, red = np.moveaxis(maps["orm"], 2, 0)
     for packed, name in ((red, "ao"), (green, "roughness"), (blue, "metallic")):
         assert np.array_equal(packed, maps[name]) and packed.std() > 0, name
-
-
-@pytest.mark.slow("builds a diffusion model")
-def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_path):
-    words = ("--source", "photo", "--directions", "4", "--materials", tiny_materials, "--materials-size", "48")
-    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
-    image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255
-    found = load_model(tiny_materials).estimate_materials(image, 48)
-    for name, expected in found.maps.items():
-        written = read_image(tmp_path / "maps" / f"wall_{name}.png")
-        assert np.abs(written - expected[0].movedim(0, -1).numpy()).max() < 1e-4, name
+    if borders == "free":
+        image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255
+        for name, expected in load_model(tiny_materials).estimate_materials(image, 48).maps.items():
+            assert np.abs(read_image(files[name]) - expected[0].movedim(0, -1).numpy()).max() < 1e-4, name
 
 
 def test_detail_and_seamless(photo, tmp_path):

@@ -48,18 +48,14 @@ def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys, out):
     assert payload_of(tmp_path / "other" / "photo.html")["image"] is None, "the image is another one now"
 
 
-def test_depth_alone_gets_normals_for_the_light_at_the_pages_size(tmp_path, maps, monkeypatch):
+def test_depth_alone_gets_normals_for_the_light_at_the_pages_size_and_an_image_that_is_named(tmp_path, maps, photo, monkeypatch):
     widths = []
     monkeypatch.setattr(html_page, "LONG_SIDE", 24)
     monkeypatch.setattr(derive, "with_normals", lambda known, **_: widths.append(known.width) or with_normals(known))
     assert view(maps, "--out", tmp_path) == 0 and widths == [24]
     payload = payload_of(tmp_path / "room.html")
     assert payload["normals"] and payload["image"] is None and payload["depth"]["quantity"] == "metric_depth"
-
-
-def test_the_image_can_be_named(tmp_path, maps, photo):
-    assert view(maps, "--out", tmp_path, "--image", photo) == 0
-    assert payload_of(tmp_path / "room.html")["image"]
+    assert view(maps, "--out", tmp_path / "named", "--image", photo) == 0 and payload_of(tmp_path / "named" / "room.html")["image"]
 
 
 def test_several_files_become_a_page_each_and_bad_ones_are_named_once(tmp_path, maps, capsys):

@@ -50,12 +50,6 @@ def test_a_shell_completes(shell, words, expected, capsys, tmp_path, monkeypatch
     assert {line.partition("\t")[0] for line in run.stdout.splitlines()} == expected, run.stderr
 
 
-def test_zsh_reads_its_script(capsys):
-    if not shutil.which("zsh"):
-        pytest.skip("needs zsh")
-    assert subprocess.run(["zsh", "-n"], input=script("zsh", capsys), capture_output=True, text=True, check=True).stderr == ""
-
-
 @pytest.mark.parametrize("read", ['source "$1"', 'eval "$(cat "$1")"'])
 def test_zsh_registers_what_its_settings_read(read, capsys, tmp_path):
     if not shutil.which("zsh"):

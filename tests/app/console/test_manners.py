@@ -9,7 +9,6 @@ from unittest import mock
 import pytest
 from PIL import Image
 
-import depth_normal
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import cli
@@ -50,34 +49,6 @@ def nothing_is_loaded(monkeypatch):
 
     monkeypatch.setattr("depth_normal.app.batch.options.load_model", refuse)
     monkeypatch.setattr(transfer, "fetch", refuse)
-
-
-LIGHT = """
-import sys
-for line in sys.stdin:
-    for name in [name for name in sys.modules if name.startswith("depth_normal")]:
-        del sys.modules[name]
-    from depth_normal.app import cli
-    try:
-        code = cli.main(line.split())
-    except SystemExit as stopped:
-        code = stopped.code
-    large = {"torch", "numpy", "tqdm", "PIL", "cv2", "huggingface_hub", "requests", "transformers"} & sys.modules.keys()
-    ours = len([name for name in sys.modules if name.startswith("depth_normal")])
-    print("@", line.strip(), code, ours <= 90 or ours, *sorted(large))
-"""
-CODES = {
-    **dict.fromkeys(("", "--help", "--version", "estimate --help", "mesh --help-all"), 0),
-    **dict.fromkeys(("estimate x.jpg", "estimate absent.jpg --out o", "estmate", "photo.jpgg"), 2),
-}
-
-
-def test_what_needs_no_network_imports_nothing_large(tmp_path):
-    words = "".join(f"{line}\n" for line in CODES)
-    run = subprocess.run([sys.executable, "-c", LIGHT], input=words, capture_output=True, text=True, cwd=tmp_path)
-    lines = run.stdout.splitlines()
-    assert [line for line in lines if line.startswith("@")] == [f"@ {words} {code} True" for words, code in CODES.items()], run.stderr
-    assert f"depth-normal {depth_normal.__version__}" in lines
 
 
 def test_the_exit_codes(estimate, image, tmp_path, capsys):

@@ -203,6 +203,7 @@ REFUSED = [
     ("effect cutout shots photo.jpg --model tiny --box 8,6,56,42 -o out/", pixels("--box 8,6,56,42")),
     ("effect mask wave.png --geometry wave.npz --point 500,10", "; it lies outside of wave.png (64x48 pixels)"),
     ("effect fog shots wave.png -o one.png", "several images are named; give -o a folder"),
+    ("effect mask photo.jpg --model tiny -o one.png --keep-extension", "--keep-extension is for results in a folder"),
     ("effect fog shots wave.png -o out --depth f_1.png", "f_1.png is of one image, and several are named"),
     ("effect fog wave.png --geometry wave.npz --sky-mask wave.png --no-sky", "leave out --no-sky, or the mask"),
     ("effect fog wave.png --geometry wave.npz --sky-mask hall.png", "hall.png has 128x64 pixels"),

@@ -169,7 +169,8 @@ def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
 
 def test_stereo_parallax_and_light_are_seen_and_saved(use, tmp_path):
     """Made by the commands' own functions, so that the command that the page names makes the same bytes."""
-    pytest.importorskip("av", reason="writes videos")
+    from tests.videos import frames_of
+
     small, other = tmp_path / "small.png", tmp_path / "other.png"
     with Image.open(COFFEE) as image:
         image.resize((240, 160)).save(small)
@@ -196,16 +197,6 @@ def test_stereo_parallax_and_light_are_seen_and_saved(use, tmp_path):
         kept = (tmp_path / "out" / name).read_bytes()
         assert (tmp_path / "saved" / f"{words[1]}{Path(name).suffix}").read_bytes() == kept
         assert frames_of(by_hand / name) == frames_of(tmp_path / "out" / name)
-
-
-def frames_of(path):
-    """The pixels of an image, or the coded frames of a video."""
-    if path.suffix == ".png":
-        return path.read_bytes()
-    import av
-
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
 def test_a_move_is_cancelled_and_made_again(use, large):

@@ -96,11 +96,6 @@ in_videos_and_files = pytest.mark.parametrize("stopped", ["out.mkv", "d_%03d.png
 
 
 @pytest.mark.slow("takes most of a second")
-def test_two_states_are_kept(stopped):
-    assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
-
-
-@pytest.mark.slow("takes most of a second")
 def test_pieces_of_an_older_version_are_made_again(stopped, caplog):
     """Their encoder had other settings, and what differs in these cannot be joined."""
     path = stopped.pieces / "pieces.json"
@@ -150,7 +145,8 @@ def test_an_earlier_piece_that_is_damaged_is_said_and_nothing_is_lost(stopped, d
     assert stopped.is_whole()
 
 
-def test_both_states_damaged_is_said(stopped, capsys):
+def test_two_states_are_kept_and_if_both_are_damaged_that_is_said(stopped, capsys):
+    assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
     emptied(state_of(stopped, 3))
     emptied(state_of(stopped, 2))
     assert stopped.resume() == 2

@@ -120,11 +120,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
     assert run(clip, "--depth", other, *words, "--resume") == 2
     assert "begun with other settings (depth, depth_files)" in capsys.readouterr().err
     assert run(clip, "--depth", first, *words, "--resume") == 0
-    packets = []
-    for name in ("o.mkv", "whole.mkv"):
-        with VIDEOS.av.open(str(tmp_path / name)) as container:
-            packets.append([bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size])
-    assert packets[0] == packets[1] and len(packets[0]) == COUNT
+    packets = VIDEOS.frames_of(tmp_path / "o.mkv")
+    assert packets == VIDEOS.frames_of(tmp_path / "whole.mkv") and len(packets) == COUNT
 
 
 def test_of_a_folder_the_files_that_say_most_are_the_depth(tmp_path):
