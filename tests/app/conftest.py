@@ -1,6 +1,9 @@
 """Fixtures of several tests of the command line."""
 
 import runpy
+import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +62,21 @@ def exported_tiny(tmp_path_factory):
         patch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))  # as `small_by_default`, which is not yet there
         assert cli.main(["export", "tiny", "-o", str(path), "--json"]) == 0
     return path
+
+
+@pytest.fixture
+def small_disk(request, tmp_path):
+    """A folder on a disk of its own, of the module's `DISK_SIZE`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if sys.platform != "linux" or not mount:
+        pytest.skip("needs a disk in memory, as Linux has them")
+    run = subprocess.run([mount, "-t", "tmpfs", "-o", f"size={request.module.DISK_SIZE}", "tmpfs", folder], capture_output=True, text=True)
+    if run.returncode:
+        pytest.skip(f"this user may not mount a disk: {run.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture

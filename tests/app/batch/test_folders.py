@@ -35,6 +35,7 @@ from depth_normal.model_loader.comfy.placement import Placement
 from tests.forked import COMMAND, end_of, python
 
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
+DISK_SIZE = "600k"
 PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 
@@ -595,21 +596,6 @@ def test_two_processes_into_one_folder(tmp_path):
     assert made(out) == made(tmp_path / "alone")
     before = times(out)
     assert estimate(photos, out, "--resume") == 0 and times(out) == before
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of its own, of 600 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if sys.platform != "linux" or not mount:
-        pytest.skip("needs a disk in memory, as Linux has them")
-    run = subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, text=True)
-    if run.returncode:
-        pytest.skip(f"this user may not mount a disk: {run.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.slow("takes most of a second")

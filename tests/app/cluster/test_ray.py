@@ -413,18 +413,6 @@ def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path)
     assert "does not see the folder" in answer["failure"] and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("bits", [np.uint8, np.uint16])
-def test_pixels_travel_exactly(bits, channels, tmp_path):
-    noise = np.random.default_rng(0).integers(0, np.iinfo(bits).max, (64, 48, channels), bits, endpoint=True)
-    cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    row = steps._read_row(
-        {"index": 0, "path": str(tmp_path / "noise.png"), "folder": "", "source_mark": None}, steps.Job(OPTIONS, ("npz",))
-    )
-    assert len(row["pixels"]) == noise.size * (1 if bits is np.uint8 else 4)
-    assert torch.equal(steps._pixels_of(row), per_image.read_with_alpha(tmp_path / "noise.png"))
-
-
 def test_a_list_may_name_urls(s3, folder, tmp_path):
     s3.clear()
     for name in ("one.png", "sub/two.png"):

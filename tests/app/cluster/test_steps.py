@@ -78,11 +78,12 @@ def test_rows_of_a_table_are_written_to_shards_and_passed_on(kind, tmp_path):
     assert _table(found).equals(_table(rows))
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits):
+def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits, channels):
     """Also beyond the part that is compared at a time."""
-    levels = torch.arange(3 * 300 * 400) % 256
-    pixels = (levels.float() / 255).view(1, 3, 300, 400)
+    levels = torch.arange(channels * 300 * 400) % 256
+    pixels = (levels.float() / 255).view(1, channels, 300, 400)
     if bits == 16:
         pixels[0, 2, -1, -1] = 1 / 65535
     packed = _packed(pixels)

@@ -1,7 +1,6 @@
 """What the page's server does when a disk is full, its temporary folder is emptied, or too much is asked for at once."""
 
 import shutil
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -17,18 +16,8 @@ from depth_normal.app.ui import results
 from depth_normal.app.ui.gate import HEADER
 from depth_normal.app.ui.server import Limits
 
+DISK_SIZE = "8m"
 FULL = "no room for {0} on the disk of {1}; free some space there"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder], capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture

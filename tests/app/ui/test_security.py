@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 import zlib
+from contextlib import suppress
 from http.client import HTTPConnection
 from itertools import product
 
@@ -165,14 +166,11 @@ def test_no_path_leads_out_of_the_page_or_names_a_job_that_is_not_there(client):
         ("\ud800.png", "_.png"),
         ("name. .png", "name.png"),
         ("a.p/n g", "n g"),
+        ("\u00e9" * 300 + ".png", "\u00e9" * 60 + ".png"),
     ],
 )
 def test_names_are_made_harmless(sent, kept):
     assert clean_name(sent) == kept
-
-
-def test_a_long_name_is_cut_between_letters():
-    assert clean_name("\u00e9" * 300 + ".png") == "\u00e9" * 60 + ".png"
 
 
 def test_results_get_a_free_name(tmp_path):
@@ -189,19 +187,12 @@ def test_an_upload_lands_in_its_own_folder_whatever_it_is_called(client, photo):
 
 
 def test_too_many_bytes_are_refused_and_nothing_is_kept(client):
+    """Also in chunks, as a client sends that does not say how many bytes there are."""
     status, said = client.upload(b"\x89PNG" + bytes(2**20), "large.png")
     assert status == 413 and said["values"] == ["large.png", "1"] and "is larger than" in said["error"]
+    with suppress(OSError):  # the server hangs up while the client still sends
+        assert client.ask("POST", "/api/upload?name=a.png", body=(bytes(2**18) for _ in range(8)))[0] == 413
     assert list(client.jobs.uploads.iterdir()) == [] and client.state()["jobs"] == []
-
-
-def test_too_many_bytes_without_a_length_are_refused(client):
-    """In chunks, as a client sends that does not say how many there are."""
-    chunks = (bytes(2**18) for _ in range(8))
-    try:
-        status = client.ask("POST", "/api/upload?name=a.png", body=chunks)[0]
-    except OSError:  # the server hangs up while the client still sends
-        status = 413
-    assert status == 413 and list(client.jobs.uploads.iterdir()) == []
 
 
 def test_too_many_pixels_are_refused_by_the_header(client, tmp_path):

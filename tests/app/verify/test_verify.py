@@ -90,11 +90,7 @@ def padded(map_):
 OUTPUTS = {
     "an inverted depth": (lambda found: replace(found, depth=-found.depth), {"near/far", "likeness", "axes"}),
     "x flipped": (signs(-1.0, 1.0, 1.0), {"axes"}),
-    "y flipped": (signs(1.0, -1.0, 1.0), {"axes"}),
-    "z flipped": (signs(1.0, 1.0, -1.0), {"axes"}),
-    "a mirrored frame": (maps(lambda map_: map_.flip(-1)), {"axes", "frame"}),
     "a frame moved by a patch": (maps(lambda map_: map_.roll(16, -1)), {"frame"}),
-    "a frame moved by a patch downwards": (maps(lambda map_: map_.roll(16, -2)), {"frame"}),
     "padding that stays": (maps(padded), {"frame"}),
     "another answer": (lambda found: replace(found, depth=torch.ones_like(found.depth).cumsum(2)), {"near/far", "frame"}),
 }
@@ -327,7 +323,7 @@ def test_where_figures_cannot_be_stored_the_rest_is_done(small, tmp_path, capsys
 
 def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
     shutil.copy(TINY, small)
-    break_output, run = OUTPUTS["y flipped"][0], TinyAnnotator.infer
+    break_output, run = OUTPUTS["x flipped"][0], TinyAnnotator.infer
     monkeypatch.setattr(TinyAnnotator, "infer", lambda self, request: break_output(run(self, request)))
     assert cli.main(["verify", "small", "--record", "--figures", str(tmp_path / "mine.json"), "--device", "cpu"]) == 1
     assert not (tmp_path / "mine.json").exists()
