@@ -81,7 +81,6 @@ def small_disk(request, tmp_path):
 
 @pytest.fixture
 def two_threads():
-    """Torch's."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

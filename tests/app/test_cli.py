@@ -34,7 +34,6 @@ MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
 
 
 def results(folder):
-    """The names in a folder but for that of the records."""
     return sorted(path.name for path in folder.iterdir() if path.name != RECORDS)
 
 
@@ -143,7 +142,6 @@ def test_from_python_the_same_is_taken(image, monkeypatch):
 
 
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch):
-    """Its first lines of Python, as they stand, with a photo that the camera was turned for."""
     example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
     on_its_side = Image.Exif()
     on_its_side[274] = 6  # Orientation

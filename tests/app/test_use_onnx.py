@@ -98,7 +98,6 @@ class Session:
 
 
 def assert_same(found, true):
-    """The script's maps beside an estimate of one image."""
     valid = true.valid[0, 0].numpy()
     assert ("mask" in found) == (true.mask is not None)
     if true.mask is not None:
@@ -218,7 +217,6 @@ def exported_models():
 
 @pytest.mark.parametrize("annotator", exported_models(), ids=lambda annotator: annotator.spec.id)
 def test_networks_get_the_sizes_that_their_files_state(script, annotator):
-    """At the networks' true sizes, for any image."""
     generator = np.random.default_rng(0)
     steps = annotator.preprocess_steps(annotator.spec.default_size)
     for height, width in [*generator.integers(1, 3000, (300, 2)).tolist(), (1, 900), (900, 1), (518, 518), (1080, 1920)]:
@@ -242,7 +240,6 @@ def test_its_kernels_are_the_packs(script, kernel, size):
 
 
 def run_script(model, folder, photos):
-    """Runs the script as a person without the pack does; gives what it wrote, by the photo's name."""
     code = f"""
 import runpy, sys
 script = runpy.run_path({str(SCRIPT)!r})
@@ -256,7 +253,6 @@ assert not strangers, strangers
 
 
 def write_photos(folder):
-    """The images as files, by their names."""
     for name, image in images().items():
         pixels = (image[0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
@@ -306,7 +302,6 @@ def operations(name):
 
 @pytest.mark.slow("builds a network of each family")
 def test_each_operation_of_a_network_is_in_a_file_that_is_written():
-    """Else another family's file has to be."""
     written = set().union(*map(operations, (*WRITTEN, *WRITTEN_ELSEWHERE)))
     others = {*SHRUNK.DINO, *SHRUNK.OTHERS, *SHRUNK.SLOW}.difference(WRITTEN, WRITTEN_ELSEWHERE)
     missing = {name: operations(name) - written for name in sorted(others)}

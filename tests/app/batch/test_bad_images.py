@@ -17,7 +17,6 @@ SIDES = (48, 32)
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A folder beside that of the results; the command runs in their parent."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     return tmp_path / "photos"
@@ -35,7 +34,6 @@ def scene():
 
 
 def made(name):
-    """The depth and the normals of an image, as they were written."""
     return [cv2.imread(str(Path("maps", f"{name}_{kind}.png")), cv2.IMREAD_UNCHANGED) for kind in ("depth", "normals")]
 
 
@@ -115,7 +113,6 @@ def test_an_only_image_that_is_none_is_said_without_a_model_and_leaves_nothing(c
 
 
 def test_an_only_image_that_is_cut_off_leaves_nothing_but_what_was_there(photos, tmp_path, capsys):
-    """Its header is good, so that the model is loaded. A list of failures that is there is kept up, as a folder's run wrote it."""
     scene().save(photos / "cut.jpg", quality=95)
     whole = (photos / "cut.jpg").read_bytes()
     (photos / "cut.jpg").write_bytes(whole[: len(whole) // 2])

@@ -37,7 +37,6 @@ def nothing_said_before():
 
 @pytest.fixture
 def image(tmp_path):
-    """An image of noise, twice as wide as it is high."""
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), np.random.default_rng(0).integers(0, 255, (48, 96, 3), dtype=np.uint8))
     return tmp_path / "in" / "a.png"
@@ -53,7 +52,6 @@ def run(image, out, *words):
 
 
 def test_tiles_are_those_of_the_model_and_an_option_of_the_run(image):
-    """Results of other tiles are made again, those without any are as they were before there were tiles."""
     _, settings, first = run(image, "out", *SMALL)
     assert not {"tiles", "refine"} & set(settings) and run(image, "out", *SMALL, "--resume")[2] == first
     found, settings, second = run(image, "out", *SMALL, "--resume", "--tiles", "2")

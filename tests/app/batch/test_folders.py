@@ -46,7 +46,6 @@ def photos(tmp_path):
 
 
 def save_photos(folder, count, height=32, width=48):
-    """Small images, each another one."""
     folder.mkdir(parents=True)
     numbers = np.random.default_rng(0)
     for name in range(count):
@@ -393,7 +392,6 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
 
 
 def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monkeypatch):
-    """No other image could be estimated there, and no smaller batch."""
     model, moved = OPTIONS.load("cpu"), []
 
     def full(device):
@@ -471,7 +469,6 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
 @pytest.mark.slow("takes most of a second")
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
-    """With room for three images no more than that are held, however slow the end is."""
     held, most = set(), 0
     monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
     read = local_engine.per_image.read

@@ -47,7 +47,6 @@ def of(image, folder, *further, overwrite=False):
 
 
 def put(outputs, settings=SETTINGS, text="made", stages=None):
-    """Writes all files as a run would."""
     with staged(outputs, settings, stages=stages) as stage:
         for path in stage.paths():
             path.write_text(text)
@@ -188,7 +187,6 @@ def test_files_of_an_earlier_run_stay_the_packs(tmp_path):
 
 
 def test_files_of_another_image_of_the_stem_stay_its_own(tmp_path):
-    """Even where something else was made of this one in between, as `stereo` does after the demo."""
     other, mine, out = tmp_path / "a.jpg", tmp_path / "a.png", tmp_path / "out"
     out.mkdir()
     other.write_bytes(b"other")
@@ -289,7 +287,6 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(t
 
 @contextmanager
 def counted(monkeypatch, *names):
-    """How often functions of `os` are called."""
     calls = dict.fromkeys(names, 0)
 
     def count(name, function, *words, **options):

@@ -81,7 +81,6 @@ def test_a_full_disk_ends_a_run_and_what_was_made_counts(words, photos, at_the_s
 
 
 def test_an_image_is_no_failure_where_the_disk_is_full(photos, monkeypatch, capsys):
-    """Nothing stays, not even a list of failures: --resume makes it."""
 
     def full(*_):
         raise FULL
@@ -96,7 +95,6 @@ def test_an_image_is_no_failure_where_the_disk_is_full(photos, monkeypatch, caps
 
 @pytest.mark.parametrize("words", EFFECTS[1::3])
 def test_a_drive_that_goes_away_ends_a_run(words, photos, at_the_second, capsys):
-    """Below its name lies another, empty folder."""
 
     def unmount():
         Path("out").rename("drive")
@@ -162,7 +160,6 @@ def test_results_of_other_settings_are_made_anew(change, made_anew, photos, caps
 
 @pytest.mark.slow("takes most of a second")
 def test_commands_leave_each_others_results_done(photos, capsys):
-    """Also those of another image of the name."""
     Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")
     for words in 2 * (("estimate", *TINY), EFFECTS[0], ("effect", "sky", *TINY), EFFECTS[1], EFFECTS[0]):
         assert run([*words, "--resume", "--keep-extension"], photos) == 0
@@ -221,7 +218,6 @@ def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
 
 
 def test_the_summary_says_the_seconds_of_work_alone(photos, monkeypatch, capsys):
-    """Without those in which the model is loaded, wherever that is."""
     clock, load = iter(()), Options.load
 
     def in_a_minute(*words):

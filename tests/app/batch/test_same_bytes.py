@@ -27,7 +27,6 @@ WRITES = "npz,depth,normals"
 
 @pytest.fixture
 def busy_machine():
-    """Another program takes all the time that it gets."""
     program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield
     program.kill()
@@ -90,7 +89,6 @@ def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_
 @pytest.mark.parametrize("refine", [(), ("--refine",)], ids=["plain", "refined"])
 @pytest.mark.slow("takes most of a second")
 def test_an_output_alone_has_the_bytes_that_it_has_beside_all_maps(photos, model, refine, tmp_path):
-    """Though maps that it does not show are not made."""
     words, _ = model
 
     def made(writes):

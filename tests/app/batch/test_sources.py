@@ -18,7 +18,6 @@ from depth_normal.app.console.terminal import quoted
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The folder that the command runs in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -72,7 +71,6 @@ def test_lists_are_read_as_tools_write_them(here, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
 def test_names_of_any_kind_are_found_by_their_bytes(here):
-    """Of 255 bytes, of other scripts, with line breaks, not Unicode at all; and those that look like options of the command."""
     names = ["é" * 125 + "a.png", "深度.jpg", "a\nb.png", os.fsdecode(b"\xff\xfe.png"), "@x.png", "-.png", "[1].png", "#1.png", " .png"]
     kept = []
     (here / "photos").mkdir()

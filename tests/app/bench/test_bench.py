@@ -178,7 +178,6 @@ def test_what_auto_stands_for_is_found_by_measuring_each(words, monkeypatch):
 
 @pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
 def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypatch, capsys):
-    """Each row is printed once it is there; JSON, which is read as a whole, when it ends."""
     printed = []
 
     def measured(*_, asked, **__):

@@ -119,7 +119,6 @@ def test_nobody_reaches_it_from_outside_or_without_the_token(tmp_path):
 
 
 def test_a_ray_that_answers_strangers_is_refused():
-    """As the versions do that know no tokens."""
     handler = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
     service = grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", {"GetClusterId": handler})
     server = grpc.server(ThreadPoolExecutor(1), handlers=[service])

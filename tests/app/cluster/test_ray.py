@@ -106,7 +106,6 @@ def cluster(s3):
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """What each image gives here, by its name."""
     model = OPTIONS.load("cpu")
     return {path.name: per_image.estimate(model, per_image.read(path), OPTIONS) for path in sorted(folder.glob("p*.png"))}
 
@@ -154,7 +153,6 @@ def test_what_cannot_be_asked_for(words, message, folder, tmp_path, capsys):
 
 
 def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path, cluster, capsys):
-    """Under names with the images' extensions too."""
     words = (folder, "--write", "depth,normals,npz,full-sbs", "--keep-extension")
     assert command(*words, "--out", tmp_path / "here") == 1
     with_ray = (*words, "--out", tmp_path / "ray", "--engine", "ray", "--workers", "2")
@@ -180,7 +178,6 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     ],
 )
 def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, folder, tmp_path):
-    """And the files are those of the local engine, which has all maps at hand."""
     sources = [Source(path, Path(path.name)) for path in sorted(folder.glob("p*.png"))[:3]]
     todo = plan_outputs(sources, tmp_path / "steps", writes).todo
     job = steps.Job(OPTIONS, writes, OPTIONS.settings(writes), device="cpu")
@@ -195,7 +192,6 @@ def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, fo
 
 
 def workers():
-    """The processes that estimate."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -22,7 +22,6 @@ pyarrow = pytest.importorskip("pyarrow")
 
 
 def test_a_worker_elsewhere_gets_every_package():
-    """But those that the product does not use."""
     assert {*session._SHIPPED} == {path.parent.name for path in session.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
 
 
@@ -92,7 +91,6 @@ def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits, channels):
 
 
 def test_a_batch_that_fails_is_halved_as_on_this_machine(monkeypatch):
-    """One image is bad, and no more than two fit: the others are made."""
     worker, estimate, sizes = Worker(Job(Options(MODELS["tiny"], size=32), ("depth",), device="cpu")), per_image.estimate, []
 
     def watch(model, images, *words):

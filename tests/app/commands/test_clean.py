@@ -13,7 +13,6 @@ from depth_normal.model_loader.weights.find import user_cache
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """A cache and two folders of results; what is to go, and what is to stay."""
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     odd = "maps/b" if sys.platform == "win32" else "maps/b\n"

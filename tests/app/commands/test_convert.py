@@ -152,7 +152,6 @@ def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, 
 
 
 def test_each_of_two_files_has_its_own_quantity(tmp_path, capsys, caplog):
-    """A network's disparity against metres of a PFM, which says nothing."""
     depth = np.linspace(1, 4, 48 * 32, dtype=np.float32).reshape(32, 48)
     np.save(tmp_path / "a.npy", 3 / depth + 0.2)
     files.save_estimate(tmp_path / "b.pfm", Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
@@ -165,7 +164,6 @@ def test_each_of_two_files_has_its_own_quantity(tmp_path, capsys, caplog):
 
 
 def test_a_file_is_refined_to_the_images_size(tmp_path, capsys):
-    """A near left half before a far right one, and its depth of half its size."""
     image, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
     image[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
     photo, known, out = tmp_path / "photo.png", tmp_path / "photo.npz", tmp_path / "new" / "refined.npz"

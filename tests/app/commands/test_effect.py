@@ -100,7 +100,6 @@ def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys, 
 
 
 def test_a_cutout_keeps_what_the_file_shows_through(tmp_path):
-    """The image's own alpha is multiplied in."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8)
     pixels[..., 3] = np.where(np.arange(60) < 30, 0, 255)
     Image.fromarray(pixels).save(tmp_path / "half.png")

@@ -77,7 +77,6 @@ def test_an_interruption_leaves_nothing(tmp_path):
 @NEW
 @pytest.mark.slow("exports a network to ONNX in another process")
 def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
-    """In a process of its own, in torch's own code; each step is one line there."""
     words = ("export", "tiny", "-o", tmp_path / "tiny.onnx", "--size", "128x64")  # of all sizes it takes four times as long
     with python(COMMAND, *words, stderr=subprocess.PIPE, text=True) as command:
         lines = []

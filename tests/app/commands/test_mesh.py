@@ -57,7 +57,6 @@ def test_a_file_makes_a_mesh_at_its_own_size(image, maps, tmp_path, capsys):
 
 
 def test_what_makes_a_deep_mesh_flatter_is_said(image, maps, tmp_path, capsys):
-    """Where a sky in the image, and not the user, made it deep."""
     disparity = torch.linspace(-1, 1, 48).clamp(min=0).view(1, 1, 48, 1).expand(1, 1, 48, 64).contiguous()
     write_npz(tmp_path / "sky.npz", Estimate(disparity, Quantity.DISPARITY))
     deep = "the depth reaches out as far as a sky, so the far end was taken to be 30 times as far as the near end"

@@ -17,7 +17,6 @@ MODELS = {spec.id: spec for spec in all_specs()}
 
 
 def listed(capsys, *words):
-    """The rows of the table, by the model."""
     assert cli.main(["models", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
@@ -33,7 +32,6 @@ def test_models_shows_every_model_once_tiny_and_the_defaults_first(capsys):
 
 
 def test_the_first_screen_says_which_model_to_take(capsys, monkeypatch):
-    """And names what is on this computer beside the suggestions."""
     monkeypatch.setattr(find, "find_weights", lambda file, *_: Path(file.name) if "res101" in file.name or file.bundled else None)
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -89,7 +87,6 @@ print("torch hub:", __import__("depth_normal.model_loader.weights.find").model_l
 
 
 def test_the_list_is_told_without_torch(tmp_path, monkeypatch):
-    """Whatever lies where weights are looked for: a file of PyTorch, and one that is none."""
     for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)

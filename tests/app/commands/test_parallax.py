@@ -27,7 +27,6 @@ def image(tmp_path):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A video of twelve frames."""
     path = tmp_path / "clips" / "clip.mkv"
     path.parent.mkdir()
     VIDEOS.write_video(path, VIDEOS.moving_ball(12))
@@ -36,7 +35,6 @@ def clip(tmp_path):
 
 @pytest.fixture
 def depth(tmp_path):
-    """A depth image: the left half is near."""
     path = tmp_path / "depth.png"
     cv2.imwrite(str(path), np.repeat(np.where(np.arange(97) < 40, 255, 0)[None], 72, 0).astype(np.uint8))
     return path

@@ -18,7 +18,6 @@ from depth_normal.options.lights import LookOptions
 
 @pytest.fixture
 def files(tmp_path):
-    """An image of noise and the depth of a square before a wall."""
     cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     depth = torch.full((1, 1, 48, 64), 2.0)
     depth[..., 16:32, 20:40] = 1.0
@@ -69,7 +68,6 @@ def test_the_file_is_what_the_node_makes(files):
 
 
 def test_weights_that_do_not_fit_end_a_run_over_several_images(files, monkeypatch, capsys):
-    """Every other image would fail in the same way, each after all weights were moved."""
     (files / "b.png").write_bytes((files / "a.png").read_bytes())
     monkeypatch.setattr("depth_normal.model_loader.comfy.placement.Placement._move_to", lambda *_: False)
     assert main(["relight", str(files), "--model", "tiny", "--size", "32", "--out", str(files / "lit")]) == 2

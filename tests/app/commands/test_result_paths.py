@@ -123,7 +123,6 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
     ],
 )
 def test_a_named_result_of_another_kind_is_not_replaced(words, kind, other, setting, here, capsys):
-    """Another setting of the same kind replaces it. The command in the message can be typed."""
     shots(2)
     words, source = words.split(), words.split()[2 if words.startswith("texture") else 1]
     made, command = Path(words[-1]), " ".join(words[: words.index(source)])
@@ -165,7 +164,6 @@ def test_named_results_are_forgotten_without_harm(here, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys):
-    """And so is the input; a link to the result is another file."""
     assert run("relight photo.png --geometry known.npz -o lit.png") == 0
     Path("sub").mkdir()
     Path("link.png").symlink_to("photo.png")
@@ -352,7 +350,6 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
 
 
 def test_two_images_of_one_name_share_a_folder_of_results(here, capsys):
-    """A command notes what it made of one image without forgetting what was made of the other."""
     for folder in ("a", "b"):
         Path(folder).mkdir()
         Image.effect_noise((48, 32), 60).convert("RGB").save(f"{folder}/photo.png")

@@ -63,7 +63,6 @@ def test_a_tree_is_kept_and_gone_on_with(run, image, tmp_path, capsys):
 
 
 def test_the_only_result_goes_to_the_file_that_is_named(run, image, tmp_path, capsys):
-    """It is that of a folder, byte for byte, and nothing else lies beside it; `estimate` of one kind does the same."""
     common = ("--model", "tiny", "--size", "64")
 
     def to_file(*words):

@@ -175,7 +175,6 @@ def test_a_choice_of_an_earlier_run_goes_with_its_heights(photo, tmp_path):
 
 
 def test_a_photograph_is_read_and_looked_through_once(photo, tmp_path, monkeypatch):
-    """Its doubt, the words about it, and the relief of both heights are of the same lines."""
     from depth_normal.app.batch import per_image
     from depth_normal.geometry.textures import detail
 

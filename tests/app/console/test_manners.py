@@ -127,7 +127,6 @@ def test_a_coding_is_no_setting_of_what_has_no_normals():
 
 @pytest.mark.slow("starts other processes")
 def test_no_files_name_commands_the_terminal(tmp_path):
-    """Of an image that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"
     save_image(tmp_path / f"{name}.png")
     (tmp_path / f"bad{name}.png").write_text("no image")
@@ -151,7 +150,6 @@ def test_no_files_name_commands_the_terminal(tmp_path):
 
 
 def test_nobody_reads_any_more(tmp_path):
-    """`depth-normal models | head -1`, and a reader that is gone from the start."""
     with subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""

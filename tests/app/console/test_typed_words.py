@@ -19,7 +19,6 @@ WRITERS = ("demo", "estimate", "video", "stereo", "relight", "mesh", "export", "
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A working directory with photos, one of them named like a command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for name in ("photo.jpg", "other.jpg", "relight.png", "-x.jpg"):

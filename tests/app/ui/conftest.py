@@ -104,13 +104,11 @@ def running(out, uploads, limits=None, model="tiny"):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Starts a server with limits of its own; `serve()` is a context."""
     return lambda uploads="uploads", out="out", **options: running(tmp_path / out, tmp_path / uploads, **options)
 
 
 @pytest.fixture
 def client(serve):
-    """A client of a server with the usual limits."""
     from depth_normal.app.ui.server import Limits
 
     with serve(limits=Limits(image_bytes=2**20, pixels=2**20, free_bytes=0)) as client:
@@ -119,7 +117,6 @@ def client(serve):
 
 @pytest.fixture
 def photo(tmp_path):
-    """A small image with something on it."""
     image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
     image.save(tmp_path / "photo.png")
     return tmp_path / "photo.png"

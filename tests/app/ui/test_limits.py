@@ -22,7 +22,6 @@ FULL = "no room for {0} on the disk of {1}; free some space there"
 
 @pytest.fixture
 def noise(tmp_path):
-    """An image of which no file is small."""
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     return tmp_path / "noise.png"

@@ -111,7 +111,6 @@ def held(monkeypatch):
 
 
 def test_a_run_is_cancelled(held, use, large, photo, tmp_path):
-    """The page says so while the worker is still at it, which then leaves no file of it."""
     seen = use("cancel", large, photo)
     assert seen["seconds"] < 1 and seen["actions"] == ["Try again", "Remove"]
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}

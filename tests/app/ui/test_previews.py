@@ -17,7 +17,6 @@ ENDED = ("done", "failed", "cancelled")
 
 @pytest.fixture
 def done(client, photo):
-    """A job that is done."""
     return client.made(photo)["id"]
 
 

@@ -44,7 +44,6 @@ def test_the_page_itself_is_for_everybody_and_holds_no_secret(client):
 
 
 def test_what_is_not_of_the_page_is_refused(client):
-    """Wrong tokens, other hosts, foreign origins and pages of other ports. Cookies of other servers do not matter."""
     hosts = ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", ""]
     origins = ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"]
     cookies = ['settings={"theme": "dark"}', "other; =;;", f"long={'x' * 100_000}"]

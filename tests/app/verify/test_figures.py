@@ -17,7 +17,6 @@ from depth_normal.model_loader import load_model
 
 @pytest.fixture(scope="module")
 def right() -> Estimate:
-    """What *tiny* gives of the photograph."""
     return load_model("tiny", device="cpu").estimate(photograph())
 
 

@@ -331,7 +331,6 @@ def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
-    """Neither where the file is nor where it was looked for."""
     monkeypatch.setattr(Path, "home", lambda: small.parent)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     cli.main(["verify", "small", "--device", "cpu", *json])

@@ -225,7 +225,6 @@ def with_header(header: str, content: bytes = b"") -> bytes:
     ids=lambda content: str(content[:30]),
 )  # fmt: skip
 def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch):
-    """Also where the record says that it is."""
     monkeypatch.chdir(stopped.folder)
     path, record = state_of(stopped, 3), stopped.pieces / "pieces.json"
     path.write_bytes(content)

@@ -29,7 +29,6 @@ def run(*words) -> int:
 
 
 def numbered(path: Path, kind: str, numbers=range(1, COUNT + 1), levels=LEVELS) -> Path:
-    """Files of depth in a folder, under these numbers."""
     path.mkdir()
     for number, each in zip(numbers, levels, strict=False):
         if kind == "png":
@@ -79,7 +78,6 @@ def test_depth_is_cut_as_the_frames_are(clip, tmp_path):
 
 
 def test_frames_and_depth_with_numbers_belong_together_by_these(tmp_path):
-    """Also where a frame is missing that has depth."""
     frames = numbered(tmp_path / "shot", "png", range(1001, 1001 + COUNT))
     (frames / "d_1005.png").unlink()
     depth = numbered(tmp_path / "d", "npz", range(1001, 1001 + COUNT))

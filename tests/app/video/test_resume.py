@@ -85,7 +85,6 @@ def whole(video, weights, tmp_path_factory):
 
 @pytest.mark.slow("starts other processes")
 def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, whole, small, tmp_path):
-    """Killed in a window twice; the second run goes on behind the first."""
     done = []
     for after in (24, 22):
         going_on = words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")
@@ -168,7 +167,6 @@ def fails_in_half_precision(monkeypatch, network_class, method: str, after: int)
 
 @pytest.mark.slow("takes most of a second")
 def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weights, whole, small, tmp_path, monkeypatch, caplog):
-    """Also in the run that goes on, which would begin in half precision again."""
     half = ("--dtype", "bfloat16", "--codec", "ffv1")
     with monkeypatch.context() as stopped:
         fails_in_half_precision(stopped, VideoDepthAnything, "finish", 0)
@@ -182,7 +180,6 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
 
 @pytest.mark.slow("takes most of a second")
 def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
-    """Of a model of single images: its second chunk and all after it are in float32, in both runs."""
     tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:

@@ -84,7 +84,6 @@ def test_a_folder_keeps_its_tree_and_a_second_run_leaves_what_is_finished(clips,
 
 @pytest.mark.slow("starts another process")
 def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, capsys):
-    """In the second video, whose first piece is finished; the first is left as it is."""
     words = ["video", "clips", "--recursive", "-o", "maps", *OPTIONS, "--resume"]
     assert exit_code_of(python(VIDEOS.KILLED, 29, *words)) == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
     first = Path("maps/a_depth.mkv").stat().st_mtime_ns
@@ -96,7 +95,6 @@ def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, ca
 
 @pytest.mark.slow("makes videos")
 def test_ctrl_c_stops_all_and_says_how_to_go_on(clips, whole, capsys, monkeypatch):
-    """Also where the run that was stopped had no --resume."""
     with monkeypatch.context() as stopped:
         stop_after(stopped, 10)
         assert run("clips", "--recursive") == 130
@@ -148,7 +146,6 @@ def test_two_of_one_name_do_not_replace_each_other(clips, capsys):
 
 @pytest.mark.slow("makes videos")
 def test_a_video_that_is_read_is_never_replaced(clips, capsys):
-    """Nor by the result of another one."""
     Path("clips/c.mov").rename("clips/a_depth.mkv")
     assert cli.main(["video", "clips/a.mkv", "clips/a_depth.mkv", "-o", "clips", *OPTIONS, "--overwrite"]) == 1
     assert "clips/a_depth.mkv is an image or a file that is read" in capsys.readouterr().err

@@ -188,7 +188,6 @@ def read_png(path) -> np.ndarray:
 @pytest.mark.slow("makes a video three times")
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch, capsys, normalise):
-    """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
     options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
     assert run(video, tmp_path / "whole.mkv", *options) == 0
     stop_after(monkeypatch, 21)
@@ -261,7 +260,6 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
 
 @pytest.mark.slow("takes most of a second")
 def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeypatch, capsys):
-    """Its record is not asked then, and a record that cannot be written costs no video."""
     out, words = tmp_path / "d_%03d.png", ("--segment", 8)
     assert run(video, out, *words, "--resume") == 0
 
@@ -349,7 +347,6 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
 
 @pytest.mark.slow("makes videos of numbered images")
 def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
-    """Also behind a stop; and a gap between them stays one in time."""
     (shot := tmp_path / "shot").mkdir()
     numbers = [1001, 1002, 1003, 1004, *range(1006, 1030)]
     for number in numbers:
@@ -495,7 +492,6 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, mon
 
 
 def views_of(video, normalise):
-    """Twelve frames, what is known of them, and the ends of the range that shows it."""
     found = expected(video).slice(0, 12).resized(48, 64)
     far, near = stereo.disparity_range(found)
     ends = {"per-image": None, "per-clip": (far.min(), near.max()), "running": RunningRange().update(found.depth, None, (2, 98))}
@@ -597,7 +593,6 @@ def test_a_preview_of_a_folder_of_one_image_shows_it(tmp_path, capsys):
 
 @pytest.mark.slow("runs a video five times")
 def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_path, capsys):
-    """Five frames of the ball, from the middles of fifths of the video, and their depth and normals."""
     out = tmp_path / "out.mp4"
     assert run(video, out, "--preview", 5, "--what", "depth,normals") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["in_preview.png"]

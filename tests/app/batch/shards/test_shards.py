@@ -45,7 +45,6 @@ OPTIONS = Options(MODELS["tiny"], size=32)
 
 @pytest.fixture
 def photos(tmp_path):
-    """Four images in two folders."""
     for number, name in enumerate(("2024/a.png", "2024/b.png", "2025/c.png", "2025/d.png")):
         write_image(tmp_path / "photos" / name, number)
     return tmp_path / "photos"
@@ -73,7 +72,6 @@ def names_in(out):
 
 
 def rows_of(out):
-    """The content of all rows, by image."""
     store = open_store(out)
     rows = (
         row for name in shard_files(store) for row in KINDS["webdataset" if name.endswith(".tar") else "parquet"].read(store.open(name))
@@ -209,7 +207,6 @@ def small_estimate():
 
 
 def planned(out, photos, names, going_on=False, kind="parquet", **options):
-    """A run over some images that is planned and not begun."""
     results = ShardFolder(out, OPTIONS, ShardOptions(kind), **options)
     results.plan([Source(path, Path(path.name)) for path in sorted(photos.rglob("*.png")) if path.stem in names], going_on)
     return results
@@ -444,7 +441,6 @@ def test_maps_that_may_not_be_sold_say_so(tmp_path):
 
 @EACH_KIND
 def test_a_shard_is_closed_when_it_has_its_size(kind, tmp_path):
-    """And not before: of two that are just too small together there is a third one with them."""
     rows = [row_of(f"{number}.png", small_estimate()) for number in range(7)]
     size = 2 * 4 * 5 * 4 + 1
     run = ShardRun(ShardOptions(kind, size=size), {}, {"model": "tiny", "licence": "Apache-2.0"}, "run", 0)
