@@ -1,10 +1,13 @@
 """Small videos for tests, made with PyAV."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._pytree import tree_map
 
 av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
@@ -213,6 +216,18 @@ def stop_after(monkeypatch, frames: int) -> None:
         return shown(self, frame, *rest)
 
     monkeypatch.setattr(rendering.Renderer, "shown", stops)
+
+
+def fails_in_half_precision(monkeypatch, network_class, method: str, fails: Callable[[int], bool]) -> None:
+    """The numbers of a network are beyond half precision in those of its calls, counted from 1, for which `fails` is true."""
+    real, calls = getattr(network_class, method), []
+
+    def result(self, *inputs, **options):
+        calls.append(1)
+        is_half = next(self.parameters()).dtype != torch.float32
+        return tree_map(lambda maps: maps * (float("inf") if is_half and fails(len(calls)) else 1), real(self, *inputs, **options))
+
+    monkeypatch.setattr(network_class, method, result)
 
 
 # A run that is killed, as by a power failure, when so many frames of all videos have been estimated: nothing of it can clean up.

@@ -1,6 +1,5 @@
 """Fixtures of several tests of the command line."""
 
-import runpy
 import shutil
 import subprocess
 import sys
@@ -13,8 +12,6 @@ import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,9 +51,10 @@ def exported_tiny(tmp_path_factory):
     """The bundled model's ONNX file, alone in its folder; writing it takes the exporter half a minute."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    old = runpy.run_path(str(TESTS / "graph_families.py"))["OLD_EXPORTER"]
-    if old["condition"]:
-        pytest.skip(old["reason"])
+    from tests.graph_families import OLD_EXPORTER
+
+    if OLD_EXPORTER["condition"]:
+        pytest.skip(OLD_EXPORTER["reason"])
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))  # as `small_by_default`, which is not yet there

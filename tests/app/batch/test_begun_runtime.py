@@ -102,16 +102,16 @@ def test_a_note_that_cannot_be_read_means_torch(text, tmp_path, convolved):
 @pytest.mark.slow("makes five videos")
 @pytest.mark.parametrize("runtime", ["auto", "fast"])
 def test_a_video_goes_on_with_what_it_began_with(runtime, tmp_path, ran, convolved, monkeypatch):
-    pytest.importorskip("av")
-    videos = runpy.run_path(str(TESTS / "videos.py"))
-    video = videos["write_video"](tmp_path / "in.mkv", videos["moving_ball"](12))
+    from tests.videos import moving_ball, stop_after, write_video
+
+    video = write_video(tmp_path / "in.mkv", moving_ball(12))
     words = ("--segment", "4", "--align", "none", "--runtime", runtime)
     for began, later in (((), (EXACT,)), ((EXACT,), ())):
         out = tmp_path / ("by_engine" if began else "by_torch") / "d_%03d.png"
         out.parent.mkdir()
         measure(convolved, *began)
         with monkeypatch.context() as stopped:
-            videos["stop_after"](stopped, 8)
+            stop_after(stopped, 8)
             ran("video", video, "-o", out, *words, code=130)
         measure(convolved, *later)
         loaded = ran("video", video, "-o", out, *words, "--resume")

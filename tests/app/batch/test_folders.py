@@ -253,10 +253,13 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, out, c
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
         (ArithmeticError("NaN"), False),
+        (OSError("a.png: damaged"), True),
+        (MemoryError(), True),
     ],
 )
 def test_what_trying_again_is_worth(error, again, tmp_path):
-    assert failure_of("a.png", error).retryable is again
+    failure = failure_of("a.png", error)
+    assert failure.retryable is again and failure.reason.count("a.png: ") == 1
     assert failure_of("a.png", error, written_to=tmp_path).stops_run is False
 
 

@@ -1,7 +1,6 @@
 """`depth-normal bench`: that its figures are of what they say, with a small image."""
 
 import json
-import re
 import runpy
 import time
 from dataclasses import replace
@@ -239,19 +238,6 @@ def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
 
     times = timing.take_turns({name: partial(method, name) for name in "ab"}, lambda: None, 0.3)
     assert max(times.values()) < 0.05
-
-
-def test_the_times_in_the_document_agree_with_their_ratios():
-    page = (Path(timing.__file__).parents[2] / "docs" / "runtimes.md").read_text(encoding="utf-8")
-    assert page.count(runtimes.HEADER[0]) == 1
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:5]]
-        for line in page.splitlines()
-        if re.match(r"\| (torch|onnx|openvino)[^|]*\| \d", line)
-    ]
-    assert len(rows) == 5
-    for _, own, beside, ratio in rows:
-        assert float(ratio) == pytest.approx(float(beside or own) / float(own), rel=0.02)
 
 
 def test_a_folder_goes_on_with_auto_whatever_was_measured_meanwhile():

@@ -34,9 +34,6 @@ def test_the_file_says_what_it_is(exported_tiny):
     assert list(json.loads(notes["outputs"])) == ["disparity", "normals", "sky", "first", "second", "edge"]
     assert json.loads(notes["mean"]) == [0, 0, 0]
     assert json.loads(notes["std"]) == [1, 1, 1]
-
-
-def test_nothing_but_the_file_is_left(exported_tiny):
     assert [each.name for each in exported_tiny.parent.iterdir()] == ["tiny.onnx"]
 
 

@@ -10,9 +10,7 @@ from depth_normal.app import cli
 from depth_normal.app.commands.arguments import chosen_move
 from depth_normal.media import read_frames, video_header
 from depth_normal.options.parallax import AMOUNT, AMOUNT_OF_TINY, MoveOptions
-from tests import videos as VIDEOS
-
-pytest.importorskip("av", reason="videos need PyAV")
+from tests.videos import moving_ball, write_video
 
 TINY = ("--model", "tiny", "--size", "32")
 
@@ -29,7 +27,7 @@ def image(tmp_path):
 def clip(tmp_path):
     path = tmp_path / "clips" / "clip.mkv"
     path.parent.mkdir()
-    VIDEOS.write_video(path, VIDEOS.moving_ball(12))
+    write_video(path, moving_ball(12))
     return path
 
 

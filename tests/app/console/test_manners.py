@@ -14,7 +14,6 @@ from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.check_outputs import check_writes
-from depth_normal.app.batch.failures import Failure, failure_of
 from depth_normal.app.batch.options import Options
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
@@ -74,12 +73,6 @@ def test_where_every_image_fails_only_their_names_are_left(fails, estimate, imag
     monkeypatch.setattr(per_image, "save_estimate", lambda *_: (_ for _ in ()).throw(OSError("no room")))
     assert estimate(*((bad, bad.rename(tmp_path / "b.png")) if fails == "read" else (image,))) == 2
     assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
-
-
-def test_an_error_names_its_file_once():
-    assert failure_of("a.png", OSError("a.png: damaged")).reason == "a.png: damaged"
-    assert failure_of("a.png", OSError("no room")).reason == "a.png: no room"
-    assert failure_of("a.png", MemoryError()) == Failure("a.png: MemoryError", retryable=True)
 
 
 @pytest.mark.parametrize(

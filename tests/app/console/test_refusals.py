@@ -1,7 +1,6 @@
 """Words that a command refuses: what is said of them, before a model is loaded, and that no file is written."""
 
 import os
-import runpy
 import shlex
 import shutil
 import sys
@@ -21,7 +20,6 @@ from depth_normal.geometry.kinds import Projection
 
 NEEDS = {"ui": "aiohttp", "video": "av", "parallax": "av", "export": "onnx"}
 """The packages without which a command refuses everything."""
-VIDEOS = Path(__file__).parents[2] / "videos.py"
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +63,11 @@ def files(tmp_path_factory):
     if find_spec("OpenEXR"):
         exr.write_depth_channel(folder / "metres.exr", np.linspace(2, 9, 48 * 64).reshape(48, 64))
     if find_spec("av"):
-        videos = runpy.run_path(str(VIDEOS))
-        videos["write_video"](folder / "clip.mp4", videos["moving_ball"](3, 8, 64), codec="libx264")
+        from tests.videos import moving_ball, write_video
+
+        write_video(folder / "clip.mp4", moving_ball(3, 8, 64), codec="libx264")
         ramp = np.tile(np.arange(64, dtype=np.uint16) * 900, (8, 1))
-        videos["write_video"](folder / "slow.mkv", [[ramp]] * 6, "gray16le", rate=12)
+        write_video(folder / "slow.mkv", [[ramp]] * 6, "gray16le", rate=12)
     else:
         (folder / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
     for name in ("clips/a.mp4", "clips/more/b.mp4", "mixed"):

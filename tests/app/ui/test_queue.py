@@ -5,16 +5,15 @@ import io
 import json
 import os
 import re
-import runpy
 import shlex
 import shutil
 import socket
 import threading
 import time
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from depth_normal.app.ui.job import options_of
 from depth_normal.app.ui.jobs import MOST_JOBS
 from depth_normal.geometry.files import load_estimate
 from depth_normal.model_loader.weights.find import find_weights
+from tests import slow_download as slow_download_server
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,8 +44,9 @@ def roomy(serve):
 
 @pytest.fixture
 def videos():
-    pytest.importorskip("av", reason="reads videos")
-    return SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "videos.py")))
+    from tests import videos
+
+    return videos
 
 
 @pytest.fixture
@@ -267,13 +268,12 @@ SLOW = "zoedepth-nyu"
 @pytest.fixture
 def slow_download(monkeypatch, tmp_path):
     """Lets the weights of a model come from a server of this machine, which takes twenty seconds for them."""
-    slow = runpy.run_path(str(ROOT / "tests" / "slow_download.py"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), slow["Slow"])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), slow_download_server.Slow)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # that nobody reads any more is what is tested
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/zoe.pt"
-    file = replace(MODELS[SLOW].file, repo_id=None, url=address, size=slow["SIZE"], sha256=None, revision="main")
+    file = replace(MODELS[SLOW].file, repo_id=None, url=address, size=slow_download_server.SIZE, sha256=None, revision="main")
     monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(file,)))
     for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "weights"))
@@ -300,30 +300,20 @@ def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
 def test_a_download_beside_a_file_that_is_there_ends_at_its_total(monkeypatch, tmp_path):
     """LeReS with its boost shares a file with LeReS alone."""
     weights = MODELS["tiny"].file
-    data = find_weights(weights).read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            """Keeps the log clean."""
-
-    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    size = find_weights(weights).stat().st_size
+    shutil.copy(find_weights(weights), tmp_path / "other.safetensors")
+    for name in ("DEPTH_NORMAL_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "weights"))
     monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/other.safetensors"
-        other = replace(weights, filename="other.safetensors", url=address, size=len(data), sha256=None, revision="main")
-        monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(replace(weights, size=len(data)), other)))
+        other = replace(weights, filename="other.safetensors", url=address, size=size, sha256=None, revision="main")
+        monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(replace(weights, size=size), other)))
         download = (downloads := Downloads(lambda: None)).start(SLOW)
         downloads.wait(download, lambda: None)
         server.shutdown()
-    assert download.done == download.total == 2 * len(data)
+    assert download.done == download.total == 2 * size
 
 
 def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slow_download, photo):

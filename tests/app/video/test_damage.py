@@ -24,14 +24,12 @@ from depth_normal.app.video import segments
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
-from tests import videos as VIDEOS
-
-frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
+from tests.videos import frames_of, moving_ball, stop_after, write_video
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    return VIDEOS.write_video(tmp_path_factory.mktemp("film") / "in.mkv", VIDEOS.moving_ball(28))
+    return write_video(tmp_path_factory.mktemp("film") / "in.mkv", moving_ball(28))
 
 
 def run(video, out, *more) -> int:

@@ -11,7 +11,7 @@ from depth_normal.app import cli
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.media import MAPS, find_images
-from tests import videos as VIDEOS
+from tests.videos import frames_of, moving_ball, stop_after, write_video
 
 pytest.importorskip("OpenEXR")
 COUNT, HEIGHT, WIDTH = 12, 48, 64
@@ -21,7 +21,7 @@ LEVELS = np.stack([np.tile(np.arange(WIDTH, dtype=np.uint16) * 3 + 5 * number, (
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    return VIDEOS.write_video(tmp_path_factory.mktemp("clip") / "in.mp4", VIDEOS.moving_ball(COUNT), codec="libx264")
+    return write_video(tmp_path_factory.mktemp("clip") / "in.mp4", moving_ball(COUNT), codec="libx264")
 
 
 def run(*words) -> int:
@@ -39,7 +39,7 @@ def numbered(path: Path, kind: str, numbers=range(1, COUNT + 1), levels=LEVELS) 
 
 
 def as_video(path: Path) -> Path:
-    return VIDEOS.write_video(path, [[each * np.uint16(257)] for each in LEVELS], "gray16le")
+    return write_video(path, [[each * np.uint16(257)] for each in LEVELS], "gray16le")
 
 
 def as_array(path: Path) -> Path:
@@ -90,7 +90,7 @@ def test_frames_and_depth_with_numbers_belong_together_by_these(tmp_path):
 def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
     """Matroska says no number of frames, and of a variable rate no rate."""
     moments, planes = [0, 40, 200, 210, 900, 1000], [[each] for each in LEVELS[:6].astype(np.uint8)]
-    clip = VIDEOS.write_video(tmp_path / "c.mkv", planes, "gray", rate=10, times=moments, time_base=Fraction(1, 1000))
+    clip = write_video(tmp_path / "c.mkv", planes, "gray", rate=10, times=moments, time_base=Fraction(1, 1000))
     depth = tmp_path / "d.mkv"
     assert run(clip, "--depth", numbered(tmp_path / "d", "npz", range(6)), "-o", depth, "--codec", "ffv1") == 0
     assert run(clip, "--depth", depth, "-o", tmp_path / "o_%02d.exr") == 0
@@ -113,13 +113,13 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
     words = ("-o", tmp_path / "o.mkv", "--codec", "ffv1", "--what", "stereo", "--segment", 4)
     assert run(clip, "--depth", first, "-o", tmp_path / "whole.mkv", *words[2:]) == 0
     with monkeypatch.context() as patch:
-        VIDEOS.stop_after(patch, 6)
+        stop_after(patch, 6)
         assert run(clip, "--depth", first, *words) == 130
     assert run(clip, "--depth", other, *words, "--resume") == 2
     assert "begun with other settings (depth, depth_files)" in capsys.readouterr().err
     assert run(clip, "--depth", first, *words, "--resume") == 0
-    packets = VIDEOS.frames_of(tmp_path / "o.mkv")
-    assert packets == VIDEOS.frames_of(tmp_path / "whole.mkv") and len(packets) == COUNT
+    packets = frames_of(tmp_path / "o.mkv")
+    assert packets == frames_of(tmp_path / "whole.mkv") and len(packets) == COUNT
 
 
 def test_of_a_folder_the_files_that_say_most_are_the_depth(tmp_path):

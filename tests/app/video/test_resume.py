@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._pytree import tree_map
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
@@ -22,11 +21,11 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.inference.video import VideoState
 from tests import graph_families as FAMILIES
 from tests import tiny_depth as TINY
-from tests import videos as VIDEOS
 from tests.forked import exit_code_of, python
+from tests.videos import KILLED as KILLED_AT_A_FRAME
+from tests.videos import fails_in_half_precision, frames_of, moving_ball, stop_after, write_video
 
 TESTS = Path(__file__).parents[2]
-frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 MODEL = "video-depth-anything-small"
 
 KILLED = (
@@ -38,7 +37,7 @@ tiny = runpy.run_path(sys.argv.pop(1))
 registry.MODELS[sys.argv[1]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[1]]), default_size=56)
 del sys.argv[1]
 """
-    + VIDEOS.KILLED
+    + KILLED_AT_A_FRAME
 )
 
 
@@ -58,9 +57,9 @@ def small(monkeypatch):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
     """100 frames in two shots: the cut is at frame 61, in the middle of a window."""
-    frames = VIDEOS.moving_ball(61)
-    frames += [[255 - luma[::-1].copy(), blue, red] for luma, blue, red in VIDEOS.moving_ball(39)]
-    return VIDEOS.write_video(tmp_path_factory.mktemp("film") / "in.mkv", frames)
+    frames = moving_ball(61)
+    frames += [[255 - luma[::-1].copy(), blue, red] for luma, blue, red in moving_ball(39)]
+    return write_video(tmp_path_factory.mktemp("film") / "in.mkv", frames)
 
 
 def words(video, out, weights, *more) -> list[str]:
@@ -153,23 +152,11 @@ def test_every_kind_of_estimate_goes_on_bit_by_bit(name, tmp_path):
         assert seam == len(whole) == len(frames)
 
 
-def fails_in_half_precision(monkeypatch, network_class, method: str, after: int) -> None:
-    """A network whose numbers are beyond half precision, from its third call on or from the first."""
-    real, calls = getattr(network_class, method), []
-
-    def result(self, *inputs, **options):
-        calls.append(1)
-        half = next(self.parameters()).dtype != torch.float32
-        return tree_map(lambda maps: maps * (float("inf") if half and len(calls) > after else 1), real(self, *inputs, **options))
-
-    monkeypatch.setattr(network_class, method, result)
-
-
 @pytest.mark.slow("takes most of a second")
 def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weights, whole, small, tmp_path, monkeypatch, caplog):
     half = ("--dtype", "bfloat16", "--codec", "ffv1")
     with monkeypatch.context() as stopped:
-        fails_in_half_precision(stopped, VideoDepthAnything, "finish", 0)
+        fails_in_half_precision(stopped, VideoDepthAnything, "finish", lambda call: True)
         stop_after(stopped, 24)
         assert cli.main(words(video, tmp_path / "out.mkv", weights, *half)) == 130
     assert "Computed again in float32" in caplog.text
@@ -183,11 +170,11 @@ def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, mon
     tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:
-        fails_in_half_precision(failing, TinyNetwork, "forward", 1)
+        fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
         assert cli.main([*tiny, "-o", str(tmp_path / "whole.mkv")]) == 0
     free()
     with monkeypatch.context() as failing:
-        fails_in_half_precision(failing, TinyNetwork, "forward", 1)
+        fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
         stop_after(failing, 24)
         assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv")]) == 130
     free()

@@ -5,18 +5,15 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
-from torch.utils._pytree import tree_map
 
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
 from depth_normal.app.batch.options import Options
 from depth_normal.app.video import segments as video_segments
 from depth_normal.model_loader import free
-from tests import videos as VIDEOS
 from tests.forked import exit_code_of, python
+from tests.videos import KILLED, fails_in_half_precision, frames_of, moving_ball, stop_after, write_video
 
-frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 OPTIONS = ("--model", "tiny", "--size", "32", "--segment", "8", "--codec", "ffv1")
 
 
@@ -25,10 +22,10 @@ def made(tmp_path_factory) -> Path:
     """Three videos of 20, 28 and 12 frames; the second is in a folder below."""
     folder = tmp_path_factory.mktemp("videos") / "clips"
     (folder / "more").mkdir(parents=True)
-    ball = VIDEOS.moving_ball(28)
-    VIDEOS.write_video(folder / "a.mkv", ball[:20])
-    VIDEOS.write_video(folder / "more" / "b.mkv", ball)
-    VIDEOS.write_video(folder / "c.mov", [[255 - luma, blue, red] for luma, blue, red in ball[:12]], codec="libx264")
+    ball = moving_ball(28)
+    write_video(folder / "a.mkv", ball[:20])
+    write_video(folder / "more" / "b.mkv", ball)
+    write_video(folder / "c.mov", [[255 - luma, blue, red] for luma, blue, red in ball[:12]], codec="libx264")
     return folder
 
 
@@ -85,7 +82,7 @@ def test_a_folder_keeps_its_tree_and_a_second_run_leaves_what_is_finished(clips,
 @pytest.mark.slow("starts another process")
 def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, capsys):
     words = ["video", "clips", "--recursive", "-o", "maps", *OPTIONS, "--resume"]
-    assert exit_code_of(python(VIDEOS.KILLED, 29, *words)) == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
+    assert exit_code_of(python(KILLED, 29, *words)) == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
     first = Path("maps/a_depth.mkv").stat().st_mtime_ns
     assert run("clips", "--recursive", "--resume") == 0
     said = capsys.readouterr()
@@ -125,7 +122,7 @@ def test_a_video_that_ends_early_counts_as_failed_in_every_run(clips, capsys):
     """What was before the damage is kept. Its size changes in the middle."""
     Path("clips/a.mkv").unlink()
     for name, sides in (("a", (48, 64)), ("b", (32, 64))):
-        VIDEOS.write_video(Path(f"{name}.ts"), VIDEOS.moving_ball(10, *sides), codec="libx264", options={"g": "5"})
+        write_video(Path(f"{name}.ts"), moving_ball(10, *sides), codec="libx264", options={"g": "5"})
     Path("clips/a.ts").write_bytes(Path("a.ts").read_bytes() + Path("b.ts").read_bytes())
     for summary in ("1 done, 1 failed of 2 videos", "0 done, 1 skipped (done before), 1 failed of 2 videos"):
         assert run("clips", "--resume") == 1
@@ -195,14 +192,7 @@ def test_half_precision_begins_anew_with_each_video(clips, monkeypatch):
     half = ("--dtype", "bfloat16")
     assert run("clips/c.mov", *half, out="alone/") == 0
     free()
-    real, calls = TinyNetwork.forward, []
-
-    def result(self, *inputs, **options):
-        calls.append(1)
-        is_half = next(self.parameters()).dtype != torch.float32
-        return tree_map(lambda maps: maps * (float("inf") if is_half and len(calls) == 2 else 1), real(self, *inputs, **options))
-
-    monkeypatch.setattr(TinyNetwork, "forward", result)
+    fails_in_half_precision(monkeypatch, TinyNetwork, "forward", lambda call: call == 2)
     assert run("clips", *half) == 0
     assert frames_of("maps/c_depth.mkv") == frames_of("alone/c_depth.mkv")
     free()

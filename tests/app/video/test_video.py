@@ -41,11 +41,8 @@ from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
-from tests import videos as VIDEOS
 from tests.forked import COMMAND, end_of, python
-
-frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
-av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
+from tests.videos import frames_of, moving_ball, seconds_of, sound_of, stop_after, with_damaged_packets, write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
 MORE = pytest.mark.slow("more of a command's choices")
@@ -453,7 +450,7 @@ def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
 @MORE
 def test_damaged_frames_are_held_and_counted_and_strict_stops(tmp_path, capsys):
     whole = write_video(tmp_path / "whole.mp4", moving_ball(10), **H264)
-    damaged = VIDEOS.with_damaged_packets(whole, tmp_path / "damaged.mp4", (9,))
+    damaged = with_damaged_packets(whole, tmp_path / "damaged.mp4", (9,))
     assert run(damaged, tmp_path / "out.mp4", "--align", "none", "--smooth", "0", "--normalise", "per-image") == 0
     assert "1 of 10 frames cannot be decoded, and the last good frame is held in their place" in capsys.readouterr().err
     frames = read(tmp_path / "out.mp4")
