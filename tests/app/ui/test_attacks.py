@@ -45,7 +45,8 @@ def started(folder, out, *options, before=None):
     browser.chmod(0o755)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "DISPLAY": ":99", "TMPDIR": str(folder)}
     words = [sys.executable, "-m", "depth_normal", "ui", "-o", out, "--device", "cpu", *options]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=before)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, **pipes, text=True, env=environment, preexec_fn=before)
     try:
         address = process.stdout.readline().split()[-1]
         until((opened := programs / "xdg-open.file").exists)
@@ -90,17 +91,19 @@ def test_another_user_finds_no_way_in_and_a_closed_terminal_leaves_nothing(share
 
 
 @pytest.mark.slow("starts the command")
-def test_nohup_outlives_the_terminal(shared_folder, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_nohup_outlives_the_terminal_and_a_stop_leaves_nothing(shared_folder, out, sent):
     def ignore():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    with started(shared_folder, tmp_path / "out", before=ignore) as (process, address, _):
+    with started(shared_folder, out, before=ignore) as (process, address, file):
+        assert file.name.endswith("open.html") and str(out) in process.stdout.readline()
         process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
         assert asked(address, address.partition("#token=")[2]) == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert [path.name for path in shared_folder.iterdir()] == ["programs"]
+        process.send_signal(sent)
+        assert process.wait(20) == 0 and "Traceback" not in process.stderr.read()
+        assert [path.name for path in shared_folder.iterdir()] == ["programs"] and not out.exists()
 
 
 @pytest.fixture

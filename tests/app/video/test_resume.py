@@ -1,7 +1,6 @@
 """`depth-normal video --resume`: whatever stopped a run, and wherever, the video is the one of a run that nothing stopped, bit for bit."""
 
 import json
-import signal
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -21,24 +20,9 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.inference.video import VideoState
 from tests import graph_families as FAMILIES
 from tests import tiny_depth as TINY
-from tests.forked import exit_code_of, python
-from tests.videos import KILLED as KILLED_AT_A_FRAME
 from tests.videos import fails_in_half_precision, frames_of, moving_ball, stop_after, write_video
 
-TESTS = Path(__file__).parents[2]
 MODEL = "video-depth-anything-small"
-
-KILLED = (
-    """
-import runpy, sys
-from dataclasses import replace
-from depth_normal.annotators import registry
-tiny = runpy.run_path(sys.argv.pop(1))
-registry.MODELS[sys.argv[1]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[1]]), default_size=56)
-del sys.argv[1]
-"""
-    + KILLED_AT_A_FRAME
-)
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +64,6 @@ def whole(video, weights, tmp_path_factory):
         assert cli.main(words(video, folder / "out.mkv", weights, "--codec", "ffv1")) == 0
         assert cli.main(words(video, folder / "d_%03d.png", weights)) == 0
     return folder
-
-
-@pytest.mark.slow("starts other processes")
-def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, whole, small, tmp_path):
-    done = []
-    for after in (24, 22):
-        going_on = words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")
-        assert exit_code_of(python(KILLED, TESTS / "tiny_depth.py", MODEL, after, *going_on)) == -signal.SIGKILL
-        done.append(sum(pieces_of(tmp_path)))
-    assert done == [24, 46]
-    assert cli.main(words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0
-    assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
 @pytest.mark.slow("runs a video of three windows twice")
