@@ -58,11 +58,12 @@ def names(folder=OUT):
     return sorted(path.name for path in folder.iterdir() if path.name != RECORDS)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("words", "name"),
     [
         ("relight photo.png --geometry known.npz", "photo_relit.png"),
+        ("view known.npz --no-open", "known.html"),
         ("estimate photo.png --model tiny --size 32 --write depth", "photo_depth.png"),
         ("effect mask photo.png --geometry known.npz", "photo_mask.png"),
         ("effect cutout photo.png --geometry known.npz", "photo_cutout.png"),

@@ -75,10 +75,3 @@ def test_the_page_is_opened(tmp_path, maps, monkeypatch):
     monkeypatch.setattr("depth_normal.app.commands.view.show", shown.append)
     assert main(["view", str(maps), "--out", str(tmp_path)]) == 0
     assert shown == [tmp_path / "room.html"]
-
-
-def test_somebody_elses_page_is_kept(tmp_path, maps, capsys):
-    (tmp_path / "room.html").write_text("mine")
-    assert view(maps, "--out", tmp_path) == 2
-    assert "room.html is there already" in capsys.readouterr().err and (tmp_path / "room.html").read_text() == "mine"
-    assert view(maps, "--out", tmp_path, "--overwrite") == 0

@@ -539,18 +539,14 @@ def test_a_row_is_one_image_and_not_where_its_camera_stands_in_a_scene():
     assert row_of("a.png", replace(whole, extrinsics=torch.eye(3, 4)[None])) == row_of("a.png", whole)
 
 
-def test_half_numbers_are_rounded_and_refused_where_they_end():
+def test_half_numbers_are_rounded_and_refused_where_they_end_but_for_a_sky():
     whole = random_estimate()
     found = estimate_of(row_of("a.png", whole, "float16"))
     assert torch.equal(found.depth, whole.depth.half().float()) and torch.equal(found.intrinsics, whole.intrinsics)
     with pytest.raises(ValueError, match=r"a.png: depth has numbers up to 70000, .* write them as float32"):
         row_of("a.png", replace(whole, depth=torch.full((1, 1, 5, 7), 7e4)), "float16")
-
-
-def test_half_numbers_take_a_sky_that_is_too_far_for_them():
-    """MoGe puts what does not count a million metres away."""
     mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
-    mask[:, :, :2] = False
+    mask[:, :, :2] = False  # a sky, which MoGe puts a million metres away
     depth = torch.full((1, 1, 5, 7), 3.0).masked_fill(~mask, 1e6)
     depth[0, 0, 0, 0] = torch.inf
     found = estimate_of(row_of("a.png", Estimate(depth, Quantity.METRIC_DEPTH, mask=mask), "float16"))
