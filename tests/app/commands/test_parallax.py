@@ -64,7 +64,7 @@ def test_the_camera_goes_less_far_with_soft_depth(asked, model, amount):
     ],
 )
 @pytest.mark.slow("takes most of a second")
-def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_video, capsys):
+def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_video):
     one, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
     assert run(clip, *TINY, *words, "-o", one) == 0
     assert cli.main([*map(str, ("video", clip, "--what", "parallax", *TINY, *of_video, "-o", other))]) == 0
@@ -85,7 +85,7 @@ def test_videos_go_to_a_folder_with_their_tree_and_are_resumed(clip, tmp_path, m
 
 
 @pytest.mark.slow("takes most of a second")
-def test_a_list_on_stdin_is_read_once(clip, tmp_path, monkeypatch, capsys):
+def test_a_list_on_stdin_is_read_once(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listed = tmp_path / "list.txt"
     listed.write_text("clips/clip.mkv\n")

@@ -41,7 +41,7 @@ def script(shell, capsys):
         (["video", "--what", "par"], {"parallax"}),
     ],
 )
-def test_a_shell_completes(shell, words, expected, capsys, tmp_path, monkeypatch):
+def test_a_shell_completes(shell, words, expected, capsys, tmp_path):
     if not shutil.which(shell):
         pytest.skip(f"needs {shell}")
     (tmp_path / "photo.jpg").touch()

@@ -142,7 +142,7 @@ def test_no_files_name_commands_the_terminal(tmp_path):
     assert f"unrecognized arguments: --{escaped}" in mistyped.stderr.decode()
 
 
-def test_nobody_reads_any_more(tmp_path):
+def test_nobody_reads_any_more():
     with subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""

@@ -148,7 +148,7 @@ def test_a_model_is_a_word_or_an_option(words):
     assert cli._parsed(["verify"]).models == [] and cli._parsed(["bench"]).model is None
 
 
-def test_messages_speak_of_options_while_a_command_runs(photos, capsys, monkeypatch):
+def test_messages_speak_of_options_while_a_command_runs(monkeypatch):
     monkeypatch.setattr("depth_normal.app.differences.read_both", lambda *_: pytest.fail(wording().choose("a", "b")))
     with pytest.raises(pytest.fail.Exception, match="choose --model a or --model b"):
         cli.main(["compare", "a.npz", "b.npz"])

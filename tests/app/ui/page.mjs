@@ -55,10 +55,8 @@ const scenarios = {
     const page = await open({ viewport: { width: 1366, height: 650 } })
     report.title = await page.title()
     report.address = page.url()
-    const began = Date.now()
     await drop(page, files)
     await page.waitForSelector('#modes button')
-    report.seconds = (Date.now() - began) / 1000
     report.modes = await texts(page, '#modes button')
     report.notices = await texts(page, '#notices p')
     report.rows = await page.$eval('#jobs', list => list.clientHeight / list.scrollHeight)
@@ -323,22 +321,6 @@ const scenarios = {
     await page.waitForSelector('#controls .keep:not([hidden])', { timeout: 120000 })
   },
 
-  // To be looked at: FOLDER takes a PNG of each view, light and dark, wide and narrow.
-  async look() {
-    for (const colorScheme of ['light', 'dark']) for (const [width, height] of [[1600, 950], [420, 900]]) {
-      const page = await open({ viewport: { width, height }, colorScheme, locale: colorScheme === 'dark' ? 'ja-JP' : 'en-US' })
-      if (!await page.locator('#jobs li').count()) await choose(page, files[0])
-      await page.waitForSelector('#modes button')
-      for (const number of [5, 6]) {
-        await page.click(`#modes button:nth-child(${number})`)
-        await page.waitForSelector('#controls .keep:not([hidden])', { timeout: 120000 })
-        await page.waitForTimeout(500)
-        await page.screenshot({ path: path.join(folder, `${colorScheme}-${width}-${number}.png`), fullPage: width < 800 })
-      }
-      report[`${colorScheme}-${width}`] = await overflows(page)
-    }
-  },
-
   async film() {
     const page = await open()
     await choose(page, ...files)
@@ -412,7 +394,6 @@ const scenarios = {
     writeFileSync(mine, 'mine')
     await page.click(html)
     await page.waitForSelector('dialog[open]')
-    await page.screenshot({ path: path.join(folder, 'question.png') })
     report.question = await page.textContent('dialog p')
     report.choices = await texts(page, 'dialog button')
     await page.keyboard.press('Escape')

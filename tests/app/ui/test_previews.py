@@ -77,7 +77,7 @@ def test_settings_that_the_page_has_not_are_refused(client, done):
         assert status == 400 and answer["error"] == said, values
 
 
-def test_what_has_no_result_and_what_is_not_there_is_refused(client, done, photo, monkeypatch):
+def test_what_has_no_result_and_what_is_not_there_is_refused(client, done):
     assert ask(client, "nothing", "stereo")[0] == 404
     assert client.ask("GET", "/api/previews/nothing")[0] == 404
     assert client.ask("GET", "/api/previews/nothing/file")[0] == 404

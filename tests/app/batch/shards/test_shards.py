@@ -275,7 +275,7 @@ def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp
 
 
 @pytest.mark.slow("runs several processes")
-def test_runs_at_once_into_a_store_lose_nothing(photos, tmp_path, s3):
+def test_runs_at_once_into_a_store_lose_nothing(photos, s3):
     place = as_path("s3://maps/at-once")
     carry_out(planned(place, photos, "abcd"), ("a.png b.png c.png d.png", True))
     runs = [planned(place, photos, names) for names in ("ab", "bc", "d")]
