@@ -43,6 +43,7 @@ from depth_normal.app.console import terminal
 from depth_normal.options.folders import RayOptions
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
+from psutil import process_iter
 from pyarrow import parquet
 
 from tests.tiny_s3 import tiny_s3
@@ -192,17 +193,10 @@ def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, fo
 
 
 def workers():
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::MapWorker" in (process / "cmdline").read_bytes() and int((process / "stat").read_text().split()[3]):
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
+    processes = process_iter(["cmdline", "ppid"])
+    return [each.pid for each in processes if "ray::MapWorker" in " ".join(each.info["cmdline"] or ()) and each.info["ppid"]]
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
 def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     images = [tmp_path / f"p{number:02}.png" for number in range(16)]
     for number, path in enumerate(images):
@@ -355,16 +349,10 @@ def test_only_results_go_to_stdout(capsys):
     assert (said.out, said.err) == ("{}\n[]\n", "(raylet) a worker died\n")
 
 
-def processes_of(marker):
-    """Those that inherited the marker's variable, but for zombies."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (process / "environ").read_bytes() and (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append((process / "cmdline").read_bytes())
-        except OSError:
-            continue
-    return found
+def heirs_of(folder):
+    """The processes that inherited the variable of the test of this folder; a zombie's are not told."""
+    processes = process_iter(["cmdline", "environ"])
+    return [each.info["cmdline"] for each in processes if (each.info["environ"] or {}).get("DEPTH_NORMAL_TEST") == str(folder)]
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in Linux's /proc")
@@ -375,8 +363,7 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
         write_image(tmp_path / "in" / f"p{number:03}.png", number)
     words = (tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny", "--size", "64", "--write", "npz", "--engine", "ray")
     command = (sys.executable, "-m", "depth_normal.app.cli", "estimate", *map(str, words), "--workers", "1", "--json-lines")
-    marker = f"DEPTH_NORMAL_TEST={tmp_path}"
-    environment = {**os.environ, **dict([marker.split("=", 1)])}
+    environment = {**os.environ, "DEPTH_NORMAL_TEST": str(tmp_path)}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -397,7 +384,7 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
         assert path.name == RECORDS or np.load(path)["depth"].ndim == 2
     assert {each for each in (tmp_path / "out" / RECORDS).iterdir() if each.is_dir()} == set(), "nothing half"
     deadline = time.monotonic() + 60
-    while (left := processes_of(marker.encode())) and time.monotonic() < deadline:
+    while (left := heirs_of(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
 

@@ -1,4 +1,4 @@
-"""The page of a result: what it holds, and that it asks for nothing else. tests/app/commands/test_view_page.py opens one."""
+"""The page of a result: what it holds, and that it asks for nothing else. tests/app/commands/test_view.py opens one."""
 
 import base64
 import json
