@@ -6,33 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, load_estimate, save_estimate, write_compositing_exr
+from tests.geometry.files.samples import full_estimate, read_channels
 
-OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
-INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 60, 2], [0, 0, 1]]])
+pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
 
 
 def estimate():
-    generator = torch.Generator().manual_seed(0)
     mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
     mask[..., 0, :] = False
-    normals = F.normalize(torch.randn(1, 3, 5, 7, generator=generator), dim=1)
-    return Estimate(1 + torch.rand(1, 1, 5, 7, generator=generator), Quantity.METRIC_DEPTH, normals, Axes.OPENCV, mask, INTRINSICS)
-
-
-def content(path):
-    with OpenEXR.File(str(path), separate_channels=True) as file:
-        return dict(file.header()), {name: channel.pixels for name, channel in file.channels().items()}
+    intrinsics = torch.tensor([[[50.0, 0, 3], [0, 60, 2], [0, 0, 1]]])
+    return replace(full_estimate(), axes=Axes.OPENCV, mask=mask, intrinsics=intrinsics, confidence=None, extrinsics=None)
 
 
 def test_the_channels_have_the_names_and_types_that_were_asked_for(tmp_path):
     image = torch.rand(1, 3, 10, 14)
     for half in (False, True):
         write_compositing_exr(tmp_path / "a.exr", estimate(), image, half)
-        _, channels = content(tmp_path / "a.exr")
+        _, channels = read_channels(tmp_path / "a.exr")
         full = {name for name, pixels in channels.items() if pixels.dtype == np.float32}
         assert set(channels) == {*"RGBZ", "P.X", "P.Y", "P.Z", "N.X", "N.Y", "N.Z", "mask.A", "sky.A"}
         assert full == ({"Z", "P.X", "P.Y", "P.Z"} if half else set(channels))
@@ -45,17 +38,17 @@ def test_it_is_read_back_by_name(tmp_path):
     back = load_estimate(files[0])
     inside = known.mask[0, 0]
     assert back.quantity is Quantity.METRIC_DEPTH and back.axes is Axes.OPENGL and torch.equal(back.mask, known.mask)
-    torch.testing.assert_close(back.intrinsics, INTRINSICS)
+    torch.testing.assert_close(back.intrinsics, known.intrinsics)
     torch.testing.assert_close(back.confidence, known.confidence)
     torch.testing.assert_close(back.depth[..., inside], known.depth[..., inside], rtol=0, atol=0)
     torch.testing.assert_close(back.normals[..., inside], (known.normals * torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1))[..., inside])
-    _, channels = content(files[0])
+    _, channels = read_channels(files[0])
     assert (channels["Z"][0] == np.float32(1e10)).all() and all((channels[name][0] == 0).all() for name in ("P.X", "P.Z", "N.Y", "mask.A"))
 
 
 def test_the_header_maps_positions_to_their_pixels(tmp_path):
     write_compositing_exr(tmp_path / "a.exr", estimate())
-    header, channels = content(tmp_path / "a.exr")
+    header, channels = read_channels(tmp_path / "a.exr")
     inside = estimate().mask[0, 0].numpy()
     points = np.stack([*(channels[f"P.{axis}"][inside] for axis in "XYZ"), np.ones(inside.sum(), np.float32)], 1)
     assert ((points @ header["worldToCamera"])[:, 2] > 0).all(), "in front of a camera that looks along +Z"
@@ -84,7 +77,7 @@ def test_depth_without_metres_keeps_its_kind(tmp_path):
 
 def test_normals_alone(tmp_path):
     write_compositing_exr(tmp_path / "a.exr", replace(estimate(), depth=None, quantity=None))
-    assert set(content(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
+    assert set(read_channels(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
 
 
 def test_neither_file_appears_unless_both_can(tmp_path):

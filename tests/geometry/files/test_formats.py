@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,18 +10,11 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
 from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
 from depth_normal.options.files import READABLE, SURFACES, WRITTEN
+from tests.geometry.files.samples import full_estimate, write_channels
 
-INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
 
-
-def full_estimate():
-    generator = torch.Generator().manual_seed(0)
-    return Estimate(
-        depth=1 + torch.rand(1, 1, 5, 7, generator=generator),
-        quantity=Quantity.METRIC_DEPTH,
-        normals=torch.nn.functional.normalize(torch.randn(1, 3, 5, 7, generator=generator), dim=1),
-        intrinsics=INTRINSICS,
-    )
+def unmasked(batch=1):
+    return replace(full_estimate(batch=batch), mask=None, axes=Axes.OPENGL, extrinsics=None)
 
 
 @pytest.fixture(params=list(WRITTEN))
@@ -37,7 +31,7 @@ def test_each_extension_has_what_reads_and_writes_it():
 
 
 def test_every_format_writes_and_the_readable_ones_read_back(tmp_path, suffix):
-    estimate = full_estimate()
+    estimate = unmasked()
     paths = save_estimate(tmp_path / f"map{suffix.upper()}", estimate, SaveOptions(image=torch.rand(1, 3, 5, 7)))
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert all(path.stat().st_size for path in paths)
@@ -55,7 +49,7 @@ def test_every_format_writes_and_the_readable_ones_read_back(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [suffix for suffix, each in FORMATS.items() if each.one_map and each.write])
 def test_normals_alone_take_the_name_itself(tmp_path, suffix):
-    estimate = Estimate(normals=full_estimate().normals)
+    estimate = Estimate(normals=unmasked().normals)
     assert save_estimate(tmp_path / f"n{suffix}", estimate) == (tmp_path / f"n{suffix}",)
     torch.testing.assert_close(load_estimate(tmp_path / f"n{suffix}").normals, estimate.normals, atol=5e-5, rtol=0)
 
@@ -63,12 +57,12 @@ def test_normals_alone_take_the_name_itself(tmp_path, suffix):
 def test_of_two_files_both_appear_or_none(tmp_path):
     (tmp_path / "map_normals.png").mkdir()
     with pytest.raises(OSError):
-        save_estimate(tmp_path / "map.png", full_estimate())
+        save_estimate(tmp_path / "map.png", unmasked())
     assert list(tmp_path.iterdir()) == [tmp_path / "map_normals.png"]
 
 
 def test_batches_go_to_one_npz_only(tmp_path, suffix):
-    estimate = Estimate.cat([full_estimate(), full_estimate()])
+    estimate = unmasked(batch=2)
     if FORMATS[suffix].batches:
         assert load_estimate(save_estimate(tmp_path / f"map{suffix}", estimate)[0]).batch == 2
     else:
@@ -79,33 +73,48 @@ def test_batches_go_to_one_npz_only(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".png", ".ply", ".glb"])
 def test_what_a_format_cannot_hold_writes_nothing(tmp_path, suffix):
-    masked = replace(full_estimate(), mask=torch.zeros(1, 1, 5, 7, dtype=torch.bool))
+    masked = replace(unmasked(), mask=torch.zeros(1, 1, 5, 7, dtype=torch.bool))
     with pytest.raises(ValueError, match="no pixel has a"):
         save_estimate(tmp_path / f"map{suffix}", masked)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pfm_without_a_quantity_is_metres_and_holes_are_masked(tmp_path):
-    depth = torch.tensor([[[[2.0, 0.0, float("inf")]]]])
-    save_estimate(tmp_path / "d.pfm", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
-    back = load_estimate(tmp_path / "d.pfm")
-    assert back.quantity is Quantity.METRIC_DEPTH
-    assert back.mask.flatten().tolist() == [True, False, False]
+HOLES = np.array([[2.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
+WITHOUT_A_MASK = {
+    "depth.npz": lambda path: np.savez(path, depth=HOLES, quantity="metric_depth"),
+    "dmap.npz": lambda path: np.savez(path, dmap=HOLES),
+    "ours.exr": lambda path: save_estimate(path, Estimate(torch.from_numpy(HOLES)[None, None], Quantity.METRIC_DEPTH)),
+    "other.exr": lambda path: write_channels(path, Z=HOLES),
+    "a.pfm": lambda path: save_estimate(path, Estimate(torch.from_numpy(HOLES)[None, None], Quantity.METRIC_DEPTH)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_MASK)
+def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, name):
+    if name.endswith(".exr"):
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    WITHOUT_A_MASK[name](tmp_path / name)
+    back = load_estimate(tmp_path / name)
+    assert back.quantity is Quantity.METRIC_DEPTH and back.mask.flatten().tolist() == [True] + [False] * 5
+    assert np.array_equal(back.depth[0, 0].numpy(), HOLES, equal_nan=True)
+
+
+def test_zero_is_a_value_of_a_pfms_disparity(tmp_path):
+    save_estimate(tmp_path / "d.pfm", Estimate(torch.tensor([[[[2.0, 0.0, float("inf")]]]]), Quantity.METRIC_DEPTH))
     disparity = load_estimate(tmp_path / "d.pfm", quantity=Quantity.DISPARITY)
-    assert disparity.quantity is Quantity.DISPARITY
-    assert disparity.mask.flatten().tolist() == [True, True, False]
+    assert disparity.quantity is Quantity.DISPARITY and disparity.mask.flatten().tolist() == [True, True, False]
 
 
 def test_a_pfm_keeps_the_mask(tmp_path):
     mask = torch.rand(1, 1, 5, 7, generator=torch.Generator().manual_seed(1)) > 0.5
-    estimate = replace(full_estimate(), normals=None, mask=mask)
+    estimate = replace(unmasked(), normals=None, mask=mask)
     back = load_estimate(save_estimate(tmp_path / "d.pfm", estimate)[0])
     assert torch.equal(back.mask, mask)
     assert torch.equal(back.depth[mask], estimate.depth[mask])
 
 
 def test_a_pfm_has_opengl_axes_and_no_unit(tmp_path):
-    normals = full_estimate().normals
+    normals = unmasked().normals
     mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
     mask[..., 0] = False
     save_estimate(tmp_path / "n.pfm", Estimate(normals=convert_normals(normals, "opengl", "opencv"), axes=Axes.OPENCV, mask=mask))
@@ -119,7 +128,7 @@ def test_a_pfm_has_opengl_axes_and_no_unit(tmp_path):
 
 
 def test_unknown_extensions_are_named_with_the_known_ones(tmp_path):
-    for function, words in ((lambda path: save_estimate(path, full_estimate()), WRITTEN), (load_estimate, READABLE)):
+    for function, words in ((lambda path: save_estimate(path, unmasked()), WRITTEN), (load_estimate, READABLE)):
         for name, kind in (("map.xyz", "'.xyz' files"), ("map", "files without an extension"), ("", "folders")):
             with pytest.raises(FileFormatError, match=rf"{kind}; accepted: {', '.join(words)}$"):
                 function(tmp_path / name)

@@ -11,37 +11,19 @@ import torch
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, read_npz, write_npz
+from tests.geometry.files.samples import full_estimate
 
 
-def full_estimate(batch=1, height=5, width=7):
-    generator = torch.Generator().manual_seed(0)
-    depth = torch.rand(batch, 1, height, width, generator=generator) * 100
-    odd = torch.tensor([float("nan"), float("inf"), -0.0])[: depth.numel()]
-    depth.view(-1)[: len(odd)] = odd
-    return Estimate(
-        depth=depth,
-        quantity=Quantity.METRIC_DEPTH,
-        normals=torch.nn.functional.normalize(torch.randn(batch, 3, height, width, generator=generator), dim=1),
-        axes=Axes.SCANNET,
-        mask=torch.rand(batch, 1, height, width, generator=generator) > 0.5,
-        intrinsics=torch.tensor([[500.1, 0, 3], [0, 499.9, 2], [0, 0, 1]]).expand(batch, 3, 3).contiguous(),
-        confidence=torch.rand(batch, 1, height, width, generator=generator),
-        extrinsics=torch.tensor([[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]]).expand(batch, 3, 4).contiguous(),
-    )
-
-
-def same_bits(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
-
-
-@pytest.mark.parametrize("size", [(1, 5, 7), (1, 1, 1), (2, 5, 1), (3, 1, 7)])
+@pytest.mark.parametrize("size", [(5, 7, 1), (1, 1, 1), (5, 1, 2), (1, 7, 3)])
 def test_round_trip_is_bit_exact(tmp_path, size):
     estimate = full_estimate(*size)
+    estimate.depth.view(-1)[:3] = torch.tensor([float("nan"), float("inf"), -0.0])[: estimate.depth.numel()]
     write_npz(tmp_path / "e.npz", estimate)
     back = read_npz(tmp_path / "e.npz")
     assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
     for name in ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence"):
-        assert same_bits(getattr(estimate, name), getattr(back, name)), name
+        expected, found = getattr(estimate, name).numpy(), getattr(back, name).numpy()
+        assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes()), name
     assert list(tmp_path.iterdir()) == [tmp_path / "e.npz"]
 
 
@@ -194,15 +176,6 @@ def test_numbers_beyond_float32_are_holes_without_a_word(tmp_path):
     np.savez(tmp_path / "d.npz", depth=np.array([[1.0, 1e300, -1e300, np.nan]]), quantity="metric_depth")
     back = read_npz(tmp_path / "d.npz")
     assert back.depth.flatten().tolist()[:3] == [1, np.inf, -np.inf] and back.mask.flatten().tolist() == [True, False, False, False]
-
-
-@pytest.mark.parametrize("key", ["depth", "dmap"])
-def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, key):
-    values = np.array([[1.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
-    np.savez(tmp_path / "d.npz", **{key: values}, **({"quantity": "metric_depth"} if key == "depth" else {}))
-    back = read_npz(tmp_path / "d.npz")
-    assert back.mask.flatten().tolist() == [True] + [False] * 5
-    assert np.array_equal(back.depth[0, 0].numpy(), values, equal_nan=True)
 
 
 def test_cameras_of_other_tools(tmp_path):

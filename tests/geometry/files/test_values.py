@@ -8,18 +8,11 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.image_files import is_still_image, read_colours
 from depth_normal.geometry.files.values import read_values
-from tests.geometry.files.test_image_files import tiff_bytes
+from tests.geometry.files.samples import tiff_bytes, write_channels, write_parts
 from tests.heic_files import heic_with_depth
 
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
 METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
-
-
-def exr(path, **channels):
-    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
-    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
-    with library.File(header, {name.replace("__", "."): np.ascontiguousarray(values) for name, values in channels.items()}) as file:
-        file.write(str(path))
 
 
 WRITERS = {
@@ -28,8 +21,8 @@ WRITERS = {
     "d.npy": lambda path: np.save(path, DEPTH.astype(np.float64)[None, :, :, None]),
     "key.npz": lambda path: np.savez(path, depth=DEPTH, focal=np.eye(3)),
     "other.npz": lambda path: np.savez(path, prediction=DEPTH[None, None], camera=np.eye(4), note=np.array("x")),
-    "z.exr": lambda path: exr(path, Z=DEPTH, A=0 * DEPTH + 1),
-    "rgb.exr": lambda path: exr(path, R=DEPTH, G=DEPTH, B=DEPTH),
+    "z.exr": lambda path: write_channels(path, Z=DEPTH, A=0 * DEPTH + 1),
+    "rgb.exr": lambda path: write_channels(path, R=DEPTH, G=DEPTH, B=DEPTH),
     "f.pfm": lambda path: save_estimate(path, METRES),
     "ours.exr": lambda path: save_estimate(path, METRES),
     "ours.npz": lambda path: save_estimate(path, METRES),
@@ -75,7 +68,7 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
     depth = (DEPTH * 1000).astype(dtype)
     path = tmp_path / f"d{suffix}"
     if suffix == ".exr":
-        exr(path, Depth__Z=depth.astype(np.uint32))
+        write_channels(path, Depth__Z=depth.astype(np.uint32))
     else:
         np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
     with pytest.raises(FileFormatError, match="--quantity"):
@@ -103,14 +96,8 @@ def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
 
 
 def test_channels_are_named(tmp_path):
-    exr(
-        tmp_path / "m.exr",
-        View__Depth__Z=DEPTH,
-        View__Mist__Z=DEPTH / 50,
-        View__Combined__R=DEPTH,
-        View__Combined__G=DEPTH * 2,
-        V=DEPTH * 3,
-    )
+    layers = {"View__Depth__Z": 1, "View__Mist__Z": 1 / 50, "View__Combined__R": 1, "View__Combined__G": 2, "V": 3}
+    write_channels(tmp_path / "m.exr", **{name: DEPTH * factor for name, factor in layers.items()})
     for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
         np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
         np.testing.assert_allclose(
@@ -133,12 +120,7 @@ def test_channels_are_named(tmp_path):
 
 
 def test_parts_with_the_same_channels_are_named(tmp_path):
-    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
-    parts = [
-        library.Part({"name": name, "type": library.scanlineimage, "compression": library.ZIP_COMPRESSION}, {"Y": DEPTH * factor})
-        for name, factor in (("left", 1), ("right", 2))
-    ]
-    library.File(parts).write(str(tmp_path / "p.exr"))
+    write_parts(tmp_path / "p.exr", *(({"name": name}, {"Y": DEPTH * factor}) for name, factor in (("left", 1), ("right", 2))))
     with pytest.raises(FileFormatError, match=r"left\.Y.*right\.Y.*--channel"):
         load_estimate(tmp_path / "p.exr")
     for name, factor in (("right.Y", 2), ("right", 2), ("left", 1), ("Y", 1)):

@@ -1,0 +1,74 @@
+"""An estimate of everything, and files that this pack does not write."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+
+
+def full_estimate(height=5, width=7, batch=1):
+    """Metres from 1 to 2, and every other map."""
+    generator = torch.Generator().manual_seed(0)
+    return Estimate(
+        depth=1 + torch.rand(batch, 1, height, width, generator=generator),
+        quantity=Quantity.METRIC_DEPTH,
+        normals=F.normalize(torch.randn(batch, 3, height, width, generator=generator), dim=1),
+        axes=Axes.SCANNET,
+        mask=torch.rand(batch, 1, height, width, generator=generator) > 0.1,
+        intrinsics=torch.tensor([[50.1, 0, 3], [0, 49.9, 2], [0, 0, 1]]).repeat(batch, 1, 1),
+        confidence=torch.rand(batch, 1, height, width, generator=generator),
+        extrinsics=torch.tensor([[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]]).repeat(batch, 1, 1),
+    )
+
+
+def write_channels(path, header=None, **channels):
+    """Writes an EXR; a name's `__` is a dot."""
+    write_parts(path, (header or {}, {name.replace("__", "."): values for name, values in channels.items()}))
+
+
+def write_parts(path, *parts):
+    """Writes an EXR of parts, each a header and its channels by name."""
+    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    layout = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    whole = []
+    for index, (header, channels) in enumerate(parts):
+        planes = {name: np.ascontiguousarray(values) for name, values in channels.items()}
+        whole.append(library.Part(layout | header, planes, header.get("name", f"part {index}")))
+    with library.File(whole) as file:
+        file.write(str(path))
+
+
+def read_channels(path):
+    """The header and the channels (H, W) of an EXR, as its own library reads them."""
+    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    with library.File(str(path), separate_channels=True) as file:
+        return dict(file.header()), {name: channel.pixels for name, channel in file.channels().items()}
+
+
+def tiff_bytes(pixels, extra_sample=None, planar=1, photometric=None):
+    """An uncompressed TIFF of these numbers, by the specification: Pillow writes neither 16-bit colour nor premultiplied alpha."""
+    height, width, channels = pixels.shape
+    bits, order = pixels.dtype.itemsize * 8, np.moveaxis(pixels, -1, 0) if planar == 2 else pixels
+    body = order.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    extras = 0 if extra_sample is None else 1
+    photometric = (2 if channels - extras == 3 else 1) if photometric is None else photometric
+    at = 8 + len(body)
+    strips = channels if planar == 2 else 1
+    share = len(body) // strips
+    tags = [(256, width), (257, height), (258, [bits] * channels), (259, 1), (262, photometric)]
+    tags += [(273, [8 + i * share for i in range(strips)]), (277, channels), (278, height), (279, [share] * strips), (284, planar)]
+    tags += [] if extra_sample is None else [(338, extra_sample)]
+    tags += [(339, 3)] if pixels.dtype.kind == "f" else []
+    entries, tail = b"", b""
+    tail_at = at + 2 + 12 * len(tags) + 4
+    for tag, value in tags:
+        values = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            tail, packed = tail + packed, struct.pack("<I", tail_at + len(tail))
+        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+    return b"II*\0" + struct.pack("<I", at) + body + struct.pack("<H", len(tags)) + entries + bytes(4) + tail
