@@ -24,17 +24,12 @@ def plane(depth=2.0, height=3, width=3, **kwargs):
 
 def read_glb(path):
     data = path.read_bytes()
-    magic, version, total = struct.unpack_from("<4sII", data)
-    assert (magic, version, total) == (b"glTF", 2, len(data))
+    assert struct.unpack_from("<4sII", data) == (b"glTF", 2, len(data))
     length, kind = struct.unpack_from("<I4s", data, 12)
-    assert kind == b"JSON"
-    assert length % 4 == 0
-    document = json.loads(data[20 : 20 + length])
-    binary_length, kind = struct.unpack_from("<I4s", data, 20 + length)
-    assert (kind, binary_length) == (b"BIN\0", document["buffers"][0]["byteLength"])
-    binary = data[28 + length :]
-    assert len(binary) == binary_length
-    assert binary_length % 4 == 0
+    assert kind == b"JSON" and length % 4 == 0
+    document, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
+    assert struct.unpack_from("<I4s", data, 20 + length) == (document["buffers"][0]["byteLength"], b"BIN\0")
+    assert len(binary) == document["buffers"][0]["byteLength"] and len(binary) % 4 == 0
 
     def array(index):
         accessor = document["accessors"][index]
@@ -47,16 +42,10 @@ def read_glb(path):
     return document, array
 
 
-def test_points_lie_where_the_camera_saw_them_in_opengl_axes():
+def test_points_lie_where_the_camera_saw_them_and_triangles_face_it():
     mesh = depth_to_mesh(plane())
-    assert mesh.points.shape == (9, 3)
-    np.testing.assert_allclose(mesh.points[0], [-0.2, 0.2, -2.0], atol=1e-6)
-    np.testing.assert_allclose(mesh.points[5], [0.2, 0.0, -2.0], atol=1e-6)
-
-
-def test_triangles_face_the_camera_and_cover_the_image():
-    mesh = depth_to_mesh(plane())
-    assert mesh.triangles.shape == (8, 3)
+    assert mesh.points.shape == (9, 3) and mesh.triangles.shape == (8, 3)
+    np.testing.assert_allclose(mesh.points[[0, 5]], [[-0.2, 0.2, -2.0], [0.2, 0.0, -2.0]], atol=1e-6)
     a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
     twice_area = np.cross(b - a, c - a)
     assert (twice_area[:, 2] > 0).all()
@@ -65,8 +54,7 @@ def test_triangles_face_the_camera_and_cover_the_image():
 
 def test_triangles_do_not_span_jumps_holes_or_sky():
     depth = torch.tensor([[1.0, 1.0, 3.0, 3.0]]).repeat(3, 1)[None, None]
-    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
-    mesh = depth_to_mesh(estimate)
+    mesh = depth_to_mesh(replace(plane(), depth=depth))
     z = mesh.points[mesh.triangles][..., 2]
     assert len(mesh.triangles) == 8
     assert (z.max(1) == z.min(1)).all()
@@ -75,7 +63,7 @@ def test_triangles_do_not_span_jumps_holes_or_sky():
     holed[0, 0, 0, 0], holed[0, 0, 2, 0], holed[0, 0, 0, 3] = float("nan"), -1.0, float("inf")
     mask = torch.ones_like(depth, dtype=torch.bool)
     mask[0, 0, 2, 3] = False
-    mesh = depth_to_mesh(Estimate(depth=holed, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, mask=mask))
+    mesh = depth_to_mesh(replace(plane(), depth=holed, mask=mask))
     assert len(mesh.points) == 8
     assert np.isfinite(mesh.points).all()
     assert len(mesh.triangles) == 4, "a cell that lacks one corner keeps the other three"
@@ -83,8 +71,7 @@ def test_triangles_do_not_span_jumps_holes_or_sky():
 
 
 def test_a_slanted_surface_within_the_allowed_jump_stays_whole():
-    depth = (torch.arange(4.0) * 0.04 + 1)[None].repeat(3, 1)[None, None]
-    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
+    estimate = replace(plane(), depth=(torch.arange(4.0) * 0.04 + 1)[None].repeat(3, 1)[None, None])
     assert len(depth_to_mesh(estimate).triangles) == 12
     assert len(depth_to_mesh(estimate, options=MeshOptions(max_jump=1e-4)).triangles) == 0
 
@@ -97,7 +84,7 @@ def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
     write_glb(tmp_path / "m.glb", mesh)
     document, array = read_glb(tmp_path / "m.glb")
     primitive = document["meshes"][0]["primitives"][0]
-    assert primitive["mode"] == 4
+    assert primitive["mode"] == 4, "triangles"
     attributes = primitive["attributes"]
     np.testing.assert_array_equal(array(attributes["POSITION"]), mesh.points)
     np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.triangles)
@@ -106,6 +93,9 @@ def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
     np.testing.assert_allclose(array(attributes["COLOR_0"])[0] / 65535, [1, 0.21404, 0, 1], atol=2e-5)
     extent = document["accessors"][attributes["POSITION"]]
     np.testing.assert_allclose([extent["min"], extent["max"]], [mesh.points.min(0), mesh.points.max(0)])
+    write_glb(tmp_path / "points.glb", depth_to_mesh(plane(height=1)))
+    primitive = read_glb(tmp_path / "points.glb")[0]["meshes"][0]["primitives"][0]
+    assert primitive["mode"] == 0 and "indices" not in primitive
 
 
 @pytest.mark.parametrize(("count", "component"), [(2**16 - 1, 5123), (2**16, 5125)])
@@ -115,13 +105,6 @@ def test_points_of_small_meshes_have_short_numbers(tmp_path, count, component):
     document, array = read_glb(tmp_path / "m.glb")
     place = document["meshes"][0]["primitives"][0]["indices"]
     assert document["accessors"][place]["componentType"] == component and array(place).ravel().tolist() == [0, 1, count - 1]
-
-
-def test_glb_without_triangles_is_a_point_cloud(tmp_path):
-    write_glb(tmp_path / "m.glb", depth_to_mesh(plane(height=1)))
-    primitive = read_glb(tmp_path / "m.glb")[0]["meshes"][0]["primitives"][0]
-    assert primitive["mode"] == 0
-    assert "indices" not in primitive
 
 
 def test_ply_holds_the_same(tmp_path):
@@ -145,23 +128,17 @@ def test_ply_holds_the_same(tmp_path):
     assert struct.unpack_from("<B3I", body, 9 * 15) == (3, *mesh.triangles[0])
 
 
-def read_ply_vertices(path, columns):
-    header, _, body = path.read_bytes().partition(b"end_header\n")
-    count = int(header.split(b"element vertex ")[1].split()[0])
-    return np.frombuffer(body, "<f4", count * columns).reshape(count, columns)
-
-
 def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
     facing = torch.tensor([0.0, 0.6, -0.8]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
     estimate = plane(normals=facing, axes=Axes.OPENCV)
     save_estimate(tmp_path / "y.ply", estimate)
     save_estimate(tmp_path / "z.ply", estimate, SaveOptions(ply_up="z"))
-    y, z = (read_ply_vertices(tmp_path / f"{up}.ply", 6) for up in "yz")
+    bodies = [(tmp_path / f"{up}.ply").read_bytes().partition(b"end_header\n")[2] for up in "yz"]
+    y, z = (np.frombuffer(body, "<f4", 9 * 6).reshape(9, 6) for body in bodies)
     # Top left pixel, 2 before the camera; its normal points down and back to the camera.
     np.testing.assert_allclose(y[0], [-0.2, 0.2, -2, 0, -0.6, 0.8], atol=1e-6)
     np.testing.assert_allclose(z[0], [-0.2, 2, 0.2, 0, -0.8, -0.6], atol=1e-6)
-    tail = 8 * 13
-    assert (tmp_path / "y.ply").read_bytes()[-tail:] == (tmp_path / "z.ply").read_bytes()[-tail:]
+    assert bodies[0][9 * 6 * 4 :] == bodies[1][9 * 6 * 4 :]
     with pytest.raises(ValueError, match="'x'; accepted: y, z"):
         save_estimate(tmp_path / "x.ply", estimate, SaveOptions(ply_up="x"))
     assert not (tmp_path / "x.ply").exists()
@@ -180,10 +157,10 @@ test_what_is_no_surface_is_refused = refuses(
 @pytest.mark.parametrize("suffix", ["ply", "glb", "stl"])
 def test_an_image_of_another_size_is_resized_and_of_another_shape_refused(suffix, tmp_path):
     depth, path = Estimate(1 + torch.rand(1, 1, 20, 30), Quantity.METRIC_DEPTH), tmp_path / f"m.{suffix}"
-    for size in ((20, 30), (40, 60), (10, 15), (33, 50)):
+    for size in ((20, 30), (10, 15), (33, 50)):
         save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
         path.unlink()
-    for size in ((30, 20), (64, 64), (20, 60), (1, 100)):
+    for size in ((30, 20), (20, 60), (1, 100)):
         words = rf"depth has 30x20 pixels, the image {size[1]}x{size[0]}: another shape"
         with pytest.raises(ValueError, match=words):
             save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
@@ -192,12 +169,10 @@ def test_an_image_of_another_size_is_resized_and_of_another_shape_refused(suffix
     assert not list(tmp_path.iterdir()), "nothing half-written stays"
 
 
-@pytest.mark.parametrize("name", ["normals", "colours", "uvs"])
-def test_a_mesh_has_one_of_each_for_each_point(name):
-    columns = 2 if name == "uvs" else 3
-    points, triangles = np.zeros((4, 3), np.float32), np.zeros((1, 3), np.uint32)
-    with pytest.raises(ValueError, match=rf"4 points has 1 {name}; expected one for each point"):
-        Mesh(points, triangles, **{name: np.zeros((1, columns), np.float32)})
+test_a_mesh_has_one_of_each_for_each_point = refuses(
+    lambda more: Mesh(np.zeros((4, 3), np.float32), np.zeros((1, 3), np.uint32), **more),
+    *(({name: np.zeros((1, 3), np.float32)}, rf"4 points has 1 {name}; expected one for each") for name in ("normals", "colours", "uvs")),
+)
 
 
 def textured(path, size=(9, 9), of=None):
@@ -317,10 +292,6 @@ def test_a_glb_that_would_be_too_large_is_refused_before_it_is_made(tmp_path, mo
     monkeypatch.undo()
     monkeypatch.setattr(mesh_files, "GLB_LIMIT", 4000)
     save_estimate(tmp_path / "m.glb", plane(height=20, width=20), SaveOptions(mesh=MeshOptions(max_points=100)))
-
-
-def test_a_glb_beyond_its_limit_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(mesh_files, "GLB_LIMIT", 400)
     with pytest.raises(ValueError, match="a GLB holds 4"):
-        write_glb(tmp_path / "m.glb", depth_to_mesh(plane()))
-    assert list(tmp_path.iterdir()) == []
+        write_glb(tmp_path / "n.glb", depth_to_mesh(plane(height=20, width=20)))
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.glb"]
