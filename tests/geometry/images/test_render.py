@@ -1,6 +1,7 @@
 """Images of depth: which end is white, what the range is, and that nothing becomes NaN."""
 
 import importlib.util
+import math
 from itertools import combinations
 
 import pytest
@@ -8,7 +9,15 @@ import torch
 
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.geometry.images.render import colourise, depth_to_image, normalise_per_image, normals_to_image
+from depth_normal.geometry.images.render import (
+    colourise,
+    depth_to_image,
+    heat_colours,
+    heat_map,
+    heat_map_end,
+    normalise_per_image,
+    normals_to_image,
+)
 from depth_normal.options.map_images import COLOUR_MAPS, NORMALISATIONS
 from tests.refusals import refuses
 
@@ -19,22 +28,27 @@ def levels(image):
     return image.flatten().tolist()
 
 
-@pytest.mark.parametrize("quantity", [Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH, "metric_depth"])
-def test_near_depth_is_white(quantity):
-    assert levels(depth_to_image(METRES, quantity)) == pytest.approx([1, 0.75, 0.25, 0])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [1, 0.75, 0.25, 0]),
+        ({"quantity": "metric_depth"}, [1, 0.75, 0.25, 0]),
+        ({"quantity": Quantity.RELATIVE_DEPTH}, [1, 0.75, 0.25, 0]),
+        ({"quantity": Quantity.DISPARITY}, [0, 0.25, 0.75, 1]),
+        ({"near": "black"}, [0, 0.25, 0.75, 1]),
+        ({"as_disparity": True}, [1, 0.375, 0.0625, 0]),
+        ({"normalisation": "fixed", "value_range": (2, 4)}, [1, 1, 0, 0]),
+        ({"normalisation": "fixed", "value_range": (2, 4), "as_disparity": True}, [1, 1, 0, 0]),
+    ],
+)
+def test_which_end_is_white_and_what_the_range_is(options, expected):
+    assert levels(depth_to_image(METRES, **{"quantity": Quantity.METRIC_DEPTH, **options})) == pytest.approx(expected)
 
 
-def test_near_disparity_is_white():
-    assert levels(depth_to_image(METRES, Quantity.DISPARITY)) == pytest.approx([0, 0.25, 0.75, 1])
-
-
-def test_far_can_be_white():
-    assert levels(depth_to_image(METRES, Quantity.METRIC_DEPTH, near="black")) == pytest.approx([0, 0.25, 0.75, 1])
-
-
-def test_metres_shown_as_disparity():
-    image = depth_to_image(METRES, Quantity.METRIC_DEPTH, as_disparity=True)
-    assert levels(image) == pytest.approx([1, 0.375, 0.0625, 0])
+def test_every_normalisation_finds_its_own_range():
+    clip, ends = torch.cat((METRES, METRES + 4)), {"fixed": (2.0, 3.0)}
+    images = [depth_to_image(clip, "metric_depth", normalisation=name, value_range=ends.get(name)) for name in NORMALISATIONS]
+    assert not any(torch.equal(*pair) for pair in combinations(images, 2))
 
 
 def test_per_image_and_per_clip_ranges_differ():
@@ -43,20 +57,6 @@ def test_per_image_and_per_clip_ranges_differ():
     torch.testing.assert_close(per_image[0], per_image[1])
     per_clip = depth_to_image(clip, Quantity.METRIC_DEPTH, normalisation="per_clip")
     assert levels(per_clip) == pytest.approx([1, 7 / 8, 5 / 8, 4 / 8, 4 / 8, 3 / 8, 1 / 8, 0])
-
-
-@pytest.mark.parametrize("pair", combinations(NORMALISATIONS, 2), ids="-".join)
-def test_every_normalisation_finds_its_own_range(pair):
-    clip = torch.cat((METRES, METRES + 4))
-    ends = {"fixed": (2.0, 3.0)}
-    first, second = (depth_to_image(clip, "metric_depth", normalisation=name, value_range=ends.get(name)) for name in pair)
-    assert not torch.equal(first, second)
-
-
-@pytest.mark.parametrize("as_disparity", [False, True])
-def test_a_fixed_range_is_in_metres_and_clips(as_disparity):
-    image = depth_to_image(METRES, Quantity.METRIC_DEPTH, normalisation="fixed", value_range=(2, 4), as_disparity=as_disparity)
-    assert levels(image) == pytest.approx([1, 1, 0, 0])
 
 
 def test_percentiles_are_those_of_the_depth_as_in_zoe():
@@ -104,14 +104,11 @@ def test_normalising_spans_zero_to_one_image_by_image():
     assert levels(normalise_per_image(values)) == pytest.approx([0, 0.25, 0.75, 1, 1, 0.75, 0.25, 0, 0, 0, 0, 0])
 
 
-def test_normalising_leaves_out_what_is_no_number():
-    values = torch.tensor([1.0, 3.0, float("nan"), float("inf"), 2.0]).view(1, 1, 1, 5)
-    assert levels(normalise_per_image(values)) == pytest.approx([0, 1, 0, 1, 0.5])
-
-
-def test_normalising_survives_the_ends_of_float32():
-    values = torch.tensor([-3e38, 0.0, 3e38]).view(1, 1, 1, 3)
-    assert levels(normalise_per_image(values)) == pytest.approx([0, 0.5, 1])
+@pytest.mark.parametrize(
+    ("values", "expected"), [([1.0, 3.0, math.nan, math.inf, 2.0], [0, 1, 0, 1, 0.5]), ([-3e38, 0.0, 3e38], [0, 0.5, 1])]
+)
+def test_normalising_survives_what_is_no_number_and_the_ends_of_float32(values, expected):
+    assert levels(normalise_per_image(torch.tensor(values).view(1, 1, 1, -1))) == pytest.approx(expected)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib, the oracle, is not installed")
@@ -122,11 +119,6 @@ def test_colour_maps_are_the_published_ones(name, published):
     grey = torch.linspace(0, 1, 256).view(1, 1, 1, -1)
     table = torch.from_numpy(colormaps[published](range(256))[:, :3]).float()
     torch.testing.assert_close(colourise(grey, name)[0, :, 0].T, table, atol=2 / 255, rtol=0)
-
-
-def test_spectral_ends_are_colorbrewers():
-    ends = colourise(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), "spectral")[0, :, 0].T * 255
-    torch.testing.assert_close(ends, torch.tensor([[158.0, 1, 66], [94, 79, 162]]))
 
 
 @pytest.mark.parametrize("name", COLOUR_MAPS)
@@ -169,3 +161,22 @@ def test_a_normal_without_a_direction_is_black_as_if_masked(broken):
     normals = torch.tensor([[0.0, 0.6, 0.8], [broken] * 3]).T.reshape(1, 3, 1, 2).contiguous()
     shown = normals_to_image(normals)
     assert torch.equal(shown[..., :1], encode_normal_map(normals[..., :1])) and not shown[..., 1:].any()
+
+
+@pytest.mark.parametrize(("signed", "values"), [(False, [0.0, 5, 10, 99]), (True, [-10.0, 0, 10, 99])])
+def test_heat_reaches_from_the_first_to_the_last(signed, values):
+    colours = [torch.tensor(list(bytes.fromhex(code))) / 255 for code in heat_colours(signed)]
+    found = heat_map(torch.tensor(values).view(1, 1, 1, 4), 10, signed)[0, :, 0].T
+    expected = [colours[0], colours[len(colours) // 2], colours[-1], colours[-1]]
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_heat_that_is_not_known_is_grey():
+    assert heat_map(torch.tensor([[[[math.nan]]]]), 1)[0, :, 0, 0].tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "end"), [([0.0] * 20, 1), ([-4.0] * 19 + [90], 5), ([9.0] * 10 + [11] * 10, 15), ([math.nan], 1), ([1000.0], 180)]
+)
+def test_the_end_of_heat_is_round_and_above_nearly_all(values, end):
+    assert heat_map_end(torch.tensor(values)) == end
