@@ -21,6 +21,10 @@ def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_cha
     pixels = ChosenPixels(chosen)
     taken = pixels.take(values)
     assert taken.shape == (70,) and pixels.put(values, taken).shape == values.shape
+    vectors, pixels = torch.rand(1, 3, 8, 12, device="meta"), ChosenPixels(torch.empty(1, 1, 8, 12, device="meta", dtype=torch.bool))
+    taken = pixels.take_vectors(vectors)
+    assert taken.shape == pixels.sample_vectors(vectors[..., ::2, ::2], 2).shape == (3, 96)
+    assert pixels.put_vectors(vectors, taken).shape == vectors.shape
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -31,14 +35,6 @@ def test_vectors_of_some_pixels_and_of_smaller_maps(share):
     whole = enlarged(small, 3, (8, 13))
     torch.testing.assert_close(pixels.sample_vectors(small, 3), whole[:, :, chosen[0, 0]][0])
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
-
-
-def test_elsewhere_than_on_a_cpu_vectors_of_all_pixels_are_taken():
-    values, chosen = torch.rand(1, 3, 8, 12, device="meta"), torch.empty(1, 1, 8, 12, device="meta", dtype=torch.bool)
-    pixels = ChosenPixels(chosen)
-    taken = pixels.take_vectors(values)
-    assert taken.shape == pixels.sample_vectors(values[..., ::2, ::2], 2).shape == (3, 96)
-    assert pixels.put_vectors(values, taken).shape == values.shape
 
 
 def test_rows_of_a_table_are_summed():
