@@ -44,6 +44,7 @@ def test_metric_depth_is_compared_as_it_is():
 def test_unknown_scale_and_shift_do_not_count(values, quantity):
     errors = compare_depth(depth(values, quantity), depth(TRUTH))
     assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)
+    assert compare_depth(depth(-values, quantity), depth(TRUTH))["correlation"] < 0, "the wrong polarity"
 
 
 def test_errors_lie_where_they_are():
@@ -57,19 +58,10 @@ def test_errors_lie_where_they_are():
     torch.testing.assert_close(angles, torch.full((1, 1, 4, 6), 15.0).double(), atol=1e-4, rtol=0)
 
 
-def test_wrong_polarity_shows():
-    assert compare_depth(depth(TRUTH, Quantity.DISPARITY), depth(TRUTH))["correlation"] < 0
-
-
-def test_only_what_both_masks_allow_counts():
-    spoiled = TRUTH.clone()
-    spoiled[3] = 1000
-    errors = compare_depth(depth(spoiled, mask=torch.tensor([True, True, True, False]).view(1, 1, 2, 2)), depth(TRUTH))
-    assert errors["AbsRel"] == 0
-
-
-def test_holes_do_not_count():
-    assert compare_depth(depth(torch.tensor([0.0, 2, 4, 8])), depth(TRUTH))["AbsRel"] == 0
+def test_holes_and_masked_pixels_do_not_count():
+    mask = torch.tensor([False, True, True, True]).view(1, 1, 2, 2)
+    for first, known in ((1000, mask), (0, None)):
+        assert compare_depth(depth(torch.tensor([first, 2.0, 4, 8]), mask=known), depth(TRUTH))["AbsRel"] == 0
 
 
 test_what_cannot_be_compared_says_why = refusals(
