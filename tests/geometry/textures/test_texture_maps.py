@@ -403,6 +403,7 @@ def test_maps_too_large_are_refused_before_memory_is_taken():
         lambda: mean_curvature(huge),
         lambda: detail_normals(huge),
         lambda: PhotoRelief(huge),
+        lambda: normals_to_height(huge),
     )
     for task in tasks:
         with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 8192x8192 or less"):
