@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_image, save_estimate
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests.geometry.files.samples import full_estimate
 
 COUNT = 2000
 LONGEST_S = 5.0
@@ -34,14 +34,7 @@ TELLING_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x8000000
 
 @dataclass(frozen=True)
 class Seed:
-    """A whole file, and what reads it.
-
-    Attributes:
-        name: With the extension.
-        data: Its bytes.
-        read: Gives the values, to be compared.
-        error: The only exception that a damaged file may raise.
-    """
+    """A whole file, what reads its values, and the only exception that a damaged one may raise."""
 
     name: str
     data: bytes
@@ -92,14 +85,7 @@ def estimates(folder: Path) -> Iterator[Seed]:
         maps = (found.depth, found.normals, found.mask, found.intrinsics, found.confidence)
         return [values.numpy() for values in maps if values is not None]
 
-    generator = torch.Generator().manual_seed(0)
-    full = Estimate(
-        depth=1 + torch.rand(1, 1, 24, 32, generator=generator),
-        quantity=Quantity.METRIC_DEPTH,
-        normals=torch.nn.functional.normalize(torch.randn(1, 3, 24, 32, generator=generator), dim=1),
-        mask=torch.rand(1, 1, 24, 32, generator=generator) > 0.1,
-        intrinsics=torch.tensor([[[30.0, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]]),
-    )
+    full = full_estimate(24, 32)
     names = ["full.npz", "values.png", "map.pfm"]
     if importlib.util.find_spec("OpenEXR"):
         names += ["full.exr", "half.exr"]
