@@ -42,7 +42,7 @@ def test_maps_of_other_sizes_are_refused():
 
 @pytest.mark.parametrize("radius", [1, 2, 3, 4, 7, 30])
 def test_box_means_are_means_of_the_pixels_that_there_are(radius):
-    values = torch.rand(2, 3, 23, 40, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(1, 2, 13, 40, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(values.double(), (radius,) * 4, value=torch.nan)
     windows = padded.unfold(2, 2 * radius + 1, 1).unfold(3, 2 * radius + 1, 1)
     torch.testing.assert_close(box_means(values, radius), windows.nanmean((-2, -1)).float())
