@@ -1,7 +1,6 @@
 """Tiles become one map: windows that add up to one, and tiles brought to what is known of the whole."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -30,6 +29,12 @@ def truth(height=120, width=160):
 
 def ones(values):
     return torch.ones_like(values[:, :1])
+
+
+def brought_to(whole, tiles, weight=None):
+    """Tiles of the whole map, aligned with it at 64 x 48 pixels."""
+    small = resize_map(whole, 48, 64)
+    return align_values(tiles, ones(tiles) if weight is None else weight, small, ones(small))
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100, 1001])
@@ -65,14 +70,14 @@ def test_a_part_of_a_map_is_sampled_where_it_is():
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 5.0), (300.0, -40.0)])
 def test_scale_and_shift_of_a_tile_are_undone_exactly(scale, shift):
     whole = truth()
-    brought = align_values((whole - shift) / scale, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = brought_to(whole, (whole - shift) / scale)
     assert (brought - whole).abs().max() < 2e-3
 
 
 def test_a_tilt_that_a_network_gave_a_tile_is_taken_away():
     whole = truth()
     tilted = whole + torch.linspace(-0.5, 0.5, 160)
-    brought = align_values(tilted, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = brought_to(whole, tilted)
     assert (brought - whole).abs().mean() < 0.1 * (tilted - whole).abs().mean()
 
 
@@ -88,10 +93,9 @@ def test_what_does_not_count_changes_nothing():
     whole, holes = truth(), torch.ones(1, 1, 120, 160)
     holes[..., :40] = 0
     spoilt = torch.where(holes > 0, whole * 3 + 1, 1e6)
-    brought = align_values(spoilt, holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = brought_to(whole, spoilt, holes)
     assert ((brought - whole).abs() * holes).max() < 0.02
-    nothing = align_values(whole, 0 * holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
-    assert torch.isfinite(nothing).all()
+    assert torch.isfinite(brought_to(whole, whole, 0 * holes)).all()
 
 
 def test_tiles_without_shape_are_brought_to_the_whole():
@@ -155,10 +159,5 @@ def test_no_seam_is_left_of_tiles_that_do_not_agree_and_one_is_without_alignment
 def test_values_of_several_tiles_are_brought_as_one_by_one():
     wholes = torch.cat((truth(), truth().flip(-1)))
     tiles = wholes * torch.tensor([2.0, 0.5])[:, None, None, None]
-    bring = partial(resize_map, height=24, width=32)
-    together = align_values(tiles, ones(tiles), bring(wholes), torch.ones(2, 1, 24, 32))
-    for index in range(2):
-        part = slice(index, index + 1)
-        torch.testing.assert_close(
-            together[part], align_values(tiles[part], ones(tiles[part]), bring(wholes[part]), torch.ones(1, 1, 24, 32))
-        )
+    alone = [brought_to(*each) for each in zip(wholes.split(1), tiles.split(1), strict=True)]
+    torch.testing.assert_close(brought_to(wholes, tiles), torch.cat(alone))
