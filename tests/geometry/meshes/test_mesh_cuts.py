@@ -18,6 +18,7 @@ from depth_normal.geometry.meshes.mesh_cuts import (
 )
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
+EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
 
 
 def floor_and_box():
@@ -55,6 +56,11 @@ def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
     valid[60, 10] = False
     joins = find_joins(depth, valid)
     assert not joins.across[60, 9:11].any() and not joins.down[59:61, 10].any()
+
+
+def grown(mask):
+    """By four pixels."""
+    return F.max_pool2d(mask.float()[None, None], 9, 1, 4)[0, 0] > 0
 
 
 def softened(inverse, by=4):
@@ -123,14 +129,13 @@ def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():
     inverse[60:140, 100:160] = 1.0
     inverse = softened(inverse)[0, 0]
     inverse[20:23, 20:23], inverse[150:170, 20:40] = 0.5, 0.5
-    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
-    depth, joins = cut_grid(1 / inverse[None, None], valid, None, "soft")
+    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "soft")
     torch.testing.assert_close(depth[0, 0, 20:23, 20:23], torch.full((3, 3), 5.0))
     assert joins.across[18:25, 18:25].all() and joins.down[18:25, 18:25].all(), "no hole in the wall"
     assert joins.across[152:168, 22:37].all()
     jumps = inverse_jumps(1 / depth[0, 0])
     assert float(jumps[joins.across].max()) < 0.05
-    sharp, all_joins = cut_grid(1 / inverse[None, None], valid, None, "sharp")
+    sharp, all_joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "sharp")
     assert all_joins.across[20:23, 20:22].all() and torch.equal(sharp, 1 / inverse[None, None])
 
 
@@ -153,7 +158,7 @@ def test_the_rim_of_a_soft_box_is_as_deep_in_every_row():
     ends = 100 + torch.randn(HEIGHT, 1, generator=generator) * 2
     share = ((torch.arange(float(WIDTH)) - ends) / 8 + 0.5).clamp(0, 1)
     inverse = 1 - 0.7 * share
-    depth, joins = cut_grid(1 / inverse[None, None], torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool), None, "auto")
+    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "auto")
     stepped = 1 / depth[0, 0]
     near = stepped > 0.65
     assert float((1 - stepped[near]).square().mean().sqrt()) < 0.004
@@ -188,11 +193,10 @@ def test_ramps_beside_foliage_are_found():
     inverse, box = noisy_wall_and_box(0)
     leaves = torch.randn(inverse.shape, generator=torch.Generator().manual_seed(1))
     inverse = torch.where(torch.arange(HEIGHT)[:, None] > 100, inverse * (1 + 0.05 * leaves), inverse)
-    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
-    assert step_edges(1 / inverse[None, None], valid)[1] > 0
+    assert step_edges(1 / inverse[None, None], EVERYWHERE)[1] > 0
     sharp = torch.where(box, 1.0, 0.3)
     sharp = torch.where(torch.arange(HEIGHT)[:, None] > 100, sharp * (1 + 0.05 * leaves), sharp)
-    assert step_edges(1 / sharp[None, None], valid)[1] == 0
+    assert step_edges(1 / sharp[None, None], EVERYWHERE)[1] == 0
 
 
 def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
@@ -201,10 +205,10 @@ def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
     leaves = torch.rand(1, 1, HEIGHT // 2 + 2, WIDTH // 2 + 2, generator=torch.Generator().manual_seed(1)) * 0.2 - 0.1
     leaves = F.interpolate(leaves, (HEIGHT, WIDTH), mode="bicubic", align_corners=True)[0, 0]
     inverse = torch.where(inverse > 0.5, inverse * (1 + leaves), inverse)
-    inner = -F.max_pool2d(-box.float()[None, None], 9, 1, 4)[0, 0] > 0
+    inner = ~grown(~box)
     inside = inner[:, :-1] & inner[:, 1:]
     assert float((inverse_jumps(inverse)[inside] > 0.05).float().mean()) > 0.2, "the scene shows the fault"
-    depth, joins = cut_grid(1 / inverse[None, None], torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool), None, "soft")
+    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "soft")
     assert float(joins.across[inside].float().mean()) > 0.96
     assert float(inverse_jumps(1 / depth[0, 0])[joins.across].max()) < 0.5, "nothing is stretched between the tree and the wall"
 
@@ -213,7 +217,7 @@ def test_wires_close_together_are_no_rough_surface():
     """A fence of true depth is cut from the wall behind it."""
     wires = (torch.arange(WIDTH) % 6 < 2).expand(HEIGHT, WIDTH) | (torch.arange(HEIGHT) % 6 < 2)[:, None]
     inverse = torch.where(wires, 0.5, 0.25 + 0.1 * torch.linspace(0, 1, WIDTH))
-    _, joins = cut_grid(1 / inverse[None, None], torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool))
+    _, joins = cut_grid(1 / inverse[None, None], EVERYWHERE)
     assert torch.equal(joins.across, wires[:, :-1] == wires[:, 1:])
 
 
@@ -255,18 +259,16 @@ def noisy_wall_and_box(noise):
 def test_a_wall_whose_far_depth_is_noisy_is_whole_and_a_box_before_it_is_cut_out():
     """Noise of a 400th of the range: neighbours on the wall differ by more than 5 %, which is no reason for holes."""
     inverse, box = noisy_wall_and_box(1 / 400)
-    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
     wall = inverse[:40]
     assert float((inverse_jumps(wall) > 0.05).float().mean()) > 0.5, "the scene shows the fault"
-    depth, joins = cut_grid(1 / inverse[None, None], valid, None, "auto")
+    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "auto")
     assert float(joins.across[:40].float().mean()) > 0.999 and float(joins.down[:39].float().mean()) > 0.999
     torch.testing.assert_close(1 / depth[0, 0, :40], wall)
-    grown = F.max_pool2d(box.float()[None, None], 9, 1, 4)[0, 0] > 0
-    inner = -F.max_pool2d(-box.float()[None, None], 9, 1, 4)[0, 0] > 0
+    inner, outer = ~grown(~box), ~grown(box)
     used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
     assert used.mean() > 0.999
     corners = np.nonzero(used.ravel())[0][triangles]
-    at_box, at_wall = (mask.numpy().ravel()[corners] for mask in (inner, ~grown))
+    at_box, at_wall = (mask.numpy().ravel()[corners] for mask in (inner, outer))
     values = (1 / depth).numpy().ravel()[corners]
     assert at_box.all(1).any() and at_wall.all(1).any()
     assert float((values.max(1) - values.min(1)).max()) < 0.1, "nothing is stretched between the wall and the box"

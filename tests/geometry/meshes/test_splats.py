@@ -12,6 +12,7 @@ from depth_normal.geometry.files import SaveOptions, load_estimate, save_surface
 from depth_normal.geometry.files.paths import FileFormatError
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh
 from depth_normal.geometry.meshes.splats import SH_0, depth_to_splats, quaternions_of
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 24, 32
 INTRINSICS = intrinsics_from_fov(60, HEIGHT, WIDTH)
@@ -127,9 +128,9 @@ def test_the_file_is_that_of_gaussian_splatting(tmp_path):
         load_estimate(tmp_path / "a.ply")
 
 
-def test_what_has_no_points_is_refused():
-    estimate, _ = plane((0.0, 0.0, -1.0))
-    with pytest.raises(ValueError, match="no pixel has a depth"):
-        depth_to_splats(replace(estimate, mask=torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)))
-    with pytest.raises(ValueError, match="the batch has 2"):
-        depth_to_splats(Estimate(estimate.depth.repeat(2, 1, 1, 1), Quantity.METRIC_DEPTH))
+WALL = plane((0.0, 0.0, -1.0))[0]
+test_what_has_no_points_is_refused = refuses(
+    depth_to_splats,
+    (replace(WALL, mask=torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)), "no pixel has a depth"),
+    (Estimate(WALL.depth.repeat(2, 1, 1, 1), Quantity.METRIC_DEPTH), "the batch has 2"),
+)
