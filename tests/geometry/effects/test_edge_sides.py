@@ -1,8 +1,10 @@
+"""The two sides of depth edges, and what is softened beside steps."""
+
 import pytest
 import torch
 
 from depth_normal.geometry.effects.edge_sides import edge_sides
-from depth_normal.geometry.effects.softness import Softness
+from depth_normal.geometry.effects.softness import DepthSteps, Softness
 
 
 @pytest.mark.parametrize("seed", [28, 30, 33])
@@ -20,3 +22,19 @@ def test_a_millionth_of_noisy_depth_turns_no_normal_over(seed):
         edge_sides(image, normals, each, each, torch.zeros_like(depth), Softness(1.0)) for each in (1 / moved, 1 / depth)
     )
     assert (found - expected).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("size", [(30, 40), (61, 741), (1, 700), (7, 3)], ids=str)
+def test_values_are_softened_beside_steps_alone(size):
+    height, width = size
+    middle = width // 2
+    far = (torch.arange(width) >= middle).expand(1, 1, height, width)
+    steps = DepthSteps.of(torch.where(far, 0.25, 1.0))
+    found = steps.softened(far.float(), 1.0)
+    assert found.shape == (1, 1, height, width)
+    beyond = max(1, width // 10)
+    torch.testing.assert_close(found[..., : middle - beyond], far.float()[..., : middle - beyond])
+    if height > 1:
+        silhouettes, beside = steps.edges.tolist()
+        assert silhouettes == beside > 0
+        assert 0 < found[0, 0, height // 2, middle] < 1

@@ -10,6 +10,7 @@ from depth_normal.geometry.effects.fog import add_fog, fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.srgb import colour_to_linear, srgb_to_linear
 from depth_normal.options.fog import FogOptions
+from tests.refusals import refuses
 
 CAMERA = intrinsics_from_focal_length(4.0, 7, 7)
 
@@ -101,11 +102,7 @@ def test_without_metres_the_scene_lies_between_1_and_3():
         )
 
 
-def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="density is -1"):
-        fog_transmittance(wall(1), CAMERA, -1)
-    with pytest.raises(ValueError, match="six or three hexadecimal digits"):
-        colour_to_linear("foggy")
+test_bad_input_is_refused = refuses(fog_transmittance, (wall(1), CAMERA, -1, "density is -1"))
 
 
 def test_a_landscape_has_no_hard_border_where_its_depth_has_none():
