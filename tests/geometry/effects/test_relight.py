@@ -118,18 +118,18 @@ def test_the_highlight_sits_where_half_vector_and_normal_meet():
 @pytest.mark.parametrize("point", [False, True])
 def test_a_large_lamps_highlight_is_the_mean_of_its_parts(point):
     """A disk of lamps on a half-mirroring ball, against one lamp of its size: as wide and as bright, where a lamp without size is not."""
-    normals, on_it = sphere(101)
+    normals, on_it = sphere(61)
     size = 0.8
     place = torch.tensor((0.3, 0.3, 1.0)) if point else torch.tensor((0.3, 0.3, 0.9))
     centre = torch.nn.functional.normalize(place, dim=0)
     right = torch.nn.functional.normalize(torch.linalg.cross(centre, torch.tensor((0.0, 1.0, 0.0))), dim=0)
     up = torch.linalg.cross(right, centre)
-    steps = torch.arange(80)
-    radii, angles = ((steps + 0.5) / 80).sqrt() * size / 2, steps * math.pi * (3 - math.sqrt(5))
+    steps = torch.arange(60)
+    radii, angles = ((steps + 0.5) / 60).sqrt() * size / 2, steps * math.pi * (3 - math.sqrt(5))
     start = place if point else centre
     places = start + radii[:, None] * (angles.cos()[:, None] * right + angles.sin()[:, None] * up)
     options = {"ambient": 0.0, "specular": 0.5, "shininess": 120, "rolled_off": False}
-    options |= {"intrinsics": intrinsics_from_focal_length(1e5, 101, 101), "depth": torch.full((1, 1, 101, 101), 0.01)}
+    options |= {"intrinsics": intrinsics_from_focal_length(1e5, 61, 61), "depth": torch.full((1, 1, 61, 61), 0.01)}
     black = grey(normals, 0.0)
 
     def seen(position, size=0.0):
@@ -387,14 +387,6 @@ def test_a_lamps_own_shadow_goes_before_the_others_and_none_falls_on_the_sky():
     sky = torch.zeros(1, 1, 161, 201, dtype=torch.bool)
     sky[..., 140:] = True
     assert relight(image, flat, Light(light_direction(180, 45)), shadow=1.0, sky=sky, **options)[0, 0, 80, 150] == lit[0.0]
-
-
-def test_a_large_lamp_is_dimmer_where_it_is_near():
-    """On the axis of a disk light falls as 1 / (distance^2 + radius^2)."""
-    flat = flat_facing((0.0, 0.0, 1.0), 1, 1)
-    image, lamps = grey(flat, 0.3), [Light((0.0, 0.0, -0.5), True, size=size, intensity=0.2) for size in (0.0, 1.0)]
-    small, large = (to_linear(relight(image, flat, lamp, ambient=0)[0, 0].numpy()).item() for lamp in lamps)
-    assert small / large == pytest.approx((0.25 + 0.25) / 0.25, rel=1e-3)
 
 
 def test_a_plan_is_placed_by_the_camera():

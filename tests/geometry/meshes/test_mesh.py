@@ -90,15 +90,13 @@ def test_the_farthest_points_are_finite():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (2, 2)])
-def test_tiny_images(shape, caplog):
-    mesh = depth_to_mesh(Estimate(torch.full((1, 1, *shape), 2.0), Quantity.METRIC_DEPTH), torch.rand(1, 3, *(4 * side for side in shape)))
+@pytest.mark.parametrize("quantity", [Quantity.METRIC_DEPTH, Quantity.DISPARITY])
+def test_tiny_and_constant_images(shape, quantity, caplog):
+    image = torch.rand(1, 3, *(4 * side for side in shape))
+    (mesh,) = depth_to_meshes(Estimate(torch.full((1, 1, *shape), 2.0), quantity), image, MeshOptions(fill_behind=45))
+    assert np.ptp(mesh.points[:, 2]) == 0
     assert len(mesh.points) == shape[0] * shape[1] and len(mesh.triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
     assert ("no triangles, points alone" in caplog.text) == (min(shape) == 1)
-
-
-def test_constant_disparity_is_a_wall():
-    mesh = depth_to_mesh(Estimate(torch.full((1, 1, 6, 8), 0.3), Quantity.DISPARITY))
-    assert np.ptp(mesh.points[:, 2]) == 0 and len(mesh.triangles) == 2 * 5 * 7
 
 
 def test_images_above_one_and_not_numbers_become_colours():
@@ -225,17 +223,11 @@ def test_smaller_grids_and_larger_images_wear_the_hidden_surfaces_colours():
         np.testing.assert_allclose(worn(behind), np.broadcast_to(WALL, behind.colours.shape), atol=0.02)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
-def test_nothing_is_behind_small_images(size):
-    depth = torch.ones(1, 1, *size)
-    assert len(depth_to_meshes(Estimate(depth, Quantity.METRIC_DEPTH), torch.rand(1, 3, *size), replace(SHARP, fill_behind=45))) == 1
-
-
-def test_a_filled_mesh_is_of_one_image_of_a_perspective_camera():
+def test_only_one_image_of_a_perspective_camera_is_filled():
     views = Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH, extrinsics=torch.eye(4)[None, :3].repeat(2, 1, 1))
-    assert len(depth_to_meshes(views, None, MeshOptions(fill_behind=10))) == 2
     panorama = Estimate(torch.ones(1, 1, 8, 16), Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
-    assert len(depth_to_meshes(panorama, None, MeshOptions(fill_behind=10))) == 1
+    for estimate, meshes in ((views, 2), (panorama, 1)):
+        assert len(depth_to_meshes(estimate, None, MeshOptions(fill_behind=10))) == meshes
 
 
 def test_textures_lie_below_each_other():
