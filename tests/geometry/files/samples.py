@@ -1,4 +1,4 @@
-"""An estimate of everything, and files that this pack does not write."""
+"""An estimate of everything, files that this pack does not write, and those that it refuses."""
 
 import struct
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError
 
 
 def full_estimate(height=5, width=7, batch=1):
@@ -23,6 +24,21 @@ def full_estimate(height=5, width=7, batch=1):
         confidence=torch.rand(batch, 1, height, width, generator=generator),
         extrinsics=torch.tensor([[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]]).repeat(batch, 1, 1),
     )
+
+
+def refuses_content(name, read, *rows):
+    """A test of one case a row: the content of a file of that name, and words of the error, which names the file."""
+
+    def test(tmp_path, monkeypatch, row):
+        content, words = row
+        monkeypatch.chdir(tmp_path)  # where code in the content would write
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=words) as caught:
+            read(path)
+        assert str(path) in str(caught.value) and list(tmp_path.iterdir()) == [path]
+
+    return pytest.mark.parametrize("row", rows, ids=[words for _, words in rows])(test)
 
 
 def write_channels(path, header=None, **channels):

@@ -74,11 +74,8 @@ def test_what_is_not_known_is_left_out(tmp_path, left_out):
     gone = {"depth": {"depth": None, "quantity": None}, "normals": {"normals": None}, "mask": {"mask": None}}.get(left_out, {})
     save_estimate(tmp_path / "a.html", replace(estimate(), **gone), SaveOptions(image=image))
     payload = payload_of(tmp_path / "a.html")
-    assert (payload["image"] is None, payload["depth"] is None, payload["normals"]) == (
-        left_out == "image",
-        left_out == "depth",
-        left_out != "normals",
-    )
+    found = payload["image"] is None, payload["depth"] is None, payload["normals"]
+    assert found == (left_out == "image", left_out == "depth", left_out != "normals")
 
 
 def test_a_name_is_text_and_no_markup(tmp_path):

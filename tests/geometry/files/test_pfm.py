@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.geometry.files import FileFormatError, read_pfm, write_pfm
+from depth_normal.geometry.files import read_pfm, write_pfm
+from tests.geometry.files.samples import refuses_content
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -28,27 +29,22 @@ def test_big_endian_colour_with_any_white_space_is_read(tmp_path):
     np.testing.assert_array_equal(read_pfm(tmp_path / "v.pfm"), expected)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty"),
-        (b"P5\n2 2\n255\n1234", "not a PFM"),
-        (b"Pf\n2 2\n", "not a PFM"),
-        (b"Pf\n-2 2\n-1\n" + bytes(16), "not a PFM"),
-        (b"Pf\n" + b" " * 1000 + b"2 2\n-1\n", "not a PFM"),
-        (b"Pf\n2 2\n-1.0\n" + bytes(15), "cut off: 15 bytes of numbers, 16 expected"),
-        (b"PF\n2 2\n-1.0\n" + bytes(16), "cut off"),
-        (b"Pf\n0 2\n-1.0\n", "at least 1"),
-        (b"Pf\n999999999 999999999\n-1.0\n", "megapixels"),
-        (b"Pf\n2 2\n0\n" + bytes(16), "the scale is"),
-        (b"Pf\n2 2\n1e999\n" + bytes(16), "the scale is"),
-        (b"Pf\n2 2\n--1\n" + bytes(16), "the scale is"),
-    ],
+test_damaged_and_hostile_files_are_refused = refuses_content(
+    "bad.pfm",
+    read_pfm,
+    (b"", "empty"),
+    (b"P5\n2 2\n255\n1234", "not a PFM"),
+    (b"Pf\n2 2\n", "not a PFM"),
+    (b"Pf\n-2 2\n-1\n" + bytes(16), "not a PFM"),
+    (b"Pf\n" + b" " * 1000 + b"2 2\n-1\n", "not a PFM"),
+    (b"Pf\n2 2\n-1.0\n" + bytes(15), "cut off: 15 bytes of numbers, 16 expected"),
+    (b"PF\n2 2\n-1.0\n" + bytes(16), "cut off"),
+    (b"Pf\n0 2\n-1.0\n", "at least 1"),
+    (b"Pf\n999999999 999999999\n-1.0\n", "megapixels"),
+    (b"Pf\n2 2\n0\n" + bytes(16), "the scale is"),
+    (b"Pf\n2 2\n1e999\n" + bytes(16), "the scale is"),
+    (b"Pf\n2 2\n--1\n" + bytes(16), "the scale is"),
 )
-def test_damaged_and_hostile_files_are_refused(tmp_path, content, message):
-    (tmp_path / "bad.pfm").write_bytes(content)
-    with pytest.raises(FileFormatError, match=message):
-        read_pfm(tmp_path / "bad.pfm")
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (2, 1, 5, 7)])

@@ -100,15 +100,12 @@ def test_channels_are_named(tmp_path):
     write_channels(tmp_path / "m.exr", **{name: DEPTH * factor for name, factor in layers.items()})
     for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
         np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
-        np.testing.assert_allclose(
-            load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name).depth[0, 0], DEPTH * factor, rtol=1e-6
-        )
+        found = load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name)
+        np.testing.assert_allclose(found.depth[0, 0], DEPTH * factor, rtol=1e-6)
     with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Combined\.G"):
         load_estimate(tmp_path / "m.exr", channel="Z")
     np.savez(tmp_path / "m.npz", near=DEPTH, far=DEPTH * 2)
-    with pytest.raises(
-        FileFormatError, match=r"name one of its arrays with --channel, an option of `depth-normal convert` too: 'far' \(6, 8\), 'near'"
-    ):
+    with pytest.raises(FileFormatError, match=r"name one of its arrays with --channel, .*: 'far' \(6, 8\), 'near'"):
         load_estimate(tmp_path / "m.npz")
     np.testing.assert_array_equal(load_estimate(tmp_path / "m.npz", Quantity.DISPARITY, channel="far").depth[0, 0], DEPTH * 2)
     with pytest.raises(FileFormatError, match="no array 'depth'; the file has far, near"):
