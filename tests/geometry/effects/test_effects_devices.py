@@ -39,6 +39,10 @@ def masked():
     return Estimate(one(), Quantity.METRIC_DEPTH, mask=one() > 0.5, intrinsics=camera(1))
 
 
+def shares():
+    return {"mask": maps() > 0, "sky": maps() > 0, "relief": maps()[..., :1, :1]}
+
+
 LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
 # name: how it is called, and how many times it waits for the device
@@ -65,20 +69,7 @@ CASES = {
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 2),
     # The image's least and greatest level, depth and the camera once, how long the rays of all lamps are in all images, and noise.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
-    "relight": (
-        lambda: relight(
-            maps(3),
-            maps(3),
-            (SUN, LAMP),
-            depth=maps(),
-            intrinsics=camera(),
-            mask=maps() > 0,
-            sky=maps() > 0,
-            relief=maps()[..., :1, :1],
-            **LOOKS,
-        ),
-        4,
-    ),
+    "relight": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera(), **shares(), **LOOKS), 4),
 }
 
 

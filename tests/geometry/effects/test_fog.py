@@ -69,7 +69,6 @@ def test_words_and_holes():
 
 @pytest.mark.parametrize("sky", [True, False, "mask"])
 def test_what_is_unknown_is_no_sky_but_as_far_as_what_is_around(sky):
-    """As outside the data window of an EXR."""
     depth = torch.full((1, 1, 60, 90), 5.0)
     depth[..., :30] = torch.nan
     known = depth.isfinite()
@@ -95,18 +94,15 @@ def test_what_a_mask_takes_out_of_the_sky_is_as_foggy_as_the_land_around():
 def test_without_metres_the_scene_lies_between_1_and_3():
     """As docs/effects.md says."""
     aside, down = torch.linspace(0, 1, 100).expand(1, 1, 100, 100), torch.linspace(0, 1, 100)[:, None].expand(1, 1, 100, 100)
-    for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):
+    for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):  # 30 where the upper half is as far as anything gets
         words = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogOptions(density=1.0))[1]
-        assert words.startswith(f"fog over 1 to {far} (no metres: the near end is 1), "), (
-            "30 where the upper half is as far as anything gets"
-        )
+        assert words.startswith(f"fog over 1 to {far} (no metres: the near end is 1), ")
 
 
 test_bad_input_is_refused = refuses(fog_transmittance, (wall(1), CAMERA, -1, "density is -1"))
 
 
 def test_a_landscape_has_no_hard_border_where_its_depth_has_none():
-    """Depth that falls off evenly to the sky: thin fog is no wall there."""
     rows = torch.linspace(0, 1, 96).view(1, 1, -1, 1).expand(1, 1, 96, 128)
     image = torch.where(rows < 0.3, 0.9, 0.4).expand(1, 3, 96, 128).contiguous()
     through, _ = fog_of(Estimate(rows.contiguous(), Quantity.DISPARITY), image, FogOptions(density=0.1))

@@ -30,7 +30,6 @@ def told(quantity=Quantity.DISPARITY, value=None):
 @pytest.mark.quick_cases(2)
 @of_two_types
 def test_types_may_differ(image_type, depth_type):
-    """A near plate before a wall, under a lamp beside it."""
     depth = torch.full((1, 1, HEIGHT, WIDTH), 4.0)
     depth[..., 10:40, 20:40] = 1.5
     image = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(image_type)
@@ -103,10 +102,7 @@ def test_soft_edges_between_near_and_far_are_not_glossy(soft):
     scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
     row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
     assert row[:140].min() == row[180:].min() == 1
-    if soft:
-        assert row[157:164].max() < 0.15
-    else:
-        assert row.min() == 1
+    assert row[157:164].max() < 0.15 if soft else row.min() == 1
 
 
 def under_a_candle(depth, image, kind="point"):
@@ -132,10 +128,7 @@ def test_a_candle_lights_no_background_beside_a_near_thing_whose_depth_is_soft_a
 
 
 def soft_post(wide=12, bulge=0.0):
-    """A round post before a wall that leans: its image, soft depth, a network's normals, the true ones, and distances from the edge.
-
-    Its depth is that of a board, or bulges.
-    """
+    """A round post (or board) before a wall: image, soft depth, a network's normals, true ones, distances from the rim."""
     columns = torch.arange(400.0)
     across = (columns - 200) / 60
     thing, share = across.abs() < 1, ((1 - across.abs()) * 60 / wide + 0.5).clamp(0, 1)
@@ -164,7 +157,6 @@ def test_normals_at_silhouettes_are_those_of_one_thing_where_a_network_mixes_bot
 
 @pytest.mark.parametrize("wide", [1, 8])
 def test_both_things_share_the_pixels_of_a_silhouette_as_the_image_s_colours_do(wide):
-    """In and out of focus: normals and shadows change from one thing to the other as the post's colour changes to the wall's."""
     _, estimate, _, beyond = soft_post()
     share = (0.5 - beyond / wide).clamp(0, 1)
     image = torch.lerp(torch.tensor(0.7), torch.tensor(0.3), share).view(1, 1, 1, 400).expand(1, 3, 240, 400).contiguous()
@@ -235,9 +227,8 @@ def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(soft):
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])
 def test_thin_images_are_lit(size):
     normals = torch.tensor((0.0, 0.6, 0.8)).view(1, 3, 1, 1).expand(1, 3, *size)
-    scene = lit_scene(
-        torch.rand(1, 3, *size), Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals), (LightPlan(),), sky=False
-    )
+    estimate = Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals)
+    scene = lit_scene(torch.rand(1, 3, *size), estimate, (LightPlan(),), sky=False)
     assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()
 
 

@@ -88,7 +88,6 @@ def test_what_is_transparent_is_unknown_and_no_sky():
 
 
 def test_the_same_everywhere_is_worth_a_word(caplog):
-    """Metres that were clipped to white on their way."""
     depth_map_to_estimate(maps((1.0, 1.0)))
     assert "the depth map is 1 everywhere" in caplog.text
 

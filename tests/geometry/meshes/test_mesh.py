@@ -29,9 +29,7 @@ def test_every_quantity_gives_a_mesh_and_says_of_what():
     disparity = slope(Quantity.DISPARITY, intrinsics=None)
     assert describe_source(disparity) == "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
     relative = slope(Quantity.RELATIVE_DEPTH)
-    assert describe_source(relative, MeshOptions(near_far_ratio=5, fov=90)).startswith(
-        "relative depth: no metres, depth range guessed as 1:5; field"
-    )
+    assert "relative depth: no metres, depth range guessed as 1:5; field" in describe_source(relative, MeshOptions(near_far_ratio=5))
     for estimate in (disparity, relative):
         depth = -depth_to_mesh(estimate).points[:, 2]
         assert depth.min() == pytest.approx(1, rel=0.05) and depth.max() == pytest.approx(3, rel=0.1)
@@ -70,7 +68,6 @@ def test_normals_of_any_length_keep_their_direction(length):
 
 
 def test_the_sky_is_left_out():
-    """A ground that recedes up to a bright sky, which is far but not constant."""
     rows = torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
     sky = rows < 0.4
     disparity = torch.where(sky, 0.02 * rows, rows)

@@ -214,7 +214,6 @@ def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
 
 
 def test_wires_close_together_are_no_rough_surface():
-    """A fence of true depth is cut from the wall behind it."""
     wires = (torch.arange(WIDTH) % 6 < 2).expand(HEIGHT, WIDTH) | (torch.arange(HEIGHT) % 6 < 2)[:, None]
     inverse = torch.where(wires, 0.5, 0.25 + 0.1 * torch.linspace(0, 1, WIDTH))
     _, joins = cut_grid(1 / inverse[None, None], EVERYWHERE)

@@ -288,11 +288,8 @@ def test_bright_lines_in_one_place_are_no_joints():
 def test_a_mirrored_photograph_goes_on_and_its_estimate_is_cut():
     image = torch.rand(1, 3, 20, 30)
     whole = mirror(image, (2, 3))
-    assert (
-        whole.shape == (1, 3, 24, 36)
-        and torch.equal(whole[..., 0, 3:-3], image[..., 2, :])
-        and torch.equal(whole[..., 3:-3], whole[..., 3:33])
-    )
+    assert whole.shape == (1, 3, 24, 36) and torch.equal(whole[..., 0, 3:-3], image[..., 2, :])
+    assert torch.equal(whole[..., 3:-3], whole[..., 3:33])
     normals = unit_normals(torch.randn(1, 3, 24, 36))
     mask = torch.rand(1, 1, 24, 36) > 0.5
     found = unmirrored_normals(Estimate(normals=normals, axes=Axes.OPENCV, mask=mask), (2, 3))
