@@ -277,11 +277,8 @@ def test_what_one_view_of_a_scene_does_not_see_leaves_the_others_whole():
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb"])
-def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
-    estimate = wall_from_two_places()
-    assert save_estimate(tmp_path / f"a.{suffix}", estimate) == (tmp_path / f"a.{suffix}",)
-    with pytest.raises(ValueError, match=f"a .{suffix} file holds one image, the batch has 2"):
-        save_estimate(tmp_path / f"b.{suffix}", replace(estimate, extrinsics=None))
+def test_a_scene_goes_to_one_file(tmp_path, suffix):
+    assert save_estimate(tmp_path / f"a.{suffix}", wall_from_two_places()) == (tmp_path / f"a.{suffix}",)
 
 
 def test_a_glb_that_would_be_too_large_is_refused_before_it_is_made(tmp_path, monkeypatch):

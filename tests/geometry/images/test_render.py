@@ -74,6 +74,8 @@ def test_masked_pixels_are_black_and_count_for_nothing(percentiles):
     depth[..., 1, 1] = 1e9
     reference = depth_to_image(depth.flatten(2)[..., :3].view(1, 1, 1, 3), Quantity.METRIC_DEPTH, percentiles=percentiles)
     assert levels(depth_to_image(depth, Quantity.METRIC_DEPTH, mask=mask, percentiles=percentiles)) == [*levels(reference), 0]
+    nothing = torch.zeros_like(mask)
+    assert not depth_to_image(METRES, Quantity.METRIC_DEPTH, mask=nothing, percentiles=percentiles, near="black").any()
 
 
 @pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, -1.0])
@@ -91,12 +93,6 @@ def test_holes_of_metric_depth_are_black(hole, near, as_disparity):
 def test_a_constant_gives_a_constant(quantity, percentiles, value):
     image = depth_to_image(torch.full((2, 1, 3, 3), value), quantity, percentiles=percentiles)
     assert torch.equal(image, torch.zeros(2, 1, 3, 3))
-
-
-def test_nothing_left_by_the_mask_is_all_black():
-    nothing = torch.zeros_like(METRES, dtype=torch.bool)
-    for percentiles in ((0, 100), (5, 95)):
-        assert levels(depth_to_image(METRES, Quantity.METRIC_DEPTH, mask=nothing, percentiles=percentiles, near="black")) == [0] * 4
 
 
 def test_normalising_spans_zero_to_one_image_by_image():
@@ -130,12 +126,12 @@ def test_coloured_depth_is_black_where_masked(name):
     torch.testing.assert_close(image[..., 0, 0], colourise(torch.ones(1, 1, 1, 1), name)[..., 0, 0])
 
 
-def test_the_normal_image_is_the_encoded_map_with_a_black_mask():
-    normals = torch.zeros(1, 3, 1, 2)
-    normals[:, 0] = 1
-    image = normals_to_image(normals, "scannet", Axes.OPENGL, torch.tensor([True, False]).view(1, 1, 1, 2))
-    torch.testing.assert_close(image[..., 0], encode_normal_map(normals, "scannet")[..., 0])
-    assert image[..., 1].flatten().tolist() == [0, 0, 0]
+@pytest.mark.parametrize("missing", [math.nan, math.inf, 0.0, None])
+def test_the_normal_image_is_the_encoded_map_and_black_where_masked_or_without_a_direction(missing):
+    normals = torch.tensor([[0.0, 0.6, 0.8], [1.0 if missing is None else missing] * 3]).T.reshape(1, 3, 1, 2).contiguous()
+    mask = torch.tensor([True, False]).view(1, 1, 1, 2) if missing is None else None
+    shown = normals_to_image(normals, "scannet", Axes.OPENGL, mask)
+    assert torch.equal(shown[..., :1], encode_normal_map(normals[..., :1], "scannet")) and not shown[..., 1:].any()
 
 
 test_what_makes_no_sense_is_refused = refuses(
@@ -154,13 +150,6 @@ test_what_makes_no_sense_is_refused = refuses(
     ({"mask": torch.ones(1, 1, 2, 2)}, "torch.bool"),
     ({"depth": torch.ones(1, 3, 2, 2)}, r"\(1, 3, 2, 2\)"),
 )
-
-
-@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 0.0])
-def test_a_normal_without_a_direction_is_black_as_if_masked(broken):
-    normals = torch.tensor([[0.0, 0.6, 0.8], [broken] * 3]).T.reshape(1, 3, 1, 2).contiguous()
-    shown = normals_to_image(normals)
-    assert torch.equal(shown[..., :1], encode_normal_map(normals[..., :1])) and not shown[..., 1:].any()
 
 
 @pytest.mark.parametrize(("signed", "values"), [(False, [0.0, 5, 10, 99]), (True, [-10.0, 0, 10, 99])])
