@@ -1,7 +1,7 @@
 """Two thousand damaged files through every reader: only the documented errors, no crash, no hang, no flood of memory.
 
-What is read runs in a process of its own, since a crash would take the tests with it: `python test_files_fuzz.py FOLDER COUNT` writes
-what went wrong to FOLDER/report.json and leaves the file at hand beside it.
+What is read runs in a process of its own, since a crash would take the tests with it: this module, run with FOLDER and COUNT, writes
+what went wrong to FOLDER/report.json and leaves the file at hand beside it. What libraries print goes to its standard output.
 """
 
 import importlib.util
@@ -40,10 +40,6 @@ class Seed:
     data: bytes
     read: Callable[[Path], list[np.ndarray]]
     error: type[Exception]
-
-
-def seeds(folder: Path) -> list[Seed]:
-    return [*make_images(), *estimates(folder), *checkpoints(folder)]
 
 
 def make_images() -> Iterator[Seed]:
@@ -148,7 +144,7 @@ MUTATIONS = (cut, flip, edit_header, splice)
 def run(folder: Path, count: int) -> dict:
     """Reads `count` damaged files; what went wrong, how long and how large."""
     chance = random.Random(0)
-    whole = seeds(folder)
+    whole = [*make_images(), *estimates(folder), *checkpoints(folder)]
     values = [seed.read(write(folder, seed, seed.data)) for seed in whole]
     before = peak_megabytes()
     faults, refused, slowest = [], 0, 0.0
@@ -167,7 +163,7 @@ def run(folder: Path, count: int) -> dict:
         except BaseException as error:  # noqa: BLE001  that is what is looked for
             faults.append(f"{number} {mutation.__name__} {seed.name}: {type(error).__name__}: {error}")
         else:
-            if mutation is cut and not same(found, values[index]):
+            if mutation is cut and not (len(found) == len(values[index]) and all(map(np.array_equal, found, values[index]))):
                 faults.append(f"{number} cut {seed.name}: {len(damaged)} of {len(seed.data)} bytes were taken for a file")
         slowest = max(slowest, time.process_time() - started)
     return {"faults": faults, "refused": refused, "slowest": slowest, "megabytes": peak_megabytes() - before}
@@ -178,10 +174,6 @@ def write(folder: Path, seed: Seed, data: bytes) -> Path:
     path.unlink(missing_ok=True)  # what is mapped stays as it was
     path.write_bytes(data)
     return path
-
-
-def same(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
-    return len(found) == len(expected) and all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def peak_megabytes() -> float:
@@ -195,9 +187,9 @@ def peak_megabytes() -> float:
 
 @pytest.mark.slow("starts another process")
 def test_damaged_files_raise_the_documented_errors_and_nothing_else(tmp_path):
-    command = [sys.executable, "-X", "faulthandler", __file__, str(tmp_path), str(COUNT)]
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.geometry.files.test_fuzz", str(tmp_path), str(COUNT)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, timeout=300, cwd=Path(__file__).resolve().parents[3])
     except subprocess.TimeoutExpired:
         cases = sorted(tmp_path.glob("case_*"), key=lambda path: path.stat().st_mtime_ns)
         pytest.fail(f"a reader hangs on {cases[-1:]}")
