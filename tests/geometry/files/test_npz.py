@@ -31,16 +31,9 @@ def test_numpy_sees_the_documented_keys_channel_last(tmp_path):
     estimate = full_estimate()
     write_npz(tmp_path / "e.npz", estimate)
     with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
-        assert {key: value.shape for key, value in arrays.items()} == {
-            "depth": (5, 7),
-            "quantity": (),
-            "normals": (5, 7, 3),
-            "axes": (),
-            "mask": (5, 7),
-            "confidence": (5, 7),
-            "intrinsics": (3, 3),
-            "extrinsics": (3, 4),
-        }
+        maps = dict.fromkeys(("depth", "mask", "confidence"), (5, 7)) | {"normals": (5, 7, 3)}
+        shapes = maps | {"quantity": (), "axes": (), "intrinsics": (3, 3), "extrinsics": (3, 4)}
+        assert {key: value.shape for key, value in arrays.items()} == shapes
         assert str(arrays["quantity"]) == "metric_depth"
         assert str(arrays["axes"]) == "scannet"
         assert arrays["mask"].dtype == bool
