@@ -92,17 +92,25 @@ def test_each_image_of_a_batch_tells_its_own_sky():
     assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("soft", [False, True])
-def test_soft_edges_between_near_and_far_are_not_glossy(soft):
-    """A step keeps its highlights; a ramp of six pixels, whose normals lead from one thing to the other, loses them."""
+def rising(wide):
+    """Over 320 columns from 0 to 1: between two pixels (0), or over so many."""
     columns = torch.arange(320.0)
-    depth = 1 / (0.3 + 0.5 * (((columns - 157) / 6).clamp(0, 1) if soft else (columns >= 160).float()))
-    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 240, 320)
-    estimate = Estimate(depth.expand(1, 1, 240, 320).contiguous(), Quantity.METRIC_DEPTH, normals)
+    return ((columns - 160 + wide / 2) / wide).clamp(0, 1) if wide else (columns >= 160).float()
+
+
+def gloss_across(depth, normals):
+    """The scene of a grey image, alike in all rows, and a row of its gloss."""
+    estimate = Estimate(depth.expand(1, 1, 240, 320).contiguous(), Quantity.METRIC_DEPTH, normals.view(1, 3, 1, -1).expand(1, 3, 240, 320))
     scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
-    row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
+    return scene, resize_map(scene.glossy, 240, 320)[0, 0, 120]
+
+
+@pytest.mark.parametrize("wide", [0, 6])
+def test_soft_edges_between_near_and_far_are_not_glossy(wide):
+    """A step keeps its highlights; a ramp, whose normals lead from one thing to the other, loses them."""
+    _, row = gloss_across(1 / (0.3 + 0.5 * rising(wide)), torch.tensor((0.0, 0.0, 1.0)))
     assert row[:140].min() == row[180:].min() == 1
-    assert row[157:164].max() < 0.15 if soft else row.min() == 1
+    assert row[157:164].max() < 0.15 if wide else row.min() == 1
 
 
 def under_a_candle(depth, image, kind="point"):
@@ -205,23 +213,19 @@ def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():
     columns = torch.arange(320.0)
     image = torch.where((columns // 7) % 2 > 0, 0.2, 0.8).expand(1, 3, 240, 320).contiguous()
     step = torch.where(columns >= 160, 1.0, 4.0).expand(1, 1, 240, 320).contiguous()
-    ramp = (1 / (0.25 + 0.75 * ((columns - 157) / 6).clamp(0, 1))).expand(1, 1, 240, 320).contiguous()
+    ramp = (1 / (0.25 + 0.75 * rising(6))).expand(1, 1, 240, 320).contiguous()
     (candle, _), (sun, _) = under_a_candle(step, image), under_a_candle(ramp, image, "directional")
     assert torch.equal(candle.depth, under_a_candle(step, image, "directional")[0].depth)
     assert set(sun.depth.unique().tolist()) == {1.0, 4.0}
 
 
-@pytest.mark.parametrize("soft", [False, True])
-def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(soft):
+@pytest.mark.parametrize("wide", [0, 10])
+def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(wide):
     """A bend over ten pixels is a network's, and may show the image's relief; an edge between two pixels is rendered or measured."""
-    columns = torch.arange(320.0)
-    angle = torch.deg2rad(60 * (((columns - 155) / 10).clamp(0, 1) if soft else (columns >= 160).float()))
-    normals = torch.stack((angle.sin(), 0 * angle, angle.cos())).view(1, 3, 1, 320).expand(1, 3, 240, 320)
-    estimate = Estimate(torch.ones(1, 1, 240, 320), Quantity.METRIC_DEPTH, normals)
-    scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
-    row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
-    assert scene.relief == float(soft) and row[:140].min() > 1 - 1e-4 and row[180:].min() > 1 - 1e-4
-    assert row[160] < 0.4 if soft else row.min() == 1
+    angle = torch.deg2rad(60 * rising(wide))
+    scene, row = gloss_across(torch.ones(1), torch.stack((angle.sin(), 0 * angle, angle.cos())))
+    assert scene.relief == float(wide > 0) and row[:140].min() > 1 - 1e-4 and row[180:].min() > 1 - 1e-4
+    assert row[160] < 0.4 if wide else row.min() == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])

@@ -123,16 +123,6 @@ def test_a_ball_is_as_high_as_it_is():
     assert error["central"] < 0.3 and error["spline"] < 0.3, "of 41 pixels of height"
 
 
-def test_a_wave_is_truer_by_splines():
-    y, _ = grid(64, 8)
-    frequency = 2 * math.pi / 8
-    height = (3 * (frequency * y).sin())[None, None]
-    right, down = torch.zeros_like(height), 3 * frequency * (frequency * y).cos()[None, None]
-    normals = slopes_to_normals(torch.cat((right, down), 1))
-    error = {way: (normals_to_height(normals, borders="seamless", derivative=way) - height).abs().max().item() for way in DERIVATIVES}
-    assert error["spline"] < 0.01 and error["central"] == pytest.approx(3 * (frequency / math.sin(frequency) - 1), rel=1e-3)
-
-
 def test_it_is_the_least_squares_solution():
     """Of normals that no surface has, against a dense solve of the same equations."""
     noise = torch.randn(1, 3, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
