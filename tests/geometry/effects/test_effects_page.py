@@ -1,15 +1,13 @@
-"""The page docs/effects.md: what it shows runs, and its commands are those there are."""
+"""The page docs/effects.md: what it shows runs; tests/app/test_pages.py reads its commands."""
 
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from depth_normal.app.cli import _parsed
 from depth_normal.options.effects import EFFECTS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text(encoding="utf-8")
@@ -30,8 +28,3 @@ def test_what_the_page_shows_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("spec", EFFECTS, ids=lambda spec: spec.name)
 def test_the_page_shows_every_effect(spec):
     assert f"depth-normal effect {spec.name} " in PAGE, "python docs/make_help_rows.py"
-
-
-@pytest.mark.parametrize("command", re.findall(r"^(?:\| `)?depth-normal ([^`\n]*)", PAGE, re.M))
-def test_the_commands_of_the_page_are_understood(command):
-    assert callable(_parsed(shlex.split(command)).run)

@@ -106,5 +106,3 @@ test_what_is_no_relief_is_refused = refuses(
     (Estimate(torch.ones(1, 1, 1, 9), Quantity.DISPARITY), "at least 2x2 pixels; found 9x1"),
     (Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.DISPARITY), "no pixel has a depth"),
 )
-WRONG = (("width", 0), ("base", 0), ("relief", -1), ("detail", 1), ("curve", float("nan")), ("max_points", 10**9), ("raised", "up"))
-test_wrong_options_are_refused = refuses(lambda option: ReliefOptions(**option), *(({name: value}, name) for name, value in WRONG))
