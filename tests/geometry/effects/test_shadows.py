@@ -129,9 +129,9 @@ def test_one_depth_everywhere_and_tiny_images_have_no_shadow(point):
 def test_a_large_image_is_shaded_as_a_small_one():
     """Rays at every second pixel, enlarged, against rays at every pixel."""
     small, _, intrinsics = ball_before_wall()
-    large, on_ball, large_intrinsics = ball_before_wall(height=720, width=960, focal=900.0)
+    large, on_ball, large_intrinsics = ball_before_wall(height=540, width=720, focal=675.0)
     lamp = Light(light_direction(180, 45))
-    expected = torch.nn.functional.interpolate(cast_shadow(small, intrinsics, lamp), (720, 960), mode="bilinear")
+    expected = torch.nn.functional.interpolate(cast_shadow(small, intrinsics, lamp), (540, 720), mode="bilinear")
     found = cast_shadow(large, large_intrinsics, lamp)
     assert (found - expected)[~on_ball].abs().mean() < 0.01
     rim = on_ball & (large > 1.5)
