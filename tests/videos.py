@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_map
 
+from depth_normal.media import read_frames
+
 av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
 
@@ -88,12 +90,12 @@ def moving_ball(frames=30, height=48, width=64):
     return planes
 
 
-def with_damaged_packets(source: Path, path: Path, numbers, earlier=Fraction(0)) -> Path:
+def with_damaged_packets(source: Path, path: Path, numbers=(), earlier=Fraction(0), options=None) -> Path:
     """A copy of a video in which the bytes of these packets of images, counted from 0, are spoiled; its sound is kept.
 
     All of it begins `earlier` by these seconds: of an MP4, an edit list leaves out what is before 0.
     """
-    with av.open(str(source)) as whole, av.open(str(path), "w") as target:
+    with av.open(str(source)) as whole, av.open(str(path), "w", options=options or {}) as target:
         add = getattr(target, "add_stream_from_template", None)
         streams = [add(each) if add else target.add_stream(template=each) for each in whole.streams]
         count = 0
@@ -111,6 +113,10 @@ def with_damaged_packets(source: Path, path: Path, numbers, earlier=Fraction(0))
             new.stream = streams[packet.stream.index]
             target.mux(new)
     return path
+
+
+def images_of(path, **options) -> torch.Tensor:
+    return torch.stack([frame.image() for frame in read_frames(path, **options)])
 
 
 def sound_of(path) -> tuple[str | None, float]:

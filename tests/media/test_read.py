@@ -2,6 +2,7 @@
 
 import io
 import struct
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from depth_normal.utils import resize_map
 from tests import videos as VIDEOS
 
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
-with_damaged_packets = VIDEOS.with_damaged_packets
+images_of, with_damaged_packets = VIDEOS.images_of, VIDEOS.with_damaged_packets
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)
@@ -41,12 +42,18 @@ JFIF = np.array([(76, 85, 255), (150, 44, 21), (29, 255, 107)], np.uint8)
 LIMITED, FULL = 1, 2
 
 
-def make_images(path, **options) -> torch.Tensor:
-    return torch.stack([frame.image() for frame in read_frames(path, **options)])
+def frames_before_error(path, message, **options) -> int:
+    """How many frames can be shown before an error that matches the message."""
+    count = 0
+    with pytest.raises(VideoError, match=message):
+        for frame in read_frames(path, **options):
+            frame.image()
+            count += 1
+    return count
 
 
 def centres(path) -> torch.Tensor:
-    found = make_images(path)
+    found = images_of(path)
     return found[:, :, found.shape[2] // 2, found.shape[3] // 2]
 
 
@@ -69,7 +76,7 @@ def test_ten_bits_are_kept(tmp_path):
     levels = np.arange(64, 64 + 877, 1, np.uint16)[None].repeat(8, 0)[:, :876]
     grey = np.full_like(levels, 512)
     path = write_video(tmp_path / "ramp.mkv", [[levels, grey, grey]], "yuv444p10le", tags={"colorspace": 1, "color_range": LIMITED})
-    red = make_images(path)[0, 0, 4]
+    red = images_of(path)[0, 0, 4]
     torch.testing.assert_close(red, torch.arange(876) / 876.0, atol=1e-5, rtol=0)
 
 
@@ -78,7 +85,7 @@ def test_chroma_lies_where_the_standard_puts_it(tmp_path):
     chroma = np.full((16, 32), 128, np.uint8)
     chroma[:, 16:] = 148
     path = write_video(tmp_path / "edge.mkv", [[np.full((32, 64), 120, np.uint8), chroma, chroma * 0 + 128]], tags={"colorspace": 1})
-    blue = make_images(path)[0, 2, 16]
+    blue = images_of(path)[0, 2, 16]
     low, high = blue[0], blue[-1]
     share = (blue[30:34] - low) / (high - low)
     torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 1.0, 1.0]), atol=1e-5, rtol=0)
@@ -119,19 +126,19 @@ def test_hdr_keeps_what_is_dark_and_shows_all_that_is_bright():
 def test_colours_that_are_not_read_are_refused_by_name(tmp_path):
     path = write_video(tmp_path / "ictcp.mkv", of_colour(BT_709), "yuv444p", tags={"colorspace": 14})
     with pytest.raises(VideoError, match="ICtCp"):
-        make_images(path)
+        images_of(path)
 
 
 def test_grey_rgb_and_alpha(tmp_path, caplog):
     ramp = np.arange(64, dtype=np.uint16)[None].repeat(32, 0) * 1024
-    found = make_images(write_video(tmp_path / "grey.mkv", [[ramp]], "gray16le"))[0]
+    found = images_of(write_video(tmp_path / "grey.mkv", [[ramp]], "gray16le"))[0]
     torch.testing.assert_close(found, torch.from_numpy(ramp / 65535).float().expand(3, -1, -1), atol=1e-6, rtol=0)
-    found = make_images(write_video(tmp_path / "rgb.mkv", [[ramp, ramp // 2, ramp // 4]], "gbrp16le", tags={"colorspace": 0}))[0]
+    found = images_of(write_video(tmp_path / "rgb.mkv", [[ramp, ramp // 2, ramp // 4]], "gbrp16le", tags={"colorspace": 0}))[0]
     torch.testing.assert_close(found[1], torch.from_numpy(ramp / 65535).float(), atol=1e-6, rtol=0)
     torch.testing.assert_close(found[0], torch.from_numpy((ramp // 4) / 65535).float(), atol=1e-6, rtol=0)
     planes = [*moving_ball(1)[0], np.zeros((48, 64), np.uint8)]
     with caplog.at_level("INFO"):
-        found = make_images(write_video(tmp_path / "alpha.mkv", [planes], "yuva420p"))[0]
+        found = images_of(write_video(tmp_path / "alpha.mkv", [planes], "yuva420p"))[0]
     assert "alpha" in caplog.text and found.std() > 0.05
 
 
@@ -203,7 +210,7 @@ def test_images_stand_upright(tmp_path, matrix, corner):
     luma[:8, :8] = 220
     chroma = np.full((16, 32), 128, np.uint8)
     path = write_video(tmp_path / "phone.mp4", [[luma, chroma, chroma]] * 3, codec="libx264", options={"crf": "5"})
-    found, header = make_images(turned(path, matrix))[-1, 0], video_header(path)
+    found, header = images_of(turned(path, matrix))[-1, 0], video_header(path)
     assert found.shape == (header.height, header.width) == ((64, 32) if matrix[0] == 0 else (32, 64))
     row, column = (3 if side == 0 else -4 for side in corner)
     assert found[row, column] > 0.8 and int((found > 0.5).sum()) < 100
@@ -224,7 +231,7 @@ def test_an_animated_webp_is_read_or_refused_in_words(tmp_path):
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
     tags = {"sample_aspect_ratio": Fraction(4, 3)}
     path = write_video(tmp_path / "dv.mp4", moving_ball(2), codec="libx264", tags=tags)
-    assert make_images(path).shape[-2:] == (48, 85) and video_header(path).width == 85
+    assert images_of(path).shape[-2:] == (48, 85) and video_header(path).width == 85
 
 
 def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
@@ -291,22 +298,10 @@ def test_a_container_that_comes_to_another_place_is_read_from_its_beginning(long
 
 
 def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
-    path = write_video(tmp_path / "whole.mp4", moving_ball(60), codec="libx264", options={"crf": "1", "movflags": "faststart"})
-    with av.open(str(path)) as source, av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as target:
-        add = getattr(target, "add_stream_from_template", None)
-        stream = add(source.streams.video[0]) if add else target.add_stream(template=source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    data = (tmp_path / "front.mp4").read_bytes()
+    path = write_video(tmp_path / "whole.mp4", moving_ball(60), codec="libx264", options={"crf": "1"})
+    data = with_damaged_packets(path, tmp_path / "front.mp4", options={"movflags": "faststart"}).read_bytes()
     (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
-    count = 0
-    with pytest.raises(VideoError, match=r"half\.mp4.*damaged"):
-        for frame in read_frames(tmp_path / "half.mp4"):
-            frame.image()
-            count += 1
-    assert 10 < count < 60
+    assert 10 < frames_before_error(tmp_path / "half.mp4", r"half\.mp4.*damaged") < 60
 
 
 @pytest.mark.quick_cases(1)
@@ -314,14 +309,9 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
 def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
     """It does not say how many frames it has, but how long it is. Images that end before the sound are no fault."""
     path = write_video(tmp_path / "whole.mkv", moving_ball(100), codec="libx264", options={"crf": "1"}, sound=sound)
-    assert len(make_images(path)) == 100
+    assert len(images_of(path)) == 100
     (tmp_path / "half.mkv").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    count = 0
-    with pytest.raises(VideoError, match=r"half\.mkv: it lasts [48]\.0 s .* cut off"):
-        for frame in read_frames(tmp_path / "half.mkv"):
-            frame.image()
-            count += 1
-    assert 10 < count < 100
+    assert 10 < frames_before_error(tmp_path / "half.mkv", r"half\.mkv: it lasts [48]\.0 s .* cut off") < 100
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -376,27 +366,23 @@ def test_a_video_whose_size_changes_is_read_up_to_there(tmp_path):
         write_video(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
     both = tmp_path / "both.ts"
     both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
-    count = 0
-    with pytest.raises(VideoError, match="from 64x48 to 64x32 pixels after 10 frames"):
-        for frame in read_frames(both):
-            frame.image()
-            count += 1
-    assert count == 10
+    assert frames_before_error(both, "from 64x48 to 64x32 pixels after 10 frames") == 10
 
 
-def test_files_that_are_no_videos(tmp_path):
-    noise = tmp_path / "noise.mp4"
-    noise.write_bytes(bytes(range(256)) * 50)
-    with pytest.raises(VideoError, match=r"noise\.mp4: not a video"):
-        video_header(noise)
-    text = tmp_path / "text.png"
-    text.write_text("hello")
-    with pytest.raises(VideoError, match=r"text\.png: not a video"):
-        make_images(text)
-    torn = tmp_path / "torn.png"
-    torn.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60))
-    with pytest.raises(VideoError, match=r"torn\.png: not one image of it could be decoded: it is no video, or damaged"):
-        make_images(torn)
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("noise.mp4", bytes(range(256)) * 50, "not a video"),
+        ("text.png", b"hello", "not a video"),
+        ("torn.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60), "not one image of it could be decoded"),
+    ],
+)
+def test_files_that_are_no_videos(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    assert frames_before_error(tmp_path / name, f"{name}: {message}") == 0
+
+
+def test_what_has_no_images_is_no_video(tmp_path):
     with pytest.raises(FileNotFoundError):
         video_header(tmp_path / "none.mp4")
     for has_cover in (False, True) if hasattr(av.stream, "Disposition") else (False,):
@@ -494,14 +480,10 @@ def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, dama
     assert [frame.time for frame in frames] == times and sum(frame.held for frame in frames) < 8
     for before, frame in pairwise(frames):
         assert not frame.held or before.held or torch.equal(before.image(), frame.image())
-    assert len(list(_until_error(read_frames(path, strict=True)))) <= 30 - sum(frame.held for frame in frames)
-
-
-def _until_error(frames):
-    try:
-        yield from frames
-    except VideoError:
-        return
+    decoded = []
+    with suppress(VideoError):
+        decoded.extend(read_frames(path, strict=True))
+    assert len(decoded) <= 30 - sum(frame.held for frame in frames)
 
 
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])

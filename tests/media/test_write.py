@@ -32,7 +32,8 @@ from depth_normal.media import (
 from depth_normal.options.video import PRESETS
 from tests import videos as VIDEOS
 
-av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
+av, images_of, moving_ball, write_video = VIDEOS.av, VIDEOS.images_of, VIDEOS.moving_ball, VIDEOS.write_video
+seconds_of, sound_of = VIDEOS.seconds_of, VIDEOS.sound_of
 
 TICK = Fraction(1, 600)
 
@@ -51,10 +52,6 @@ def write(path, images, codec="h264", times=None, quality=None):
     return path
 
 
-def read(path) -> torch.Tensor:
-    return torch.stack([frame.image() for frame in read_frames(path)])
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("codec", "name", "error"),
@@ -68,7 +65,7 @@ def read(path) -> torch.Tensor:
 )
 def test_images_come_back(tmp_path, codec, name, error, channels):
     images = ramp(channels=channels, height=128, width=256)
-    found = read(write(tmp_path / name, images, codec, quality=1 if CODECS[codec].quality else None))
+    found = images_of(write(tmp_path / name, images, codec, quality=1 if CODECS[codec].quality else None))
     assert found.shape == (4, 3, 128, 256)
     # Chroma is stored at half the size: along the border it is not the image's own.
     assert (found - images.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
@@ -112,7 +109,7 @@ def test_frames_are_scaled_and_cut_to_a_size(asked, found):
 def test_images_of_any_layout_in_memory_are_written(tmp_path, codec, channels):
     images = ramp(2, channels)
     turned = images.mT.contiguous().mT
-    first, second = (read(write(tmp_path / f"{name}.mkv", each, codec)) for name, each in (("rows", images), ("columns", turned)))
+    first, second = (images_of(write(tmp_path / f"{name}.mkv", each, codec)) for name, each in (("rows", images), ("columns", turned)))
     assert torch.equal(first, second)
 
 
@@ -141,11 +138,11 @@ def middle(plane, bits) -> int:
 
 def test_odd_sides_are_made_even_by_the_last_row_and_column(tmp_path):
     images = ramp(height=31, width=63)
-    found = read(write(tmp_path / "a.mp4", images, quality=1))
+    found = images_of(write(tmp_path / "a.mp4", images, quality=1))
     assert found.shape[-2:] == (32, 64)
     torch.testing.assert_close(found[..., :31, :63], images.expand(-1, 3, -1, -1), atol=3 / 255, rtol=0)
     torch.testing.assert_close(found[..., 31, :63], found[..., 30, :63], atol=3 / 255, rtol=0)
-    assert read(write(tmp_path / "a.mkv", images, "ffv1")).shape[-2:] == (31, 63)
+    assert images_of(write(tmp_path / "a.mkv", images, "ffv1")).shape[-2:] == (31, 63)
 
 
 def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
@@ -162,7 +159,7 @@ def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
     assert [frame.time for frame in read_frames(out)] == times
     assert sound_of(out) == sound_of(source) and sound_of(out)[0] == "aac"
     assert seconds_of(out) == pytest.approx(seconds_of(source), abs=0.03)
-    images = read(out)
+    images = images_of(out)
     torch.testing.assert_close(images[:5], images[5:])
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "1.mp4", "2.mp4", "out.mp4"}
 
