@@ -17,6 +17,8 @@ from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.filters.extremes import extremes_within
 from depth_normal.geometry.surfaces.noise import measure_noise
 from depth_normal.geometry.surfaces.normals import depth_to_normals
+from tests.geometry.known_surfaces import angles, ball_before_wall, depth_of_things
+from tests.ray_traced_scenes import ball, plane
 
 ROOT = Path(__file__).resolve().parents[3]
 HEIGHT, WIDTH = 240, 320
@@ -51,11 +53,6 @@ def tilted_wall(near_far=2.0):
     a, b, c = (ray / inverse[0, 0, y, x] for ray, (y, x) in zip(ends, ((0, 0), (0, -1), (-1, 0)), strict=True))
     normal = F.normalize(torch.linalg.cross(c - a, b - a), dim=0)
     return inverse, normal.view(1, 3, 1, 1), intrinsics
-
-
-def angles(normals, truth):
-    a, b = torch.broadcast_tensors(normals.double(), truth.double())
-    return torch.rad2deg(torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1), (a * b).sum(1)))
 
 
 @pytest.mark.quick_cases(8)
@@ -165,12 +162,6 @@ def test_noise_is_found_on_a_staircase(length):
     assert found.noise == pytest.approx(0.6 * step, rel=0.2)
 
 
-def in_millimetres(inverse):
-    """Inverse depth of depth of 1.5 to 3 m, rounded to millimetres as files of depth cameras are."""
-    depth = 2 / inverse
-    return (2 / ((depth * 1000).round() / 1000)).float()
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("near_far", [2.0, 4.0])
 def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
@@ -185,19 +176,6 @@ def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
     assert found.noise == pytest.approx(found.step / 2)
 
 
-def room_with_balls(height, width, wall, balls):
-    """Depth (1, 1, H, W) in metres of a frontal wall, a floor a metre below the camera and balls (x, y, z, radius); the intrinsics."""
-    intrinsics = intrinsics_from_fov(55, height, width).double()
-    rays = pixel_rays(intrinsics, height, width)
-    depth = (1 / rays[:, 1:2].clamp(min=1e-9)).clamp(max=wall)
-    for *place, radius in balls:
-        centre = torch.tensor(place, dtype=torch.float64).view(1, 3, 1, 1)
-        a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
-        root = b * b - a * ((centre * centre).sum() - radius**2)
-        depth = torch.where(root > 0, torch.minimum(depth, (b - root.clamp(min=0).sqrt()) / a), depth)
-    return depth, intrinsics
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("size", "wall", "balls"),
@@ -209,7 +187,9 @@ def room_with_balls(height, width, wall, balls):
     ids=["a small map", "a wall that is most of the map", "a wall"],
 )
 def test_the_step_is_found_where_there_are_few_levels(benchmark, size, wall, balls):
-    depth, intrinsics = room_with_balls(*size, wall, balls)
+    things = [plane((0, 1, 0), (0, 1, 0)), plane((0, 0, wall), (0, 0, 1)), *(ball(place, radius) for *place, radius in balls)]
+    intrinsics = intrinsics_from_fov(55, *size).double()
+    depth = depth_of_things(things, intrinsics, *size)
     registered = benchmark.registered_depth(depth[0, 0], intrinsics[0])[None, None].float()
     found = measure_noise(3 / registered, torch.ones_like(registered))
     assert found.step == pytest.approx(3 * benchmark.SENSOR_STEP / benchmark.SENSOR_SCALE, rel=0.01)
@@ -228,7 +208,7 @@ def test_strips_that_a_sensor_fills_beside_silhouettes_show_the_surface_behind(b
     registered = benchmark.registered_depth(depth[0, 0] * distance, intrinsics[0].double())[None, None].float()
     error = angles(depth_to_normals(registered, intrinsics.float()), depth_to_normals(depth, intrinsics))
     low, high = extremes_within(1 / depth, 3)
-    assert float(error[(high > low * 1.05)[:, 0]].mean()) < 11  # 12.4 with the planes of the strips themselves
+    assert float(error[high > low * 1.05].mean()) < 11  # 12.4 with the planes of the strips themselves
 
 
 def test_rows_of_a_floor_are_no_levels():
@@ -244,7 +224,8 @@ def test_rows_of_a_floor_are_no_levels():
 
 
 def test_millimetres_are_no_levels_of_inverse_depth():
-    found = measure_noise(in_millimetres(surfaces()["pieces"] / 1.5), EVERYWHERE)
+    depth = 3 / surfaces()["pieces"]  # 1.5 to 3 m
+    found = measure_noise((2 / ((depth * 1000).round() / 1000)).float(), EVERYWHERE)
     assert found.step < 1e-3
 
 
@@ -259,15 +240,9 @@ def test_a_wall_seen_by_a_depth_camera_is_a_wall(length, limit):
 @pytest.mark.parametrize("radius", [1.0, 2.5])
 def test_a_clean_sphere_is_not_smoothed(radius):
     intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
-    rays = pixel_rays(intrinsics.double(), HEIGHT, WIDTH)
-    centre = torch.tensor([0.1, -0.05, 4.0], dtype=torch.float64).view(1, 3, 1, 1)
-    a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
-    root = b * b - a * ((centre * centre).sum() - radius**2)
-    hit = root > 0
-    depth = torch.where(hit, (b - root.clamp(min=0).sqrt()) / a, 8.0)
-    truth = convert_normals((rays * depth - centre) / radius, Axes.OPENCV, Axes.OPENGL)
+    depth, hit, truth = ball_before_wall(radius, intrinsics, HEIGHT, WIDTH)
     error = angles(depth_to_normals(depth.float(), intrinsics), truth)
-    inner = F.avg_pool2d(hit.float(), 9, 1, 4)[:, 0] == 1
+    inner = F.avg_pool2d(hit.float(), 9, 1, 4) == 1
     assert float(error[inner].mean()) < 0.05
 
 

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
-from depth_normal.geometry.conventions import convert_normals, encode_normal_map
+from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.filters import bands
 from depth_normal.geometry.surfaces import plane_fit
 from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.options.render import EDGES
+from tests.geometry.known_surfaces import angles, ball_before_wall, plane_depth
 from tests.refusals import refuses
 
 HEIGHT, WIDTH = 120, 160
@@ -28,16 +29,20 @@ def plane(tilt, azimuth, height=HEIGHT, width=WIDTH, fov=55.0, distance=3.0):
     """Depth (float32), where it is visible, and the OpenGL normal of a plane facing the camera, tilted by degrees."""
     t, a = math.radians(tilt), math.radians(azimuth)
     normal = torch.tensor([math.sin(t) * math.cos(a), math.sin(t) * math.sin(a), math.cos(t)], dtype=torch.float64)
-    rays = convert_normals(pixel_rays(intrinsics_from_fov(fov, height, width).double(), height, width), Axes.OPENCV, Axes.OPENGL)
-    facing = -(normal.view(1, 3, 1, 1) * rays).sum(1, keepdim=True)
-    visible = facing > 0.02
-    return torch.where(visible, distance * abs(math.cos(t)) / facing, 0).float(), visible, normal.view(1, 3, 1, 1)
+    depth, visible = plane_depth(normal, intrinsics_from_fov(fov, height, width), height, width, distance * abs(math.cos(t)))
+    return depth, visible, normal.view(1, 3, 1, 1)
 
 
-def angles(normals, truth):
-    """(B, 1, H, W) degrees between unit vectors."""
-    a, b = torch.broadcast_tensors(normals.double(), truth.double())
-    return torch.rad2deg(torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1), (a * b).sum(1)))[:, None]
+def two_walls(near_tilt, far_tilt):
+    """Depth of walls at 2 and 4 metres that meet at a step, and their normals."""
+    near, _, near_normal = plane(near_tilt, 90, distance=2.0)
+    far, _, far_normal = plane(far_tilt, 0, distance=4.0)
+    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
+    return torch.where(left, near, far), torch.where(left, near_normal, far_normal)
+
+
+def with_noise(depth, share):
+    return depth * (1 + share * torch.randn(depth.shape, generator=generator()))
 
 
 def assert_unit(normals):
@@ -63,11 +68,9 @@ def test_a_plane_is_exact_at_full_hd():
 
 def test_a_plane_is_exact_with_a_camera_off_centre_skewed_and_with_oblong_pixels():
     intrinsics = torch.tensor([[[150.0, 4.0, 20.0], [0.0, 130.0, 100.0], [0.0, 0.0, 1.0]]])
-    normal = F.normalize(torch.tensor([0.3, -0.4, 0.7], dtype=torch.float64), dim=0).view(1, 3, 1, 1)
-    rays = convert_normals(pixel_rays(intrinsics.double(), HEIGHT, WIDTH), Axes.OPENCV, Axes.OPENGL)
-    facing = -(normal * rays).sum(1, keepdim=True)
-    visible = facing > 0.02
-    normals = depth_to_normals(torch.where(visible, 2 / facing, 0).float(), intrinsics)
+    normal = F.normalize(torch.tensor([0.3, -0.4, 0.7], dtype=torch.float64), dim=0)
+    depth, visible = plane_depth(normal, intrinsics, HEIGHT, WIDTH, 2)
+    normals, normal = depth_to_normals(depth, intrinsics), normal.view(1, 3, 1, 1)
     assert float(angles(normals, normal)[visible].max()) < 0.01
 
 
@@ -80,14 +83,7 @@ def test_a_ceiling_keeps_facing_the_camera_where_its_z_is_negative():
 
 
 def test_a_sphere_before_a_wall_is_right_up_to_its_silhouette():
-    rays = pixel_rays(K.double(), HEIGHT, WIDTH)
-    centre, radius = torch.tensor([0.1, -0.05, 4.0], dtype=torch.float64).view(1, 3, 1, 1), 1.0
-    a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
-    root = b * b - a * ((centre * centre).sum() - radius**2)
-    hit = root > 0
-    depth = torch.where(hit, (b - root.clamp(min=0).sqrt()) / a, 8.0)
-    on_sphere = convert_normals((rays * depth - centre) / radius, Axes.OPENCV, Axes.OPENGL)
-    truth = torch.where(hit, on_sphere, torch.tensor([0.0, 0, 1], dtype=torch.float64).view(1, 3, 1, 1))
+    depth, hit, truth = ball_before_wall(1.0, K, HEIGHT, WIDTH)
     error = angles(depth_to_normals(depth.float(), K), truth)
     assert float(error[hit].mean()) < 1.0
     assert float(error[~hit].mean()) < 0.1
@@ -97,11 +93,8 @@ def test_a_sphere_before_a_wall_is_right_up_to_its_silhouette():
 
 @pytest.mark.parametrize("tilts", [(0, 0), (30, 50), (60, 10)])
 def test_a_jump_in_depth_bends_nothing(tilts):
-    near, _, near_normal = plane(tilts[0], 90, distance=2.0)
-    far, _, far_normal = plane(tilts[1], 0, distance=4.0)
-    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
-    normals = depth_to_normals(torch.where(left, near, far), K)
-    assert float(angles(normals, torch.where(left, near_normal, far_normal)).max()) < 0.05
+    depth, truth = two_walls(*tilts)
+    assert float(angles(depth_to_normals(depth, K), truth).max()) < 0.05
 
 
 def test_a_crease_between_two_walls_is_sharp():
@@ -118,8 +111,7 @@ def test_a_crease_between_two_walls_is_sharp():
 @pytest.mark.parametrize(("noise", "limit"), [(0.0005, 0.5), (0.001, 0.5), (0.005, 1.0), (0.02, 3.0)])
 def test_a_noisy_plane_is_averaged_over_as_much_as_it_takes(noise, limit):
     depth, _, normal = plane(40, 60)
-    noisy = depth * (1 + noise * torch.randn(depth.shape, generator=generator()))
-    assert float(angles(depth_to_normals(noisy, K), normal).mean()) < limit
+    assert float(angles(depth_to_normals(with_noise(depth, noise), K), normal).mean()) < limit
 
 
 @pytest.mark.parametrize("quantised", ["disparity", "depth"])
@@ -132,17 +124,9 @@ def test_the_steps_of_an_8_bit_source_are_smoothed(quantised):
     assert float(angles(normals, normal).mean()) < 1.5
 
 
-def blurred_jump():
-    """Two tilted walls at 2 and 4 metres whose edge is a ramp, and the true normals."""
-    near, _, near_normal = plane(30, 90, distance=2.0)
-    far, _, far_normal = plane(30, 0, distance=4.0)
-    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
-    disparity = F.avg_pool2d(F.pad(1 / torch.where(left, near, far), (2, 2, 2, 2), mode="replicate"), 5, 1)
-    return 1 / disparity, torch.where(left, near_normal, far_normal)
-
-
 def test_soft_edges_take_the_normal_from_beside_the_ramp():
-    depth, truth = blurred_jump()
+    depth, truth = two_walls(30, 30)
+    depth = 1 / F.avg_pool2d(F.pad(1 / depth, (2, 2, 2, 2), mode="replicate"), 5, 1)
     inside = (..., slice(4, -4), slice(4, -4))
     sharp, soft, auto = (angles(depth_to_normals(depth, K, edges=e), truth)[inside].mean() for e in ("sharp", "soft", "auto"))
     assert float(soft) < 0.01
@@ -194,8 +178,7 @@ def test_the_vote_is_the_same_for_a_list_of_pixels_and_for_all(monkeypatch):
 
 
 def test_auto_leaves_sharp_edges_alone():
-    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
-    depth = torch.where(left, plane(30, 90, distance=2.0)[0], plane(30, 0, distance=4.0)[0])
+    depth, _ = two_walls(30, 30)
     assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp"))
 
 
@@ -203,7 +186,7 @@ def test_auto_leaves_sharp_edges_alone():
 @pytest.mark.parametrize("scale", [1e-30, 7.0, 1e30])
 @pytest.mark.parametrize("edges", EDGES)
 def test_the_unit_of_depth_does_not_matter(scale, edges):
-    depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    depth = with_noise(plane(50, 30)[0], 0.001)
     error = angles(depth_to_normals(depth * scale, K, edges=edges), depth_to_normals(depth, K, edges=edges))
     assert float(error.mean()) < 1e-3
     assert float((error > 0.01).double().mean()) < 0.001
@@ -211,7 +194,7 @@ def test_the_unit_of_depth_does_not_matter(scale, edges):
 
 @pytest.mark.parametrize("edges", EDGES)
 def test_doubling_the_unit_changes_no_bit(edges):
-    depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    depth = with_noise(plane(50, 30)[0], 0.001)
     assert torch.equal(depth_to_normals(depth * 2.0**20, K, edges=edges), depth_to_normals(depth, K, edges=edges))
 
 
@@ -222,7 +205,7 @@ def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
     depth = plane(40, 70)[0].clone()
     depth[..., 60:] *= 1.4
     if kind == "noisy":
-        depth = depth * (1 + 0.01 * torch.randn(depth.shape, generator=generator()))
+        depth = with_noise(depth, 0.01)
     if kind == "eight bits":
         depth = 255 / (255 / depth).round()
     mask = torch.rand(depth.shape, generator=generator(1)) > 0.02
@@ -233,7 +216,7 @@ def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
 
 
 def test_a_batch_gives_what_its_images_give():
-    depth = torch.cat((plane(50, 30)[0], plane(20, 200)[0] * (1 + 0.01 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))))
+    depth = torch.cat((plane(50, 30)[0], with_noise(plane(20, 200)[0], 0.01)))
     cameras = torch.cat((K, intrinsics_from_fov(80, HEIGHT, WIDTH)))
     together = depth_to_normals(depth, cameras)
     assert torch.equal(together, torch.cat([depth_to_normals(depth[i : i + 1], cameras[i : i + 1]) for i in range(2)]))
@@ -296,7 +279,7 @@ def test_gradients_are_those_of_the_function(edges):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("edges", EDGES)
 def test_cuda_gives_what_the_cpu_gives(edges):
-    depth = plane(50, 30)[0] * (1 + 0.002 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    depth = with_noise(plane(50, 30)[0], 0.002)
     on_gpu = depth_to_normals(depth.cuda(), K.cuda(), edges=edges)
     assert on_gpu.device.type == "cuda"
     assert float(angles(on_gpu.cpu(), depth_to_normals(depth, K, edges=edges)).mean()) < 0.01
@@ -350,23 +333,18 @@ test_what_does_not_fit_is_refused = refuses(
 )
 
 
-def old_image(disparity, a=math.tau, bg_threshold=0.1):
-    normals = midas_normals(disparity, a, bg_threshold)
-    return (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
-
-
 def test_the_old_map_colours_a_cone_as_controlnet_1_0_was_trained():
     v, u = torch.meshgrid(torch.arange(201.0) - 100, torch.arange(201.0) - 100, indexing="ij")
-    image = old_image((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None])
-    colours = {"left": (100, 60), "right": (100, 140), "top": (60, 100), "bottom": (140, 100), "background": (2, 2)}
-    found = {name: tuple(image[0, :, y, x].tolist()) for name, (y, x) in colours.items()}
-    assert found == {
-        "left": (137, 127, 254),
-        "right": (137, 127, 0),
-        "top": (137, 254, 127),
-        "bottom": (137, 0, 127),
-        "background": (255, 127, 127),
+    normals = midas_normals((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None], math.tau, 0.1)
+    image = (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
+    colours = {
+        (100, 60): (137, 127, 254),
+        (100, 140): (137, 127, 0),
+        (60, 100): (137, 254, 127),
+        (140, 100): (137, 0, 127),
+        (2, 2): (255, 127, 127),  # the background
     }
+    assert {place: tuple(image[0, :, place[0], place[1]].tolist()) for place in colours} == colours
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 53), (2, 2), (1, 6), (6, 1), (1, 1), (2, 5)])

@@ -7,6 +7,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.surfaces.normals import depth_to_normals
 from depth_normal.geometry.surfaces.plane_fit import Planes
 from depth_normal.geometry.surfaces.scattered_fit import fit_scattered
+from tests.geometry.known_surfaces import angles, plane_depth
 
 HEIGHT, WIDTH = 96, 128
 CAMERA = intrinsics_from_fov(60, HEIGHT, WIDTH)
@@ -15,12 +16,7 @@ CAMERA = intrinsics_from_fov(60, HEIGHT, WIDTH)
 def plane(x, y, z, distance=3.0):
     """Depth of a plane, and its normal (1, 3, 1, 1) in OPENGL axes."""
     normal = torch.nn.functional.normalize(torch.tensor([x, y, z]), dim=0)
-    opencv = (normal * torch.tensor([1.0, -1.0, -1.0])).view(1, 3, 1, 1)
-    return distance * opencv[:, 2:] / (pixel_rays(CAMERA, HEIGHT, WIDTH) * opencv).sum(1, keepdim=True), normal.view(1, 3, 1, 1)
-
-
-def degrees_off(found, normal, where):
-    return torch.rad2deg(torch.acos((found * normal).sum(1, keepdim=True).clamp(-1, 1)))[where]
+    return plane_depth(normal, CAMERA, HEIGHT, WIDTH, distance * float(normal[2]))[0], normal.view(1, 3, 1, 1)
 
 
 def points(share, seed=0):
@@ -42,7 +38,7 @@ def lines(every=8, along=1):
 )
 def test_a_plane_seen_at_a_few_points_keeps_its_normal(mask, edges):
     depth, normal = plane(0.3, 0.4, 0.8)
-    assert degrees_off(depth_to_normals(depth, CAMERA, mask, edges), normal, mask).mean() < 0.05
+    assert angles(depth_to_normals(depth, CAMERA, mask, edges), normal)[mask].mean() < 0.05
 
 
 def test_two_walls_are_not_joined_over_their_edge():
@@ -51,10 +47,9 @@ def test_two_walls_are_not_joined_over_their_edge():
     depth[..., 64:] = right[..., 64:]
     found = depth_to_normals(depth, CAMERA, mask)
     for columns, normal in ((slice(0, 60), facing_right), (slice(68, None), facing_left)):
-        inside = mask.clone()
-        inside[..., :] = False
+        inside = torch.zeros_like(mask)
         inside[..., columns] = mask[..., columns]
-        assert degrees_off(found, normal, inside).median() < 0.1
+        assert angles(found, normal)[inside].median() < 0.1
 
 
 def road_and_wall():
@@ -71,7 +66,7 @@ def test_a_road_lies_flat_however_few_its_points(mask):
     depth, wall, normals = road_and_wall()
     found = depth_to_normals(depth, CAMERA, mask)
     for surface in (wall, ~wall):
-        assert degrees_off(found, normals, mask & surface).median() < 0.1
+        assert angles(found, normals)[mask & surface].median() < 0.1
 
 
 @pytest.mark.parametrize("mask", [points(0.01), points(0.05), lines(8, 3)])
@@ -79,7 +74,7 @@ def test_the_noise_of_a_lidar_is_averaged(mask):
     depth, wall, normals = road_and_wall()
     noise = torch.randn(depth.shape, generator=torch.Generator().manual_seed(1))
     found = depth_to_normals(depth + 0.02 * noise, CAMERA, mask)
-    assert degrees_off(found, normals, mask & ~wall).mean() < 8
+    assert angles(found, normals)[mask & ~wall].mean() < 8
 
 
 def test_a_thing_before_a_wall_is_not_joined_to_it():
@@ -89,8 +84,8 @@ def test_a_thing_before_a_wall_is_not_joined_to_it():
     inside = torch.zeros_like(mask)
     inside[..., 30:60, 40:80] = True
     found = depth_to_normals(depth, CAMERA, mask)
-    assert degrees_off(found, normal, mask & inside).mean() < 3
-    assert degrees_off(found, torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1), mask & ~inside).mean() < 1
+    assert angles(found, normal)[mask & inside].mean() < 3
+    assert angles(found, torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1))[mask & ~inside].mean() < 1
 
 
 def test_points_on_one_line_keep_the_planes_they_had():
