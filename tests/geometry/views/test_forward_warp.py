@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_normal.geometry.views.forward_warp import View, _splat, render_layer, with_margin
+from depth_normal.geometry.views.forward_warp import _splat, render_layer, with_margin
+from tests.geometry.views.moved_cameras import moved_camera
 
 HEIGHT, WIDTH, MARGIN = 20, 30, (4, 3)
+MIDDLE = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
 
 
 def scene():
     """Two layers' worth of blocks at random depths, seen by a camera that moves aside and forward."""
     generator = torch.Generator().manual_seed(0)
-    height, width = HEIGHT, WIDTH
     blocks = torch.rand(2, 1, 5, 6, generator=generator)
-    inverse = 0.1 + 0.8 * torch.nn.functional.interpolate(blocks, (height, width), mode="nearest")
+    inverse = 0.1 + 0.8 * torch.nn.functional.interpolate(blocks, (HEIGHT, WIDTH), mode="nearest")
     inverse += 0.02 * torch.rand(inverse.shape, generator=generator)
-    one = torch.ones(2, 1, 1, 1)
-    view = View(9 * one, 2 * one, one, 0 * one, 0.3, one * (WIDTH - 1) / 2, one * (HEIGHT - 1) / 2, sideways=False, stretch=2)
+    view = moved_camera(9.0, 2.0, 1.0, 0.3, MIDDLE, sideways=False, batch=2)
     return with_margin(inverse.expand(-1, 3, -1, -1), inverse, MARGIN), view
 
 
@@ -29,8 +29,8 @@ def moved_one_by_one(layer, view):
         inverse = layer.inverse[b, 0, row, column]
         x, y = column - MARGIN[0] - 9 * inverse, row - MARGIN[1] - 2 * inverse
         closer = 1 / (1 - 0.3 * inverse)
-        x = (x - (WIDTH - 1) / 2) * closer + (WIDTH - 1) / 2 + 1
-        y = (y - (HEIGHT - 1) / 2) * closer + (HEIGHT - 1) / 2
+        x = (x - MIDDLE[0]) * closer + MIDDLE[0] + 1
+        y = (y - MIDDLE[1]) * closer + MIDDLE[1]
         i, j = math.floor(float(y) + 0.5), math.floor(float(x) + 0.5)
         if 0 <= i < HEIGHT and 0 <= j < WIDTH:
             target[b, 0, i, j] = torch.maximum(target[b, 0, i, j], inverse)
@@ -72,13 +72,12 @@ def test_a_stretched_surface_has_no_cracks_and_nothing_shines_through(growth):
     inverse = torch.full((1, 1, HEIGHT, WIDTH), far)
     inverse[..., 4:-4] = near
     image = torch.arange(WIDTH).expand(1, 3, HEIGHT, WIDTH) / WIDTH
-    one, middle = torch.ones(1, 1, 1, 1), ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
-    view = View(0 * one, 0 * one, 0 * one, 0 * one, 1 - 1 / growth, middle[0] * one, middle[1] * one, sideways=False, stretch=2)
+    view = moved_camera(forward=1 - 1 / growth, middle=MIDDLE, sideways=False)
     seen = render_layer(with_margin(image, inverse, (0, 0)), view, HEIGHT, WIDTH)
     columns = torch.arange(WIDTH)
-    inside = (columns - middle[0]).abs() < (WIDTH / 2 - 4.5) * growth
+    inside = (columns - MIDDLE[0]).abs() < (WIDTH / 2 - 4.5) * growth
     assert (seen.inverse[..., inside] == near).all()
-    expected = (middle[0] + (columns - middle[0]) / growth) / WIDTH
+    expected = (MIDDLE[0] + (columns - MIDDLE[0]) / growth) / WIDTH
     assert (seen.colour[0, 0] - expected)[:, inside].abs().max() < 1e-5
 
 
@@ -86,9 +85,8 @@ def test_a_gap_between_near_things_stays_open():
     """Two plates one pixel apart: what lies behind goes on being seen between them."""
     inverse = torch.full((1, 1, HEIGHT, WIDTH), 0.2)
     inverse[..., 8:15] = inverse[..., 16:24] = 1.0
-    one = torch.ones(1, 1, 1, 1)
     for pixels in (3.0, 3.4, -2.6):
-        view = View(pixels * one, 0 * one, pixels * 0.2 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
+        view = moved_camera(pixels, shift_x=pixels * 0.2)
         seen = render_layer(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (4, 0)), view, HEIGHT, WIDTH)
         gap = math.floor(15 - pixels * 0.8 + 0.5)
         assert (seen.inverse[..., gap - 7 : gap] == 1).all() and (seen.inverse[..., gap] < 0.5).all()
@@ -97,8 +95,7 @@ def test_a_gap_between_near_things_stays_open():
 
 def test_a_move_by_half_a_pixel_leaves_no_holes():
     inverse = torch.ones(1, 1, HEIGHT, WIDTH)
-    one = torch.ones(1, 1, 1, 1)
-    view = View(2.5 * one, 0 * one, 0 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=0)
+    view = moved_camera(2.5, stretch=0)
     assert (_splat(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (3, 0)), view, HEIGHT, WIDTH) > 0).all()
 
 
@@ -109,9 +106,8 @@ def test_a_small_step_that_opens_is_stretched_in_order(gap, near_side):
     columns = torch.arange(40.0)
     inverse = torch.where((columns - 19.5) * near_side > 0, 0.5, 0.45).expand(1, 1, 12, 40).contiguous()
     image = (columns / 40).expand(1, 3, 12, 40)
-    one = torch.ones(1, 1, 1, 1)
-    across = -near_side * gap / 0.05 * one
-    view = View(across, 0 * one, across * 0.45, 0 * one, 0.0, one, one, sideways=True, stretch=2)
+    across = -near_side * gap / 0.05
+    view = moved_camera(across, shift_x=across * 0.45)
     rendered = render_layer(with_margin(image, inverse, (0, 0)), view, 12, 40)
     inside = slice(gap + 1, 39 - gap)
     assert (rendered.inverse[..., inside] > 0).all()

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
-from depth_normal.geometry.views.forward_warp import Layer, View, render_layer, with_margin
+from depth_normal.geometry.views.forward_warp import Layer, render_layer, with_margin
 from depth_normal.geometry.views.gaps import close_gaps
 from depth_normal.geometry.views.parallax import parallax_frames
+from tests.geometry.views.moved_cameras import moved_camera
 
 HEIGHT, WIDTH = 80, 120
 # Inverse depths of the sky, the tower, and a part of the tower that the map has too near.
@@ -29,12 +30,6 @@ def rim():
     return ~inside
 
 
-def sideways_view(pixels, batch=1):
-    """A camera that moves what is at inverse depth 1 by so many columns to the left."""
-    one = torch.ones(batch, 1, 1, 1)
-    return View(pixels * one, 0 * one, 0 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=1)
-
-
 @pytest.mark.parametrize("position", [(0.3, 0, 0), (-0.3, 0, 0), (0.2, 0.2, 0), (-0.2, 0.2, 0)], ids=str)
 def test_no_sky_shows_inside_of_a_tower(position):
     """The rim moves by up to 6 pixels more than the tower, and the sky, far behind, by 30 less than both."""
@@ -50,7 +45,7 @@ def test_no_sky_shows_inside_of_a_tower(position):
 
 def test_a_step_that_opens_far_shows_the_farther_surface():
     image, inverse = tower(rim())
-    view, layer = sideways_view(30.0), with_margin(image, inverse, (70, 0))
+    view, layer = moved_camera(30.0, stretch=1), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
     closed = close_gaps(layer, view, rendered._replace(colour=rendered.colour.clone()), sideways=True)
     became = closed.inverse != rendered.inverse
@@ -70,21 +65,21 @@ def test_between_two_towers_the_sky_stays(pixels):
     raised[:, 61:] = True
     image, inverse = tower(raised)
     inverse[..., 60] = SKY
-    view, layer = sideways_view(pixels), with_margin(image, inverse, (70, 0))
+    view, layer = moved_camera(pixels, stretch=1), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
     assert close_gaps(layer, view, rendered, sideways=True) is rendered
 
 
 def test_beside_a_silhouette_the_sky_stays():
     image, inverse = tower(torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
-    view, layer = sideways_view(30.0), with_margin(image, inverse, (40, 0))
+    view, layer = moved_camera(30.0, stretch=1), with_margin(image, inverse, (40, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
     assert close_gaps(layer, view, rendered, sideways=False) is rendered
 
 
 def test_a_gap_of_one_image_is_none_of_the_next():
     """Images of a batch, the second upside down, are closed each for itself."""
-    (image, inverse), views = tower(rim()), [sideways_view(30.0, batch) for batch in (1, 2)]
+    (image, inverse), views = tower(rim()), [moved_camera(30.0, stretch=1, batch=batch) for batch in (1, 2)]
     layer = with_margin(torch.cat((image, image.flip(2))), torch.cat((inverse, inverse.flip(2))), (70, 0))
     both = close_gaps(layer, views[1], render_layer(layer, views[1], HEIGHT, WIDTH), sideways=False)
     for number in range(2):
