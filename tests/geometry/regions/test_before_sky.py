@@ -9,7 +9,6 @@ from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.effects.focus import focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
-from depth_normal.geometry.regions.connected import regions_with
 from depth_normal.geometry.views.parallax import parallax_of_estimate
 from depth_normal.geometry.views.stereo import stereo_pair
 from depth_normal.options.lens import LensOptions
@@ -103,17 +102,6 @@ def test_a_mast_moves_with_its_tower(what):
 def test_a_mast_is_as_sharp_as_its_tower():
     circle = focused(seen(), photo(), LensOptions(point=(0.5, 0.7))).circle
     assert circle[..., 32:85, 159].abs().max() < 0.2 and circle[..., 60, 100] > 5
-
-
-def test_regions_with_a_seed(monkeypatch):
-    cells, seeds = torch.zeros(6, 8, dtype=torch.bool), torch.zeros(6, 8, dtype=torch.bool)
-    cells[1:3, 1:4] = cells[4, 0:8] = cells[0, 6:8] = True
-    seeds[2, 2] = seeds[0, 7] = seeds[5, 5] = True
-    expected = cells.clone()
-    expected[4] = False
-    assert torch.equal(regions_with(cells, seeds), expected)
-    monkeypatch.setattr("depth_normal.geometry.regions.connected.opencv", lambda: None)
-    assert torch.equal(regions_with(cells, seeds), expected)
 
 
 def test_the_depth_keeps_its_steps():

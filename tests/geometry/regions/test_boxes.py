@@ -1,16 +1,11 @@
 """The whole object in a box: without what it stands on, and without what reaches into the box."""
 
-import numpy as np
 import pytest
 import torch
 
 from depth_normal.geometry.regions import boxes
 from depth_normal.geometry.regions.boxes import object_in_box
-from depth_normal.geometry.regions.connected import holes_of
-from depth_normal.geometry.regions.cut import cheapest_region
-from depth_normal.geometry.regions.mixtures import fit_mixture
-from depth_normal.geometry.regions.planes import image_places, largest_plane
-from tests.geometry.regions.test_objects import HEIGHT, PAINTS, WALL, WIDTH, overlap, person, room
+from tests.geometry.regions.test_objects import HEIGHT, PAINTS, WALL, WIDTH, overlap, person, ring, room
 from tests.refusals import refuses
 
 
@@ -115,17 +110,16 @@ def test_a_point_of_the_thing_outside_the_box_is_refused(point):
         object_in_box(depth, image, (0.2, 0.2, 0.8, 0.8), [point])
 
 
-def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
-    v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
-    away = torch.hypot(u, v)
-    floor = (0.2 + 0.001 * (v + 60)).clone()
-    ring = (away > 18) & (away < 36)
-    image = torch.where(ring, 0.8, 0.3).expand(1, 3, -1, -1)
-    box = (0.2, 0.1, 0.8, 0.9)
-    mask = object_in_box(1 / torch.where(ring, floor + 0.2, floor)[None, None], image, box)
-    assert overlap(mask, ring) > 0.9
-    mask = object_in_box(1 / torch.where(away < 36, floor + 0.2, floor)[None, None], image, box)  # a disc with a spot of the floor's colour
-    assert overlap(mask, away < 36) > 0.9
+@pytest.mark.parametrize("behind", ["floor", "far waves", "spot"])
+def test_a_hole_in_it_is_closed_unless_something_else_is_seen_through_it(behind):
+    v, u, floor, inside, image = ring()
+    nearness = torch.where(inside, floor + 0.2, floor)
+    if behind == "far waves":  # which are no plane
+        nearness = torch.where(inside, 0.9, 0.1 + 0.06 * torch.sin(u / 9) * torch.cos(v / 11))
+    if behind == "spot":  # of the floor's colour, on a disc
+        inside = torch.hypot(u, v) < 36
+        nearness = torch.where(inside, floor + 0.2, floor)
+    assert overlap(object_in_box(1 / nearness[None, None], image, (0.2, 0.1, 0.8, 0.9)), inside) > 0.9
 
 
 @pytest.mark.quick_cases(1)
@@ -136,16 +130,6 @@ def test_a_part_in_the_colour_of_the_background_is_not_lost(part):
     mask = object_in_box(depth, image, around(parts > 0, True, 0.05))[0, 0] > 0.5
     assert mask[parts == part].float().mean() > 0.95
     assert overlap(mask[None, None].float(), parts > 0) > 0.9
-
-
-def test_a_hole_to_something_far_stays_open_though_it_is_no_plane():
-    v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
-    away = torch.hypot(u, v)
-    blurred = 0.1 + 0.06 * torch.sin(u / 9) * torch.cos(v / 11)
-    ring = (away > 18) & (away < 36)
-    image = torch.where(ring, 0.8, 0.3).expand(1, 3, -1, -1)
-    mask = object_in_box(1 / torch.where(ring, 0.9, blurred)[None, None], image, (0.2, 0.1, 0.8, 0.9))
-    assert overlap(mask, ring) > 0.9
 
 
 @pytest.mark.slow("takes a large image")
@@ -175,41 +159,3 @@ test_what_is_no_box_is_refused = refuses(
     lambda *box: object_in_box(torch.ones(1, 1, 8, 8), torch.rand(1, 3, 8, 8), box),
     *((*box, "the box is from") for box in ((0.5, 0, 0.4, 1), (-0.1, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0.1, float("nan"), 0.5))),
 )
-
-
-def test_a_mixture_finds_its_parts():
-    values = torch.cat((torch.randn(400, 2) * 0.1, torch.randn(200, 2) * 0.1 + 3))
-    mixture = fit_mixture(values, 2, 0.01)
-    order = (-mixture.weights).argsort()
-    assert mixture.weights[order].tolist() == pytest.approx([2 / 3, 1 / 3], abs=0.02)
-    assert mixture.means[order] == pytest.approx(np.array(((0.0, 0.0), (3.0, 3.0))), abs=0.05)
-    far, near = mixture.log_likelihood(torch.tensor(((1.5, 1.5), (3.0, 3.0))))
-    assert near > far + 10
-    assert fit_mixture(torch.zeros(1, 3), 5, 0.1).log_likelihood(torch.zeros(1, 3)).isfinite().all(), "one value"
-
-
-def test_the_cheapest_region_weighs_pixels_against_the_border():
-    cost = torch.ones(20, 20)
-    cost[5:15, 5:15] = -1
-    cost[10, 10] = 0.5  # less than the border around it
-    cost[2, 2] = torch.inf
-    across, down = torch.full((20, 19), 0.5), torch.full((19, 20), 0.5)
-    found = cheapest_region(cost, across, down, torch.zeros_like(cost), 300) > 0.5
-    assert found[6:14, 6:14].all() and not found[:4].any() and int(found.sum()) in range(90, 101)
-    assert not (cheapest_region(cost, 40 * across, 40 * down, torch.zeros_like(cost), 300) > 0.5).any(), (
-        "the border costs more than it gains"
-    )
-
-
-def test_the_largest_plane_is_fitted_to_most_pixels():
-    places = image_places(30, 40)
-    plane = torch.tensor((0.1, -0.2, 0.5), dtype=torch.float64)
-    nearness = places @ plane
-    nearness[:10] = 0.9
-    found = largest_plane(places, nearness, torch.ones(30, 40, dtype=torch.bool), torch.Generator().manual_seed(0))
-    assert torch.allclose(found, plane, atol=1e-2)
-
-
-def test_holes_are_what_the_border_does_not_reach():
-    region = torch.from_numpy(np.array([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 1, 1]], bool))
-    assert holes_of(region).nonzero().tolist() == [[1, 1]]

@@ -82,25 +82,43 @@ def test_a_point_of_the_wall_takes_the_wall():
     assert overlap(object_around(depth, image, 0.1, 0.1), thing == -1) > 0.8
 
 
-@pytest.mark.slow("takes most of a second")
-def test_balls_that_touch_are_told_apart():
-    depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
-    for number in (1, 2):
-        assert overlap(object_around(depth, image, *place(thing, number)), thing == number) > 0.85
+BESIDE = [(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)]  # two balls that touch
+ANIMAL = [(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)]  # a body, and a head and a tail that touch it
+ON_ANOTHER = [(-0.1, -0.65, 3.0, 0.35), (-0.1, -0.05, 3.0, 0.35), (0.65, -0.65, 3.0, 0.35)]  # without feet, as a coat on trousers
+APART = [(-0.5, -0.6, 2.8, 0.4), (0.3, -0.6, 2.8, 0.4), (-0.1, -0.2, 3.1, 0.45)]
+
+
+def of_one_colour(depth, image, thing):
+    return depth, torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image), thing
+
+
+def without_colours(depth, image, thing):
+    return depth, torch.ones_like(image), thing
 
 
 @pytest.mark.slow("takes most of a second")
-def test_parts_of_one_colour_hold_together():
-    """A body, and a head and a tail that touch it."""
-    depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
-    image = torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
-    for number in (1, 2, 3):
-        assert overlap(object_around(depth, image, *place(thing, number)), thing > 0) > 0.95
+@pytest.mark.parametrize(
+    ("scene", "things", "least"),
+    [
+        (room(BESIDE), [(1,), (2,)], 0.85),
+        (of_one_colour(*room(ANIMAL)), [(1, 2, 3)], 0.95),
+        (room(ON_ANOTHER), [(1, 2), (3,)], 0.9),
+        (without_colours(*room(APART)), [(1,), (2,), (3,)], 0.9),
+        (without_colours(*room(APART, 0.01)), [(1,), (2,), (3,)], 0.9),
+    ],
+    ids=["balls that touch", "parts of one colour", "what stands on a part", "by depth alone", "by bent depth alone"],
+)
+def test_things_are_told_apart_and_their_parts_hold_together(scene, things, least):
+    depth, image, balls = scene
+    for of_thing in things:
+        whole = torch.isin(balls, torch.tensor(of_thing))
+        for ball in of_thing:
+            assert overlap(object_around(depth, image, *place(balls, ball)), whole) > least
 
 
 @pytest.mark.slow("takes most of a second")
 def test_a_further_point_adds_what_is_there():
-    depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
+    depth, image, thing = room(BESIDE)
     one, other = place(thing, 1), place(thing, 2)
     assert overlap(object_around(depth, image, *one, [other]), thing > 0) > 0.9
     apart = room([(-0.9, -0.7, 3.0, 0.3), (0.5, -0.6, 2.8, 0.4)])
@@ -110,8 +128,7 @@ def test_a_further_point_adds_what_is_there():
 
 @pytest.mark.slow("takes most of a second")
 def test_a_point_that_is_not_of_it_removes_what_is_there():
-    depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
-    image = torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
+    depth, image, thing = of_one_colour(*room(ANIMAL))
     one, other, floor = (*(place(thing, number) for number in (1, 2)), (0.1, 0.9))
     rest = (thing == 1) | (thing == 3)
     assert overlap(object_around(depth, image, *one, not_points=[other]), rest) > 0.9
@@ -200,28 +217,11 @@ def test_colours_part_a_thing_from_the_floor_that_it_has_merged_with():
         assert overlap(found[None, None], expected) > 0.9
 
 
-@pytest.mark.slow("takes most of a second")
-def test_what_stands_on_a_part_is_of_the_same_thing():
-    """A ball without feet on another, as a coat on trousers; one beside them has feet of its own."""
-    depth, image, thing = room([(-0.1, -0.65, 3.0, 0.35), (-0.1, -0.05, 3.0, 0.35), (0.65, -0.65, 3.0, 0.35)])
-    for number in (1, 2):
-        assert overlap(object_around(depth, image, *place(thing, number)), (thing == 1) | (thing == 2)) > 0.9
-    assert overlap(object_around(depth, image, *place(thing, 3)), thing == 3) > 0.9
-
-
 def test_the_foreground_is_what_stands_out():
     depth, image, thing = room([(0.6, -0.7, 4.5, 0.3), (-0.3, -0.5, 2.8, 0.45)])
     (x, y), mask = foreground_object(depth, image)
     assert thing[int(y * HEIGHT), int(x * WIDTH)] == 2
     assert torch.equal(mask, object_around(depth, image, x, y))
-
-
-@pytest.mark.parametrize("bend", [0.0, 0.01])
-@pytest.mark.slow("takes most of a second")
-def test_depth_alone_tells_things_apart(bend):
-    depth, image, thing = room([(-0.5, -0.6, 2.8, 0.4), (0.3, -0.6, 2.8, 0.4), (-0.1, -0.2, 3.1, 0.45)], bend)
-    for number in (1, 2, 3):
-        assert overlap(object_around(depth, torch.ones_like(image), *place(thing, number)), thing == number) > 0.9
 
 
 @pytest.mark.slow("takes most of a second")
@@ -262,15 +262,19 @@ def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():
     assert overlap(mask, u.abs() < 0.9) > 0.95
 
 
-def test_a_ring_stays_open_and_a_dent_is_closed():
+def ring():
+    """Rows and columns from the middle, the nearness of a slanted floor, a ring of 18 to 36 pixels, and an image of it."""
     v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
     away = torch.hypot(u, v)
-    ring = ((away > 18) & (away < 36)).float()
-    floor = 0.2 + 0.001 * (v + 60)
-    image = torch.where(ring > 0, 0.8, 0.3).expand(1, 3, -1, -1)
-    mask = object_around(1 / (floor + 0.2 * ring)[None, None], image, 0.5 + 27 / WIDTH, 0.5)
-    assert overlap(mask, ring > 0) > 0.9
-    dented = torch.where((torch.hypot(u - 27, v) < 3), 0.05, 0.2) * ring  # neither the ring's surface nor the floor
+    inside = (away > 18) & (away < 36)
+    return v, u, 0.2 + 0.001 * (v + 60), inside, torch.where(inside, 0.8, 0.3).expand(1, 3, -1, -1)
+
+
+def test_a_ring_stays_open_and_a_dent_is_closed():
+    v, u, floor, inside, image = ring()
+    mask = object_around(1 / (floor + 0.2 * inside)[None, None], image, 0.5 + 27 / WIDTH, 0.5)
+    assert overlap(mask, inside) > 0.9
+    dented = torch.where((torch.hypot(u - 27, v) < 3), 0.05, 0.2) * inside  # neither the ring's surface nor the floor
     mask = object_around(1 / (floor + dented)[None, None], image, 0.5, 0.5 + 27 / HEIGHT)
     assert mask[0, 0, 60, 80 + 27] > 0.9
 
@@ -300,10 +304,9 @@ def test_an_image_that_is_not_finite_is_refused():
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
     for value in (torch.nan, torch.inf):
         image[0, 1, 3, 5] = value
-        with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
-            object_around(depth, image, *place(thing, 1))
-        with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
-            object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))
+        for find in (lambda: object_around(depth, image, *place(thing, 1)), lambda: object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))):
+            with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
+                find()
 
 
 @pytest.mark.slow("takes most of a second")
