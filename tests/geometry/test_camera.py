@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from depth_normal.geometry import camera
-from depth_normal.geometry.estimate import Estimate, Quantity
 from tests.refusals import refusals
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
@@ -37,13 +36,6 @@ def test_a_50_mm_lens_on_full_frame_sees_39_6_degrees():
     assert float(camera.fov_from_intrinsics(intrinsics, 1080, 1920)) == pytest.approx(39.5978, abs=1e-3)
 
 
-def test_resizing_keeps_the_corners_of_the_image_on_their_rays():
-    small = camera.resize_intrinsics(K, (480, 640), (120, 320))
-    corners = torch.tensor([[[-0.5, -0.5], [639.5, 479.5]]])
-    small_corners = torch.tensor([[[-0.5, -0.5], [319.5, 119.5]]])
-    torch.testing.assert_close(camera.pixel_to_ray(corners, K), camera.pixel_to_ray(small_corners, small))
-
-
 def test_resizing_keeps_what_a_skewed_camera_sees():
     skewed = K.clone()
     skewed[0, 0, 1] = 7.0
@@ -55,11 +47,6 @@ def test_resizing_keeps_what_a_skewed_camera_sees():
         moved = (camera.ray_to_pixel(points, skewed) + 0.5) * scale - 0.5
         small = camera.resize_intrinsics(skewed, (480, 640), (height, width))
         torch.testing.assert_close(camera.ray_to_pixel(points, small), moved, atol=1e-4, rtol=0)
-
-
-def test_resizing_agrees_with_the_estimate():
-    estimate = Estimate(depth=torch.ones(1, 1, 480, 640), quantity=Quantity.METRIC_DEPTH, intrinsics=K).resized(96, 200)
-    torch.testing.assert_close(camera.resize_intrinsics(K, (480, 640), (96, 200)), estimate.intrinsics)
 
 
 def test_cropping_keeps_the_rays_of_what_is_left():

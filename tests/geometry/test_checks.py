@@ -12,19 +12,6 @@ POSE = torch.eye(3, 4)[None]
 MAP = torch.ones(2, 1, 4, 6)
 
 
-def test_what_fits_passes():
-    check_map(MAP, 1, "depth")
-    check_map(torch.ones(2, 3, 4, 6), 3, "image", like=MAP)
-    check_depth(MAP, like=torch.ones(2, 3, 4, 6))
-    check_mask(None, MAP)
-    check_mask(MAP > 0, MAP)
-    check_intrinsics(K)
-    check_intrinsics(K.expand(2, 3, 3), 2, MAP)
-    check_extrinsics(POSE)
-    check_extrinsics(POSE.expand(2, 3, 4), 2, MAP)
-    check_choice("near", "white", ("white", "black"))
-
-
 test_what_does_not_fit_is_named = refusals(
     (lambda: check_map(MAP[0], 1, "depth"), r"depth has shape \(1, 4, 6\); expected \(batch, 1, height, width\)"),
     (lambda: check_map(MAP, 3, "normals"), r"normals has shape \(2, 1, 4, 6\); expected \(batch, 3, height, width\)"),

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.edges.matting import cut_out
-from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 
 OWN, BEHIND = torch.tensor((0.8, 0.3, 0.1)).view(1, 3, 1, 1), torch.tensor((0.1, 0.3, 0.7)).view(1, 3, 1, 1)
 
@@ -82,33 +81,12 @@ def test_where_both_sides_look_alike_the_mask_decides():
     assert (found.alpha - mask).abs().mean() < 0.05 and (found.colour - 0.5).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 30)])
-def test_small_images_and_batches(size):
-    found = cut_out(torch.rand(2, 3, *size), torch.rand(2, 1, *size), edge=10.0)
-    assert found.alpha.shape == (2, 1, *size) and torch.isfinite(found.colour).all()
-
-
 def test_no_border_takes_the_mask_as_it_is():
     image, alpha = composed()
     found = cut_out(image, alpha, edge=0)
     assert found.alpha is alpha and found.colour is image
     with pytest.raises(ValueError, match="edge is 11; accepted: 0 to 10"):
         cut_out(image, alpha, edge=11)
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_cut_like_float32(dtype):
-    """Squares of small differences of colours are 0 in it, and what they divide has no value."""
-    columns = torch.linspace(-1, 1, 400).expand(1, 1, 300, 400)
-    mask = (columns > 0).to(dtype)
-    image = (0.2 + 0.02 * torch.sigmoid(60 * columns)).expand(1, 3, -1, -1).to(dtype)
-    for ours in (
-        lambda *maps: cut_out(*maps).alpha,
-        lambda *maps: cut_out(*maps).colour,
-        lambda *maps: mask_at_image_edges(*maps[::-1], 4),
-    ):
-        assert torch.equal(ours(image, mask), ours(image.float(), mask.float()).to(dtype))
 
 
 @pytest.mark.slow("takes a large image")

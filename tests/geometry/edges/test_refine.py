@@ -219,15 +219,6 @@ def test_what_has_depth_everywhere_keeps_it(quantity):
         assert refined.mask is None and refined.valid.all()
 
 
-def test_a_batch_is_its_images():
-    inverse, where = step()
-    given = torch.cat((1 / enlarged(inverse), torch.full_like(inverse, 3.0)))
-    images = torch.cat((image_of(where), image_of(~where)))
-    both = refine_geometry(Estimate(given, METRIC), images)
-    for i in range(2):
-        assert torch.equal(both.depth[i : i + 1], refine_geometry(Estimate(given[i : i + 1], METRIC), images[i : i + 1]).depth)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
 def test_constant_depth_and_smallest_maps(size):
     for value in (3.0, math.nan):

@@ -73,18 +73,3 @@ def test_texture_is_no_stripe(monkeypatch, seed):
     monkeypatch.setattr(depth_edges, "_with_stripes", lambda sharp, *_: sharp)
     without = depth_at_image_edges(soft_depth(0), texture)
     assert float((found != without)[0, 0][AWAY.abs() < 10].float().mean()) < 0.02
-
-
-def test_images_of_a_batch_do_not_change_each_other():
-    images = torch.cat((image_of(0.1), image_of(0.95, width=7), image_of(0.58)))
-    depths = torch.cat([soft_depth(beside) for beside in (1, 2.5, 4)])
-    together = depth_at_image_edges(depths, images)
-    for index in range(3):
-        one = slice(index, index + 1)
-        assert (together[one] - depth_at_image_edges(depths[one], images[one])).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (5, 7)])
-def test_images_of_a_few_pixels(size):
-    depth = depth_at_image_edges(torch.rand(1, 1, *size) + 0.1, torch.rand(1, 3, *size))
-    assert depth.shape == (1, 1, *size) and torch.isfinite(depth).all()

@@ -33,13 +33,6 @@ def test_every_quantity_shows_the_same_sky():
         assert torch.equal(find_sky(image, Estimate(depth, quantity)), above)
 
 
-def test_images_of_a_batch_are_judged_each_by_itself():
-    image, disparity, above = landscape()
-    room = torch.full_like(image, 0.5)
-    found = find_sky(torch.cat((image, room)), Estimate(disparity.repeat(2, 1, 1, 1), Quantity.DISPARITY))
-    assert torch.equal(found[:1], above) and not found[1].any()
-
-
 def test_what_lacks_a_sign_is_no_sky():
     image, disparity, _ = landscape()
     dark_wall, _, _ = landscape(sky=(0.2, 0.15, 0.1))
@@ -169,18 +162,6 @@ def test_the_border_follows_the_full_size_image(tells):
     staircase = (torch.nn.functional.interpolate((coarse > 0.5).float(), scale_factor=4) - sky).abs()
     band = slope.abs() < 4
     assert error[band].mean() < 0.2 * staircase[band].mean()
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_has_the_same_sky(dtype):
-    image, disparity, _ = landscape()
-    large = torch.nn.functional.interpolate(image, scale_factor=4, mode="bilinear")
-    large += 0.02 * torch.randn(large.shape, generator=torch.Generator().manual_seed(1))
-    large = large.clamp(0, 1).to(dtype)
-    estimate = Estimate(disparity, Quantity.DISPARITY)
-    alpha, expected = sky_alpha(large, estimate), sky_alpha(large.float(), estimate)
-    assert alpha.dtype == dtype and torch.equal(alpha, expected.to(dtype)) and expected.max() > 0.9
 
 
 def test_each_image_of_a_batch_has_its_own_word():

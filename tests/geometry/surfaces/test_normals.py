@@ -215,13 +215,6 @@ def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
     torch.testing.assert_close(depth_to_normals(depth, K, mask, edges), whole, atol=1e-6, rtol=0)
 
 
-def test_a_batch_gives_what_its_images_give():
-    depth = torch.cat((plane(50, 30)[0], with_noise(plane(20, 200)[0], 0.01)))
-    cameras = torch.cat((K, intrinsics_from_fov(80, HEIGHT, WIDTH)))
-    together = depth_to_normals(depth, cameras)
-    assert torch.equal(together, torch.cat([depth_to_normals(depth[i : i + 1], cameras[i : i + 1]) for i in range(2)]))
-
-
 @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), float("-inf"), 0.0, -3.0, 1e9])
 def test_what_is_masked_is_never_looked_at_and_faces_the_viewer(rubbish):
     depth, _, normal = plane(40, 130)
@@ -367,11 +360,6 @@ def test_midas_normals_stay_finite_where_z_is_zero_and_the_image_flat():
         assert_unit(midas_normals(disparity, 0.0, 0.5))
     assert midas_normals(torch.full((1, 1, 2, 2), 7.0), 0.0)[0, :, 0, 0].tolist() == [0, 0, 1]
     assert_unit(midas_normals(torch.tensor([float("nan"), float("inf"), 1.0, 2.0]).view(1, 1, 2, 2)))
-
-
-def test_midas_normals_normalise_each_image_for_itself():
-    batch = torch.rand(3, 1, 9, 8, generator=generator()) * torch.tensor([1.0, 20, 300]).view(3, 1, 1, 1)
-    torch.testing.assert_close(midas_normals(batch), torch.cat([midas_normals(b) for b in batch.split(1)]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(30, 41), (3, 3), (1, 7), (2, 2)])

@@ -89,11 +89,11 @@ def test_a_clip_in_parts_has_the_range_of_the_whole(percentiles):
 
 def test_a_long_clip_is_sampled_evenly_and_does_not_grow():
     clip, sizes = ClipRange(), []
-    for t in range(3000):
+    for t in range(1000):
         clip.add(torch.full((1, 1, 64, 64), float(t)), torch.ones(1, 1, 64, 64, dtype=torch.bool))
         sizes.append(sum(sample.numel() for sample in clip._samples))
     low, high = clip.ends(torch.zeros(1), torch.zeros(1), (25.0, 75.0))
-    assert max(sizes) <= 2**20 and low.item() == pytest.approx(750, abs=40) and high.item() == pytest.approx(2250, abs=40)
+    assert max(sizes) <= 2**20 and low.item() == pytest.approx(250, abs=13) and high.item() == pytest.approx(750, abs=13)
 
 
 def test_nothing_added_is_said():

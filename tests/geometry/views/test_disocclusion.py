@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
-from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
@@ -80,12 +79,6 @@ def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share
     background = GREEN.expand_as(colour)[0][:, far[0, 0]]
     assert (fill_uncovered(colour, inverse)[0][:, far[0, 0]] - background).abs().max() > 0.1
     assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
-
-
-def test_traces_are_the_same_in_a_batch():
-    colour, inverse = with_trace()
-    both = fill_uncovered(torch.cat((1 - colour, colour)), torch.cat((inverse, inverse)), True, traces=True)
-    assert torch.allclose(both[1:], fill_uncovered(colour, inverse, True, traces=True), atol=1e-6)
 
 
 def with_trace(columns=slice(21, 22), share=0.4):
@@ -191,18 +184,6 @@ def test_a_lens_blurs_traces_too():
     assert torch.equal(both, blurred)
 
 
-@of_two_types
-@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
-def test_types_may_differ(image_type, depth_type, options):
-    """Half precision holds inverse depths that it cannot multiply."""
-    colour, inverse = with_trace()
-    inverse = inverse / 4096
-    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
-    found = fill_uncovered(colour, inverse.to(depth_type), **options)
-    assert found.dtype == image_type
-    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
-
-
 def test_an_image_without_anything_and_one_without_holes_stay():
     colour, inverse = torn()
     assert torch.isfinite(fill_uncovered(colour, torch.zeros_like(inverse))).all()
@@ -218,14 +199,6 @@ def test_a_row_without_anything_takes_nothing_of_other_rows_and_images(row):
     alone = fill_uncovered(colour, inverse, True)
     torch.testing.assert_close(both[:1], alone)
     assert (alone[..., row, :10] - 0.5).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1)])
-def test_tiny_images_work(size):
-    inverse = torch.zeros(2, 1, *size)
-    inverse[..., :1, :1] = 1
-    assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse)).all()
-    assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse, traces=True)).all()
 
 
 def last_pixels(inverse):
@@ -263,14 +236,6 @@ def test_a_known_surface_takes_nothing_of_what_hides_it(inset):
     hole[..., 21:26] = True
     filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset, hole)
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
-def test_known_surfaces_in_small_images(size):
-    last = torch.zeros(2, 2, *size, dtype=torch.long)
-    assert torch.isfinite(continue_surfaces(torch.rand(2, 3, *size), torch.zeros(2, 1, *size), last, 3)).all()
-    colour = torch.rand(2, 3, *size)
-    assert torch.equal(continue_surfaces(colour, torch.ones(2, 1, *size), last), colour)
 
 
 @pytest.mark.parametrize("farther", [1.1, 3.0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
-from depth_normal.geometry.views.forward_warp import Layer, render_layer, with_margin
+from depth_normal.geometry.views.forward_warp import render_layer, with_margin
 from depth_normal.geometry.views.gaps import close_gaps
 from depth_normal.geometry.views.parallax import parallax_frames
 from tests.geometry.views.moved_cameras import moved_camera
@@ -75,16 +75,3 @@ def test_beside_a_silhouette_the_sky_stays():
     view, layer = moved_camera(30.0, stretch=1), with_margin(image, inverse, (40, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
     assert close_gaps(layer, view, rendered, sideways=False) is rendered
-
-
-def test_a_gap_of_one_image_is_none_of_the_next():
-    """Images of a batch, the second upside down, are closed each for itself."""
-    (image, inverse), views = tower(rim()), [moved_camera(30.0, stretch=1, batch=batch) for batch in (1, 2)]
-    layer = with_margin(torch.cat((image, image.flip(2))), torch.cat((inverse, inverse.flip(2))), (70, 0))
-    both = close_gaps(layer, views[1], render_layer(layer, views[1], HEIGHT, WIDTH), sideways=False)
-    for number in range(2):
-        one = Layer(layer.colour[number : number + 1], layer.inverse[number : number + 1], layer.margin)
-        seen = render_layer(one, views[0], HEIGHT, WIDTH)
-        alone = close_gaps(one, views[0], seen, sideways=False)
-        torch.testing.assert_close((alone.inverse[0], alone.colour[0]), (both.inverse[number], both.colour[number]))
-        assert not torch.equal(alone.inverse, seen.inverse)

@@ -9,12 +9,10 @@ import torch
 
 from depth_normal.geometry.assumptions import DEFAULT_FOV
 from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
-from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views import parallax
 from depth_normal.geometry.views.forward_warp import with_margin
 from depth_normal.geometry.views.parallax import (
-    BORDERS,
     LARGEST_ZOOM,
     MOVES,
     camera_path,
@@ -25,7 +23,6 @@ from depth_normal.geometry.views.parallax import (
 )
 from depth_normal.geometry.views.soft_edges import split_soft_edges
 from depth_normal.options.parallax import LoopOptions
-from tests.geometry.type_pairs import of_two_types
 from tests.refusals import refusals, refuses
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
@@ -68,29 +65,6 @@ def plate_before_wall():
 def grainy_plate():
     image, depth = plate_before_wall()
     return image * 0.5 + noise() * 0.5, depth
-
-
-@pytest.mark.quick_cases(1)
-@of_two_types
-def test_types_may_differ(image_type, depth_type):
-    """Soft depth, whose edges the image's colours place, and a mast before the sky, which they alone show."""
-    image, depth = plate_before_wall()
-    image[..., 4:15, 49:51], depth[..., :12, :] = RED, 100.0
-    image, sky = (noise() / 10 + image / 2).to(image_type), depth == 100
-    depth = torch.nn.functional.avg_pool2d(depth, 5, 1, 2, count_include_pad=False).to(depth_type)
-    path = torch.tensor([(0.0, 0.0, 0.0), (0.05, 0.02, 0.01)])
-
-    def frames(image, depth):
-        known = Estimate(depth, Quantity.METRIC_DEPTH, mask=~sky)
-        yield from parallax_frames(image, depth, INTRINSICS, path)
-        for border in BORDERS:
-            yield from parallax_of_estimate(image, known, path, border=border)
-            yield from parallax_of_clip(
-                torch.cat((image, image)), Estimate.cat([known, known]), LoopOptions("orbit", border=border), (0, 1)
-            )
-
-    for found, expected in zip(frames(image, depth), frames(image.float(), depth.float()), strict=True):
-        assert torch.equal(found, expected.to(image_type))
 
 
 def test_all_frames_of_an_orbit_are_made_by_one_rule():
@@ -187,30 +161,6 @@ def test_what_appears_continues_the_background_of_that_side():
     assert (frame[:, :, 54:] - GREEN).abs().max() < 1e-4 and frame[1, :, 48:54].mean() > 0.9, frame[:, 30, 40:56]
 
 
-def test_the_nearest_wins():
-    """At depth 1 red moves 12 to the left, blue at depth 2 only 6, the wall 3: red lands before blue."""
-    image, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
-    image[..., 20:40, 40:48], depth[..., 20:40, 40:48] = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1), 2.0
-    image[..., 20:40, 50:58], depth[..., 20:40, 50:58] = RED, 1.0
-    frame = view(image, depth, (0.12, 0, 0))[0]
-    assert (frame[:, 20:40, 38:46] - RED).abs().max() < 1e-4
-    assert (frame[2, 20:40, 34:38] - 1).abs().max() < 1e-4
-
-
-def test_a_batch_is_its_images_one_by_one_and_runs_agree():
-    plate, depth = plate_before_wall()
-    images, depths = torch.cat((noise(), plate)), torch.cat((wall(3), depth))
-    path = camera_path("orbit", 5, 0.06)
-    intrinsics = INTRINSICS.expand(2, 3, 3)
-    batch = torch.stack(list(parallax_frames(images, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
-    again = torch.stack(list(parallax_frames(images, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
-    assert torch.equal(batch, again) and batch.shape == (5, 2, 3, HEIGHT, WIDTH) and torch.isfinite(batch).all()
-    for index, focus in enumerate((2.0, 1.5)):
-        one = slice(index, index + 1)
-        single = torch.stack(list(parallax_frames(images[one], depths[one], INTRINSICS, path, focus)))
-        assert (batch[:, one] - single).abs().max() < 1e-4
-
-
 def test_moves_loop_and_swing_and_dolly_begin_at_rest():
     for move in MOVES:
         path = camera_path(move, 8, 0.3)
@@ -219,15 +169,6 @@ def test_moves_loop_and_swing_and_dolly_begin_at_rest():
         assert steps.max() < 0.3, "no jump, not even from the last to the first"
     assert not camera_path("swing", 8, 0.3)[0].any() and not camera_path("dolly", 8, 0.3)[0].any()
     assert camera_path("swing", 8, 0.3)[2, 0] == pytest.approx(0.3) and (camera_path("dolly", 8, 0.3)[:, 2] >= 0).all()
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
-def test_tiny_images_work(size):
-    image, depth = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.5
-    frames = list(
-        parallax_frames(image, sharpen_depth_edges(depth, 1), intrinsics_from_focal_length(5.0, *size), camera_path("orbit", 3, 0.1))
-    )
-    assert len(frames) == 3 and all(torch.isfinite(frame).all() and frame.shape == image.shape for frame in frames)
 
 
 test_bad_input_is_named = refuses(

@@ -154,16 +154,6 @@ def test_nearer_things_hide_rims():
     assert torch.equal(lay_over(rims, moved_camera(), before, torch.full_like(depth, 2 / NEAR)), before)
 
 
-def test_images_of_a_batch_are_split_each_for_itself():
-    scenes = [scene(2.0), scene(0.2), scene(1.0, 20.0)]
-    images, depths = (torch.cat(parts) for parts in zip(*scenes, strict=True))
-    path = torch.tensor([[1.0, 0.3, 0.1]])
-    (together,) = parallax_frames(images, depths, INTRINSICS.expand(3, -1, -1), path)
-    for index, (image, depth) in enumerate(scenes):
-        (alone,) = parallax_frames(image, depth, INTRINSICS, path)
-        assert (together[index] - alone[0]).abs().max() < 1e-4
-
-
 @pytest.mark.parametrize("margin", [(1, 0), (13, 7), (WIDTH - 1, HEIGHT - 1)])
 def test_a_camera_that_needs_a_wider_margin_finds_the_same_rims(margin):
     """So a move changes no rim while a video plays, and the other images of a batch do not either."""
@@ -201,10 +191,3 @@ def test_grain_does_not_switch_between_mixtures():
     opacity = opacity * (opacity < 1)  # without the whole surface beside the rims
     assert (opacity > 0).sum() > 1000
     assert opacity.std(0)[(opacity > 0).any(0)].mean() < 0.014
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 2)])
-def test_images_of_a_few_pixels(size):
-    image, inverse = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.1
-    rest, rims = split_soft_edges(with_margin(image, inverse, (0, 0)))
-    assert torch.isfinite(lay_over(rims, moved_camera(), rest.colour, rest.inverse)).all()

@@ -1,15 +1,13 @@
 """Two eyes' images of planes and steps whose disparity is known, and the layouts."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views.stereo import StereoPair, compose, compose_holes, disparity_range, stereo_pair, stereo_suffix
-from depth_normal.options.stereo import ANAGLYPHS, LAYOUTS, ORIGINALS, StereoOptions
-from tests.geometry.type_pairs import of_two_types
+from depth_normal.options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
 from tests.refusals import refusals
 
 HEIGHT, WIDTH = 40, 200
@@ -38,16 +36,6 @@ def test_a_plane_moves_by_its_disparity(original, left, right):
     pair = stereo_pair(noise(), plane(1), StereoOptions(4.0, 0.0, original), RANGE)
     for eye, pixels in ((pair.left, left), (pair.right, right)):
         assert (eye - noise().roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
-
-
-@pytest.mark.quick_cases(2)
-@of_two_types
-def test_types_may_differ(image_type, depth_type):
-    images, known = (noise().double() / 3).to(image_type), Estimate(7 - 4 * step().depth, Quantity.METRIC_DEPTH)
-    pair = stereo_pair(images, replace(known, depth=known.depth.to(depth_type)), StereoOptions(4.3, original="left"))
-    expected = stereo_pair(images.float(), known, StereoOptions(4.3, original="left"))
-    assert torch.equal(pair.left, images) and torch.equal(pair.right, expected.right.to(image_type))
-    assert torch.equal(pair.holes_right, expected.holes_right)
 
 
 @pytest.mark.parametrize(("disparity", "convergence"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.3, 0.3)])
@@ -112,24 +100,11 @@ def test_a_flat_scene_one_without_any_depth_and_holes():
     assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
 
 
-def test_a_batch_is_its_images_one_by_one_at_any_size_of_depth():
+def test_depth_of_another_size_and_of_one_image_for_all():
     small = Estimate(torch.rand(2, 1, 17, 23, generator=torch.Generator().manual_seed(2)), Quantity.DISPARITY)
-    both = stereo_pair(noise(2), small)
-    for index in range(2):
-        one = stereo_pair(noise(2)[index : index + 1], small.slice(index, index + 1))
-        assert torch.equal(both.left[index : index + 1], one.left) and torch.equal(both.holes_right[index : index + 1], one.holes_right)
-    shared = stereo_pair(noise(2), small.slice(0, 1))
-    assert torch.equal(shared.right[:1], both.right[:1])
-
-
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 7)])
-@pytest.mark.parametrize("original", ORIGINALS)
-def test_tiny_images_work(size, original):
-    image = torch.rand(2, 3, *size)
-    estimate = Estimate(torch.rand(2, 1, *size), Quantity.DISPARITY)
-    pair = stereo_pair(image, estimate, StereoOptions(20.0, 1.0, original))
-    assert all(torch.isfinite(eye).all() and eye.shape == image.shape for eye in (pair.left, pair.right))
+    both, shared = (stereo_pair(noise(2), each) for each in (small, small.slice(0, 1)))
+    one = stereo_pair(noise(2)[1:], small.slice(1, 2))
+    assert torch.equal(both.left[1:], one.left) and torch.equal(shared.right[:1], both.right[:1])
 
 
 SIZES = {
