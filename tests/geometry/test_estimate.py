@@ -79,16 +79,6 @@ def test_the_same_size_is_the_same_estimate():
 test_nothing_is_resized_to_nothing = refuses(lambda *size: full().resized(*size), (0, 6, "at least 1x1"), (4, -1, "at least 1x1"))
 
 
-def test_joining():
-    estimate = full()
-    joined = Estimate.cat([estimate, estimate])
-    assert joined.batch == 4 and joined.quantity is Quantity.METRIC_DEPTH and torch.equal(joined.depth[2:], DEPTH)
-    with pytest.raises(ValueError, match="different kinds"):
-        Estimate.cat([estimate, Estimate(depth=DEPTH, quantity=Quantity.DISPARITY)])
-    with pytest.raises(ValueError, match="empty"):
-        Estimate.cat([])
-
-
 def tilted_plane(quantity: Quantity) -> tuple[Estimate, torch.Tensor]:
     """A plane whose normal is known, seen with a field of view of 55 degrees on the longer side."""
     height, width = 48, 64

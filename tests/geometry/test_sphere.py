@@ -102,13 +102,6 @@ def test_panoramas_have_no_pinhole_camera():
         Estimate(torch.ones(1, 1, 4, 8), Quantity.METRIC_DEPTH, intrinsics=torch.eye(3)[None], projection=Projection.EQUIRECTANGULAR)
 
 
-def test_panoramas_are_joined_with_panoramas_alone():
-    one = panorama(torch.ones(1, 1, 4, 8))
-    assert Estimate.cat([one, one]).projection is Projection.EQUIRECTANGULAR
-    with pytest.raises(ValueError, match="equirectangular metric_depth"):
-        Estimate.cat([one, Estimate(torch.ones(1, 1, 4, 8), Quantity.METRIC_DEPTH)])
-
-
 def test_who_needs_a_pinhole_camera_says_so_and_what_to_do():
     need_perspective(Estimate(torch.ones(1, 1, 4, 8), Quantity.METRIC_DEPTH), "stereo")
     with pytest.raises(ValueError, match=r"^stereo needs images of a perspective camera.*Estimate a perspective image by"):

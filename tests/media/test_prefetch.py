@@ -88,3 +88,31 @@ def test_ctrl_c_waits_for_what_is_written(times):
     assert ran == {1: ["slow", "next"], 2: ["slow"], 3: []}[times]
     assert writing.is_running is (times == 3)
     may_end.set()
+
+
+def test_errors_of_the_thread_that_reads_ahead_come_out():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    found = prefetch(items())
+    assert next(found) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+
+
+def test_reading_ahead_stops_where_nobody_asks_any_more():
+    closed, read_so_far = [], []
+
+    def items():
+        try:
+            for number in range(1000):
+                read_so_far.append(number)
+                yield number
+        finally:
+            closed.append(True)
+
+    found = prefetch(items())
+    next(found)
+    found.close()
+    assert closed and len(read_so_far) <= 4

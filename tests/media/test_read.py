@@ -14,25 +14,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from depth_normal.geometry.images.tone_mapping import PQ, hdr_to_sdr, pq_to_light
-from depth_normal.media import (
-    VideoError,
-    images_of_folder,
-    is_sequence,
-    numbered,
-    read,
-    read_frames,
-    read_sequence,
-    reads,
-    sequence_header,
-    video_header,
-)
+from depth_normal.media import read
 from depth_normal.media.colour import Colours, frame_to_rgb
-from depth_normal.media.library import is_cut_off
+from depth_normal.media.library import VideoError, is_cut_off
+from depth_normal.media.read import read_frames, video_header
+from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
 from depth_normal.utils import resize_map
-from tests import videos as VIDEOS
-
-av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
-images_of, with_damaged_packets = VIDEOS.images_of, VIDEOS.with_damaged_packets
+from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_video
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)

@@ -11,10 +11,7 @@ import pytest
 import torch
 
 from depth_normal.media import Segment, Sound, VideoWriter, check_sound, join_segments, read_frames, video_header
-from tests import videos as VIDEOS
-
-av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
-sound_of, sound_times, write_broadcast = VIDEOS.sound_of, VIDEOS.sound_times, VIDEOS.write_broadcast
+from tests.videos import av, moving_ball, sound_of, sound_times, write_broadcast, write_video
 
 
 def remade(source: Path, sound: Sound | None = None, name="out.mp4") -> Path:

@@ -7,6 +7,7 @@ import torch
 
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 
 HEIGHT, WIDTH = 12, 16
@@ -113,14 +114,17 @@ def test_each_part_is_taken_when_the_one_before_is_in_its_place():
 
 
 def test_a_batch_in_one_part_is_not_copied():
-    image = MIXED[2]
+    image = replace(MIXED[2], projection=Projection.EQUIRECTANGULAR)
     assert Estimate.cat([image]).depth is image.depth and Estimate.cat(iter([image]), 1, "cpu").mask is image.mask
+    assert Estimate.cat([image, image]).projection is Projection.EQUIRECTANGULAR
 
 
 @pytest.mark.parametrize("total", [1, 2, 4, 7])
 def test_a_wrong_number_of_images_is_told(total):
     with pytest.raises(ValueError, match=rf"there are [23] estimates to join.*; expected {total}"):
         Estimate.cat(iter([plane(0), plane(1), plane(2)]), total)
+    with pytest.raises(ValueError, match="empty"):
+        Estimate.cat([])
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,7 @@ def test_a_wrong_number_of_images_is_told(total):
         (replace(plane(1), intrinsics=torch.eye(3)[None]), "depth intrinsics of 16x12"),
         (with_normals(plane(1)), "metric_depth opengl depth normals"),
         (replace(plane(1), quantity=Quantity.DISPARITY), "another disparity"),
+        (replace(plane(1), projection=Projection.EQUIRECTANGULAR), "another equirectangular metric_depth"),
         (plane(1).resized(6, 8), "of 16x12 pixels, another metric_depth depth of 8x6 pixels"),
     ],
 )
