@@ -15,32 +15,22 @@ IMAGE = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(
 
 
 def metric(**more) -> Estimate:
-    generator = torch.Generator().manual_seed(1)
+    random = torch.Generator().manual_seed(1)
     mask = torch.ones(2, 1, HEIGHT, WIDTH, dtype=torch.bool)
     mask[0, 0, 0, :3] = False
-    normals = torch.nn.functional.normalize(torch.randn(2, 3, HEIGHT, WIDTH, generator=generator), dim=1)
     maps = {
-        "depth": torch.rand(2, 1, HEIGHT, WIDTH, generator=generator) + 1,
-        "quantity": Quantity.METRIC_DEPTH,
-        "normals": normals,
+        "normals": torch.nn.functional.normalize(torch.randn(2, 3, HEIGHT, WIDTH, generator=random), dim=1),
         "mask": mask,
         "intrinsics": intrinsics_from_fov(60, HEIGHT, WIDTH, batch=2),
     }
-    return Estimate(**(maps | more))
+    return Estimate(torch.rand(2, 1, HEIGHT, WIDTH, generator=random) + 1, Quantity.METRIC_DEPTH, **(maps | more))
 
 
 def test_moge_carries_what_core_lists():
     core = estimate_to_moge(metric(), IMAGE)
-    shapes = {key: tuple(value.shape) for key, value in core.items()}
     plane = (2, HEIGHT, WIDTH)
-    assert shapes == {
-        "image": (*plane, 3),
-        "depth": plane,
-        "points": (*plane, 3),
-        "intrinsics": (2, 3, 3),
-        "mask": plane,
-        "normal": (*plane, 3),
-    }
+    expected = {"depth": plane, "mask": plane, **dict.fromkeys(("image", "points", "normal"), (*plane, 3)), "intrinsics": (2, 3, 3)}
+    assert {key: tuple(value.shape) for key, value in core.items()} == expected
     assert core["mask"].dtype == torch.bool
     assert core["depth"][0, 0, :3].isinf().all() and core["points"][0, 0, :3].isinf().all() and torch.isfinite(core["depth"][1]).all()
     assert torch.equal(core["image"], IMAGE.movedim(1, -1))
@@ -104,25 +94,13 @@ def test_relative_depth_needs_a_ratio():
         estimate_to_moge(relative, IMAGE[:1], near_far_ratio=0.5)
 
 
-def test_a_panorama_is_refused():
-    core = estimate_to_moge(metric(), IMAGE)
-    del core["intrinsics"]
-    with pytest.raises(ValueError, match=r"panorama"):
-        moge_to_estimate(core)
-
-
 def test_da3_carries_what_core_lists():
     core = estimate_to_da3(metric(confidence=torch.rand(2, 1, HEIGHT, WIDTH)), IMAGE)
     plane = (2, HEIGHT, WIDTH)
     assert core.pop("mode") == "multiview"
-    assert {key: tuple(value.shape) for key, value in core.items()} == {
-        "depth": plane,
-        "image": (*plane, 3),
-        "sky": plane,
-        "intrinsics": (1, 2, 3, 3),
-        "extrinsics": (1, 2, 3, 4),
-        "confidence": plane,
-    }
+    cameras = {"intrinsics": (1, 2, 3, 3), "extrinsics": (1, 2, 3, 4)}
+    maps = {"image": (*plane, 3), **dict.fromkeys(("depth", "sky", "confidence"), plane)}
+    assert {key: tuple(value.shape) for key, value in core.items()} == maps | cameras
     assert core["sky"][0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0] and core["sky"][1].sum() == 0
     assert torch.isfinite(core["depth"]).all() and (core["depth"][0, 0, :3] == core["depth"][0].max()).all()
     assert torch.equal(core["intrinsics"][0], metric().intrinsics), "pixels, the first one's centre at 0"
@@ -146,12 +124,8 @@ def test_da3_keeps_where_the_cameras_stand():
 
 
 def test_da3_cameras_that_core_did_not_find_are_none():
-    geometry = {
-        "depth": torch.rand(2, 8, 12) + 1,
-        "intrinsics": torch.eye(3).repeat(1, 2, 1, 1),
-        "extrinsics": torch.eye(4).repeat(1, 2, 1, 1),
-    }
-    found = da3_to_estimate(geometry)
+    cameras = {"intrinsics": torch.eye(3).repeat(1, 2, 1, 1), "extrinsics": torch.eye(4).repeat(1, 2, 1, 1)}
+    found = da3_to_estimate({"depth": torch.rand(2, 8, 12) + 1, **cameras})
     assert found.intrinsics is None and found.extrinsics is None and found.quantity is Quantity.RELATIVE_DEPTH
 
 
@@ -184,11 +158,8 @@ test_what_is_not_cores_is_named = refuses(
     (moge_to_estimate, {"depth": torch.rand(1, 4, 4), "normal": torch.rand(1, 5, 4, 3)}, "Estimate.normals has shape"),
     (da3_to_estimate, {"mode": "mono"}, "no depth; it has mode"),
     (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "extrinsics": torch.zeros(1, 1, 3, 4)}, "do not place a camera"),
+    (lambda image: estimate_to_moge(metric(), image), IMAGE[:, :, 1:], r"\(2, 3, 5, 8\); expected \(2, 3, 6, 8\)"),
+    (moge_to_estimate, {"depth": torch.rand(1, 4, 4), "points": torch.rand(1, 4, 4, 3)}, "panorama"),
     (da3_to_estimate, {"depth": [1, 2]}, "is a list"),
     (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "intrinsics": torch.zeros(1, 1, 3, 3)}, "not a camera's"),
 )
-
-
-def test_an_image_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"\(2, 3, 5, 8\); expected \(2, 3, 6, 8\)"):
-        estimate_to_moge(metric(), IMAGE[:, :, 1:])

@@ -133,20 +133,24 @@ def test_groups_of_frames_and_a_stop_change_nothing():
     images, depth, _ = walk(16)
     estimate = Estimate(depth, Quantity.DISPARITY)
     whole = VideoAligner().push(images, estimate).depth
-    one_by_one, first, second = VideoAligner(), VideoAligner(), VideoAligner()
+    one_by_one, second = VideoAligner(), VideoAligner()
     found = torch.cat([one_by_one.push(images[t : t + 1], estimate.slice(t, t + 1)).depth for t in range(16)])
     torch.testing.assert_close(found, whole)
-    first.push(images[:8], estimate.slice(0, 8))
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(stopped(images, depth)[0].state_dict())
     assert torch.equal(whole[8:], second.push(images[8:], estimate.slice(8, 16)).depth)
+
+
+def stopped(images, depth):
+    """An aligner that has seen eight frames, and the estimates of all."""
+    aligner, estimate = VideoAligner(), Estimate(depth, Quantity.DISPARITY)
+    aligner.push(images[:8], estimate.slice(0, 8))
+    return aligner, estimate
 
 
 def test_the_state_of_an_older_version_goes_on_with_large_images():
     """They had the size of the maps."""
     images, depth, _ = (F.interpolate(each.float(), scale_factor=1.5, mode="bilinear") for each in walk(10))
-    estimate = Estimate(depth, Quantity.DISPARITY)
-    first, second = VideoAligner(), VideoAligner()
-    first.push(images[:8], estimate.slice(0, 8))
+    (first, estimate), second = stopped(images, depth), VideoAligner()
     state = first.state_dict()
     assert state["guide"][0].shape[-2:] == (90, 120)
     state["guide"] = tuple(F.interpolate(each, scale_factor=2) for each in state["guide"])
@@ -169,9 +173,7 @@ def test_the_state_of_an_older_version_goes_on_with_other_thumbnails():
 
 def test_the_state_of_an_older_version_goes_on():
     images, depth, _ = walk(10)
-    estimate = Estimate(depth, Quantity.DISPARITY)
-    first, second = VideoAligner(), VideoAligner()
-    first.push(images[:8], estimate.slice(0, 8))
+    (first, estimate), second = stopped(images, depth), VideoAligner()
     second.load_state_dict({name: value for name, value in first.state_dict().items() if name != "moving"})
     found = second.push(images[8:], estimate.slice(8, 10)).depth
     assert (found[0] - depth[8]).abs().max() > 0.5, "the mean over the frames before still stands"

@@ -11,6 +11,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.temporal import stabilization
 from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.options.video import VideoOptions
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 60, 80
 ALIGN_ONLY, SMOOTH_ONLY = VideoOptions(smooth=0), VideoOptions("none", smooth=1)
@@ -332,22 +333,19 @@ def test_what_shakes_fast_keeps_its_rim():
     assert error < 0.004
 
 
-@pytest.mark.parametrize(
-    ("frames", "estimate", "words"),
-    [
-        ((2, HEIGHT, WIDTH), Estimate(surface(), Quantity.DISPARITY), "2 frames and estimates of 1"),
-        ((1, HEIGHT, WIDTH), Estimate(surface()[..., :40], Quantity.DISPARITY), "80x60 pixels, the next has 40x60"),
-        ((1, HEIGHT, WIDTH), Estimate(normals=make_image()), "depth or normals"),
-    ],
-)
-def test_what_does_not_go_on_is_refused(frames, estimate, words):
+def started(images, estimate):
     aligner = VideoAligner()
     aligner.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
-    with pytest.raises(ValueError, match=words):
-        aligner.push(torch.rand(frames[0], 3, *frames[1:]), estimate)
+    aligner.push(images, estimate)
 
 
-@pytest.mark.parametrize("options", [{"align": "affine"}, {"smooth": 1.5}, {"smooth": float("nan")}])
-def test_unknown_options_are_refused(options):
-    with pytest.raises(ValueError, match="accepted"):
-        VideoOptions(**options)
+test_what_does_not_go_on_is_refused = refuses(
+    started,
+    (torch.rand(2, 3, HEIGHT, WIDTH), Estimate(surface(), Quantity.DISPARITY), "2 frames and estimates of 1"),
+    (make_image(), Estimate(surface()[..., :40], Quantity.DISPARITY), "80x60 pixels, the next has 40x60"),
+    (make_image(), Estimate(normals=make_image()), "depth or normals"),
+)
+test_unknown_options_are_refused = refuses(
+    lambda options: VideoOptions(**options),
+    *(({name: value}, "accepted") for name, value in (("align", "affine"), ("smooth", 1.5), ("smooth", float("nan")))),
+)
