@@ -78,18 +78,6 @@ def test_islands_between_holes_keep_their_distance():
     assert ratio.std() < 0.02, "one scale for the ring and the cap: the views that see both bring them together"
 
 
-def test_a_rolled_scene_gives_the_rolled_panorama():
-    def rolled(directions):
-        turn = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # a quarter to the right
-        distance, normals = box_room(torch.einsum("rc,bchw->brhw", turn, directions))
-        return distance, torch.einsum("cr,bchw->brhw", turn, normals)
-
-    plain, _ = merge_views(views_of(box_room), 128, 256)
-    turned, _ = merge_views(views_of(rolled), 128, 256)
-    best = min(errors(turned, plain.roll(shift, 3)).mean() for shift in (64, -64))
-    assert best < 2e-3
-
-
 def test_a_scene_that_no_view_knows_is_refused():
     with pytest.raises(ValueError, match="no view of the panorama has a valid distance"):
         merge_views(views_of(box_room, mask=lambda directions: directions[:, :1] > 2), 32, 64)

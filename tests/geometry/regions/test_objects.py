@@ -12,6 +12,7 @@ from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import _region, foreground_object, object_around
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
+from tests.ray_traced_scenes import ball, plane
 
 HEIGHT, WIDTH = 120, 160
 
@@ -19,15 +20,11 @@ HEIGHT, WIDTH = 120, 160
 def room(balls, bend=0.0):
     """A floor before a wall, with balls (x, y, z, radius) in metres on or over the floor at y = -1; depth, image, number of the thing."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
-    rays = np.stack(((u - WIDTH / 2 + 0.5) / WIDTH, (HEIGHT / 2 - v - 0.5) / WIDTH, np.ones(u.shape)), -1)
-    depth = np.minimum(np.where(rays[..., 1] < 0, -1 / np.minimum(rays[..., 1], -1e-9), np.inf), 6.0)
-    thing = np.where(depth < 6.0, 0, -1)
-    for number, (*centre, radius) in enumerate(balls, 1):
-        a, b, c = (rays**2).sum(-1), rays @ np.array(centre), np.dot(centre, centre) - radius**2
-        root = b * b - a * c
-        hit = np.where(root > 0, (b - np.sqrt(np.maximum(root, 0))) / a, np.inf)
-        nearer = hit < depth
-        depth[nearer], thing[nearer] = hit[nearer], number
+    rays = np.stack(((u - WIDTH / 2 + 0.5) / WIDTH, (v - HEIGHT / 2 + 0.5) / WIDTH, np.ones(u.shape)), -1)
+    things = [plane((0, 1, 0), (0, 1, 0)), *(ball((x, -y, z), radius) for x, y, z, radius in balls), plane((0, 0, 6), (0, 0, 1))]
+    depths = np.stack([hit(rays)[0] for hit in things])
+    depth, thing = depths.min(0), depths.argmin(0)
+    thing[thing == len(balls) + 1] = -1
     colours = np.array([(0.6, 0.5, 0.4), (0.2, 0.5, 0.8), (0.8, 0.3, 0.2), (0.7, 0.7, 0.65)])
     image = colours[thing] * (1 + 0.1 * np.sin(u / 5) * np.cos(v / 7))[..., None]
     depth = depth * (1 + bend * np.sin(u / 40) * np.cos(v / 30))
@@ -112,8 +109,8 @@ def test_things_are_told_apart_and_their_parts_hold_together(scene, things, leas
     depth, image, balls = scene
     for of_thing in things:
         whole = torch.isin(balls, torch.tensor(of_thing))
-        for ball in of_thing:
-            assert overlap(object_around(depth, image, *place(balls, ball)), whole) > least
+        for number in of_thing:
+            assert overlap(object_around(depth, image, *place(balls, number)), whole) > least
 
 
 @pytest.mark.slow("takes most of a second")
