@@ -169,10 +169,6 @@ def test_both_eyes_see_red_about_as_bright_and_skin_is_not_green():
     assert flicker["grey"] < 1e-5 and flicker["half"] < 0.5 * flicker["colour"]
 
 
-def test_file_names_say_the_layout():
-    assert stereo_suffix("full-sbs") == "_LRF_Full_SBS" and len({stereo_suffix(layout) for layout in LAYOUTS}) == len(LAYOUTS)
-
-
 test_bad_input_is_named = refusals(
     (lambda: StereoOptions(divergence=21.0), "divergence is 21.0; accepted: 0 to 20"),
     (lambda: StereoOptions(convergence=math.nan), "convergence is nan"),
