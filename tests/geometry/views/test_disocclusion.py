@@ -219,21 +219,13 @@ def test_a_known_surface_goes_on_as_its_mirror_image(inset):
     assert columns[1:5] == pytest.approx([first + each for each in (1 / 3, 1 / 3, 2 / 3, 2 / 3)], abs=1e-3)
 
 
-def test_a_known_surface_takes_nothing_of_another_one():
-    """Behind the last pixels of the background stands another near thing."""
-    colour, inverse = torn()
-    colour[..., 22:], inverse[..., 22:] = RED, NEAR
-    filled = continue_surfaces(colour, inverse, last_pixels(inverse))
-    assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
-
-
-@pytest.mark.parametrize("inset", [0, 1, 3])
-def test_a_known_surface_takes_nothing_of_what_hides_it(inset):
-    """Its last visible pixel is a hole too, behind which another surface goes on, and beside it stands a near thing."""
+@pytest.mark.parametrize(("inset", "is_hidden"), [(0, False), (0, True), (1, True), (3, True)])
+def test_a_known_surface_takes_nothing_of_another_one_or_of_what_hides_it(inset, is_hidden):
+    """Behind its last pixels stands another near thing. Where it is hidden, its last visible pixel is a hole too."""
     colour, inverse = torn()
     colour[..., 22:], inverse[..., 22:] = RED, NEAR
     hole = inverse == 0
-    hole[..., 21:26] = True
+    hole[..., 21:26] |= is_hidden
     filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset, hole)
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
 

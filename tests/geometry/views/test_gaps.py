@@ -59,19 +59,14 @@ def test_a_step_that_opens_far_shows_the_farther_surface():
 
 
 @pytest.mark.parametrize("pixels", [30.0, -30.0])
-def test_between_two_towers_the_sky_stays(pixels):
+@pytest.mark.parametrize("sky_between", [True, False])
+def test_between_two_towers_and_beside_a_silhouette_the_sky_stays(pixels, sky_between):
     """One pixel of sky between both is enough: the one beside it ends there."""
     raised = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    raised[:, 61:] = True
+    raised[:, 61:] = sky_between
     image, inverse = tower(raised)
-    inverse[..., 60] = SKY
+    if sky_between:
+        inverse[..., 60] = SKY
     view, layer = moved_camera(pixels, stretch=1), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    assert close_gaps(layer, view, rendered, sideways=True) is rendered
-
-
-def test_beside_a_silhouette_the_sky_stays():
-    image, inverse = tower(torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
-    view, layer = moved_camera(30.0, stretch=1), with_margin(image, inverse, (40, 0))
-    rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    assert close_gaps(layer, view, rendered, sideways=False) is rendered
+    assert close_gaps(layer, view, rendered, sideways=sky_between) is rendered
