@@ -87,16 +87,11 @@ def degrees(found, truth):
     return torch.rad2deg(torch.acos((found * truth).sum(1, keepdim=True).clamp(-1, 1)))
 
 
-def test_normals_of_views_are_turned_and_blended():
-    truth = box_room(panorama_directions(128, 256))[1]
-    for name, error in regions(degrees(merge_normals(views_of(box_room), 128, 256), truth)).items():
-        assert error.median() < 0.1 and (error > 3).float().mean() < 0.1, name
-
-
-@pytest.mark.parametrize("scale", [1.0, 20.0])
-def test_normals_follow_from_distances_at_the_seam_and_the_poles_too(scale):
+@pytest.mark.parametrize("scale", [None, 1.0, 20.0], ids=["of views", "of distances", "of larger distances"])
+def test_normals_are_true_at_the_seam_and_the_poles_too(scale):
     distance, truth = box_room(panorama_directions(192, 384))
-    for name, error in regions(degrees(panorama_normals(distance * scale), truth * AXES)).items():
+    found = merge_normals(views_of(box_room), 192, 384) if scale is None else panorama_normals(distance * scale) * AXES
+    for name, error in regions(degrees(found, truth)).items():
         assert error.median() < 0.1 and (error > 3).float().mean() < 0.08, name
 
 
