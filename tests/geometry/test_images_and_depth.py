@@ -31,7 +31,7 @@ PATH = torch.tensor([(0.0, 0.0, 0.0), (0.3, 0.0, 0.0), (0.05, 0.02, 0.01)])
 
 
 def scenes():
-    """Images and depth: a grainy plate whose rim is nearer, a disc that a lens blurred, and a tower with a mast before the sky."""
+    """Images and depth: a tower with a mast before the sky, a disc that a lens blurred, and a grainy plate whose rim is nearer."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 60), torch.linspace(-1, 1, 100), indexing="ij")
     colours = ((0.8, 0.2, 0.1), (0.2, 0.7, 0.3), (0.6, 0.75, 0.9), (0.35, 0.35, 0.25))
     red, green, blue, dark = (torch.tensor(each).view(3, 1, 1) for each in colours)
@@ -40,14 +40,14 @@ def scenes():
     disc = torch.special.ndtr(20 * (0.5 - torch.hypot(1.6 * x, y)))
     tower, mast, sky = (x.abs() < 0.2) & (y > -0.4), (x.abs() < 0.03) & (y < 0) & (y > -0.8), y < 0
     images = (
-        torch.where(plate, red, green) * 0.8 + grain,
-        red * disc + green * (1 - disc),
         torch.where(mast, 0.1, torch.where(tower, red, torch.where(sky, blue, dark))) + 0.05 * grain,
+        red * disc + green * (1 - disc),
+        torch.where(plate, red, green) * 0.8 + grain,
     )
     depths = (
-        torch.where(inside, 1.0, torch.where(plate, 0.85, 40.0)),
-        torch.where(disc > 0.5, 1.0, 3.0),
         torch.where(tower, 2.0, torch.where(sky, SKY, 3 / (0.35 + y.clamp(min=0)))),
+        torch.where(disc > 0.5, 1.0, 3.0),
+        torch.where(inside, 1.0, torch.where(plate, 0.85, 40.0)),
     )
     return torch.stack(images).clamp(0, 1), torch.stack(depths)[:, None]
 
@@ -167,7 +167,7 @@ def test_types_may_differ(function, image_type, depth_type):
     """Half precision holds inverse depths and differences of colours that it cannot multiply."""
     call, (images, depth) = (FUNCTIONS | OF_ONE_IMAGE)[function], scenes()
     if function in OF_ONE_IMAGE:
-        images, depth = images[2:], depth[2:]
+        images, depth = images[:1], depth[:1]
     images, depth = images.to(image_type), depth.to(depth_type)
     for found, expected in zip(maps_of(call(images, depth)), maps_of(call(images.float(), depth.float())), strict=True):
         if torch.float64 in (image_type, depth_type) and not function.startswith(("parallax", "stereo", "fill")):
