@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
+from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
@@ -182,6 +183,17 @@ def test_a_lens_blurs_traces_too():
     colour, inverse = with_trace()
     both, blurred = (fill_uncovered(colour, inverse, True, traces=each, blurred=True) for each in (True, False))
     assert torch.equal(both, blurred)
+
+
+@of_two_types
+@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
+def test_types_may_differ(image_type, depth_type, options):
+    """Half precision holds inverse depths that it cannot multiply."""
+    colour, inverse = with_trace()
+    inverse = inverse / 4096
+    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
+    found = fill_uncovered(colour, inverse.to(depth_type), **options)
+    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
 
 
 def test_an_image_without_anything_and_one_without_holes_stay():

@@ -188,6 +188,7 @@ def test_soft_rims_of_a_photo_move_with_their_thing():
         assert row.diff().abs().sum() < 2.05 * (row.max() - row.min())  # 2.2 with rims that stay behind
 
 
+@pytest.mark.quick_cases(1)
 def test_no_eye_distance_is_the_image_itself(scene):
     _, traced = scene
     pair = pair_for(traced.image, panorama_of(traced), "360-sbs", StereoOptions(eye_distance=0.0))
