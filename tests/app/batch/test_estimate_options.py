@@ -83,6 +83,15 @@ def test_a_run_says_once_which_size_it_uses_and_records_it(image, capsys, caplog
     assert "2 skipped" in capsys.readouterr().err and "largest" not in caplog.text
 
 
+@pytest.mark.slow("takes most of a second")
+def test_python_says_it_too(caplog):
+    image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    model = load_model("tiny", device="cpu")
+    found, largest = (model.estimate(image, size) for size in (4000, 256))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [SAID]
+    assert found.depth is not None and largest.depth is not None and torch.equal(found.depth, largest.depth)
+
+
 def test_a_network_of_one_size_says_which(caplog):
     for size in (512, 1536):
         log_used_size(MODELS["depth-pro"], size)

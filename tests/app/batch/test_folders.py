@@ -263,6 +263,16 @@ def test_what_trying_again_is_worth(error, again, tmp_path):
     assert failure_of("a.png", error, written_to=tmp_path).stops_run is False
 
 
+def test_a_record_takes_the_place_of_another_whole(photos, tmp_path):
+    """A second name of the old one still shows it: nothing was written into it."""
+    record = tmp_path / "out" / RECORDS / "000.json"
+    assert estimate(photos, tmp_path / "out") == 0
+    (tmp_path / "old").hardlink_to(record)
+    before = record.read_bytes()
+    assert estimate(photos, tmp_path / "out", "--fov", "50") == 0
+    assert (tmp_path / "old").read_bytes() == before != record.read_bytes()
+
+
 def test_of_a_list_of_failures_lines_that_are_damaged_or_lead_elsewhere_are_passed_over(photos, tmp_path):
     log = FailureLog(tmp_path)
     (source,) = find_images([photos / "000.png"])[0]

@@ -151,6 +151,15 @@ def test_a_start_that_takes_too_long_is_tried_again(tmp_path):
     assert len(started) == 2 and not any(pid_exists(process.pid) for process in started), "they would slow down the next start"
 
 
+def test_a_start_that_never_comes_is_told_in_words(tmp_path):
+    ray, started = failing(tmp_path, *(TIME_OVER,) * 9)
+    with pytest.raises(
+        ConnectionError, match=r"Ray did not start on this machine in 3 attempts \(The current node timed out .*try again later"
+    ):
+        local_ray._start(ray, {})
+    assert len(started) == 3 and not any(pid_exists(process.pid) for process in started)
+
+
 def test_a_wrong_setting_is_not_tried_again(tmp_path):
     ray, started = failing(tmp_path, ValueError("too little memory"))
     with pytest.raises(ValueError, match="too little memory"):

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,26 @@ def test_a_batch_is_one_forward(load, family):
     assert torch.allclose(estimate.depth, expected(images), atol=1e-5)
     assert estimate.depth.dtype == torch.float32
     assert estimate.quantity is Quantity.DISPARITY and isinstance(estimate, depth_normal.Estimate)
+
+
+@pytest.mark.parametrize(("dtype", "tiles", "most"), [("float32", 0, 6), ("float16", 0, 6), ("float32", 2, 9)])
+def test_the_way_from_estimate_to_the_annotator_is_short(load, dtype, tiles, most):
+    """Two classes stand between them; more wrappers would be more to read, in each traceback too."""
+    model, walks = load(dtype=dtype).with_resizing(Resizing(Fit.STRETCHED)), []
+
+    def note(*_):
+        frame, walk = sys._getframe(), []
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("depth_normal.model_loader"):
+                walk.append((type(frame.f_locals.get("self")).__name__, frame.f_code.co_name))
+            frame = frame.f_back
+        walks.append(walk)
+
+    hook = model.network.register_forward_pre_hook(note)
+    model.estimate(make_images(2, 200, 300), 32, tiles=tiles)
+    hook.remove()
+    assert {name for walk in walks for name, _ in walk} - {"NoneType"} == {"Model", "LoadedNetwork"}
+    assert max(map(len, walks)) <= most, walks
 
 
 def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):

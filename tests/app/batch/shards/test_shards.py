@@ -85,6 +85,18 @@ def files_in(out):
 
 @pytest.mark.quick_cases(1)
 @EACH_KIND
+def test_a_second_source_leaves_the_first_one_alone(kind, photos, out):
+    assert estimate(photos / "2024", "--out", out, kind=kind) == 0
+    first = files_in(out)
+    assert estimate(photos / "2025", "--out", out, kind=kind) == 0
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    assert {name: data for name, data in files_in(out).items() if name in first and name != MANIFEST} == {
+        name: data for name, data in first.items() if name != MANIFEST
+    }
+
+
+@pytest.mark.quick_cases(1)
+@EACH_KIND
 def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, out, monkeypatch):
     assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
     old = set(shard_files(open_store(out)))
