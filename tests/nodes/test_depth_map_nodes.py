@@ -1,61 +1,33 @@
-"""The old depth nodes of ZoeDepth and Depth Anything: their contract, images known in advance, and tiny networks behind every name."""
+"""The old depth nodes: each family's range and look, images known in advance, and LeReS's beside the old pack's code."""
 
-from pathlib import Path
+import math
 
 import numpy as np
 import pytest
 import torch
 
+import depth_normal
+from depth_normal.annotators.choices import NODES, worded
+from depth_normal.annotators.leres import LeresOptions
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.nodes import depth_maps as nodes
-from tests import tiny_depth as TINY
+from depth_normal.nodes import depth_maps, metric3d, midas
+from depth_normal.nodes.leres import LeresDepthMap
+from depth_normal.utils import resize_image
+from tests import leres_oracle as oracle
 
-ROOT = Path(__file__).resolve().parents[2]
-ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
-V2_METRIC = nodes.DepthAnythingV2MetricMap
-ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
-BY_PERCENTILES = (ZOE, ZOE_V1)
-METRIC = (*BY_PERCENTILES, V2_METRIC)
-
-CHOICES = {
-    (ZOE, None, None): "zoedepth-nyu",
-    (ZOE, "model", "zoedepth-kitti"): "zoedepth-kitti",
-    (ZOE, "model", "zoedepth-nyu-kitti"): "zoedepth-nyu-kitti",
-    (V1, None, None): "depth-anything-large",
-    (V1, "ckpt_name", "depth_anything_vitl14.pth"): "depth-anything-large",
-    (V1, "ckpt_name", "depth_anything_vitb14.pth"): "depth-anything-base",
-    (V1, "ckpt_name", "depth_anything_vits14.pth"): "depth-anything-small",
-    (V2, None, None): "depth-anything-v2-large",
-    (V2, "ckpt_name", "depth_anything_v2_vitg.pth"): "depth-anything-v2-giant",
-    (V2, "ckpt_name", "depth_anything_v2_vitl.pth"): "depth-anything-v2-large",
-    (V2, "ckpt_name", "depth_anything_v2_vitb.pth"): "depth-anything-v2-base",
-    (V2, "ckpt_name", "depth_anything_v2_vits.pth"): "depth-anything-v2-small",
-    (ZOE_V1, None, None): "zoe-depth-anything-indoor",
-    (ZOE_V1, "environment", "outdoor"): "zoe-depth-anything-outdoor",
-    (V2_METRIC, None, None): "depth-anything-v2-metric-indoor-large",
-    (V2_METRIC, "environment", "outdoor"): "depth-anything-v2-metric-outdoor-large",
-    (V2_METRIC, "model", "small"): "depth-anything-v2-metric-indoor-small",
-    (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
+ZOE, V2, METRIC3D = depth_maps.ZoeDepthMap, depth_maps.DepthAnythingV2Map, metric3d.Metric3dDepthMap
+QUANTITY = {
+    midas.MidasDepthMap: Quantity.DISPARITY,
+    depth_maps.DepthAnythingMap: Quantity.DISPARITY,
+    V2: Quantity.DISPARITY,
+    LeresDepthMap: Quantity.RELATIVE_DEPTH,
+    depth_maps.DepthAnythingV2MetricMap: Quantity.METRIC_DEPTH,
+    ZOE: Quantity.METRIC_DEPTH,
+    depth_maps.ZoeDepthAnythingMap: Quantity.METRIC_DEPTH,
 }
-EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A folder with the files of all models that the nodes can choose, tiny."""
-    folder = tmp_path_factory.mktemp("depth")
-    for model_id in set(CHOICES.values()):
-        spec = TINY.shrunk(MODELS[model_id])
-        TINY.write_file(spec, folder / spec.file.name)
-    return folder
-
-
-@pytest.fixture
-def tiny(weights, monkeypatch):
-    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
-    for model_id in set(CHOICES.values()):
-        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+"""What the nodes' models give; Metric3D's have greys of their own."""
 
 
 def random_depth(count=2, height=64, width=96, low=0.5, high=9.0):
@@ -63,113 +35,222 @@ def random_depth(count=2, height=64, width=96, low=0.5, high=9.0):
     return low + (high - low) * torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
 
 
-@EACH_CHOICE
-def test_each_choice_is_its_own_model(choice, model_id, pretend):
-    node, widget, value = choice
-    model = pretend(random_depth(1))
-    node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16", **({widget: value} if widget else {}))
-    assert model.asked == [(model_id, "bfloat16")]
+def run(node, count=1, **widgets):
+    return node().execute(torch.rand(count, 64, 96, 3), **{"resolution": 64, **widgets})[0]
 
 
-def test_the_models_give_what_the_images_take_them_for():
-    for (node, _, _), model_id in CHOICES.items():
-        assert MODELS[model_id].quantity is (Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("node", "quantity"), QUANTITY.items(), ids=[node.NODE_ID for node in QUANTITY])
+def test_each_image_spans_its_known_depth_near_is_white(node, quantity, masked, pretend):
+    """ZoeDepth's from the 2nd to the 85th percentile of its metres. What is masked is black and sets no range."""
+    depth, mask = random_depth(), torch.ones(2, 1, 64, 96, dtype=torch.bool)
+    mask[..., :20, :] = not masked
+    model = pretend(depth.where(mask, 500.0), quantity, mask=mask if masked else None)
+    images = run(node, 2).numpy()
+    assert model.spec.quantity is quantity and (images[:, :20] == 0).all() == masked
+    for image, values in zip(images, depth[:, 0].numpy().astype(np.float64), strict=True):
+        known = values[20 * masked :]
+        ends = np.percentile(known, [2, 85] if node.NODE_ID.startswith("Zoe") else [0, 100])
+        white, black = ends[::-1] if quantity is Quantity.DISPARITY else ends
+        assert np.abs(image[20 * masked :] - ((known - black) / (white - black)).clip(0, 1)[..., None]).max() < 1e-5
 
 
-@pytest.mark.parametrize("node", [V1, V2], ids=lambda node: node.NODE_ID)
-def test_disparity_spans_black_to_white_near_is_white(node, pretend):
-    disparity = random_depth()
-    pretend(disparity)
-    (image,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
-    numbers = disparity[:, 0].numpy().astype(np.float64)
-    low, high = numbers.min((1, 2), keepdims=True), numbers.max((1, 2), keepdims=True)
-    assert np.abs(image.numpy() - ((numbers - low) / (high - low))[..., None]).max() < 1e-6
-
-
-def test_metres_from_the_nearest_to_the_farthest_whatever_max_depth(pretend):
-    metres = random_depth()
-    pretend(metres, Quantity.METRIC_DEPTH)
-    (image,) = V2_METRIC().execute(torch.rand(2, 64, 96, 3), resolution=64)
-    low, high = metres.amin((1, 2, 3), keepdim=True), metres.amax((1, 2, 3), keepdim=True)
-    assert (image[..., 0] - (1 - (metres - low) / (high - low))[:, 0]).abs().max() < 1e-5
-    assert torch.equal(V2_METRIC().execute(torch.rand(2, 64, 96, 3), max_depth=80.0, resolution=64)[0], image)
-    with pytest.raises(ValueError, match=r"max_depth is 101.*accepted: 0.* to 100"):
-        V2_METRIC().execute(torch.rand(1, 64, 96, 3), max_depth=101.0)
-
-
-@pytest.mark.parametrize("node", BY_PERCENTILES, ids=lambda node: node.NODE_ID)
-def test_metres_between_zoes_percentiles_near_is_white(node, pretend):
-    metres = random_depth()
-    pretend(metres, Quantity.METRIC_DEPTH)
-    (image,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
-    for mine, depth in zip(image.numpy(), metres[:, 0].numpy().astype(np.float64), strict=True):
-        near, far = np.percentile(depth, [2, 85])
-        expected = np.clip(1 - (depth - near) / (far - near), 0, 1)
-        assert np.abs(mine - expected[..., None]).max() < 1e-5
-        assert (expected == 0).mean() == pytest.approx(0.15, abs=0.01) and (expected == 1).mean() == pytest.approx(0.02, abs=0.01)
-
-
-@ALL
-def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
-    depth = random_depth(1)
-    mask = torch.ones_like(depth, dtype=torch.bool)
-    mask[..., :20, :] = False
-    quantity = Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY
-    pretend(torch.where(mask, depth, 500.0), quantity, mask=mask)
-    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert (image[:, :20] == 0).all()
-    trusted = depth[0, 0, 20:].numpy()
-    ends = np.percentile(trusted, [2, 85] if node in BY_PERCENTILES else [0, 100])
-    white, black = ends if node in METRIC else ends[::-1]
-    expected = ((trusted - black) / (white - black)).clip(0, 1)
-    assert np.abs(image[0, 20:, :, 0].numpy() - expected).max() < 1e-5
-
-
-@pytest.mark.quick_cases(1)
-@EACH_CHOICE
-def test_every_file_loads_by_its_name_and_gives_images(choice, model_id, tiny, weights, caplog):
-    node, widget, value = choice
-    caplog.set_level("INFO", logger="depth_normal")
-    widgets = {"resolution": 64, "network_size": 56, "precision": "float32", **({widget: value} if widget else {})}
-    image = torch.rand(2, 40, 56, 3, generator=torch.Generator().manual_seed(0))
-    (shown,) = node().execute(image, **widgets)
-    assert shown.shape == (2, 64, 90, 3) and shown.dtype == torch.float32
-    assert torch.isfinite(shown).all() and 0 <= shown.amin() < 0.1 and 0.9 < shown.amax() <= 1
-    assert f"loading {model_id} from {weights / MODELS[model_id].file.name}" in caplog.text
-    assert "the tensors of" not in caplog.text, "the published name raises a doubt"
-    (again,) = node().execute(image, **widgets)
-    assert torch.equal(again, shown) and caplog.text.count(f"loading {model_id}") == 1, "read once"
-
-
-@pytest.mark.parametrize(
-    ("node", "bad", "accepted"),
-    [
-        (V1, {"ckpt_name": "depth_anything_v2_vits.pth"}, "depth_anything_vitl14.pth"),
-        (V2, {"ckpt_name": "depth_anything_vits14.pth"}, "depth_anything_v2_vitg.pth"),
-        (ZOE_V1, {"environment": "underwater"}, "indoor, outdoor"),
-        (ZOE, {"model": "midas-dpt-hybrid"}, "zoedepth-nyu, zoedepth-kitti"),
-    ],
-    ids=str,
-)
-def test_another_familys_choice_is_refused(node, bad, accepted, pretend):
-    model = pretend(random_depth(1))
-    ((name, value),) = bad.items()
-    with pytest.raises(ValueError, match=rf"{name} is '{value}'; accepted: .*{accepted}"):
-        node().execute(torch.rand(1, 64, 64, 3), **bad)
-    assert not model.asked, "nothing is loaded for it"
+def test_max_depth_changes_nothing_as_in_the_old_node(pretend):
+    pretend(random_depth(), Quantity.METRIC_DEPTH)
+    near, far = (run(depth_maps.DepthAnythingV2MetricMap, max_depth=metres) for metres in (20.0, 80.0))
+    assert torch.equal(near, far)
 
 
 @pytest.mark.parametrize("node", [V2, ZOE], ids=["disparity", "metres"])
 def test_a_video_can_have_one_range(pretend, node):
     """Two frames of which the second spans twice as much: alone each is stretched; as a clip the first stays within its part."""
     ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
-    quantity = Quantity.METRIC_DEPTH if node is ZOE else Quantity.DISPARITY
-    pretend(torch.cat((ramp, 2 * ramp - 1)), quantity)
-    image = torch.rand(2, 64, 96, 3)
-    spans = {
-        name: (made := node().execute(image, resolution=64, normalisation=name)[0])[0].amax().sub(made[0].amin()).item()
-        for name in ("per_image", "per_clip", "running")
-    }
+    pretend(torch.cat((ramp, 2 * ramp - 1)), QUANTITY[node])
+    made = {name: run(node, 2, normalisation=name)[0] for name in ("per_image", "per_clip", "running")}
+    spans = {name: (image.amax() - image.amin()).item() for name, image in made.items()}
     assert spans["per_image"] == pytest.approx(1) and spans["per_clip"] < 0.75 and spans["running"] == pytest.approx(1)
-    with pytest.raises(ValueError, match="normalisation is 'fixed'; accepted: per_image, per_clip, running"):
-        node().execute(image, resolution=64, normalisation="fixed")
+
+
+# --- MiDaS ---
+
+
+@pytest.fixture
+def small(midas_small, monkeypatch):
+    """The nodes with a MiDaS network behind every model name."""
+    load = depth_normal.load_model
+    monkeypatch.setattr(midas, "load_model", lambda _model, precision, _advice: load("midas-v2.1-small", precision, weights=midas_small))
+    return load("midas-v2.1-small", weights=midas_small)
+
+
+@pytest.mark.parametrize("node", midas.NODES)
+def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, monkeypatch):
+    seen, infer = [], type(small.annotator).infer_resized
+    monkeypatch.setattr(
+        type(small.annotator), "infer_resized", lambda self, pixels, asked: seen.append((self.spec, pixels)) or infer(self, pixels, asked)
+    )
+    image = torch.rand(1, 120, 180, 3, generator=torch.Generator().manual_seed(0))
+    node().execute(image, resolution=64)
+    small.estimate(image.movedim(-1, 1), 64)
+    (_, old), (spec, new) = seen
+    torch.testing.assert_close(old, resize_image(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
+    assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
+    assert spec is small.spec and small.resampling == "bicubic"
+
+
+def test_an_absurdly_long_image_is_refused_with_what_to_do(small):
+    with worded(NODES), pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
+        midas.MidasDepthMap().execute(torch.rand(1, 7, 5000, 3))
+
+
+# --- Metric3D ---
+
+
+def metric3d_greys(depth):
+    """An image (H, W) of bytes, as matplotlib's "Greys" with vmax = 1.1 makes it: a table of 256 greys from nine, truncated to bytes."""
+    table = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, 9), np.array([255, 240, 217, 189, 150, 115, 82, 37, 0]) / 255)
+    share = depth / (depth.max() + 1e-8) / 1.1
+    return (table[(share * 256).astype(int).clip(0, 255)] * 255).astype(np.uint8)
+
+
+def test_the_greys_are_matplotlibs():
+    """Read off there once: of 0, a quarter, a half, three quarters and all of the farthest depth."""
+    assert metric3d_greys(np.array([0, 0.25, 0.5, 0.75, 1.0])).tolist() == [255, 221, 164, 99, 26]
+
+
+def test_metric3ds_image_is_the_old_one(pretend):
+    """As ComfyUI saves it, to within one of 255 levels."""
+    metres = random_depth(high=40.0)
+    pretend(metres, Quantity.METRIC_DEPTH)
+    for image, depth in zip(run(METRIC3D, 2).numpy(), metres[:, 0].numpy(), strict=True):
+        expected = metric3d_greys(depth)[..., None].astype(int)
+        assert np.abs((image * 255).astype(np.uint8).astype(int) - expected).max() <= 1
+        assert np.abs(image * 255 - expected).max() < 1.8 and np.abs(image * 255 - expected).mean() < 0.7
+
+
+@pytest.mark.parametrize("pixels", [slice(0, 20), slice(None)], ids=["some", "all"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, "masked"])
+def test_metric3ds_pixels_without_depth_are_black_and_set_no_range(value, pixels, pretend):
+    whole = random_depth(1, high=40.0)
+    depth, mask = whole.clone(), torch.ones_like(whole, dtype=torch.bool)
+    depth[..., pixels, :] = 5000.0 if value == "masked" else value
+    mask[..., pixels, :] = value != "masked"
+    pretend(depth, Quantity.METRIC_DEPTH, mask=mask)
+    shown = run(METRIC3D)
+    assert (shown[:, pixels] == 0).all()
+    if pixels.stop:
+        assert np.abs(shown[0, 20:, :, 0].numpy() * 255 - metric3d_greys(whole[0, 0, 20:].numpy())).max() < 1.8
+
+
+def test_metric3ds_video_can_have_one_range(pretend):
+    """Two frames of which the second reaches twice as far."""
+    ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
+    pretend(torch.cat((ramp, 2 * ramp)), Quantity.METRIC_DEPTH)
+    darkest = {name: run(METRIC3D, 2, normalisation=name).amin((1, 2, 3)) for name in ("per_image", "per_clip", "running")}
+    assert darkest["per_image"][0] == pytest.approx(darkest["per_image"][1].item()), "each to its own end"
+    assert darkest["per_clip"][0] > darkest["per_clip"][1] + 0.3, "both to the farthest of all"
+    assert darkest["running"][0] == pytest.approx(darkest["per_image"][0].item(), abs=0.02)
+
+
+# --- LeReS ---
+
+
+@pytest.fixture(scope="module")
+def leres_files(tmp_path_factory):
+    """A folder with both files, tiny, and the authors' networks in them."""
+    folder = tmp_path_factory.mktemp("leres")
+    return folder, *oracle.write_files(folder)
+
+
+@pytest.fixture
+def authors_networks(leres_files, monkeypatch):
+    """The node's models are the tiny ones of the files."""
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(leres_files[0]))
+    for model_id in ("leres", "leres-boost"):
+        monkeypatch.setitem(MODELS, model_id, oracle.shrunk(model_id))
+    return leres_files[1:]
+
+
+def levels_of(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def leres(levels, *ends, **widgets):
+    image = torch.from_numpy(levels.astype(np.float32) / 255)[None]
+    return LeresDepthMap().execute(image, *ends, **{"resolution": 64, "precision": "float32", **widgets})[0][0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("widgets", "model_id", "size", "old", "resizing"),
+    [
+        ({"resolution": 768}, "leres", None, False, None),
+        ({"network_size": 640}, "leres", 640, False, None),
+        ({"input": "old node"}, "leres", 512, True, SHORT_SIDE),
+        ({"input": "old node", "network_size": 320}, "leres", 320, True, SHORT_SIDE),
+        ({"boost": "enable"}, "leres-boost", 512, False, None),
+        ({"boost": "enable", "input": "old node", "resolution": 768}, "leres-boost", 768, True, None),
+    ],
+)
+def test_what_each_widget_asks_of_leres(pretend, widgets, model_id, size, old, resizing):
+    model = pretend(random_depth(1), Quantity.RELATIVE_DEPTH)
+    LeresDepthMap().execute(torch.rand(1, 64, 96, 3), precision="bfloat16", **widgets)
+    assert model.asked == [(model_id, "bfloat16")] and (model.sizes, model.options) == ([size], LeresOptions(old_node=old))
+    assert model.resizing is resizing
+
+
+@pytest.mark.parametrize(
+    "widgets", [{"normalisation": "per_clip"}, {"normalisation": "running"}, {"rm_nearest": 100.0}, {"rm_background": 100.0}]
+)
+def test_no_widget_makes_a_constant_image_anything_but_constant(pretend, widgets):
+    pretend(torch.full((1, 1, 64, 96), 2.0), Quantity.RELATIVE_DEPTH)
+    image = run(LeresDepthMap, **widgets)
+    assert torch.isfinite(image).all() and image.std() == 0
+
+
+class Given(torch.nn.Module):
+    """A network of the authors that says what it is told."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.depth, self.unused = depth, torch.nn.Parameter(torch.zeros(1))
+
+    def depth_model(self, _pixels):
+        return self.depth
+
+
+@pytest.mark.parametrize(("near", "far"), [(0, 0), (20, 0), (0, 30), (12.5, 40), (99.9, 0), (0.3, 0.3), (60, 60)])
+def test_the_ends_are_cut_as_by_the_old_node(pretend, near, far):
+    """The same depth through both, and no pixel farther off than the old node's own rounding."""
+    depth = random_depth(1, 64, 128)
+    detector = oracle.authors("").LeresDetector(Given(depth), None)
+    old = detector(levels_of(64, 128), near, far, detect_resolution=64, image_resolution=64, output_type="np")
+    pretend(depth, Quantity.RELATIVE_DEPTH)
+    difference = np.abs(leres(levels_of(64, 128), near, far) - old / 255)
+    # a level of 16 bits that the old node cuts off moves one pixel in 257 across a threshold
+    assert np.quantile(difference, 0.99) < 1.01 / 255 and difference.max() < 1.01 / 255 + max(near, far) / 100
+    assert (near, far) != (0, 0) or difference.max() < 1.01 / 255
+
+
+def test_the_old_nodes_image(authors_networks):
+    levels = levels_of(64, 128)
+    detector = oracle.authors("").LeresDetector(authors_networks[0], None)
+    for near, far in ((0, 0), (15, 25)):
+        old = detector(levels, near, far, detect_resolution=64, image_resolution=64, output_type="np")
+        assert old.std() > 10
+        assert np.quantile(np.abs(leres(levels, near, far, input="old node") - old / 255), 0.99) < 1.01 / 255
+    assert np.abs(leres(levels) - old / 255).mean() > 0.02, "as the authors feed it, the image is another"
+
+
+@pytest.mark.slow("takes most of a second")
+def test_the_old_nodes_boosted_image(authors_networks):
+    """Through both files, from the widget to the image; an image of one colour has nothing that boosting could find."""
+    soft = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1)), size=(64, 96), mode="bilinear"
+    )
+    levels = (soft[0].permute(1, 2, 0) * 200 + 20).round().numpy()
+    model, merge = authors_networks
+    depth = oracle.estimate_boosted(levels.astype(np.float64), model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
+    wanted = 1 - (depth - depth.min()) / (depth.max() - depth.min())
+    found = leres(levels, boost="enable", input="old node")
+    assert wanted.std() > 0.05 and np.abs(found[..., 0] - wanted).max() < 1 / 255
+    constant = LeresDepthMap().execute(torch.full((2, 64, 96, 3), 0.5), boost="enable", resolution=64, precision="float32")[0]
+    assert constant.shape == (2, 64, 96, 3) and torch.isfinite(constant).all()

@@ -1,28 +1,26 @@
-"""The old nodes of networks that give normals: their contract, a ball known in advance, and small networks behind the names."""
+"""The old normal nodes: MiDaS's slopes by the old formula, a ball known in advance, and what each tells its network."""
 
-from dataclasses import replace
-from pathlib import Path
+import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.networks.bae import Bae
+from depth_normal.annotators.dsine import DsineOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
 from depth_normal.geometry.conventions import decode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate
-from depth_normal.model_loader import free
-from depth_normal.nodes import dsine, metric3d
-from depth_normal.nodes import normal_maps as nodes
+from depth_normal.nodes.dsine import DsineNormalMap
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
+from depth_normal.nodes.metric3d import Metric3dDepthMap, Metric3dNormalMap
+from depth_normal.nodes.midas import MidasNormalMap
+from depth_normal.nodes.normal_maps import BaeNormalMap
 from depth_normal.options.map_images import CODINGS
-from tests import random_weights as RANDOM
 from tests import tiny_old_nodes as TINY
 
-ROOT = Path(__file__).resolve().parents[2]
-BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
-ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
-MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
+ALL = pytest.mark.parametrize("node", [BaeNormalMap, DsineNormalMap, Metric3dNormalMap], ids=lambda node: node.NODE_ID)
 
 
 def ball(height=64, width=96):
@@ -39,25 +37,9 @@ def seeing_the_ball(pretend):
     return pretend(Estimate(normals=ball() * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1), axes=Axes.SCANNET))
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """A small random network, as the old pack keeps the authors' file."""
-    with TINY.tiny_encoder():
-        path = tmp_path / "lllyasviel" / "Annotators" / "scannet.pt"
-        path.parent.mkdir(parents=True)
-        torch.save(TINY.published_bae(RANDOM.randomise(Bae(), gain=1.3)), path)
-        monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path))
-        spec = MODELS["bae-normal"]
-        monkeypatch.setitem(MODELS, "bae-normal", replace(spec, files=(replace(spec.file, sha256=None, size=None),)))
-        yield path
-        free()
-
-
 @ALL
 def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, seeing_the_ball):
-    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
-    assert seeing_the_ball.asked == [(MODEL_OF[node], "bfloat16")]
-    assert image.shape == (1, 64, 96, 3)
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
     red, green, blue = image[0].unbind(-1)
     middle, left, right, top, bottom = (32, 48), (32, 24), (32, 71), (8, 48), (55, 48)
     assert red[left] > 0.9 and red[right] < 0.1 and green[top] > 0.85 and green[bottom] < 0.15
@@ -81,31 +63,110 @@ def test_a_resized_normal_map_holds_unit_vectors(node, resolution, seeing_the_ba
     assert ((2 * image - 1).norm(dim=-1) - 1).abs().max() < 1e-5
 
 
-def test_the_old_packs_file_is_found_read_once_and_gives_normals(tiny, caplog):
-    caplog.set_level("INFO", logger="depth_normal")
-    images = torch.rand(2, 60, 96, 3, generator=torch.Generator().manual_seed(0))
-    (shown,) = BAE().execute(images, resolution=64, precision="float32")
-    assert shown.shape == (2, 64, 102, 3) and shown.dtype == torch.float32 and shown.unique().numel() > 1000
-    vectors = decode_normal_map(shown.movedim(-1, 1), "controlnet-normalbae")
-    assert torch.isfinite(vectors).all() and vectors.std() > 0.05
-    singles = torch.cat([BAE().execute(image[None], resolution=64, precision="float32")[0] for image in images])
-    assert (singles - shown).abs().max() < 1e-4
-    assert caplog.text.count(f"loading bae-normal from {tiny}") == 1
+def test_metric3ds_normal_map_is_the_old_one(seeing_the_ball):
+    """To within one of 255 levels: 255 - uint8(127 n + 128) of OPENCV vectors."""
+    shown = Metric3dNormalMap().execute(torch.rand(1, 64, 96, 3), resolution=64)[0].numpy() * 255
+    opencv = (ball() * torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)).movedim(1, -1).numpy()
+    assert np.abs(shown - (255 - (opencv * 127 + 128).astype(np.uint8).astype(int))).max() <= 1
 
 
-def test_estimate_geometry_gives_vectors_and_their_certainty(tiny):
+@pytest.mark.parametrize("node", [Metric3dDepthMap, Metric3dNormalMap])
+def test_fx_and_fy_change_nothing_as_in_the_old_node(node, tmp_path, monkeypatch):
+    spec = TINY.shrunk(MODELS["metric3d-vit-small"])
+    TINY.write_files(spec, tmp_path)
+    monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path))
+    monkeypatch.setitem(MODELS, spec.id, spec)
+    image = torch.rand(1, 64, 96, 3)
+    shown = [node().execute(image, resolution=64, fx=fx, fy=fy)[0] for fx, fy in ((1000, 1000), (1, 1), (16384, 300))]
+    assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2]) and shown[0].std() > 0
+
+
+def test_dsines_widgets_reach_the_model(seeing_the_ball):
+    model, image = seeing_the_ball, torch.rand(1, 64, 96, 3)
+    DsineNormalMap().execute(image)
+    assert (model.fov, model.options) == (60.0, DsineOptions())
+    DsineNormalMap().execute(image, 35.5, 20, 64, "as the old node", 448, "float16")
+    assert model.asked == [("dsine", "auto"), ("dsine", "float16")]
+    assert (model.sizes, model.shapes) == ([512, 448], [(1, 3, 64, 96)] * 2)
+    assert (model.fov, model.options) == (35.5, DsineOptions(20, old_camera=True))
+
+
+def test_a_model_of_normals_gives_vectors_and_their_certainty_and_the_command_normals_alone(tmp_path, monkeypatch):
+    from depth_normal.annotators.networks import bae, dsine, efficientnet
+
+    TINY.shrink_encoder({"bae": bae, "dsine": dsine, "efficientnet": efficientnet}, monkeypatch.setattr)
+    spec = TINY.shrunk(MODELS["bae-normal"])
+    TINY.write_files(spec, tmp_path)
+    monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path))
     (model,) = LoadDepthNormalModel().execute("bae-normal", "float32")
     (estimate,) = EstimateGeometry().execute(model, torch.rand(1, 40, 60, 3), resolution=64)
     assert estimate.depth is None and estimate.normals.shape == (1, 3, 40, 60)
     assert (estimate.normals.norm(dim=1) - 1).abs().max() < 1e-5
     assert estimate.confidence.shape == (1, 1, 40, 60) and estimate.confidence.min() >= 0.01
-
-
-def test_the_command_line_writes_normals_alone(tiny, tmp_path):
-    import cv2
-
-    image = tmp_path / "in.png"
-    cv2.imwrite(str(image), torch.randint(0, 255, (40, 60, 3), dtype=torch.uint8).numpy())
-    words = ("--model", "bae-normal", "--weights", str(tiny), "--size", "64", "--dtype", "float32")
-    assert main(["estimate", str(image), "--out", str(tmp_path / "out"), *words]) == 0
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((40, 60, 3), np.uint8))
+    words = ("--out", tmp_path / "out", "--model", "bae-normal", "--size", "64", "--dtype", "float32")
+    assert main(["estimate", str(tmp_path / "in.png"), *map(str, words)]) == 0
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["in_normals.png"]
+
+
+# --- MiDaS ---
+
+
+def sphere(size=201):
+    """Disparity of a ball before a far wall, scaled so that at 95 % of its radius it changes by 10 a pixel.
+
+    Sobel's sum of weights is 8, so a slope there is 80 against a = 2 pi: z = 0.078 of the unit vector, stored as 137.
+    """
+    axis = torch.linspace(-1.25, 1.25, size)
+    height = (1 - (axis[:, None] ** 2 + axis[None] ** 2)).clamp(min=0).sqrt()
+    slope = 0.95 / (1 - 0.95**2) ** 0.5 * (2.5 / (size - 1))
+    return (height * 10 / slope)[None, None]
+
+
+def midas(count, height, width, **widgets):
+    return MidasNormalMap().execute(torch.rand(count, height, width, 3), resolution=height, **widgets)[0]
+
+
+def test_sphere_has_the_five_colours_and_any_coding_the_same_vectors(pretend):
+    pretend(sphere())
+    image = midas(1, 201, 201)
+    codes = (image[0] * 255).to(torch.uint8)
+    assert codes[0, 0].tolist() == [255, 127, 127], "background faces the viewer"
+    middle = 100
+    for place, expected in {
+        (middle, 24): (137, 127, 254),
+        (middle, 176): (137, 127, 0),
+        (24, middle): (137, 254, 127),
+        (176, middle): (137, 0, 127),
+    }.items():
+        assert max(abs(a - b) for a, b in zip(codes[place].tolist(), expected, strict=True)) <= 1, place
+    vectors = decode_normal_map(image.movedim(-1, 1), "controlnet-1.0-normal")
+    for coding in CODINGS:
+        coded = decode_normal_map(midas(1, 201, 201, coding=coding).movedim(-1, 1), coding)
+        assert torch.allclose(coded, vectors, atol=1e-5), coding
+
+
+def old_normal_map(disparity, a, bg_threshold):
+    """The old pack's formula, on one disparity map, as its documentation and contract give it (independent of our torch code)."""
+    normalised = (disparity - disparity.min()) / (disparity.max() - disparity.min())
+    x, y = (cv2.Sobel(disparity, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    x[normalised < bg_threshold] = 0
+    y[normalised < bg_threshold] = 0
+    normal = np.stack([x, y, np.full_like(x, a)], 2)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    return (normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8)[:, :, ::-1]
+
+
+@pytest.mark.parametrize(("a", "bg_threshold"), [(math.tau, 0.1), (0.5, 0.0), (15.7, 0.6)])
+def test_normal_map_is_the_old_one(a, bg_threshold, pretend):
+    generator = torch.Generator().manual_seed(0)
+    disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
+    pretend(disparity)
+    for mine, values in zip(midas(3, 96, 128, a=a, bg_threshold=bg_threshold), disparity[:, 0].numpy(), strict=True):
+        assert np.abs(np.floor(mine.numpy() * 255 + 1e-3) - old_normal_map(values.copy(), a, bg_threshold)).max() <= 1
+
+
+def test_without_slopes_and_at_a_zero_all_faces_the_viewer(pretend):
+    """Scripts post a = 0."""
+    pretend(torch.full((1, 1, 64, 64), 7.0))
+    assert (midas(1, 64, 64, a=0, bg_threshold=0.0) * 255).int().view(-1, 3).unique(dim=0).tolist() == [[255, 127, 127]]

@@ -1,4 +1,4 @@
-"""What the nodes with ids of ControlNet's preprocessors have in common: ranges, sizes, and what is refused before a model is loaded."""
+"""What the nodes with ids of ControlNet's preprocessors have in common: ranges, sizes, models, and what is refused before one is loaded."""
 
 import itertools
 from dataclasses import replace
@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.annotators.networks import bae, dsine, efficientnet
+from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.nodes import midas
 from depth_normal.nodes.legacy import LEGACY_CATEGORY
+from tests import tiny_depth, tiny_old_nodes
 
 NODES = {node_id: node for node_id, node in NODE_CLASS_MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY}
 EACH = pytest.mark.parametrize("node", NODES.values(), ids=NODES)
@@ -26,6 +29,46 @@ RANGES = {
     "iterations": (1, 20, None),
 }
 """Of the old widgets: lowest, highest and step. `test_contract.py` holds their order, types and defaults."""
+
+V1, V2, V2_METRIC = "DepthAnythingPreprocessor", "DepthAnythingV2Preprocessor", "Metric_DepthAnythingV2Preprocessor"
+ZOE, ZOE_V1, LERES = "Zoe-DepthMapPreprocessor", "Zoe_DepthAnythingPreprocessor", "LeReS-DepthMapPreprocessor"
+METRIC3D_DEPTH, METRIC3D_NORMALS = "Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"
+CHOICES = {
+    (ZOE, "", ""): "zoedepth-nyu",
+    ("BAE-NormalMapPreprocessor", "", ""): "bae-normal",
+    (METRIC3D_DEPTH, "", ""): "metric3d-vit-small",
+    (METRIC3D_NORMALS, "", ""): "metric3d-vit-small",
+    ("DSINE-NormalMapPreprocessor", "", ""): "dsine",
+    (ZOE, "model", "zoedepth-kitti"): "zoedepth-kitti",
+    (ZOE, "model", "zoedepth-nyu-kitti"): "zoedepth-nyu-kitti",
+    (V1, "", ""): "depth-anything-large",
+    (V1, "ckpt_name", "depth_anything_vitl14.pth"): "depth-anything-large",
+    (V1, "ckpt_name", "depth_anything_vitb14.pth"): "depth-anything-base",
+    (V1, "ckpt_name", "depth_anything_vits14.pth"): "depth-anything-small",
+    (V2, "", ""): "depth-anything-v2-large",
+    (V2, "ckpt_name", "depth_anything_v2_vitg.pth"): "depth-anything-v2-giant",
+    (V2, "ckpt_name", "depth_anything_v2_vitl.pth"): "depth-anything-v2-large",
+    (V2, "ckpt_name", "depth_anything_v2_vitb.pth"): "depth-anything-v2-base",
+    (V2, "ckpt_name", "depth_anything_v2_vits.pth"): "depth-anything-v2-small",
+    (ZOE_V1, "", ""): "zoe-depth-anything-indoor",
+    (ZOE_V1, "environment", "outdoor"): "zoe-depth-anything-outdoor",
+    (V2_METRIC, "", ""): "depth-anything-v2-metric-indoor-large",
+    (V2_METRIC, "environment", "outdoor"): "depth-anything-v2-metric-outdoor-large",
+    (V2_METRIC, "model", "small"): "depth-anything-v2-metric-indoor-small",
+    (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
+    (LERES, "", ""): "leres",
+    **{
+        (node, "backbone", f"vit-{size}"): f"metric3d-vit-{size}"
+        for node in (METRIC3D_DEPTH, METRIC3D_NORMALS)
+        for size in ("small", "large", "giant2")
+    },
+}
+"""The model by node, widget and its value."""
+EACH_CHOICE = pytest.mark.parametrize(
+    ("node_id", "widgets", "model_id"),
+    [(node_id, {widget: value} if widget else {}, model_id) for (node_id, widget, value), model_id in CHOICES.items()],
+    ids=["-".join(filter(None, choice)) for choice in CHOICES],
+)
 
 
 @pytest.fixture
@@ -131,3 +174,42 @@ def test_the_network_runs_at_its_authors_size_or_at_the_resolution_as_in_the_old
     if "network_size" in NODES[node_id].INPUT_TYPES()["optional"]:
         NODES[node_id]().execute(torch.rand(1, 64, 96, 3), network_size=700)
         assert model.sizes[2] == 700
+
+
+@EACH_CHOICE
+def test_each_choice_is_its_own_model(node_id, widgets, model_id, model):
+    NODES[node_id]().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16", **widgets)
+    assert model.asked == [(model_id, "bfloat16")]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ckpts")
+
+
+@pytest.mark.quick_cases(4)
+@EACH_CHOICE
+def test_every_file_loads_by_its_name_and_gives_images(node_id, widgets, model_id, folder, monkeypatch, caplog):
+    tiny = tiny_depth if MODELS[model_id].family in tiny_depth.FAMILIES else tiny_old_nodes
+    spec = tiny.shrunk(MODELS[model_id])
+    path = folder / spec.file.name if tiny is tiny_depth else folder / spec.file.repo_id / spec.file.filename
+    if not path.exists():
+        tiny.write_file(spec, path) if tiny is tiny_depth else tiny.write_files(spec, folder)
+    for name in ("DEPTH_NORMAL_HOME", "AUX_ANNOTATOR_CKPTS_PATH"):
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setitem(MODELS, model_id, spec)
+    tiny_old_nodes.shrink_encoder({"bae": bae, "dsine": dsine, "efficientnet": efficientnet}, monkeypatch.setattr)
+    caplog.set_level("INFO", logger="depth_normal")
+    widgets = {"resolution": 64, "network_size": 56 if tiny is tiny_depth else 64, "precision": "float32", **widgets}
+    images = torch.rand(2, 56, 40, 3, generator=torch.Generator().manual_seed(0))
+    (shown,) = NODES[node_id]().execute(images, **widgets)
+    assert shown.shape == (2, 90, 64, 3) and shown.dtype == torch.float32 and torch.isfinite(shown).all()
+    assert shown.amin() >= 0 and shown.amax() <= 1 and shown.unique().numel() > 512, "finer than 256 levels"
+    if tiny is tiny_depth:
+        assert shown.amin() < 0.1 and shown.amax() > 0.9
+    assert f"loading {model_id} from {path}" in caplog.text
+    assert "the tensors of" not in caplog.text, "the published name raises a doubt"
+    (again,) = NODES[node_id]().execute(images, **widgets)
+    assert torch.equal(again, shown) and caplog.text.count(f"loading {model_id}") == 1, "read once"
+    (alone,) = NODES[node_id]().execute(images[1:], **widgets)
+    assert (alone - shown[1:]).abs().max() < 1e-4
