@@ -16,7 +16,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image, write_image_png
-from depth_normal.geometry.files.paths import move_to_free
+from depth_normal.geometry.files.paths import move_to_free, resolve_inside
 from depth_normal.nodes import files, listing, saving
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
 from depth_normal.nodes.live import KEY
@@ -220,6 +220,11 @@ def test_names_that_leave_the_folders_are_refused(comfyui, name):
             LoadGeometry().execute(f"{name}{suffix}")
         assert re.search("file name|no file is chosen", LoadGeometry.VALIDATE_INPUTS(f"{name}{suffix}"))
     assert below(comfyui) == []
+
+
+def test_a_name_that_is_no_text_is_named(tmp_path):
+    with pytest.raises(TypeError, match="the file name is 5, of type int; give text"):
+        resolve_inside(tmp_path, 5)
 
 
 def test_links_out_of_the_folder_are_refused(comfyui):

@@ -10,9 +10,11 @@ import torch
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.sockets import GEOMETRY
+from depth_normal.nodes.widgets import COLOUR
 from depth_normal.options.fields import Number, options_of
 
 HEIGHT, WIDTH = 16, 32
+IMAGE = torch.rand(1, HEIGHT, WIDTH, 3)
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 # Asked of the loader, or of ComfyUI; and widgets of old graphs that have no effect.
 ELSEWHERE = {("DepthNormal_LoadModel", "runtime"), ("AIO_Preprocessor", "resolution")}
@@ -29,7 +31,7 @@ def geometry():
     return Estimate(depth, Quantity.METRIC_DEPTH, up)
 
 
-SOCKETS = {"IMAGE": lambda: torch.rand(1, HEIGHT, WIDTH, 3), "MASK": lambda: torch.ones(1, HEIGHT, WIDTH), GEOMETRY: geometry}
+SOCKETS = {"IMAGE": lambda: IMAGE.clone(), "MASK": lambda: torch.ones(1, HEIGHT, WIDTH), GEOMETRY: geometry}
 
 
 def linked(inputs):
@@ -49,10 +51,14 @@ def beyond(node_id, name, kind, options):
     """Values that the widget cannot have; of a number that may be larger than its widget's largest, no larger one."""
     if isinstance(kind, list):
         return ["no such choice"]
+    if kind == "STRING" and COLOUR not in options:
+        return [5, None, ["0.5,0.5"]]
+    if kind == "BOOLEAN":
+        return ["False", None, IMAGE, IMAGE.numpy()]
     if kind not in ("INT", "FLOAT") or "max" not in options:
         return []
     low, high = options["min"] - max(1, abs(options["min"])), options["max"] + max(1, abs(options["max"]))
-    return [low, *([] if is_open(node_id, name) else [high]), *([math.nan] if kind == "FLOAT" else [])]
+    return [low, *([] if is_open(node_id, name) else [high]), math.nan if kind == "FLOAT" else options["min"] + 0.5]
 
 
 def is_open(node_id, name):

@@ -1,14 +1,17 @@
-"""Relight and Depth Parallax as ComfyUI calls them: contract, plain images of any pack, raw geometry, errors."""
+"""Relight, Light and Depth Parallax as ComfyUI calls them: any pack's maps, raw geometry, the sky, several lamps."""
 
 import pytest
 import torch
 
 from depth_normal.geometry.conventions import NormalMapCoding, encode_normal_map
+from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.images.srgb import srgb_to_linear
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
+from depth_normal.nodes.lights import MAX_LIGHTS, Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.parallax import MOVES
 from depth_normal.options.sky import SKIES
@@ -84,18 +87,6 @@ def test_colour_and_shadows_reach_the_image():
     assert red[..., 0].max() == pytest.approx(0.5, abs=1e-3) and red[..., 1:].max() == 0
 
 
-def test_shadows_fall_on_what_is_behind():
-    """A square at depth 1 before a wall at 1.5, light from the left at 40 degrees: 18 pixels to the right, columns 37 to 47."""
-    depth = torch.where(depth_image().movedim(-1, 1)[:, :1] == 1, 1.0, 1.5)
-    flat = Estimate(
-        depth=depth, quantity=Quantity.METRIC_DEPTH, normals=torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 48, 48)
-    )
-    grey = torch.full((1, 48, 48, 3), 0.5)
-    (shadowed,), (bare,) = (RELIGHT().execute(grey, azimuth=180, geometry=flat, shadows=strength) for strength in (1.0, 0.0))
-    darker = (bare - shadowed)[0, 24, :, 0]
-    assert darker[38:45].min() > 0.1 and darker[:31].max() < 1e-3, darker
-
-
 def test_parallax_moves_the_near_square_and_loops_from_the_image():
     image = torch.zeros(1, 48, 48, 3)
     image[..., 1] = 1
@@ -117,8 +108,6 @@ def test_parallax_crops_what_is_beside_the_image():
         (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.2, border=border, depth=depth_image())
         steps = frames[..., 0].diff(dim=2)[..., [0, 1, -2, -1]]
         assert bool((steps > -1e-3).all()) == is_cropped
-    with pytest.raises(ValueError, match="border is 'cut'; accepted: crop, mirror"):
-        PARALLAX().execute(image, border="cut", depth=depth_image())
 
 
 def test_parallax_takes_geometry_with_its_camera_and_holes():
@@ -139,25 +128,6 @@ def test_a_parallax_beyond_the_memory_is_refused_before_it_is_rendered(monkeypat
         PARALLAX().execute(make_image(2), depth=depth_image())
 
 
-def test_one_map_serves_a_batch_and_other_counts_are_named():
-    (lit,) = RELIGHT().execute(make_image(3), normal_map=normal_map(), depth=depth_image())
-    assert lit.shape[0] == 3
-    with pytest.raises(ValueError, match="depth holds 2 images, image 3; accepted: one for all, or one each"):
-        PARALLAX().execute(make_image(3), depth=depth_image().repeat(2, 1, 1, 1))
-    with pytest.raises(ValueError, match="NaN"):
-        RELIGHT().execute(make_image(), normal_map=torch.full((1, 4, 4, 3), torch.nan))
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((1, 20, 30, 4), torch.float32), ((1, 20, 30, 1), torch.float32), ((1, 20, 30, 3), torch.float16)]
-)
-def test_alpha_grey_and_half_precision_images_do(shape, dtype):
-    image = torch.rand(shape).to(dtype)
-    for node, options in ((RELIGHT, {}), (PARALLAX, {"frames": 2})):
-        (result,) = node().execute(image, depth=depth_image(), **options)
-        assert result.shape[1:] == (20, 30, 4 if shape[-1] == 4 else 3) and torch.isfinite(result).all()
-
-
 @pytest.mark.parametrize("hole", [float("nan"), float("inf"), -1.0])
 def test_what_the_geometry_knows_nothing_of_stays_as_it_is(hole):
     depth = torch.full((1, 1, 48, 48), 2.0)
@@ -175,21 +145,18 @@ def test_one_geometry_for_a_batch_is_not_copied():
     torch.testing.assert_close(many[2:], alone)
 
 
+def before_the_sky():
+    """An image and its depth map: land, and a sky whose depth wavers."""
+    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 3)
+    sky, wavering = rows < 0.4, 0.02 + 0.06 * torch.linspace(0, 1, 128).view(1, 1, -1, 1)
+    return torch.where(sky, 0.9, 0.4), torch.where(sky, wavering, 0.2 + rows * 0.8)
+
+
 def test_no_shadow_falls_on_the_sky():
     """A tower before the sky, lit from the right: its shadow falls to the left."""
-    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 1)
-    sky = (rows < 0.4).expand(1, 96, 128, 3)
-    image = torch.where(sky, 0.9, 0.4)
-    wavering = 0.02 + 0.06 * torch.linspace(0, 1, 128).view(1, 1, -1, 1)
-    depth = torch.where(sky, wavering, (0.2 + rows * 0.8).expand(1, 96, 128, 3))
+    image, depth = before_the_sky()
     depth[:, 10:, 60:70], image[:, 10:, 60:70] = 0.15, 0.3
-    settings = {
-        "depth": depth,
-        "light": "directional",
-        "azimuth": 0,
-        "elevation": 45,
-        "normal_map": torch.tensor((0.5, 0.5, 1.0)).expand(1, 96, 128, 3),
-    }
+    settings = {"depth": depth, "azimuth": 0, "elevation": 45, "normal_map": torch.tensor((0.5, 0.5, 1.0)).expand(1, 96, 128, 3)}
     lit = {(sky, shadows): RELIGHT().execute(image, sky=sky, shadows=shadows, **settings)[0] for sky in SKIES for shadows in (0.0, 1.0)}
     left_of_it = (slice(None), slice(14, 34), slice(40, 58))
     assert (lit["none", 0.0] - lit["none", 1.0])[left_of_it].mean() > 0.05, "without the rule there is a shadow"
@@ -200,9 +167,7 @@ def test_no_shadow_falls_on_the_sky():
 
 def test_the_sky_is_lit_evenly():
     """Whatever normals a network gives it."""
-    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 3)
-    sky = rows < 0.4
-    image, depth = torch.where(sky, 0.9, 0.4), torch.where(sky, 0.02, 0.2 + rows * 0.8)
+    image, depth = before_the_sky()
     sideways = torch.stack([torch.linspace(0, 1, 128).expand(96, 128), torch.full((96, 128), 0.5), torch.full((96, 128), 0.9)], -1)[None]
     for shadows in (0.0, 0.5):
         auto, none = (
@@ -210,3 +175,77 @@ def test_the_sky_is_lit_evenly():
             for each in SKIES
         )
         assert none.amax() - none.amin() > 0.1 and auto.amax() - auto.amin() < 0.01
+
+
+# --- further lamps, and the look ---
+
+UP = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
+FLAT = torch.tensor((0.5, 0.5, 1.0)).expand(1, 32, 32, 3)
+
+
+def grey(batch=1, size=32):
+    return torch.full((batch, size, size, 3), 0.4)
+
+
+def test_lamps_are_chained_and_their_light_is_added():
+    (one,) = Light().execute(azimuth=0, elevation=30, intensity=0.5, colour="#f00")
+    (two,) = Light().execute(one, light="point", light_depth=2.0, shadows=0.0)
+    assert [each.kind for each in two] == ["directional", "point"] and [each.shadow for each in two] == [0.5, 0.0]
+    settings = {"normal_map": FLAT, "ambient": 0.0, "elevation": 90.0}
+    (own,), (both,) = RELIGHT().execute(grey(), **settings), RELIGHT().execute(grey(), lights=one, **settings)
+    gain = srgb_to_linear(both) - srgb_to_linear(own)
+    expected = srgb_to_linear(torch.tensor(0.4)) * 0.5 * 0.5
+    assert (gain[..., 0] - expected).abs().max() < 1e-5 and gain[..., 1:].abs().max() < 1e-6
+
+
+def test_no_shadow_falls_on_a_masked_sky():
+    mask, square = torch.ones(1, 20, 20), Estimate(1.5 - 0.5 * depth_image()[..., 0][None], Quantity.METRIC_DEPTH, UP.expand(1, 3, 48, 48))
+    lit = [RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=1.0, sky_mask=each)[0] for each in (mask, 1 - mask)]
+    (bare,) = RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=0.0)
+    assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
+
+
+def test_what_the_network_took_for_sky_is_lit_where_a_mask_says_that_it_is_none():
+    depth = torch.full((1, 1, 48, 48), 0.5)
+    depth[..., :20, :] = 0.001
+    depth[..., 30:, :] = 1
+    geometry = Estimate(depth, Quantity.DISPARITY, mask=depth > 0.01)
+    lit = [
+        RELIGHT().execute(grey(size=48), geometry=geometry, ambient=0.0, intensity=0.0, **sky)[0]
+        for sky in ({}, {"sky_mask": torch.zeros(1, 48, 48)})
+    ]
+    assert all(each.max() < 0.01 for each in lit)
+
+
+def test_light_has_no_steps_where_a_networks_coarse_sky_ends():
+    """Land that faces the lamp at the right, below what the network took for sky, which has no sides."""
+    disparity = torch.full((1, 1, 24, 24), 0.001)
+    disparity[..., 12:, :] = 1
+    normals = torch.tensor((0.8, 0.0, 0.6)).view(1, 3, 1, 1).expand(1, 3, 24, 24)
+    geometry = Estimate(disparity, Quantity.DISPARITY, normals, mask=disparity > 0.01)
+    (lit,) = RELIGHT().execute(grey(size=96), azimuth=0, elevation=10, shadows=0, geometry=geometry, sky_mask=torch.zeros(1, 96, 96))
+    rows = lit[0, :, 48, 0]
+    assert rows[-1] - rows[0] > 0.1 and rows.diff().abs().max() < 0.1 * (rows[-1] - rows[0])
+
+
+def test_exposure_ambient_colours_and_clipping_reach_the_image():
+    settings = {"normal_map": FLAT, "intensity": 0.0, "ambient": 1.0}
+    (plain,), (brighter,) = (RELIGHT().execute(grey(), exposure=stops, **settings) for stops in (0.0, 1.0))
+    assert torch.allclose(plain, grey(), atol=1e-5) and torch.allclose(srgb_to_linear(brighter), 2 * srgb_to_linear(plain), atol=1e-5)
+    (sides,) = RELIGHT().execute(grey(), ambient_above="#f00", ambient_below="#00f", **settings)
+    assert torch.allclose(srgb_to_linear(sides[0, 0, 0]), srgb_to_linear(grey()[0, 0, 0]) * torch.tensor((0.5, 0, 0.5)), atol=1e-5)
+    burnt = {"normal_map": FLAT, "light": "point", "light_depth": 0.9}
+    (soft,), (clipped,) = RELIGHT().execute(grey(), **burnt), RELIGHT().execute(grey(), roll_off=False, **burnt)
+    assert soft.max() < 1 and clipped.max() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "message"),
+    [
+        ({"lights": [1]}, TypeError, "the lights input is list; link the output of the node Light"),
+        ({"lights": (LightPlan(),) * (MAX_LIGHTS + 1)}, ValueError, "65 lights; accepted: at most 64"),
+    ],
+)
+def test_bad_input_is_named(bad, kind, message):
+    with pytest.raises(kind, match=message):
+        RELIGHT().execute(grey(), normal_map=FLAT, **bad)
