@@ -114,7 +114,7 @@ OTHERWISE = {
     "overhead.py": "below",
     "folder.py": "below",
     "speed.py": "below",
-    "node_table.py": "tests/nodes/test_node_table.py",
+    "node_table.py": "tests/nodes/test_help_pages.py",
     "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
     "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
     "first_map.mjs": "tests/app/ui/test_page.py: needs Chromium",

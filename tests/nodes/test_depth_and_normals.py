@@ -1,7 +1,8 @@
-"""Depth & Normals, as ComfyUI calls it: one node that does what the four nodes in a row do."""
+"""Depth & Normals: one node that does what four in a row do; and no node runs the network again for another look."""
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from PIL import Image
 from torch import nn
 
 import depth_normal
-from depth_normal.annotators.choices import BEST_FIRST, RECOMMENDED_MODEL
+from depth_normal.annotators.choices import BEST_FIRST
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.nodes import depth_and_normals, model_list
+from depth_normal.model_loader.inference import recent
+from depth_normal.nodes import depth_and_normals
 from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
 from depth_normal.nodes.render import RenderDepth, RenderNormals
@@ -82,19 +85,6 @@ def test_each_look_of_metres_is_render_depths(predicting, photos, look, widgets)
     depth, _, mask, geometry = run(photos[:1], "zoedepth-nyu", depth_look=look)
     expected, valid = RenderDepth().execute(geometry, **widgets)
     assert torch.equal(depth, expected) and torch.equal(mask, valid)
-
-
-def test_the_looks_of_metres_differ_as_they_say(predicting, photos):
-    metres = ramp()
-    metres[..., 0, 0] = 0.1
-    predicting(metres, Quantity.METRIC_DEPTH)
-    found = {look: run(photos[:1], "zoedepth-nyu", depth_look=look)[0][0, 20, :, 0] for look in LOOKS}
-    linear = (ramp()[0, 0, 0] - 0.1) / 8.9
-    assert torch.allclose(found["depth, far white"], linear, atol=1e-3) and torch.allclose(
-        found["depth, near white"], 1 - linear, atol=1e-3
-    )
-    assert found["disparity"].max() < 0.1, "the speck takes most of the grey levels"
-    assert found["controlnet"].max() > 0.9, "and is clipped for ControlNet"
 
 
 @pytest.mark.parametrize(("quantity", "near_end"), [(Quantity.DISPARITY, -1), (Quantity.RELATIVE_DEPTH, 0)])
@@ -175,7 +165,6 @@ def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
     ("widgets", "said"),
     [
         ({"precision": "float8"}, "precision"),
-        ({"fov": 200.0}, "fov"),
         ({"film": True, "tiles": "2"}, "tiles is 2 and film is on"),
     ],
 )
@@ -183,21 +172,6 @@ def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, wi
     monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ValueError, match=said):
         run(photos, **widgets)
-
-
-@pytest.mark.parametrize(
-    ("on_disk", "default", "first"),
-    [
-        ((), "tiny", ["tiny", RECOMMENDED_MODEL, BEST_FIRST[0]]),
-        (("midas-dpt-hybrid",), "midas-dpt-hybrid", ["tiny", "midas-dpt-hybrid", RECOMMENDED_MODEL]),
-        (("midas-dpt-hybrid", "moge-2-vitl-normal"), "moge-2-vitl-normal", ["tiny", "moge-2-vitl-normal", "midas-dpt-hybrid"]),
-        (("depth-anything-v2-large", "bae-normal"), "tiny", ["tiny", "depth-anything-v2-large", RECOMMENDED_MODEL]),
-    ],
-)
-def test_the_best_that_is_there_is_the_default(monkeypatch, on_disk, default, first):
-    monkeypatch.setattr(model_list, "models_on_disk", lambda: frozenset({"tiny", *on_disk}))
-    choices, options = DepthAndNormals.INPUT_TYPES()["optional"]["model"]
-    assert options["default"] == default and choices[:3] == first
 
 
 def test_the_help_page_has_the_rank_of_the_default():
@@ -229,3 +203,117 @@ def test_both_maps_are_shown_on_the_node(comfyui, photos, batch):
 
 def read_png(folder, entry):
     return torch.from_numpy(np.array(Image.open(folder / entry["filename"]))) / 255
+
+
+# --- other looks of the same images ---
+
+
+FIRST_NODE = "DepthNormal_DepthAndNormals"
+SMALL = {"resolution": 64}
+SAME_RUN = {
+    FIRST_NODE: [
+        {**SMALL, "depth_look": "depth, far white"},
+        {**SMALL, "coding": "directx"},
+        {**SMALL, "normalisation": "per_clip"},
+    ],
+    "MiDaS-NormalMapPreprocessor": [{"model": "tiny", **SMALL, "coding": "opengl"}, {"model": "tiny", **SMALL, "a": 1.0}],
+    # Over a clip tiny makes its plain map, as sharp edges flicker: both looks are of one.
+    "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "normalisation": each} for each in ("per_clip", "running")],
+    "Zoe-DepthMapPreprocessor": [
+        {"model": "tiny", "normalisation": "per_clip", "network_size": 64, "resolution": each} for each in (64, 128)
+    ],
+    "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "network_size": 64, **more} for more in ({}, {"rm_nearest": 20.0})],
+    "DepthNormal_DepthOfVideo": [SMALL, {**SMALL, "near": "black"}, {**SMALL, "normalisation": "per_image"}],
+    "DepthNormal_NormalsOfVideo": [SMALL, {**SMALL, "coding": "directx"}],
+}
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Counts the images that go through the network."""
+    counted, infer = [], TinyAnnotator.infer
+    monkeypatch.setattr(TinyAnnotator, "infer", lambda self, request: (counted.extend(request.images), infer(self, request))[1])
+    recent.forget_estimates()
+    yield counted
+    recent.forget_estimates()
+
+
+class Video:
+    """Core's VIDEO of a batch."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def get_components(self):
+        return self.parts
+
+
+def inputs(node, images):
+    if "video" not in node.INPUT_TYPES()["required"]:
+        return {"image": images}
+    return {"model": load_model("tiny"), "video": Video(SimpleNamespace(images=images, audio=None, frame_rate=12))}
+
+
+def image_of(result):
+    first = result[0] if isinstance(result, tuple) else result["result"][0]
+    return first.parts.images if isinstance(first, Video) else first
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("node_id", SAME_RUN)
+def test_the_network_runs_once_for_all_looks(forwards, photos, node_id):
+    node = depth_normal.NODE_CLASS_MAPPINGS[node_id]()
+    shown = [image_of(node.execute(**inputs(node, photos.clone()), **look)) for look in SAME_RUN[node_id]]
+    assert len(forwards) == len(photos)
+    for look, image in zip(SAME_RUN[node_id], shown, strict=True):
+        recent.forget_estimates()
+        torch.testing.assert_close(image, image_of(node.execute(**inputs(node, photos), **look)))
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize(
+    "more", [{"resolution": 128}, {"fov": 40.0}, {"refine": True}, {"film": True}, {"image": torch.full((2, 40, 56, 3), 0.5)}]
+)
+def test_what_reaches_the_network_runs_it(forwards, photos, more):
+    node = depth_normal.NODE_CLASS_MAPPINGS[FIRST_NODE]()
+    node.execute(photos, **SMALL)
+    node.execute(**{"image": photos, **SMALL, **more})
+    assert len(forwards) == 2 * len(photos)
+
+
+def test_a_run_that_does_not_end_is_not_kept(forwards, photos, monkeypatch):
+    node = depth_normal.NODE_CLASS_MAPPINGS["MiDaS-DepthMapPreprocessor"]()
+    monkeypatch.setattr("depth_normal.nodes.legacy.to_output", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        node.execute(photos, model="tiny", **SMALL)
+    monkeypatch.undo()
+    assert not any(recent._runs.values())
+
+
+def test_estimates_go_with_the_node_and_with_the_model(forwards, photos):
+    node = depth_normal.NODE_CLASS_MAPPINGS[FIRST_NODE]()
+    node.execute(photos, **SMALL)
+    other = depth_normal.NODE_CLASS_MAPPINGS[FIRST_NODE]()
+    other.execute(photos, **SMALL)
+    assert len(forwards) == len(photos), "another node of the graph uses them, too"
+    del node, other
+    assert not recent._runs, "ComfyUI has dropped its objects: by /free, or as they left the graph"
+    load_model("tiny").estimate(photos.movedim(-1, 1), 64)
+    assert not recent._runs, "outside of nodes nothing is kept"
+
+
+def test_memory_is_bounded(forwards, photos, monkeypatch):
+    node = depth_normal.NODE_CLASS_MAPPINGS[FIRST_NODE]()
+    monkeypatch.setattr(recent, "RUNS_OF_A_NODE", 3)
+    for shade in range(5):
+        node.execute(photos * shade / 10, **SMALL)
+    assert len(recent._runs[node]) == 3
+    each = recent._runs[node][0].bytes
+    monkeypatch.setattr(recent, "MOST_BYTES", 2 * each)
+    node.execute(photos, **SMALL)
+    assert len(recent._runs[node]) == 2
+    monkeypatch.setattr(recent, "MOST_BYTES", each - 1)
+    before = len(forwards)
+    for _ in range(2):
+        node.execute(photos.flip(0), **SMALL)
+    assert len(forwards) == before + 2 * len(photos), "too large to be kept"

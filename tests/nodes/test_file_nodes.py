@@ -1,4 +1,4 @@
-"""Files in ComfyUI's own folders: whole, numbered, and nowhere else."""
+"""Files in ComfyUI's own folders: whole, numbered, named as by core's savers, and nowhere else; and the pack's own media."""
 
 import errno
 import math
@@ -8,7 +8,10 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,9 +20,14 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.files.paths import move_to_free, resolve_inside
+from depth_normal.media import read_frames, video_header
+from depth_normal.media.demo import DEMO_IMAGES, DEMO_VIDEOS
 from depth_normal.nodes import files, listing, saving
+from depth_normal.nodes.demo import DemoImage, DemoVideo
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
 from depth_normal.nodes.live import KEY
+from depth_normal.nodes.materials import SaveTexture
+from depth_normal.nodes.meshes import SaveMesh, SaveRelief
 from tests.forked import event, forked, needs_fork
 
 HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
@@ -344,3 +352,107 @@ def test_what_was_saved_is_shown_with_its_place(comfyui):
     assert [line.split(":")[0] for line in clip["text"]] == ["clip_00001.npz"] * 3
     image = read_image(comfyui / "temp" / ui["images"][0]["filename"])
     assert image.shape[:2] == (4, 12), "depth and normals side by side"
+
+
+# --- names ---
+
+
+RAMP = Estimate(1 + torch.arange(24.0).view(1, 1, 4, 6) / 24, Quantity.METRIC_DEPTH)
+NOW = datetime(2026, 3, 7, 9, 5, 4)
+PROMPT = {
+    "4": {"class_type": "KSampler", "inputs": {"seed": 42, "model": ["1", 0]}, "_meta": {"title": "My sampler"}},
+    "7": {"class_type": "LoadImage", "inputs": {"image": "sub/cat:1.png"}},
+}
+GRAPH = {"workflow": {"nodes": [{"id": 4, "properties": {"Node name for S&R": "Sampler one"}}, {"id": 9}]}}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("plain", "plain"),
+        ("%date:yyyy-MM-dd%/x", "2026-03-07/x"),
+        ("%date:yy_M_d hh-mm-ss%", "26_3_7 09-05-04"),
+        ("%year%%month%%day%-%hour%%minute%%second%", "20260307-090504"),
+        ("%width%x%height%", "640x480"),
+        ("%Sampler one.seed%", "42"),
+        ("%My sampler.seed%-%KSampler.seed%-%4.seed%", "42-42-42"),
+        ("%LoadImage.image%", "sub_cat_1.png"),
+        ("%KSampler.model%", "%KSampler.model%"),
+        ("100% and %unknown%", "100% and %unknown%"),
+    ],
+)
+def test_names_are_filled_in_as_by_cores_savers(pattern, name):
+    assert saving.fill_in(pattern, 640, 480, PROMPT, GRAPH, NOW) == name
+
+
+def test_every_saver_fills_its_name_in(comfyui):
+    for node in (SaveGeometry, SaveMesh, SaveRelief, SaveTexture):
+        assert node.VALIDATE_INPUTS("%date:yyyy-MM-dd%/%width%_%KSampler.seed%") is True
+        assert "file name" in node.VALIDATE_INPUTS("%year%/../../x")
+        kinds = node.INPUT_TYPES()
+        assert kinds["hidden"] == {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
+        given = torch.rand(1, 4, 6, 3) if node is SaveTexture else RAMP
+        node().execute(given, filename_prefix=f"{node.__name__}/%width%x%height%_%KSampler.seed%", prompt=PROMPT, extra_pnginfo=GRAPH)
+        (made,) = (comfyui / "output" / node.__name__).iterdir()
+        assert made.name.startswith("6x4_42_00001.")
+
+
+def test_a_value_of_another_node_cannot_lead_out_of_the_folder(comfyui):
+    prompt = {"1": {"class_type": "Text", "inputs": {"text": "../../x"}}}
+    SaveGeometry().execute(RAMP, "%Text.text%", "npz", prompt=prompt)
+    assert [path.name for path in (comfyui / "output").iterdir()] == [".._.._x_00001.npz"]
+
+
+# --- Demo Image and Demo Video ---
+
+
+def choices(node, name: str) -> list[str]:
+    return node.INPUT_TYPES()["required"][name][0]
+
+
+def test_without_comfyui_the_pack_s_images_load(monkeypatch):
+    monkeypatch.delitem(sys.modules, "folder_paths")
+    for name in choices(DemoImage, "image"):
+        (image,) = DemoImage().execute(name)
+        assert image.shape[0] == 1 and image.shape[-1] == 3 and image.min() >= 0 and 0.6 < image.max() <= 1 and image.std() > 0.03
+    assert tuple(image.shape[1:3]) == cv2.imread(str(DEMO_IMAGES["panorama.jpg"])).shape[:2]
+    assert image.shape[2] == 2 * image.shape[1]
+
+
+def test_the_video_of_the_pack_is_two_seconds_and_moves():
+    header = video_header(str(DEMO_VIDEOS["breakfast.mp4"]))
+    frames = [frame.image() for frame in read_frames(str(DEMO_VIDEOS["breakfast.mp4"]))]
+    assert len(frames) == 24 and header.rate == 12
+    assert (frames[0] - frames[-1]).abs().mean() > 0.03 > (frames[0] - frames[1]).abs().mean()
+
+
+def test_the_media_are_small():
+    sizes = [path.stat().st_size for path in (*DEMO_IMAGES.values(), *DEMO_VIDEOS.values())]
+    assert sum(sizes) < 700_000
+
+
+def test_the_page_can_show_what_is_listed(comfyui):
+    """Its own folders alone: the pack's files are copied to the one for temporary files."""
+    for node, name in ((DemoImage, "image"), (DemoVideo, "file")):
+        for choice in choices(node, name):
+            shown = comfyui / "temp" / choice.removesuffix(" [temp]")
+            assert shown.is_file() and node.VALIDATE_INPUTS(choice) is True
+            shown.unlink()
+            assert node.VALIDATE_INPUTS(choice) is True, "the nodes read the pack's own file"
+
+
+def test_an_image_of_the_user_is_listed_and_loaded(comfyui):
+    cv2.imwrite(str(comfyui / "input" / "mine.png"), np.full((4, 6, 3), (0, 0, 255), np.uint8))
+    (comfyui / "input" / "notes.txt").write_text("no image")
+    assert choices(DemoImage, "image")[len(DEMO_IMAGES) :] == ["mine.png"] and choices(DemoVideo, "file")[1:] == []
+    (image,) = DemoImage().execute("mine.png")
+    assert tuple(image.shape) == (1, 4, 6, 3) and image[0, 0, 0].tolist() == [1, 0, 0]
+    before = DemoImage.IS_CHANGED("mine.png")
+    cv2.imwrite(str(comfyui / "input" / "mine.png"), np.zeros((8, 6, 3), np.uint8))
+    assert DemoImage.IS_CHANGED("mine.png") != before
+
+
+@pytest.mark.parametrize("name", ["missing.png", "../secret.png", "depth_normal/missing.jpg [temp]"])
+def test_a_name_that_leads_nowhere_is_refused_before_the_run(comfyui, name):
+    Path(comfyui / "secret.png").write_bytes(b"")
+    assert isinstance(DemoImage.VALIDATE_INPUTS(name), str)

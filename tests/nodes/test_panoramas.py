@@ -1,7 +1,8 @@
-"""Panoramas at every node that takes geometry: it handles them, or refuses them with words, as it does what is no geometry."""
+"""Estimate Panorama; and panoramas at every node that takes geometry: it handles them, or refuses them with words."""
 
 import re
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
+from depth_normal.nodes import panorama as panorama_node
+from depth_normal.nodes.panorama import EstimatePanorama
 from depth_normal.nodes.sockets import GEOMETRY
 from depth_normal.options.effects import EFFECTS
 
@@ -118,3 +121,53 @@ def test_formats_that_would_lose_the_projection_refuse_it(suffix, comfyui):
 def test_a_field_of_view_is_refused_for_the_normals_of_a_panorama():
     with pytest.raises(ValueError, match=REFUSED):
         NODE_CLASS_MAPPINGS["DepthNormal_NormalsFromDepth"]().execute(panorama(), fov=60.0)
+
+
+# --- Estimate Panorama ---
+
+
+def execute(*arguments, **widgets):
+    made = EstimatePanorama().execute(*arguments, **widgets)
+    return made["result"] if isinstance(made, dict) else made
+
+
+def street(height=64):
+    """A blue sky over a green ground, with a wall ahead."""
+    image = torch.zeros(1, height, 2 * height, 3)
+    image[:, : height // 2] = torch.tensor((0.4, 0.6, 0.95))
+    image[:, height // 2 :] = torch.tensor((0.3, 0.5, 0.2))
+    image[:, height // 3 : 2 * height // 3, height // 2 : height] = torch.tensor((0.6, 0.3, 0.2))
+    return image
+
+
+@pytest.mark.slow("takes two seconds")
+def test_a_panorama_becomes_maps_of_its_size_and_geometry():
+    depth, normals, mask, geometry = execute(torch.cat([street()] * 2), "tiny", coding="directx")
+    assert depth.shape == normals.shape == (2, 64, 128, 3) and mask.shape == (2, 64, 128)
+    assert geometry.projection is Projection.EQUIRECTANGULAR and geometry.batch == 2
+    assert torch.equal(depth[0], depth[1]) and depth.min() >= 0 and depth.max() <= 1
+    # Of a ground below the camera the normal is up: not green, in DirectX's colours.
+    assert normals[0, -4:, :, 1].mean() < 0.2
+    assert depth[0, -4:].mean() > depth[0, 34:38].mean(), "what is under the camera is nearer than the ground far away"
+
+
+def test_other_sides_are_refused_before_a_model_is_loaded_and_taken_on_request(monkeypatch):
+    photo = street()[:, :, :96]
+    model = Mock(estimate_panorama=Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(panorama_node, "load_model", lambda *_: model)
+    with pytest.raises(ValueError, match=r"96x64 pixels; a panorama .* turn on any_aspect"):
+        execute(photo, "tiny")
+    assert not model.estimate_panorama.called
+    with pytest.raises(ZeroDivisionError):
+        execute(photo, "tiny", any_aspect=True)
+    assert model.estimate_panorama.call_args.kwargs["any_aspect"] is True
+
+
+def test_a_model_of_normals_alone_is_refused():
+    with pytest.raises(ValueError, match="dsine predicts normals and no depth"):
+        execute(street(), model="dsine")
+
+
+def test_the_model_is_checked_in_the_page():
+    assert EstimatePanorama.VALIDATE_INPUTS("tiny") is True
+    assert "predicts normals and no depth" in str(EstimatePanorama.VALIDATE_INPUTS("dsine"))

@@ -12,7 +12,8 @@ from depth_normal import NODE_CLASS_MAPPINGS, options
 from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
 from depth_normal.app.console.option_types import KINDS
 from depth_normal.app.console.parser import Parser
-from depth_normal.nodes.option_widgets import option_widgets
+from depth_normal.nodes.checks import with_kinds
+from depth_normal.nodes.option_widgets import option_widgets, takes
 from depth_normal.options.checks import InvalidArgumentError
 from depth_normal.options.effects import EFFECTS
 from depth_normal.options.fields import (
@@ -30,6 +31,7 @@ from depth_normal.options.fields import (
     default_of,
     options_of,
 )
+from depth_normal.options.fog import FogOptions
 
 FILES = [importlib.import_module(f"{options.__name__}.{each.name}") for each in pkgutil.iter_modules(options.__path__)]
 CLASSES = {each: None for file in FILES for each in vars(file).values() if inspect.isclass(each) and issubclass(each, Options)}
@@ -157,3 +159,28 @@ def test_every_maker_is_an_effects():
     from depth_normal.geometry.effects.makers import MAKERS
 
     assert MAKERS.keys() - {spec.name for spec in EFFECTS} == set(), "no effect of options/effects.py has these names"
+
+
+class Asked:
+    """A node whose inputs list models of the disk: they are asked for when it runs."""
+
+    asked = 0
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        Asked.asked += 1
+        model = ["tiny", "on the disk"], {"default": "on the disk"}
+        return {"required": {"image": ("IMAGE", {})}, "optional": {"model": model, **option_widgets(FogOptions)}}
+
+    def execute(self, fog, image, model="tiny"):
+        return fog, image, model
+
+
+def test_inputs_are_asked_for_at_the_first_call_not_at_import():
+    node = takes(FogOptions)(Asked)
+    node.execute = with_kinds(node)
+    assert not Asked.asked
+    fog, image, model = node().execute("an image", "tiny", "#ffffff")
+    assert (fog, image, model) == (FogOptions(colour="#ffffff"), "an image", "tiny")
+    assert node().execute("an image")[2] == "tiny", "the default of a call is the node's own, not what the disk holds"
+    assert Asked.asked == 1

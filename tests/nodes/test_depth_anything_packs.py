@@ -1,19 +1,24 @@
-"""The nodes of ComfyUI-DepthAnythingV2: their contract, their numbers at random weights, and who provides their ids."""
+"""The nodes of ComfyUI-DepthAnythingV2 and ComfyUI-Video-Depth-Anything: graphs saved with those packs open and run."""
 
 import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import depth_normal
 from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import read_exr
+from depth_normal.model_loader import load_model
 from depth_normal.model_loader.weights import find
 from depth_normal.nodes import NODES, loading, old_ids
 from depth_normal.nodes import depth_anything_v2 as nodes
+from depth_normal.nodes import video_depth_anything as vda
 from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +36,15 @@ OLD_FILES = [
 MEAN, STD = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
+MODEL_OF = {name: model for name, model in (nodes.FILES | vda.FILES).items() if model != "tiny"}
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """A folder with the files that users of the old pack have, tiny."""
+    """A folder with the files that users of the old packs have, tiny; of Video Depth Anything's the small ones."""
     folder = tmp_path_factory.mktemp("depthanything")
-    for name, model in nodes.FILES.items():
-        if name != "tiny":
+    for name, model in MODEL_OF.items():
+        if name in nodes.FILES or "small" in model:
             TINY.write_file(TINY.shrunk(MODELS[model]), folder / name)
     return folder
 
@@ -44,7 +52,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def tiny(weights, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
-    for model in set(nodes.FILES.values()) - {"tiny"}:
+    for model in set(MODEL_OF.values()):
         monkeypatch.setitem(MODELS, model, TINY.shrunk(MODELS[model]))
     yield
     depth_normal.free()
@@ -155,3 +163,84 @@ def test_the_ids_are_left_to_their_pack_where_it_is_installed(monkeypatch, their
     assert bool(set(old_ids.LEFT_TO_THEIR_PACK) & set(found)) == (not theirs)
     assert {old_ids.OWN_IDS[node_id] for node_id in old_ids.LEFT_TO_THEIR_PACK} <= set(found)
     assert "MiDaS-DepthMapPreprocessor" in found, "comfyui_controlnet_aux's ids are served beside it"
+
+
+# --- ComfyUI-Video-Depth-Anything ---
+
+
+SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
+
+
+def frames(total=3, height=60, width=90):
+    coarse = torch.rand(total, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1).movedim(1, -1)
+
+
+def process(images=None, model=SMALL, **widgets):
+    (chosen,) = vda.LoadVideoDepthAnythingModel().execute(model)
+    return vda.VideoDepthAnythingProcess().execute(chosen, frames() if images is None else images, **{"input_size": 56, **widgets})[0]
+
+
+def test_depth_of_a_video(tiny):
+    found = process(frames(4))
+    assert found.shape == (4, 60, 90) and found.dtype == np.float32
+    model = load_model("video-depth-anything-small", "float32")
+    expected = torch.cat([part.depth for part in model.estimate_video(frames(4).movedim(-1, 1).split(3), size=56)])[:, 0]
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4 * expected.max().item())
+
+
+def test_the_longer_side_is_limited_as_in_the_old_node(tiny):
+    assert process(frames(1, 60, 90), max_res=45).shape == (1, 30, 46)
+    assert process(frames(1, 60, 90), max_res=0).shape == process(frames(1, 60, 90), max_res=-1).shape == (1, 60, 90)
+
+
+def test_alpha_and_grey_frames_run(tiny):
+    colour = frames(2)
+    assert process(torch.cat((colour, torch.ones(2, 60, 90, 1)), -1)).shape == (2, 60, 90)
+    assert process(colour[..., :1]).shape == (2, 60, 90)
+
+
+def test_metric_models_give_metres(tiny):
+    assert process(model="metric_" + SMALL).min() >= 0
+
+
+def test_images_have_one_range():
+    depths = np.stack([np.full((4, 6), value, np.float32) for value in (1.0, 2.0, 5.0)])
+    (grey,) = vda.VideoDepthAnythingOutput().execute(depths)
+    assert grey.shape == (3, 4, 6, 3)
+    torch.testing.assert_close(grey[:, 0, 0], torch.tensor([0.0, 0.25, 1.0])[:, None].expand(3, 3))
+    (colours,) = vda.VideoDepthAnythingOutput().execute(torch.from_numpy(depths), "inferno")
+    assert colours[0, 0, 0].max() < 0.1 and colours[2, 0, 0, 0] > 0.9, "black, and bright yellow"
+    (flat,) = vda.VideoDepthAnythingOutput().execute(np.ones((2, 4, 6)))
+    assert flat.unique().numel() == 1
+
+
+def test_files_hold_the_numbers(comfyui):
+    pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
+    depths = np.random.default_rng(0).random((3, 5, 7), np.float32) * 9
+    for _ in range(2):  # the second time they are replaced
+        (folder,) = vda.VideoDepthAnythingSaveEXR().execute(depths, "shot01/depth_raw")
+    assert Path(folder) == (comfyui / "output" / "shot01" / "depth_raw").resolve()
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["frame_00000.exr", "frame_00001.exr", "frame_00002.exr"]
+    found = read_exr(Path(folder, "frame_00002.exr"), Quantity.DISPARITY)
+    assert found.quantity is Quantity.DISPARITY and np.array_equal(found.depth[0, 0].numpy(), depths[2])
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "C:\\outside", ""])
+def test_files_stay_below_the_output_folder(comfyui, name):
+    with pytest.raises(ValueError, match="the file name"):
+        vda.VideoDepthAnythingSaveEXR().execute(np.ones((1, 2, 2)), name)
+    assert {path.name for path in comfyui.rglob("*")} == {"input", "output", "temp"}
+
+
+def test_what_is_not_accepted_is_named(tiny):
+    with pytest.raises(TypeError, match=r"vda_model input is a dict; .*two packs have nodes of this name"):
+        vda.VideoDepthAnythingProcess().execute({}, frames())
+    with pytest.raises(ValueError, match="input_size"):
+        process(input_size=3)
+    with pytest.raises(ValueError, match="precision"):
+        process(precision="fp8")
+    with pytest.raises(TypeError, match="depths input is a list; expected an array"):
+        vda.VideoDepthAnythingOutput().execute([1, 2])
+    with pytest.raises(ValueError, match=r"shape \(4, 6\); expected \(frames"):
+        vda.VideoDepthAnythingOutput().execute(np.ones((4, 6)))
