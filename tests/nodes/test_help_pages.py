@@ -67,19 +67,6 @@ def test_every_page_is_a_nodes():
     assert {path.stem for path in PAGES.glob("*.md")} == set(NODES)
 
 
-def test_the_first_nodes_page_says_what_its_tooltips_say():
-    """Page and node are changed apart, and this page is read first. A row may say more than the tooltip."""
-    text = (PAGES / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", text, re.MULTILINE))
-    node = NODE_CLASS_MAPPINGS["DepthNormal_DepthAndNormals"]
-    inputs = {name: options["tooltip"] for group in node.INPUT_TYPES().values() for name, (_, options) in group.items()}
-    for name, tooltip in (*inputs.items(), *zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)):
-        said = re.sub(r"[*`]", "", rows[name])
-        for model, file in (("1.1 (normalbae)", "control_v11p_sd15_normalbae"), ("1.0 (normal)", "control_sd15_normal")):
-            said = said.replace(f"ControlNet {model}", file)  # the panel is too narrow for the files' names
-        assert [sentence for sentence in re.split(r"(?<=\.) ", tooltip) if sentence not in said] == [], name
-
-
 @pytest.mark.parametrize("node", [name for name in NODES if hasattr(NODE_CLASS_MAPPINGS[name], "OPTIONS")])
 def test_rows_of_options_are_the_tooltips(node):
     """`python docs/make_help_rows.py` writes them."""

@@ -22,37 +22,32 @@ def levels(image):
     return image[..., 0].flatten().tolist()
 
 
-def test_metric_depth_is_shown_as_disparity():
-    """Disparities of 1, 2 and 4 m are 1, 1/2, 1/4: the middle lies at a third."""
-    image, mask = RenderDepth().execute(metric(1, 2, 4), "white", "per_image")
-    assert levels(image) == pytest.approx([1, 1 / 3, 0]) and mask.flatten().tolist() == [1, 1, 1] and mask.shape == (1, 1, 3)
-    image, _ = RenderDepth().execute(metric(1, 2, 4), "white", "per_image", metric_as_disparity=False)
-    assert levels(image) == pytest.approx([1, 2 / 3, 0])
-    image, _ = RenderDepth().execute(metric(1, 2, 4), "black", "per_image", metric_as_disparity=False)
-    assert levels(image) == pytest.approx([0, 1 / 3, 1])
+METRES, RAMP = metric(1, 2, 4, 9), Estimate(torch.arange(101.0).view(1, 1, 1, 101), Quantity.DISPARITY)
+CLIP = Estimate(torch.tensor([[0.0, 1.0], [2.0, 4.0]]).view(2, 1, 1, 2), Quantity.DISPARITY)
+LINEAR = {"metric_as_disparity": False}
 
 
-def test_a_fixed_range_is_in_metres():
-    image, _ = RenderDepth().execute(metric(1, 2, 4, 9), "white", "fixed", metric_as_disparity=False, range_low=1.0, range_high=5.0)
-    assert levels(image) == pytest.approx([1, 0.75, 0.25, 0])
+@pytest.mark.parametrize(
+    ("geometry", "widgets", "expected"),
+    [
+        (metric(1, 2, 4), {}, [1, 1 / 3, 0]),  # disparities are 1, 1/2, 1/4: the middle lies at a third
+        (metric(1, 2, 4), LINEAR, [1, 2 / 3, 0]),
+        (metric(1, 2, 4), {**LINEAR, "near": "black"}, [0, 1 / 3, 1]),
+        (METRES, {**LINEAR, "normalisation": "fixed", "range_low": 1.0, "range_high": 5.0}, [1, 0.75, 0.25, 0]),
+        (CLIP, {"normalisation": "per_clip"}, [0, 0.25, 0.5, 1]),
+        (CLIP, {}, [0, 1, 0, 1]),
+        (RAMP, {"percentile_low": 10.0, "percentile_high": 60.0}, [0] * 11 + [each / 50 for each in range(1, 50)] + [1] * 41),
+    ],
+)
+def test_each_widget_sets_the_range(geometry, widgets, expected):
+    image, mask = RenderDepth().execute(geometry, **{"near": "white", "normalisation": "per_image", **widgets})
+    assert levels(image) == pytest.approx(expected, abs=1e-6)
+    assert mask.shape == image.shape[:3] and (mask == 1).all()
 
 
-def test_a_clip_keeps_one_range():
-    clip = Estimate(torch.tensor([[0.0, 1.0], [2.0, 4.0]]).view(2, 1, 1, 2), Quantity.DISPARITY)
-    assert levels(RenderDepth().execute(clip, "white", "per_clip")[0]) == pytest.approx([0, 0.25, 0.5, 1])
-    assert levels(RenderDepth().execute(clip, "white", "per_image")[0]) == pytest.approx([0, 1, 0, 1])
-
-
-def test_colours_and_percentiles():
-    depth = Estimate(torch.arange(101.0).view(1, 1, 1, 101), Quantity.DISPARITY)
-    image, _ = RenderDepth().execute(depth, "white", "per_image", colour_map="turbo")
+def test_colours():
+    image, _ = RenderDepth().execute(RAMP, "white", "per_image", colour_map="turbo")
     assert [round(255 * value) for value in image[0, 0, 0].tolist()] == [0x30, 0x12, 0x3B]
-    image, _ = RenderDepth().execute(depth, "white", "per_image", percentile_low=10.0, percentile_high=60.0)
-    assert (
-        levels(image)[10] == pytest.approx(0, abs=1e-6)
-        and levels(image)[35] == pytest.approx(0.5)
-        and levels(image)[60] == pytest.approx(1)
-    )
 
 
 def test_the_mask_takes_a_third_of_the_image():

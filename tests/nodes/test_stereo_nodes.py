@@ -38,10 +38,6 @@ def panorama():
     return torch.rand(2, 32, 64, 3), Estimate(distance, Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
 
 
-def test_saved_graphs_find_their_layout():
-    assert LAYOUTS == ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph", "vr180", "360-tb", "360-sbs")
-
-
 def test_photos_in_half_spheres_have_one_size_and_their_field_of_view():
     """Each frame of the geometry has another field of view; a clip has that of the first."""
     frames = torch.ones(2, SIZE, SIZE, 3)

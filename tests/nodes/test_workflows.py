@@ -31,7 +31,7 @@ def saved_nodes() -> list:
 
 
 @pytest.mark.parametrize("node", saved_nodes())
-def test_a_value_is_saved_for_every_widget(node):
+def test_a_value_is_saved_for_every_widget_and_its_sockets_are_the_nodes(node):
     """A widget that came later would show its default, and a default may change."""
     expected = widgets(node["type"])
     assert len(node["widgets_values"]) == len(expected), list(expected)
@@ -42,10 +42,6 @@ def test_a_value_is_saved_for_every_widget(node):
             assert type(value) is type(options["default"]) or kind == "FLOAT", name
             assert options.get("min", value) <= value <= options.get("max", value), name
     assert {each["name"] for each in node["inputs"] if "widget" in each} <= set(expected)
-
-
-@pytest.mark.parametrize("node", saved_nodes())
-def test_its_sockets_are_those_of_the_node(node):
     inputs = NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()
     assert {each["name"] for each in node["inputs"]} <= {*inputs.get("required", {}), *inputs.get("optional", {})}
 
