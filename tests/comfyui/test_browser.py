@@ -13,6 +13,7 @@ EXAMPLE = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 PAGE = ROOT / "web" / "docs" / f"{HELPED}.md"
 RUN = ("Relight", "Depth and Normals", "Compare Models")
 OLD = {
+    "MiDaS-NormalMapPreprocessor": {"a": 3, "bg_threshold": 0.25, "resolution": 768},
     "BAE-NormalMapPreprocessor": {"resolution": 768},
     "DSINE-NormalMapPreprocessor": {"fov": 75, "iterations": 7, "resolution": 768},
     "LeReS-DepthMapPreprocessor": {"rm_nearest": 5, "rm_background": 10, "boost": "enable", "resolution": 1024},

@@ -30,27 +30,13 @@ def seen(request, server, tmp_path_factory, run_driver):
 
 
 @pytest.fixture(scope="module")
-def lit(server):
+def lit(server, tmp_path_factory):
     """The server's own image of the same light, by the plain API."""
-    shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
-    nodes = {str(node["id"]): node for node in json.loads(WORKFLOW.read_text())["nodes"]}
-    links = {link[0]: link for link in json.loads(WORKFLOW.read_text())["links"]}
-    prompt = {}
-    for number, node in nodes.items():
-        if node["type"] in ("MarkdownNote", "DepthNormal_PreviewGeometry"):
-            continue
-        names = [each["name"] for each in node["inputs"] if "widget" in each]
-        inputs = dict(zip(names, node["widgets_values"], strict=False))
-        inputs |= {each["name"]: [str(links[each["link"]][1]), links[each["link"]][2]] for each in node["inputs"] if each.get("link")}
-        prompt[number] = {
-            "class_type": node["type"],
-            "inputs": {**inputs, **({"image": "coffee.jpg"} if node["type"] == "DepthNormal_DemoImage" else {})},
-        }
-    entry = server.run(prompt)
-    assert entry["status"]["status_str"] == "success", entry["status"]
-    (end,) = (number for number, node in nodes.items() if node["type"] == "PreviewImage")
-    name = entry["outputs"][end]["images"][0]["filename"]
-    return cv2.imread(str(server.base / "temp" / name))[:, :, ::-1]
+    folder = tmp_path_factory.mktemp("lit")
+    server.run_workflow(WORKFLOW, folder, image=ROOT / "app" / "coffee.jpg")
+    (end,) = (node["id"] for node in json.loads(WORKFLOW.read_text())["nodes"] if node["type"] == "PreviewImage")
+    (path,) = folder.glob(f"{end}_*.png")
+    return cv2.imread(str(path))[:, :, ::-1]
 
 
 def test_before_the_first_run_the_node_says_what_to_do(seen):

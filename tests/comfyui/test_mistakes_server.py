@@ -56,8 +56,10 @@ def test_an_effect_ends_soon_when_it_is_cancelled(server, slope, node):
     assert cancelled(server, graph, 1.5) < SOON
 
 
-def test_a_forward_of_one_large_image_ends_soon_when_it_is_cancelled(server):
-    assert cancelled(server, estimate(size=1600, model="midas-v2.1-small"), 1.5) < SOON
+@pytest.mark.parametrize(("count", "size"), [(1, 1600), (80, 384)], ids=["large image", "many images"])
+def test_a_network_ends_soon_when_it_is_cancelled_and_the_next_run_works(server, count, size):
+    assert cancelled(server, estimate(count, size, model="midas-v2.1-small"), 1.5) < SOON
+    assert problem(server.run(estimate(size=64, model="midas-v2.1-small"))) is None
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,7 @@ def test_a_link_of_another_kind_is_refused_before_anything_runs(server, node, in
         ("DepthNormal_DepthMask", {"image": ["three", 0], "depth": ["two", 0]}, "depth holds 2 images, image 3"),
         ("DepthNormal_ForegroundCutout", {"image": ["image", 0], "mask": 7}, "mask"),
         ("DepthNormal_Fog", {"image": ["image", 0], "depth": ["image", 0], "colour": "fog"}, "colour is 'fog'"),
+        ("DepthNormal_DepthImageToGeometry", {"image": ["red", 0]}, "coloured"),
     ],
 )
 def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, words):
@@ -179,6 +182,7 @@ def test_one_map_goes_with_every_image_of_a_batch(server):
 
 SOURCES = {
     "image": colour(96),
+    "red": colour(96, color=0xFF0000),
     "two": colour(96, count=2),
     "three": colour(96, count=3),
     "mask": call("SolidMask", value=1.0, width=96, height=64),

@@ -3,7 +3,9 @@
 The networks are those of tests/tiny_old_nodes.py and tests/tiny_depth.py, which are packs in the server's custom_nodes as well.
 """
 
+import json
 import shutil
+import urllib.error
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.files import read_npz
 from tests import tiny_depth as TINY_DEPTH
 from tests import tiny_old_nodes as TINY
-from tests.prompts import call, chain, ours
+from tests.prompts import call, chain, colour, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
@@ -80,3 +82,26 @@ def test_moge_1_is_recognised_and_gives_depth_and_a_mask(old_server):
     estimate = read_npz(old_server.base / "output" / entry["subfolder"] / entry["filename"])
     assert estimate.depth.shape == (1, 1, HEIGHT, WIDTH) and estimate.mask is not None and estimate.intrinsics is not None
     assert f"{path} is recognised as moge-vitl" in old_server.log
+
+
+# --- what AIO_Preprocessor says of others ---
+
+
+AIO = "AIO_Preprocessor"
+
+
+def test_none_runs_and_the_list_has_the_other_packs_too(server):
+    info = server.request(f"/object_info/{AIO}")[AIO]
+    assert info["display_name"] == "AIO Aux Preprocessor" and info["category"] == "ControlNet Preprocessors"
+    listed = info["input"]["optional"]["preprocessor"][0]
+    assert {"none", "MiDaS-DepthMapPreprocessor", "CannyEdgePreprocessor"} <= set(listed)
+    for widgets in ({}, {"preprocessor": "none", "resolution": 128}):
+        assert len(server.finished(chain(colour(96, count=2), AIO, **widgets))["4"]["images"]) == 2
+
+
+@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OfSomeLaterVersionPreprocessor"])
+def test_another_packs_preprocessor_says_what_to_install_before_anything_runs(server, name):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.submit(chain(colour(96, count=2), AIO, preprocessor=name))
+    (error,) = json.loads(refused.value.read())["node_errors"]["3"]["errors"]
+    assert f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for '{name}'" in error["details"]

@@ -1,11 +1,17 @@
-"""The pack's own network in a real ComfyUI server on which no model file lies."""
+"""The pack's own network in a real ComfyUI server on which no model file lies: images, and core's VIDEO."""
 
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
+from depth_normal.geometry.images.render import depth_to_image, normals_to_image
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.media import read_frames
+from depth_normal.model_loader import load_model
 from tests.prompts import call, ours
+from tests.videos import moving_ball, seconds_of, sound_of, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
@@ -75,3 +81,24 @@ def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in tmp_path.rglob("*.png")]
     assert len(maps) == 4 and all(each.shape[:2] == (512, 512) and each.std() > 1 for each in maps)
     assert [each.ndim for each in maps if each.dtype == "uint16"] == [2], "the height, grey in 16 bits"
+
+
+# --- videos ---
+
+
+@pytest.mark.parametrize("workflow", ["Video Depth", "Video Normals"])
+def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
+    video = write_video(
+        bare_server.base / "input" / "example.mp4", moving_ball(12), codec="libx264", options={"crf": "1"}, sound=(0.48, "aac")
+    )
+    graph = ROOT / "workflows" / f"{workflow}.json"
+    bare_server.run_workflow(graph, tmp_path, '4.codec="auto"', '1.file="example.mp4"')
+    (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")
+    images, found = (torch.stack([frame.image() for frame in read_frames(path)]) for path in (video, made))
+    parts = list(load_model("tiny").estimate_video(iter(images.split(8)), derive=with_normals))
+    if workflow == "Video Depth":
+        truth = depth_to_image(torch.cat([part.depth for part in parts]), parts[0].quantity, normalisation="running")
+    else:
+        truth = torch.cat([normals_to_image(part.normals) for part in parts])
+    assert (found - truth).abs().mean() < 0.03
+    assert sound_of(made) == sound_of(video) and seconds_of(made) == pytest.approx(seconds_of(video), abs=0.001)
