@@ -63,19 +63,14 @@ def with_gaps(template):
 def said_in_the_code():
     """Every text in the code, with {} for each value."""
     found = set()
-    for folder in ("nodes", "model_loader", "geometry", "annotators"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(each, ast.JoinedStr):
-                    found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in each.values))
-                elif isinstance(each, ast.Constant) and isinstance(each.value, str):
-                    found.add(each.value)
-    utils = ast.walk(ast.parse((ROOT / "utils.py").read_text(encoding="utf-8")))
-    return found | {
-        "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in each.values)
-        for each in utils
-        if isinstance(each, ast.JoinedStr)
-    }
+    folders = ("nodes", "model_loader", "geometry", "annotators")
+    for path in (ROOT / "utils.py", *(each for name in folders for each in (ROOT / name).rglob("*.py"))):
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(each, ast.JoinedStr):
+                found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in each.values))
+            elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+                found.add(each.value)
+    return found
 
 
 @pytest.mark.slow("takes most of a second")
