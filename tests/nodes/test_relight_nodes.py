@@ -81,26 +81,6 @@ def test_any_maps_of_any_size_do(light, maps):
     assert lit.shape == (2, 48, 48, 3) and torch.isfinite(lit).all() and lit.min() >= 0 and lit.max() <= 1
 
 
-def test_colour_and_shadows_reach_the_image():
-    grey = torch.full((1, 48, 48, 3), 0.5)
-    (red,) = RELIGHT().execute(grey, colour="#FF0000", ambient=0, elevation=90, normal_map=normal_map())
-    assert red[..., 0].max() == pytest.approx(0.5, abs=1e-3) and red[..., 1:].max() == 0
-
-
-def test_parallax_moves_the_near_square_and_loops_from_the_image():
-    image = torch.zeros(1, 48, 48, 3)
-    image[..., 1] = 1
-    image[depth_image()[..., 0] == 1] = torch.tensor((1.0, 0.0, 0.0))
-    (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.1, focus=0.0, border="mirror", depth=depth_image())
-    assert frames.shape == (4, 48, 48, 3)
-    assert (frames[0] - image[0]).abs().max() < 1e-5 and (frames[2] - image[0]).abs().max() < 1e-4
-    red = [(frame[..., 0] > 0.5).float().mean(0) for frame in frames]
-    middle = [float((row * torch.arange(48)).sum() / row.sum()) for row in red]
-    assert middle[1] < middle[0] - 1 and middle[3] > middle[0] + 1, "the camera goes right first, so near things go left"
-    mixed = (frames[..., 0] > 0.01) & (frames[..., 0] < 0.99)
-    assert frames[..., 2].max() < 1e-3 and mixed.sum(2).max() <= 2, "rims are no wider than a pixel on each side"
-
-
 def test_parallax_crops_what_is_beside_the_image():
     """Columns of ever lighter grey: a mirrored one would be lighter than the next."""
     image = torch.linspace(0, 1, 48).view(1, 1, 48, 1).expand(1, 48, 48, 3)

@@ -7,7 +7,7 @@ import torch
 from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
+from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import detail
 from depth_normal.geometry.textures.height import height_to_normals
@@ -42,13 +42,6 @@ def test_there_and_back(coding, derivative):
     again, _ = textures.HeightToNormal().execute(height, span, coding, **settings)
     assert (again - given).abs().max() < 2e-3 and height.shape == (1, 40, 40, 3) and height.min() == 0 and height.max() == 1
     assert raw.quantity is Quantity.RELATIVE_DEPTH and (raw.depth.max() - raw.depth.min()).item() == pytest.approx(span, rel=1e-5)
-
-
-def test_raw_heights_are_written_in_16_bits_and_come_back(tmp_path):
-    _, span, raw = textures.NormalToHeight().execute(normal_map(), borders="seamless")
-    (path, _) = save_estimate(tmp_path / "height.png", raw)
-    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).dtype == "uint16" and ".png" in FORMATS
-    assert (load_estimate(path).depth - raw.depth).abs().max() <= span / 65535
 
 
 def test_geometry_and_masks_and_batches():
