@@ -2,26 +2,15 @@
 //   PW=.../playwright-core/index.mjs node box.mjs SERVER PICTURE NODES2 SHOTS
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
-
-import { placeNode } from './placed_node.mjs'
+import { openPage, placeNode, start } from './page.mjs'
 
 const [server, picture, nodes2, shots] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+const { browser, page, errors } = await openPage(server, {
   'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, 'Comfy.Workflow.Persist': false,
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+}, { timeout: 200000, context: { hasTouch: true } })
+const report = { errors }
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const context = await browser.newContext({ viewport: { width: 1500, height: 950 }, hasTouch: true })
-const page = await context.newPage()
-page.setDefaultTimeout(200000)
-const report = { errors: [] }
-page.on('pageerror', error => report.errors.push(error.message))
-
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_DepthMask' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server, 'DepthNormal_DepthMask')
 await page.evaluate(async picture => {
   window.rest = (time = 300) => new Promise(resolve => setTimeout(resolve, time))
   window.mask = () => window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthMask')
@@ -139,7 +128,7 @@ await page.mouse.move(5, 500)
 report.doubled = await held()
 
 // A finger, by the browser's own events.
-const touch = await context.newCDPSession(page)
+const touch = await page.context().newCDPSession(page)
 const finger = (type, ...place) => touch.send('Input.dispatchTouchEvent', { type, touchPoints: place.length ? [{ x: at(...place)[0], y: at(...place)[1] }] : [] })
 await finger('touchStart', 0.1, 0.2)
 for (const share of [0.2, 0.4, 0.6]) await finger('touchMove', 0.1 + share, 0.2 + share)

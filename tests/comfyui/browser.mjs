@@ -5,17 +5,10 @@
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
+import { openPage, set, start } from './page.mjs'
 
 const [server, pack, helped, example, templates, old, ...files] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const set = settings => fetch(server + '/settings', {
-  method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings),
-})
-await set({ 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' })
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const page = await browser.newPage({ viewport: { width: 1600, height: 950 } })
-page.setDefaultTimeout(60000)
+const { browser, page } = await openPage(server, {}, { size: [1600, 950], timeout: 60000 })
 const bad = new Set()
 page.on('response', answer => { if (answer.status() >= 400) bad.add(`${answer.status()} ${answer.url().replace(server, '')}`) })
 
@@ -23,11 +16,6 @@ const dialog = page.locator('[role=dialog], .p-dialog')
 
 // A click without the pointer, which waits until nothing moves: among hundreds of cards a busy machine never gets there.
 const press = place => place.evaluate(element => element.click())
-
-async function start() {
-  await page.goto(server, { waitUntil: 'domcontentloaded' })
-  await page.waitForFunction(type => type in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length, helped)
-}
 
 // What the graph holds once it has as many nodes as it should, or after a while what it has then.
 async function graph(count) {
@@ -137,7 +125,7 @@ async function layouts({ layouts, runs }) {
 const report = { templates: {}, files: {} }
 const asked = JSON.parse(fs.readFileSync(templates, 'utf8'))
 const workflows = Object.fromEntries(files.map(file => [path.parse(file).name, JSON.parse(fs.readFileSync(file, 'utf8'))]))
-await start()
+await start(page, server, helped)
 for (const [name, workflow] of Object.entries(workflows)) {
   const byCard = asked.templates.includes(name)
   if (byCard) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
@@ -148,8 +136,8 @@ report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.help = await help(helped)
 report.bad = [...bad]
-await set({ 'Comfy.Locale': 'zh' })
-await start()
+await set(server, { 'Comfy.Locale': 'zh' })
+await start(page, server, helped)
 report.chinese = await page.evaluate(type => {
   const node = window.LiteGraph.createNode(type)
   const labels = Object.fromEntries([...node.inputs, ...node.widgets].map(each => [each.name, each.localized_name ?? each.label]))
@@ -160,6 +148,6 @@ report.chinese = await page.evaluate(type => {
 }, helped)
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.chinese.help = await help(helped)
-await set({ 'Comfy.Locale': 'en' })
+await set(server, { 'Comfy.Locale': 'en' })
 await browser.close()
 console.log(JSON.stringify(report))

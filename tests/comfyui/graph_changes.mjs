@@ -4,31 +4,20 @@
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import fs from 'node:fs'
 import path from 'node:path'
-
-import { placeNode } from './placed_node.mjs'
+import { openPage, placeNode, start } from './page.mjs'
 
 const [server, file, picture, nodes2, shots] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+const { browser, page, errors } = await openPage(server, {
   'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, 'Comfy.Workflow.Persist': true,
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-
-const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(30000)
-const report = { errors: [], steps: {} }, live = ['PreviewGeometry', 'ForegroundCutout', 'Relight']
-page.on('pageerror', error => report.errors.push(error.message))
+}, { timeout: 30000, gpu: true })
+const report = { errors, steps: {} }, live = ['PreviewGeometry', 'ForegroundCutout', 'Relight']
 
 // One lamp and its image are enough, large enough to be hit.
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
 for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
-async function start() {
-  await page.goto(server, { waitUntil: 'domcontentloaded' })
-  await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+async function open() {
+  await start(page, server)
   await page.evaluate(() => {
     window.shown = () => window.app.canvas.graph
     window.relight = () => window.shown().nodes.filter(node => node.type === 'DepthNormal_Relight').at(-1)
@@ -94,7 +83,7 @@ const run = async () => {
   await rest()
 }
 
-await start()
+await open()
 await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
 await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
 await page.evaluate(() => {
@@ -227,7 +216,7 @@ await step('tab', 0.3, 0.7)
 // The page is loaded again: the last run is shown without another one.
 await rest(1500)
 page.once('dialog', dialog => dialog.accept())
-await start()
+await open()
 await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))
 await centre().catch(() => {})
 await step('reload', 0.3, 0.3)

@@ -2,26 +2,15 @@
 //   PW=.../playwright-core/index.mjs node languages.mjs SERVER PACK LOCALE NODES2 SHOTS
 // NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
+import { openPage, set, start } from './page.mjs'
 
 const [server, pack, locale, nodes2, shots] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': locale,
-  'Comfy.VueNodes.Enabled': nodes2 === 'true',
-}
-const set = settings => fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-await set(settings)
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(90000)
-const report = { errors: [] }
-page.on('pageerror', error => report.errors.push(error.message))
+const { browser, page, errors } = await openPage(server, { 'Comfy.Locale': locale, 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
+const report = { errors }
 const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}_${locale}_${nodes2 === 'true' ? 'nodes2' : 'canvas'}.png`) })
 const press = place => place.evaluate(element => element.click())
 
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server, 'DepthNormal_LoadModel')
 
 // Lists: every label, and what the graph keeps.
 report.labels = await page.evaluate(() => {
@@ -133,6 +122,6 @@ await page.waitForFunction(first => document.body.innerText.includes(first), fir
 await shoot('error')
 report.page = await page.evaluate(() => document.body.innerText)
 
-await set({ 'Comfy.Locale': 'en' })
+await set(server, { 'Comfy.Locale': 'en' })
 await browser.close()
 console.log(JSON.stringify(report))

@@ -5,28 +5,18 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { seenOfFiles } from './files.mjs'
+import { openPage, start } from './page.mjs'
 
 const [server, file, picture, nodes2, shots, files] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
-  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, // what ran before may have left it open
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-
-// WebGL on the processor: the machine needs no graphics card.
-const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(90000)
-const report = { errors: [] }
-page.on('pageerror', error => report.errors.push(error.message))
+const { browser, page, errors } = await openPage(server, {
+  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false,
+}, { gpu: true })
+const report = { errors }
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
 for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server)
 await page.evaluate(() => {
   window.viewOf = type => {
     const node = window.app.graph.nodes.find(node => node.type === `DepthNormal_${type}`)

@@ -3,22 +3,15 @@
 // SHOTS is a folder for screenshots, or "".
 import fs from 'node:fs'
 import path from 'node:path'
+import { openPage, start } from './page.mjs'
 
 const [server, shots, ...files] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+const { browser, page } = await openPage(server, {
   'Comfy.VueNodes.Enabled': false,
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(60000)
+}, { timeout: 60000 })
 const report = { graphs: {}, search: {}, colours: {} }
 
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server)
 
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name

@@ -2,21 +2,13 @@
 //   PW=.../playwright-core/index.mjs node page_memory.mjs SERVER WORKFLOW.json PICTURE
 // PICTURE lies in the server's input folder. The page draws by its canvas first, then by Nodes 2.0.
 import fs from 'node:fs'
+import { openPage, start } from './page.mjs'
 
 const [server, file, picture] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+const { browser, page, errors } = await openPage(server, {
   'Comfy.VueNodes.Enabled': false, 'Comfy.RightSidePanel.IsOpen': false,
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-
-const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(120000)
-const report = { errors: [], renderers: [] }
-page.on('pageerror', error => report.errors.push(error.message))
+}, { timeout: 120000, gpu: true })
+const report = { errors, renderers: [] }
 const tools = await page.context().newCDPSession(page)
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
@@ -31,8 +23,7 @@ await page.addInitScript(() => {
     return context
   }
 })
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server)
 
 /** What is alive of a class of the page, after a garbage collection. */
 async function alive(prototypeOf, sum) {

@@ -2,24 +2,14 @@
 //   PW=.../playwright-core/index.mjs node words.mjs SERVER PICTURE NODES2 SHOTS
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
+import { openPage, start } from './page.mjs'
 
 const [server, picture, nodes2, shots] = process.argv.slice(2)
-const { chromium } = await import(process.env.PW)
-const settings = {
-  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
-  'Comfy.VueNodes.Enabled': nodes2 === 'true',
-}
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(90000)
-const report = { errors: [] }
-page.on('pageerror', error => report.errors.push(error.message))
+const { browser, page, errors } = await openPage(server, { 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
+const report = { errors }
 const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}_${nodes2 === 'true' ? 'nodes2' : 'canvas'}.png`) })
 
-await page.goto(server, { waitUntil: 'domcontentloaded' })
-await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await start(page, server, 'DepthNormal_LoadModel')
 const prepare = () => {
   window.words = []
   window.ended = []
@@ -78,8 +68,7 @@ const noted = async isThere => {
   return page.evaluate(() => window.noted())
 }
 const open = async () => {
-  await page.goto(server, { waitUntil: 'domcontentloaded' })
-  await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+  await start(page, server, 'DepthNormal_LoadModel')
   await page.evaluate(prepare)
 }
 await page.evaluate(picture => window.chain('DepthNormal_DepthAndNormals', picture, { model: 'tiny', resolution: 768 }), picture)
