@@ -71,6 +71,10 @@ class Pretend:
         self.fov, self.options, self.images = fov, options, images
         yield self.found
 
+    def estimate(self, *images, **options):
+        (found,) = self.estimates(*images, **options)
+        return found
+
 
 class SameOfEach(Model):
     """A model whose network predicts the same of each image, and whose maps are resized without overshoots; `sizes` is what is asked."""

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import depth_maps, dsine, leres, metric3d, midas, normal_maps
+from depth_normal.nodes import depth_maps, diffusion, dsine, leres, metric3d, midas, normal_maps
 from tests.pretend import Pretend
 
 
@@ -22,11 +22,11 @@ def small_by_default(small_tiny):
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Puts a model that gives an estimate, or this depth, in place of those of the old nodes; gives the model."""
+    """Puts a model that gives an estimate, or this depth, in place of those of the old nodes and the diffusion nodes; gives the model."""
 
     def use(known, quantity=Quantity.DISPARITY, **more):
         model = Pretend(known if isinstance(known, Estimate) else Estimate(known, quantity, **more))
-        for module in (depth_maps, dsine, leres, metric3d, midas, normal_maps):
+        for module in (depth_maps, diffusion, dsine, leres, metric3d, midas, normal_maps):
             monkeypatch.setattr(module, "load_model", model)
         return model
 
