@@ -266,4 +266,4 @@ def test_a_published_file_is_recognised(model):
     with torch.device("meta"):
         state = MoGe(MODELS[model].config).state_dict()
     state = {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
-    assert [each.id for each in identify.matching_models(state)[0]] == [model]
+    assert [each.id for each in identify.matching_models(state)[0]] == [model] and MODELS[model].knows_camera
