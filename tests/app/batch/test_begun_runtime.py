@@ -18,10 +18,9 @@ from depth_normal.model_loader.runtimes import measured
 from depth_normal.model_loader.runtimes.measured import Measurement
 
 TESTS = Path(__file__).resolve().parents[2]
-_known = runpy.run_path(str(TESTS / "model_loader" / "conftest.py"))
-caches = _known["caches"]
-_known = runpy.run_path(str(TESTS / "model_loader" / "runtimes" / "conftest.py"))
-exported, convolved = _known["exported"], _known["convolved"]
+_fixtures = runpy.run_path(str(TESTS / "model_loader" / "conftest.py"))
+caches, point_hub_at, weights = (_fixtures[name] for name in ("caches", "point_hub_at", "weights"))
+convolved = runpy.run_path(str(TESTS / "model_loader" / "runtimes" / "conftest.py"))["convolved"]
 
 CPU = torch.device("cpu")
 EXACT = Measurement("onnx", "float32", 1.4, 0.02, 0.01, 1.0, 0.0)
