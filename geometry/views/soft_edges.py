@@ -248,7 +248,8 @@ def _joined(rest: Layer, band: _Band, colour: Tensor) -> Rims:
     shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
     row, column = row - rest.margin[1], column - rest.margin[0]
     in_band, opaque = _slots(band.place, inside).index_select(0, shown), values_at(joined, place)
-    whole = F.pad(srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float()), (0, 0, 0, 1), value=1.0)
+    whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
+    whole = torch.cat((whole, constant(whole, 1.0).expand_as(whole[:1])))
     values = torch.where(opaque, whole, F.pad(colour, (0, 1)).index_select(1, in_band))
     return Rims(
         image,
