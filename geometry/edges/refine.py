@@ -90,7 +90,7 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     if one.normals is None and derive is not None:
         one = _with_derived(one, image, strength, derive)
     is_whole = one.depth is not None and bool(one.valid.all())  # synchronising costs less than treating every map as one with holes
-    base = (replace(one, mask=None) if is_whole else one).resized(height, width, resampling, checked=is_whole)
+    base = (replace(one, mask=None) if is_whole else one).resized(height, width, resampling, checked=is_whole and one.intrinsics is None)
     nearness, depth_of = _nearness(one, is_whole)
     grown = _enlarged(nearness, height, width, is_whole)
     reach = radius or _radius(ramp_width(grown))

@@ -21,7 +21,7 @@ from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..valid import valid_normals
-from .defocus import BlurOfLayers
+from .defocus import BlurOfLayers, blur_by_depth
 from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
 from .lights import Light, LightPlan
@@ -90,7 +90,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
     depth, edges, layers, blur, camera = None, None, None, None, intrinsics
-    valid, may_have_sky = sized.depth_valid, False
+    valid, may_have_sky, casts_shadows = sized.depth_valid, False, any(plan.shadow != 0 for plan in plans)
     if valid is None:
         softness = normal_softness(normals)
         glossy = _steady(normals, softness.whole)
@@ -98,19 +98,20 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         soft, radius = filled_inverse(sized, valid), edge_radius(height, width)
         ramps = find_ramps(soft, radius)
         sharp, steps = sharpened_inverse(soft, radius, ramps=ramps), DepthSteps.of(soft, ramps)
-        depth = sharp.reciprocal()
+        depth, is_lit_from_near = sharp.reciprocal(), any(plan.kind == POINT for plan in plans)
+        del ramps
         # One synchronisation for all.
         evidence = steps.evidence(normals)
         if sky is not False and estimate.mask is not None:
             evidence["whole"] = (valid if sized is estimate else estimate.known_depth()[2]).all()
-        if any(plan.shadow != 0 for plan in plans):
+        if is_lit_from_near:  # lamps are placed on the CPU
+            evidence["intrinsics"] = intrinsics
+        elif casts_shadows:
             layers = BlurOfLayers.of(image, depth)
             evidence |= layers.evidence
-        if any(plan.kind == POINT for plan in plans):  # placed on the CPU
-            evidence["intrinsics"] = intrinsics
         fetched = to_cpu(evidence)
         camera = fetched.get("intrinsics", intrinsics)
-        softness, may_have_sky = steps.softness_by(fetched, normals), sky is not False and not fetched.get("whole", False)
+        softness, may_have_sky = steps.softness(normals, fetched), sky is not False and not fetched.get("whole", False)
         if softness.whole * softness.share > 0:
             # Refinement sharpens only edges. The mixed values beside them must be softened again, or lighting shows where they end.
             if softness.added > 0:
@@ -121,13 +122,13 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         outside = _outside_ramps(soft, sharp, radius)
         glossy = _steady(normals, softness.whole) * outside
         edges, normals = edge_sides(image, normals, soft, sharp, outside, softness)
-        if any(plan.kind == POINT for plan in plans):
+        if is_lit_from_near:
             # Light falls off with distance: pixels beside silhouettes need their own object's depth.
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
-        if layers is None:
-            edges = None
+        if casts_shadows:
+            blur = blur_by_depth(image, depth) if layers is None else layers.blur(fetched)
         else:
-            blur = layers.blur(fetched)
+            edges = None
     share, known = None if isinstance(sky, bool) else sky.to(image), valid_normals(sized.normals, sized.mask)
     known = known if valid is None else valid & known
     if may_have_sky:

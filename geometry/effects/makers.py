@@ -17,7 +17,7 @@ from ...options.effects import EffectSpec
 from ...options.fog import FogOptions
 from ...options.lens import LensOptions
 from ...options.lights import LookOptions
-from ...options.masks import CutoutOptions, MaskOptions, SelectionOptions
+from ...options.masks import CutoutOptions, MaskOptions
 from ...utils import ends_of_parts
 from ..edges.matting import cut_out_known
 from ..estimate import Estimate
@@ -77,28 +77,27 @@ def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Mad
 
 def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
     """A mask of the selection."""
-    mask, words, _ = _selected(layers, estimate, options, options.invert)
-    return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
+    depths = known_depths(estimate)
+    mask = selected_mask(options, depths, layers.shown.clamp(max=1))
+    share = float(mask.mean())
+    if options.invert:
+        return Made(1 - mask, f"all but {describe_selection(options, depths, 1 - share)}")
+    return Made(mask, describe_selection(options, depths, share))
 
 
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
     """Cuts out the selection on a transparent background. Transparent parts of the image stay so."""
     if isinstance(mask, Tensor):
-        words, is_hdr = "mask from the input", max(ends_of_parts(layers.colours).tolist()) > 1
+        words, ends = "mask from the input", ends_of_parts(layers.colours).tolist()
     else:
         assert estimate is not None
-        mask, words, is_hdr = _selected(layers, estimate, options)
-    colours, alpha = cut_out_known(layers.colours.to(mask), mask, options.edge, options.decontaminate, is_hdr)
+        depths = known_depths(estimate)
+        mask = selected_mask(options, depths, layers.shown.clamp(max=1))
+        share, *ends = torch.cat((mask.mean()[None], ends_of_parts(layers.colours).to(mask))).tolist()  # one synchronisation
+        words = describe_selection(options, depths, share)
+    colours, alpha = cut_out_known(layers.colours.to(mask), mask, options.edge, options.decontaminate, max(ends) > 1)
     alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
     return Made(torch.cat((colours, alpha), 1), words, alpha)
-
-
-def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, inverted: bool = False) -> tuple[Tensor, str, bool]:
-    """The mask, its description, and whether colours exceed 1. Synchronises the device once after the selection."""
-    depths = known_depths(estimate)
-    mask = selected_mask(selection, depths, layers.shown.clamp(max=1))
-    share, *ends = torch.cat((mask.mean()[None], ends_of_parts(layers.colours).to(mask))).tolist()
-    return mask, describe_selection(selection, depths, 1 - share if inverted else share), max(ends) > 1
 
 
 def under_lamps(

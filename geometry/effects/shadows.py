@@ -154,8 +154,7 @@ def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
 
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """The casters' inverse depth, moved away by the network's possible error."""
-    least, most = inverse.flatten(2).aminmax(dim=2, keepdim=True)
-    span = (most - least)[..., None]
+    span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
     far, near = measure_range_of_samples(inverse, None, _MOST)
     error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
     return torch.addcmul(inverse, error, doubt, value=-1)

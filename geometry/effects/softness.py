@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, sent_to, to_cpu, vector_lengths
+from ...utils import constant, sent_to, vector_lengths
 from ..edges.depth_edges import Ramps, find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -83,15 +83,8 @@ class DepthSteps:
         edges = (torch.cat((constant(beside, 1.0).expand_as(beside), beside)) * ramps.edge).sum((1, 2, 3))
         return cls(box_means(beside, reach), edges)
 
-    def softness(self, normals: Tensor) -> Softness:
-        """The softness of normals (1, 3, H, W). A network's refined normals have edges only at depth steps, and ripples everywhere.
-
-        Synchronises the device once.
-        """
-        return self.softness_by(to_cpu(self.evidence(normals)), normals)
-
     def evidence(self, normals: Tensor) -> dict[str, Tensor]:
-        """What `softness_by` needs of normals (1, 3, H, W), for `to_cpu`."""
+        """What `softness` needs of normals (1, 3, H, W), for `to_cpu`."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
         there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
@@ -101,8 +94,11 @@ class DepthSteps:
             maps["changes"] = _changes(normals)
         return maps
 
-    def softness_by(self, fetched: Mapping[str, Tensor], normals: Tensor) -> Softness:
-        """`softness` of normals (1, 3, H, W) by their `evidence`, on the CPU."""
+    def softness(self, normals: Tensor, fetched: Mapping[str, Tensor]) -> Softness:
+        """The softness of normals (1, 3, H, W), by their `evidence` on the CPU.
+
+        A network's refined normals have edges only at depth steps, and ripples everywhere.
+        """
         (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)

@@ -61,6 +61,8 @@ class _Side(NamedTuple):
 class _Lines(NamedTuple):
     """N lines of pixels that lead from a hole into the background, where the occluder is known.
 
+    On a GPU each hole has one: where none begins, its pitch is 0, and none of its pixels is `alike`.
+
     Attributes:
         start: (N,) the hole's last pixel before each line.
         pixels: (N,) each: its image, row and column, from `located`.

@@ -350,7 +350,7 @@ def _sample_at_once(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between
     maps = torch.cat((layer.inverse.to(layer.colour), layer.colour), 1).flatten(2).expand(len(place), -1, -1)
     samples = maps.gather(2, place.flatten(1)[:, None].expand(-1, maps.shape[1], -1)).unflatten(2, place.shape[1:])
     inverse, colour = samples[:, 0], samples[:, 1:]
-    weights = torch.add((inverse > nearest / EDGE) & (inverse < nearest * EDGE), _OTHER).mul_(weights)
+    weights = as_numbers((inverse > nearest / EDGE) & (inverse < nearest * EDGE), nearest).add_(_OTHER).mul_(weights)
     return colour.mul_(weights[:, None]).sum(2).div_(weights.sum(1, keepdim=True))
 
 

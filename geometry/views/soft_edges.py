@@ -106,7 +106,7 @@ class _Band(NamedTuple):
         image, row, column: (N,) image index, and position in the image.
         away: (N,) distance from the depth edge in pixels, positive on the far side.
         usable: (N,) bool, whether the near and the far surface are found.
-        known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable; from `_mixtures` on, whether it may be a mixture.
+        known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable.
         colour, near, far: (3, N) linear colours of the pixel, and of the near and the far surface beside it.
         near_inverse, far_inverse: (N,) inverse depth of both surfaces.
     """
@@ -151,10 +151,10 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band = _band(layer, growth)
     cells = Stretches(band.pixels, size, _CELL * growth)
     offset, width, share = _mixtures(band, cells, growth)
-    band = band._replace(known=share > 0)
+    mixed = share > 0
     if share.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
-        soft = places_where(band.known)
-        band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
+        soft = places_where(mixed)
+        band, (offset, width, share, mixed) = band.take(soft), (each.index_select(0, soft) for each in (offset, width, share, mixed))
         cells = Stretches(band.pixels, size, _CELL * growth)
     # Within a rough object, a step to a slightly farther surface is not a silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
@@ -171,7 +171,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.addcmul(from_far, alpha, far).clamp_(constant(alpha, 0.0), alpha)
     # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
-    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & band.known
+    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & mixed
     pixels = layer.colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
     behind = (band.far_inverse * (alpha <= _HIDDEN)).to(own)
@@ -456,7 +456,7 @@ def _unmixed(
     rest = torch.addcmul(from_far, between, alpha, value=-1)
     is_above = torch.stack((band.away, fringe, alpha)) > constant(alpha, ((growth,), (0.0,), (0.9,)))
     is_above[1] &= alpha < 0.1
-    weights = is_above & band.known
+    weights = is_above & (share > 0)
     sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = torch.addcdiv(constant(totals, 1e-5), totals, counts.clamp(min=1))

@@ -233,7 +233,7 @@ def _both_eyes(
         (expand(eye).to(source), hole) for rendered, holes in views for eye, hole in zip(rendered.split(1), holes.split(1), strict=True)
     )
     (left_eye, holes_left), (right_eye, holes_right) = (
-        next(eyes) if move else (source, torch.zeros_like(inverse, dtype=torch.bool)) for move in moves
+        next(eyes) if move else (source.clone(), torch.zeros_like(inverse, dtype=torch.bool)) for move in moves
     )
     return left_eye, right_eye, holes_left, holes_right
 
