@@ -151,9 +151,9 @@ VIDEOS = {
 EFFECTS = {
     "relight, sun (node)": Budget(543, 5, 8),
     "relight, low sun (node)": Budget(543, 5, 8),
-    "relight, candle (node)": Budget(695, 6, 10),
+    "relight, candle (node)": Budget(695, 7, 11),
     "relight, no shadow (node)": Budget(303, 4, 6),
-    "relight, three lamps (node)": Budget(703, 5, 8),
+    "relight, three lamps (node)": Budget(703, 6, 9),
     "cast_shadow, hard": Budget(120, 2, 2),
     "cast_shadow, soft": Budget(147, 2, 2),
     "parallax, a frame of 8": Budget(138, 3, 2),

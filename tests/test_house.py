@@ -253,6 +253,27 @@ def test_inside_the_pack_imports_are_relative_and_heavy_ones_late():
         assert not libraries(path, top_level_only=True) & HEAVY, f"{path}: import it within the function that needs it"
 
 
+NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
+
+
+@pytest.mark.slow("takes most of a second")
+def test_one_module_asks_servers():
+    found = set()
+    for folder in ("annotators", "app", "geometry", "model_loader", "nodes"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
+                    found.add(path.relative_to(ROOT).as_posix())
+    # network.py names a type, for the type checker; the others answer browsers, and ask nobody
+    served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
+    assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
+    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
+    typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
+    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
+
+
 def test_variables_say_what_they_hold():
     """What was found has a name: digest, sky_mask, fitting models."""
     unnamed = [f"{path}: {name}" for path in modules() for name in functions_with(compiled(path), "found")]

@@ -44,6 +44,16 @@ def test_an_entry_is_complete(spec: ModelSpec):
         assert all("/" not in alias for alias in file.aliases)
 
 
+def test_who_may_sell_is_stated_twice():
+    says = {answer: {spec.id for spec in MODELS.values() if spec.commercial_use == answer} for answer in ("yes", "no", "unclear")}
+    v2 = {f"depth-anything-v2{kind}-{size}" for kind in ("", "-metric-indoor", "-metric-outdoor") for size in ("base", "large")}
+    video = {f"video-depth-anything{kind}-{size}" for kind in ("", "-metric") for size in ("base", "large")}
+    others = {"depth-anything-v2-giant", "depth-anything-3-large", "depth-pro", "leres", "leres-boost", "lbm-depth", "lbm-normals", "dsine"}
+    assert says["no"] == v2 | video | others
+    metric3d = {f"metric3d-vit-{size}" for size in ("small", "large", "giant2")}
+    assert says["unclear"] == {"distill-any-depth-base", "distill-any-depth-large", "bae-normal"} | metric3d
+
+
 def test_only_the_packs_own_model_comes_with_it():
     assert [spec.id for spec in MODELS.values() if any(file.bundled for file in spec.files)] == [BUNDLED_MODEL]
     file = MODELS[BUNDLED_MODEL].file

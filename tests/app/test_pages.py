@@ -115,6 +115,18 @@ def test_the_page_of_weights_has_every_variable():
     assert len(read) > 8 and {name for name in read if f"`{name}`" not in page} == set()
 
 
+def test_nothing_says_to_install_diffusers_by_its_bare_name():
+    """It replaces huggingface_hub 0.x, without which transformers 4 cannot be imported: docs/dependencies.md."""
+    places = ("*.md", "docs/**/*", "web/**/*", "workflows/*", "subgraphs/*", "locales/**/*", "app/**/*", "nodes/*")
+    texts = {
+        path for place in places for path in ROOT.glob(place) if path.suffix in (".md", ".py", ".js", ".json", ".html") and path.is_file()
+    }
+    assert len(texts) > 400
+    bare = re.compile(r"pip install(?: -[\w-]+)*(?: ['\"\w.,>=\[\]-]+)*? ['\"]?diffusers")
+    assert bare.search("`python -m pip install diffusers scipy`") and bare.search('pip install -U "av>=12" "diffusers>=0.33"')
+    assert sorted(path.name for path in texts if bare.search(path.read_text(encoding="utf-8"))) == []
+
+
 def test_what_the_page_of_textures_shows_runs(tmp_path):
     page = (ROOT / "docs" / "textures.md").read_text(encoding="utf-8")
     (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")

@@ -170,6 +170,7 @@ def test_types_may_differ(function, image_type, depth_type):
         images, depth = images[:1], depth[:1]
     images, depth = images.to(image_type), depth.to(depth_type)
     for found, expected in zip(maps_of(call(images, depth)), maps_of(call(images.float(), depth.float())), strict=True):
+        assert found.dtype == (image_type if expected.is_floating_point() else torch.bool)
         if torch.float64 in (image_type, depth_type) and not function.startswith(("parallax", "stereo", "fill")):
             torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.01)  # computed in float64
         else:

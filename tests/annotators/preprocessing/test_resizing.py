@@ -55,6 +55,7 @@ BY_FAMILY = {
 }
 
 
+assert set(BY_FAMILY) <= {(spec.family, spec.default_size) for spec in MODELS.values()}, "a default size that changed is recorded anew"
 RECORDED = {spec.id: SIZES.get(spec.id) or BY_FAMILY.get((spec.family, spec.default_size)) for spec in MODELS.values()}
 
 

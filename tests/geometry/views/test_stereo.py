@@ -33,9 +33,11 @@ def step():
 @pytest.mark.parametrize(("original", "left", "right"), [("middle", 4, -4), ("left", 0, -8), ("right", 8, 0)])
 def test_a_plane_moves_by_its_disparity(original, left, right):
     """At the near end, convergence at the far end, 4 % of 200 columns: 8 pixels part the eyes; near things go right in the left eye."""
-    pair = stereo_pair(noise(), plane(1), StereoOptions(4.0, 0.0, original), RANGE)
+    image = noise()
+    pair = stereo_pair(image, plane(1), StereoOptions(4.0, 0.0, original), RANGE)
     for eye, pixels in ((pair.left, left), (pair.right, right)):
-        assert (eye - noise().roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
+        assert (eye - image.roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
+        assert eye.data_ptr() != image.data_ptr(), "whoever changes an eye keeps the photo"
 
 
 @pytest.mark.parametrize(("disparity", "convergence"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.3, 0.3)])
