@@ -13,7 +13,7 @@ from ...utils import kept_constants, opencv_for
 
 # Number of values up to which squares are pooled directly, which takes about as long as a second kernel launch; and the largest radius of
 # pooled lines.
-_READ_AT_ONCE, _WIDEST = 1 << 25, 64
+_READ_AT_ONCE, _WIDEST = 1 << 24, 64
 
 
 def is_pooled(values: Tensor, radius: int) -> bool:
