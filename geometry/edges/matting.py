@@ -42,7 +42,7 @@ class Cutout(NamedTuple):
 
 
 @in_float32
-def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
+def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True, ends: Tensor | None = None) -> Cutout:
     """Cuts out a masked object.
 
     In a band around the mask's border, each pixel is a mixture of nearby foreground and background colours, which determines its coverage.
@@ -54,6 +54,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         edge: Half the width of the band in percent of the longer side, 0 to `MAX_EDGE`: at least the mask's error and the length of hair. 0
             keeps the mask.
         decontaminate: Removes the background's share from the band's colours.
+        ends: As in `check_image`.
 
     Returns:
         The cut-out; an empty or a full mask gives an empty or a full one.
@@ -65,14 +66,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), for the coverage, with one colour per side. T. Germer et al.,
         "Fast Multi-Level Foreground Estimation" (2020), for the colours, by the equation for a single pixel.
     """
-    is_hdr = check_image(image)
-    return cut_out_known(image, mask, edge, decontaminate, is_hdr)
-
-
-@in_float32
-def cut_out_known(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True, is_hdr: bool = True) -> Cutout:
-    """`cut_out` without the check of the image's values, which synchronises a GPU; `is_hdr`: some may be above 1."""
-    check_map(image, 3, "image")
+    is_hdr = check_image(image, ends=ends)
     check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
     radius = round(max(image.shape[-2:]) * edge / 100)

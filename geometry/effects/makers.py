@@ -18,8 +18,8 @@ from ...options.fog import FogOptions
 from ...options.lens import LensOptions
 from ...options.lights import LookOptions
 from ...options.masks import CutoutOptions, MaskOptions
-from ...utils import ends_of_parts
-from ..edges.matting import cut_out_known
+from ...utils import ends_of_parts, to_cpu
+from ..edges.matting import cut_out
 from ..estimate import Estimate
 from ..images.srgb import colour_to_linear
 from ..projections import need_perspective
@@ -88,14 +88,14 @@ def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Te
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
     """Cuts out the selection on a transparent background. Transparent parts of the image stay so."""
     if isinstance(mask, Tensor):
-        words, ends = "mask from the input", ends_of_parts(layers.colours).tolist()
+        words, ends = "mask from the input", None
     else:
         assert estimate is not None
         depths = known_depths(estimate)
         mask = selected_mask(options, depths, layers.shown.clamp(max=1))
-        share, *ends = torch.cat((mask.mean()[None], ends_of_parts(layers.colours).to(mask))).tolist()  # one synchronisation
-        words = describe_selection(options, depths, share)
-    colours, alpha = cut_out_known(layers.colours.to(mask), mask, options.edge, options.decontaminate, max(ends) > 1)
+        fetched = to_cpu({"share": mask.mean(), "ends": ends_of_parts(layers.colours)})  # one synchronisation
+        words, ends = describe_selection(options, depths, float(fetched["share"])), fetched["ends"]
+    colours, alpha = cut_out(layers.colours.to(mask), mask, options.edge, options.decontaminate, ends)
     alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
     return Made(torch.cat((colours, alpha), 1), words, alpha)
 

@@ -211,7 +211,6 @@ FUNCTIONS = {
     "edges.depth_edges.find_ramps, soft": lambda f, scene: f(scene.soft_inverse, scene.radius),
     "edges.depth_edges.colour_fit": lambda f, scene: f(scene.image, (scene.depth > 3).float(), scene.valid, 3),
     "edges.depth_edges.colour_means": lambda f, scene: f(scene.image, (scene.depth > 3).float(), scene.valid, 3)[0],
-    "edges.matting.cut_out_known": lambda f, scene: f(scene.image, stretches.share_above(scene.inverse, 0.3, 0.1), 3.0),
     "edges.matting.cut_out": lambda f, scene: f(scene.image, stretches.share_above(scene.inverse, 0.3, 0.1), 3.0),
     "edges.ramp_sharpening.ramp_width": lambda f, scene: torch.tensor(f(scene.soft_inverse)),
     "edges.ramp_sharpening.sharpen_ramps": lambda f, scene: f(scene.soft_inverse, scene.image, scene.radius)[0],
