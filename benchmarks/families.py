@@ -36,7 +36,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from memory import resident
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, zoe
@@ -351,6 +350,12 @@ def peak_on_cuda(call: Callable[[], Any]) -> float:
     before = torch.cuda.memory_allocated()
     call()
     return (torch.cuda.max_memory_allocated() - before) / MEGABYTE
+
+
+def resident(field: str) -> float:
+    """A field of the kernel's status of this process, in MB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
 
 
 def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:

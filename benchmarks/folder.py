@@ -35,9 +35,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from families import Calls, hooked, mend_torchvision, narrow, refuse_diffusion, run_bare
+from families import Calls, hooked, mend_torchvision, narrow, refuse_diffusion, resident, run_bare
 from families import load as random_model
-from memory import resident
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.allocator import keep_freed_memory

@@ -2,7 +2,7 @@
 
     python benchmarks/simple_materials.py [--side 256] [--seeds 2] [--pictures OUT]
 
-The walls and floors of relief_sign.py are traced with known albedo and roughness: by sky light that the relief hides in part, by a sun with
+Walls and floors of known height, albedo and roughness are traced: by sky light that the relief hides in part, by a sun with
 cast shadows and highlights (GGX), and by a lamp that is nearer to one side. Albedo: root mean square difference of its logarithm in linear
 light, in %, where the overall exposure counts for nothing; of the photograph itself, and of what is made of it with the photograph's own
 relief, with that of tiny's normals too, and with the true relief. Roughness: root mean square difference of one constant, and of a rule by
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from relief_sign import SURFACES, noise, planar
 from torch import Tensor
 
 from depth_normal import load_model
@@ -134,6 +133,80 @@ def write_row(path: Path, scene: Traced, found: list[Tensor]) -> None:
     exposure = (srgb_to_linear(scene.image) + 0.005).log().mean() - (scene.albedo + 0.005).log().mean()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image_png(path, torch.cat((scene.image, *found, linear_to_srgb((scene.albedo * exposure.exp()).clamp(0, 1))), 3), 8)
+
+
+def bricks(_: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """Height, joints, and each pixel's stone index."""
+    y, x = np.mgrid[:side, :side]
+    row = y // 64
+    x = x + row % 2 * 64
+    edge = np.minimum(np.minimum(x % 128, 128 - x % 128), np.minimum(y % 64, 64 - y % 64))
+    return ((edge - 4) / 3).clip(0, 1) * 6, edge < 5, (row * 7 + x // 128 * 13) % 31
+
+
+def tiles(_: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """As `bricks`."""
+    y, x = np.mgrid[:side, :side]
+    edge = np.minimum(np.minimum(x % 64, 64 - x % 64), np.minimum(y % 64, 64 - y % 64))
+    return ((edge - 2.5) / 2).clip(0, 1) * 3, edge < 3.5, (x // 64 * 5 + y // 64 * 11) % 17
+
+
+def planks(_: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """As `bricks`."""
+    y, _x = np.mgrid[:side, :side]
+    edge = np.minimum(y % 85, 85 - y % 85)
+    return ((edge - 2.5) / 2).clip(0, 1) * 4, edge < 3.5, y // 85
+
+
+def cobbles(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """As `bricks`."""
+    edge, stone = cells(random, side, 64)
+    return np.sqrt(((edge - 6) / 40).clip(0, 1)) * 14, edge < 7, stone
+
+
+def gravel(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """As `bricks`; "joints" are the gaps between stones."""
+    edge, stone = cells(random, side, 17)
+    return np.sqrt((edge / 14).clip(0, 1)) * 9, edge < 2, stone
+
+
+def stucco(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
+    """As `bricks`, without joints."""
+    nothing = np.zeros((side, side), int)
+    return 2 * noise(random, side, 5), nothing > 0, nothing
+
+
+def cells(random: np.random.Generator, side: int, pitch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the second nearest centre minus that to the nearest, for irregular stones, and the nearest's index."""
+    count = -(-side // pitch)
+    y, x = np.mgrid[:side, :side]
+    middles = (np.stack(np.mgrid[:count, :count], -1) + 0.5 + random.uniform(-0.4, 0.4, (count, count, 2))) * pitch
+    near, stones = [], []
+    for down in (-1, 0, 1):
+        for across in (-1, 0, 1):
+            row, column = (y // pitch + down) % count, (x // pitch + across) % count
+            middle = middles[row, column]
+            away = ((np.stack((y, x), -1) - middle + count * pitch / 2) % (count * pitch) - count * pitch / 2) ** 2
+            near.append(np.sqrt(away.sum(-1)))
+            stones.append(row * count + column)
+    order = np.argsort(near, 0)
+    sorted_near = np.take_along_axis(np.array(near), order, 0)
+    return sorted_near[1] - sorted_near[0], np.take_along_axis(np.array(stones), order, 0)[0]
+
+
+SURFACES = {"bricks": bricks, "tiles": tiles, "cobbles": cobbles, "planks": planks, "gravel": gravel, "stucco": stucco}
+
+
+def noise(random: np.random.Generator, side: int, width: float) -> np.ndarray:
+    """Smooth noise with standard deviation 1."""
+    values = blurred(planar(random.standard_normal((side, side))), width, seamless=True)
+    return (values / values.std())[0, 0].numpy()
+
+
+def planar(array: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) as (1, C, H, W) float32."""
+    values = torch.from_numpy(np.ascontiguousarray(array)).float()
+    return (values[None] if values.ndim == 2 else values.movedim(-1, 0))[None].contiguous()
 
 
 def traced(kind: str, light: str, roughness: tuple[float, float], side: int, seed: int, spots: bool = False) -> Traced:

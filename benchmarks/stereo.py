@@ -1,7 +1,7 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
     python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--softness SIGMA]
-        [--rings] [--raised FACTOR] [--fills] [--bounds] [--against CHECKOUT] [--pictures OUT]
+        [--raised FACTOR] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -15,13 +15,9 @@ light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays a
 after the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth
 ground.
 
---rings: flat discs with a dark or bright stripe along their rim, which else look much like the wall behind them, so that the image has two
-parallel edges beside each edge of the depth.
-
 --shift: how far the soft depth's edges lie beside those of the image, at most.
 
---softness: the deviation in pixels of the soft depth's blur. With `--rings --softness 4 --shift 3` ramps reach over whole stripes, and
-nothing but the choice of one of two edges decides.
+--softness: the deviation in pixels of the soft depth's blur.
 
 --raised: networks' maps often rise along silhouettes. In the depth that is given, rims of things are nearer by this factor, and the moves
 are larger: a step between a rim and its thing opens, and what lies far behind both must not show there.
@@ -29,42 +25,28 @@ are larger: a step between a rim and its thing opens, and what lies far behind b
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
 see, of all within 6 pixels of a silhouette ("rims", where doubled rims and halos are), and of what the first image shows within 6 pixels
 of a silhouette and the second one farther away ("ghosts", where contours of the thing stay behind). Beside ours: the image read back
-through its own depth with `grid_sample`, and, with --against, the renderer of another checkout of the pack.
-
---fills: ways of filling, in place of renderers. Each gets the true second view with holes where only the second camera sees, and that
-view's true depth around the holes: PSNR inside the holes. Ours beside OpenCV's inpainting by Telea and by Navier-Stokes, and beside copying
-from the square of the background that fits best (A. Criminisi et al., "Region filling and object removal by exemplar-based inpainting",
-2004, from the border inwards). All but ours are told which side is the background by the depth inside the hole.
-
---bounds: how much could be gained in what only the second camera sees, with true depth. It is new for two reasons, measured apart:
-something nearer hid it from the first camera ("hidden"), or it lies beside the first image ("beside"). Share of the squared error, PSNR
-of ours, and of two answers that know the true second view, so that no method that copies or averages can be expected to reach them: each
-square of 16 x 16 pixels in its one best colour, and copied whole from where the visible part fits best, at most 24 pixels away. Grain:
-the mean gradient of ours, as a share of the true view's. 1 = as much texture; a blurred band has less.
+through its own depth with `grid_sample`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import io
 import math
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 import traced_views
 from torch import Tensor
 
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
+from depth_normal.geometry.views.parallax import parallax_frames
 
 Way = Callable[["Pair", Tensor], Tensor]
 # standard deviation in pixels of soft depth's blur, and the displacement of its edges
@@ -79,15 +61,13 @@ LARGER_MOVES, BEHIND = {"right": (0.4, 0.0, 0.0), "orbit": (0.25, 0.25, 0.0)}, 1
 BESIDE = 3
 # width of rims
 RIM = 6
-# Side of the squares of `--bounds`, and the maximum distance of a square's copy.
-SQUARE, REACH = 16, 24
 
 
 class Pair(NamedTuple):
     """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and the second camera's position.
 
     Then masks: visible to the second camera only, beside silhouettes and visible to both, all beside silhouettes, beside the first view's
-    silhouettes but no longer in the second; and the second depth where known.
+    silhouettes but no longer in the second.
     """
 
     name: str
@@ -100,7 +80,6 @@ class Pair(NamedTuple):
     silhouettes: Tensor
     rims: Tensor
     left_behind: Tensor
-    other: Tensor | None = None
 
 
 def main() -> None:
@@ -111,13 +90,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=480, help="pixels of the ray-traced images (default: %(default)s)")
     parser.add_argument("--blur", type=float, default=0, metavar="SIGMA", help="of a lens, in pixels (default: none)")
     parser.add_argument("--sharpen", type=float, default=0, metavar="AMOUNT", help="of an unsharp mask (default: none)")
-    parser.add_argument("--rings", action="store_true", help="discs with a stripe along their rim, in place of the other scenes")
     parser.add_argument("--shift", type=float, default=SHIFT, metavar="PIXELS", help="of the soft depth's edges (default: %(default)s)")
     parser.add_argument("--softness", type=float, default=SOFTNESS, metavar="SIGMA", help="of the soft depth (default: %(default)s)")
     parser.add_argument("--raised", type=float, default=1, metavar="FACTOR", help="by which rims are nearer (default: %(default)s)")
-    parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
-    parser.add_argument("--bounds", action="store_true", help="how much could be gained where only the second camera sees")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
     if not 0 <= arguments.blur < math.inf:
@@ -128,12 +103,8 @@ def main() -> None:
         parser.error(f"--softness is {arguments.softness:g}; expected more than 0 pixels")
     if not 1 <= arguments.raised < math.inf:
         parser.error(f"--raised is {arguments.raised:g}; expected 1 or more")
-    ways: dict[str, Way] = {"grid_sample": plain}
-    if arguments.against:
-        ways["against"] = renderer(pack_at(arguments.against))
-    ways["ours"] = renderer(importlib.import_module("depth_normal"))
+    ways: dict[str, Way] = {"grid_sample": plain, "ours": layered}
     scenes = {**traced_views.SCENES, "heads": traced_views.heads} if arguments.sharpen else traced_views.SCENES
-    scenes = {"rings": traced_views.rings} if arguments.rings else scenes
     known = list(traced_pairs(scenes, arguments.seeds, arguments.width, LARGER_MOVES if arguments.raised > 1 else MOVES))
     if arguments.folder:
         rendered = list(rendered_pairs(arguments.folder))
@@ -144,12 +115,9 @@ def main() -> None:
         known = [through_lens(pair, arguments.blur) for pair in known]
     if arguments.sharpen > 0:
         known = [sharpened(pair, arguments.sharpen) for pair in known]
-    pairs = known if arguments.rings else [*known, *motorcycle()]
+    pairs = [*known, *motorcycle()]
     if not pairs:
         parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
-    if arguments.fills or arguments.bounds:
-        (print_fills if arguments.fills else print_bounds)([pair for pair in pairs if pair.other is not None])
-        return
     soft = partial(softened, shift=arguments.shift, softness=arguments.softness)
     for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", soft)):
         print(f"{kind:15}" + "".join(f"{name:>58}" for name in ways))
@@ -174,29 +142,10 @@ def plain(pair: Pair, depth: Tensor) -> Tensor:
     return F.grid_sample(pair.left, grid[None], padding_mode="reflection", align_corners=True)
 
 
-def renderer(pack: ModuleType) -> Way:
-    """The layered renderer of a version of the pack, as in its node."""
-    edges, parallax = (importlib.import_module(f"{pack.__name__}.geometry.{name}") for name in ("edges.depth_edges", "views.parallax"))
-
-    def way(pair: Pair, depth: Tensor) -> Tensor:
-        if hasattr(edges, "depth_at_image_edges"):
-            stepped = edges.depth_at_image_edges(depth, pair.left)
-        else:
-            radius = max(1, round(max(depth.shape[-2:]) / 100))
-            stepped = edges.sharpen_depth_edges(depth, radius, growth=max(1, radius // 3))
-        return next(parallax.parallax_frames(pair.left, stepped, pair.intrinsics, torch.tensor([pair.position])))
-
-    return way
-
-
-def pack_at(root: Path) -> ModuleType:
-    """Imports another version of the pack under its own name."""
-    spec = importlib.util.spec_from_file_location("other_depth_normal", root / "__init__.py", submodule_search_locations=[str(root)])
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def layered(pair: Pair, depth: Tensor) -> Tensor:
+    """The layered renderer, as in its node."""
+    stepped = depth_at_image_edges(depth, pair.left)
+    return next(parallax_frames(pair.left, stepped, pair.intrinsics, torch.tensor([pair.position])))
 
 
 def traced_pairs(
@@ -233,7 +182,7 @@ def pair_of(
     height, width = depth.shape[-2:]
     before = near_silhouettes(depth, RIM)[0, 0, row.round().long().clamp(0, height - 1), column.round().long().clamp(0, width - 1)]
     left_behind = before & ~uncovered & ~rims
-    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes, rims, left_behind, other)
+    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes, rims, left_behind)
 
 
 def near_silhouettes(depth: Tensor, radius: int) -> Tensor:
@@ -348,129 +297,6 @@ def with_raised_rims(depth: Tensor, factor: float) -> Tensor:
     """Depth whose near objects are nearer by this factor within `RIM` pixels of their silhouettes."""
     farthest = -F.max_pool2d(-1 / depth, 2 * RIM + 1, 1, RIM)
     return torch.where(1 / depth > farthest * BEHIND, depth / factor, depth)
-
-
-def print_fills(pairs: list[Pair]) -> None:
-    """Prints the table of `--fills`."""
-    from depth_normal.geometry.views.disocclusion import fill_uncovered
-
-    print(f"{'uncovered':15}" + "".join(f"{name:>10}" for name in ("ours", "telea", "ns", "copied")))
-    rows = []
-    for pair in pairs:
-        assert pair.other is not None
-        inverse, shown = 1 / pair.other, pair.uncovered & ~beside_first(pair)
-        hole = F.max_pool2d(shown.float(), 3, 1, 1) > 0
-        reach = max(8, pair.other.shape[-1] // 20)
-        behind = F.max_pool2d(torch.where(hole, inverse, 0.0), 2 * reach + 1, 1, reach)
-        near = ~hole & (behind > 0) & (inverse > behind * 1.05)
-        empty = pair.right.masked_fill(hole, 0)
-        fills = [
-            fill_uncovered(empty, inverse.masked_fill(hole, 0), pair.position[1:] == (0.0, 0.0)),
-            inpainted(empty, hole | near, cv2.INPAINT_TELEA),
-            inpainted(empty, hole | near, cv2.INPAINT_NS),
-            copied(empty, hole, near),
-        ]
-        rows.append([psnr((fill - pair.right).square().mean(1, keepdim=True)[shown]) for fill in fills])
-        print(f"{pair.name:15}" + "".join(f"{value:10.2f}" for value in rows[-1]), flush=True)
-    print(f"{'mean':15}" + "".join(f"{value:10.2f}" for value in np.nanmean(rows, 0)))
-
-
-def print_bounds(pairs: list[Pair]) -> None:
-    """Prints the table of `--bounds`."""
-    ours, titles = renderer(importlib.import_module("depth_normal")), ("error", "ours", "colour", "copied", "grain")
-    print(f"{'':15}{'hidden':>40}{'beside':>40}\n{'':15}" + 2 * "".join(f"{title:>8}" for title in titles))
-    rows = []
-    for pair in pairs:
-        view, beside = ours(pair, pair.depth), beside_first(pair)
-        total, row = (view - pair.right).square().mean(1, keepdim=True)[pair.uncovered].sum(), []
-        for part in (pair.uncovered & ~beside, pair.uncovered & beside):
-            if not part.any():
-                row += [0.0] + [math.nan] * 4
-                continue
-            errors = [(each - pair.right).square().mean(1, keepdim=True)[part] for each in (view, *told_squares(pair, part))]
-            grain = gradient(view)[part].mean() / gradient(pair.right)[part].mean()
-            row += [float(errors[0].sum() / total), *map(psnr, errors), float(grain)]
-        rows.append(row)
-        print(bounds_line(pair.name, row), flush=True)
-    print(bounds_line("mean", list(np.nanmean(rows, 0))))
-
-
-def bounds_line(name: str, row: list[float]) -> str:
-    """Formats one line of the table of `--bounds`."""
-    return f"{name:15}" + "".join(f"{value:8.0%}" if column % 5 == 0 else f"{value:8.2f}" for column, value in enumerate(row))
-
-
-def told_squares(pair: Pair, part: Tensor) -> tuple[Tensor, Tensor]:
-    """Oracle fills of `part` in the true second view: one colour per square, and copies from what both cameras see."""
-    truth, wanted, known = pair.right[0].numpy(), part[0, 0].numpy(), ~pair.uncovered[0, 0].numpy()
-    colour, copied = truth.copy(), truth.copy()
-    window = np.lib.stride_tricks.sliding_window_view
-    for top in range(0, wanted.shape[0], SQUARE):
-        for left in range(0, wanted.shape[1], SQUARE):
-            square = (slice(top, top + SQUARE), slice(left, left + SQUARE))
-            inside = wanted[square]
-            if not inside.any():
-                continue
-            places = (slice(None), *(each + start for each, start in zip(np.nonzero(inside), (top, left), strict=True)))
-            colour[places] = copied[places] = truth[places].mean(1, keepdims=True)
-            area = (slice(max(0, top - REACH), top + SQUARE + REACH), slice(max(0, left - REACH), left + SQUARE + REACH))
-            usable = window(known[area], inside.shape)[..., inside].all(-1)
-            if usable.any():
-                sources = window(truth[:, area[0], area[1]], inside.shape, (1, 2))[:, usable][..., inside]
-                copied[places] = sources[:, ((sources - truth[places][:, None]) ** 2).sum((0, 2)).argmin()]
-    return torch.from_numpy(colour)[None], torch.from_numpy(copied)[None]
-
-
-def gradient(image: Tensor) -> Tensor:
-    """Gradient magnitude over the channels, (1, 1, H, W)."""
-    right, down = F.pad(image.diff(dim=-1), (0, 1)), F.pad(image.diff(dim=-2), (0, 0, 0, 1))
-    return (right.square() + down.square()).mean(1, keepdim=True).sqrt()
-
-
-def beside_first(pair: Pair) -> Tensor:
-    """Where the second camera sees beyond the first image: (1, 1, H, W) bool."""
-    assert pair.other is not None
-    height, width = pair.other.shape[-2:]
-    column, row, _ = seen_from_first(pair.other, pair.intrinsics, pair.position)
-    return ((column < -0.5) | (column > width - 0.5) | (row < -0.5) | (row > height - 0.5))[None, None]
-
-
-def inpainted(colour: Tensor, hole: Tensor, method: int) -> Tensor:
-    """OpenCV's inpainting (1, 3, H, W), on 8 bits."""
-    levels = (colour[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
-    filled = cv2.inpaint(np.ascontiguousarray(levels), hole[0, 0].byte().numpy(), 5, method)
-    return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
-
-
-def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: int = 24) -> Tensor:
-    """Fills holes inwards, each pixel with the centre of the best matching square of the background nearby."""
-    pad = ((radius, radius), (radius, radius))
-    image = np.pad(colour[0].permute(1, 2, 0).numpy(), (*pad, (0, 0)), mode="reflect").copy()
-    known = np.pad((~hole & ~near)[0, 0].numpy(), pad, constant_values=False)
-    source, height, width = known.copy(), *hole.shape[-2:]
-    left = hole[0, 0].numpy().copy()
-    window = np.lib.stride_tricks.sliding_window_view
-    while left.any():
-        ring = left & (cv2.blur(known[radius:-radius, radius:-radius].astype(np.float32), (3, 3)) > 0)
-        for row, column in np.argwhere(ring if ring.any() else left):
-            rows, columns = slice(row, row + 2 * radius + 1), slice(column, column + 2 * radius + 1)
-            top, bottom = max(0, row - reach), min(height, row + reach + 1)
-            first, last = max(0, column - reach), min(width, column + reach + 1)
-            weight = known[rows, columns].astype(np.float32)
-            area = (slice(top, bottom + 2 * radius), slice(first, last + 2 * radius))
-            places = source[top + radius : bottom + radius, first + radius : last + radius]
-            if not places.any():
-                continue
-            squares = window(image[area], (2 * radius + 1, 2 * radius + 1), (0, 1))[places]
-            usable = window(source[area], (2 * radius + 1, 2 * radius + 1))[places]
-            error = ((squares - image[rows, columns].transpose(2, 0, 1)) ** 2).sum(1) * weight
-            # missing pixels of a square count as a large error
-            best = np.where(usable, error, 0.5 * weight).sum((1, 2)).argmin()
-            image[row + radius, column + radius] = squares[best, :, radius, radius]
-        done = ring if ring.any() else left.copy()
-        known[radius:-radius, radius:-radius] |= done
-        left &= ~done
-    return torch.from_numpy(image[radius:-radius, radius:-radius].copy()).permute(2, 0, 1)[None]
 
 
 def score(view: Tensor, pair: Pair) -> tuple[float, ...]:

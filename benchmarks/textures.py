@@ -4,8 +4,8 @@
         [--width 1920 --height 1080] [--side 2048]
 
 Heights are integrated from the true normals of surfaces that are known, seen straight on, and from the same normals in 8 bits; the error is
-the root mean square in percent of the surface's own height (its standard deviation), where normals count. Peers: Frankot and Chellappa
-(1988), a dozen lines of numpy.fft; and the sparse equations of forward differences between pixels, solved by scipy. Sources: heights from
+the root mean square in percent of the surface's own height (its standard deviation), where normals count. Peer: Frankot and Chellappa
+(1988), a dozen lines of numpy.fft. Sources: heights from
 normal maps that were made in several ways of the heights that skimage's photographs show. Two reliefs: coins of known height with a
 photograph on them; `comb` is the root mean square of what alternates from pixel to pixel in the error. Occlusion is compared with rays that
 are cast through the same height one by one; with --scenes, it and normals with Cycles, in what occlusion_scenes.py rendered. Seams: the
@@ -126,7 +126,6 @@ def print_heights() -> None:
         "central": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=CENTRAL),
         "spline": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=SPLINE),
         "Frankot-Chellappa": lambda n, k, b: frankot_chellappa(torch.where(k, n, 0)),
-        "sparse (scipy)": lambda n, k, b: sparse_height(n, k),
     }
     print("\nHeight from normals: root mean square error, % of the height; exact normals / normals of 8 bits\n")
     print("| surface | " + " | ".join(ways) + " |\n| --- |" + " ---: |" * len(ways))
@@ -152,30 +151,6 @@ def frankot_chellappa(normals: Tensor) -> Tensor:
     spectrum = -1j * (u * np.fft.fft2(right) + v * np.fft.fft2(down)) / power
     spectrum[0, 0] = 0
     return torch.from_numpy(np.fft.ifft2(spectrum).real)[None, None]
-
-
-def sparse_height(normals: Tensor, known: Tensor) -> Tensor:
-    """Least-squares integration of neighbours' differences, each the mean of both slopes, over valid pixels."""
-    import scipy.sparse as sparse
-    from scipy.sparse.linalg import spsolve
-
-    slopes, counts = normals_to_slopes(torch.where(known, normals, 0))[0].numpy(), known[0, 0].numpy()
-    index = np.arange(counts.size).reshape(counts.shape)
-    starts, ends, values = [], [], []
-    for slope, first, second in (
-        (slopes[0], (slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-        (slopes[1], (slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-    ):
-        both = counts[first] & counts[second]
-        starts.append(index[first][both])
-        ends.append(index[second][both])
-        values.append(((slope[first] + slope[second]) / 2)[both])
-    start, end, value = map(np.concatenate, (starts, ends, values))
-    rows = np.arange(len(value))
-    matrix = sparse.csr_matrix((np.ones_like(value), (rows, end)), (len(value), counts.size))
-    matrix = matrix - sparse.csr_matrix((np.ones_like(value), (rows, start)), (len(value), counts.size))
-    laplacian = (matrix.T @ matrix + 1e-9 * sparse.identity(counts.size)).tocsc()
-    return torch.from_numpy(spsolve(laplacian, matrix.T @ value).reshape(1, 1, *counts.shape))
 
 
 def print_sources() -> None:

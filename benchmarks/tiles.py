@@ -231,7 +231,7 @@ def print_memory(arguments: argparse.Namespace) -> None:
 
 
 def _peak(arguments: argparse.Namespace) -> tuple[str, ...]:
-    from memory import resident
+    from families import resident
 
     model = load_model(arguments.model, "float32", "cpu")
     model.estimate(torch.rand(1, 3, 64, 64))

@@ -61,17 +61,6 @@ def heads(random: np.random.Generator) -> list[Thing]:
     return things
 
 
-def rings(random: np.random.Generator) -> list[Thing]:
-    """Nine flat discs with a dark or bright rim, whose inside resembles the wall."""
-    things = [Thing(_plane(2, WALL), _plain(random, np.full(3, 0.6))), Thing(_plane(1, FLOOR), _paint(random))]
-    for _ in range(9):
-        distance, radius = random.uniform(2.2, 6), random.uniform(0.25, 0.6)
-        centre = np.array([random.uniform(-0.5, 0.5) * distance, random.uniform(-0.25, 0.25) * distance, distance])
-        width = random.uniform(0.006, 0.016) * distance / FOCAL
-        things.append(Thing(_disc(centre, radius), _rimmed(random, radius - width)))
-    return things
-
-
 SCENES: dict[str, Callable[[np.random.Generator], list[Thing]]] = {"balls": balls, "posts": posts}
 
 
@@ -157,16 +146,6 @@ def _ball(centre: np.ndarray, radius: float) -> Callable[[np.ndarray, np.ndarray
     return hit
 
 
-def _disc(centre: np.ndarray, radius: float) -> Callable[[np.ndarray, np.ndarray], Hit]:
-    def hit(camera: np.ndarray, rays: np.ndarray) -> Hit:
-        along = (centre[2] - camera[2]) / rays[:, 2]
-        away = camera + rays * along[:, None] - centre
-        along = np.where((along > 0) & ((away**2).sum(1) < radius**2), along, _FAR)
-        return along, lambda points: (points - centre, np.broadcast_to([0.0, 0.0, 1.0], points.shape))
-
-    return hit
-
-
 def _post(place: np.ndarray, axis: np.ndarray, radius: float) -> Callable[[np.ndarray, np.ndarray], Hit]:
     def hit(camera: np.ndarray, rays: np.ndarray) -> Hit:
         across, start = rays - (rays @ axis)[:, None] * axis, camera - place
@@ -189,16 +168,6 @@ def _nearer_root(a: np.ndarray, b: np.ndarray, c: float) -> np.ndarray:
 
 def _paint(random: np.random.Generator) -> Paint:
     return [_checks, _stripes, _clouds][random.integers(3)](random)
-
-
-def _plain(random: np.random.Generator, colour: np.ndarray) -> Paint:
-    colour, noise = colour + random.uniform(-0.08, 0.08, 3), _noise(random, 3.0)
-    return lambda place: colour * (0.85 + 0.3 * noise(place)[:, None])
-
-
-def _rimmed(random: np.random.Generator, inner: float) -> Paint:
-    stripe, inside = random.choice([0.06, 0.1, 0.95]) * random.uniform(0.8, 1, 3), _plain(random, np.full(3, 0.65))
-    return lambda place: np.where(((place**2).sum(1) > inner**2)[:, None], stripe, inside(place))
 
 
 def _bricks(random: np.random.Generator) -> Paint:

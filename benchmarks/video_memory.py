@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from memory import resident
+from families import resident
 
 from depth_normal.app.cli import main as depth_normal
 from depth_normal.app.video import run as video_run

@@ -299,7 +299,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
 
     the largest channel M becomes f(M) and the smallest m becomes f(m). A channel c between becomes the mean of f(c), which turns bright
     orange yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which keeps its relative position and
-    turns it pink, as in Blender's AgX. `benchmarks/roll_off.py` compares both.
+    turns it pink, as in Blender's AgX.
 
     Args:
         lit: (B, 3, H, W) float32 linear light, 0 or more.

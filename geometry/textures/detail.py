@@ -102,7 +102,7 @@ def bright_lines(image: Tensor) -> Tensor:
 
     Source:
         T. Lindeberg, "Edge detection and ridge detection with automatic scale selection" (1998), for lines as curvature of brightness that
-        is strong across and weak along them. The rest is ours; `benchmarks/relief_sign.py` measures it.
+        is strong across and weak along them. The rest is ours.
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])

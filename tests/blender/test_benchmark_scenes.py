@@ -18,7 +18,6 @@ RENDERED = {
     "occlusion_scenes.py": ([["--seeds", "1", "--side", "16", *SIZE]], ["textures.py", "--scenes", "DIR"]),
     "depth_of_field_scenes.py": ([["--scenes", "posts", "street", *SIZE]], ["depth_of_field.py", "DIR"]),
     "relight_scenes.py": ([["--seeds", "1", *SIZE], ["--relief", "--seeds", "1", *SIZE]], ["relight.py", "DIR", "--width", "48"]),
-    "roll_off_views.py": ([[]], ["roll_off.py", "DIR/views.npz"]),
 }
 
 
