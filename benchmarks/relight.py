@@ -1,6 +1,6 @@
 """How near a relit image comes to what Blender renders under the same lamp, with true depth and normals.
 
-    python benchmarks/relight.py [DIR] [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/relight.py [DIR] [--pictures OUT]
 
 Land under a low sun is traced here (`traced_land.py`): `lit` is the share of the land behind other land, seen from the sun, that our
 shadows leave in the light, `dark` the share of the sunlit land that they hide, `wrong` both together, of all land that faces the sun, and
@@ -17,21 +17,16 @@ difference from Blender's image, in steps of 255 of sRGB; `bare`: the same witho
 not reach agrees, intersection over union, among surfaces that face it; `tiny`: `apart` with the shadows of the depth that tiny estimates,
 on Blender's light without shadows. Each relief_<seed>, dented and glossy (--relief), is relit with
 its highlights, without shadows: `apart` with the rendered normals, `tiny` with what tiny estimates of its photograph.
---against: another checkout of the pack, which may know no area lights.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,7 +37,12 @@ import traced_views
 from stereo import blurred, near_silhouettes, wavering
 from torch import Tensor
 
-from depth_normal.geometry.effects.lights import light_direction
+from depth_normal import load_model
+from depth_normal.geometry.effects.lights import LightPlan, light_direction
+from depth_normal.geometry.effects.lit_scene import lit_scene
+from depth_normal.geometry.effects.relight import Light, relight
+from depth_normal.geometry.effects.shadows import cast_shadow
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 # Low suns behind the land, and one beside it: degrees to the left of straight ahead, and above the horizon.
@@ -59,51 +59,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR", nargs="?")
     parser.add_argument("--width", type=int, default=480, help="of the land, in pixels (default: %(default)s)")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the images: Blender's, and each way's")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.npz")) if arguments.folder else []
     if arguments.folder and not paths:
         parser.error(f"no .npz in {arguments.folder}; render some with relight_scenes.py")
-    packs = {"against": pack_at(arguments.against)} if arguments.against else {}
-    packs["ours"] = importlib.import_module("depth_normal")
-    print(f"{'':20}" + "".join(f"{name:>32}" for name in packs))
-    print(f"{'':20}" + "".join(f"{'lit':>8}{'dark':>8}{'wrong':>8}{'soft':>8}" for _ in packs))
+    print(f"{'':20}{'lit':>8}{'dark':>8}{'wrong':>8}{'soft':>8}")
     for name, land in sunlit_land(arguments.width):
-        found = [land_shares(pack, land) for pack in packs.values()]
-        print(f"land {name:15}" + "".join(f"{each:8.3f}" for shares, _ in found for each in shares), flush=True)
+        shares, image = land_shares(land)
+        print(f"land {name:15}" + "".join(f"{each:8.3f}" for each in shares), flush=True)
         if arguments.pictures:
-            write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
-    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}{'tiny':>8}{'blurred':>8}" for _ in packs))
+            write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], image])
+    print(f"\n{'':20}{'rims':>8}{'all':>8}{'true':>8}{'tiny':>8}{'blurred':>8}")
     for name in ("heads", "balls", "posts"):
         room = lit_room(getattr(traced_views, name), arguments.width)
         for lamp in ("lamp", *ROOM_SUNS):
-            found = [room_errors(pack, room, lamp) for pack in packs.values()]
-            print(f"{lamp:7}{name:13}" + "".join(f"{each:8.2f}" for errors, _ in found for each in errors), flush=True)
+            errors, image = room_errors(room, lamp)
+            print(f"{lamp:7}{name:13}" + "".join(f"{each:8.2f}" for each in errors), flush=True)
             if arguments.pictures:
-                write_row(arguments.pictures / f"{lamp}_{name}.png", [room[lamp], *(image for _, image in found)])
+                write_row(arguments.pictures / f"{lamp}_{name}.png", [room[lamp], image])
     scenes = [each for each in paths if not each.stem.startswith("relief")]
     if scenes:
-        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}{'tiny':>8}" for _ in packs))
+        print(f"\n{'':20}{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}{'tiny':>8}")
     for path in scenes:
-        for name, values, scene in lamps_of(path):
-            row, images = f"{path.stem} {name:10}", [scene["truth"]]
-            for pack in packs.values():
-                figures, image = judged(pack, values, scene)
-                row += f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}{of_tiny(pack, values, scene):8.2f}"
-                images.append(image)
-            print(row, flush=True)
+        for name, lamp, scene in lamps_of(path):
+            figures, image = judged(lamp, scene)
+            row = f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}{of_tiny(lamp, scene):8.2f}"
+            print(f"{path.stem} {name:10}{row}", flush=True)
             if arguments.pictures:
-                write_row(arguments.pictures / f"{path.stem}_{name}.png", images)
+                write_row(arguments.pictures / f"{path.stem}_{name}.png", [scene["truth"], image])
     reliefs = [each for each in paths if each.stem.startswith("relief")]
     if reliefs:
-        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'tiny':>7}" for _ in packs))
+        print(f"\n{'':20}{'apart':>9}{'tiny':>7}")
     for path in reliefs:
-        found = [list(glossy_rows(pack, path)) for pack in packs.values()]
-        for rows in zip(*found, strict=True):
-            print(f"{path.stem} {rows[0][0]:10}" + "".join(f"{row[1]:9.2f}{row[2]:7.2f}" for row in rows), flush=True)
+        for name, rendered, estimated, *images in glossy_rows(path):
+            print(f"{path.stem} {name:10}{rendered:9.2f}{estimated:7.2f}", flush=True)
             if arguments.pictures:
-                write_row(arguments.pictures / f"{path.stem}_{rows[0][0]}.png", [rows[0][3], *(row[4] for row in rows)])
+                write_row(arguments.pictures / f"{path.stem}_{name}.png", images)
 
 
 def sunlit_land(width: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -133,25 +125,18 @@ def sunlit_land(width: int) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
-def shadow_of(pack: ModuleType, *scene: Any, **doubt: Any) -> Tensor:
-    """`cast_shadow` of a pack."""
-    return importlib.import_module(f"{pack.__name__}.geometry.effects.shadows").cast_shadow(*scene, **doubt)
-
-
-def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ...], Tensor]:
-    """Errors of a pack's shadows, see the module, and its image in linear light."""
-    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
-    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
-    lamp, hidden, judged = ways.Light(land["sun"]), land["hidden"], land["judged"]
-    shadow = shadow_of(pack, land["depth"], land["intrinsics"], lamp)
+def land_shares(land: dict[str, Any]) -> tuple[tuple[float, ...], Tensor]:
+    """Errors of our shadows, see the module, and our image in linear light."""
+    lamp, hidden, judged = Light(land["sun"]), land["hidden"], land["judged"]
+    shadow = cast_shadow(land["depth"], land["intrinsics"], lamp)
     ours = shadow > 0.5
     # networks predict depth from a smaller image
     height, width = hidden.shape[-2:]
     small = F.interpolate(1 / land["depth"], scale_factor=0.25, mode="bilinear", antialias=True)
     soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
-    known = estimates.Estimate(soft, estimates.Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
-    scene = scenes.lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
-    of_soft = shadow_of(pack, scene.depth, scene.intrinsics, lamp, **doubt_of(scene)) > 0.5
+    known = Estimate(soft, Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
+    scene = lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
+    of_soft = cast_shadow(scene.depth, scene.intrinsics, lamp, doubt=scene.doubt) > 0.5
     pairs = ((hidden & ~ours, hidden), (ours & ~hidden, ~hidden), (ours != hidden, judged), (of_soft != hidden, judged))
     shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
     image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
@@ -208,44 +193,41 @@ def received_from(normals: np.ndarray, direction: np.ndarray, size: float, count
     return np.asarray(received) / sum((ways @ direction) * weights)
 
 
-def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[tuple[float, ...], Tensor]:
-    """A pack's errors in a traced room under a lamp, see the module, and its image from soft depth in linear light."""
-    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
+def room_errors(room: dict[str, Tensor], lamp: str) -> tuple[tuple[float, ...], Tensor]:
+    """Our errors in a traced room under a lamp, see the module, and our image from soft depth in linear light."""
     photo, truth = (linear_to_srgb(room[name].clamp(0, 1)) for name in ("photo", lamp))
     soft = 1 / wavering(1 / room["depth"], WAVER), F.normalize(wavering(room["normals"], WAVER))
     known = [
-        estimates.Estimate(depth, estimates.Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
+        Estimate(depth, Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
         for depth, normals in (soft, (room["depth"], room["normals"]))
     ]
     rims = near_silhouettes(room["depth"], round(WAVER))
-    of_soft, of_true = (lit_by(pack, room, photo, each, lamp) for each in known)
+    of_soft, of_true = (lit_by(room, photo, each, lamp) for each in known)
     of_focus, truth_of_focus = (linear_to_srgb(blurred(room[name], BLUR).clamp(0, 1)) for name in ("photo", lamp))
-    of_blurred = apart(lit_by(pack, room, of_focus, known[0], lamp), truth_of_focus, near_silhouettes(room["depth"], round(2 * BLUR)))
-    of_tiny = lit_by(pack, room, photo, pack.load_model("tiny").estimate(photo), lamp) if lamp in ROOM_SUNS else None
+    of_blurred = apart(lit_by(room, of_focus, known[0], lamp), truth_of_focus, near_silhouettes(room["depth"], round(2 * BLUR)))
+    of_tiny = lit_by(room, photo, load_model("tiny").estimate(photo), lamp) if lamp in ROOM_SUNS else None
     found = apart(of_soft, truth, rims), apart(of_soft, truth, torch.ones_like(rims)), apart(of_true, truth, rims)
     return (*found, math.nan if of_tiny is None else apart(of_tiny, truth, rims), of_blurred), srgb_to_linear(of_soft)
 
 
-def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any, lamp: str) -> Tensor:
-    """Relights a photo of a traced room by a pack with an estimate."""
-    names = ("relight", "lit_scene", "lights")
-    ways, scenes, lights = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in names)
+def lit_by(room: dict[str, Tensor], photo: Tensor, known: Any, lamp: str) -> Tensor:
+    """Relights a photo of a traced room with an estimate."""
     if lamp in ROOM_SUNS:
         azimuth, elevation, size = ROOM_SUNS[lamp]
-        plan = lights.LightPlan(azimuth=azimuth, elevation=elevation, intensity=INTENSITY, size=size)
+        plan = LightPlan(azimuth=azimuth, elevation=elevation, intensity=INTENSITY, size=size)
     else:
         (x, y, z), (height, width) = LAMP, photo.shape[-2:]
         focal, column, row = (float(room["intrinsics"][0, i, j]) for i, j in ((0, 0), (0, 2), (1, 2)))
         place = {"x": (x / -z * focal + column + 0.5) / width, "y": (-y / -z * focal + row + 0.5) / height}
-        unit = float((scenes.lit_scene(photo, known, ()).depth / room["depth"]).median())  # the near end is at 1
-        plan = lights.LightPlan("point", **place, depth=-z * unit, intensity=INTENSITY * unit**2)
-    scene = scenes.lit_scene(photo, known, (plan,))
+        unit = float((lit_scene(photo, known, ()).depth / room["depth"]).median())  # the near end is at 1
+        plan = LightPlan("point", **place, depth=-z * unit, intensity=INTENSITY * unit**2)
+    scene = lit_scene(photo, known, (plan,))
     options = {"ambient": AMBIENT, "rolled_off": False, "depth": scene.depth, "intrinsics": scene.intrinsics}
-    return ways.relight(photo, scene.normals, scene.light, **options)
+    return relight(photo, scene.normals, scene.light, **options)
 
 
-def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
-    """Each lamp of a scene: its name, the arguments of `Light`, and the maps (1, C, H, W)."""
+def lamps_of(path: Path) -> Iterator[tuple[str, Light, dict[str, Tensor]]]:
+    """Each lamp of a scene: its name, the lamp, and the maps (1, C, H, W)."""
     with np.load(path) as held:
         arrays = {name: held[name] for name in held.files if name != "lamps"}
         lamps = json.loads(str(held["lamps"]))
@@ -253,71 +235,58 @@ def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor
     for name, values in lamps.items():
         shared = {each: maps[each] for each in ("even", "normals", "depth")}
         scene = {**shared, "intrinsics": torch.from_numpy(arrays["intrinsics"])[None], "truth": maps[name], "bare": maps[f"{name}_bare"]}
-        yield name, values, scene
+        yield name, light_of(values), scene
 
 
-def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
-    """A pack's errors: with shadows, without, the shadow's agreement, seconds; and its image in linear light."""
-    ways = importlib.import_module(f"{pack.__name__}.geometry.effects.relight")
-    lamp = light_of(ways, values)
+def judged(lamp: Light, scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
+    """Our errors: with shadows, without, the shadow's agreement, seconds; and our image in linear light."""
     valid = scene["depth"] > 0
     depth = torch.where(valid, scene["depth"], scene["depth"].amax())
     common = {"ambient": 0.0, "depth": depth, "intrinsics": scene["intrinsics"]}
-    even = ways.linear_to_srgb(scene["even"].clamp(0, 1))
+    even = linear_to_srgb(scene["even"].clamp(0, 1))
     start = time.perf_counter()
-    lit = ways.relight(even, scene["normals"], lamp, shadow=1.0, **common)
+    lit = relight(even, scene["normals"], lamp, shadow=1.0, **common)
     seconds = time.perf_counter() - start
-    bare = ways.relight(even, scene["normals"], lamp, **common)
-    truth, truth_bare = (ways.linear_to_srgb(scene[each].clamp(0, 1)) for each in ("truth", "bare"))
+    bare = relight(even, scene["normals"], lamp, **common)
+    truth, truth_bare = (linear_to_srgb(scene[each].clamp(0, 1)) for each in ("truth", "bare"))
     facing = valid & (scene["bare"].amax(1, keepdim=True) > 0.1 * scene["even"].amax(1, keepdim=True))
     dark = scene["truth"].mean(1, keepdim=True) < 0.5 * scene["bare"].mean(1, keepdim=True)
-    ours = shadow_of(pack, depth, scene["intrinsics"], lamp) > 0.5
+    ours = cast_shadow(depth, scene["intrinsics"], lamp) > 0.5
     agreement = (dark & ours & facing).sum() / ((dark | ours) & facing).sum().clamp(min=1)
-    return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), ways.srgb_to_linear(lit)
+    return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), srgb_to_linear(lit)
 
 
-def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> float:
+def of_tiny(lamp: Light, scene: dict[str, Tensor]) -> float:
     """The error of Blender's light with shadows from tiny's depth, scaled to metres."""
-    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
-    photo, valid = ways.linear_to_srgb(scene["even"].clamp(0, 1)), scene["depth"] > 0
-    estimated = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
+    photo, valid = linear_to_srgb(scene["even"].clamp(0, 1)), scene["depth"] > 0
+    estimated = lit_scene(photo, load_model("tiny").estimate(photo), ())
     metres = estimated.depth * (scene["depth"] / estimated.depth)[valid].median()
-    hidden = shadow_of(pack, metres, scene["intrinsics"], light_of(ways, values), **doubt_of(estimated))
-    found, truth = (ways.linear_to_srgb(each.clamp(0, 1)) for each in (scene["bare"] * (1 - hidden), scene["truth"]))
+    hidden = cast_shadow(metres, scene["intrinsics"], lamp, doubt=estimated.doubt)
+    found, truth = (linear_to_srgb(each.clamp(0, 1)) for each in (scene["bare"] * (1 - hidden), scene["truth"]))
     return apart(found, truth, valid)
 
 
-def doubt_of(scene: Any) -> dict[str, Tensor]:
-    """The argument `doubt` of `cast_shadow`, which older versions lack."""
-    return {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}
-
-
-def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, float, Tensor, Tensor]]:
+def glossy_rows(path: Path) -> Iterator[tuple[str, float, float, Tensor, Tensor]]:
     """For each lamp of a glossy scene: its name, the differences from Blender with rendered and with tiny's normals, and both images."""
-    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
     with np.load(path) as held:
         maps = {name: planar(held[name]) for name in held.files if name not in ("lamps", "looks", "intrinsics")}
         lamps, looks = (json.loads(str(held[name])) for name in ("lamps", "looks"))
         camera = {"intrinsics": torch.from_numpy(held["intrinsics"])[None]}
     valid = maps["depth"] > 0
     camera["depth"] = torch.where(valid, maps["depth"], maps["depth"].amax())
-    photo = ways.linear_to_srgb(maps["photo"].clamp(0, 1))
-    scene = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
-    kept = {name: value for name, value in vars(scene).items() if name in ("glossy", "relief")}  # older versions lack them
+    photo = linear_to_srgb(maps["photo"].clamp(0, 1))
+    scene = lit_scene(photo, load_model("tiny").estimate(photo), ())
     for name, values in lamps.items():
-        lamp, options = light_of(ways, values), {"ambient": 0.0, **looks, **camera}
-        truth = ways.linear_to_srgb(maps[name].clamp(0, 1))
-        rendered = ways.relight(photo, maps["normals"], lamp, **options)
-        estimated = ways.relight(photo, scene.normals, lamp, **options, **kept)
-        yield name, apart(rendered, truth, valid), apart(estimated, truth, valid), maps[name], ways.srgb_to_linear(estimated)
+        lamp, options = light_of(values), {"ambient": 0.0, **looks, **camera}
+        truth = linear_to_srgb(maps[name].clamp(0, 1))
+        rendered = relight(photo, maps["normals"], lamp, **options)
+        estimated = relight(photo, scene.normals, lamp, **options, glossy=scene.glossy, relief=scene.relief)
+        yield name, apart(rendered, truth, valid), apart(estimated, truth, valid), maps[name], srgb_to_linear(estimated)
 
 
-def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:
-    """The lamp; without its size for packs that do not support one."""
-    values = {**values, "position": tuple(values["position"])}
-    if "size" not in ways.Light.__dataclass_fields__:
-        del values["size"]
-    return ways.Light(**values)
+def light_of(values: dict[str, Any]) -> Light:
+    """The lamp of a file's values."""
+    return Light(**{**values, "position": tuple(values["position"])})
 
 
 def apart(found: Tensor, truth: Tensor, where: Tensor) -> float:
@@ -331,21 +300,9 @@ def planar(array: np.ndarray) -> Tensor:
     return (values[None] if values.ndim == 2 else values.movedim(-1, 0))[None].contiguous()
 
 
-def pack_at(root: Path) -> ModuleType:
-    """Imports another checkout of the pack under its own name."""
-    specification = importlib.util.spec_from_file_location("other_pack", root / "__init__.py", submodule_search_locations=[str(root)])
-    assert specification is not None and specification.loader is not None
-    pack = importlib.util.module_from_spec(specification)
-    sys.modules["other_pack"] = pack
-    specification.loader.exec_module(pack)
-    return pack
-
-
 def write_row(path: Path, images: list[Tensor]) -> None:
     """Images in linear light, side by side."""
     import cv2
-
-    from depth_normal.geometry.images.srgb import linear_to_srgb
 
     path.parent.mkdir(parents=True, exist_ok=True)
     row = torch.cat([linear_to_srgb(each.clamp(0, 1)) for each in images], 3)
