@@ -61,8 +61,8 @@ NODES = (
     *meshes.NODES,
 )
 
-for _node in NODES:
-    _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
+for _node, _words in [(node, with_other_languages(node.SEARCH_ALIASES)) for node in NODES]:  # at once: some inherit theirs
+    _node.SEARCH_ALIASES = _words
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):

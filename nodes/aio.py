@@ -74,11 +74,10 @@ class AioPreprocessor:
     CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The output of the chosen node: short side = resolution. none: the image unchanged.",)
-    SEARCH_ALIASES: ClassVar = ["controlnet preprocessor", "depth map", "normal map", "annotator"]
+    SEARCH_ALIASES = "controlnet preprocessor, depth map, normal map, annotator"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         served = _served()
         tooltip = (
             f"Which node to run. The first {len(served)} after none are in this pack; the others are in the pack {OLD_PACK} and are listed "

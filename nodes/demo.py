@@ -37,11 +37,10 @@ class DemoImage:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("image",)
     OUTPUT_TOOLTIPS: ClassVar = ("The image, upright.",)
-    SEARCH_ALIASES: ClassVar = ["demo image", "example image", "sample photo", "test image"]
+    SEARCH_ALIASES = "demo image, example image, sample photo, test image"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             "An image of the pack, or one of your own: upload it with the button below, drop it on the node, or choose a file of the "
             "input folder. breakfast: a rendered room for depth and normals. wall: a wall for textures. panorama: the room all around."
@@ -74,11 +73,10 @@ class DemoVideo:
     RETURN_TYPES: ClassVar = (VIDEO,)
     RETURN_NAMES: ClassVar = ("video",)
     OUTPUT_TOOLTIPS: ClassVar = ("The video. Get Video Components makes images of it.",)
-    SEARCH_ALIASES: ClassVar = ["demo video", "example video", "sample clip", "test video"]
+    SEARCH_ALIASES = "demo video, example video, sample clip, test video"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             "The video of the pack, or one of your own: upload it with the button below, or choose a file of the input folder. "
             "breakfast: two seconds in a rendered room."

@@ -87,26 +87,13 @@ class DepthAndNormals:
         "White where depth is valid.",
         "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "depth",
-        "depth map",
-        "normal",
-        "normals",
-        "normal map",
-        "controlnet depth",
-        "controlnet normal",
-        "controlnet preprocessor",
-        "depth estimation",
-        "normal estimation",
-        "depth and normal",
-        "image to depth",
-        "image to normal map",
-        "z depth",
-    ]
+    SEARCH_ALIASES = (
+        "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
+        "normal estimation, depth and normal, image to depth, image to normal map, z depth"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         models = model_widget(by_location(DEPTH_MODELS), WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL))
         return {
             "required": {"image": image_input("One image, a batch, or the frames of a video.")},

@@ -45,7 +45,7 @@ FILES = {
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
-_ALIASES = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
+_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,10 @@ class LoadDepthAnythingV2Model:
     RETURN_TYPES: ClassVar = (DAMODEL,)
     RETURN_NAMES: ClassVar = ("da_v2_model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth Anything V2.",)
-    SEARCH_ALIASES: ClassVar = [*_ALIASES, "depth model"]
+    SEARCH_ALIASES = f"{_ALIASES}, depth model"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB) and vitl (1.34 GB): CC BY-NC 4.0, not for commercial use. "
             "metric_...: trained on metres, of rooms (hypersim) or streets (vkitti). fp16: half precision if the device is fast in it. "
@@ -104,11 +103,10 @@ class DepthAnythingV2:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("image",)
     OUTPUT_TOOLTIPS: ClassVar = ("One depth map for each image, near = white: the image's size, with odd sides one pixel shorter.",)
-    SEARCH_ALIASES: ClassVar = _ALIASES
+    SEARCH_ALIASES = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {
                 "da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}),

@@ -57,11 +57,10 @@ class ZoeDepthMap(_DepthMap):
     NODE_ID = "Zoe-DepthMapPreprocessor"
     DISPLAY_NAME = "Zoe Depth Map"
     DESCRIPTION = "Makes a depth map from an image with ZoeDepth, near = white. For depth in metres use Depth & Normals (advanced)."
-    SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "zoedepth", "metric depth", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, zoe, zoedepth, metric depth, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         model = (
             "Which model to run. nyu: rooms, up to 10 m (the old node's). kitti: streets, up to 80 m. nyu-kitti: chooses by the image. "
             "About 1.4 GB each, MIT. " + _TINY_FOR_METRES
@@ -81,11 +80,10 @@ class DepthAnythingMap(_DepthMap):
     NODE_ID = "DepthAnythingPreprocessor"
     DISPLAY_NAME = "Depth Anything"
     DESCRIPTION = "Makes a depth map from an image with Depth Anything V1, near = white."
-    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything", "disparity", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, depth anything, disparity, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = f"Which model to run: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
         return old_inputs(DepthMapOptions, {"ckpt_name": model_widget(V1_FILES, tooltip)}, "resolution")
 
@@ -105,11 +103,10 @@ class DepthAnythingV2Map(_DepthMap):
         "Makes a depth map from an image with Depth Anything V2, near = white. The base, large and giant weights are "
         "CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
-    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: add the file "
             f"yourself): CC BY-NC 4.0, not for commercial use. {_TINY}"
@@ -132,11 +129,10 @@ class DepthAnythingV2MetricMap(_DepthMap):
         "Makes a depth map from an image with Depth Anything V2's metric models: near = white, in equal steps of "
         "metres. Large and base are CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
-    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "metric depth", "metres", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, depth anything v2, metric depth, metres, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         model = "Which model to run. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
         model += _TINY_FOR_METRES
         return old_inputs(MetricMapOptions, {"model": choice_widget(METRIC_SIZES, model)}, "network_size")
@@ -155,11 +151,10 @@ class ZoeDepthAnythingMap(_DepthMap):
     NODE_ID = "Zoe_DepthAnythingPreprocessor"
     DISPLAY_NAME = "Zoe Depth Anything"
     DESCRIPTION = "Makes a depth map from an image with Depth Anything V1's metric models (ZoeDepth's head on its encoder), near = white."
-    SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "depth anything", "metric depth", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, zoe, depth anything, metric depth, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         model = f"Which model to run. zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
         return old_inputs(ZoeDepthAnythingOptions, {"model": choice_widget(ZOE_OR_TINY, model)})
 

@@ -34,7 +34,7 @@ from .widgets import geometry_input, image_input
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
 
-_ALIASES = ["depth map", "diffusion depth", "diffusion normals", "surface normals", "depth estimation", "normal estimation"]
+_ALIASES = "depth map, diffusion depth, diffusion normals, surface normals, depth estimation, normal estimation"
 
 WHICH_MODEL = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
 """Tooltip of the model's widget."""
@@ -142,7 +142,7 @@ class Marigold(_DiffusionNode):
         "Estimates detailed relative depth or normals with Marigold (Stable Diffusion 2) in a few steps: the model decides which. "
         "An ensemble adds a confidence."
     )
-    SEARCH_ALIASES: ClassVar = ["marigold", "normal map", *_ALIASES]
+    SEARCH_ALIASES = f"marigold, normal map, {_ALIASES}"
     FAMILY = "marigold"
 
     def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
@@ -159,7 +159,7 @@ class Lotus(_DiffusionNode):
     DESCRIPTION = (
         "Estimates detailed relative depth, disparity or normals with Lotus (Stable Diffusion 2) in a single step: the model decides which."
     )
-    SEARCH_ALIASES: ClassVar = ["lotus", "disparity", "normal map", *_ALIASES]
+    SEARCH_ALIASES = f"lotus, disparity, normal map, {_ALIASES}"
     FAMILY = "lotus"
 
     def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
@@ -177,7 +177,7 @@ class Lbm(_DiffusionNode):
         "Estimates detailed relative depth or normals with LBM (latent bridge matching, SDXL's size) in one step or a few: the model "
         f"decides which. {_NON_COMMERCIAL}"
     )
-    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", *_ALIASES]
+    SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY = "lbm"
 
     def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
@@ -201,7 +201,6 @@ class _NormalsOnly:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         inputs = super().INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
         optional = inputs["optional"]
         first = {name: optional[name] for name in ("model", "coding")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -26,11 +25,10 @@ class DsineNormalMap(NormalMapNode):
         "Makes a normal map from an image with DSINE, in the format of control_v11p_sd15_normalbae. Licence of "
         "Imperial College London: for research only, not for commercial use."
     )
-    SEARCH_ALIASES: ClassVar = ["normal map", "dsine", "controlnet normal", "normalbae", "surface normals"]
+    SEARCH_ALIASES = "normal map, dsine, controlnet normal, normalbae, surface normals"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return old_inputs(DsineNodeOptions)
 
     def execute(self, options: DsineNodeOptions, image: Tensor) -> tuple[Tensor]:

@@ -47,7 +47,6 @@ class Effect:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         spec, image = cls.SPEC, {"image": image_input(cls.SPEC.image)}
         return {
             "required": image if spec.needs_image else {},
@@ -133,7 +132,7 @@ def _node(spec: EffectSpec) -> Any:
         "RETURN_TYPES": (spec.result.kind, "MASK")[: len(spec.outputs)],
         "RETURN_NAMES": tuple(spec.outputs),
         "OUTPUT_TOOLTIPS": tuple(spec.outputs.values()),
-        "SEARCH_ALIASES": spec.search.split(", "),
+        "SEARCH_ALIASES": spec.search,
     }
     node = type(spec.node_id.removeprefix("DepthNormal_"), (Effect,), attributes)
     return takes(spec.options, unless={"mask": SelectionOptions} if spec.mask else None)(node)

@@ -56,25 +56,13 @@ class SaveGeometry(SavingNode):
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
-    SEARCH_ALIASES: ClassVar = [
-        "save depth",
-        "save normals",
-        "save exr",
-        "npz",
-        "pfm",
-        "16-bit png",
-        "ply",
-        "glb",
-        "point cloud",
-        "pointcloud",
-        "export depth",
-        "export z pass",
-        "html viewer",
-    ]
+    SEARCH_ALIASES = (
+        "save depth, save normals, save exr, npz, pfm, 16-bit png, ply, glb, point cloud, pointcloud, export depth, export z pass, "
+        "html viewer"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {FORMATS[suffix].description}" for suffix in WRITTEN)
         image = "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
         compositing = (
@@ -134,23 +122,10 @@ class LoadGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth and normals of the file, unchanged.",)
-    SEARCH_ALIASES: ClassVar = [
-        "load depth",
-        "load normals",
-        "load exr",
-        "npz",
-        "pfm",
-        "16-bit png",
-        "blender",
-        "d.npz",
-        "import depth",
-        "import z pass",
-        "zpass",
-    ]
+    SEARCH_ALIASES = "load depth, load normals, load exr, npz, pfm, 16-bit png, blender, d.npz, import depth, import z pass, zpass"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         file = (
             "A file in the input folder, or in the output folder if [output] follows its name. Only files with depth "
             "or normals are listed; upload others with the button below, or drop them on the node."

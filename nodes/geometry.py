@@ -63,28 +63,14 @@ class EstimateGeometry:
         "Depth, normals or both as numbers, not as an image, at the images' own size: for Render Depth, Render Normals and "
         "the other nodes.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "depth estimation",
-        "estimate depth",
-        "estimate geometry",
-        "depth estimator",
-        "normal estimation",
-        "depth map",
-        "normal map",
-        "monocular depth",
-        "metric depth",
-        "controlnet preprocessor",
-        "depth preprocessor",
-        "image to depth",
-        "photo to depth",
-        "tiled depth",
-        "high resolution depth",
-        "multi view",
-    ]
+    SEARCH_ALIASES = (
+        "depth estimation, estimate depth, estimate geometry, depth estimator, normal estimation, depth map, normal map, monocular depth, "
+        "metric depth, controlnet preprocessor, depth preprocessor, image to depth, photo to depth, tiled depth, high resolution depth, "
+        "multi view"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}),
@@ -150,25 +136,13 @@ class DepthImageToGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Metric depth if the range is known, else disparity or relative depth.",)
-    SEARCH_ALIASES: ClassVar = [
-        "depth map",
-        "depth image",
-        "z depth",
-        "z-depth",
-        "z pass",
-        "zpass",
-        "z buffer",
-        "depth pass",
-        "import depth",
-        "lidar",
-        "depth camera",
-        "measured depth",
-        "depth to geometry",
-    ]
+    SEARCH_ALIASES = (
+        "depth map, depth image, z depth, z-depth, z pass, zpass, z buffer, depth pass, import depth, lidar, depth camera, measured depth, "
+        "depth to geometry"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         mask = "White where the depth is valid, at the depth map's size."
         return {
             "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
@@ -197,19 +171,12 @@ class NormalsFromDepth:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals computed from its depth.",)
-    SEARCH_ALIASES: ClassVar = [
-        "normals from depth",
-        "normal map from depth",
-        "depth to normal map",
-        "depth map to normal map",
-        "lidar",
-        "surface normals",
-        "dmap2norm",
-    ]
+    SEARCH_ALIASES = (
+        "normals from depth, normal map from depth, depth to normal map, depth map to normal map, lidar, surface normals, dmap2norm"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DerivedNormalsOptions)}
 
     def execute(self, options: DerivedNormalsOptions, geometry: Any) -> tuple[Estimate]:

@@ -43,14 +43,13 @@ class ConvertGeometry:
         "The same kind of output as Run MoGe Inference, for Render MoGe Geometry and Convert MoGe Point Map to Mesh.",
         "The same kind of output as Run Depth Anything 3, for Render Depth Anything 3 and Convert DA3 Geometry to Mesh.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        *("convert geometry", "moge", "geometry to moge", "moge to geometry", "da3", "depth anything", "geometry to depth anything 3"),
-        *("depth anything 3 to geometry", "mesh", "point cloud", "3d", "glb"),
-    ]
+    SEARCH_ALIASES = (
+        "convert geometry, moge, geometry to moge, moge to geometry, da3, depth anything, geometry to depth anything 3, "
+        "depth anything 3 to geometry, mesh, point cloud, 3d, glb"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         source = "The geometry to convert: this pack's, MoGe's or Depth Anything 3's."
         image = (
             "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the "
@@ -117,7 +116,6 @@ class _ToCore(_OneWay):
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         optional = ConvertGeometry.INPUT_TYPES()["optional"]
         return {
             "required": {"geometry": geometry_input("The geometry to convert."), "image": optional["image"]},
@@ -153,7 +151,6 @@ class MogeToGeometry(_OneWay):
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The geometry to convert."})}}
 
     def execute(self, moge_geometry: Any) -> tuple[Estimate]:
@@ -169,7 +166,6 @@ class Da3ToGeometry(_OneWay):
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         quantity = ConvertGeometry.INPUT_TYPES()["optional"]["quantity"]
         return {
             "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})},

@@ -35,11 +35,10 @@ class LeresDepthMap(LegacyNode):
         "LeReS++'s second file is for academic use only."
     )
     OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution.",)
-    SEARCH_ALIASES: ClassVar = ["depth map", "leres", "leres++", "boost", "relative depth", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, leres, leres++, boost, relative depth, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         model = (
             f"Which model to run. leres: LeReS, or LeReS++ with boost. {TINY_CHOICE}; it gives disparity instead of depth and ignores "
             "boost and input."

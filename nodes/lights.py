@@ -46,11 +46,10 @@ class Light:
     RETURN_TYPES: ClassVar = (LIGHTS,)
     RETURN_NAMES: ClassVar = ("lights",)
     OUTPUT_TOOLTIPS: ClassVar = ("The input's lamps and this one, for Relight or for the next Light.",)
-    SEARCH_ALIASES: ClassVar = ["light", "lamp", "relight", "area light", "softbox", "rim light", "fill light", "lighting"]
+    SEARCH_ALIASES = "light, lamp, relight, area light, softbox, rim light, fill light, lighting"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {},
             "optional": {

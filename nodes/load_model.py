@@ -19,6 +19,7 @@ from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
 from .widgets import text_widget
 
 FROM_FILE = "(from file)"
+_FAMILIES = ", ".join(dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()))
 
 
 @takes(LoadOptions)
@@ -35,17 +36,10 @@ class LoadDepthNormalModel:
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
     RETURN_NAMES: ClassVar = ("model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth & Normals (advanced).",)
-    SEARCH_ALIASES: ClassVar = [
-        *dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()),
-        "depth model",
-        "load depth/normal model",
-        "normal model",
-        "depth estimation",
-    ]
+    SEARCH_ALIASES = f"{_FAMILIES}, depth model, load depth/normal model, normal model, depth estimation"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             f"Which model to load. {FIRST_CHOICE} "
             "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "

@@ -68,25 +68,13 @@ class MaterialFromPhoto:
         "Occlusion, roughness and metallic in red, green and blue, as glTF, Unreal and Godot read them; linear.",
         RANGE_OUTPUT,
     )
-    SEARCH_ALIASES: ClassVar = [
-        "pbr material",
-        "pbr from photo",
-        "albedo",
-        "delight",
-        "remove lighting",
-        "base color",
-        "roughness map",
-        "metallic map",
-        "metallicity",
-        "orm",
-        "intrinsic image decomposition",
-        "iid",
-        "marigold",
-    ]
+    SEARCH_ALIASES = (
+        "pbr material, pbr from photo, albedo, delight, remove lighting, base color, roughness map, metallic map, metallicity, orm, "
+        "intrinsic image decomposition, iid, marigold"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         which = f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour."
         return {
             "required": {"image": image_input("The photograph of the material, or a batch.")},

@@ -63,11 +63,10 @@ class SeamlessGeometry:
         "Depth and normals whose opposite borders meet, seen straight on (no camera).",
         "The image; with even_borders, after its borders were evened.",
     )
-    SEARCH_ALIASES: ClassVar = ["seamless texture", "tileable texture", "tiling texture", "wrap", "repeat", "pbr texture"]
+    SEARCH_ALIASES = "seamless texture, tileable texture, tiling texture, wrap, repeat, pbr texture"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth Model."}),
@@ -102,22 +101,13 @@ class DetailNormals:
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as normals in numbers.")
-    SEARCH_ALIASES: ClassVar = [
-        "detail normal map",
-        "high pass",
-        "flatten normals",
-        "photo to normal map",
-        "image to normal map",
-        "crazybump",
-        "materialize",
-        "pbr texture",
-        "rnm",
-        "micro detail",
-    ]
+    SEARCH_ALIASES = (
+        "detail normal map, high pass, flatten normals, photo to normal map, image to normal map, crazybump, materialize, pbr texture, "
+        "rnm, micro detail"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {},
             "optional": {
@@ -176,19 +166,10 @@ class SaveTexture(SavingNode):
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
-    SEARCH_ALIASES: ClassVar = [
-        "save 16-bit png",
-        "save 16-bit height",
-        "save displacement map",
-        "save exr",
-        "export texture",
-        "export pbr",
-        "16 bit",
-    ]
+    SEARCH_ALIASES = "save 16-bit png, save 16-bit height, save displacement map, save exr, export texture, export pbr, 16 bit"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"image": image_input("Height maps, normal maps or any images.")},
             "optional": {

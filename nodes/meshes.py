@@ -69,27 +69,13 @@ class SaveMesh(SavingNode):
     RETURN_NAMES: ClassVar = ("model_file", "text")
     OUTPUT_IS_LIST: ClassVar = (True, True)
     OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
-    SEARCH_ALIASES: ClassVar = [
-        "export mesh",
-        "3d mesh",
-        "glb",
-        "ply",
-        "gaussian splat",
-        "obj",
-        "3d model",
-        "export 3d",
-        "image to 3d",
-        "textured mesh",
-        "gltf",
-        "depth to mesh",
-        "depth to 3d",
-        "point cloud",
-        "pointcloud",
-    ]
+    SEARCH_ALIASES = (
+        "export mesh, 3d mesh, glb, ply, gaussian splat, obj, 3d model, export 3d, image to 3d, textured mesh, gltf, depth to mesh, "
+        "depth to 3d, point cloud, pointcloud"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
         )
@@ -136,22 +122,10 @@ class SaveRelief(SavingNode):
     RETURN_NAMES: ClassVar = ("model_file", "text")
     OUTPUT_IS_LIST: ClassVar = (True, True)
     OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
-    SEARCH_ALIASES: ClassVar = [
-        "stl",
-        "3d print",
-        "relief",
-        "bas-relief",
-        "cnc",
-        "engraving",
-        "lithophane",
-        "heightmap to stl",
-        "height map to stl",
-        "mould",
-    ]
+    SEARCH_ALIASES = "stl, 3d print, relief, bas-relief, cnc, engraving, lithophane, heightmap to stl, height map to stl, mould"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
         return {
             "required": {"geometry": geometry_input(geometry)},
@@ -215,22 +189,10 @@ class GeometryToMesh:
         "The coloured points as a PLY file, y up. For Preview Point Cloud.",
         "The camera of the image, in the units of the 3D viewers: they start with the image's view.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "depth to mesh",
-        "image to mesh",
-        "image to 3d",
-        "mesh",
-        "3d model",
-        "glb",
-        "ply",
-        "point cloud",
-        "camera",
-        "convert geometry",
-    ]
+    SEARCH_ALIASES = "depth to mesh, image to mesh, image to 3d, mesh, 3d model, glb, ply, point cloud, camera, convert geometry"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own mesh, the views of one scene a common one."
         )
@@ -286,21 +248,10 @@ class GeometryToSplats:
         "Splats, one set for each image, or one for all views of a scene.",
         "The camera of the image, for Render Splat: it starts with the image's view.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "gaussian splat",
-        "gaussian splatting",
-        "3dgs",
-        "splats",
-        "image to splat",
-        "depth to splat",
-        "spz",
-        "ksplat",
-        "convert geometry",
-    ]
+    SEARCH_ALIASES = "gaussian splat, gaussian splatting, 3dgs, splats, image to splat, depth to splat, spz, ksplat, convert geometry"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals; its normals tilt the splats. Each image of a batch becomes its own splats, the "
             "views of one scene common ones."

@@ -51,11 +51,10 @@ class Metric3dDepthMap(LegacyNode):
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
     )
-    SEARCH_ALIASES: ClassVar = ["depth map", "metric3d", "metric depth", "controlnet depth"]
+    SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
@@ -74,11 +73,10 @@ class Metric3dNormalMap(NormalMapNode):
         "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
         "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
     )
-    SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
+    SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:

@@ -40,11 +40,10 @@ class MidasNormalMap(LegacyNode):
         "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
     )
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
-    SEARCH_ALIASES: ClassVar = ["normal map", "midas", "controlnet normal", "normal preprocessor", "surface normals"]
+    SEARCH_ALIASES = "normal map, midas, controlnet normal, normal preprocessor, surface normals"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return old_inputs(MidasNormalsOptions, {"model": _model_widget()}, "precision")
 
     def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
@@ -61,11 +60,10 @@ class MidasDepthMap(LegacyNode):
     DISPLAY_NAME = "MiDaS Depth Map"
     DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
     OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
-    SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth", "depth preprocessor"]
+    SEARCH_ALIASES = "depth map, midas, disparity, controlnet depth, depth preprocessor"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         inputs = old_inputs(MidasDepthOptions, {"model": _model_widget()}, "precision")
         return {**inputs, "optional": {**option_widgets(MidasUnusedOptions), **inputs["optional"]}}
 

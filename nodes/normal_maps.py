@@ -79,11 +79,10 @@ class BaeNormalMap(NormalMapNode):
         "(control_v11p_sd15_normalbae). Choose another coding for Blender or a game engine. The code is MIT; it is "
         "unclear whether the weights may be used commercially."
     )
-    SEARCH_ALIASES: ClassVar = ["bae", "normalbae", "controlnet normal", "surface normals"]
+    SEARCH_ALIASES = "bae, normalbae, controlnet normal, surface normals"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return old_inputs(NormalsOptions)
 
     def execute(self, options: NormalsOptions, image: Tensor) -> tuple[Tensor]:

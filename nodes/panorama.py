@@ -47,21 +47,10 @@ class EstimatePanorama:
         "Raw distances, normals and mask of the panorama, for Save Geometry, Save Mesh and other nodes. Nodes that need a perspective "
         "camera refuse it.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "panorama",
-        "360",
-        "equirectangular",
-        "depth map",
-        "360 depth",
-        "panorama depth",
-        "vr180",
-        "hdri depth",
-        "skybox",
-    ]
+    SEARCH_ALIASES = "panorama, 360, equirectangular, depth map, 360 depth, panorama depth, vr180, hdri depth, skybox"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"image": image_input("One panorama or a batch: 360 x 180 degrees, equirectangular, twice as wide as high.")},
             "optional": {

@@ -37,27 +37,13 @@ class DepthParallax:
     OUTPUT_TOOLTIPS: ClassVar = (
         "The frames in order, at the image's size, for Create Video; of a batch, those of the first image come first.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "parallax",
-        "3d photo",
-        "3d ken burns",
-        "ken burns",
-        "camera move",
-        "camera motion",
-        "depthflow",
-        "image to video",
-        "orbit",
-        "dolly",
-        "zoom",
-        "wiggle",
-        "wigglegram",
-        "2.5d",
-        "depth video",
-    ]
+    SEARCH_ALIASES = (
+        "parallax, 3d photo, 3d ken burns, ken burns, camera move, camera motion, depthflow, image to video, orbit, dolly, zoom, wiggle, "
+        "wigglegram, 2.5d, depth video"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"image": image_input("The image to animate, or a batch.")},
             "optional": {

@@ -42,24 +42,13 @@ class PreviewGeometry:
         f"{MAX_IMAGES}.",
         "The line shown below them, one for each image.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "preview depth",
-        "preview normals",
-        "view geometry",
-        "show depth",
-        "inspect",
-        "3d view",
-        "3d preview",
-        "point cloud",
-        "pointcloud",
-        "metres",
-        "values",
-        "orbit",
-    ]
+    SEARCH_ALIASES = (
+        "preview depth, preview normals, view geometry, show depth, inspect, 3d view, 3d preview, point cloud, pointcloud, metres, values, "
+        "orbit"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         image = "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
         return {
             "required": {"geometry": geometry_input("Depth, normals or both as numbers; of a batch, the first images.")},

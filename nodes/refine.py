@@ -33,19 +33,10 @@ class RefineGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals after refinement, at the image's size.",)
-    SEARCH_ALIASES: ClassVar = [
-        "refine depth",
-        "sharpen depth",
-        "depth edges",
-        "guided filter",
-        "joint bilateral upsampling",
-        "depth upscale",
-        "edge aware",
-    ]
+    SEARCH_ALIASES = "refine depth, sharpen depth, depth edges, guided filter, joint bilateral upsampling, depth upscale, edge aware"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {
                 "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),

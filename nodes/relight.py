@@ -43,24 +43,10 @@ class Relight:
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The image under the new light, at its own size. Pixels without geometry do not change.",)
-    SEARCH_ALIASES: ClassVar = [
-        "relight",
-        "relighting",
-        "light",
-        "lighting",
-        "ic-light",
-        "shading",
-        "lambert",
-        "phong",
-        "specular",
-        "shadow",
-        "cast shadow",
-        "normal map",
-    ]
+    SEARCH_ALIASES = "relight, relighting, light, lighting, ic-light, shading, lambert, phong, specular, shadow, cast shadow, normal map"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         coding = (
             "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
             "controlnet-normalbae for BAE, DSINE, Lotus."

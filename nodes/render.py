@@ -39,25 +39,13 @@ class RenderDepth:
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("image", "mask")
     OUTPUT_TOOLTIPS: ClassVar = ("The depth map; black where depth is unknown.", "White where depth is valid.")
-    SEARCH_ALIASES: ClassVar = [
-        "depth map",
-        "depth image",
-        "depth to image",
-        "controlnet depth",
-        "turbo",
-        "inferno",
-        "colormap",
-        "z depth",
-        "z-depth",
-        "z pass",
-        "zpass",
-        "z buffer",
-        "invert depth",
-    ]
+    SEARCH_ALIASES = (
+        "depth map, depth image, depth to image, controlnet depth, turbo, inferno, colormap, z depth, z-depth, z pass, zpass, z buffer, "
+        "invert depth"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DepthImageOptions)}
 
     def execute(self, options: DepthImageOptions, geometry: Any) -> tuple[Tensor, Tensor]:
@@ -83,11 +71,10 @@ class RenderNormals:
     CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map.",)
-    SEARCH_ALIASES: ClassVar = ["normal map", "normal pass", "controlnet normal", "normalbae", "surface normals", "opengl", "directx"]
+    SEARCH_ALIASES = "normal map, normal pass, controlnet normal, normalbae, surface normals, opengl, directx"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")},
             "optional": option_widgets(NormalMapOptions),
@@ -108,23 +95,13 @@ class ConvertNormalMap:
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; black pixels (no normal) stay black.",)
-    SEARCH_ALIASES: ClassVar = [
-        "flip green",
-        "invert green channel",
-        "flip normal map",
-        "invert normal map",
-        "directx to opengl",
-        "opengl to directx",
-        "normal strength",
-        "normal intensity",
-        "blend normals",
-        "combine normals",
-        "rnm",
-    ]
+    SEARCH_ALIASES = (
+        "flip green, invert green channel, flip normal map, invert normal map, directx to opengl, opengl to directx, normal strength, "
+        "normal intensity, blend normals, combine normals, rnm"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
         return {
             "required": {"image": image_input("Normal maps to convert.")},

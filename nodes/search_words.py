@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 _ALSO = {
     "demo image": "示例图片 演示图片 サンプル画像 デモ画像",
     "demo video": "示例视频 演示视频 サンプル動画 デモ動画",
@@ -55,8 +53,8 @@ _ALSO = {
 """Chinese and Japanese equivalents of the English aliases."""
 
 
-def with_other_languages(aliases: Iterable[str]) -> list[str]:
-    """Adds the Chinese and Japanese aliases to a node's."""
-    english = list(aliases)
+def with_other_languages(aliases: str) -> list[str]:
+    """A node's comma-separated aliases, with the Chinese and Japanese ones."""
+    english = aliases.split(", ")
     also = (word for alias in english for word in _ALSO.get(alias, "").split())
     return list(dict.fromkeys([*english, *also]))

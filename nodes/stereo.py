@@ -41,27 +41,13 @@ class Stereo:
             "for an inpainting model."
         ),
     )
-    SEARCH_ALIASES: ClassVar = [
-        "stereo",
-        "stereoscopic",
-        "sbs",
-        "side by side",
-        "3d",
-        "3d image",
-        "3d video",
-        "anaglyph",
-        "vr",
-        "vr180",
-        "360 stereo",
-        "ods",
-        "top bottom",
-        "cross-eyed",
-        "depth to stereo",
-    ]
+    SEARCH_ALIASES = (
+        "stereo, stereoscopic, sbs, side by side, 3d, 3d image, 3d video, anaglyph, vr, vr180, 360 stereo, ods, top bottom, cross-eyed, "
+        "depth to stereo"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"image": image_input("The image, or the frames of a video.")},
             "optional": {

@@ -46,23 +46,13 @@ class NormalToHeight:
         RANGE_OUTPUT,
         "The raw height in pixels as relative depth (far = low), with the normals, for Save Geometry.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "height map",
-        "heightmap",
-        "displacement map",
-        "bump map",
-        "pbr material",
-        "normal to bump",
-        "normal to displacement",
-        "normal to depth",
-        "integrate normals",
-        "frankot chellappa",
-        "poisson",
-    ]
+    SEARCH_ALIASES = (
+        "height map, heightmap, displacement map, bump map, pbr material, normal to bump, normal to displacement, normal to depth, "
+        "integrate normals, frankot chellappa, poisson"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         mask = (
             "White where the normals are valid. The height continues smoothly over the rest, as it does over black pixels of a normal map."
         )
@@ -112,20 +102,12 @@ class HeightToNormal:
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "The normals as numbers.")
-    SEARCH_ALIASES: ClassVar = [
-        "bump map to normal map",
-        "displacement map to normal map",
-        "height map",
-        "heightmap",
-        "normal map",
-        "pbr material",
-        "sobel",
-        "tangent space",
-    ]
+    SEARCH_ALIASES = (
+        "bump map to normal map, displacement map to normal map, height map, heightmap, normal map, pbr material, sobel, tangent space"
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"height": height_input("The height map, white = high; colours are averaged.")},
             "optional": {
@@ -168,21 +150,10 @@ class Curvature:
         "White where the surface is convex, else black: a mask of worn edges.",
         "White where the surface is concave, else black: a mask for dirt.",
     )
-    SEARCH_ALIASES: ClassVar = [
-        "curvature map",
-        "cavity map",
-        "convexity",
-        "edge wear",
-        "edge mask",
-        "dirt mask",
-        "crevice",
-        "pbr material",
-        "roughness map",
-    ]
+    SEARCH_ALIASES = "curvature map, cavity map, convexity, edge wear, edge mask, dirt mask, crevice, pbr material, roughness map"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         coding = "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
         return {
             "required": {},
@@ -235,21 +206,10 @@ class AmbientOcclusion:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("occlusion",)
     OUTPUT_TOOLTIPS: ClassVar = ("White = open, black = occluded; sky and holes are white.",)
-    SEARCH_ALIASES: ClassVar = [
-        "ao",
-        "ao map",
-        "ambient occlusion",
-        "ssao",
-        "hbao",
-        "gtao",
-        "contact shadow",
-        "occlusion map",
-        "pbr material",
-    ]
+    SEARCH_ALIASES = "ao, ao map, ambient occlusion, ssao, hbao, gtao, contact shadow, occlusion map, pbr material"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {},
             "optional": {

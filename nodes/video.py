@@ -45,11 +45,10 @@ class DepthOfVideo:
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth video, with the frame rate, timestamps and sound of the input.",)
-    SEARCH_ALIASES: ClassVar = ["video depth", "depth video", "temporal depth", "video depth anything", "depth map video", "flicker"]
+    SEARCH_ALIASES = "video depth, depth video, temporal depth, video depth anything, depth map video, flicker"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {"required": _required(), "optional": _optional(DepthVideoOptions)}
 
     def execute(self, options: VideoOptions, shown: DepthVideoOptions, model: Model, video: Any) -> tuple[Any]:
@@ -74,11 +73,10 @@ class NormalsOfVideo:
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video, with the frame rate, timestamps and sound of the input.",)
-    SEARCH_ALIASES: ClassVar = ["video normals", "normal map video", "normal video", "temporal normals", "surface normals", "flicker"]
+    SEARCH_ALIASES = "video normals, normal map video, normal video, temporal normals, surface normals, flicker"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {"required": _required(), "optional": _optional(NormalsVideoOptions)}
 
     def execute(self, options: VideoOptions, shown: NormalsVideoOptions, model: Model, video: Any) -> tuple[Any]:

@@ -44,7 +44,7 @@ FILES = {
 }
 DEFAULT_FOLDER = "exr-1"
 _READ_AT_ONCE = 8
-_ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "consistent depth", "depth map"]
+_ALIASES = "video depth, video depth anything, vda, temporal depth, consistent depth, depth map"
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,10 @@ class LoadVideoDepthAnythingModel:
     RETURN_TYPES: ClassVar = (VDAMODEL,)
     RETURN_NAMES: ClassVar = ("vda_model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Video Depth Anything Process.",)
-    SEARCH_ALIASES: ClassVar = _ALIASES
+    SEARCH_ALIASES = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         tooltip = (
             "Which model to run. vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. "
             f"metric_...: metres, large = far; the others: disparity, large = near. {BUNDLED_MODEL}: the pack's own small network for "
@@ -96,11 +95,10 @@ class VideoDepthAnythingProcess:
     RETURN_TYPES: ClassVar = (DEPTHS,)
     RETURN_NAMES: ClassVar = ("depths",)
     OUTPUT_TOOLTIPS: ClassVar = ("Raw depth of each frame: disparity from the relative models, metres from the metric ones.",)
-    SEARCH_ALIASES: ClassVar = _ALIASES
+    SEARCH_ALIASES = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
@@ -147,11 +145,10 @@ class VideoDepthAnythingOutput:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("images",)
     OUTPUT_TOOLTIPS: ClassVar = ("One image for each frame. Relative models: near = white. Metric models: far = white.",)
-    SEARCH_ALIASES: ClassVar = _ALIASES
+    SEARCH_ALIASES = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         return {
             "required": {"depths": _depths_input()},
             "optional": option_widgets(ShownVideoOptions),
@@ -175,11 +172,10 @@ class VideoDepthAnythingSaveEXR:
     RETURN_TYPES: ClassVar = ("STRING",)
     RETURN_NAMES: ClassVar = ("exr_path",)
     OUTPUT_TOOLTIPS: ClassVar = ("The folder that was written.",)
-    SEARCH_ALIASES: ClassVar = [*_ALIASES, "exr", "save depth"]
+    SEARCH_ALIASES = f"{_ALIASES}, exr, save depth"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
         folder = "A folder below the output folder. Files with the same names are overwritten."
         return {
             "required": {"depths": _depths_input()},

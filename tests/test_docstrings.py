@@ -14,10 +14,10 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 
 
 def undocumented(cls: type) -> list[str]:
-    """Public methods and properties that neither the class nor a base describes; `forward` is described by its class."""
+    """Public methods and properties that neither the class nor a base describes; `forward` and ComfyUI's INPUT_TYPES their class does."""
     bases = [vars(base) for base in cls.__mro__ if base not in (object, nn.Module)]
     described = {name for members in bases for name, member in members.items() if getattr(member, "__doc__", None)}
-    known = described | {"forward"} if issubclass(cls, nn.Module) else described
+    known = described | ({"forward"} if issubclass(cls, nn.Module) else {"INPUT_TYPES"})
     return [name for name, member in vars(cls).items() if name[0] != "_" and is_method(member, cls) and name not in known]
 
 
