@@ -21,13 +21,7 @@ _HOMES = {
     ".media.library": ("VideoError",),
     ".model_loader": ("Model", "free", "load_model"),
     ".model_loader.weights.checkpoint": ("CheckpointError",),
-    ".model_loader.weights.download": (
-        "AccessDeniedError",
-        "CorruptDownloadError",
-        "DiskFullError",
-        "DownloadError",
-        "NoNetworkError",
-    ),
+    ".model_loader.weights.download": ("AccessDeniedError", "CorruptDownloadError", "DiskFullError", "DownloadError", "NoNetworkError"),
     ".nodes": ("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

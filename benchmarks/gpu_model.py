@@ -142,11 +142,7 @@ NETWORKS = {
     "zipdepth-base": Budget(14, 2, 3),
 }
 """For one 640x480 image through a model."""
-VIDEOS = {
-    "tiny": Budget(129, 3, 6, 1800),
-    "depth-anything-v2-small": Budget(19, 2, 4, 1800),
-    "moge-2-vits-normal": Budget(34, 2, 5, 2100),
-}
+VIDEOS = {"tiny": Budget(129, 3, 6, 1800), "depth-anything-v2-small": Budget(19, 2, 4, 1800), "moge-2-vits-normal": Budget(34, 2, 5, 2100)}
 """For a 640x480 video frame, with its alignment on the CPU."""
 EFFECTS = {
     "relight, sun (node)": Budget(543, 5, 8),

@@ -158,14 +158,7 @@ def traced_scene(make: Make, seed: int, size: tuple[int, int]) -> Traced:
     return Traced(things, image, depth, traced_views.intrinsics(width, height), np.array([0, 0, 2 / float(inverse.min() + inverse.max())]))
 
 
-def behind_figures(
-    make: Make,
-    seed: int,
-    depth_name: str,
-    degrees: float,
-    size: tuple[int, int],
-    folder: Path | None,
-) -> list[list[float]]:
+def behind_figures(make: Make, seed: int, depth_name: str, degrees: float, size: tuple[int, int], folder: Path | None) -> list[list[float]]:
     """Holes, error and front of each method; see the module."""
     height, width = size
     things, image, true, camera, pivot = traced_scene(make, seed, size)
@@ -211,14 +204,7 @@ def print_rims(width: int, height: int, folder: Path | None) -> None:
             print(f"{'mean':10}{depth_name:12}{degrees:8g}" + "".join(f"{value:9.2f}" for value in np.mean(totals, 0)), flush=True)
 
 
-def rim_figures(
-    make: Make,
-    seed: int,
-    depth_name: str,
-    degrees: float,
-    size: tuple[int, int],
-    folder: Path | None,
-) -> list[float]:
+def rim_figures(make: Make, seed: int, depth_name: str, degrees: float, size: tuple[int, int], folder: Path | None) -> list[float]:
     """Wrong, torn, ragged, error and halo; see the module."""
     height, width = size
     things, image, true, camera, pivot = traced_scene(make, seed, size)

@@ -57,14 +57,7 @@ CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "PreviewImage": ({"images": "IMAGE"}, {}),
     "SaveAnimatedWEBP": (
-        {
-            "images": "IMAGE",
-            "filename_prefix": "STRING",
-            "fps": "FLOAT",
-            "lossless": "BOOLEAN",
-            "quality": "INT",
-            "method": "COMBO",
-        },
+        {"images": "IMAGE", "filename_prefix": "STRING", "fps": "FLOAT", "lossless": "BOOLEAN", "quality": "INT", "method": "COMBO"},
         {},
     ),
     "SaveImage": ({"images": "IMAGE", "filename_prefix": "STRING"}, {}),

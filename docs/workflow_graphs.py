@@ -118,11 +118,7 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "DepthNormal_Stereo": ("layout", "divergence"),
     "KSampler": ("seed",),
 }
-MAPS: dict[str, Any] = {
-    "columns": ((1, 2), (3, "note"), (4, 5), (6, 7)),
-    "widths": (310, 310, 290, 390),
-    "gap": 40,
-}
+MAPS: dict[str, Any] = {"columns": ((1, 2), (3, "note"), (4, 5), (6, 7)), "widths": (310, 310, 290, 390), "gap": 40}
 PAIR = (("note", 1), (2, 3), (4, 5))
 
 GRAPHS = (
@@ -142,10 +138,7 @@ GRAPHS = (
             *depth look*: **controlnet** as ControlNet's models expect it; the others are linear in depth or disparity.
             *normal coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1."""
         ),
-        (
-            Node(1, "DepthNormal_DemoImage", height=410),
-            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, height=770),
-        ),
+        (Node(1, "DepthNormal_DemoImage", height=410), Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, height=770)),
         columns=(("note", 1), (2,)),
         note_height=260,
         widths=(400, 440),
@@ -173,13 +166,7 @@ GRAPHS = (
             Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview"),
             Node(3, "DepthNormal_LoadModel", {"model": "moge-2-vits-normal"}, title="Second model", muted=True),
             Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True),
-            Node(
-                9,
-                "DepthNormal_PreviewGeometry",
-                links={"geometry": (6, "geometry")},
-                title="Second model: preview",
-                muted=True,
-            ),
+            Node(9, "DepthNormal_PreviewGeometry", links={"geometry": (6, "geometry")}, title="Second model: preview", muted=True),
         ),
         columns=(("note",), (2, 3), (1,), (5, 6), (8, 9)),
         gap=34,
@@ -214,13 +201,7 @@ GRAPHS = (
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", height=270),
             Node(4, "CheckpointLoaderSimple", ("v1-5-pruned-emaonly-fp16.safetensors",)),
             Node(5, "ControlNetLoader", ("control_v11p_sd15_normalbae_fp16.safetensors",)),
-            Node(
-                6,
-                "CLIPTextEncode",
-                ("a marble statue in a museum, soft daylight, photograph",),
-                {"clip": (4, "CLIP")},
-                title="Prompt",
-            ),
+            Node(6, "CLIPTextEncode", ("a marble statue in a museum, soft daylight, photograph",), {"clip": (4, "CLIP")}, title="Prompt"),
             Node(7, "CLIPTextEncode", ("blurry, low quality",), {"clip": (4, "CLIP")}, title="Negative prompt"),
             Node(
                 8,
@@ -649,17 +630,9 @@ GRAPHS = (
             Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_DetailNormals", {"borders": "seamless"}, {"image": (3, "image"), "geometry": (3, "geometry")}),
             Node(
-                4,
-                "DepthNormal_DetailNormals",
-                {"borders": "seamless"},
-                {"image": (3, "image"), "geometry": (3, "geometry")},
-            ),
-            Node(
-                5,
-                "DepthNormal_NormalToHeight",
-                {"borders": "seamless", "level": True, "flatten": 128.0},
-                {"normal_map": (4, "normal_map")},
+                5, "DepthNormal_NormalToHeight", {"borders": "seamless", "level": True, "flatten": 128.0}, {"normal_map": (4, "normal_map")}
             ),
             Node(
                 6,
@@ -714,22 +687,11 @@ GRAPHS = (
             Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}),
-            Node(
-                4,
-                "DepthNormal_MaterialFromPhoto",
-                {"borders": "seamless"},
-                {"image": (3, "image"), "geometry": (3, "geometry")},
-            ),
+            Node(4, "DepthNormal_MaterialFromPhoto", {"borders": "seamless"}, {"image": (3, "image"), "geometry": (3, "geometry")}),
             Node(5, "PreviewImage", links={"images": (4, "albedo")}, title="Albedo", height=270),
             Node(6, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", height=270),
             Node(7, "PreviewImage", links={"images": (4, "roughness")}, title="Roughness", height=270),
-            Node(
-                9,
-                "DepthNormal_SaveTexture",
-                {"filename_prefix": "textures/orm"},
-                {"image": (4, "orm")},
-                title="Save ORM",
-            ),
+            Node(9, "DepthNormal_SaveTexture", {"filename_prefix": "textures/orm"}, {"image": (4, "orm")}, title="Save ORM"),
         ),
         columns=((1, 2), (3, "note"), (4,), (5, 6), (7,), (9,)),
         gap=38,

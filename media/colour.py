@@ -17,14 +17,7 @@ from ..geometry.images.tone_mapping import HDR_NAMES, coded_bt1886, hdr_to_sdr, 
 from ..utils import opencv_for, resize_map, without_autocast
 
 # Weights of red and blue in luma, by matrix number of ITU-T H.273.
-_LUMA = {
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
-}
+_LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 BT_709, UNKNOWN, BT_601, BT_2020 = 1, 2, 6, 9
 LIMITED, FULL = 1, 2
 BT_2020_PRIMARIES = 9
@@ -74,11 +67,7 @@ def guessed_matrix(width: int, height: int) -> int:
 def _rgb_from_yuv(matrix: int) -> Tensor:
     red, blue = _LUMA[matrix]
     green = 1 - red - blue
-    rows = (
-        (1, 0, 2 * (1 - red)),
-        (1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green),
-        (1, 2 * (1 - blue), 0),
-    )
+    rows = ((1, 0, 2 * (1 - red)), (1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green), (1, 2 * (1 - blue), 0))
     return torch.tensor(rows, dtype=torch.float64)
 
 

@@ -25,9 +25,7 @@ from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import (
-    image_input,
-)
+from .widgets import image_input
 
 MAX_SHOWN = 4
 """Images of a batch whose maps are shown on the node, at most."""

@@ -107,12 +107,7 @@ class DepthAnythingV2:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {
-                "da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}),
-                "images": image_input(),
-            }
-        }
+        return {"required": {"da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}), "images": image_input()}}
 
     def execute(self, da_model: Any, images: Tensor) -> tuple[Tensor]:
         """Returns one depth map for each image."""

@@ -17,15 +17,7 @@ from ..options.sky import AUTO
 from ..utils import to_planar
 from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
-from .effect_inputs import (
-    check_depth_linked,
-    chosen_masks,
-    depth_input,
-    effect_geometry,
-    sized_layers,
-    sky_mask_input,
-    with_alpha,
-)
+from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node
 from .option_widgets import option_widgets, takes
 from .sockets import EFFECTS as EFFECTS_MENU

@@ -167,10 +167,7 @@ class Da3ToGeometry(_OneWay):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         quantity = ConvertGeometry.INPUT_TYPES()["optional"]["quantity"]
-        return {
-            "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})},
-            "optional": {"quantity": quantity},
-        }
+        return {"required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})}, "optional": {"quantity": quantity}}
 
     def execute(self, da3_geometry: Any, quantity: str = AUTO) -> tuple[Estimate]:
         """Returns the geometry."""

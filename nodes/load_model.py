@@ -61,11 +61,7 @@ class LoadDepthNormalModel:
 
     @classmethod
     def IS_CHANGED(  # noqa: N802
-        cls,
-        model: str | None = RECOMMENDED_MODEL,
-        precision: str | None = AUTO,
-        weights: str | None = "",
-        runtime: str | None = TORCH,
+        cls, model: str | None = RECOMMENDED_MODEL, precision: str | None = AUTO, weights: str | None = "", runtime: str | None = TORCH
     ) -> float | str:
         """Returns the current choices of auto and fast; NaN, which never equals itself, if the file was replaced or an input is unknown."""
         if model is None or weights is None:

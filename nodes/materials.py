@@ -172,10 +172,7 @@ class SaveTexture(SavingNode):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         return {
             "required": {"image": image_input("Height maps, normal maps or any images.")},
-            "optional": {
-                "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"),
-                **option_widgets(SavedTextureOptions),
-            },
+            "optional": {"filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"), **option_widgets(SavedTextureOptions)},
             "hidden": dict(HIDDEN),
         }
 

@@ -14,14 +14,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
-from ..geometry.meshes.mesh import (
-    TO_LOOK_AT,
-    Mesh,
-    MeshOptions,
-    depth_to_meshes,
-    joined_meshes,
-    with_common_texture,
-)
+from ..geometry.meshes.mesh import TO_LOOK_AT, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
@@ -33,10 +26,7 @@ from .files import images_of
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
 from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs
-from .widgets import (
-    geometry_input,
-    image_input,
-)
+from .widgets import geometry_input, image_input
 
 MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
 
@@ -198,10 +188,7 @@ class GeometryToMesh:
         )
         return {
             "required": {"geometry": geometry_input(geometry)},
-            "optional": {
-                "image": image_input(_IMAGE),
-                **option_widgets(ShownMeshOptions),
-            },
+            "optional": {"image": image_input(_IMAGE), **option_widgets(ShownMeshOptions)},
         }
 
     def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:

@@ -103,12 +103,7 @@ def _optional(shown: type[Options]) -> dict[str, Widget]:
 
 
 def _make_video(
-    model: Model,
-    video: Any,
-    render: Render,
-    options: VideoOptions,
-    resolution: int,
-    derive: Callable[[Estimate], Estimate] | None = None,
+    model: Model, video: Any, render: Render, options: VideoOptions, resolution: int, derive: Callable[[Estimate], Estimate] | None = None
 ) -> Any:
     """Makes a VIDEO of each frame's estimate, rendered by `render`."""
     check_model(model)

@@ -37,8 +37,7 @@ class FolderOptions(SourcesOptions):
     """Retrying and reporting of a run over many images."""
 
     retry_failed: bool = switch(
-        False,
-        "Only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md).",
+        False, "Only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)."
     )
     json_lines: bool = switch(False, "Print one JSON object for each image.")
 

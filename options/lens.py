@@ -64,12 +64,7 @@ class LensOptions(Options):
         open=True,
     )
     blades: int = whole(
-        0,
-        0,
-        MAX_BLADES,
-        "Number of aperture blades: 5 to 9 make highlights polygons, 0 makes them discs.",
-        metavar="N",
-        rare=True,
+        0, 0, MAX_BLADES, "Number of aperture blades: 5 to 9 make highlights polygons, 0 makes them discs.", metavar="N", rare=True
     )
     rotation: float = number(0.0, -360, 360, "Rotation of the aperture blades in degrees.", step=1, metavar="DEGREES", rare=True)
     highlights: float = number(

@@ -65,11 +65,7 @@ class LightOptions(Options):
         open=True,
     )
     shadows: float = number(
-        0.5,
-        0,
-        1,
-        "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.",
-        step=0.05,
+        0.5, 0, 1, "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.", step=0.05
     )
 
 
@@ -107,10 +103,7 @@ class LookOptions(Options):
         advanced=True,
     )
     ambient_above: str = colour_text(
-        WHITE,
-        "Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.",
-        advanced=True,
-        rare=True,
+        WHITE, "Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", advanced=True, rare=True
     )
     ambient_below: str = colour_text(WHITE, "Colour of the ambient light from below, such as #8a7a5c over sand.", advanced=True, rare=True)
     exposure: float = number(0.0, -10, 10, "Exposure in stops: 1 doubles the light, -1 halves it.", metavar="STOPS", advanced=True)

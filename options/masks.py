@@ -46,12 +46,7 @@ class SelectionOptions(Options):
     near: float = number(0.0, 0, MAX_DISTANCE, "Distance at which the mask begins. 0: at the camera.", unit="percent", open=True)
     far: float = number(40.0, 0, MAX_DISTANCE, _FAR, unit="percent", open=True)
     feather: float = number(
-        2.0,
-        0,
-        MAX_DISTANCE,
-        "Width of the soft falloff beyond {near} and {far}, in the same unit.",
-        unit="percent",
-        open=True,
+        2.0, 0, MAX_DISTANCE, "Width of the soft falloff beyond {near} and {far}, in the same unit.", unit="percent", open=True
     )
     point: Point | None = image_point(
         "Point on the image{by_click}: the mask is what is seen there (see {select}), and {near} and {far} are ignored.",
@@ -70,7 +65,7 @@ class SelectionOptions(Options):
     select: str = choice(SELECTS, _SELECT)
     box: Box | None = image_box(
         "Box around an object{by_drag}: the mask is the whole object in it, without the floor, table or wall; "
-        "{more_points} and {not_points} correct it; {first_point}{near}, {far} and {select} are ignored.",
+        "{more_points} and {not_points} correct it; {first_point}{near}, {far} and {select} are ignored."
     )
     more_points: Sequence[Point] = image_points(
         "Further points of the same object, or of further surfaces{by_shift_click}; in a box: points that the object lacks.",

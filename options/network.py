@@ -17,12 +17,7 @@ RUNTIME = "What runs the network (docs/runtimes.md); a runtime that fails is rep
 class DeviceOptions(Options):
     """The network's device and dtype."""
 
-    device: str = typed(
-        AUTO,
-        "device",
-        f"Where the network runs: {DEVICE_WORDS}. auto: the GPU where there is one.",
-        metavar="NAME",
-    )
+    device: str = typed(AUTO, "device", f"Where the network runs: {DEVICE_WORDS}. auto: the GPU where there is one.", metavar="NAME")
     dtype: str = precision()
 
 
@@ -51,12 +46,7 @@ class NetworkOptions(DeviceOptions):
         "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map.",
     )
     refine_steps: int | None = whole(
-        None,
-        0,
-        MAX_REFINE_STEPS,
-        "How often MoGe-3 refines its depth; 0: not at all, as MoGe-2.",
-        metavar="N",
-        otherwise=f"{REFINE_STEPS}",
+        None, 0, MAX_REFINE_STEPS, "How often MoGe-3 refines its depth; 0: not at all, as MoGe-2.", metavar="N", otherwise=f"{REFINE_STEPS}"
     )
     fov: float = typed(
         0.0,

@@ -114,8 +114,7 @@ class ImagesOptions(NetworkOptions):
         ("8", "16"), "Bits of each channel of the normal map; the depth image always has 16.", flag="--bits", alias="--normal-bits"
     )
     half: bool = switch(
-        False,
-        f"Write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32).",
+        False, f"Write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32)."
     )
     near_far_ratio: float | None = assumed_ratio("For normals of depth that is not metric; 30 suits landscapes.")
     numbers: str = choice(NUMBER_CHOICES, "Of depth and normals in shards. float32: bit for bit.")

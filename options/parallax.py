@@ -68,8 +68,5 @@ class LoopedOptions(Options):
     )
     rate: float | None = typed(None, "real", "Frames a second.", metavar="FPS", otherwise=f"{RATE:g}; of a video its own")
     longer_side: int = typed(
-        1920,
-        "whole",
-        "Of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image.",
-        metavar="PX",
+        1920, "whole", "Of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image.", metavar="PX"
     )

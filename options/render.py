@@ -49,11 +49,7 @@ class DepthImageOptions(Options):
     range_low: float = _end(0.1)
     range_high: float = _end(10.0)
     percentile_low: float = number(
-        0.0,
-        0,
-        100,
-        "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers.",
-        advanced=True,
+        0.0, 0, 100, "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers.", advanced=True
     )
     percentile_high: float = number(
         100.0,
@@ -139,15 +135,10 @@ class ConversionOptions(Options):
     """Normal maps in another convention."""
 
     source: str = choice(
-        CODINGS,
-        "Which direction red, green and blue of the input maps stand for: choose what made them.",
-        label="source coding",
+        CODINGS, "Which direction red, green and blue of the input maps stand for: choose what made them.", label="source coding"
     )
     target: str = choice(
-        CODINGS,
-        "Which direction red, green and blue of the result stand for: choose what will read it.",
-        DIRECTX,
-        label="target coding",
+        CODINGS, "Which direction red, green and blue of the result stand for: choose what will read it.", DIRECTX, label="target coding"
     )
     strength: float = _strength("Factor of the slopes")
     detail_strength: float = _strength("Factor of the second map's slopes")

@@ -147,11 +147,7 @@ class OcclusionOptions(Options):
     )
     directions: int = _directions()
     strength: float = number(
-        1.0,
-        0,
-        8,
-        "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white.",
-        step=0.05,
+        1.0, 0, 8, "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white.", step=0.05
     )
     height_range: float = _height_range()
     borders: str = _borders()
@@ -292,8 +288,7 @@ class MaterialsOptions(Options):
         None, "positive", "Longer side of that model's input in pixels.", metavar="N", otherwise="768, as in its training"
     )
     orm: bool = switch(
-        False,
-        "With {materials}: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them.",
+        False, "With {materials}: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them."
     )
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:

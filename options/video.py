@@ -173,20 +173,14 @@ class ClipOptions(Options):
     )
     height: int | None = typed(None, "frame_side", "The same for the height.", metavar="PIXELS")
     preset: str | None = choice(
-        tuple(PRESETS),
-        "Frames per second, height, width and number of frames as this video model expects them of a control video.",
-        None,
+        tuple(PRESETS), "Frames per second, height, width and number of frames as this video model expects them of a control video.", None
     )
     normalise: str = choice(
         CLIP_NORMALISATIONS,
         "Where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far.",
         RUNNING,
     )
-    layout: str = choice(
-        VIDEO_LAYOUTS,
-        f"Of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)}.",
-        metavar="LAYOUT",
-    )
+    layout: str = choice(VIDEO_LAYOUTS, f"Of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)}.", metavar="LAYOUT")
     codec: str | None = choice(
         CODECS,
         "How the video is stored. h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for "
@@ -206,14 +200,10 @@ class ClipOptions(Options):
         False, "Go on after what a stopped run has finished, and leave videos that are finished as they are; give the same options."
     )
     segment: int = typed(
-        SEGMENT_FRAMES,
-        "positive",
-        "Frames in a segment, in whole steps of the model: the most that a stop loses.",
-        metavar="N",
+        SEGMENT_FRAMES, "positive", "Frames in a segment, in whole steps of the model: the most that a stop loses.", metavar="N"
     )
     strict: bool = switch(
-        False,
-        "End a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame.",
+        False, "End a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame."
     )
 
     @property

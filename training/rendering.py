@@ -111,11 +111,7 @@ def render(folder: Path, camera: Any) -> dict[str, Any] | None:
     disparity = np.where(seen, 1 / np.maximum(depth, 1e-3), 0)
     if seen.mean() < 0.25 or np.percentile(depth[seen], 50) < 0.25 or rgb.std() < 0.02:
         return None
-    return {
-        "rgb": (rgb * 255).round().astype(np.uint8),
-        "disparity": disparity,
-        "normals": (normals * 127).round().astype(np.int8),
-    }
+    return {"rgb": (rgb * 255).round().astype(np.uint8), "disparity": disparity, "normals": (normals * 127).round().astype(np.int8)}
 
 
 def save(target: Path, views: list[dict[str, Any]]) -> None:

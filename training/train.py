@@ -53,11 +53,7 @@ from .losses import (
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
 # (progress up to which, (short, long) sides to draw from): small images are fast, the last third trains at sizes of use
-CURRICULUM = (
-    (0.4, ((96, 128), (96, 160))),
-    (0.65, ((128, 160), (160, 192), (128, 192))),
-    (1.0, SIZES_OF_USE),
-)
+CURRICULUM = ((0.4, ((96, 128), (96, 160))), (0.65, ((128, 160), (160, 192), (128, 192))), (1.0, SIZES_OF_USE))
 # for a network that is already trained
 WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
 VALIDATION_SIZE = (224, 288)

@@ -227,13 +227,7 @@ class _Decoder(nn.Module):
         self.decoder_mono = _Path(config)
         self.depth_regressor = nn.Sequential(_conv(features, _BINS), nn.ReLU(), nn.Conv2d(_BINS, _BINS, 1))
         self.normal_predictor = nn.Sequential(
-            _conv(features, 128),
-            nn.ReLU(),
-            nn.Conv2d(128, 128, 1),
-            nn.ReLU(),
-            nn.Conv2d(128, 128, 1),
-            nn.ReLU(),
-            nn.Conv2d(128, 3, 1),
+            _conv(features, 128), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 3, 1)
         )
         self.context_feature_encoder = _Context(config)
         self.context_zqr_convs = nn.ModuleList(_conv(hidden, 3 * hidden) for _ in range(3))

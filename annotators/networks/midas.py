@@ -37,28 +37,19 @@ _DPT = (
     (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "vit": (
-        *_DPT,
-        (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.patch_embeddings.projection."),
-    ),
+    "vit": (*_DPT, (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.patch_embeddings.projection.")),
     "hybrid": (
         *_DPT,
         (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.projection."),
         (_VIT + r"patch_embed\.backbone\.stem\.conv\.", "dpt.embeddings.backbone.bit.embedder.convolution."),
         (_VIT + r"patch_embed\.backbone\.stem\.norm\.", "dpt.embeddings.backbone.bit.embedder.norm."),
-        (
-            _VIT + r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d)\.",
-            r"dpt.embeddings.backbone.bit.encoder.stages.\1.layers.\2.",
-        ),
+        (_VIT + r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d)\.", r"dpt.embeddings.backbone.bit.encoder.stages.\1.layers.\2."),
     ),
     "beit": (
         (_VIT + r"cls_token$", "backbone.embeddings.cls_token"),
         (_VIT + r"patch_embed\.proj\.", "backbone.embeddings.patch_embeddings.projection."),
         (r"\.gamma_([12])$", r".lambda_\1"),
-        (
-            r"\.attn\.relative_position_bias_table$",
-            ".attention.attention.relative_position_bias.relative_position_bias_table",
-        ),
+        (r"\.attn\.relative_position_bias_table$", ".attention.attention.relative_position_bias.relative_position_bias_table"),
         (r"\.attn\.q_bias$", ".attention.attention.query.bias"),
         (r"\.attn\.v_bias$", ".attention.attention.value.bias"),
         (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),

@@ -212,21 +212,16 @@ SPECS = (
 
 _LAST_ODD = (5, 7, 9, 11)
 V3_SMALL = DepthAnythingConfig(
-    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True),
+    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5), DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True)
 )
 V3_BASE = DepthAnythingConfig(
-    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True),
+    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5), DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True)
 )
 V3_SETS_LARGE = DepthAnythingConfig(
     VitConfig(1024, 24, 16, (11, 15, 19, 23), alternating_from=8, norm_eps=1e-5),
     DptConfig((256, 512, 1024, 1024), 256, outputs=2, positions=True),
 )
-V3_LARGE = DepthAnythingConfig(
-    VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5),
-    DptConfig((256, 512, 1024, 1024), 256, sky=True),
-)
+V3_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5), DptConfig((256, 512, 1024, 1024), 256, sky=True))
 
 # of the repository, which got its four files one after the other
 _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"

@@ -141,11 +141,7 @@ SPECS = (
         auto_dtypes=("float32",),
     ),
     _spec(
-        "swin2-tiny",
-        _release("v3_1/dpt_swin2_tiny_256.pt", approximate_size=170_000_000),
-        DPT_SWIN2_TINY,
-        SWIN2_RESIZING,
-        default_size=256,
+        "swin2-tiny", _release("v3_1/dpt_swin2_tiny_256.pt", approximate_size=170_000_000), DPT_SWIN2_TINY, SWIN2_RESIZING, default_size=256
     ),
     _spec("beit-large-512", _release("v3_1/dpt_beit_large_512.pt", approximate_size=1_580_000_000), DPT_BEIT_LARGE, default_size=512),
 )

@@ -168,11 +168,7 @@ def image_of_result(path: Path) -> Path | None:
 
 
 def is_whole(
-    record: Mapping[str, Any],
-    image: Mapping[str, int] | None,
-    settings: Mapping[str, Any],
-    names: Iterable[str],
-    marks: Mapping[str, Any],
+    record: Mapping[str, Any], image: Mapping[str, int] | None, settings: Mapping[str, Any], names: Iterable[str], marks: Mapping[str, Any]
 ) -> bool:
     """Whether a record shows that an image needs no further work.
 

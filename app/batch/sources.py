@@ -92,10 +92,7 @@ class Source:
 
 
 def find_images(
-    sources: Iterable[str | os.PathLike[str]],
-    recursive: bool = False,
-    out: str | os.PathLike[str] | None = None,
-    kind: Kind = IMAGE_FILES,
+    sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None, kind: Kind = IMAGE_FILES
 ) -> tuple[list[Source], list[str]]:
     """Resolves sources to files, each once, in the order of first mention.
 

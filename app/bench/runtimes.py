@@ -64,11 +64,7 @@ class Row:
 
 
 def measure_runtimes(
-    options: Options,
-    device: str,
-    seconds: float,
-    image_size: tuple[int, int] = timing.FULL_HD,
-    asked: Collection[str] = EACH,
+    options: Options, device: str, seconds: float, image_size: tuple[int, int] = timing.FULL_HD, asked: Collection[str] = EACH
 ) -> Iterator[Row]:
     """Benchmarks runtimes one after the other, torch in float32 first. Each takes turns with torch, for reliable ratios.
 

@@ -24,11 +24,7 @@ ANOTHER = "choose another name"
 
 _SHOW_AN_IMAGE = (".glb", ".ply", ".html")
 # Of the formats that can be read back; in others nobody looks for it.
-_NOT_KEPT = {
-    ".pfm": ("quantity", "intrinsics", "extrinsics", "confidence"),
-    ".png": ("extrinsics", "confidence"),
-    ".exr": ("extrinsics",),
-}
+_NOT_KEPT = {".pfm": ("quantity", "intrinsics", "extrinsics", "confidence"), ".png": ("extrinsics", "confidence"), ".exr": ("extrinsics",)}
 
 
 def add_convert(parser: Parser) -> None:

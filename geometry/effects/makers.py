@@ -121,11 +121,5 @@ def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: A
     return MAKERS[spec.name](layers, estimate, options, mask)
 
 
-MAKERS: dict[str, Maker] = {
-    "mask": of_selection,
-    "sky": of_sky,
-    "cutout": cut_out_of,
-    "fog": in_fog,
-    "depth-of-field": through_lens,
-}
+MAKERS: dict[str, Maker] = {"mask": of_selection, "sky": of_sky, "cutout": cut_out_of, "fog": in_fog, "depth-of-field": through_lens}
 """By the name of the effect."""

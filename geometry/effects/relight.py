@@ -494,12 +494,7 @@ def _highlight_factor(shininess: float | Tensor) -> float | Tensor:
 
 
 def _complete_inputs(
-    image: Tensor,
-    normals: Tensor,
-    depth: Tensor | None,
-    intrinsics: Tensor | None,
-    mask: Tensor | None,
-    edges: EdgeSides | None,
+    image: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None, edges: EdgeSides | None
 ) -> tuple[Tensor, Tensor]:
     check_map(normals, 3, "normals", like=image)
     depth, intrinsics = _complete_depth(image, depth, intrinsics)

@@ -60,13 +60,7 @@ _SPREAD_MEANS, _TILE_MEANS = [Line((1, 4, 6, 4, 1), pitch) for pitch in _SMOOTHI
 
 
 def cast_shadow(
-    depth: Tensor,
-    intrinsics: Tensor,
-    light: Light,
-    *,
-    thickness: float = 0.3,
-    doubt: Tensor | None = None,
-    blur: Tensor | None = None,
+    depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3, doubt: Tensor | None = None, blur: Tensor | None = None
 ) -> Tensor:
     """Shadows: where an object stands between the surface and the lamp.
 

@@ -312,11 +312,7 @@ FORMATS: dict[str, FileFormat] = {
         is_likely=exr_holds_maps,
     ),
     ".png": FileFormat(
-        "16-bit PNG, depth with its range, or normals in OpenGL colours",
-        _write_png,
-        _read_png,
-        one_map=True,
-        is_likely=png_holds_maps,
+        "16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True, is_likely=png_holds_maps
     ),
     ".pfm": FileFormat(
         "portable float map, depth (infinite where masked) or OpenGL normals in float32, no unit",

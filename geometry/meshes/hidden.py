@@ -154,10 +154,7 @@ def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.
     """The near and the far pixel (N, 2) of each cut, as indices in a map padded by 1."""
     places = np.arange(visible.size).reshape(visible.shape)
     pairs = []
-    for joined, first, second in (
-        (across[:, 1:-1], np.s_[:, 1:-2], np.s_[:, 2:-1]),
-        (down[1:-1], np.s_[1:-2], np.s_[2:-1]),
-    ):
+    for joined, first, second in ((across[:, 1:-1], np.s_[:, 1:-2], np.s_[:, 2:-1]), (down[1:-1], np.s_[1:-2], np.s_[2:-1])):
         one, other = visible[first], visible[second]
         cut = ~joined & (one > 0) & (other > 0) & (one != other)
         pair = np.stack((places[first][cut], places[second][cut]), 1)

@@ -238,11 +238,7 @@ def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
     labels = label_regions(across & left[:, :-1] & left[:, 1:], down & left[:-1] & left[1:])
     shared, leaving, border = (
         _border_lengths(labels, left, *sides)
-        for sides in (
-            (found, across, down),
-            (high & scene.outside, across, down),
-            (~left, torch.ones_like(across), torch.ones_like(down)),
-        )
+        for sides in ((found, across, down), (high & scene.outside, across, down), (~left, torch.ones_like(across), torch.ones_like(down)))
     )
     is_own = (shared > _SHARED_TO_LEAVING * leaving) & (shared > _LEAST_SHARED_BORDER * border)
     return found | (left & is_own[labels])

@@ -83,13 +83,7 @@ def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
     return numbered(_linked(ends[0], ends[1], count))[basins]
 
 
-def merged_regions(
-    labels: Tensor,
-    values: Tensor,
-    strength: Tensor,
-    cost: Callable[[Borders], Tensor],
-    most: float,
-) -> Tensor:
+def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Callable[[Borders], Tensor], most: float) -> Tensor:
     """Merges regions, weakest border first, until every border costs more than `most`.
 
     Args:

@@ -150,14 +150,7 @@ def drop_limit(nearness: Tensor, inside: list[Pixel]) -> float:
     return max(_LEAST_DROP_LIMIT, DROP_LIMIT * float(near - nearness.quantile(FAR_QUANTILE)))
 
 
-def corrected(
-    found: Tensor,
-    nearness: Tensor,
-    image: Tensor,
-    behind: Tensor,
-    pixels: Pixels,
-    raised: float,
-) -> Tensor:
+def corrected(found: Tensor, nearness: Tensor, image: Tensor, behind: Tensor, pixels: Pixels, raised: float) -> Tensor:
     """Adds missing parts at inside pixels, and removes parts at outside pixels.
 
     For a pixel near the region's border, only the border is moved.

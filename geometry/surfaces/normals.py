@@ -113,11 +113,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
 
 
 def disparity_to_normals(
-    disparity: Tensor,
-    mask: Tensor | None = None,
-    fov: float | None = None,
-    near_far_ratio: float | None = None,
-    edges: str = "auto",
+    disparity: Tensor, mask: Tensor | None = None, fov: float | None = None, near_far_ratio: float | None = None, edges: str = "auto"
 ) -> Tensor:
     """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with an assumed camera and shift.
 

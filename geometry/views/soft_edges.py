@@ -47,12 +47,7 @@ _VOTE = 0.7  # bound of a stretch's contribution to the image's mean log error o
 _SURE = 1e-5  # least confidence: smaller ones may be rounding errors
 # Ramps of confidence (`share_above`): error relative to a sharp edge, error relative to the squared contrast, contrast, and share of
 # pixels found.
-_IS_SURE = (
-    (1 - _GAIN, -_GAIN),
-    (_UNEXPLAINED, -_UNEXPLAINED / 2),
-    (_CONTRAST, _CONTRAST),
-    (_FOUND, (1 - _FOUND) / 1.5),
-)
+_IS_SURE = ((1 - _GAIN, -_GAIN), (_UNEXPLAINED, -_UNEXPLAINED / 2), (_CONTRAST, _CONTRAST), (_FOUND, (1 - _FOUND) / 1.5))
 _ALIKE = 0.1  # difference of log errors at which a mixture's weight falls to 1/e
 
 # Opacity of rims.
@@ -251,17 +246,7 @@ def _joined(rest: Layer, band: _Band, colour: Tensor) -> Rims:
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     whole = torch.cat((whole, constant(whole, 1.0).expand_as(whole[:1])))
     values = torch.where(opaque, whole, F.pad(colour, (0, 1)).index_select(1, in_band))
-    return Rims(
-        image,
-        row,
-        column,
-        values_at(surface, place),
-        values[3],
-        values[:3],
-        surface,
-        _slots(place, surface),
-        rest.margin,
-    )
+    return Rims(image, row, column, values_at(surface, place), values[3], values[:3], surface, _slots(place, surface), rest.margin)
 
 
 def _without_margin(layer: Layer) -> Layer:

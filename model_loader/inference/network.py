@@ -216,13 +216,7 @@ class LoadedNetwork:
         yield from in_batches(part, total, at_once, mend, can_mend, progress)
 
     def prepare(
-        self,
-        network: InDtype,
-        height: int,
-        width: int,
-        size: int | None,
-        images: int,
-        extra_bytes: Callable[[int, int], int] | None = None,
+        self, network: InDtype, height: int, width: int, size: int | None, images: int, extra_bytes: Callable[[int, int], int] | None = None
     ) -> Prepared:
         """Brings the network to its device and frees memory for a run.
 

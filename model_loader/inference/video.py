@@ -73,12 +73,7 @@ def window_estimates(
 
 @torch.no_grad()
 def _windows(
-    network: LoadedNetwork,
-    current: InDtype,
-    frames: Iterator[Tensor],
-    options: InferenceOptions,
-    is_cut: IsCut | None,
-    state: WindowState,
+    network: LoadedNetwork, current: InDtype, frames: Iterator[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
     annotator = current.annotator
     assert isinstance(annotator, VideoDepthAnythingAnnotator)

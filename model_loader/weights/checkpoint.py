@@ -45,13 +45,7 @@ _NUMBERS = {*_SAFETENSORS.values(), torch.uint16, torch.uint32, torch.uint64} - 
 _MOST_SHARED = 4
 """Maximum ratio of all tensors' bytes to a PyTorch file's size: tensors can share storage."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _OTHER_FORMATS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",

@@ -209,8 +209,7 @@ def test_a_checkpoint_that_differs_is_refused_by_name(hub, variant, layout, chan
 
 
 @pytest.mark.parametrize(
-    ("variant", "key", "shape"),
-    [("swinv2", QKV, (2, 8)), ("vit", "weight", (3,)), ("vit", VIT_QKV, ()), ("vit", VIT_QKV, (2, 2))],
+    ("variant", "key", "shape"), [("swinv2", QKV, (2, 8)), ("vit", "weight", (3,)), ("vit", VIT_QKV, ()), ("vit", VIT_QKV, (2, 2))]
 )
 def test_no_three_parts_and_what_is_no_midas_at_all_are_refused(hub, variant, key, shape):
     whole = official(hub("swinv2")[1], "swinv2") if variant == "swinv2" else {}

@@ -241,10 +241,7 @@ MOTION = "head.motion_modules.{}.temporal_transformer."
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            {MOTION.format(3) + "transformer_blocks.0.ff.net.2.bias": None},
-            "missing keys .first: motion_modules.3.perceptron.contract.bias",
-        ),
+        ({MOTION.format(3) + "transformer_blocks.0.ff.net.2.bias": None}, "missing keys .first: motion_modules.3.perceptron.contract.bias"),
         ({"head.scratch.layer3_rn.weight": None}, r"missing keys \(first: depth_head.scratch.layer3_rn.weight"),
         ({MOTION.format(4) + "norm.bias": torch.zeros(32)}, r"unexpected keys \(first: motion_modules.4"),
         ("motion_modules", r"missing keys \(first: motion_modules"),  # Depth Anything V2

@@ -160,10 +160,7 @@ test_what_is_no_normal_map_is_refused = refusals(
     (lambda: convert_normals(torch.zeros(1, 4, 2, 2), Axes.OPENGL, Axes.OPENCV), r"\(1, 4, 2, 2\)"),
     (lambda: convert_normals(torch.zeros(1, 3, 2, 2), "upside-down", Axes.OPENCV), "upside-down"),
     (lambda: encode_normal_map(torch.zeros(3, 2, 2)), r"\(3, 2, 2\)"),
-    (
-        lambda: encode_normal_map(torch.zeros(1, 3, 2, 2), "unity"),
-        "coding is 'unity'; accepted: opengl, directx, opencv, scannet, contr",
-    ),
+    (lambda: encode_normal_map(torch.zeros(1, 3, 2, 2), "unity"), "coding is 'unity'; accepted: opengl, directx, opencv, scannet, contr"),
     (lambda: decode_normal_map(torch.zeros(1, 2, 2, 3)), r"\(1, 2, 2, 3\)"),
     (lambda: blend_normals(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 3)), "resize"),
 )

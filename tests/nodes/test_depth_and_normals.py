@@ -162,11 +162,7 @@ def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
 
 
 @pytest.mark.parametrize(
-    ("widgets", "said"),
-    [
-        ({"precision": "float8"}, "precision"),
-        ({"film": True, "tiles": "2"}, "tiles is 2 and film is on"),
-    ],
+    ("widgets", "said"), [({"precision": "float8"}, "precision"), ({"film": True, "tiles": "2"}, "tiles is 2 and film is on")]
 )
 def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, widgets, said):
     monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
@@ -211,11 +207,7 @@ def read_png(folder, entry):
 FIRST_NODE = "DepthNormal_DepthAndNormals"
 SMALL = {"resolution": 64}
 SAME_RUN = {
-    FIRST_NODE: [
-        {**SMALL, "depth_look": "depth, far white"},
-        {**SMALL, "coding": "directx"},
-        {**SMALL, "normalisation": "per_clip"},
-    ],
+    FIRST_NODE: [{**SMALL, "depth_look": "depth, far white"}, {**SMALL, "coding": "directx"}, {**SMALL, "normalisation": "per_clip"}],
     "MiDaS-NormalMapPreprocessor": [{"model": "tiny", **SMALL, "coding": "opengl"}, {"model": "tiny", **SMALL, "a": 1.0}],
     # Over a clip tiny makes its plain map, as sharp edges flicker: both looks are of one.
     "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "normalisation": each} for each in ("per_clip", "running")],

@@ -608,10 +608,7 @@ def test_what_is_not_between_two_weights_is_refused(first, share, words):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        (["--share", "0.5"], "name the weights that the run began from"),
-        ([], "best.pt is no file: --run is the folder of a run"),
-    ],
+    [(["--share", "0.5"], "name the weights that the run began from"), ([], "best.pt is no file: --run is the folder of a run")],
 )
 def test_an_export_of_nothing_is_refused(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["export", "--run", str(tmp_path / "run"), *words])

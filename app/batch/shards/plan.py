@@ -35,12 +35,7 @@ class ShardPlan:
 
 
 def plan_shards(
-    sources: Iterable[Source],
-    catalogue: Catalogue,
-    settings: Mapping[str, Any],
-    log: Path,
-    going_on: bool = False,
-    overwrite: bool = False,
+    sources: Iterable[Source], catalogue: Catalogue, settings: Mapping[str, Any], log: Path, going_on: bool = False, overwrite: bool = False
 ) -> ShardPlan:
     """Decides which images to process.
 

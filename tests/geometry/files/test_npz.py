@@ -127,10 +127,7 @@ test_damaged_and_hostile_archives_are_refused = refuses_content(
     (archive(depth=npy_header((2**20, 2**20))), "megapixels"),
     (archive(depth=npy_header((2**62, 2**62))), "megapixels"),
     (archive(normals=npy_header((20_000, 20_000, 3))), "megapixels"),
-    (
-        archive(**{key: npy_header((2**13, 2**13), "<f8") for key in ("depth", "confidence", "dmap", "intrinsics", "nmap")}),
-        "in all maps",
-    ),
+    (archive(**{key: npy_header((2**13, 2**13), "<f8") for key in ("depth", "confidence", "dmap", "intrinsics", "nmap")}), "in all maps"),
     (archive(depth=npy_header((2**12, 2**15)), normals=npy_header((2**12, 2**15, 3)), dmap=npy_header((1, 1))), "in all maps"),
     (archive(depth=npy_header("(4, 4")), "not a whole NumPy archive"),
     (b"PK\x03\x04" + bytes(6), "not a whole NumPy archive"),
