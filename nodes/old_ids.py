@@ -51,20 +51,9 @@ SMALL_DEFAULTS = {
 """Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
 PREFIXED = {
-    f"Inference_Core_{old_id}": OWN_IDS[old_id]
-    for old_id in (
-        "MiDaS-NormalMapPreprocessor",
-        "MiDaS-DepthMapPreprocessor",
-        "Zoe-DepthMapPreprocessor",
-        "DepthAnythingPreprocessor",
-        "Zoe_DepthAnythingPreprocessor",
-        "DepthAnythingV2Preprocessor",
-        "LeReS-DepthMapPreprocessor",
-        "BAE-NormalMapPreprocessor",
-        "DSINE-NormalMapPreprocessor",
-        "Metric3D-DepthMapPreprocessor",
-        "Metric3D-NormalMapPreprocessor",
-    )
+    f"Inference_Core_{old_id}": own_id
+    for old_id, own_id in OWN_IDS.items()
+    if old_id.endswith("Preprocessor") and old_id != "Metric_DepthAnythingV2Preprocessor"
 }
 """ComfyUI-Inference-Core-Nodes has comfyui_controlnet_aux's nodes, with the same widgets, under ids of its own.
 

@@ -1,5 +1,7 @@
 """Reads and writes files of depth and normals without loss."""
 
+# ruff: noqa: F401  these are the names that nodes and commands import
+
 from .compositing_exr import write_compositing_exr
 from .exr import read_exr, write_exr, write_image_exr
 from .formats import FORMATS, FileFormat, load_estimate, possible_paths, read_paths, save_estimate
@@ -18,39 +20,3 @@ from .png import (
     write_normal_values_png,
     write_normals_png,
 )
-
-__all__ = [
-    "FORMATS",
-    "MAX_PIXELS",
-    "FileFormat",
-    "FileFormatError",
-    "SaveOptions",
-    "atomic_path",
-    "image_exposure",
-    "load_estimate",
-    "possible_paths",
-    "read_exr",
-    "read_image",
-    "read_npz",
-    "read_paths",
-    "read_pfm",
-    "read_values_png",
-    "resolve_inside",
-    "save_estimate",
-    "save_surface",
-    "write_compositing_exr",
-    "write_depth_png",
-    "write_depth_values_png",
-    "write_exr",
-    "write_glb",
-    "write_html",
-    "write_image_exr",
-    "write_image_png",
-    "write_normal_png",
-    "write_normal_values_png",
-    "write_normals_png",
-    "write_npz",
-    "write_pfm",
-    "write_ply",
-    "write_stl",
-]

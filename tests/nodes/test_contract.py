@@ -205,4 +205,4 @@ def test_models_of_unclear_licence_do_not_claim_the_plain_word():
 
 
 def test_english_aliases_stay_first_and_others_are_left_alone():
-    assert with_other_languages(["moge", "shadow"])[:3] == ["moge", "shadow", "阴影"] and with_other_languages(["moge"]) == ["moge"]
+    assert with_other_languages("moge, shadow")[:3] == ["moge", "shadow", "阴影"] and with_other_languages("moge") == ["moge"]
