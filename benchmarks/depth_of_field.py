@@ -23,8 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
-from depth_normal.geometry.effects.focus import focused
-from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion
+from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion, focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.lens import LensOptions
 

@@ -1,5 +1,7 @@
 """ComfyUI's nodes: one file for each kind; the order of the tuples is the order in the menu."""
 
+from typing import Any
+
 from ..model_loader.comfy.feedback import noting_warnings
 from ..model_loader.comfy.host import answer_page, when_started
 from ..model_loader.comfy.interrupt import interruptible
@@ -61,7 +63,8 @@ NODES = (
     *meshes.NODES,
 )
 
-for _node, _words in [(node, with_other_languages(node.SEARCH_ALIASES)) for node in NODES]:  # at once: some inherit theirs
+_aliases: dict[Any, list[str]] = {node: with_other_languages(node.SEARCH_ALIASES) for node in NODES}  # at once: some inherit theirs
+for _node, _words in _aliases.items():
     _node.SEARCH_ALIASES = _words
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())

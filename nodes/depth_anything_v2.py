@@ -19,6 +19,7 @@ from ..model_loader.weights.find import find_file
 from ..options.checks import check_choice
 from ..utils import to_images
 from .batches import join_outputs, to_output
+from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE, model_widget
@@ -45,7 +46,6 @@ FILES = {
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
-_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LoadDepthAnythingV2Model:
     RETURN_TYPES: ClassVar = (DAMODEL,)
     RETURN_NAMES: ClassVar = ("da_v2_model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth Anything V2.",)
-    SEARCH_ALIASES = f"{_ALIASES}, depth model"
+    SEARCH_ALIASES = f"{V2_ALIASES}, depth model"
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -103,7 +103,7 @@ class DepthAnythingV2:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("image",)
     OUTPUT_TOOLTIPS: ClassVar = ("One depth map for each image, near = white: the image's size, with odd sides one pixel shorter.",)
-    SEARCH_ALIASES = _ALIASES
+    SEARCH_ALIASES = V2_ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -31,6 +31,7 @@ V2_FILES = {
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
+V2_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)
 METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
 ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
@@ -103,7 +104,7 @@ class DepthAnythingV2Map(_DepthMap):
         "Makes a depth map from an image with Depth Anything V2, near = white. The base, large and giant weights are "
         "CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
-    SEARCH_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
+    SEARCH_ALIASES = V2_ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

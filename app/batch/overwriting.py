@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..console.terminal import quoted
-from .named_results import is_named_result, note_named
 from .records import RECORDS, images_of, mark, mark_of, other_image, read_record, with_made
 from .sources import Identity, file_identity
 
 _ANOTHER_NAME = "choose another name with -o"
 _NOT_OURS = "not known as an unchanged result of depth-normal"
+_MOST_NAMED = 500
+_LOCK_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -198,3 +200,51 @@ def unwritable(folder: Path, tried: bool = True) -> str:
 def nearest_folder(folder: Path) -> Path:
     """The nearest ancestor that exists."""
     return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+
+
+def is_named_result(path: Path, now: Any, made_of: Path, command: str) -> bool:
+    """Whether a file is an unchanged result of a command, with the options of its kind, and an input; `now` is the file's mark."""
+    return now is not None and now == _entries().get(_place(path), {}).get(_owner(made_of, command))
+
+
+def note_named(made_of: Path, paths: Sequence[Path], command: str) -> None:
+    """Remembers a command's results of an input, named by `-o`, in the user's cache: no records lie beside files that a user named.
+
+    Only the latest are kept; older ones are treated as foreign files. On failure they will only not be replaced without --overwrite.
+    """
+    from ...geometry.files.file_lock import FileLock
+    from ...geometry.files.paths import write_bytes
+
+    noted = {_place(path): {_owner(made_of, command): now} for path in paths if (now := mark(path))}
+    with suppress(OSError, RuntimeError):  # a user without a home has no cache
+        file = _named_list()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock"), _LOCK_SECONDS):
+            kept = {path: entry for path, entry in _entries().items() if path not in noted}
+            latest = dict([*kept.items(), *noted.items()][-_MOST_NAMED:])
+            write_bytes(file, json.dumps(latest, indent=1).encode())
+
+
+def _named_list() -> Path:
+    from ...model_loader.weights.find import user_cache
+
+    return user_cache() / "runs" / "named.json"
+
+
+def _place(path: Path) -> str:
+    """A result's absolute path; a link in its place is not resolved, as it would be replaced."""
+    return str(path.parent.resolve() / path.name)
+
+
+def _owner(made_of: Path, command: str) -> str:
+    # A model name is not a path, and is the same in every folder.
+    return f"{command} {made_of.resolve() if made_of.exists() else made_of}"
+
+
+def _entries() -> dict[str, dict[str, Any]]:
+    """The marks of results by path and owner; empty if unreadable."""
+    try:
+        entries = json.loads(_named_list().read_bytes())
+    except (OSError, ValueError, RuntimeError):  # RecursionError is a RuntimeError
+        return {}
+    return {path: entry for path, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}

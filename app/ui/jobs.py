@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,22 +23,27 @@ from pathlib import Path
 from typing import Any
 
 from ...geometry.estimate import Estimate
+from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
+from ...options.video import ClipOptions
 from ..batch.check_outputs import check_writes
 from ..batch.failures import Failure
 from ..batch.local_engine import InFlight, process
 from ..batch.name_locks import folded
 from ..batch.options import Options
+from ..batch.overwriting import note_results
 from ..batch.per_image import write
+from ..video.run import computed_by, make_video, model_settings
+from ..video.segments import SegmentStore
+from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .downloads import Downloads
-from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
+from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, video_outputs
 from .names import free_name
 from .previews import Previews
 from .refusals import Refusal, full_disk_said, gone
 from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
-from .videos import prepared_video
 
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
@@ -280,3 +285,52 @@ def _is_own_folder(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.geteuid())
+
+
+# The last frames must still be written, and the segments joined.
+_NEARLY = 0.99
+
+
+def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
+    """Checks and plans a job's video, before a model is loaded.
+
+    Args:
+        job: The job; its files are registered once made, with an error if they end early.
+        progress: Called with progress from 0 to 1, or None if the length is unknown; may raise to stop.
+        free_name: Returns a name for the results if the job's own was taken meanwhile.
+
+    Returns:
+        A function that makes the videos with the model.
+
+    Raises:
+        ImportError: The video library is missing.
+        ValueError, VideoError: The video cannot be read, or the model does not support videos.
+    """
+    pyav()
+    outputs = video_outputs(job.options.spec)
+    job.out.mkdir(parents=True, exist_ok=True)
+    task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
+    asked = model_settings(job.options, task)
+    header = task.checked_header()
+    job.size = header.width, header.height
+    expected, done = task.expected(header), 0
+
+    def tick(frames: int) -> None:
+        nonlocal done
+        done += frames
+        progress(min(_NEARLY, done / expected) if expected else None)
+
+    def check() -> None:
+        try:
+            check_targets(task.source, task.targets, made_of=task.source)
+        except FileExistsError:
+            # The task is shared: its segments are joined to these targets.
+            task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
+
+    def make(model: Model) -> None:
+        with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
+            finished = make_video(model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target]))
+        job.note(task.targets)
+        job.error = job.in_words(finished.early)
+
+    return make

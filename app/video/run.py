@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,12 +41,42 @@ from ...options.estimate import TORCH
 from ...options.video import NORMALS, SIDE_BY_SIDE
 from ..batch.options import Options, is_light, known_weights
 from .finished import Finished
-from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
 from .segments import ENGINE, KEPT_DEPTH, SegmentStore, SegmentWriter
-from .task import RANGED, VideoTask
+from .task import RANGED, VIEWS, VideoTask
 
 logger = logging.getLogger(__name__)
+
+
+class ReducedFrames:
+    """Downscales each frame to a size that still yields the same maps; all later steps then process far fewer pixels.
+
+    Frames stay unchanged if an output shows them or the field of view is set.
+
+    Args:
+        model: The model; None = the user's own depth, without reduction.
+        task: Its `change` is applied first.
+
+    Attributes:
+        size: Height and width of the frames before reduction; None before the first.
+    """
+
+    def __init__(self, model: Model | None, task: VideoTask, outputs: set[str]) -> None:
+        self._task = task
+        shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
+        reduced = None if model is None or shows or task.fov else model.reduced_size
+        self._reduced_size = cache(lambda height, width: None if reduced is None else reduced(height, width, task.size))
+        self.size: tuple[int, int] | None = None
+
+    def image(self, frame: Frame) -> Tensor:
+        """A frame's transformed and reduced image (3, H, W) in [0, 1]."""
+        changed = frame if self._task.change is None else replace(frame, image=partial(self._task.image, frame), reduce_planes=None)
+        return changed.reduced(self._reduce)
+
+    def _reduce(self, height: int, width: int) -> tuple[int, int] | None:
+        self.size = height, width
+        return self._reduced_size(height, width)
+
 
 Tick = Callable[[int], object]
 

@@ -28,8 +28,8 @@ from ..views.transparency import Layers
 from .depth_mask import describe_selection, selected_mask
 from .depth_of_field import depth_of_field
 from .depths import known_depths
-from .focus import focused
 from .fog import fog_of, foggy
+from .lens import focused
 from .lights import LightPlan
 from .lit_scene import LitScene, lit_scene
 from .relight import relight_scene

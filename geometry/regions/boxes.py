@@ -25,10 +25,9 @@ from ...utils import finite_bounds, resize_map
 from ..filters.extremes import extremes_within, largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
-from .cut import cheapest_region
+from .cut import cheapest_region, path_costs
 from .mixtures import fit_mixture
 from .nearness import check_maps_of_one, small_scene
-from .paths import path_costs
 from .planes import PLANE_DISTANCE, above_planes
 from .points import Pixels, pixels_at
 

@@ -406,7 +406,7 @@ CASES = {
     "edges.refine.refine_geometry": (lambda f: f(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)), ONE_BY_ONE),
     "edges.ramp_sharpening.ramp_width": (lambda f: f(one()), "gives a number"),
     "edges.ramp_sharpening.sharpen_ramps": (lambda f: f(one(), one(3), 2, normals=one(3)), "looks at the pixels of ramps only"),
-    "surfaces.panorama_normals.panorama_normals": (lambda f: f(one(), mask(1)), ONE_BY_ONE),
+    "surfaces.derive.panorama_normals": (lambda f: f(one(), mask(1)), ONE_BY_ONE),
     "sphere.panorama_directions": (lambda f: f(HEIGHT, WIDTH, DEVICE), None),
     "sphere.panorama_points": (lambda f: f(maps()), None),
     "sphere.view_rotations": (lambda f: f(), None),
@@ -621,7 +621,7 @@ NOT_THE_SAME = {
         ("filters.chosen_pixels.chosen_places", "views.soft_edges.split_soft_edges", "edges.stripes.stripe_ends"),
         "a CPU computes chosen pixels only, and the others of the result are not used",
     ),
-    "surfaces.panorama_normals.panorama_normals": "normals of noise change as much where depth changes by a millionth",
+    "surfaces.derive.panorama_normals": "normals of noise change as much where depth changes by a millionth",
 }
 
 

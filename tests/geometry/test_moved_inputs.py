@@ -190,7 +190,7 @@ FUNCTIONS = {
     "regions.planes.largest_plane": plane_of,
     "regions.mixtures.fit_mixture": lambda f, scene: f(scene.image[0].flatten(1).T, 5, 0.03).log_likelihood(scene.image[0].flatten(1).T),
     "regions.cut.cheapest_region": cheapest,
-    "regions.paths.path_costs": lambda f, scene: f(
+    "regions.cut.path_costs": lambda f, scene: f(
         torch.arange(scene.depth[0, 0].numel()).view_as(scene.depth[0, 0]) == 70, *(scene.image[0, 0].diff(dim=dim).abs() for dim in (1, 0))
     ),
     "regions.sky.find_sky": lambda f, scene: f(scene.image, scene.estimate),
@@ -225,7 +225,7 @@ FUNCTIONS = {
     "surfaces.normals.disparity_to_normals": lambda f, scene: f(scene.soft_inverse),
     "surfaces.normals.midas_normals": lambda f, scene: f(scene.inverse),
     "surfaces.normals.dmap2norm": lambda f, scene: f(scene.depth),
-    "surfaces.panorama_normals.panorama_normals": lambda f, scene: f(of_some_pixels(scene, 2).depth),
+    "surfaces.derive.panorama_normals": lambda f, scene: f(of_some_pixels(scene, 2).depth),
     "surfaces.plane_fit.fit_planes": lambda f, scene: planes_of(scene),
     "surfaces.plane_fit.fit_planes, soft": lambda f, scene: planes_of(scene, True),
     "surfaces.scattered_fit.fit_scattered": lambda f, scene: planes_of(of_some_pixels(scene, 3), fit=f),

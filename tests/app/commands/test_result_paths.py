@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from depth_normal.app import onnx_export
-from depth_normal.app.batch import named_results, per_image
+from depth_normal.app.batch import overwriting, per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths
@@ -147,11 +147,11 @@ def test_each_video_of_several_that_are_named_has_its_kind(here):
 def test_named_results_are_forgotten_without_harm(here, monkeypatch):
     """Where there are too many, or the list is damaged or cannot be written, the file is kept, as one of others."""
     words = "relight photo.png --geometry known.npz -o {}.png"
-    monkeypatch.setattr(named_results, "_MOST", 2)
+    monkeypatch.setattr(overwriting, "_MOST_NAMED", 2)
     for name in "abc":
         assert run(words.format(name)) == 0
     assert run(words.format("a")) == 2 and run(words.format("b")) == 0 and run(words.format("c")) == 0
-    named_results._list().write_text("{")
+    overwriting._named_list().write_text("{")
     assert run(words.format("c")) == 2 and run(words.format("d")) == 0 and run(words.format("d")) == 0
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(here / "photo.png"))
     assert run(words.format("e")) == 0 and run(words.format("e")) == 2

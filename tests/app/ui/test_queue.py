@@ -24,7 +24,7 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
-from depth_normal.app.ui import videos as page_videos
+from depth_normal.app.ui import jobs as page_jobs
 from depth_normal.app.ui.downloads import Downloads
 from depth_normal.app.ui.gate import HEADER as TOKEN_HEADER
 from depth_normal.app.ui.job import options_of
@@ -374,8 +374,8 @@ def test_a_video_replaces_nothing_that_came_while_it_was_made(client, clip, tmp_
             (tmp_path / "out" / name).write_text("mine")
         return real(*words, **options)
 
-    real = page_videos.make_video
-    monkeypatch.setattr(page_videos, "make_video", make_video)
+    real = page_jobs.make_video
+    monkeypatch.setattr(page_jobs, "make_video", make_video)
     done = client.made(clip)
     assert done["files"] == {"depth": "clip-3_depth.mp4", "normals": "clip-3_normals.mp4"}, done
     assert {path.read_bytes() for path in (tmp_path / "out").glob("clip*") if path.stat().st_size < 5} == {b"mine"}

@@ -5,7 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.geometry.edges import matting
-from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, focus, fog
+from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, fog, lens
 from depth_normal.geometry.effects.defocus import blur_by_depth
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards
 from depth_normal.geometry.effects.lit_scene import lit_scene
@@ -52,7 +52,7 @@ CASES = {
     # The image's levels, and with them whether something is brighter than white.
     "cut-out": (lambda: matting.cut_out(one(3), one(), 5.0).colour, 1),
     "fog": (lambda: fog.add_fog(one(3), fog.fog_transmittance(one(), camera(1), 0.1, falloff=0.1), (1, 1, 1)), 2),
-    "focus": (lambda: focus.focused(masked(), one(3), LensOptions(point=(0.5, 0.5))).circle, 6),  # most for what is near the edges
+    "focus": (lambda: lens.focused(masked(), one(3), LensOptions(point=(0.5, 0.5))).circle, 6),  # most for what is near the edges
     "depth of field": (lambda: depth_of_field.depth_of_field(one(3), one(), blades=5, highlights=1.0), 3),
     "towards": (lambda: towards(LAMP, maps(3)), 0),
     "received_share": (lambda: received_share(SUN, maps(), maps()[0, 0, 0, 0]), 0),

@@ -12,7 +12,7 @@ from depth_normal.geometry.files import SaveOptions, save_surface
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 from depth_normal.geometry.sphere import panorama_directions
-from depth_normal.geometry.surfaces.panorama_normals import panorama_normals
+from depth_normal.geometry.surfaces.derive import panorama_normals
 
 HALF = np.array([2.0, 1.4, 3.0])
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from depth_normal.geometry.camera import pixel_rays
 from depth_normal.geometry.panorama.merge import View, merge_normals, merge_views
 from depth_normal.geometry.sphere import panorama_directions, view_intrinsics, view_rotations
-from depth_normal.geometry.surfaces.panorama_normals import panorama_normals
+from depth_normal.geometry.surfaces.derive import panorama_normals
 
 AXES = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
 """OPENCV to OPENGL and back."""

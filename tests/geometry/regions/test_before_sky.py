@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
-from depth_normal.geometry.effects.focus import focused
+from depth_normal.geometry.effects.lens import focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
 from depth_normal.geometry.views.parallax import parallax_of_estimate
