@@ -30,23 +30,9 @@ from depth_normal.model_loader.load import DTYPES
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 MODEL_IDS = (
-    "tiny",
-    "zipdepth-base",
-    "zipdepth-base-npu",
-    "midas-v2.1-small",
-    "depth-anything-small",
-    "depth-anything-v2-small",
-    "depth-anything-3-small",
-    "video-depth-anything-small",
-    "zoe-depth-anything-indoor",
-    "moge-2-vits-normal",
-    "bae-normal",
-    "dsine",
-    "leres",
-    "metric3d-vit-small",
-    "midas-dpt-hybrid",
-    "zoedepth-nyu",
-    "moge-vitl",
+    *("tiny", "zipdepth-base", "zipdepth-base-npu", "midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small"),
+    *("depth-anything-3-small", "video-depth-anything-small", "zoe-depth-anything-indoor", "moge-2-vits-normal", "bae-normal", "dsine"),
+    *("leres", "metric3d-vit-small", "midas-dpt-hybrid", "zoedepth-nyu", "moge-vitl"),
 )
 
 
