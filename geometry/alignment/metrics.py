@@ -28,7 +28,7 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
         ground_truth: Another of the same size, in any axes.
 
     Returns:
-        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that are
+        "mean", "median", "RMSE", and the percentage of pixels below 5, 7.5, 11.25, 22.5 and 30 degrees, over the pixels that are
         valid in both.
 
     Raises:
@@ -36,8 +36,9 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
     """
     angles = angle_map(found, ground_truth)
     angles = angles[~angles.isnan()]
-    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
-    return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
+    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (5, 7.5, 11.25, 22.5, 30)}
+    rmse = angles.square().mean().sqrt().item()
+    return {"mean": angles.mean().item(), "median": angles.median().item(), "RMSE": rmse, **shares}
 
 
 def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
@@ -65,7 +66,8 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
     Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift: in
-    disparity if one of the two is disparity, else in depth.
+    disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the ground truth's largest, as in
+    MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
 
     Args:
         found: An estimate with depth.
@@ -73,7 +75,8 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 
     Returns:
         "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the ground truth's unit); against metric depth
-        also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25.
+        also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25; of two metric maps also the
+        "median ratio" to the ground truth, and the "scaled AbsRel" after division by it: depth up to scale has no other error.
 
     Raises:
         ValueError: Depth missing, sizes that differ, or no pixel to compare.
@@ -83,6 +86,9 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     if ground_truth.quantity is Quantity.METRIC_DEPTH:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
+        if found.quantity is Quantity.METRIC_DEPTH:
+            ratio = (a / b).median()
+            errors |= {"median ratio": ratio.item(), "scaled AbsRel": ((a / ratio - b).abs() / b).mean().item()}
     return errors
 
 
@@ -170,7 +176,7 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
         scale, shift = fit_scale_shift(a[None], b[None])
         a = scale[0] * a + shift[0]
         if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
-            a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
+            a, b = 1 / a.clamp(min=b.min()), 1 / b
     return a, b, correlation, valid
 
 
