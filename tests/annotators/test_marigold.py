@@ -80,7 +80,14 @@ def pipeline(parts, kind: str, config: MarigoldConfig, **options):
 @pytest.mark.parametrize("kind", ["depth", "normals"])
 @pytest.mark.parametrize(
     ("config", "steps", "ensemble"),
-    [(MARIGOLD_V1_1, 1, 1), (MARIGOLD_V1_1, 4, 1), (MARIGOLD_V1_0, 4, 1), (MARIGOLD_V1_1, 2, 3), (MARIGOLD_LCM, 1, 1), (MARIGOLD_LCM, 3, 3)],
+    [
+        (MARIGOLD_V1_1, 1, 1),
+        (MARIGOLD_V1_1, 4, 1),
+        (MARIGOLD_V1_0, 4, 1),
+        (MARIGOLD_V1_1, 2, 3),
+        (MARIGOLD_LCM, 1, 1),
+        (MARIGOLD_LCM, 3, 3),
+    ],
 )
 def test_equals_the_pipelines_of_diffusers(parts, kind, config, steps, ensemble):
     # the rounding of a resize (1e-7) grows where members are merged and where vectors of nearly no length become normals: none there
