@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.diffusion import DiffusionOptions, LbmOptions
+from depth_normal.annotators.diffusion import DiffusionOptions, LbmAnnotator, LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
@@ -355,7 +355,10 @@ def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_u
     expected = maps_of(build(LBM_DEPTH))["depth"]
     left = {"num_iterations": torch.zeros(()), "lpips_loss.net.slice1.0.weight": torch.zeros(4)}
     bare = {role: part.state_dict() for role, part in TINY.random_parts(spec_of(LBM_DEPTH)).items()}
-    for states in ({"network": {**states_of(LBM_DEPTH)["network"], **left}}, bare):
+    published = {**states_of(LBM_DEPTH)["network"], **left}
+    trained = {f"model.{key}": value for key, value in published.items()}  # a .ckpt file, see the authors' inference/utils.py
+    assert LbmAnnotator.could_be(spec_of(LBM_DEPTH), trained)
+    for states in ({"network": published}, {"network": trained}, bare):
         assert torch.equal(maps_of(build(LBM_DEPTH, **states))["depth"], expected)
 
 
