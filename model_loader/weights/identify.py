@@ -36,6 +36,7 @@ _OTHERS = {
     "a whole checkpoint of Stable Diffusion or the like": r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.",
     "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
     "a text encoder": r"^text_model\.",
+    "Depth Anything 3 giant or nested, of which only the smaller networks are known here": r"^(model\.)?(gs_head|da3_metric)\.",
     "MoGe-3's refiner without its base network": r"^refiner\.encoder_fuse\.",
 }
 """Other kinds of files in model folders, by a tensor name unique to them."""

@@ -396,6 +396,7 @@ def test_a_file_of_five_gigabytes_is_not_read(tmp_path):
     [
         (("lora_unet_down_blocks_0.lora_up.weight", "lora_unet_down_blocks_0.alpha"), "is a LoRA: it holds 2 tensors"),
         (("model.diffusion_model.out.2.weight", "first_stage_model.encoder.conv_in.weight"), "is a whole checkpoint of Stable Diffusion"),
+        (("model.da3.cam_dec.fc_t.weight", "model.da3_metric.backbone.pretrained.cls_token"), "is Depth Anything 3 giant or nested"),
         (("control_model.time_embed.0.weight",), "is a ControlNet"),
         (("encoder.conv_in.weight", "decoder.conv_in.weight"), "is a VAE"),
         (("text_model.embeddings.position_ids", "text_model.final_layer_norm.bias"), "is a text encoder"),
