@@ -79,7 +79,7 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
         "median ratio" to the ground truth, and the "scaled AbsRel" after division by it: depth up to scale has no other error.
 
     Raises:
-        ValueError: Depth missing, sizes that differ, or no pixel to compare.
+        ValueError: Depth missing, relative depth and disparity, sizes that differ, or no pixel to compare.
     """
     a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
@@ -163,11 +163,16 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
     """Both aligned depths where valid (float64); their correlation before alignment; and the mask (B, 1, H, W)."""
     if found.depth is None or ground_truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
+    quantities = (found.quantity, ground_truth.quantity)
+    if {*quantities} == {Quantity.RELATIVE_DEPTH, Quantity.DISPARITY}:
+        raise ValueError(
+            "one is relative depth, the other disparity, and neither has a known zero, so that neither can be inverted; compare each with "
+            "metric depth"
+        )
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     valid = _both_valid(found, ground_truth)
     assert found.depth is not None and ground_truth.depth is not None
     a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
-    quantities = (found.quantity, ground_truth.quantity)
     correlation = _correlation(a, b)
     if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
         inverse = Quantity.DISPARITY in quantities

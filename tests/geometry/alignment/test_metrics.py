@@ -80,6 +80,7 @@ test_what_cannot_be_compared_says_why = refusals(
     (lambda: compare_normals(normals_at(1), depth(TRUTH)), "need normals"),
     (lambda: compare_depth(depth(TRUTH), depth(torch.cat([TRUTH, TRUTH]))), "1 of 2x2 against 1 of 4x2"),
     (lambda: compare_depth(depth(TRUTH * 0), depth(TRUTH)), "no pixel"),
+    (lambda: compare_depth(depth(TRUTH - 1, Quantity.RELATIVE_DEPTH), depth(1 / TRUTH, Quantity.DISPARITY)), "neither can be inverted"),
 )
 
 
