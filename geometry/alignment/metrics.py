@@ -65,9 +65,9 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
 def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
-    Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift: in
-    disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the ground truth's largest, as in
-    MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
+    Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift, each
+    image of a batch by itself: in disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the
+    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
 
     Args:
         found: An estimate with depth.
@@ -160,7 +160,7 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
 
 
 def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, float, Tensor]:
-    """Both aligned depths where valid (float64); their correlation before alignment; and the mask (B, 1, H, W)."""
+    """Both aligned depths where valid (float64); their images' mean correlation before alignment; and the mask (B, 1, H, W)."""
     if found.depth is None or ground_truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
     quantities = (found.quantity, ground_truth.quantity)
@@ -172,17 +172,22 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     valid = _both_valid(found, ground_truth)
     assert found.depth is not None and ground_truth.depth is not None
-    a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
-    correlation = _correlation(a, b)
-    if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
-        inverse = Quantity.DISPARITY in quantities
-        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
-        correlation = _correlation(a, b)
-        scale, shift = fit_scale_shift(a[None], b[None])
-        a = scale[0] * a + shift[0]
-        if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
-            a, b = 1 / a.clamp(min=b.min()), 1 / b
-    return a, b, correlation, valid
+    inverse = Quantity.DISPARITY in quantities
+    images, correlations = [], []
+    for *maps, usable in zip(found.depth, ground_truth.depth, valid, strict=True):
+        if not usable.any():
+            continue
+        values = (each[usable].double() for each in maps)
+        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip(values, quantities, strict=True))
+        correlations.append(_correlation(a, b))
+        if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
+            scale, shift = fit_scale_shift(a[None], b[None])
+            a = scale[0] * a + shift[0]
+            if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
+                a, b = 1 / a.clamp(min=b.min()), 1 / b
+        images.append((a, b))
+    a, b = map(torch.cat, zip(*images, strict=True))
+    return a, b, sum(correlations) / len(correlations), valid
 
 
 def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:

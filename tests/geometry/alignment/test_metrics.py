@@ -51,6 +51,14 @@ def test_unknown_scale_and_shift_do_not_count(values, quantity):
     assert compare_depth(depth(-values, quantity), depth(TRUTH))["correlation"] < 0, "the wrong polarity"
 
 
+def test_each_image_of_a_batch_has_its_own_scale_and_shift():
+    found = Estimate.cat([depth(5 / TRUTH + 3, Quantity.DISPARITY), depth(0.1 / TRUTH, Quantity.DISPARITY)])
+    truth = Estimate.cat([depth(TRUTH), depth(TRUTH * 9)])
+    errors = compare_depth(found, truth)
+    assert errors["AbsRel"] < 1e-5 and errors["correlation"] == pytest.approx(1)
+    assert depth_error_map(found, truth).abs().max() < 1e-3
+
+
 def test_disparity_near_zero_is_as_far_as_the_farthest():
     """As MoGe's evaluation clamps it: one pixel would otherwise outweigh all others."""
     truth = torch.tensor([1.0, 2, 4, 100])
