@@ -91,6 +91,12 @@ class DiffusionAnnotator(Annotator):
         return not {"conv_in.weight", "denoiser.conv_in.weight", "model.denoiser.conv_in.weight"}.isdisjoint(names)
 
     @classmethod
+    def claims(cls, name: str) -> Mapping[str, str]:
+        """See `Family.claims`: what is estimated; nothing in a name of both depth and normals."""
+        said = [kind for kind in ("relighting", "disparity", "normal", "depth") if kind in name.lower()]
+        return {"kind": said[0]} if said and not {*said} >= {"depth", "normal"} else {}
+
+    @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
         """See `Family.check_network`. The UNet's file suffices: the other parts are found separately."""
         check_network(spec, cls.split_states(spec, {"network": state}))

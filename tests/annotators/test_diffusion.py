@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.diffusion import DiffusionOptions, LbmAnnotator, LbmOptions
+from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions, LbmAnnotator, LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
@@ -360,6 +360,29 @@ def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_u
     assert LbmAnnotator.could_be(spec_of(LBM_DEPTH), trained)
     for states in ({"network": published}, {"network": trained}, bare):
         assert torch.equal(maps_of(build(LBM_DEPTH, **states))["depth"], expected)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "path", "words"),
+    [
+        ("lotus-depth-d", "diffusion_models/lotus-normal-d-v1-1.safetensors", "normal instead of depth"),
+        ("lotus-depth-d", "lotus-depth-d-v2-0-disparity/unet/diffusion_pytorch_model.safetensors", "disparity instead of depth"),
+        ("marigold-normals", "marigold-depth-v1-1/unet/diffusion_pytorch_model.safetensors", "depth instead of normal"),
+        ("lbm-depth", "LBM/LBM_relighting.safetensors", "relighting instead of depth"),
+        ("lbm-depth", "normal maps/LBM_depth/model.safetensors", None),
+        ("lbm-normals", "models/depth_normal/mine.safetensors", None),
+        ("marigold-iid-appearance", "depth/model.safetensors", None),
+    ],
+)
+def test_a_name_of_another_kind_of_map_is_told(model_id, path, words):
+    told = DiffusionAnnotator.name_contradicts(SPECS[model_id], path)
+    assert (told is None) if words is None else (words in told)
+
+
+def test_no_model_contradicts_its_own_file():
+    for spec in filter(lambda spec: spec.family in TINY.FAMILIES, SPECS.values()):
+        for file in (spec.file.filename, *spec.file.aliases, f"models--{str(spec.file.repo_id).replace('/', '--')}/{spec.file.filename}"):
+            assert DiffusionAnnotator.name_contradicts(spec, file) is None
 
 
 @pytest.mark.parametrize(

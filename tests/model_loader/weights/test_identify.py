@@ -336,8 +336,8 @@ def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
 def test_no_extension_and_no_generic_word_says_what_a_file_is(tmp_path):
     one, other = MODELS["moge-2-vitl"], replace(MODELS["moge-2-vitl"], id="moge-2-other", files=(replace(MODELS["tiny"].file),))
     for name in ("weights.safetensors", "model.pt", "unet/diffusion_pytorch_model.safetensors"):
-        assert identify._by_words(tmp_path / name, [one, other]) == [one, other]
-    assert identify._by_words(tmp_path / "an other model.pt", [one, other]) == [other]
+        assert identify._by_words(tmp_path / name, *2 * [[one, other]]) == [one, other]
+    assert identify._by_words(tmp_path / "an other model.pt", *2 * [[one, other]]) == [other]
 
 
 def test_of_two_models_of_one_file_the_first_is_taken(like, shrunk, monkeypatch):
