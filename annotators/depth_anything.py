@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any, ClassVar
 
 import torch
@@ -56,21 +55,12 @@ class DinoAnnotator(Annotator):
         return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
-    def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """See `Family.name_contradicts`. For generic names ("model.safetensors"), the folders are read.
+    def claims(cls, name: str) -> Mapping[str, str]:
+        """See `Family.claims`: version and kind.
 
         V1 and V2, relative, indoor and outdoor networks of one size share names and shapes; so do version 3's mono and metric ones.
         """
-        expected = _claims(spec.file.name) or _claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
-        parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
-        claimed = next((claims for part in parts if (claims := _claims(part))), {})
-        wrong = [f"{claimed[kind]} instead of {expected[kind]}" for kind in claimed if claimed[kind] != expected.get(kind)]
-        if not wrong:
-            return None
-        return (
-            f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
-            "but the depth is wrong unless the file was misnamed; name the model that the file is of"
-        )
+        return {} if _squeezed(name) == "depthanything" else _claims(name)
 
 
 class DepthAnythingAnnotator(DinoAnnotator):

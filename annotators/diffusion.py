@@ -88,7 +88,13 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return "conv_in.weight" in names or "denoiser.conv_in.weight" in names
+        return not {"conv_in.weight", "denoiser.conv_in.weight", "model.denoiser.conv_in.weight"}.isdisjoint(names)
+
+    @classmethod
+    def claims(cls, name: str) -> Mapping[str, str]:
+        """See `Family.claims`: what is estimated; nothing in a name of both depth and normals."""
+        said = [kind for kind in ("relighting", "disparity", "normal", "depth") if kind in name.lower()]
+        return {"kind": said[0]} if said and not {*said} >= {"depth", "normal"} else {}
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
@@ -279,7 +285,8 @@ class LbmAnnotator(DiffusionAnnotator):
     @classmethod
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
         """Splits the authors' single file into UNet and VAE; a bare UNet is left as it is."""
-        state = states["network"]
+        # the authors' training saves .ckpt files with this prefix
+        state = {key.removeprefix("model."): value for key, value in states["network"].items()}
         parts = {"network": "denoiser.", "vae": "vae.vae_model."}
         if not any(key.startswith("denoiser.") for key in state):
             return states

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 import torch
@@ -136,7 +137,7 @@ class Family:
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """Warns if a file's name contradicts `spec`; for families whose models share names and shapes of tensors.
+        """Warns if a file's name, or for generic names the nearest folder's that says anything, contradicts `spec`.
 
         Args:
             spec: The model to load the file as.
@@ -145,7 +146,21 @@ class Family:
         Returns:
             A sentence; None if the name fits.
         """
-        return None
+        expected = cls.claims(spec.file.name) or cls.claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
+        parts = reversed(PurePath(path.replace("\\", "/")).parts)
+        claimed = next((claims for part in parts if (claims := cls.claims(part))), {})
+        wrong = [f"{claimed[kind]} instead of {expected[kind]}" for kind in claimed if claimed[kind] != expected.get(kind, claimed[kind])]
+        if not wrong:
+            return None
+        return (
+            f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
+            "but the result is wrong unless the file was misnamed; name the model that the file is of"
+        )
+
+    @classmethod
+    def claims(cls, name: str) -> Mapping[str, str]:
+        """What a file's or folder's name says of the model inside, by aspect, where models share names and shapes of tensors."""
+        return {}
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:

@@ -18,7 +18,7 @@ _NOISE = "Seed of the noise. The same seed gives the same result; every image of
 
 
 def _marigold_steps(before: str = "") -> Any:
-    return whole(0, 0, MAX_STEPS, "Number of denoising steps. 0: the authors' recommendation, 4, or 1 for the LCM models.", before=before)
+    return whole(0, 0, MAX_STEPS, "Number of denoising steps. 0: the authors' recommendation, 1 to 10 by model.", before=before)
 
 
 def _ensemble(help_text: str, before: str = "") -> Any:

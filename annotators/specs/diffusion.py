@@ -70,7 +70,9 @@ _LEADING = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-_TRAILING = {**_LEADING, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+# v1.0's files say "leading"; the authors' newest code recommends "trailing" for them too, and with "leading" few steps fail
+_TRAILING = {**_LEADING, "timestep_spacing": "trailing"}
+_ZERO_SNR = {**_TRAILING, "rescale_betas_zero_snr": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +91,13 @@ class MarigoldConfig(DiffusionConfig):
 
 
 _MARIGOLD_PARTS: dict[str, Any] = {"unet": {**SD2_UNET, "in_channels": 8}, "vae": SD_VAE, "text_encoder": SD2_TEXT_ENCODER}
-MARIGOLD_V1_1 = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="DDIMScheduler", schedule=_TRAILING, steps=4)
+MARIGOLD_V1_1 = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="DDIMScheduler", schedule=_ZERO_SNR, steps=4)
+MARIGOLD_V1_0 = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="DDIMScheduler", schedule=_TRAILING, steps=10)
 MARIGOLD_IID = MarigoldConfig(
     # two images at once, albedo and material, each in latents of 4 channels
     **{**_MARIGOLD_PARTS, "unet": {**SD2_UNET, "in_channels": 12, "out_channels": 8}},
     scheduler="DDIMScheduler",
-    schedule=_TRAILING,
+    schedule=_ZERO_SNR,
     steps=4,
 )
 MARIGOLD_LCM = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="LCMScheduler", schedule=_LEADING, steps=1)
@@ -102,7 +105,7 @@ MARIGOLD_LCM = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="LCMScheduler", sched
 _DEPTH_COMMIT, _NORMALS_COMMIT = "9571e7123e258cf052b4e54241f17971c290e9a8", "09cfdd258cb281fa006cf1afcd2284376d16687d"
 _RAIL = "https://github.com/prs-eth/Marigold/blob/main/LICENSE-MODEL.txt"
 # the models' pages and the README of their code disagree
-_LCM_LICENCE = "Apache-2.0 or OpenRAIL++-M"
+_OLD_LICENCE = "Apache-2.0 or OpenRAIL++-M"
 
 
 def _marigold(model_id: str, repo_id: str, licence: str, config: MarigoldConfig, revision: str = "main") -> ModelSpec:
@@ -131,8 +134,10 @@ def _marigold(model_id: str, repo_id: str, licence: str, config: MarigoldConfig,
 MARIGOLD_SPECS = (
     _marigold("marigold-depth", "prs-eth/marigold-depth-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _DEPTH_COMMIT),
     _marigold("marigold-normals", "prs-eth/marigold-normals-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _NORMALS_COMMIT),
-    _marigold("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", _LCM_LICENCE, MARIGOLD_LCM),
-    _marigold("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", _LCM_LICENCE, MARIGOLD_LCM),
+    _marigold("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", _OLD_LICENCE, MARIGOLD_LCM),
+    _marigold("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", _OLD_LICENCE, MARIGOLD_LCM),
+    _marigold("marigold-depth-v1.0", "prs-eth/marigold-depth-v1-0", _OLD_LICENCE, MARIGOLD_V1_0),
+    _marigold("marigold-normals-v0.1", "prs-eth/marigold-normals-v0-1", _OLD_LICENCE, MARIGOLD_V1_0),
 )
 
 _IID = "marigold-iid-appearance"

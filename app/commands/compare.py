@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from pathlib import Path
 
 from ...options.files import READABLE_WORDS
@@ -19,6 +20,8 @@ WRITTEN = (".png", ".html")
 """Extensions of the heat maps."""
 
 _SWAPPED = -0.5
+_UP_TO_SCALE = 3
+"""How many times less the error must be after scaling, for depth to be called right but for its unit."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,14 @@ def _compare(arguments: argparse.Namespace) -> int:
         (arguments.channel, arguments.channel_b),
     )
     errors = errors_of(evaluated, truth)
-    if errors.get("depth", {}).get("correlation", 0) < _SWAPPED:
+    depth = errors.get("depth", {})
+    if depth.get("AbsRel", 0) > max(0.05, _UP_TO_SCALE * depth.get("scaled AbsRel", math.inf)):
+        logger.warning(
+            "the depth of A is %.4g times that of B: one of them has no unit (some models' depth is up to scale), or another unit or focal "
+            'length; see "scaled AbsRel", the error after division by this ratio',
+            depth["median ratio"],
+        )
+    if depth.get("correlation", 0) < _SWAPPED:
         logger.warning(
             "near and far of A are those of B exchanged; --quantity and --quantity-b say what a file holds that does not state it"
         )

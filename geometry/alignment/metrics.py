@@ -28,7 +28,7 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
         ground_truth: Another of the same size, in any axes.
 
     Returns:
-        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that are
+        "mean", "median", "RMSE", and the percentage of pixels below 5, 7.5, 11.25, 22.5 and 30 degrees, over the pixels that are
         valid in both.
 
     Raises:
@@ -36,8 +36,9 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
     """
     angles = angle_map(found, ground_truth)
     angles = angles[~angles.isnan()]
-    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
-    return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
+    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (5, 7.5, 11.25, 22.5, 30)}
+    rmse = angles.square().mean().sqrt().item()
+    return {"mean": angles.mean().item(), "median": angles.median().item(), "RMSE": rmse, **shares}
 
 
 def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
@@ -64,8 +65,9 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
 def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
-    Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift: in
-    disparity if one of the two is disparity, else in depth.
+    Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift, each
+    image of a batch by itself: in disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the
+    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
 
     Args:
         found: An estimate with depth.
@@ -73,16 +75,20 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 
     Returns:
         "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the ground truth's unit); against metric depth
-        also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25.
+        also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25; of two metric maps also the
+        "median ratio" to the ground truth, and the "scaled AbsRel" after division by it: depth up to scale has no other error.
 
     Raises:
-        ValueError: Depth missing, sizes that differ, or no pixel to compare.
+        ValueError: Depth missing, relative depth and disparity, sizes that differ, or no pixel to compare.
     """
     a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
     if ground_truth.quantity is Quantity.METRIC_DEPTH:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
+        if found.quantity is Quantity.METRIC_DEPTH:
+            ratio = (a / b).median()
+            errors |= {"median ratio": ratio.item(), "scaled AbsRel": ((a / ratio - b).abs() / b).mean().item()}
     return errors
 
 
@@ -154,24 +160,34 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
 
 
 def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, float, Tensor]:
-    """Both aligned depths where valid (float64); their correlation before alignment; and the mask (B, 1, H, W)."""
+    """Both aligned depths where valid (float64); their images' mean correlation before alignment; and the mask (B, 1, H, W)."""
     if found.depth is None or ground_truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
+    quantities = (found.quantity, ground_truth.quantity)
+    if {*quantities} == {Quantity.RELATIVE_DEPTH, Quantity.DISPARITY}:
+        raise ValueError(
+            "one is relative depth, the other disparity, and neither has a known zero, so that neither can be inverted; compare each with "
+            "metric depth"
+        )
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     valid = _both_valid(found, ground_truth)
     assert found.depth is not None and ground_truth.depth is not None
-    a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
-    quantities = (found.quantity, ground_truth.quantity)
-    correlation = _correlation(a, b)
-    if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
-        inverse = Quantity.DISPARITY in quantities
-        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
-        correlation = _correlation(a, b)
-        scale, shift = fit_scale_shift(a[None], b[None])
-        a = scale[0] * a + shift[0]
-        if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
-            a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
-    return a, b, correlation, valid
+    inverse = Quantity.DISPARITY in quantities
+    images, correlations = [], []
+    for *maps, usable in zip(found.depth, ground_truth.depth, valid, strict=True):
+        if not usable.any():
+            continue
+        values = (each[usable].double() for each in maps)
+        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip(values, quantities, strict=True))
+        correlations.append(_correlation(a, b))
+        if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
+            scale, shift = fit_scale_shift(a[None], b[None])
+            a = scale[0] * a + shift[0]
+            if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
+                a, b = 1 / a.clamp(min=b.min()), 1 / b
+        images.append((a, b))
+    a, b = map(torch.cat, zip(*images, strict=True))
+    return a, b, sum(correlations) / len(correlations), valid
 
 
 def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:

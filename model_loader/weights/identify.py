@@ -36,6 +36,7 @@ _OTHERS = {
     "a whole checkpoint of Stable Diffusion or the like": r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.",
     "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
     "a text encoder": r"^text_model\.",
+    "Depth Anything 3 giant or nested, of which only the smaller networks are known here": r"^(model\.)?(gs_head|da3_metric)\.",
     "MoGe-3's refiner without its base network": r"^refiner\.encoder_fuse\.",
 }
 """Other kinds of files in model folders, by a tensor name unique to them."""
@@ -180,20 +181,19 @@ def _by_name(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     ranks = {spec.id: rank for spec in left if (rank := name_rank(path, spec.file)) is not None}
     if ranks:
         left = [spec for spec in left if ranks.get(spec.id) == min(ranks.values())]
-    return left if len(left) == 1 else _by_words(path, left)
+    return left if len(left) == 1 else _by_words(path, left, candidates)
 
 
 def _contradicts(path: Path, spec: ModelSpec) -> bool:
     return FAMILIES[spec.family].name_contradicts(spec, str(path)) is not None
 
 
-def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The candidates whose ids fit the words of the file's name best, or of the nearest folder that has any of their words."""
-    ids = [_words(spec.id) for spec in candidates]
-    names = [
-        _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
-    ]
-    all_words, telling = set().union(*names), set().union(*names) - set.intersection(*names)
+def _by_words(path: Path, left: Sequence[ModelSpec], candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """Those left of the candidates that fit the words of the file's name best, or of the nearest folder that has any of their words."""
+    ids = [_words(spec.id) for spec in left]
+    names = [_words_of(spec) for spec in left]
+    of_all = [_words_of(spec) for spec in candidates]
+    all_words, telling = set().union(*of_all), set().union(*of_all) - set.intersection(*of_all)
     for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
         words = _words(part)
         is_theirs = any(not word.isdigit() for word in words & all_words)  # bare numbers are dates, copies and the like
@@ -203,8 +203,12 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
             scores = [
                 (-lacks, len(said & own) - len(said - name), len(said & name)) for lacks, own, name in zip(unsaid, ids, names, strict=True)
             ]
-            return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
-    return list(candidates)
+            return [spec for spec, score in zip(left, scores, strict=True) if score == max(scores)]
+    return list(left)
+
+
+def _words_of(spec: ModelSpec) -> set[str]:
+    return _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix("")))
 
 
 def _words(*names: str) -> set[str]:

@@ -10,7 +10,7 @@ from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldMaterial
 from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_material_spec, find_spec
 from depth_normal.annotators.specs.base import ModelSpec
-from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldConfig
+from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_0, MARIGOLD_V1_1, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader import load_model
@@ -80,7 +80,14 @@ def pipeline(parts, kind: str, config: MarigoldConfig, **options):
 @pytest.mark.parametrize("kind", ["depth", "normals"])
 @pytest.mark.parametrize(
     ("config", "steps", "ensemble"),
-    [(MARIGOLD_V1_1, 1, 1), (MARIGOLD_V1_1, 4, 1), (MARIGOLD_V1_1, 2, 3), (MARIGOLD_LCM, 1, 1), (MARIGOLD_LCM, 3, 3)],
+    [
+        (MARIGOLD_V1_1, 1, 1),
+        (MARIGOLD_V1_1, 4, 1),
+        (MARIGOLD_V1_0, 4, 1),
+        (MARIGOLD_V1_1, 2, 3),
+        (MARIGOLD_LCM, 1, 1),
+        (MARIGOLD_LCM, 3, 3),
+    ],
 )
 def test_equals_the_pipelines_of_diffusers(parts, kind, config, steps, ensemble):
     # the rounding of a resize (1e-7) grows where members are merged and where vectors of nearly no length become normals: none there
@@ -109,13 +116,14 @@ def test_equals_the_pipelines_of_diffusers(parts, kind, config, steps, ensemble)
 
 def test_the_first_step_starts_from_pure_noise():
     """As v1-1 was trained: "zero-SNR and trailing timestamps" (the authors' README); LCM from the last of its 50 original steps."""
-    for config in (MARIGOLD_V1_1, MARIGOLD_LCM):
+    for config in (MARIGOLD_V1_1, MARIGOLD_V1_0, MARIGOLD_LCM):
         for steps in (1, 4):
             scheduler = getattr(diffusers, config.scheduler)(**config.schedule)
             scheduler.set_timesteps(steps)
             assert scheduler.timesteps[0] == 999
             assert len(scheduler.timesteps) == steps
     assert diffusers.DDIMScheduler(**MARIGOLD_V1_1.schedule).alphas_cumprod[-1] == 0
+    assert diffusers.DDIMScheduler(**MARIGOLD_V1_0.schedule).alphas_cumprod[-1] > 0  # trained before the zero-SNR schedule
 
 
 def test_depth_or_normals(parts):

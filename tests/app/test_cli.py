@@ -182,6 +182,14 @@ def test_compare_prints_both_tables(tmp_path, capsys):
     assert errors["depth"]["AbsRel"] == 0 and errors["normals"]["mean"] < 0.01
 
 
+def test_compare_says_that_depth_is_up_to_scale(tmp_path, caplog):
+    plane = write_plane(tmp_path / "plane.npz")
+    np.savez(tmp_path / "scaled.npz", **{**np.load(plane), "depth": np.full((8, 8), 0.7, np.float32)})
+    for other, warned in ((plane, False), (tmp_path / "scaled.npz", True)):
+        assert cli.main(["compare", str(other), plane]) == 0
+        assert ("the depth of A is 0.35 times that of B" in caplog.text) is warned
+
+
 def test_compare_writes_heat_maps(tmp_path, capsys):
     plane = write_plane(tmp_path / "plane.npz")
     maps = dict(np.load(plane))

@@ -20,7 +20,8 @@ def normals_at(degrees: float, axes: Axes = Axes.OPENGL) -> Estimate:
 def test_angles_are_angles_in_any_axes(axes):
     errors = compare_normals(normals_at(20, axes), normals_at(0))
     assert errors["mean"] == pytest.approx(20, abs=1e-4) and errors["median"] == pytest.approx(20, abs=1e-4)
-    assert (errors["below 11.25 %"], errors["below 22.5 %"]) == (0, 100)
+    assert errors["RMSE"] == pytest.approx(20, abs=1e-4)
+    assert [errors[f"below {limit} %"] for limit in (5, 7.5, 11.25, 22.5, 30)] == [0, 0, 0, 100, 100]
 
 
 def test_tiny_angles_are_not_lost():
@@ -38,6 +39,9 @@ def test_metric_depth_is_compared_as_it_is():
     errors = compare_depth(depth(TRUTH * 1.2), depth(TRUTH))
     assert errors["AbsRel"] == pytest.approx(0.2) and errors["delta1 %"] == 100
     assert compare_depth(depth(TRUTH * 1.3), depth(TRUTH))["delta1 %"] == 0
+    without_unit = compare_depth(depth(TRUTH * 0.3), depth(TRUTH))
+    assert without_unit["AbsRel"] == pytest.approx(0.7) and without_unit["median ratio"] == pytest.approx(0.3)
+    assert without_unit["scaled AbsRel"] < 1e-6
 
 
 @pytest.mark.parametrize(("values", "quantity"), [(5 / TRUTH + 3, Quantity.DISPARITY), (TRUTH * 7 - 2, Quantity.RELATIVE_DEPTH)])
@@ -45,6 +49,21 @@ def test_unknown_scale_and_shift_do_not_count(values, quantity):
     errors = compare_depth(depth(values, quantity), depth(TRUTH))
     assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)
     assert compare_depth(depth(-values, quantity), depth(TRUTH))["correlation"] < 0, "the wrong polarity"
+
+
+def test_each_image_of_a_batch_has_its_own_scale_and_shift():
+    found = Estimate.cat([depth(5 / TRUTH + 3, Quantity.DISPARITY), depth(0.1 / TRUTH, Quantity.DISPARITY)])
+    truth = Estimate.cat([depth(TRUTH), depth(TRUTH * 9)])
+    errors = compare_depth(found, truth)
+    assert errors["AbsRel"] < 1e-5 and errors["correlation"] == pytest.approx(1)
+    assert depth_error_map(found, truth).abs().max() < 1e-3
+
+
+def test_disparity_near_zero_is_as_far_as_the_farthest():
+    """As MoGe's evaluation clamps it: one pixel would otherwise outweigh all others."""
+    truth = torch.tensor([1.0, 2, 4, 100])
+    disparity = depth(1 / truth - torch.tensor([0, 0, 0, 0.3]), Quantity.DISPARITY)
+    assert compare_depth(disparity, depth(truth))["RMSE"] < 2
 
 
 def test_errors_lie_where_they_are():
@@ -69,6 +88,7 @@ test_what_cannot_be_compared_says_why = refusals(
     (lambda: compare_normals(normals_at(1), depth(TRUTH)), "need normals"),
     (lambda: compare_depth(depth(TRUTH), depth(torch.cat([TRUTH, TRUTH]))), "1 of 2x2 against 1 of 4x2"),
     (lambda: compare_depth(depth(TRUTH * 0), depth(TRUTH)), "no pixel"),
+    (lambda: compare_depth(depth(TRUTH - 1, Quantity.RELATIVE_DEPTH), depth(1 / TRUTH, Quantity.DISPARITY)), "neither can be inverted"),
 )
 
 

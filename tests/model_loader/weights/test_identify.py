@@ -100,8 +100,7 @@ NETWORKS = {
     "metric3d-vit-large": (517, 411_940_891),
     "metric3d-vit-giant2": (741, 1_377_673_563),
     "leres": (712, 115_568_177),
-    "marigold-depth": (686, 865_922_244),
-    "marigold-depth-lcm": (686, 865_922_244),
+    **{f"marigold-depth{version}": (686, 865_922_244) for version in ("", "-lcm", "-v1.0")},
     "lotus-depth-d": (690, 867_556_804),
     "lotus-depth-g": (690, 867_568_324),
     "lbm-depth": (1676, 2_426_231_044),
@@ -320,9 +319,12 @@ def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monke
         ("runs-1/mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
         ("mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
         ("marigold-depth-lcm-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-lcm"]),
-        ("marigold-depth-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth"]),
-        ("marigold-normals-v0-1/unet/diffusion_pytorch_model.safetensors", ["marigold-normals"]),
-        ("marigold-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth", "marigold-normals"]),
+        ("marigold-depth-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-v1.0"]),
+        ("marigold-depth-v1-1/unet/diffusion_pytorch_model.safetensors", ["marigold-depth"]),
+        ("marigold-normals-v0-1/unet/diffusion_pytorch_model.safetensors", ["marigold-normals-v0.1"]),
+        ("marigold-depth/unet/diffusion_pytorch_model.safetensors", ["marigold-depth", "marigold-depth-v1.0"]),
+        ("marigold-normals-lcm-v0-1/unet/diffusion_pytorch_model.safetensors", ["marigold-normals-lcm"]),
+        ("marigold-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-v1.0"]),
     ],
 )
 def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
@@ -334,8 +336,8 @@ def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
 def test_no_extension_and_no_generic_word_says_what_a_file_is(tmp_path):
     one, other = MODELS["moge-2-vitl"], replace(MODELS["moge-2-vitl"], id="moge-2-other", files=(replace(MODELS["tiny"].file),))
     for name in ("weights.safetensors", "model.pt", "unet/diffusion_pytorch_model.safetensors"):
-        assert identify._by_words(tmp_path / name, [one, other]) == [one, other]
-    assert identify._by_words(tmp_path / "an other model.pt", [one, other]) == [other]
+        assert identify._by_words(tmp_path / name, *2 * [[one, other]]) == [one, other]
+    assert identify._by_words(tmp_path / "an other model.pt", *2 * [[one, other]]) == [other]
 
 
 def test_of_two_models_of_one_file_the_first_is_taken(like, shrunk, monkeypatch):
@@ -394,6 +396,7 @@ def test_a_file_of_five_gigabytes_is_not_read(tmp_path):
     [
         (("lora_unet_down_blocks_0.lora_up.weight", "lora_unet_down_blocks_0.alpha"), "is a LoRA: it holds 2 tensors"),
         (("model.diffusion_model.out.2.weight", "first_stage_model.encoder.conv_in.weight"), "is a whole checkpoint of Stable Diffusion"),
+        (("model.da3.cam_dec.fc_t.weight", "model.da3_metric.backbone.pretrained.cls_token"), "is Depth Anything 3 giant or nested"),
         (("control_model.time_embed.0.weight",), "is a ControlNet"),
         (("encoder.conv_in.weight", "decoder.conv_in.weight"), "is a VAE"),
         (("text_model.embeddings.position_ids", "text_model.final_layer_norm.bias"), "is a text encoder"),
