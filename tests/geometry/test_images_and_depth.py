@@ -8,6 +8,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.edges.matting import cut_out
 from depth_normal.geometry.edges.refine import refine_geometry
+from depth_normal.geometry.effects.makers import in_fog
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 from depth_normal.geometry.kinds import Projection
@@ -20,7 +21,9 @@ from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_t
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 from depth_normal.geometry.views.parallax import BORDERS, parallax_frames, parallax_of_clip, parallax_of_estimate
 from depth_normal.geometry.views.stereo import stereo_pair
+from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.geometry.views.vr import vr_pair
+from depth_normal.options.fog import FogOptions
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.render import EDGES
 from depth_normal.options.stereo import ORIGINALS, StereoOptions
@@ -126,6 +129,7 @@ OF_ONE_IMAGE = {
         )
         for border in BORDERS
     },
+    "in fog": lambda images, depth: in_fog(split_layers(images), metric(depth), FogOptions(), True).result[0],
     "object around": lambda images, depth: object_around(depth, images, 0.5, 0.5),
     "object in a box": lambda images, depth: object_in_box(depth, images, (0.2, 0.2, 0.8, 0.8)),
 }
@@ -156,7 +160,7 @@ def test_any_size_is_answered(function, size):
 
 
 # Those that give images or masks in the image's type, computed as in float32.
-COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "object")
+COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object")
 IN_THE_IMAGES_TYPE = [each for each in FUNCTIONS | OF_ONE_IMAGE if each.startswith(COLOURED)]
 
 
