@@ -37,7 +37,7 @@ def fog_of(
         alpha: (1, 1, H, W) in [0, 1], each pixel's weight in the description; None = 1.
 
     Returns:
-        (1, 1, H, W) float32 transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
+        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
         with the scene's near and far end.
 
     Raises:

@@ -117,7 +117,7 @@ def _solved(covariances: Tensor) -> Tensor:
     terms = adjugate.index_select(1, columns).mul_(numbers[:, 24:])
     # Sums of three, written out for a CPU: the solution times the determinant, and the determinant.
     sums = terms[:, :4].add(terms[:, 4:8]).add_(terms[:, 8:])
-    return sums[:, :3].div_(sums[:, 3:])
+    return sums[:, :3] / sums[:, 3:]
 
 
 @kept_constants

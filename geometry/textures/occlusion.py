@@ -42,6 +42,7 @@ _ALONG, _LEAST_RADIUS = 960, 8
 _BEHIND = 1e3
 
 
+@torch.no_grad()
 def height_to_occlusion(
     height: Tensor, *, radius: float = 64.0, directions: int = 16, borders: str = FREE, weight: Tensor | None = None
 ) -> Tensor:
@@ -82,6 +83,7 @@ def height_to_occlusion(
     return torch.where(surface, open_share.clamp_(0, 1), 1)
 
 
+@torch.no_grad()
 def depth_to_occlusion(
     depth: Tensor,
     intrinsics: Tensor,

@@ -60,6 +60,7 @@ class StereoPair:
     holes_right: Tensor
 
 
+@torch.no_grad()
 def stereo_pair(
     images: Tensor,
     estimate: Estimate,

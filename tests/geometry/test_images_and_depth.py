@@ -18,6 +18,7 @@ from depth_normal.geometry.regions.objects import object_around
 from depth_normal.geometry.regions.sky import find_sky, sky_alpha
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.geometry.textures.occlusion import estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 from depth_normal.geometry.views.parallax import BORDERS, parallax_frames, parallax_of_clip, parallax_of_estimate
 from depth_normal.geometry.views.stereo import stereo_pair
@@ -103,6 +104,8 @@ FUNCTIONS = {
     "fill, blurred": lambda images, depth: fill_uncovered(images, torn(depth), blurred=True),
     "continue": lambda images, depth: continue_surfaces(images, torn(depth), last_pixels(depth), 1),
     "depth at image edges": lambda images, depth: depth_at_image_edges(soft(depth), images),
+    "occlusion": lambda images, depth: estimate_to_occlusion(metric(depth), radius=8, directions=4),
+    "occlusion of a height": lambda images, depth: height_to_occlusion(-10 * depth, radius=8, directions=4),
     "refine": lambda images, depth: refine_geometry(metric(depth[..., ::2, ::2]), images).depth,
     "refine with normals": lambda images, depth: refine_geometry(metric(depth[..., ::2, ::2]), images, derive=with_normals).normals,
     "before the sky": lambda images, depth: depth_before_sky(depth, images, metric(depth)),
@@ -157,6 +160,15 @@ def test_any_size_is_answered(function, size):
     images, depth = torch.rand(count, 3, *size), torch.rand(count, 1, *size) + 0.5
     for found in maps_of((FUNCTIONS | OF_ONE_IMAGE)[function](images, depth)):
         assert torch.isfinite(found).all() and (found.shape[-2:] == size or function == "vr180")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_maps_with_a_gradient_are_answered(function):
+    """Some functions work in place and have no gradient; those that have one can be part of a loss."""
+    images, depth = (each.requires_grad_() for each in scenes())
+    for found in maps_of(FUNCTIONS[function](images, depth)):
+        if found.requires_grad:
+            found.nan_to_num().sum().backward(retain_graph=True)
 
 
 # Those that give images or masks in the image's type, computed as in float32.
