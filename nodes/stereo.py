@@ -80,12 +80,7 @@ class Stereo:
         }
 
     def execute(
-        self,
-        options: StereoOptions,
-        more: StereoNodeOptions,
-        image: Tensor,
-        depth: Tensor | None = None,
-        geometry: Estimate | None = None,
+        self, options: StereoOptions, more: StereoNodeOptions, image: Tensor, depth: Tensor | None = None, geometry: Estimate | None = None
     ) -> tuple[Tensor, Tensor]:
         """Returns a stereo image for each image, and the mask of filled pixels."""
         layout, fov, per_clip = more.layout, more.fov, more.normalisation == PER_CLIP

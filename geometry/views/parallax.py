@@ -155,13 +155,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
 
 @torch.no_grad()
 def _frames(
-    image: Tensor,
-    depth: Tensor,
-    intrinsics: Tensor,
-    path: Tensor,
-    focus: Tensor | float,
-    course: _Course,
-    border: tuple[int, int] = (0, 0),
+    image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course, border: tuple[int, int] = (0, 0)
 ) -> Iterator[Tensor]:
     """`parallax_frames` for images in [0, 1] and a part of a course; crops `border`, (columns, rows), at each side."""
     check_depth(depth, like=image)

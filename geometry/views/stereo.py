@@ -62,10 +62,7 @@ class StereoPair:
 
 @torch.no_grad()
 def stereo_pair(
-    images: Tensor,
-    estimate: Estimate,
-    options: StereoOptions = _USUAL,
-    depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+    images: Tensor, estimate: Estimate, options: StereoOptions = _USUAL, depth_range: tuple[Tensor | float, Tensor | float] | None = None
 ) -> StereoPair:
     """Renders the images of both eyes.
 
