@@ -72,12 +72,13 @@ def filled_depth(estimate: Estimate) -> Tensor:
         estimate: With depth of any quantity. Relative depth is assumed to span 1 to 3.
 
     Returns:
-        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
+        (B, 1, H, W) float32, 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
         Holes and masked pixels take the farthest valid depth; an image without valid pixels is 1 everywhere.
 
     Raises:
         ValueError: No depth.
     """
+    estimate = estimate.in_float32()  # half precision ends before a million
     if estimate.quantity is Quantity.DISPARITY:
         return filled_inverse(estimate).reciprocal_()
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)

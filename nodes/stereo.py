@@ -13,7 +13,7 @@ from ..geometry.views.stereo import compose, compose_holes, disparity_range
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..options.stereo import AROUND_LAYOUTS, PER_CLIP, VR_LAYOUTS, StereoNodeOptions, StereoOptions
-from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
+from .batches import for_all, join_outputs, outputs_together, with_progress
 from .effect_inputs import check_depth_linked, depth_input, effect_geometry, images_with, with_alpha
 from .option_widgets import option_widgets, takes
 from .sockets import EFFECTS, Inputs
@@ -81,8 +81,8 @@ class Stereo:
             fov = photo_fov(whole, fov) if per_clip else fov
         check_result_fits(len(images), *_result_size(images, layout, options.eye_size))
         pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
-        outputs = ((unclamped_output(compose(pair, layout, options.anaglyph)), mask_output(compose_holes(pair, layout))) for pair in pairs)
-        stereo, holes = join_outputs(outputs, len(images))
+        parts = ((compose(pair, layout, options.anaglyph), compose_holes(pair, layout)) for pair in pairs)
+        stereo, holes = join_outputs((outputs_together(self.RETURN_TYPES, part) for part in parts), len(images))
         return stereo, holes
 
 

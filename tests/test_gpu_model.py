@@ -14,6 +14,7 @@ from depth_normal.geometry.assumptions import filled_depth
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges.depth_edges import colour_fit, sharpen_known_depth
+from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.effects.lights import Light
 from depth_normal.geometry.effects.shadows import cast_shadows
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -201,6 +202,13 @@ def test_the_way_of_a_gpu_gives_what_that_of_a_cpu_does(name, gpu):
     with gpu:
         found = BOTH_WAYS[name](gpu.put(maps)).cpu()
     torch.testing.assert_close(found, BOTH_WAYS[name](maps), rtol=1e-4, atol=1e-5)
+
+
+def test_refining_on_a_gpu_refuses_what_is_no_camera(gpu):
+    with gpu:
+        one = Estimate(gpu.put(torch.rand(1, 1, 8, 8)), Quantity.DISPARITY, intrinsics=gpu.put(torch.full((1, 3, 3), torch.nan)))
+        with pytest.raises(ValueError, match="not a camera's"):
+            refine_geometry(one, gpu.put(torch.rand(1, 3, 16, 16)))
 
 
 @pytest.mark.slow("finds an object on the modelled card")

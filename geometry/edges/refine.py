@@ -35,6 +35,7 @@ _LEAST, _SHORT = 0.05, 1e-12
 _SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
 
 
+@torch.no_grad()
 def refine_geometry(
     estimate: Estimate,
     image: Tensor,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...options.checks import check_not_negative
 from ...options.fog import FogOptions
-from ...utils import constant, vector_lengths
+from ...utils import constant, in_float32, vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays, rays_of_pixels
 from ..checks import check_image, check_map
@@ -44,7 +44,8 @@ def fog_of(
         ValueError: No depth.
     """
     need_perspective(estimate, "fog")
-    depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
+    estimate, shown = estimate.in_float32(), image.float().clamp(0, 1)
+    depths, camera = known_depths(estimate), assumed_intrinsics(estimate)
     depth = sharpen_known_depth(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     share, hole, is_clear = None, depths.hole, estimate.mask is not None and depths.is_whole
     if sky is not False and not is_clear:
@@ -131,6 +132,7 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     return foggy(image, transmittance, colour)
 
 
+@in_float32
 def foggy(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
     """`add_fog` without checks, which would synchronise a GPU."""
     own = constant(image, tuple(colour)).view(1, 3, 1, 1)

@@ -117,7 +117,7 @@ def _solved(covariances: Tensor) -> Tensor:
     terms = adjugate.index_select(1, columns).mul_(numbers[:, 24:])
     # Sums of three, written out for a CPU: the solution times the determinant, and the determinant.
     sums = terms[:, :4].add(terms[:, 4:8]).add_(terms[:, 8:])
-    return sums[:, :3].div_(sums[:, 3:])
+    return sums[:, :3] / sums[:, 3:]
 
 
 @kept_constants
@@ -132,7 +132,7 @@ def _adjugate() -> tuple[Tensor, Tensor, Tensor]:
     """
     rr, rg, rb, gg, gb, bb = range(6)
     factors = (gg, gb, rg, rr, rb, rr), (bb, rb, gb, bb, rg, gg), (gb, rg, gg, rb, rr, rg), (gb, bb, rb, rb, gb, rg)
-    diagonal = torch.tensor([_ALIKE * (each - 3 in (rr, gg, bb)) for each in range(9)]).view(1, 9, 1, 1)
+    diagonal = torch.tensor([_ALIKE * (each - 3 in (rr, gg, bb)) for each in range(9)], dtype=torch.float32).view(1, 9, 1, 1)
     multiplied = [number for right, own in enumerate((rr, rg, rb)) for number in (right, right, right, 3 + own)]
     columns = torch.tensor((rr, rg, rb, rr, rg, gg, gb, rg, rb, gb, bb, rb))
     return diagonal, torch.cat((torch.tensor(factors).flatten() + 3, torch.tensor(multiplied))), columns

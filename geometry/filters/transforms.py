@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import exact_dtype, kept_constants
+from ...utils import counted, exact_dtype, kept_constants
 
 # Trends: values per sigma; least total weight; ridge on the variance of positions, in squared sigmas.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
@@ -147,7 +147,7 @@ def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tens
     fill = (0, columns * step - width, 0, rows * step - height)
     share = F.avg_pool2d(F.pad(weight, fill), step).to(exact_dtype(values.device))
     margin = 4 * math.ceil(sigma / step)
-    y, x = ((torch.arange(count, device=values.device) * (step / sigma)).to(share) for count in (rows, columns))
+    y, x = (counted(share, count).to(share) * (step / sigma) for count in (rows, columns))
     y = y[:, None]
 
     def around(map_: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_choice, check_range, check_whole
-from ...utils import kept_constants
+from ...utils import constant, kept_constants
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_depth, check_intrinsics, check_map, check_mask
@@ -42,6 +42,7 @@ _ALONG, _LEAST_RADIUS = 960, 8
 _BEHIND = 1e3
 
 
+@torch.no_grad()
 def height_to_occlusion(
     height: Tensor, *, radius: float = 64.0, directions: int = 16, borders: str = FREE, weight: Tensor | None = None
 ) -> Tensor:
@@ -82,6 +83,7 @@ def height_to_occlusion(
     return torch.where(surface, open_share.clamp_(0, 1), 1)
 
 
+@torch.no_grad()
 def depth_to_occlusion(
     depth: Tensor,
     intrinsics: Tensor,
@@ -294,7 +296,8 @@ class _Around:
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
         padding = (reach,) * 4
-        whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND).to(points)
+        share = torch.where(F.pad(surface, padding), constant(points, 1.0), constant(points, _BEHIND))
+        whole = F.pad(points, padding, mode="replicate") * share
         whole = torch.cat((whole, _dot(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
         # Split by offset within the pitch, so that pixels that are read together are contiguous in memory.

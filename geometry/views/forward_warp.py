@@ -278,8 +278,8 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         there = inverse_at(source, margin, number, column, row)
         # Distance from the pixel to where the crack's other end lands; the first end is next to the pixel.
         x, y = camera.targets(there, row, column)
-        right = x.sub_(columns + 0.5)
-        distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
+        right = x.sub_(columns).sub_(0.5)
+        distance = right.abs_() if view.sideways else torch.hypot(right, (y - rows).sub_(0.5))
         # A wider crack would be closed only in part.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
         between = torch.lerp(nearest, there, (1 + distance).reciprocal_().to(there))

@@ -153,6 +153,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     return (expand(frame).to(image) for frame in _frames(shown, depth, intrinsics, path, focus, _Course.of(path)))
 
 
+@torch.no_grad()
 def _frames(
     image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course, border: tuple[int, int] = (0, 0)
 ) -> Iterator[Tensor]:

@@ -60,6 +60,7 @@ class StereoPair:
     holes_right: Tensor
 
 
+@torch.no_grad()
 def stereo_pair(
     images: Tensor, estimate: Estimate, options: StereoOptions = _USUAL, depth_range: tuple[Tensor | float, Tensor | float] | None = None
 ) -> StereoPair:

@@ -94,6 +94,7 @@ def pair_for(
     return StereoPair(left, right, *holes[0])
 
 
+@torch.no_grad()
 def vr_pair(
     images: Tensor,
     estimate: Estimate,

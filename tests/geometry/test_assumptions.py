@@ -92,6 +92,9 @@ def test_filled_depth_has_a_near_end_of_1_whatever_the_unit():
     for quantity in (Quantity.DISPARITY, Quantity.RELATIVE_DEPTH):
         depth = filled_depth(Estimate(depth=torch.rand(2, 1, 30, 40) * 50 - 7, quantity=quantity))
         assert 0.5 <= depth.min() <= 1 and 2.5 < depth.max() < 50
+    for quantity in Quantity:
+        half = Estimate(metres.half(), quantity)
+        assert torch.equal(filled_depth(half), filled_depth(half.in_float32())), "half precision ends before a million"
 
 
 @pytest.mark.parametrize("fov", [0.0, 70.0])

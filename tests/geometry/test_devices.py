@@ -126,11 +126,15 @@ def missing_on_mps():
 
 @pytest.fixture
 def ask():
-    """Runs a function on fake tensors, and another default device; gives its result and how often it asked."""
+    """Runs a function on fake tensors, with another default device and dtype; gives its result and how often it asked."""
 
     def run(call, truth=True):
-        with FakeTensorMode(), Questions(truth) as questions, torch.device(DEVICE.type, 1):
-            return call(), questions.asked
+        torch.set_default_dtype(torch.float64)
+        try:
+            with FakeTensorMode(), Questions(truth) as questions, torch.device(DEVICE.type, 1):
+                return call(), questions.asked
+        finally:
+            torch.set_default_dtype(torch.float32)
 
     return run
 
@@ -238,9 +242,9 @@ SET = pbr.PbrOptions(borders="seamless", directions=4)
 CASES = {
     "alignment.scale_shift.fit_scale_shift": (lambda f: f(maps(), maps(), mask()), None),
     "alignment.scale_shift.fit_robustly": (lambda f: f(maps(), maps(), maps(), 1.0), SMALL),
-    "camera.intrinsics_from_focal_length": (lambda f: f(torch.ones(2, device=DEVICE), 4, 6), CAMERA),
-    "camera.check_fov": (lambda f: f(torch.ones(2, device=DEVICE)), ANGLE),
-    "camera.intrinsics_from_fov": (lambda f: f(torch.ones(2, device=DEVICE), 4, 6), ANGLE),
+    "camera.intrinsics_from_focal_length": (lambda f: f(random(2), 4, 6), CAMERA),
+    "camera.check_fov": (lambda f: f(random(2)), ANGLE),
+    "camera.intrinsics_from_fov": (lambda f: f(random(2), 4, 6), ANGLE),
     "camera.intrinsics_from_sensor": (lambda f: f(35.0, 4, 6), None),
     "camera.fov_from_intrinsics": (lambda f: f(matrices(), 4, 6), CAMERA),
     "camera.resize_intrinsics": (lambda f: f(matrices(), (4, 6), (8, 9)), CAMERA),
@@ -359,7 +363,7 @@ CASES = {
     "alignment.mosaic.align_mask": (lambda f: f(maps(), maps()[..., :9, :9]), None),
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
     "temporal.camera_motion.camera_motion": (lambda f: f(one(3), one(3)), SMALL),
-    "temporal.camera_motion.has_settled": (lambda f: f(torch.eye(3, device=DEVICE), 0.1), None),
+    "temporal.camera_motion.has_settled": (lambda f: f(matrices(1)[0], 0.1), None),
     "temporal.camera_motion.camera_motion, from a start": (lambda f: f(one(3), one(3), motion()), FEW),
     "temporal.camera_motion.moved": (lambda f: f(one(), motion(), "zeros"), None),
     "temporal.camera_motion.sampled": (lambda f: f(one(), camera_motion.sampling_grid(motion(), 4, 5), "zeros"), None),
@@ -455,7 +459,7 @@ CASES = {
     "views.forward_warp.are_alike": (lambda f: f(maps(), maps(), 1.2), None),
     "views.forward_warp.landing": (lambda f: f(40 * maps(), 30 * maps(), 22, 28), None),
     "views.forward_warp.render_layer": (lambda f: tuple(f(surface(), view(), 22, 28)), FEW),
-    "views.forward_warp.inverse_at": (lambda f: f(maps(), (2, 1), torch.zeros(5, device=DEVICE).long(), random(5), random(5)), None),
+    "views.forward_warp.inverse_at": (lambda f: f(maps(), (2, 1), random(5).long(), random(5), random(5)), None),
     "views.forward_warp.close_cracks": (lambda f: f(maps(), (2, 1), view(), maps()), FEW),
     "views.gaps.close_gaps": (lambda f: tuple(f(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)), FEW),
     "views.forward_warp.with_margin": (lambda f: tuple(f(maps(3), maps(), (2, 1))[:2]), None),

@@ -8,6 +8,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.edges.matting import cut_out
 from depth_normal.geometry.edges.refine import refine_geometry
+from depth_normal.geometry.effects.makers import in_fog
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 from depth_normal.geometry.kinds import Projection
@@ -17,10 +18,13 @@ from depth_normal.geometry.regions.objects import object_around
 from depth_normal.geometry.regions.sky import find_sky, sky_alpha
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.geometry.textures.occlusion import estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 from depth_normal.geometry.views.parallax import BORDERS, parallax_frames, parallax_of_clip, parallax_of_estimate
 from depth_normal.geometry.views.stereo import stereo_pair
+from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.geometry.views.vr import vr_pair
+from depth_normal.options.fog import FogOptions
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.render import EDGES
 from depth_normal.options.stereo import ORIGINALS, StereoOptions
@@ -100,6 +104,8 @@ FUNCTIONS = {
     "fill, blurred": lambda images, depth: fill_uncovered(images, torn(depth), blurred=True),
     "continue": lambda images, depth: continue_surfaces(images, torn(depth), last_pixels(depth), 1),
     "depth at image edges": lambda images, depth: depth_at_image_edges(soft(depth), images),
+    "occlusion": lambda images, depth: estimate_to_occlusion(metric(depth), radius=8, directions=4),
+    "occlusion of a height": lambda images, depth: height_to_occlusion(-10 * depth, radius=8, directions=4),
     "refine": lambda images, depth: refine_geometry(metric(depth[..., ::2, ::2]), images).depth,
     "refine with normals": lambda images, depth: refine_geometry(metric(depth[..., ::2, ::2]), images, derive=with_normals).normals,
     "before the sky": lambda images, depth: depth_before_sky(depth, images, metric(depth)),
@@ -126,6 +132,7 @@ OF_ONE_IMAGE = {
         )
         for border in BORDERS
     },
+    "in fog": lambda images, depth: in_fog(split_layers(images), metric(depth), FogOptions(), True).result[0],
     "object around": lambda images, depth: object_around(depth, images, 0.5, 0.5),
     "object in a box": lambda images, depth: object_in_box(depth, images, (0.2, 0.2, 0.8, 0.8)),
 }
@@ -155,8 +162,17 @@ def test_any_size_is_answered(function, size):
         assert torch.isfinite(found).all() and (found.shape[-2:] == size or function == "vr180")
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_maps_with_a_gradient_are_answered(function):
+    """Some functions work in place and have no gradient; those that have one can be part of a loss."""
+    images, depth = (each.requires_grad_() for each in scenes())
+    for found in maps_of(FUNCTIONS[function](images, depth)):
+        if found.requires_grad:
+            found.nan_to_num().sum().backward(retain_graph=True)
+
+
 # Those that give images or masks in the image's type, computed as in float32.
-COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "object")
+COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object")
 IN_THE_IMAGES_TYPE = [each for each in FUNCTIONS | OF_ONE_IMAGE if each.startswith(COLOURED)]
 
 
