@@ -20,6 +20,7 @@ from torch import Tensor
 from ...options.packages import how_to_install
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
+from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
@@ -40,9 +41,6 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
-# x and y of red, green, blue and white; and what colour adaptation scales (Bradford).
-_BT_709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
-_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _MOST_HEADER = 2**20
 
 Mask = np.ndarray | None
@@ -192,30 +190,12 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         for layer in layers:
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
-                light, matrix = np.stack(planes, -1), _to_709(header) if names == "RGB" else None
-                if matrix is not None:
+                light, matrix = np.stack(planes, -1), matrix_to_709(header.get("chromaticities", BT_709)).astype(np.float32)
+                if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
                     finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
                     light[finite] = light[finite] @ matrix.T
                 return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
     raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
-
-
-def _to_709(header: Mapping[str, Any]) -> np.ndarray | None:
-    """(3, 3) from the primaries and white point of a header to those of BT.709; None if they are these, unnamed or meaningless."""
-    with suppress(np.linalg.LinAlgError, ValueError, TypeError), np.errstate(all="ignore"):
-        (own, own_white), (wanted, white) = (_rgb_to_xyz(each) for each in (header.get("chromaticities", _BT_709), _BT_709))
-        adapted = np.linalg.inv(_CONES) @ np.diag(_CONES @ white / (_CONES @ own_white)) @ _CONES
-        matrix = np.linalg.solve(wanted, adapted @ own)
-        if np.isfinite(matrix).all() and not np.allclose(matrix, np.eye(3), atol=1e-3):
-            return matrix.astype(np.float32)
-    return None
-
-
-def _rgb_to_xyz(chromaticities: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 3) from linear RGB to CIE XYZ, and the white point's XYZ."""
-    x, y = np.reshape(chromaticities, (4, 2)).T
-    xyz = np.stack((x / y, np.ones(4), (1 - x - y) / y))
-    return xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3]), xyz[:, 3]
 
 
 def openexr() -> Any:

@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.packages import how_to_install
+from ..images.srgb import BT_709, BT_2020
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
-from .icc import pillow_to_srgb, to_srgb
+from .icc import Coding, pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
 if TYPE_CHECKING:
@@ -36,8 +37,14 @@ _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
-# Primaries, transfer function and matrix, by ITU-T H.273.
-_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP.(.)", re.DOTALL), re.compile(rb"colrnclx..\0(.)", re.DOTALL)
+# Primaries and transfer function, by ITU-T H.273: Display P3, DCI-P3; the gammas of BT.470 M and B/G, and linear. Those of BT.709, BT.601
+# and BT.2020 look as coded where sRGB does.
+_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL), re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
+_P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+_PRIMARIES = {1: BT_709, 9: BT_2020, 11: (*_P3, 0.314, 0.351), 12: (*_P3, 0.3127, 0.329)}
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+# sRGB's curve is about this power; libpng, too, takes gammas within 5 %, and points within a hundredth, for sRGB's.
+_SRGB_GAMMA, _SAME_GAMMA, _SAME_POINT = 2.2, 0.05, 0.01
 _HEADER_BYTES = 2**16
 _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
@@ -72,15 +79,13 @@ class DecodedImage(NamedTuple):
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
-        profile: The ICC profile, empty = none.
-        transfer: HDR's transfer function, of `tone_mapping.HDR_NAMES`, if the file names one and has no profile; else None.
+        profile: The ICC profile, or what the file says in place of it; empty = nothing.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
-    profile: bytes = b""
-    transfer: int | None = None
+    profile: bytes | Coding = b""
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
@@ -92,7 +97,7 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
         exposure: Of HDR files, as `read_hdr_image`.
 
     Returns:
-        (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) if any, upright by its
+        (H, W, 3) float32 sRGB in [0, 1], converted by what it says of its colours (`icc.to_srgb`), upright by its
         EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB; PQ and HLG without a profile are tone mapped.
 
     Raises:
@@ -128,7 +133,11 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(image.pixels, image.transfer)
+        coding = image.profile
+        if isinstance(coding, Coding) and coding.hdr and image.pixels.ndim == 3:
+            pixels = tone_mapped(image.pixels, coding.hdr, coding.chromaticities)
+        else:
+            pixels = to_srgb(path, image.pixels, coding)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
@@ -173,14 +182,26 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        transfer = None if profile or pixels.ndim == 2 else _hdr_transfer(image, data)
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile, transfer)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, _coding(image, data, profile))
 
 
-def _hdr_transfer(image: ImageFile, data: bytes) -> int | None:
-    """The transfer function that a PNG's cICP chunk, or the box nclx of HEIF and AVIF, names, if it is HDR's."""
-    match = (_CICP if image.format == "PNG" else _NCLX).search(data, 0, _HEADER_BYTES)
-    return match[1][0] if match and match[1][0] in HDR_NAMES else None
+def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
+    """The profile, or what a PNG's cICP, sRGB, gAMA and cHRM chunks, or the box nclx of HEIF and AVIF, say of the colours; empty = nothing.
+
+    A PNG's cICP overrides its profile, which overrides all others.
+    """
+    is_png, info = image.format == "PNG", image.info
+    names = _CICP if is_png else _NCLX if image.format in ("HEIF", "AVIF") and not profile else None
+    if names and (match := names.search(data, 0, _HEADER_BYTES)):
+        primaries, transfer = match[1][0], match[2][0]
+        hdr = transfer if transfer in HDR_NAMES else None
+        return Coding(_PRIMARIES.get(primaries, BT_2020 if hdr else BT_709), _GAMMAS.get(transfer), hdr)
+    if profile or not is_png or "srgb" in info or not info.get("gamma"):
+        return profile
+    white_first = info.get("chromaticity", (*BT_709[6:], *BT_709[:6]))
+    own = (*white_first[2:], *white_first[:2])
+    is_srgb = abs(info["gamma"] * _SRGB_GAMMA - 1) < _SAME_GAMMA and np.allclose(own, BT_709, atol=_SAME_POINT)
+    return Coding(own, None if is_srgb else 1 / info["gamma"])
 
 
 def _say_first(path: str | os.PathLike[str]) -> None:

@@ -19,13 +19,9 @@ from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from tests.geometry.files.samples import refuses_content, tiff_bytes
+from tests.geometry.files.samples import png_chunk, refuses_content, tiff_bytes
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
-
-
-def png_chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
