@@ -50,11 +50,30 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 277, 284, 338, 339
+_BITS_TAG, _COMPRESSION_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = (
+    258,
+    259,
+    262,
+    277,
+    284,
+    338,
+    339,
+)
 _SUBFILE_TAG, _SUB_IMAGES_TAG = 254, 330
 _REDUCED = 1  # bit of the former: a smaller copy of another image in the file
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
+_COMPRESSIONS = {7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
+# By their first bytes, or those after the size of the first box.
+_OTHER_KINDS = {
+    b"8BPS": "a Photoshop document",
+    b"DDS ": "a DDS texture",
+    b"%PDF": "a PDF",
+    b"\xff\n": "JPEG XL",
+    b"JXL ": "JPEG XL",
+    b"jP  ": "JPEG 2000",
+    b"ftypcrx": "a camera's raw image",
+}
 _WHITE_IS_ZERO = 0
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
@@ -262,14 +281,32 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         file.seek(0)
         if tiff_holds_numbers(file):
             raise FileFormatError(f"{path}: a TIFF of numbers, which are data and no photograph; {_ACCEPTED}") from error
-        raise FileFormatError(
-            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning[:8]!r}); {_ACCEPTED}"
-        ) from error
+        problem = f"not an image of a known kind, or one that is damaged or cut off ({_described(file)})"
+        raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}") from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
     if _tiff_tag(image, _SUB_IMAGES_TAG) and any(kind & _REDUCED for kind in _tiff_tag(image, _SUBFILE_TAG)):
         raise FileFormatError(f"{path}: a camera's raw image, of which only the small preview could be read; develop it first; {_ACCEPTED}")
     return image
+
+
+def _described(file: IO[bytes]) -> str:
+    """What a file that cannot be decoded is, and what to do, for messages."""
+    file.seek(0)
+    beginning = file.read(16)
+    if kind := next(
+        (kind for start, kind in _OTHER_KINDS.items() if start in (beginning[: len(start)], beginning[4 : 4 + len(start)])), None
+    ):
+        return f"{kind}: save it as PNG"
+    file.seek(0)
+    with suppress(OSError, struct.error, ValueError, OverflowError):
+        tags = _tiff_tags(file, (_BITS_TAG, _COMPRESSION_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG))
+        if bits := tags.get(_BITS_TAG):
+            kind = {_TIFF_SIGNED: "signed integers", _TIFF_FLOATS: "floats"}.get(tags.get(_SAMPLE_FORMAT_TAG, 0), "levels")
+            packed = _COMPRESSIONS.get(tags.get(_COMPRESSION_TAG, 0))
+            found = f"{bits}-bit {kind}, {tags.get(_SAMPLES_TAG, 1)} a pixel" + f", compressed by {packed}" * bool(packed)
+            return f"a TIFF of {found}: save it as 8- or 16-bit RGB, or as 32-bit floats, without compression"
+    return f"it begins with {beginning[:8]!r}"
 
 
 def is_heif(beginning: bytes) -> bool:
@@ -377,7 +414,7 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
         _check_planes(path, data)
         numbers = _decoded_by_opencv(path, data, "TIFF", "save it as EXR")
         if numbers is None:
-            raise FileFormatError(f"{path}: a TIFF of floats that cannot be decoded; save it with 32 bits, or as EXR")
+            raise FileFormatError(f"{path}: of a kind that cannot be decoded, or damaged ({_described(io.BytesIO(data))})")
         check_size(path, numbers.shape[1], numbers.shape[0], len(data))
     return numbers
 
@@ -540,7 +577,8 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
     pixels = _decoded_by_opencv(path, data, f"{image.format} (mode {image.mode}) without loss", "save the image as an RGB PNG")
     if pixels is None:
-        raise FileFormatError(f"{path}: the image is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
+        problem = f"of a kind that OpenCV cannot decode, or damaged ({_described(io.BytesIO(data))})"
+        raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FileFormatError(f"{path}: {pixels.dtype} numbers, which are data and no photograph; {_ACCEPTED}")
     return pixels
