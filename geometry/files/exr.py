@@ -36,7 +36,10 @@ QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNor
 PROJECTION = "depthNormalProjection"
 """Header attributes."""
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
-_DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
+_DEPTH = re.compile(r"z|depth|(?:.*\.)?(?:z|z?depth)\.[zvyr]", re.IGNORECASE)
+# Layers of the whole image, among those of albedo, light or object ids; and the names that Nuke writes for R, G, B and A.
+_BEAUTY, _IDS = re.compile(r"(?:.*\.)?(?:combined|beauty|rgba|main|c)\.", re.IGNORECASE), re.compile(r".*crypto", re.IGNORECASE)
+_NUKES = re.compile(r"(?<=\.)(?:red|green|blue|alpha)$")
 # By `write_exr` and by `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
@@ -110,7 +113,7 @@ def read_exr(
 ) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
-    Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
+    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
     floats are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
     pixels outside the data window are masked, and overscan is cropped.
@@ -184,18 +187,24 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     header, channels, known, _ = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
-    # Blender's Combined comes among colour passes such as AO; X, Y, Z beside Y are vectors.
-    layers = sorted({name[:-1] for name in channels}, key=lambda layer: (layer != "", not layer.endswith("Combined."), layer))
-    for names in ("RGB", "YYY"):
-        for layer in layers:
-            if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
-                planes = [channels[f"{layer}{each}"] for each in names]
-                light, matrix = np.stack(planes, -1), matrix_to_709(header.get("chromaticities", BT_709)).astype(np.float32)
-                if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
-                    finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
-                    light[finite] = light[finite] @ matrix.T
-                return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
-    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
+    layers = {name[:-1] for name in channels if not _IDS.match(name)}
+    layers = sorted(layers, key=lambda layer: (not _BEAUTY.fullmatch(layer), layer != "", layer))  # X, Y, Z beside Y are vectors
+    found = [
+        (layer, names)
+        for names in ("RGB", "YYY")
+        for layer in layers
+        if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels)
+    ]
+    if not found:
+        raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
+    layer, names = found[0]
+    if len(found) > 1 and layer and not _BEAUTY.fullmatch(layer):
+        logger.info("%s: of several layers with colours %s is taken", path, layer[:-1], extra={"note": ""})
+    light, matrix = np.stack([channels[f"{layer}{each}"] for each in names], -1), matrix_to_709(header.get("chromaticities", BT_709))
+    if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
+        finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
+        light[finite] = light[finite] @ matrix.T.astype(np.float32)
+    return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
 
 
 def openexr() -> Any:
@@ -293,13 +302,14 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
         display = _window(headers[0], "displayWindow")
         channels, known, whole = {}, {}, set()
         uses = Counter(name for part in file.parts for name in part.channels)
-        # The first part wins a shared name; shared names are also available with the part's name as prefix.
+        # The first part wins a shared name; parts with shared names are also available with the part's name as prefix.
         for header, part in reversed(list(zip(headers, file.parts, strict=True))):
             window = _window(header, "dataWindow")
             shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
-            for name, channel in part.channels.items():
-                pixels = _placed(channel.pixels, window, display)
-                for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
+            shared = any(uses[name] > 1 for name in part.channels)
+            for stored, channel in part.channels.items():
+                name, pixels = _NUKES.sub(lambda word: word[0][0].upper(), stored), _placed(channel.pixels, window, display)
+                for alias in (name, f"{header.get('name', '')}.{name}") if shared else (name,):
                     channels[alias] = pixels
                     known.pop(alias, None)
                     (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)

@@ -120,7 +120,9 @@ class _Light:
         band = max(1, _BAND_PIXELS // width)
         self._bands = [slice(start, start + band) for start in range(0, height, band)]
         parts = (self._light[rows] for rows in self._bands)
-        self._brightest = max(float(part.max(initial=0, where=np.isfinite(part))) for part in parts)
+        self._brightest = max(float(part.max(initial=-np.inf, where=np.isfinite(part))) for part in parts)
+        if self._brightest == -np.inf:
+            raise FileFormatError(f"{path}: no pixel has a colour: all are NaN or infinite; render or save it again")
 
     def _clean(self, rows: slice) -> np.ndarray:
         """Finite, unpremultiplied light of some rows."""
