@@ -22,9 +22,8 @@ from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
-from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, mask_of, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ def read_exr(
 ) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
-    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
+    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files without these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
     floats are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
     pixels outside the data window are masked, and overscan is cropped.
@@ -153,7 +152,7 @@ def read_exr(
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
-        mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
+        mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH)
     elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
         mask = ~absent
     estimate = Estimate(

@@ -85,6 +85,20 @@ def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtyp
     np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+@pytest.mark.parametrize("name", ["d.npy", "d.npz", "d.tif", "z.exr", "rgb.exr"])
+def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
+    path, depth = tmp_path / name, np.full((6, 8), value, np.float32)
+    if name.endswith("exr"):
+        write_channels(path, **dict.fromkeys("Z" if name == "z.exr" else "RGB", depth))
+    elif name == "d.tif":
+        Image.fromarray(depth).save(path)
+    else:
+        np.savez(path, depth=depth) if name == "d.npz" else np.save(path, depth)
+    with pytest.raises(FileFormatError, match=rf"{name}: no pixel has a depth: all are NaN"):
+        load_estimate(path, Quantity.METRIC_DEPTH)
+
+
 @pytest.mark.parametrize("word", ["-9999", "-9999.0 ", "nan", "none"])
 def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
     numbers = DEPTH.copy()
