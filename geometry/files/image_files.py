@@ -79,6 +79,9 @@ _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
 _NO_DATA_TAG = 42113  # of GDAL, a number as text
 
+# The configuration of AV1, and its bit for 10 and 12 bits.
+_AV1, _DEEP_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL), 0x40
+
 # Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 
@@ -179,6 +182,8 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             _say_first(path)
+        if image.format == "AVIF" and (av1 := _AV1.search(data, 0, _HEADER_BYTES)) and av1[1][0] & _DEEP_AV1:
+            logger.info("%s: an AVIF of 10 or 12 bits, which Pillow rounds to 8; for a map use EXR or 16-bit PNG", path, extra={"note": ""})
         exact = _is_exact(image)
         if not exact:
             _check_planes(path, data)
