@@ -426,7 +426,7 @@ def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None =
 
 
 def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, channel: str | None) -> list[str]:
-    """The channels of a map, of a channel or layer if one is named; else the first layer wins."""
+    """The channels of a map, of a channel or layer if one is named; else those of the file come before those of its only layer."""
     if channel is not None:
         return _names_of(path, channels, channel)
     if wanted == "depth" and (depth := _depth_name(channels)):
@@ -435,17 +435,17 @@ def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, c
         return normals
     layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
     for letters in ("RGB", "XYZ", "Y"):
-        for layer in layers:
-            names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
-            if all(name in channels for name in names):
-                if letters == "XYZ" and wanted == "depth":
-                    raise FileFormatError(
-                        f"{path}: {', '.join(names)} are a vector, and none of them is said to be depth; name one {WITH_CHANNEL}"
-                    )
-                return names
+        candidates = [[f"{layer}.{letter}".lstrip(".") for letter in letters] for layer in layers]
+        found = [names for names in candidates if channels.keys() >= {*names}]
+        if found and letters == "XYZ" and wanted == "depth":
+            problem = f"{', '.join(found[0])} are a vector, and none of them is said to be depth"
+            raise FileFormatError(f"{path}: {problem}; name one {WITH_CHANNEL}")
+        if len(found) == 1 or (found and "." not in found[0][0]):
+            return found[0]
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
-    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them {WITH_CHANNEL}")
+    problem = f"no channels R, G, B, or Y, or several layers with them; the file has {_listed(channels)}"
+    raise FileFormatError(f"{path}: {problem}: name one of them {WITH_CHANNEL}")
 
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
