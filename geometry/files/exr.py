@@ -188,16 +188,16 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
     layers = {name[:-1] for name in channels if not _IDS.match(name)}
     layers = sorted(layers, key=lambda layer: (not _BEAUTY.fullmatch(layer), layer != "", layer))  # X, Y, Z beside Y are vectors
-    found = [
+    with_colours = [
         (layer, names)
         for names in ("RGB", "YYY")
         for layer in layers
         if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels)
     ]
-    if not found:
+    if not with_colours:
         raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
-    layer, names = found[0]
-    if len(found) > 1 and layer and not _BEAUTY.fullmatch(layer):
+    layer, names = with_colours[0]
+    if len(with_colours) > 1 and layer and not _BEAUTY.fullmatch(layer):
         logger.info("%s: of several layers with colours %s is taken", path, layer[:-1], extra={"note": ""})
     light, matrix = np.stack([channels[f"{layer}{each}"] for each in names], -1), matrix_to_709(header.get("chromaticities", BT_709))
     if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
@@ -436,12 +436,12 @@ def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, c
     layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
     for letters in ("RGB", "XYZ", "Y"):
         candidates = [[f"{layer}.{letter}".lstrip(".") for letter in letters] for layer in layers]
-        found = [names for names in candidates if channels.keys() >= {*names}]
-        if found and letters == "XYZ" and wanted == "depth":
-            problem = f"{', '.join(found[0])} are a vector, and none of them is said to be depth"
+        complete = [names for names in candidates if channels.keys() >= {*names}]
+        if complete and letters == "XYZ" and wanted == "depth":
+            problem = f"{', '.join(complete[0])} are a vector, and none of them is said to be depth"
             raise FileFormatError(f"{path}: {problem}; name one {WITH_CHANNEL}")
-        if len(found) == 1 or (found and "." not in found[0][0]):
-            return found[0]
+        if len(complete) == 1 or (complete and "." not in complete[0][0]):
+            return complete[0]
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
     problem = f"no channels R, G, B, or Y, or several layers with them; the file has {_listed(channels)}"

@@ -309,8 +309,8 @@ def _described(file: IO[bytes]) -> str:
         if bits := tags.get(_BITS_TAG):
             kind = {_TIFF_SIGNED: "signed integers", _TIFF_FLOATS: "floats"}.get(tags.get(_SAMPLE_FORMAT_TAG, 0), "levels")
             packed = _COMPRESSIONS.get(tags.get(_COMPRESSION_TAG, 0))
-            found = f"{bits}-bit {kind}, {tags.get(_SAMPLES_TAG, 1)} a pixel" + f", compressed by {packed}" * bool(packed)
-            return f"a TIFF of {found}: save it as 8- or 16-bit RGB, or as 32-bit floats, without compression"
+            content = f"{bits}-bit {kind}, {tags.get(_SAMPLES_TAG, 1)} a pixel" + f", compressed by {packed}" * bool(packed)
+            return f"a TIFF of {content}: save it as 8- or 16-bit RGB, or as 32-bit floats, without compression"
     return f"it begins with {beginning[:8]!r}"
 
 
