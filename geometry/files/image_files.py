@@ -170,11 +170,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with (
-        damage_named(path),
-        strict,
-        open_image(path, io.BytesIO(data)) as image,
-    ):
+    with damage_named(path), strict, open_image(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Verifies the checksums; Pillow allows nothing else with a verified image.
