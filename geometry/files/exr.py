@@ -20,10 +20,10 @@ from torch import Tensor
 from ...options.packages import how_to_install
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
+from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
-from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, mask_of, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNor
 PROJECTION = "depthNormalProjection"
 """Header attributes."""
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
-_DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
+_DEPTH = re.compile(r"z|depth|(?:.*\.)?(?:z|z?depth)\.[zvyr]", re.IGNORECASE)
+# Layers of the whole image, among those of albedo, light or object ids; and the names that Nuke writes for R, G, B and A.
+_BEAUTY, _IDS = re.compile(r"(?:.*\.)?(?:combined|beauty|rgba|main|c)\.", re.IGNORECASE), re.compile(r".*crypto", re.IGNORECASE)
+_NUKES = re.compile(r"(?<=\.)(?:red|green|blue|alpha)$")
 # By `write_exr` and by `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
-# x and y of red, green, blue and white; and what colour adaptation scales (Bradford).
-_BT_709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
-_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _MOST_HEADER = 2**20
 
 Mask = np.ndarray | None
@@ -112,7 +112,7 @@ def read_exr(
 ) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
-    Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
+    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files without these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
     floats are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
     pixels outside the data window are masked, and overscan is cropped.
@@ -152,7 +152,7 @@ def read_exr(
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
-        mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
+        mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH)
     elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
         mask = ~absent
     estimate = Estimate(
@@ -186,36 +186,24 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     header, channels, known, _ = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
-    # Blender's Combined comes among colour passes such as AO; X, Y, Z beside Y are vectors.
-    layers = sorted({name[:-1] for name in channels}, key=lambda layer: (layer != "", not layer.endswith("Combined."), layer))
-    for names in ("RGB", "YYY"):
-        for layer in layers:
-            if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
-                planes = [channels[f"{layer}{each}"] for each in names]
-                light, matrix = np.stack(planes, -1), _to_709(header) if names == "RGB" else None
-                if matrix is not None:
-                    finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
-                    light[finite] = light[finite] @ matrix.T
-                return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
-    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
-
-
-def _to_709(header: Mapping[str, Any]) -> np.ndarray | None:
-    """(3, 3) from the primaries and white point of a header to those of BT.709; None if they are these, unnamed or meaningless."""
-    with suppress(np.linalg.LinAlgError, ValueError, TypeError), np.errstate(all="ignore"):
-        (own, own_white), (wanted, white) = (_rgb_to_xyz(each) for each in (header.get("chromaticities", _BT_709), _BT_709))
-        adapted = np.linalg.inv(_CONES) @ np.diag(_CONES @ white / (_CONES @ own_white)) @ _CONES
-        matrix = np.linalg.solve(wanted, adapted @ own)
-        if np.isfinite(matrix).all() and not np.allclose(matrix, np.eye(3), atol=1e-3):
-            return matrix.astype(np.float32)
-    return None
-
-
-def _rgb_to_xyz(chromaticities: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 3) from linear RGB to CIE XYZ, and the white point's XYZ."""
-    x, y = np.reshape(chromaticities, (4, 2)).T
-    xyz = np.stack((x / y, np.ones(4), (1 - x - y) / y))
-    return xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3]), xyz[:, 3]
+    layers = {name[:-1] for name in channels if not _IDS.match(name)}
+    layers = sorted(layers, key=lambda layer: (not _BEAUTY.fullmatch(layer), layer != "", layer))  # X, Y, Z beside Y are vectors
+    with_colours = [
+        (layer, names)
+        for names in ("RGB", "YYY")
+        for layer in layers
+        if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels)
+    ]
+    if not with_colours:
+        raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
+    layer, names = with_colours[0]
+    if len(with_colours) > 1 and layer and not _BEAUTY.fullmatch(layer):
+        logger.info("%s: of several layers with colours %s is taken", path, layer[:-1], extra={"note": ""})
+    light, matrix = np.stack([channels[f"{layer}{each}"] for each in names], -1), matrix_to_709(header.get("chromaticities", BT_709))
+    if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
+        finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
+        light[finite] = light[finite] @ matrix.T.astype(np.float32)
+    return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
 
 
 def openexr() -> Any:
@@ -313,13 +301,14 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
         display = _window(headers[0], "displayWindow")
         channels, known, whole = {}, {}, set()
         uses = Counter(name for part in file.parts for name in part.channels)
-        # The first part wins a shared name; shared names are also available with the part's name as prefix.
+        # The first part wins a shared name; parts with shared names are also available with the part's name as prefix.
         for header, part in reversed(list(zip(headers, file.parts, strict=True))):
             window = _window(header, "dataWindow")
             shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
-            for name, channel in part.channels.items():
-                pixels = _placed(channel.pixels, window, display)
-                for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
+            shared = any(uses[name] > 1 for name in part.channels)
+            for stored, channel in part.channels.items():
+                name, pixels = _NUKES.sub(lambda word: word[0][0].upper(), stored), _placed(channel.pixels, window, display)
+                for alias in (name, f"{header.get('name', '')}.{name}") if shared else (name,):
                     channels[alias] = pixels
                     known.pop(alias, None)
                     (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
@@ -437,7 +426,7 @@ def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None =
 
 
 def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, channel: str | None) -> list[str]:
-    """The channels of a map, of a channel or layer if one is named; else the first layer wins."""
+    """The channels of a map, of a channel or layer if one is named; else those of the file come before those of its only layer."""
     if channel is not None:
         return _names_of(path, channels, channel)
     if wanted == "depth" and (depth := _depth_name(channels)):
@@ -446,17 +435,17 @@ def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, c
         return normals
     layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
     for letters in ("RGB", "XYZ", "Y"):
-        for layer in layers:
-            names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
-            if all(name in channels for name in names):
-                if letters == "XYZ" and wanted == "depth":
-                    raise FileFormatError(
-                        f"{path}: {', '.join(names)} are a vector, and none of them is said to be depth; name one {WITH_CHANNEL}"
-                    )
-                return names
+        candidates = [[f"{layer}.{letter}".lstrip(".") for letter in letters] for layer in layers]
+        complete = [names for names in candidates if channels.keys() >= {*names}]
+        if complete and letters == "XYZ" and wanted == "depth":
+            problem = f"{', '.join(complete[0])} are a vector, and none of them is said to be depth"
+            raise FileFormatError(f"{path}: {problem}; name one {WITH_CHANNEL}")
+        if len(complete) == 1 or (complete and "." not in complete[0][0]):
+            return complete[0]
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
-    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them {WITH_CHANNEL}")
+    problem = f"no channels R, G, B, or Y, or several layers with them; the file has {_listed(channels)}"
+    raise FileFormatError(f"{path}: {problem}: name one of them {WITH_CHANNEL}")
 
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,12 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return light[..., ::-1]
 
 
-def tone_mapped(pixels: np.ndarray, transfer: int) -> np.ndarray:
-    """Tone maps the colours of BT.2020 PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`).
+def tone_mapped(pixels: np.ndarray, transfer: int, chromaticities: Sequence[float]) -> np.ndarray:
+    """Tone maps the colours of PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`).
 
     Args:
         pixels: (H, W, 3 or 4) uint8 or uint16; alpha is kept.
-        transfer: PQ or HLG.
+        transfer, chromaticities: As `hdr_to_sdr`.
 
     Returns:
         float32 in [0, 1] of the same shape.
@@ -105,7 +106,7 @@ def tone_mapped(pixels: np.ndarray, transfer: int) -> np.ndarray:
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     for start in range(0, len(shown), rows):
         colours = shown[start : start + rows, :, :3]
-        colours[...] = hdr_to_sdr(torch.from_numpy(colours).movedim(-1, 0), transfer).movedim(0, -1).numpy()
+        colours[...] = hdr_to_sdr(torch.from_numpy(colours).movedim(-1, 0), transfer, chromaticities).movedim(0, -1).numpy()
     return shown
 
 
@@ -119,7 +120,9 @@ class _Light:
         band = max(1, _BAND_PIXELS // width)
         self._bands = [slice(start, start + band) for start in range(0, height, band)]
         parts = (self._light[rows] for rows in self._bands)
-        self._brightest = max(float(part.max(initial=0, where=np.isfinite(part))) for part in parts)
+        self._brightest = max(float(part.max(initial=-np.inf, where=np.isfinite(part))) for part in parts)
+        if self._brightest == -np.inf:
+            raise FileFormatError(f"{path}: no pixel has a colour: all are NaN or infinite; render or save it again")
 
     def _clean(self, rows: slice) -> np.ndarray:
         """Finite, unpremultiplied light of some rows."""

@@ -1,4 +1,4 @@
-"""Converts colours to sRGB by ICC profiles.
+"""Converts colours to sRGB by ICC profiles, or by the few numbers that files have in place of one.
 
 Matrix profiles (Display P3, Adobe RGB, ProPhoto, such as from cameras, phones and screens) and grey profiles are applied here in float32,
 for 8 and 16 bits. Profiles with tables, such as from printers and scanners, are applied by Pillow's ImageCms, whose LittleCMS takes 8 bits:
@@ -12,12 +12,13 @@ import io
 import logging
 import os
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..images.srgb import BT_709, linear_to_srgb, matrix_to_709, srgb_to_linear
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,6 +41,20 @@ class ProfileError(ValueError):
     """A damaged or unsupported profile."""
 
 
+class Coding(NamedTuple):
+    """How colours are coded, of files that say it without a profile.
+
+    Attributes:
+        chromaticities: The primaries, as `srgb.BT_709`.
+        gamma: The power of the levels that is linear light; None = sRGB's curve.
+        hdr: PQ or HLG (`tone_mapping`) in place of it; None = neither.
+    """
+
+    chromaticities: Sequence[float] = BT_709
+    gamma: float | None = None
+    hdr: int | None = None
+
+
 class _Profile(NamedTuple):
     """A profile of curves.
 
@@ -52,22 +67,25 @@ class _Profile(NamedTuple):
     matrix: np.ndarray | None
 
 
-def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) -> np.ndarray:
+def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | Coding) -> np.ndarray:
     """Converts colours to sRGB; a damaged profile, or one for another colour model, is ignored with a warning.
 
     Args:
         path: The image's, for the warning.
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; alpha is kept.
-        profile: The ICC profile; empty = sRGB.
+        profile: The ICC profile, or what stands for it, without HDR; empty = sRGB.
 
     Returns:
         The same pixels if they are sRGB already; else float32 in [0, 1] of the same shape.
     """
     if not profile:
         return pixels
+    is_grey, levels = pixels.ndim == 2, np.iinfo(pixels.dtype).max + 1
+    if isinstance(profile, Coding):
+        curves = _curves_of_coding(profile, is_grey, levels)
+        return pixels if _is_srgb(curves, levels) else _converted(pixels, curves)
     try:
         space, tags = _read(profile)
-        is_grey = pixels.ndim == 2
         if space == b"GRAY" and not is_grey and bool((pixels[..., :1] == pixels[..., 1:3]).all()):
             return _stacked(to_srgb(path, pixels[..., 0], profile), pixels)
         if space != (b"GRAY" if is_grey else b"RGB "):
@@ -76,7 +94,6 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
             raise ProfileError(f"it is for {space.decode('latin-1').strip()} colours")
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
-        levels = np.iinfo(pixels.dtype).max + 1
         curves = _curves_of(tags, is_grey, levels, in_lab=profile[20:24] == b"Lab ")
     except (ProfileError, struct.error, IndexError, ValueError, OverflowError) as error:
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)
@@ -118,6 +135,12 @@ def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         name, offset, size = struct.unpack_from(">4sII", profile, at)
         tags[name] = profile[offset : offset + size]
     return profile[16:20], tags
+
+
+def _curves_of_coding(coding: Coding, is_grey: bool, levels: int) -> _Profile:
+    x = torch.linspace(0, 1, levels, dtype=torch.float32, device="cpu")
+    curve = (srgb_to_linear(x) if coding.gamma is None else x**coding.gamma).numpy()
+    return _Profile([curve] * 3, None if is_grey else matrix_to_709(coding.chromaticities))
 
 
 def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int, in_lab: bool) -> _Profile:

@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.packages import how_to_install
+from ..images.srgb import BT_709, BT_2020
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
-from .icc import pillow_to_srgb, to_srgb
+from .icc import Coding, pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
 if TYPE_CHECKING:
@@ -36,22 +37,50 @@ _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
-# Primaries, transfer function and matrix, by ITU-T H.273.
-_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP.(.)", re.DOTALL), re.compile(rb"colrnclx..\0(.)", re.DOTALL)
+# Primaries and transfer function, by ITU-T H.273: Display P3, DCI-P3; the gammas of BT.470 M and B/G, and linear. Those of BT.709, BT.601
+# and BT.2020 look as coded where sRGB does.
+_CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL), re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
+_P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+_PRIMARIES = {1: BT_709, 9: BT_2020, 11: (*_P3, 0.314, 0.351), 12: (*_P3, 0.3127, 0.329)}
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+# sRGB's curve is about this power; libpng, too, takes gammas within 5 %, and points within a hundredth, for sRGB's.
+_SRGB_GAMMA, _SAME_GAMMA, _SAME_POINT = 2.2, 0.05, 0.01
 _HEADER_BYTES = 2**16
 _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 277, 284, 338, 339
+_BITS_TAG, _COMPRESSION_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = (
+    258,
+    259,
+    262,
+    277,
+    284,
+    338,
+    339,
+)
 _SUBFILE_TAG, _SUB_IMAGES_TAG = 254, 330
 _REDUCED = 1  # bit of the former: a smaller copy of another image in the file
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
+_COMPRESSIONS = {7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
+# By their first bytes, or those after the size of the first box.
+_OTHER_KINDS = {
+    b"8BPS": "a Photoshop document",
+    b"DDS ": "a DDS texture",
+    b"%PDF": "a PDF",
+    b"\xff\n": "JPEG XL",
+    b"JXL ": "JPEG XL",
+    b"jP  ": "JPEG 2000",
+    b"ftypcrx": "a camera's raw image",
+}
 _WHITE_IS_ZERO = 0
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
 _NO_DATA_TAG = 42113  # of GDAL, a number as text
+
+# The configuration of AV1, and its bit for 10 and 12 bits.
+_AV1, _DEEP_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL), 0x40
 
 # Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
@@ -72,15 +101,13 @@ class DecodedImage(NamedTuple):
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
-        profile: The ICC profile, empty = none.
-        transfer: HDR's transfer function, of `tone_mapping.HDR_NAMES`, if the file names one and has no profile; else None.
+        profile: The ICC profile, or what the file says in place of it; empty = nothing.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
-    profile: bytes = b""
-    transfer: int | None = None
+    profile: bytes | Coding = b""
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
@@ -92,7 +119,7 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
         exposure: Of HDR files, as `read_hdr_image`.
 
     Returns:
-        (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) if any, upright by its
+        (H, W, 3) float32 sRGB in [0, 1], converted by what it says of its colours (`icc.to_srgb`), upright by its
         EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB; PQ and HLG without a profile are tone mapped.
 
     Raises:
@@ -128,7 +155,11 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
         colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
-        pixels = to_srgb(path, image.pixels, image.profile) if image.transfer is None else tone_mapped(image.pixels, image.transfer)
+        coding = image.profile
+        if isinstance(coding, Coding) and coding.hdr and image.pixels.ndim == 3:
+            pixels = tone_mapped(image.pixels, coding.hdr, coding.chromaticities)
+        else:
+            pixels = to_srgb(path, image.pixels, coding)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
@@ -147,6 +178,8 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             _say_first(path)
+        if image.format == "AVIF" and (av1 := _AV1.search(data, 0, _HEADER_BYTES)) and av1[1][0] & _DEEP_AV1:
+            logger.info("%s: an AVIF of 10 or 12 bits, which Pillow rounds to 8; for a map use EXR or 16-bit PNG", path, extra={"note": ""})
         exact = _is_exact(image)
         if not exact:
             _check_planes(path, data)
@@ -169,14 +202,26 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        transfer = None if profile or pixels.ndim == 2 else _hdr_transfer(image, data)
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile, transfer)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, _coding(image, data, profile))
 
 
-def _hdr_transfer(image: ImageFile, data: bytes) -> int | None:
-    """The transfer function that a PNG's cICP chunk, or the box nclx of HEIF and AVIF, names, if it is HDR's."""
-    match = (_CICP if image.format == "PNG" else _NCLX).search(data, 0, _HEADER_BYTES)
-    return match[1][0] if match and match[1][0] in HDR_NAMES else None
+def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
+    """The profile, or what a PNG's cICP, sRGB, gAMA and cHRM chunks, or the box nclx of HEIF and AVIF, say of the colours; empty = nothing.
+
+    A PNG's cICP overrides its profile, which overrides all others.
+    """
+    is_png, info = image.format == "PNG", image.info
+    names = _CICP if is_png else _NCLX if image.format in ("HEIF", "AVIF") and not profile else None
+    if names and (match := names.search(data, 0, _HEADER_BYTES)):
+        primaries, transfer = match[1][0], match[2][0]
+        hdr = transfer if transfer in HDR_NAMES else None
+        return Coding(_PRIMARIES.get(primaries, BT_2020 if hdr else BT_709), _GAMMAS.get(transfer), hdr)
+    if profile or not is_png or "srgb" in info or not info.get("gamma"):
+        return profile
+    white_first = info.get("chromaticity", (*BT_709[6:], *BT_709[:6]))
+    own = (*white_first[2:], *white_first[:2])
+    is_srgb = abs(info["gamma"] * _SRGB_GAMMA - 1) < _SAME_GAMMA and np.allclose(own, BT_709, atol=_SAME_POINT)
+    return Coding(own, None if is_srgb else 1 / info["gamma"])
 
 
 def _say_first(path: str | os.PathLike[str]) -> None:
@@ -237,14 +282,32 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         file.seek(0)
         if tiff_holds_numbers(file):
             raise FileFormatError(f"{path}: a TIFF of numbers, which are data and no photograph; {_ACCEPTED}") from error
-        raise FileFormatError(
-            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning[:8]!r}); {_ACCEPTED}"
-        ) from error
+        problem = f"not an image of a known kind, or one that is damaged or cut off ({_described(file)})"
+        raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}") from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
     if _tiff_tag(image, _SUB_IMAGES_TAG) and any(kind & _REDUCED for kind in _tiff_tag(image, _SUBFILE_TAG)):
         raise FileFormatError(f"{path}: a camera's raw image, of which only the small preview could be read; develop it first; {_ACCEPTED}")
     return image
+
+
+def _described(file: IO[bytes]) -> str:
+    """What a file that cannot be decoded is, and what to do, for messages."""
+    file.seek(0)
+    beginning = file.read(16)
+    if kind := next(
+        (kind for start, kind in _OTHER_KINDS.items() if start in (beginning[: len(start)], beginning[4 : 4 + len(start)])), None
+    ):
+        return f"{kind}: save it as PNG"
+    file.seek(0)
+    with suppress(OSError, struct.error, ValueError, OverflowError):
+        tags = _tiff_tags(file, (_BITS_TAG, _COMPRESSION_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG))
+        if bits := tags.get(_BITS_TAG):
+            kind = {_TIFF_SIGNED: "signed integers", _TIFF_FLOATS: "floats"}.get(tags.get(_SAMPLE_FORMAT_TAG, 0), "levels")
+            packed = _COMPRESSIONS.get(tags.get(_COMPRESSION_TAG, 0))
+            content = f"{bits}-bit {kind}, {tags.get(_SAMPLES_TAG, 1)} a pixel" + f", compressed by {packed}" * bool(packed)
+            return f"a TIFF of {content}: save it as 8- or 16-bit RGB, or as 32-bit floats, without compression"
+    return f"it begins with {beginning[:8]!r}"
 
 
 def is_heif(beginning: bytes) -> bool:
@@ -352,7 +415,7 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
         _check_planes(path, data)
         numbers = _decoded_by_opencv(path, data, "TIFF", "save it as EXR")
         if numbers is None:
-            raise FileFormatError(f"{path}: a TIFF of floats that cannot be decoded; save it with 32 bits, or as EXR")
+            raise FileFormatError(f"{path}: of a kind that cannot be decoded, or damaged ({_described(io.BytesIO(data))})")
         check_size(path, numbers.shape[1], numbers.shape[0], len(data))
     return numbers
 
@@ -515,7 +578,8 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
     pixels = _decoded_by_opencv(path, data, f"{image.format} (mode {image.mode}) without loss", "save the image as an RGB PNG")
     if pixels is None:
-        raise FileFormatError(f"{path}: the image is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
+        problem = f"of a kind that OpenCV cannot decode, or damaged ({_described(io.BytesIO(data))})"
+        raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FileFormatError(f"{path}: {pixels.dtype} numbers, which are data and no photograph; {_ACCEPTED}")
     return pixels

@@ -18,9 +18,8 @@ from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import are_unit_vectors, unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
-from ..valid import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import NAME_QUANTITY, WITH_CHANNEL
+from .unlabelled import NAME_QUANTITY, WITH_CHANNEL, mask_of
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
@@ -278,8 +277,8 @@ def _to_estimate(
         quantity = quantity or _quantity_of_dmap(depth)
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
-    if depth is not None and mask is None and quantity is not None and quantity is not Quantity.DISPARITY:
-        mask = depth_mask(depth, quantity)
+    if depth is not None and mask is None and quantity is not None:
+        mask = mask_of(path, depth, quantity)
     normals = None
     if "normals" in maps:
         normals = _channel_first(path, "normals", maps["normals"], 3)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..conventions import are_unit_vectors
+from ..kinds import Quantity
+from ..valid import depth_mask
 from .paths import FileFormatError
 
 NAME_QUANTITY = (
@@ -47,7 +49,8 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        if metric and not bool((np.isfinite(depth) & ((depth < 0) | (depth > 1))).any()):
+        finite = depth[np.isfinite(depth)]
+        if metric and finite.size and finite.min() >= 0 and finite.max() <= 1:
             raise FileFormatError(
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )
@@ -60,6 +63,14 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
         f"one channel, R, G, B that are equal (depth), or R, G, B or X, Y, Z that are unit vectors (normals); or name one {WITH_CHANNEL}"
     )
+
+
+def mask_of(path: str | os.PathLike[str], depth: Tensor, quantity: Quantity, known: Tensor | None = None) -> Tensor | None:
+    """`valid.depth_mask` of a file without a mask; raises FileFormatError if no pixel is valid."""
+    mask = depth_mask(depth, quantity, known)
+    if mask is not None and not bool(mask.any()):
+        raise FileFormatError(f"{path}: no pixel has a depth: all are NaN, infinite, masked, or 0 or less metres; render or save it again")
+    return mask
 
 
 def _equal(first: np.ndarray, second: np.ndarray) -> bool:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import depth_mask
 from . import exr
 from .hdr_images import is_hdr, read_radiance
 from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif
@@ -21,7 +20,7 @@ from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
 from .png import holds_depth, read_values_png
-from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, planes_to_map, unnamed_map
+from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, mask_of, planes_to_map, unnamed_map
 
 _ARRAYS = (b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)
 DEPTH, NORMALS, MASK = ("depth", "normals", "mask")
@@ -132,7 +131,7 @@ def read_map(
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
         if stated is Quantity.METRIC_DEPTH:
-            raise FileFormatError(f"{path}: the grey levels of an image are no metres; name another quantity, or save the depth as floats")
+            raise FileFormatError(f"{path}: the grey levels of an image are no metres; save metres as floats, or name another quantity")
         if len(planes) != 1:
             raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
     if values.whole and stated is None:
@@ -141,7 +140,7 @@ def read_map(
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
     stated = stated or Quantity.METRIC_DEPTH
-    return Estimate(depth=depth, quantity=stated, mask=depth_mask(depth, stated, values.known))
+    return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:

@@ -30,7 +30,7 @@ def normal_map_to_estimate(
 ) -> Estimate:
     """Decodes any program's normal map; the single entry point for normal maps.
 
-    An image that does not look like a normal map is decoded as well, with a logged warning.
+    An image that does not look like a normal map is decoded as well, with a logged warning. Textures of games have red and green alone.
 
     Args:
         image: (B, C, H, W), the stored values, C = 1, 3 or 4 (with alpha): colours in [0, 1], or vectors in [-1, 1].
@@ -47,7 +47,8 @@ def normal_map_to_estimate(
     """
     colours, trusted = stored_values(image, known, name)
     colours = torch.where(trusted, colours, 0).expand(-1, 3, -1, -1)
-    low, high = torch.stack(colours.aminmax()).tolist()
+    lows, highs = torch.stack((colours.amin((0, 2, 3)), colours.amax((0, 2, 3)))).tolist()
+    low, high = min(lows), max(highs)
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
     if low < -_OVERSHOOT or are_unit_vectors(colours):
@@ -56,6 +57,10 @@ def normal_map_to_estimate(
     else:
         trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
     colours = colours.clamp(0, 1)
+    if highs[2] <= _BLACK < min(highs[:2]) and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX):
+        logger.info("%s has red and green alone; blue is computed", name, extra={"note": ""})
+        blue = (1 - (2 * colours[:, :2] - 1).square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+        colours = torch.cat((colours[:, :2], (blue + 1) / 2), 1)
     normals = decode_normal_map(colours, coding)
     if problem := normal_map_problem(colours, normals):
         logger.warning("%s %s", name, problem)

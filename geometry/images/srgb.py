@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...options.colours import colour_levels
 from ...utils import as_numbers, constant, is_above
+
+BT_709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
+"""x and y of red, green, blue and white, also sRGB's."""
+
+BT_2020 = (0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329)
+"""As `BT_709`."""
+
+# What colour adaptation scales (Bradford).
+_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue in linear light's luminance (ITU-R BT.709)."""
@@ -39,6 +52,24 @@ def linear_to_srgb(light: Tensor) -> Tensor:
 def _chosen(is_bright: Tensor, curve: Tensor, line: Tensor) -> Tensor:
     """`torch.where` for finite values, ten times as fast on a CPU, where it is not vectorised."""
     return line.lerp_(curve, as_numbers(is_bright, line))
+
+
+def rgb_to_xyz(chromaticities: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) from linear RGB of these primaries (as `BT_709`) to CIE XYZ, and the white point's XYZ."""
+    x, y = np.reshape(chromaticities, (4, 2)).T
+    xyz = np.stack((x / y, np.ones(4), (1 - x - y) / y))
+    return xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3]), xyz[:, 3]
+
+
+def matrix_to_709(chromaticities: Sequence[float]) -> np.ndarray:
+    """(3, 3) from linear RGB of these primaries (as `BT_709`) to BT.709's; the identity if they are these or meaningless."""
+    with suppress(np.linalg.LinAlgError, ValueError, TypeError), np.errstate(all="ignore"):
+        (own, own_white), (wanted, white) = rgb_to_xyz(chromaticities), rgb_to_xyz(BT_709)
+        adapted = np.linalg.inv(_CONES) @ np.diag(_CONES @ white / (_CONES @ own_white)) @ _CONES
+        matrix = np.linalg.solve(wanted, adapted @ own)
+        if np.isfinite(matrix).all() and not np.allclose(matrix, np.eye(3), atol=1e-3):
+            return matrix
+    return np.eye(3)
 
 
 def colour_to_linear(colour: str) -> tuple[float, float, float]:

@@ -1,18 +1,18 @@
-"""Tone maps BT.2020 PQ and HLG to ordinary screens."""
+"""Tone maps PQ and HLG to ordinary screens."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ...utils import without_autocast
+from .srgb import BT_2020, matrix_to_709, rgb_to_xyz
 
 PQ, HLG = 16, 18
 HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
 """Transfer functions of HDR, in the numbers of ITU-T H.273, and their names."""
-
-# ITU-R BT.2087: linear BT.2020 to BT.709 primaries.
-_TO_709 = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
 
 REFERENCE_WHITE = 203.0
 """cd/m2 of HDR reference white (ITU-R BT.2408), which is mapped to white."""
@@ -21,24 +21,25 @@ PEAK = 1000.0
 """cd/m2 above which HDR is clipped."""
 
 
-def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
-    """Tone maps BT.2020 PQ or HLG to BT.709 SDR.
+def hdr_to_sdr(image: Tensor, transfer: int, chromaticities: Sequence[float] = BT_2020) -> Tensor:
+    """Tone maps PQ or HLG to BT.709 SDR.
 
     Args:
         image: (3, H, W) coded RGB in [0, 1].
         transfer: PQ or HLG.
+        chromaticities: The primaries, as `srgb.BT_709`.
 
     Returns:
         (3, H, W) in [0, 1].
 
     Source:
         ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
-        of BT.2408 (203 cd/m2) on max(R, G, B), BT.2087 for the primaries, and the gamma 2.4 of BT.1886.
+        of BT.2408 (203 cd/m2) on max(R, G, B), and the gamma 2.4 of BT.1886.
     """
-    light = pq_to_light(image) if transfer == PQ else _hlg_to_light(image)
+    light = pq_to_light(image) if transfer == PQ else _hlg_to_light(image, chromaticities)
     brightest = light.amax(0, keepdim=True)
     mapped = pq_to_light(_eetf(_light_to_pq(brightest.clamp(max=PEAK))))
-    return coded_bt1886(to_709_primaries(light * (mapped / brightest.clamp(min=1e-6)) / REFERENCE_WHITE))
+    return coded_bt1886(to_709_primaries(light * (mapped / brightest.clamp(min=1e-6)) / REFERENCE_WHITE, chromaticities))
 
 
 def coded_bt1886(light: Tensor) -> Tensor:
@@ -47,9 +48,9 @@ def coded_bt1886(light: Tensor) -> Tensor:
 
 
 @without_autocast
-def to_709_primaries(light: Tensor) -> Tensor:
-    """Linear light (3, H, W) of BT.2020 primaries in those of BT.709."""
-    return torch.einsum("ij,jhw->ihw", light.new_tensor(_TO_709), light)
+def to_709_primaries(light: Tensor, chromaticities: Sequence[float] = BT_2020) -> Tensor:
+    """Linear light (3, H, W) of these primaries (as `srgb.BT_709`) in those of BT.709."""
+    return torch.einsum("ij,jhw->ihw", light.new_tensor(matrix_to_709(chromaticities)), light)
 
 
 _M1, _M2 = 2610 / 16384, 2523 / 32
@@ -68,10 +69,10 @@ def _light_to_pq(light: Tensor) -> Tensor:
 
 
 @without_autocast
-def _hlg_to_light(coded: Tensor) -> Tensor:
+def _hlg_to_light(coded: Tensor, chromaticities: Sequence[float]) -> Tensor:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = torch.where(coded <= 0.5, coded**2 / 3, (torch.exp((coded - c) / a) + b) / 12)
-    luma = torch.einsum("i,ihw->hw", scene.new_tensor((0.2627, 0.6780, 0.0593)), scene)
+    luma = torch.einsum("i,ihw->hw", scene.new_tensor(rgb_to_xyz(chromaticities)[0][1]), scene)
     return PEAK * luma.clamp(min=1e-6) ** 0.2 * scene
 
 

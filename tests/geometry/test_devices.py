@@ -403,6 +403,7 @@ CASES = {
     "images.highlights.compress_highlights": (lambda f: f(maps(3))[0], "few images are brighter than white"),
     "images.srgb.luminance": (lambda f: f(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda f: f("#fff"), None),
+    **dict.fromkeys(("images.srgb.matrix_to_709", "images.srgb.rgb_to_xyz"), (lambda f: f((0.7, 0.3, 0.2, 0.8, 0.1, 0.1, 0.3, 0.3)), None)),
     "images.tone_mapping.hdr_to_sdr": (lambda f: f(maps(3)[0], tone_mapping.HLG), None),
     "images.tone_mapping.pq_to_light": (lambda f: f(maps(3)), None),
     "images.tone_mapping.to_709_primaries": (lambda f: f(maps(3)[0]), None),

@@ -101,10 +101,13 @@ def test_files_of_other_tools_need_a_word(tmp_path, capsys):
 
 
 def test_a_file_without_any_value_is_said_to_be_one(tmp_path, capsys):
-    for name, value in (("nan", math.nan), ("zero", 0.0), ("good", 1.0)):
-        np.savez(tmp_path / f"{name}.npz", depth=np.full((6, 8), value, np.float32))
-        assert main(["convert", str(tmp_path / f"{name}.npz"), str(tmp_path / f"{name}.pfm"), "--quantity", "metric-depth"]) == 0
-        assert ("no pixel has a value" in capsys.readouterr().out) == (name != "good")
+    depth = np.ones((6, 8), np.float32)
+    for name, maps in (("nan", {"depth": depth * math.nan}), ("masked", {"depth": depth, "mask": depth < 0}), ("good", {"depth": depth})):
+        np.savez(tmp_path / f"{name}.npz", **maps)
+        words = ["convert", str(tmp_path / f"{name}.npz"), str(tmp_path / f"{name}.pfm"), "--quantity", "metric-depth"]
+        assert main(words) == (2 if name == "nan" else 0)
+        said = capsys.readouterr()
+        assert ("no pixel has a " in said.out + said.err) == (name != "good")
 
 
 def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):

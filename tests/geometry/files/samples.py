@@ -1,6 +1,7 @@
 """An estimate of everything, files that this pack does not write, and those that it refuses."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -63,6 +64,10 @@ def read_channels(path):
     library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
     with library.File(str(path), separate_channels=True) as file:
         return dict(file.header()), {name: channel.pixels for name, channel in file.channels().items()}
+
+
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def tiff_bytes(pixels, extra_sample=None, planar=1, photometric=None):

@@ -141,6 +141,19 @@ def test_blender_5_multi_part_files_are_read(tmp_path):
     np.testing.assert_array_equal(read_exr(tmp_path / "e.exr").depth[0, 0], depth)
 
 
+def test_parts_named_after_their_maps_are_read(tmp_path):
+    """As Arnold and OpenImageIO write them: the channels are named within their part."""
+    x, y, z = (plane(seed=i) for i in range(3))
+    parts = ({"name": "rgba"}, dict.fromkeys("RGB", x)), ({"name": "Z"}, {"Z": y}), ({"name": "N"}, {"X": x, "Y": y, "Z": z})
+    write_parts(tmp_path / "e.exr", *parts)
+    estimate = read_exr(tmp_path / "e.exr")
+    np.testing.assert_array_equal(estimate.depth[0, 0], y)
+    np.testing.assert_array_equal(estimate.normals[0], [x, y, z])
+    for name in ("Z__Z", "zDepth__Z"):
+        write_channels(tmp_path / "z.exr", **{name: z, "R": x, "G": y, "B": y})
+        np.testing.assert_array_equal(read_exr(tmp_path / "z.exr").depth[0, 0], z)
+
+
 def box(left, top, right, bottom):
     return np.array((left, top), np.int32), np.array((right, bottom), np.int32)
 
@@ -222,6 +235,15 @@ def test_rgb_is_told_apart_by_its_values(tmp_path):
             with pytest.raises(FileFormatError, match=f"{', '.join(names)} are a vector, .* name one "):
                 read_planes(tmp_path / "c.exr", "depth")
             np.testing.assert_array_equal(read_exr(tmp_path / "c.exr", channel=names[2]).depth[0, 0], plane(seed=2))
+
+
+def test_one_of_several_layers_is_not_taken_for_depth(tmp_path):
+    layers = {f"{layer}.{name}": plane() for layer in ("AO", "beauty") for name in "RGB"}
+    write_parts(tmp_path / "e.exr", ({}, layers))
+    with pytest.raises(FileFormatError, match=r"several layers with them; the file has AO\.B, .*--channel"):
+        read_planes(tmp_path / "e.exr", "depth")
+    write_parts(tmp_path / "e.exr", ({}, layers | dict.fromkeys("RGB", plane(seed=1))))
+    np.testing.assert_array_equal(read_planes(tmp_path / "e.exr", "depth")[0], [plane(seed=1)] * 3)
 
 
 def test_an_image_is_not_taken_for_metres(tmp_path):

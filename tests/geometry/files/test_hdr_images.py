@@ -13,7 +13,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, exr, hdr_images, read_image
 from depth_normal.geometry.files.image_files import image_bits, read_colours
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
-from tests.geometry.files.samples import refuses_content
+from tests.geometry.files.samples import refuses_content, write_parts
 
 
 def light(height=6, width=40):
@@ -65,7 +65,8 @@ def test_light_that_is_no_number_stays_in_range(tmp_path):
     assert np.isfinite(image).all() and (image[0, 0] == 0).all() and (image[0, 2] == 0).all() and (image[1, :2] == 0).all()
     assert np.allclose(image[0, 1], image[2, 0]), "as bright as the brightest"
     assert (read_image(save(tmp_path / "black.exr", np.zeros((4, 8, 3), np.float32))) == 0).all()
-    assert (read_image(save(tmp_path / "none.exr", np.full((4, 8, 3), np.nan, np.float32))) == 0).all()
+    with pytest.raises(FileFormatError, match=r"none\.exr: no pixel has a colour: all are NaN"):
+        read_image(save(tmp_path / "none.exr", np.full((4, 8, 3), np.nan, np.float32)))
 
 
 @pytest.mark.parametrize("extremes", [(1e-44, 0.0), (3e38, 1e-38), (3e38, 0.0)])
@@ -111,14 +112,26 @@ def test_light_of_other_primaries_is_that_of_bt_709(tmp_path):
     np.testing.assert_array_equal(exr.read_colours(tmp_path / "b.exr")[0], colours)
 
 
-def test_the_rendered_image_is_read_and_nothing_beside_it(tmp_path):
+def test_the_rendered_image_is_read_and_nothing_beside_it(tmp_path, caplog):
     values = light()
     expected, plane = read_image(save(tmp_path / "a.exr", values)), np.ascontiguousarray(values[..., 0])
     image = {f"ViewLayer.Combined.{name}": plane for name in "RGB"}
     passes = {f"ViewLayer.{name}.{each}": np.full_like(plane, 0.5) for name in ("AO", "DiffCol") for each in "RGB"}
-    for channels in (image | {"ViewLayer.Depth.Z": plane}, {"Y": plane}, passes | image):
+    nuke = {f"beauty.{name}": plane for name in ("red", "green", "blue")}
+    ids = {f"crypto_object00.{name}": plane for name in "RGBA"}
+    for channels in (image | {"ViewLayer.Depth.Z": plane}, {"Y": plane}, passes | image, passes | nuke, ids | {"z.Y": plane}):
         exr.write_channels(tmp_path / "b.exr", {}, channels)
         assert np.allclose(read_image(tmp_path / "b.exr"), expected)
+    parts = [({"name": name}, dict.fromkeys("RGB", each)) for name, each in (("albedo", plane * 0 + 0.5), ("rgba", plane))]
+    write_parts(tmp_path / "p.exr", *parts)
+    assert np.allclose(read_image(tmp_path / "p.exr"), expected)
+    exr.write_channels(tmp_path / "ids.exr", {}, ids)
+    with pytest.raises(FileFormatError, match="no colours"):
+        read_image(tmp_path / "ids.exr")
+    exr.write_channels(tmp_path / "passes.exr", {}, passes)
+    caplog.set_level("INFO")
+    read_image(tmp_path / "passes.exr")
+    assert "passes.exr: of several layers with colours ViewLayer.AO is taken" in caplog.text
 
 
 def test_depth_and_normals_are_no_image(tmp_path):

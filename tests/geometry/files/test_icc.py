@@ -1,6 +1,7 @@
 import io
 import logging
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image, ImageCms
 from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.files.icc import to_srgb
 from depth_normal.geometry.files.image_files import decode_image
+from tests.geometry.files.samples import png_chunk
 
 RAMP = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 
@@ -63,6 +65,51 @@ def test_colours_are_those_of_littlecms_in_8_and_in_16_bits(icc):
     np.testing.assert_allclose(to_srgb("x", RAMP.astype(np.uint16) * 257, icc), found, atol=2e-4)
     with_alpha = to_srgb("x", np.dstack((RAMP, RAMP[..., :1])), icc)
     np.testing.assert_allclose(with_alpha, np.dstack((found, RAMP[..., :1] / 255)), atol=1e-6)
+
+
+def gama(gamma):
+    return png_chunk(b"gAMA", struct.pack(">I", round(100_000 / gamma)))
+
+
+def chrm(*points):
+    return png_chunk(b"cHRM", struct.pack(">8I", *(round(point * 100_000) for point in points)))
+
+
+LINEAR, P3_PNG = b"curv" + bytes(8), png_chunk(b"cICP", bytes((12, 13, 0, 1)))
+D65, OF_SRGB, OF_P3 = (0.3127, 0.329), (0.64, 0.33, 0.3, 0.6, 0.15, 0.06), (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "icc"),
+    [
+        (gama(1), matrix_profile(SRGB, LINEAR)),
+        (gama(2) + chrm(*D65, *OF_P3), matrix_profile(P3, GAMMA)),
+        (gama(2.2) + chrm(*D65, *OF_SRGB), b""),
+        (gama(1) + png_chunk(b"sRGB", b"\0"), b""),
+        (chrm(*D65, *OF_P3), b""),
+        (gama(1) + chrm(*[0] * 8), matrix_profile(SRGB, LINEAR)),
+        (gama(1) + P3_PNG, matrix_profile(P3)),
+        (png_chunk(b"cICP", bytes((1, 8, 0, 1))), matrix_profile(SRGB, LINEAR)),
+        (png_chunk(b"iCCP", b"x\0\0" + zlib.compress(matrix_profile(SRGB, LINEAR))) + P3_PNG, matrix_profile(P3)),
+    ],
+)
+@pytest.mark.parametrize("pixels", [RAMP, RAMP[..., 0]])
+def test_a_png_says_its_colours_in_numbers_too(tmp_path, chunks, icc, pixels):
+    """In the order of the PNG specification's third edition, 4.3: cICP, iCCP, sRGB, then gAMA and cHRM."""
+    Image.fromarray(pixels).save(tmp_path / "n.png")
+    plain = (tmp_path / "n.png").read_bytes()
+    (tmp_path / "n.png").write_bytes(plain[:33] + chunks + plain[33:])
+    expected = to_srgb("x", pixels, icc)
+    expected = expected / np.float32(255) if expected.dtype == np.uint8 else expected
+    np.testing.assert_allclose(read_image(tmp_path / "n.png"), np.atleast_3d(expected) * np.ones(3), atol=2e-3)
+
+
+def test_a_heic_says_its_primaries(tmp_path):
+    blocks, coding = np.kron(RAMP, np.ones((16, 16, 1), np.uint8)), {"color_primaries": 12, "transfer_characteristics": 13}
+    image = pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(blocks))
+    image.save(tmp_path / "p.heic", quality=-1, chroma=444, matrix_coefficients=1, full_range_flag=1, **coding)
+    difference = read_image(tmp_path / "p.heic") - to_srgb("x", blocks, matrix_profile(P3))
+    assert np.abs(difference).mean() < 2e-3, "as coded it is 0.05"
 
 
 def test_photographs_are_converted_and_data_are_not(tmp_path):

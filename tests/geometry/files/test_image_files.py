@@ -19,13 +19,9 @@ from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from tests.geometry.files.samples import refuses_content, tiff_bytes
+from tests.geometry.files.samples import png_chunk, refuses_content, tiff_bytes
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
-
-
-def png_chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
@@ -147,6 +143,8 @@ test_what_is_not_an_image_is_refused_by_name = refuses_content(
     (b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 339, 3, 1, 3), "a TIFF of numbers, which are data and no photograph"),
     (encoded(RAMP, "tiff", tiffinfo={254: 1, 330: 8}), "raw image, of which only the small preview"),
     (b"BM\0\0", "damaged or cut off"),
+    (b"8BPS\0\1", "a Photoshop document: save it as PNG"),
+    (b"\0\0\0\x0cJXL \r\n", "JPEG XL: save it as PNG"),
     (png_bytes(0, 5), "damaged or cut off"),
     (png_bytes(2**31 - 1, 2**31 - 1), "megapixels"),
     (png_bytes(20_000, 20_000), "far more than 128 megapixels, the most that are read; scale it down"),
@@ -245,8 +243,11 @@ def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp
         with pytest.raises(FileFormatError, match="separate planes; save it"):
             read(tmp_path / "planes.tiff")
     (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
-    with pytest.raises(FileFormatError, match="not an image of a known kind"):
+    with pytest.raises(FileFormatError, match=r"known kind, .*\(a TIFF of 16-bit levels, 2 a pixel: save it as 8- or 16-bit RGB"):
         read_image(tmp_path / "grey_alpha.tiff")
+    (tmp_path / "half.tiff").write_bytes(tiff_bytes(levels.astype(np.float16)))
+    with pytest.raises(FileFormatError, match=r"a TIFF of 16-bit floats, 3 a pixel: save it as .* 32-bit floats"):
+        read_values(tmp_path / "half.tiff")
 
 
 def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path):

@@ -85,6 +85,20 @@ def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtyp
     np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+@pytest.mark.parametrize("name", ["d.npy", "d.npz", "d.tif", "z.exr", "rgb.exr"])
+def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
+    path, depth = tmp_path / name, np.full((6, 8), value, np.float32)
+    if name.endswith("exr"):
+        write_channels(path, **dict.fromkeys("Z" if name == "z.exr" else "RGB", depth))
+    elif name == "d.tif":
+        Image.fromarray(depth).save(path)
+    else:
+        np.savez(path, depth=depth) if name == "d.npz" else np.save(path, depth)
+    with pytest.raises(FileFormatError, match=rf"{name}: no pixel has a depth: all are NaN"):
+        load_estimate(path, Quantity.METRIC_DEPTH)
+
+
 @pytest.mark.parametrize("word", ["-9999", "-9999.0 ", "nan", "none"])
 def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
     numbers = DEPTH.copy()
@@ -176,7 +190,7 @@ def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):
             read(tmp_path / "p.heic")
 
 
-def test_avif_is_read(tmp_path):
+def test_avif_is_read(tmp_path, caplog):
     from PIL import features
 
     if not ("avif" in features.modules and features.check("avif")):
@@ -186,6 +200,18 @@ def test_avif_is_read(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.avif") * 255, np.broadcast_to((200, 30, 90), (24, 32, 3)), atol=4)
     image.save(tmp_path / "moving.avif", save_all=True, append_images=[Image.new("RGB", (32, 24))])
     assert is_still_image(tmp_path / "a.avif") and not is_still_image(tmp_path / "moving.avif")
+    av = pytest.importorskip("av", reason="writes AVIF of 10 bits")
+    if "libsvtav1" not in av.codecs_available:
+        pytest.skip("this PyAV writes no AVIF of 10 bits")
+    with av.open(str(tmp_path / "deep.avif"), "w", format="avif") as file:
+        stream = file.add_stream("libsvtav1", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 120, np.uint8), format="rgb24").reformat(format="yuv420p10le")
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    caplog.set_level("INFO")
+    for name in ("a", "deep"):
+        read_image(tmp_path / f"{name}.avif")
+    assert [message.partition(",")[0] for message in caplog.messages] == [f"{tmp_path / 'deep.avif'}: an AVIF of 10 or 12 bits"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from depth_normal.geometry.conventions import NormalMapCoding, decode_normal_map, encode_normal_map
+from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.images.normal_map_image import normal_map_to_estimate
 
 COFFEE = Path(__file__).resolve().parents[3] / "app" / "coffee.jpg"
@@ -72,6 +73,13 @@ def test_vectors_are_read_as_the_colours_that_store_them(bumps, said, coding):
     assert torch.allclose(normal_map_to_estimate(2 * image - 1, coding).normals, bumps, atol=1e-5)
     facing = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     assert torch.allclose(normal_map_to_estimate(2 * encode_normal_map(facing, coding) - 1, coding).normals, facing, atol=1e-6)
+
+
+@pytest.mark.parametrize("coding", ["opengl", Axes.DIRECTX, NormalMapCoding.DIRECTX])
+def test_blue_is_computed_for_textures_of_two_channels(bumps, coding):
+    image = encode_normal_map(bumps, coding)
+    image[:, 2] = 0
+    assert torch.allclose(normal_map_to_estimate(image, coding).normals, bumps, atol=1e-3)
 
 
 def test_transparent_black_and_missing_pixels_have_no_normal(bumps):
