@@ -119,6 +119,7 @@ def _marigold(model_id: str, repo_id: str, licence: str, config: MarigoldConfig,
                 role=role,
                 folders=("diffusers",),
                 approximate_size=SD2_SIZES[role],
+                conversions=(WeightFile(f"{name}.safetensors", repo_id, revision=revision),),
             )
             for role, name in names.items()
         ),

@@ -123,14 +123,14 @@ def user_cache() -> Path:
 
 
 def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
-    """The file in the Hugging Face cache, at the wanted revision, else at the newest cached `main`."""
-    if not file.repo_id or not hub.cache_folder(file).is_dir():
-        return None
-    cache = hub.cache_folder(file).parent
-    for revision in dict.fromkeys((file.revision, "main")):
-        cached = hub.library().try_to_load_from_cache(file.repo_id, file.filename, cache, revision, file.repo_type)
-        if isinstance(cached, str) and (path := Path(cached)).stat().st_size and usable(path):
-            return path
+    """The file, or a conversion of it, in the Hugging Face cache, at the wanted revision, else at the newest cached `main`."""
+    for form in (file, *file.conversions):
+        if not form.repo_id or not (folder := hub.cache_folder(form)).is_dir():
+            continue
+        for revision in dict.fromkeys((form.revision, "main")):
+            cached = hub.library().try_to_load_from_cache(form.repo_id, form.filename, folder.parent, revision, form.repo_type)
+            if isinstance(cached, str) and (path := Path(cached)).stat().st_size and usable(path):
+                return path
     return None
 
 
@@ -198,7 +198,8 @@ def _wanted(file: WeightFile) -> list[str]:
         repo_name = file.repo_id.rsplit("/", 1)[-1]
         # if the repository keeps it in a folder, others may hold the same generic name
         wanted = [f"{repo_name}/{name}" for name in (file.filename, *wanted)] + wanted
-    return [f"/{name}".lower() for name in dict.fromkeys(wanted)]
+    own = [f"/{name}".lower() for name in dict.fromkeys(wanted)]
+    return own + [end for conversion in file.conversions for end in _wanted(conversion)]
 
 
 @dataclass(frozen=True)
