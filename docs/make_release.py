@@ -30,7 +30,8 @@ NOBODY, NO_ADDRESS = "PUBLISHER", "ADDRESS_OF_THIS_PAGE"
 _PLACES = {"pyproject.toml": r'^version = "(.+)"$', "_version.py": r'^__version__ = "(.+)"$'}
 _UNRELEASED = "## Unreleased\n"
 _WHERE_FROM = f"; {NO_ADDRESS} is in your browser's address bar"
-_NOT_IN_MANAGER, _IN_MANAGER = "Manager does not have the pack yet.", "In ComfyUI's Manager: search for *Depth & Normals*."
+_NOT_IN_MANAGER = "Manager does not have the pack yet."
+_IN_MANAGER = "In ComfyUI's Manager: search for *Depth & Normals*; its templates are then below *depth-normal*."
 _FROM_A_CLONE = (", in the folder of a clone or of the unpacked ZIP", "pip install -c constraints.txt . &&")
 _FROM_PYPI = ("", "pip install depth-normal &&")
 _MOST_BYTES = 20_000_000
