@@ -27,6 +27,9 @@ _COARSEST_CLOCK = 2 * 10**9
 # Generic names of weights files, which only their repository tells apart.
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
 
+# What browsers add to the name of a file that they have downloaded before: "model (1).safetensors".
+_COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")
+
 
 def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
     """Searches for a weights file wherever users keep it, without network and without creating anything.
@@ -57,7 +60,7 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
     """The subset of files that `find_weights` finds, with one walk over the folders for all files."""
     wanted = {file: [] if file.bundled else _wanted(file) for file in files}
     ends = [end for each in wanted.values() for end in each]
-    names = {path.name.lower() for folder in _all_folders() for path in _named(folder, ends)}
+    names = {_plain(path.name) for folder in _all_folders() for path in _named(folder, ends)}
     there = set()
     for file, each in wanted.items():
         by_name = file.bundled or any(end.rsplit("/", 1)[-1] in names for end in each)
@@ -90,7 +93,7 @@ def find_file(name: str) -> Path:
 
 def name_rank(path: Path, file: WeightFile) -> int | None:
     """The index of a path among a file's possible names: 0 is the surest; None = no match."""
-    location = path.absolute().as_posix().lower()
+    location = _plain(path.absolute().as_posix())
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
 
 
@@ -181,13 +184,17 @@ def _find_in(folder: Path, file: WeightFile, usable: Callable[[Path], bool]) -> 
     wanted = _wanted(file)
     candidates = []
     for path in _named(folder, wanted):
-        location = path.as_posix().lower()
+        location = _plain(path.as_posix())
         rank = next((i for i, end in enumerate(wanted) if location.endswith(end)), None)
         if rank is None or not path.is_file():
             continue
         if size := path.stat().st_size:
-            candidates.append((size != (file.size or size), rank, len(location), location, path))
+            candidates.append((size != (file.size or size), rank, len(path.as_posix()), location, path))
     return next((path for *_, path in sorted(candidates) if usable(path)), None)
+
+
+def _plain(name: str) -> str:
+    return _COPY.sub("", name.lower())
 
 
 def _wanted(file: WeightFile) -> list[str]:
@@ -209,7 +216,7 @@ class _Listing:
     Attributes:
         changed: The folder's modification time, in nanoseconds.
         settled: Whether that was older than a file system's clock resolution, so that any later change must alter it.
-        files: Names of everything but folders, by lower case.
+        files: Names of everything but folders, by lower case, with and without `_COPY`.
         folders: Names of the folders to search.
     """
 
@@ -269,8 +276,8 @@ def _listing(folder: Path, changed: int) -> _Listing:
                 if not entry.name.startswith("."):
                     folders.append(entry.name)
             else:
-                key = entry.name.lower()
-                files[key] = (*files.get(key, ()), entry.name)
+                for key in {entry.name.lower(), _plain(entry.name)}:
+                    files[key] = (*files.get(key, ()), entry.name)
     listing = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
     return listing
 

@@ -73,6 +73,8 @@ def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, fi
         "models/depth_normal/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "models/depth_normal/DPT_Hybrid-MiDaS-501f0c75.PT",
         "models/geometry_estimation/midas/dpt_hybrid_384.pt",
+        "models/depth_normal/dpt_hybrid-midas-501f0c75 (1).pt",
+        "models/depth_normal/Annotators/DPT_hybrid_384(12).pt",
         "custom_nodes/comfyui_controlnet_aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/ComfyUI-ControlNet-Aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/.disabled/comfyui_controlnet_aux@1_1_0/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
@@ -189,6 +191,13 @@ def test_the_file_of_the_published_size_wins(caches):
     assert find_weights(HYBRID) == right
     right.unlink()
     assert find_weights(HYBRID) == caches.home / HYBRID.name
+
+
+def test_a_browsers_second_copy_counts_after_the_first(caches):
+    second, first = put(caches.home / "dpt_hybrid_384 (1).pt"), put(caches.home / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == first and find.find_file("dpt_hybrid_384 (1).pt") == second
+    first.unlink()
+    assert find_weights(HYBRID) == second and find.find_all([HYBRID]) == {HYBRID}
 
 
 def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
