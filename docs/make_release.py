@@ -46,7 +46,7 @@ Once:
 4. https://registry.comfy.org: create the publisher {publisher} and a key of its; the key becomes the secret REGISTRY_ACCESS_TOKEN
    of the environment registry.
 For each release:
-5. git add tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
+5. git add node_list.json tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
    When {repository}/actions shows no fault: git tag v{version} && git push origin v{version}
    The tag publishes, by .github/workflows/release.yml.
 6. Look at https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,
