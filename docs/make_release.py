@@ -40,7 +40,8 @@ _BY_HAND = """
 Left to do, with the owner's accounts.
 Once:
 1. GitHub: create the empty public repository {repository}; here: git remote add origin {repository}.git
-2. {repository}/settings/environments: create the environments pypi and registry.
+2. {repository}/settings/environments: create the environments pypi and registry;
+   {repository}/settings/security_analysis: enable private vulnerability reporting (.github/SECURITY.md).
 3. https://pypi.org/manage/account/publishing/: add a pending publisher for the project depth-normal, with the owner and the name of
    that repository, the workflow release.yml and the environment pypi.
 4. https://registry.comfy.org: create the publisher {publisher} and a key of its; the key becomes the secret REGISTRY_ACCESS_TOKEN
