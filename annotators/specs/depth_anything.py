@@ -224,21 +224,16 @@ SPECS = (
 
 _LAST_ODD = (5, 7, 9, 11)
 V3_SMALL = DepthAnythingConfig(
-    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True),
+    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5), DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True)
 )
 V3_BASE = DepthAnythingConfig(
-    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True),
+    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5), DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True)
 )
 V3_SETS_LARGE = DepthAnythingConfig(
     VitConfig(1024, 24, 16, (11, 15, 19, 23), alternating_from=8, norm_eps=1e-5),
     DptConfig((256, 512, 1024, 1024), 256, outputs=2, positions=True),
 )
-V3_LARGE = DepthAnythingConfig(
-    VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5),
-    DptConfig((256, 512, 1024, 1024), 256, sky=True),
-)
+V3_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5), DptConfig((256, 512, 1024, 1024), 256, sky=True))
 
 _V3_FOLDERS = ("geometry_estimation", "depthanything3")
 

@@ -90,11 +90,7 @@ class Verification:
 
 
 def check(
-    spec: ModelSpec,
-    stored: Mapping[str, Mapping[str, Any]],
-    device: str = "auto",
-    dtype: str = "auto",
-    weights: Path | None = None,
+    spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], device: str = "auto", dtype: str = "auto", weights: Path | None = None
 ) -> Verification:
     """Checks a model, downloading missing files; returns findings whatever goes wrong, and frees the model.
 
