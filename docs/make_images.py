@@ -37,8 +37,6 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
-    shown = tiny_maps(photo)
-    save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save_stereo(photo)
     save_large(photo)
     save_uses(images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"]))))

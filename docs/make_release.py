@@ -30,7 +30,8 @@ NOBODY, NO_ADDRESS = "PUBLISHER", "ADDRESS_OF_THIS_PAGE"
 _PLACES = {"pyproject.toml": r'^version = "(.+)"$', "_version.py": r'^__version__ = "(.+)"$'}
 _UNRELEASED = "## Unreleased\n"
 _WHERE_FROM = f"; {NO_ADDRESS} is in your browser's address bar"
-_NOT_IN_MANAGER, _IN_MANAGER = "Manager does not have the pack yet.", "In ComfyUI's Manager: search for *Depth & Normals*."
+_NOT_IN_MANAGER = "Manager does not have the pack yet."
+_IN_MANAGER = "In ComfyUI's Manager: search for *Depth & Normals*; its templates are then below *depth-normal*."
 _FROM_A_CLONE = (", in the folder of a clone or of the unpacked ZIP", "pip install -c constraints.txt . &&")
 _FROM_PYPI = ("", "pip install depth-normal &&")
 _MOST_BYTES = 20_000_000
@@ -39,13 +40,14 @@ _BY_HAND = """
 Left to do, with the owner's accounts.
 Once:
 1. GitHub: create the empty public repository {repository}; here: git remote add origin {repository}.git
-2. {repository}/settings/environments: create the environments pypi and registry.
+2. {repository}/settings/environments: create the environments pypi and registry;
+   {repository}/settings/security_analysis: enable private vulnerability reporting (.github/SECURITY.md).
 3. https://pypi.org/manage/account/publishing/: add a pending publisher for the project depth-normal, with the owner and the name of
    that repository, the workflow release.yml and the environment pypi.
 4. https://registry.comfy.org: create the publisher {publisher} and a key of its; the key becomes the secret REGISTRY_ACCESS_TOKEN
    of the environment registry.
 For each release:
-5. git add tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
+5. git add node_list.json tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
    When {repository}/actions shows no fault: git tag v{version} && git push origin v{version}
    The tag publishes, by .github/workflows/release.yml.
 6. Look at https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,

@@ -1,6 +1,6 @@
 """What graphs and scripts rely on in each node: ids, inputs in their order, types, defaults and choices; kept for each release.
 
-python tests/object_info.py         # writes tests/nodes/object_info/<version>.json anew
+python tests/object_info.py         # writes tests/nodes/object_info/<version>.json and node_list.json anew
 python tests/object_info.py check   # prints what graphs saved with a kept version would miss today
 """
 
@@ -102,6 +102,14 @@ def write(version: str, nodes: dict[str, dict]) -> Path:
     return path
 
 
+def write_list(titles: dict[str, str]) -> Path:
+    """Lists the pack's own nodes for ComfyUI-Manager, whose scan of the source finds none, as their mappings are computed."""
+    path = KEPT.parents[2] / "node_list.json"
+    own = {node_id: title for node_id, title in titles.items() if node_id.startswith("DepthNormal_")}
+    path.write_text(json.dumps(own, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
 def this_checkouts_package() -> ModuleType:
     """The package of the folder that this file lies in, whichever one is installed."""
     root = Path(__file__).resolve().parents[1]
@@ -119,4 +127,4 @@ if __name__ == "__main__":
         for kept in sorted(KEPT.glob("*.json")):
             print(kept.stem, *(broken(read(kept.stem), today) or ["opens"]), sep="\n  ")
     else:
-        print(write(depth_normal.__version__, today))
+        print(write(depth_normal.__version__, today), write_list(depth_normal.NODE_DISPLAY_NAME_MAPPINGS))

@@ -44,7 +44,8 @@ class WeightFile:
         approximate_size: Bytes estimated from the number of parameters, if `size` is unknown.
         aliases: Other file names in use, without folders.
         fits_published: Whether it only fits the published network, and is omitted if the user gives other weights.
-        copies: Hex digests of known conversions under those names. Only `verify` uses them.
+        conversions: Files of the hub with the same weights in another form. They are found, and never downloaded.
+        copies: Hex digests of known conversions. Only `verify` uses them.
         role: The part of the model: "network", "vae", ...
         folders: ComfyUI model folders to search, besides the pack's own.
         published: Whether it can be downloaded; otherwise it is still found and recognised.
@@ -58,6 +59,7 @@ class WeightFile:
     sha256: str | None = None
     size: int | None = None
     aliases: tuple[str, ...] = ()
+    conversions: tuple[WeightFile, ...] = ()
     role: str = "network"
     folders: tuple[str, ...] = ()
     approximate_size: int | None = None

@@ -42,6 +42,7 @@ V2_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23)), _DPT_LA
 V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), DptConfig((1536, 1536, 1536, 1536), 384))
 
 FOLDERS = ("depthanything",)
+_HUB_NAME = "model.safetensors"
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
 V1_LICENCE = "https://github.com/LiheYoung/Depth-Anything/issues/15"
 """The licence of version 1's weights according to the authors; their Space states none."""
@@ -58,15 +59,18 @@ def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length
         size=length,
         approximate_size=about,
         folders=FOLDERS,
+        conversions=(WeightFile(_HUB_NAME, f"LiheYoung/depth-anything-{size}-hf"),),
     )
     return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config, licence_url=V1_LICENCE)
 
 
 def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
+    repo_id = f"depth-anything/Depth-Anything-V2-{name.capitalize()}" if published.get("published", True) else None
     file = WeightFile(
-        repo_id=f"depth-anything/Depth-Anything-V2-{name.capitalize()}" if published.get("published", True) else None,
+        repo_id=repo_id,
         filename=f"depth_anything_v2_vit{letter}.pth",
         aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        conversions=(WeightFile(_HUB_NAME, f"{repo_id}-hf"),) if repo_id else (),
         folders=FOLDERS,
         **published,
     )
@@ -82,6 +86,7 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
         filename=f"{name}.pth",
         revision=revision,
         aliases=tuple(f"{name}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        conversions=(WeightFile(_HUB_NAME, f"depth-anything/Depth-Anything-V2-Metric-{scene.capitalize()}-{size.capitalize()}-hf"),),
         sha256=sha256,
         size=length,
         folders=FOLDERS,
@@ -94,8 +99,15 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
 
 
 def _distilled(name: str, config: DepthAnythingConfig, **published: Any) -> ModelSpec:
-    alias = f"distill_any_depth_vit{name[0]}.safetensors"
-    file = WeightFile(f"{name}/model.safetensors", repo_id="xingyang1/Distill-Any-Depth", aliases=(alias,), folders=FOLDERS, **published)
+    titled = f"Distill-Any-Depth-{name.capitalize()}"
+    file = WeightFile(
+        f"{name}/model.safetensors",
+        repo_id="xingyang1/Distill-Any-Depth",
+        aliases=(f"distill_any_depth_vit{name[0]}.safetensors", f"{titled}.safetensors"),
+        conversions=(WeightFile(_HUB_NAME, f"xingyang1/{titled}-hf"),),
+        folders=(*FOLDERS, "distill_any_depth"),
+        **published,
+    )
     # The hub's page says Apache-2.0 for all; base and large were initialised with Depth Anything V2's non-commercial weights.
     doubt = {} if name == "small" else {"licence_url": _DISTILLED_LICENCE, "commercial": "unclear"}
     return _spec(f"distill-any-depth-{name}", file, _APACHE, Quantity.DISPARITY, config, **doubt)
@@ -223,6 +235,8 @@ V3_SETS_LARGE = DepthAnythingConfig(
 )
 V3_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5), DptConfig((256, 512, 1024, 1024), 256, sky=True))
 
+_V3_FOLDERS = ("geometry_estimation", "depthanything3")
+
 # of the repository, which got its four files one after the other
 _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"
 
@@ -230,13 +244,16 @@ _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94
 def _v3(
     name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.METRIC_DEPTH
 ) -> ModelSpec:
+    kind, _, size = name.rpartition("-")
     file = WeightFile(
         repo_id="Comfy-Org/Depth-Anything-3",
         filename=f"geometry_estimation/depth_anything_3_{name.replace('-', '_')}.safetensors",
         revision=revision,
         sha256=sha256,
         size=length,
-        folders=("geometry_estimation",),
+        aliases=(f"da3{kind}_{size}.safetensors",),
+        conversions=(WeightFile(_HUB_NAME, f"depth-anything/DA3{kind.upper()}-{size.upper()}"),),
+        folders=_V3_FOLDERS,
     )
     return _v3_of(name, file, config, "Apache-2.0", quantity)
 
@@ -277,7 +294,8 @@ V3_SPECS = (
             revision="0e109ae307c5982f319a67cf6f9f99ccdc0ec97c",
             sha256="739905c423cf0d6ccaf9e61a8401d82ba1ac32d7f4d3ee6dca8f92b377633f64",
             size=1_643_843_860,
-            folders=("geometry_estimation",),
+            aliases=("da3_large.safetensors",),
+            folders=_V3_FOLDERS,
         ),
         V3_SETS_LARGE,
         "CC-BY-NC-4.0",

@@ -116,7 +116,13 @@ def _marigold(model_id: str, repo_id: str, licence: str, config: MarigoldConfig,
         family="marigold",
         files=tuple(
             WeightFile(
-                f"{name}.fp16.safetensors", repo_id, revision=revision, role=role, folders=("diffusers",), approximate_size=SD2_SIZES[role]
+                f"{name}.fp16.safetensors",
+                repo_id,
+                revision=revision,
+                role=role,
+                folders=("diffusers",),
+                approximate_size=SD2_SIZES[role],
+                conversions=(WeightFile(f"{name}.safetensors", repo_id, revision=revision),),
             )
             for role, name in names.items()
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...geometry.kinds import Quantity
@@ -82,6 +82,12 @@ SMALL_RESIZING = Resizing(Fit.UPPER_BOUND, resample=cubic)
 ANNOTATORS_COMMIT = "982e7edaec38759d914a963c48c4726685de7d96"
 """Files of lllyasviel/Annotators, a collection of other authors' weights."""
 
+
+def _converted(repository: str) -> tuple[WeightFile, ...]:
+    """The file that the transformers library downloads."""
+    return (WeightFile("model.safetensors", f"Intel/{repository}"),)
+
+
 _RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
 
 
@@ -113,6 +119,7 @@ SPECS = (
             revision=ANNOTATORS_COMMIT,
             sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
             size=492_757_791,
+            conversions=_converted("dpt-hybrid-midas"),
         ),
         DPT_HYBRID,
         auto_dtypes=("float32",),  # with random weights, float16 is off by 5 %, ten times as much as for the others
@@ -124,6 +131,7 @@ SPECS = (
             aliases=("dpt_large-midas-2f21e586.pt",),
             sha256="2f21e586477d90cb9624c7eef5df7891edca49a1c4795ee2cb631fd4daa6ca69",
             size=1_376_378_527,
+            conversions=_converted("dpt-large"),
         ),
         DPT_LARGE,
     ),
@@ -141,9 +149,18 @@ SPECS = (
         auto_dtypes=("float32",),
     ),
     _spec(
-        "swin2-tiny", _release("v3_1/dpt_swin2_tiny_256.pt", approximate_size=170_000_000), DPT_SWIN2_TINY, SWIN2_RESIZING, default_size=256
+        "swin2-tiny",
+        _release("v3_1/dpt_swin2_tiny_256.pt", approximate_size=170_000_000, conversions=_converted("dpt-swinv2-tiny-256")),
+        DPT_SWIN2_TINY,
+        SWIN2_RESIZING,
+        default_size=256,
     ),
-    _spec("beit-large-512", _release("v3_1/dpt_beit_large_512.pt", approximate_size=1_580_000_000), DPT_BEIT_LARGE, default_size=512),
+    _spec(
+        "beit-large-512",
+        _release("v3_1/dpt_beit_large_512.pt", approximate_size=1_580_000_000, conversions=_converted("dpt-beit-large-512")),
+        DPT_BEIT_LARGE,
+        default_size=512,
+    ),
 )
 
 
@@ -187,7 +204,7 @@ def _zoe(name: str, file: WeightFile, config: ZoeConfig) -> ModelSpec:
     return ModelSpec(
         id=f"zoedepth-{name}",
         family="zoedepth",
-        files=(file,),
+        files=(replace(file, conversions=_converted(f"zoedepth-{name}")),),
         licence="MIT",
         licence_url="https://github.com/isl-org/ZoeDepth",  # also of the file that lies in lllyasviel/Annotators, tagged "other"
         quantity=Quantity.METRIC_DEPTH,

@@ -85,6 +85,7 @@ DEPTH_PRO_SPECS = (
                     "3eb35ca68168ad3d14cb150f8947a4edf85589941661fdb2686259c80685c0ce",
                     "9c6811e3165485b9a94a204329860cb333a79877e757eb795a179a4ea34bbcf7",
                 ),
+                conversions=(WeightFile("model.safetensors", "apple/DepthPro-hf"),),
                 folders=("depth",),
             ),
         ),

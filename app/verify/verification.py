@@ -21,7 +21,7 @@ from ...geometry.textures.materials import Materials
 from ...model_loader import Model, free, load_model
 from ...model_loader.weights.download import find_or_download
 from ...model_loader.weights.find import find_weights
-from ...model_loader.weights.integrity import bundled_path, sha256_of, structure_problem, trust
+from ...model_loader.weights.integrity import bundled_path, is_conversion, sha256_of, structure_problem, trust
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of
@@ -135,7 +135,7 @@ def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> F
         return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False, published_sha=bool(file.sha256))
     size, sha256 = path.stat().st_size, sha256_of(path)
     size_ok = sha_ok = None
-    if not instead and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
+    if not instead and not is_conversion(path, file):
         size_ok = None if file.size is None else size == file.size
         sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
     elif not instead and sha256 in file.copies:

@@ -27,6 +27,9 @@ _COARSEST_CLOCK = 2 * 10**9
 # Generic names of weights files, which only their repository tells apart.
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
 
+# What browsers add to the name of a file that they have downloaded before: "model (1).safetensors".
+_COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")
+
 
 def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
     """Searches for a weights file wherever users keep it, without network and without creating anything.
@@ -57,7 +60,7 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
     """The subset of files that `find_weights` finds, with one walk over the folders for all files."""
     wanted = {file: [] if file.bundled else _wanted(file) for file in files}
     ends = [end for each in wanted.values() for end in each]
-    names = {path.name.lower() for folder in _all_folders() for path in _named(folder, ends)}
+    names = {_plain(path.name) for folder in _all_folders() for path in _named(folder, ends)}
     there = set()
     for file, each in wanted.items():
         by_name = file.bundled or any(end.rsplit("/", 1)[-1] in names for end in each)
@@ -90,7 +93,7 @@ def find_file(name: str) -> Path:
 
 def name_rank(path: Path, file: WeightFile) -> int | None:
     """The index of a path among a file's possible names: 0 is the surest; None = no match."""
-    location = path.absolute().as_posix().lower()
+    location = _plain(path.absolute().as_posix())
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
 
 
@@ -123,14 +126,14 @@ def user_cache() -> Path:
 
 
 def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
-    """The file in the Hugging Face cache, at the wanted revision, else at the newest cached `main`."""
-    if not file.repo_id or not hub.cache_folder(file).is_dir():
-        return None
-    cache = hub.cache_folder(file).parent
-    for revision in dict.fromkeys((file.revision, "main")):
-        cached = hub.library().try_to_load_from_cache(file.repo_id, file.filename, cache, revision, file.repo_type)
-        if isinstance(cached, str) and (path := Path(cached)).stat().st_size and usable(path):
-            return path
+    """The file, or a conversion of it, in the Hugging Face cache, at the wanted revision, else at the newest cached `main`."""
+    for form in (file, *file.conversions):
+        if not form.repo_id or not (folder := hub.cache_folder(form)).is_dir():
+            continue
+        for revision in dict.fromkeys((form.revision, "main")):
+            cached = hub.library().try_to_load_from_cache(form.repo_id, form.filename, folder.parent, revision, form.repo_type)
+            if isinstance(cached, str) and (path := Path(cached)).stat().st_size and usable(path):
+                return path
     return None
 
 
@@ -181,13 +184,17 @@ def _find_in(folder: Path, file: WeightFile, usable: Callable[[Path], bool]) -> 
     wanted = _wanted(file)
     candidates = []
     for path in _named(folder, wanted):
-        location = path.as_posix().lower()
+        location = _plain(path.as_posix())
         rank = next((i for i, end in enumerate(wanted) if location.endswith(end)), None)
         if rank is None or not path.is_file():
             continue
         if size := path.stat().st_size:
-            candidates.append((size != (file.size or size), rank, len(location), location, path))
+            candidates.append((size != (file.size or size), rank, len(path.as_posix()), location, path))
     return next((path for *_, path in sorted(candidates) if usable(path)), None)
+
+
+def _plain(name: str) -> str:
+    return _COPY.sub("", name.lower())
 
 
 def _wanted(file: WeightFile) -> list[str]:
@@ -198,7 +205,8 @@ def _wanted(file: WeightFile) -> list[str]:
         repo_name = file.repo_id.rsplit("/", 1)[-1]
         # if the repository keeps it in a folder, others may hold the same generic name
         wanted = [f"{repo_name}/{name}" for name in (file.filename, *wanted)] + wanted
-    return [f"/{name}".lower() for name in dict.fromkeys(wanted)]
+    own = [f"/{name}".lower() for name in dict.fromkeys(wanted)]
+    return own + [end for conversion in file.conversions for end in _wanted(conversion)]
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,7 @@ class _Listing:
     Attributes:
         changed: The folder's modification time, in nanoseconds.
         settled: Whether that was older than a file system's clock resolution, so that any later change must alter it.
-        files: Names of everything but folders, by lower case.
+        files: Names of everything but folders, by lower case, with and without `_COPY`.
         folders: Names of the folders to search.
     """
 
@@ -268,8 +276,8 @@ def _listing(folder: Path, changed: int) -> _Listing:
                 if not entry.name.startswith("."):
                     folders.append(entry.name)
             else:
-                key = entry.name.lower()
-                files[key] = (*files.get(key, ()), entry.name)
+                for key in {entry.name.lower(), _plain(entry.name)}:
+                    files[key] = (*files.get(key, ()), entry.name)
     listing = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
     return listing
 

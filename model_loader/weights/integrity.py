@@ -43,7 +43,7 @@ def bundled_weights(file: WeightFile) -> Path:
 def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
     """Compares a user's file with the published one. A difference is only logged, as a warning.
 
-    Files with another extension are conversions and are not compared. Files of the right repository in the Hugging Face cache are not
+    Conversions are not compared. Files of the right repository in the Hugging Face cache are not
     hashed, as the sha256 is their blob's name; only their size is checked.
     All others whose sha256 is published are hashed once per process.
 
@@ -57,14 +57,21 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
     """
     key = (*stamp(path), file)
     if key not in _verdicts:
-        converted = path.suffix.lower() != Path(file.name).suffix.lower()
-        problem = None if converted or _is_cached_blob(path, file) else difference(path, file, tick)
+        problem = None if is_conversion(path, file) or _is_cached_blob(path, file) else difference(path, file, tick)
         if problem:
             logger.warning(
                 "%s is not the published %s: %s. It is used all the same; delete it to have it downloaded", path, file.name, problem
             )
         _verdicts[key] = problem is None
     return _verdicts[key]
+
+
+def is_conversion(path: Path, file: WeightFile) -> bool:
+    """Whether a user's file has the published weights in another form, by its name and size or by its repository."""
+    if path.name.lower() != file.name.lower():
+        return path.suffix.lower() != Path(file.name).suffix.lower() or path.stat().st_size != file.size
+    location = path.as_posix().lower()
+    return any(str(each.repo_id).rsplit("/", 1)[-1].lower() in location for each in file.conversions if each.name == file.name)
 
 
 def trust(path: Path, file: WeightFile) -> None:

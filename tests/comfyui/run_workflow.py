@@ -26,7 +26,7 @@ DONE, FAILED, REFUSED, LATE = range(4)
 _NOTES = ("Note", "MarkdownNote")
 _THROUGH = ("Reroute",)
 _NEVER, _BYPASSED = 2, 4
-_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR")
+_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "COLOR")
 # Widgets that bring another one along, which the server is not told of.
 _SEEDS, _AFTER_SEEDS = ("seed", "noise_seed"), ("fixed", "increment", "decrement", "randomize")
 _UPLOADS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload")

@@ -1,6 +1,7 @@
 """What goes out: the files that ComfyUI's registry ships, and what it says of them."""
 
 import ast
+import json
 import os
 import re
 import runpy
@@ -50,7 +51,9 @@ def test_a_release_keeps_its_own_nodes_whichever_pack_is_installed(tmp_path):
     RELEASE.copied(ROOT, tmp_path)
     (tmp_path / "_version.py").write_text('"""Another one."""\n\n__version__ = "9.9.9"\n')
     subprocess.run([sys.executable, tmp_path / "tests" / "object_info.py"], cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / "tests" / "nodes" / "object_info" / "9.9.9.json").is_file()
+    kept = json.loads((tmp_path / "tests" / "nodes" / "object_info" / "9.9.9.json").read_text())
+    listed = json.loads((tmp_path / "node_list.json").read_text())
+    assert listed["DepthNormal_Relight"] == "Relight" and {*listed} == {name for name in kept if name.startswith("DepthNormal_")}
 
 
 def test_placeholders_stand_only_where_a_release_fills_them():

@@ -229,7 +229,7 @@ def test_what_is_not_known_of_a_file_is_neither_right_nor_wrong(small, monkeypat
 
 @pytest.mark.slow("takes most of a second")
 def test_a_known_conversion_is_recognised_and_another_is_not_judged(small, monkeypatch):
-    published = WeightFile("small.pt", url="http://127.0.0.1:9/small.pt", sha256="0" * 64, size=5, aliases=(small.name,))
+    published = WeightFile("model.safetensors", "some/small", sha256="0" * 64, size=5, aliases=(small.name,))
     save_file(load_file(TINY), small, metadata={"by": "another"})
     for copies, sha_ok in (((sha256_of(small),), True), (("1" * 64,), None)):
         monkeypatch.setitem(MODELS, "small", replace(MODELS["small"], files=(replace(published, copies=copies),)))

@@ -9,6 +9,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import find
 from depth_normal.model_loader.weights.find import download_folder, download_path, find_weights, search_places, user_cache
+from depth_normal.model_loader.weights.integrity import verify
 
 HEADER = b'{"weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
 WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + b"\0"
@@ -72,12 +73,19 @@ def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, fi
         "models/depth_normal/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "models/depth_normal/DPT_Hybrid-MiDaS-501f0c75.PT",
         "models/geometry_estimation/midas/dpt_hybrid_384.pt",
+        "models/depth_normal/dpt_hybrid-midas-501f0c75 (1).pt",
+        "models/depth_normal/Annotators/DPT_hybrid_384(12).pt",
         "custom_nodes/comfyui_controlnet_aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/ComfyUI-ControlNet-Aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/.disabled/comfyui_controlnet_aux@1_1_0/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
         "custom_nodes/comfyui_controlnet_aux/ckpts/models--x/snapshots/1/dpt_hybrid-midas-501f0c75.pt",
         "depth-pro: models/depth/ml-depth-pro/depth_pro.fp16.safetensors",
         "depth-pro: models/depth/ml-depth-pro/depth_pro.pt",
+        "depth-anything-3-metric-large: models/depthanything3/da3metric_large.safetensors",
+        "depth-anything-3-large: models/depthanything3/da3_large.safetensors",
+        "distill-any-depth-small: models/distill_any_depth/Distill-Any-Depth-Small.safetensors",
+        "marigold-depth: models/diffusers/marigold-depth-v1-1/unet/diffusion_pytorch_model.safetensors",
+        "midas-dpt-large: models/depth_normal/Intel/dpt-large/model.safetensors",
         "moge-vitl: models/MoGe/MoGe_ViT_L_fp16.safetensors",
         "lotus-disparity-g: models/diffusion_models/lotus/lotus-depth-g-v2-1-disparity-fp16.safetensors",
     ],
@@ -127,6 +135,25 @@ def test_the_hugging_face_cache(caches, file):
     assert path.parents[len(file.filename.split("/")) + 1] in search_places(file)
 
 
+@pytest.mark.parametrize(
+    ("model_id", "repo_id"),
+    [
+        ("depth-anything-large", "LiheYoung/depth-anything-large-hf"),
+        ("depth-anything-v2-metric-indoor-small", "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"),
+        ("depth-anything-3-small", "depth-anything/DA3-SMALL"),
+        ("depth-anything-3-mono-large", "depth-anything/DA3MONO-LARGE"),
+        ("depth-pro", "apple/DepthPro-hf"),
+        ("midas-dpt-hybrid", "Intel/dpt-hybrid-midas"),
+        ("zoedepth-nyu-kitti", "Intel/zoedepth-nyu-kitti"),
+    ],
+)
+def test_the_same_weights_in_the_hugging_face_cache_in_another_form(caches, caplog, model_id, repo_id):
+    """Files of the transformers library, which newer comfyui_controlnet_aux takes, and of the authors' package. Nothing is warned of."""
+    file = MODELS[model_id].file
+    path = hub_cached(caches, WeightFile("model.safetensors", repo_id=repo_id))
+    assert find_weights(file) == path and verify(path, file) and not caplog.text
+
+
 def test_a_pinned_revision_falls_back_to_main(caches):
     pinned = WeightFile("a.pt", repo_id="x/y", revision="b" * 40)
     main = hub_cached(caches, pinned)
@@ -164,6 +191,13 @@ def test_the_file_of_the_published_size_wins(caches):
     assert find_weights(HYBRID) == right
     right.unlink()
     assert find_weights(HYBRID) == caches.home / HYBRID.name
+
+
+def test_a_browsers_second_copy_counts_after_the_first(caches):
+    second, first = put(caches.home / "dpt_hybrid_384 (1).pt"), put(caches.home / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == first and find.find_file("dpt_hybrid_384 (1).pt") == second
+    first.unlink()
+    assert find_weights(HYBRID) == second and find.find_all([HYBRID]) == {HYBRID}
 
 
 def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):

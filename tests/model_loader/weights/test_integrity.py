@@ -49,7 +49,11 @@ def test_what_is_not_known_or_converted_is_not_held_against_a_file(tmp_path, cap
         (tmp_path / name).write_bytes(OTHER)
     assert integrity.verify(tmp_path / "hybrid.pt", unknown(HUB))
     assert integrity.verify(tmp_path / "hybrid.safetensors", HUB)
+    (tmp_path / "hybrid.fp16.pt").write_bytes(OTHER[:-1])
+    assert integrity.verify(tmp_path / "hybrid.fp16.pt", HUB), "as depth_pro.fp16.safetensors, whose published file is model.safetensors"
     assert caplog.text == ""
+    (tmp_path / "renamed.pt").write_bytes(OTHER)
+    assert not integrity.verify(tmp_path / "renamed.pt", HUB), "of the published size"
 
 
 def test_a_download_is_not_hashed_again(server, small, monkeypatch):
