@@ -164,7 +164,7 @@ class Run(Generic[T]):
         if stop.signal is None or not self.left:
             return code
         self._say_stopped(self.left)
-        return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+        return INTERRUPTED if stop.signal == signal.SIGINT else TERMINATED
 
     @contextmanager
     def _reporting(self, marker: Path | None) -> Iterator[None]:
