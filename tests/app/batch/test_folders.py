@@ -32,7 +32,7 @@ from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
-from tests.forked import COMMAND, end_of, python
+from tests.forked import COMMAND, end_of, forked, needs_fork, python
 
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 DISK_SIZE = "600k"
@@ -594,6 +594,26 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
     assert made(out) == expected and len(expected) == 120
     assert len(list((out / RECORDS).glob("*.json"))) == 60
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
+
+
+def _killed_in(records):
+    with paths.temporary_folder(records):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@needs_fork
+def test_a_dead_run_leaves_nothing_where_the_next_one_has_nothing_to_do(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in "ab":
+        save_photos(photos / name, 1)
+    (photos / "b" / "000.png").write_text("damaged")
+    for killed in (0, 2):
+        with forked(*((_killed_in, out / name / RECORDS) for name in "ab"[:killed])):
+            pass
+        assert len(list(out.glob(f"*/{RECORDS}/.depth-normal-*.lock"))) == killed
+        assert estimate(photos, out, "--recursive", "--resume") == 1
+        assert {path.name for path in (out / "a" / RECORDS).iterdir()} == {"lock", "000.json"}
+        assert not (out / "b" / RECORDS).exists()
 
 
 @pytest.mark.slow(PROCESSES)
