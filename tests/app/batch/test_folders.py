@@ -539,10 +539,7 @@ def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, name, 
     """Of so many images that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
     words = ("estimate", photos, "--out", out, *SMALL)
-    with (
-        (tmp_path / "said").open("w") as stderr,
-        python(COMMAND, *words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
+    with (tmp_path / "said").open("w") as stderr, python(COMMAND, *words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout.readline().startswith(str(photos / "000.png"))
         for _ in range(1 + (name == "SIGHUP")):  # closing a terminal often sends two
             process.send_signal(getattr(signal, name))
