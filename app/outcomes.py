@@ -6,8 +6,9 @@ from pathlib import Path
 
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
-EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
-130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
+EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done;
+2 nothing could be done; 130 stopped by Ctrl-C,
+143 by SIGTERM or a closed terminal: what was finished before stays"""
 
 DEFAULT_FOLDER = Path("depth-normal")
 """The default results folder, in the working directory.

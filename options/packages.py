@@ -1,13 +1,15 @@
 """Instructions for installing missing packages, for messages."""
 
 import sys
+from importlib.util import find_spec
 
 
 def how_to_install(*requirements: str, newer: bool = False) -> str:
-    """The command that installs packages for the running Python: inside ComfyUI, ComfyUI's own.
+    """The command that installs packages for the running Python: inside ComfyUI, ComfyUI's own. Environments of uv have no pip.
 
     Args:
         requirements: As for pip, such as "OpenEXR>=3.4".
         newer: Whether installed versions are too old.
     """
-    return " ".join((f'run  "{sys.executable}" -m pip install', *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
+    installer = f'"{sys.executable}" -m pip install' if find_spec("pip") else f'uv pip install --python "{sys.executable}"'
+    return " ".join((f"run  {installer}", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))

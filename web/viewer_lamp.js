@@ -147,12 +147,12 @@ export function litMaps(maps, image) {
 }
 
 /**
- * Depth by and large, without the edges of things.
+ * Depth by and large, without the edges of things. No cell is empty, even of an image of one pixel.
  * @param {import('./maps.js').Maps} maps
  * @returns {(x: number, y: number) => number} At fractions of the image.
  */
 export function coarseDepth({ width, height, depth }) {
-  const cell = Math.max(width, height) / CELLS, columns = Math.ceil(width / cell), rows = Math.ceil(height / cell)
+  const cell = Math.max(1, Math.max(width, height) / CELLS), columns = Math.ceil(width / cell), rows = Math.ceil(height / cell)
   const sums = new Float64Array(columns * rows), counts = new Float64Array(columns * rows)
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
     const at = Math.floor(y / cell) * columns + Math.floor(x / cell)

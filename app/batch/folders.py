@@ -27,7 +27,7 @@ from .local_engine import InFlight, process
 from .options import Options
 from .outputs import Outputs, Plan, plan_outputs
 from .sources import find_images
-from .staging import Stages, check_run_marker, open_run_marker
+from .staging import Stages, check_run_marker, open_run_marker, without_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +129,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
     Not a `batch.run.Run`, which prints, counts and handles signals: here the caller does, and gets the estimates themselves.
     """
     with ExitStack() as stack:
+        stack.enter_context(without_leftovers([item.folder for item in (*plan.done, *plan.todo)] if out is not None else []))
         marker = stack.enter_context(open_run_marker(out)) if out is not None and plan.todo else None
         log = FailureLog(out, marker) if out is not None else None
         stack.callback(log.settle if log is not None else bool)

@@ -188,7 +188,7 @@ def unwritable(folder: Path, tried: bool = True) -> str:
     With `tried` a temporary file is created, unnamed where possible: a permission alone proves nothing (/proc).
     """
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        return f"this user may not write to {folder}; change its permissions, or choose another place"
+        return f"this user may not write to {folder}; change its permissions (or mount its disk for writing), or choose another place"
     try:
         if tried:
             tempfile.TemporaryFile(dir=folder).close()

@@ -24,7 +24,7 @@ from ..console.terminal import SignalStop, echo, echo_error, shown, stdout_for_r
 from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, message_of
 from .failures import Failure, FailureLog, failure_of
 from .outputs import Plan
-from .staging import check_run_marker, open_run_marker
+from .staging import check_run_marker, open_run_marker, without_leftovers
 
 GO_ON = "run the same command with --resume to go on"
 
@@ -148,6 +148,7 @@ class Run(Generic[T]):
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         with (
+            without_leftovers(item.folder for item in (*self.plan.done, *self.plan.todo)),
             open_run_marker(self.out) if self.plan.todo else nullcontext() as marker,
             self._reporting(marker),
             logging_redirect_tqdm(),
@@ -164,7 +165,7 @@ class Run(Generic[T]):
         if stop.signal is None or not self.left:
             return code
         self._say_stopped(self.left)
-        return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+        return INTERRUPTED if stop.signal == signal.SIGINT else TERMINATED
 
     @contextmanager
     def _reporting(self, marker: Path | None) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ from threading import Event, Thread, get_ident
 from typing import Any
 
 from ...annotators.choices import wording
-from ...geometry.files.paths import move_over, reworded, temporary_folder, too_long_on_windows
+from ...geometry.files.paths import move_over, remove_leftovers, reworded, temporary_folder, too_long_on_windows
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
@@ -123,6 +123,19 @@ def published(
         except BaseException:
             kept.discard()
             raise
+
+
+@contextmanager
+def without_leftovers(folders: Iterable[Path]) -> Iterator[None]:
+    """Removes what killed runs left in results folders, and after the block their records folders that are empty."""
+    records = [folder / RECORDS for folder in dict.fromkeys(folders)]
+    for each in records:
+        remove_leftovers(each)  # also where this run writes nothing
+    try:
+        yield
+    finally:
+        for each in records:
+            _remove_empty(each)
 
 
 @contextmanager

@@ -25,16 +25,29 @@ NAME = "depth-normal"
 _COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+TERMINATIONS = (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
+"""Signals that end the work; closing a terminal sends SIGHUP."""
+
+
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM: ends the work like Ctrl-C, so that partial files are removed."""
+    """SIGTERM or a closed terminal: ends the work like Ctrl-C, so that partial files are removed."""
 
 
 @contextmanager
 def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[None]:
-    """Handles signals during the block, in the main thread only. Ignored signals, as under `nohup` and `&`, stay ignored."""
+    """Handles signals during the block, in the main thread only, and SIGHUP once: closing a terminal often sends it twice.
+
+    Ignored signals, as under `nohup` and `&`, stay ignored.
+    """
     in_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in numbers if in_main and signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in taken}
+
+    def handle(number: int, frame: Any) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        handler(number, frame)
+
+    before = {number: signal.signal(number, handle) for number in taken}
     try:
         yield
     finally:
@@ -44,12 +57,12 @@ def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[No
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turns SIGTERM into `TerminatedError` during the block."""
+    """Turns `TERMINATIONS` into `TerminatedError` during the block."""
 
     def stop(*_: object) -> NoReturn:
         raise TerminatedError
 
-    with handled(stop, signal.SIGTERM):
+    with handled(stop, *TERMINATIONS):
         yield
 
 
@@ -67,7 +80,7 @@ class SignalStop:
 
 @contextmanager
 def stoppable() -> Iterator[SignalStop]:
-    """Stops gracefully on Ctrl-C and SIGTERM during the block: the first signal only sets the event, the second raises.
+    """Stops gracefully on Ctrl-C and `TERMINATIONS` during the block: the first signal only sets the event, the second raises.
 
     Raises:
         KeyboardInterrupt: At the second signal.
@@ -76,14 +89,14 @@ def stoppable() -> Iterator[SignalStop]:
 
     def ask(number: int, _: object) -> None:
         if stop.signal is not None:
-            raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError
         stop.signal = number
         stop.event.set()
         # Bypasses Python's buffers, whose write the signal may have interrupted.
         with suppress(OSError):
             os.write(2, b"\ndepth-normal: finishing the images in progress; once more stops at once\n")
 
-    with handled(ask, signal.SIGINT, signal.SIGTERM):
+    with handled(ask, signal.SIGINT, *TERMINATIONS):
         yield stop
 
 

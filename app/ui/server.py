@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 2**18
+_USUAL_PIXELS = 12 * 2**20
 _READS = f"{IMAGE_KINDS}, MP4, MOV, MKV, WebM"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
 
@@ -75,8 +77,9 @@ class Ui:
     def __init__(self, jobs: JobQueue, gate: Gate, model: str, limits: Limits | None = None) -> None:
         self.jobs, self.gate, self.model, self.limits = jobs, gate, model, limits or Limits()
         self.files = _page_files()
-        # One view or export of 12 megapixels takes some 400 MB, hence one at a time. Thumbnails do not wait for them.
-        self._large, self._small = (ThreadPoolExecutor(1, f"depth-normal {what}") for what in ("views", "thumbnails"))
+        # One view or export of 12 megapixels takes some 400 MB, hence one at a time. Those of smaller images and thumbnails do not wait for
+        # larger ones, which take minutes.
+        self._large, self._usual, self._small = (ThreadPoolExecutor(1, f"depth-normal {what}") for what in ("large", "views", "thumbnails"))
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -109,14 +112,14 @@ class Ui:
         return app
 
     async def _close(self, _: web.Application) -> None:
-        for pool in (self._large, self._small):
+        for pool in (self._large, self._usual, self._small):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_turn(self, work: Callable[..., T], *words: Any) -> T:
-        """Runs memory-hungry work one at a time; its last argument is a function that raises once the request is cancelled."""
-        stop = Cancellation()
+    async def _in_turn(self, work: Callable[..., T], job: Job, *words: Any) -> T:
+        """Runs memory-hungry work on a job one at a time; its last argument is a function that raises once the request is cancelled."""
+        stop, pool = Cancellation(), self._large if math.prod(job.size or ()) > _USUAL_PIXELS else self._usual
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._large, work, *words, stop.check)
+            return await asyncio.get_running_loop().run_in_executor(pool, work, job, *words, stop.check)
         finally:
             stop.ask()
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..console.terminal import handled
+from ..console.terminal import TERMINATIONS, handled
 
 CLOSING_SECONDS = 5.0
 """How long the server waits for its worker threads at shutdown."""
@@ -67,10 +66,10 @@ class End:
 
 @contextmanager
 def ended_by_signals() -> Iterator[End]:
-    """Requests shutdown on Ctrl-C, SIGTERM and SIGHUP during the block; closing a terminal sends SIGHUP, often twice.
+    """Requests shutdown on Ctrl-C and `TERMINATIONS` during the block.
 
     Signals that are ignored, as under nohup, stay ignored.
     """
     end = End()
-    with handled(end.wish, signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+    with handled(end.wish, signal.SIGINT, *TERMINATIONS):
         yield end

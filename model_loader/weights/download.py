@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,9 +98,10 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
-    """The error where HF_HUB_OFFLINE is set."""
+    """The error where HF_HUB_OFFLINE, or else TRANSFORMERS_OFFLINE, is set."""
+    variable = next(filter(os.environ.get, ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")), "HF_HUB_OFFLINE")
     return NoNetworkError(
-        f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
+        f"{file.name} cannot be fetched: {variable} forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
     )
 
 

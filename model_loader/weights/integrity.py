@@ -113,8 +113,6 @@ def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str
 
 
 def _structure_problem(path: Path) -> str | None:
-    if path.is_file() and _begins_as_safetensors(path) and _is_whole_safetensors(path):
-        return None
     from .checkpoint import read_shapes
 
     try:
@@ -157,6 +155,7 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
     try:
         key = stamp(path)
         if key not in _structures:
+            path.open("rb").close()  # permissions may change, and the key does not
             _structures[key] = structure_problem(path, tick)
             if problem := _structures[key]:
                 logger.warning("%s is left aside: %s", path, problem)

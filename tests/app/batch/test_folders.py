@@ -32,7 +32,7 @@ from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
-from tests.forked import COMMAND, end_of, python
+from tests.forked import COMMAND, end_of, forked, needs_fork, python
 
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 DISK_SIZE = "600k"
@@ -534,14 +534,15 @@ def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos
 
 @needs_signals
 @pytest.mark.slow(PROCESSES)
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, name, code):
     """Of so many images that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
     words = ("estimate", photos, "--out", out, *SMALL)
     with (tmp_path / "said").open("w") as stderr, python(COMMAND, *words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         assert process.stdout.readline().startswith(str(photos / "000.png"))
-        process.send_signal(sent)
+        for _ in range(1 + (name == "SIGHUP")):  # closing a terminal often sends two
+            process.send_signal(getattr(signal, name))
         said = process.stdout.read()
     complaints = (tmp_path / "said").read_text()
     assert process.returncode == code and "Traceback" not in complaints
@@ -590,6 +591,26 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
     assert made(out) == expected and len(expected) == 120
     assert len(list((out / RECORDS).glob("*.json"))) == 60
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
+
+
+def _killed_in(records):
+    with paths.temporary_folder(records):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@needs_fork
+def test_a_dead_run_leaves_nothing_where_the_next_one_has_nothing_to_do(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in "ab":
+        save_photos(photos / name, 1)
+    (photos / "b" / "000.png").write_text("damaged")
+    for killed in (0, 2):
+        with forked(*((_killed_in, out / name / RECORDS) for name in "ab"[:killed])):
+            pass
+        assert len(list(out.glob(f"*/{RECORDS}/.depth-normal-*.lock"))) == killed
+        assert estimate(photos, out, "--recursive", "--resume") == 1
+        assert {path.name for path in (out / "a" / RECORDS).iterdir()} == {"lock", "000.json"}
+        assert not (out / "b" / RECORDS).exists()
 
 
 @pytest.mark.slow(PROCESSES)

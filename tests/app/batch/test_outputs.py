@@ -479,7 +479,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
         parent.chmod(0o777)
     (tmp_path / RECORDS).mkdir()
     with read_only(tmp_path / name):
-        assert f"this user may not write to {tmp_path / name}; change its permissions" in refused(tmp_path)
+        assert f"this user may not write to {tmp_path / name}; change its permissions (or mount" in refused(tmp_path)
         outputs = of(tmp_path / "a.png", tmp_path)
         with pytest.raises(
             PermissionError, match=r"cannot write to .*: Permission denied; free room there, change its permissions"

@@ -175,12 +175,12 @@ sys.exit(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_start_can_be_stopped_without_a_traceback(sent, code):
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+def test_the_start_can_be_stopped_without_a_traceback(name, code):
     words = [sys.executable, "-c", STARTING, "compare", "a.npz", "b.npz"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "importing\n"
-        process.send_signal(sent)
+        process.send_signal(getattr(signal, name))
         assert process.communicate(timeout=120)[1] == "depth-normal: stopped\n"
         assert process.returncode == code
 

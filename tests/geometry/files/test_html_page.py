@@ -102,13 +102,14 @@ def test_joined_scripts_do_what_they_do_apart(tmp_path):
         + """
         const depth = Float32Array.of(2, NaN, 4, 8), normals = new Uint8Array(16).fill(7), bits = Uint8Array.of(1, 0, 1, 2)
         const lit = $viewer_lamp.litMaps({ width: 4, height: 1, quantity: 'metric_depth', depth, normals, bits }, 'canvas')
-        console.log(JSON.stringify([[...lit.depth], [...lit.normals.slice(12)], [...lit.bits], lit.image, lit.intrinsics[0]]))
+        const onePixel = $viewer_lamp.coarseDepth({ width: 1, height: 1, depth: Float32Array.of(2) })(0.3, 0.6)
+        console.log(JSON.stringify([[...lit.depth], [...lit.normals.slice(12)], [...lit.bits], lit.image, lit.intrinsics[0], onePixel]))
         """
     )
     done = subprocess.run(["node", str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     focal = 2 / math.tan(math.radians(55 / 2))
-    assert json.loads(done.stdout) == [[1, 4, 2, 4], [128, 128, 255, 255], [1, 0, 1, 3], "canvas", pytest.approx(focal)]
+    assert json.loads(done.stdout) == [[1, 4, 2, 4], [128, 128, 255, 255], [1, 0, 1, 3], "canvas", pytest.approx(focal), 2]
 
 
 def test_what_cannot_be_joined_is_named(tmp_path, monkeypatch):

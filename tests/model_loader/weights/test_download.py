@@ -72,10 +72,12 @@ def test_no_server(kind, server, tmp_path):
     assert leftovers(tmp_path) == []
 
 
-def test_offline_by_choice(kind, server, monkeypatch):
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_by_choice(kind, server, monkeypatch, variable):
     file, _ = kind
+    monkeypatch.setenv(variable, "1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert_refused(file, rf"HF_HUB_OFFLINE .* download .*{file.name} by hand.*looked in: ", NoNetworkError)
+    assert_refused(file, rf"{variable} forbids .* download .*{file.name} by hand.*looked in: ", NoNetworkError)
     assert server.requests == []
 
 
