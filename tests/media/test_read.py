@@ -241,6 +241,15 @@ def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
         list(read_frames(path))
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_of_an_avi_are_not_late_after_frames_that_refer_to_later_ones(tmp_path, codec):
+    """An AVI has times of packets only."""
+    whole = write_video(tmp_path / "whole.avi", moving_ball(24), codec=codec, options={"bf": "2", "g": "8"})
+    assert [frame.time for frame in read_frames(whole)] == [Fraction(number, 25) for number in range(24)]
+    damaged = list(read_frames(with_damaged_packets(whole, tmp_path / "damaged.avi", [11])))
+    assert [frame.time for frame in damaged][-8:] == [Fraction(number, 25) for number in range(16, 24)]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "size"), [("a.h264", "libx264", ()), ("a.m2v", "mpeg2video", ()), ("a.dv", "dvvideo", (480, 720))]
 )
