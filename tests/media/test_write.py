@@ -201,6 +201,12 @@ def test_what_this_pyav_cannot_write_is_said_before(monkeypatch):
     monkeypatch.setattr(av, "codecs_available", {"ffv1"})
     with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(Path("a.mp4"), "h264")
+    monkeypatch.setitem(av.library_versions, "libavcodec", (61, 19, 100))
+    with pytest.raises(VideoError, match=r'FFmpeg 7\.1, which cannot encode DNxHR: run .* install -U "av>=15"'):
+        check_codec(Path("a.mov"), "dnxhr")
+    monkeypatch.setattr(av, "__version__", "14.1.0")
+    with pytest.raises(ImportError, match=r'PyAV 14\.1\.0 writes cannot be decoded: run .* install -U "av>=15"'):
+        check_codec(Path("a.mp4"), "h264")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r'pip install "av>=12\.1"'):
         check_codec(Path("a.mp4"), "h264")
