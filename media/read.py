@@ -324,7 +324,7 @@ class _Reader:
         base, step = Fraction(self._stream.time_base), 1 / Fraction(_rate(self._stream) or DEFAULT_RATE)
         last: Fraction | None = None
         before: Any = None
-        count = 0
+        count, shown = 0, step
 
         def held(lost: list[tuple[int, int]], frame: Any) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
             nonlocal last, count
@@ -345,6 +345,7 @@ class _Reader:
             yield from held(lost, before or frame)
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have no timestamps, or go back
+            shown = step if last is None else time - last  # an AVI leaves out frames behind its last one too
             last, before = time, frame
             count += 1
             if time >= start:
@@ -365,7 +366,7 @@ class _Reader:
                 raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
         expected = 0 if seeking else _frame_count(self._stream)
-        reached = round(last / step) + 1 if _is_avi(self._stream) and last is not None else count
+        reached = round((last + shown) / step) if _is_avi(self._stream) and last is not None else count
         if expected and reached < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):

@@ -239,6 +239,8 @@ def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
     path.write_bytes(data[: data.rindex(b"00dc", 0, data.index(b"idx1"))])
     with pytest.raises(VideoError, match="says that it has 31 frames, and ends after 5; it is damaged or cut off"):
         list(read_frames(path))
+    copied = with_damaged_packets(write_video(tmp_path / "a.mp4", moving_ball(6), codec="mpeg4"), tmp_path / "copied.avi")
+    assert [frame.time * 25 for frame in read_frames(copied)] == list(range(6)), "of 600 frames a second by its header"
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
