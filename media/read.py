@@ -44,6 +44,7 @@ _NO_TIMESTAMPS = 0x80
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
+_OF_IMAGES = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 # FFmpeg's AV_PICTURE_TYPE_B.
 _B_FRAME = 3
 
@@ -197,9 +198,16 @@ def image_stream(container: Any, name: str) -> Any:
         VideoReadError: There is none, or PyAV has no decoder for it.
     """
     # PyAV before 14 does not tell which stream is a cover; before 18, a disposition is no number.
-    cover = getattr(getattr(pyav().stream, "Disposition", None), "attached_pic", 0)
-    streams = [each for each in container.streams.video if not (cover and each.disposition & cover)]
-    streams.sort(key=lambda each: each.frames == 1)  # a cover is one image
+    flags = getattr(pyav().stream, "Disposition", None)
+    streams = [each for each in container.streams.video if not (flags and each.disposition & flags.attached_pic)]
+    # A cover that is not marked as one is a single image, of a format of images, or no default stream.
+    streams.sort(
+        key=lambda each: (
+            each.frames == 1,
+            each.codec_context is not None and each.codec_context.name in _OF_IMAGES,
+            bool(flags and not each.disposition & flags.default),
+        )
+    )
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:

@@ -400,6 +400,19 @@ def test_what_has_no_images_is_no_video(tmp_path):
             video_header(tmp_path / "sound.mp4")
 
 
+@pytest.mark.parametrize("kind", ["mkv", "mp4"])
+def test_an_image_before_the_video_is_not_taken_for_it(tmp_path, kind):
+    """As of a song's cover that is not marked as one; a fragmented MP4 and a Matroska do not say how many images there are."""
+    with av.open(str(tmp_path / f"a.{kind}"), "w", options={"movflags": "frag_keyframe+empty_moov"} if kind == "mp4" else {}) as container:
+        for codec, pixels in (("mjpeg", "yuvj420p"), ("mpeg4", "yuv420p")):
+            stream = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for stream, count in zip(container.streams.video, (1, 6), strict=True):
+            for frame in (*(av.VideoFrame(64, 48, stream.pix_fmt) for _ in range(count)), None):
+                container.mux(stream.encode(frame))
+    assert len(list(read_frames(tmp_path / f"a.{kind}"))) == 6
+
+
 def test_a_codec_that_pyav_lacks_is_said(tmp_path):
     path = write_video(tmp_path / "odd.mp4", moving_ball(3), codec="libx264")
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
