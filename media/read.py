@@ -247,7 +247,6 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
     while True:
         with open_video(source, name) as container:
             stream = image_stream(container, name)
-            in_threads = in_threads and stream.codec_context.name != "apng"  # FFmpeg's threads wait for each other after damage
             stream.thread_type = "AUTO" if in_threads else "SLICE"
             beginning = Fraction(container.start_time or 0, 1_000_000)
             if seeking and not _seek(container, stream, start + beginning):

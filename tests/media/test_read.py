@@ -20,7 +20,6 @@ from depth_normal.media.library import VideoError, is_cut_off
 from depth_normal.media.read import read_frames, video_header
 from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
 from depth_normal.utils import resize_map
-from tests.forked import forked, needs_fork
 from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_video
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
@@ -497,19 +496,6 @@ def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, dama
     with suppress(VideoError):
         decoded.extend(read_frames(path, strict=True))
     assert len(decoded) <= 30 - sum(frame.held for frame in frames)
-
-
-@needs_fork
-def test_a_damaged_apng_ends(tmp_path):
-    """FFmpeg's threads waited for each other."""
-    path = tmp_path / "a.png"
-    first, *others = (Image.fromarray(luma) for luma, *_ in moving_ball(24))
-    first.save(path, save_all=True, append_images=others, duration=40)
-    data = path.read_bytes().split(b"fdAT")
-    path.write_bytes(b"fdAT".join(part[:6] + b"\xa5" * 10 + part[16:] if 3 < number < 9 else part for number, part in enumerate(data)))
-    with forked((lambda: [list(read_frames(path)) for _ in range(20)],), seconds=20) as (process,):
-        pass
-    assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])
