@@ -1,6 +1,7 @@
 """Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
 import io
+import re
 import struct
 from contextlib import suppress
 from fractions import Fraction
@@ -496,6 +497,15 @@ def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, dama
     with suppress(VideoError):
         decoded.extend(read_frames(path, strict=True))
     assert len(decoded) <= 30 - sum(frame.held for frame in frames)
+
+
+def test_one_wrong_bit_of_a_recordings_time_does_not_make_hours_of_it(tmp_path):
+    path = write_video(tmp_path / "a.ts", moving_ball(24), codec="libx264", options={"bf": "2"})
+    whole, data = [frame.time for frame in read_frames(path)], bytearray(path.read_bytes())
+    packets = [at.start() for at in re.finditer(rb"\x00\x00\x01\xe0...\xc0", data, re.DOTALL)]  # those with both times
+    data[packets[len(packets) // 2] + 9] ^= 2
+    path.write_bytes(data)
+    assert [frame.time for frame in read_frames(path)] == whole
 
 
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])
