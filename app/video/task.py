@@ -264,14 +264,7 @@ def video_task(
     codec = chosen_codec(out, clip.codec, clip.outputs)
     if clip.quality is not None and codec not in (H264, H265):
         raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
-    return VideoTask(
-        source=source,
-        targets=plan_targets(out, clip.outputs, clip.layout),
-        codec=codec,
-        clip=clip,
-        options=options,
-        **others,
-    )
+    return VideoTask(source=source, targets=plan_targets(out, clip.outputs, clip.layout), codec=codec, clip=clip, options=options, **others)
 
 
 def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
