@@ -5,7 +5,7 @@
 from .join import Segment, join_segments
 from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
-from .presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups
+from .presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
 from .read import Frame, VideoHeader, count_frames, read_frames, video_header
 from .sequences import (
     MAPS,

@@ -64,6 +64,8 @@ def pyav() -> Any:
         import av
     except ImportError as error:
         raise ImportError(f"videos are read and written by PyAV, which is not installed: {how_to_install('av>=12.1')}") from error
+    if av.__version__.startswith(("14.0.", "14.1.")):
+        raise ImportError(f"the videos that PyAV {av.__version__} writes cannot be decoded: {how_to_install('av>=15', newer=True)}")
     return av
 
 
@@ -154,10 +156,7 @@ def add_copied_stream(output: Any, template: Any) -> Any:
     add = getattr(output, "add_stream_from_template", None)  # PyAV 14 and later; before, an option of add_stream
     if add is None:
         return output.add_stream(template=template)
-    try:
-        return add(template, True)  # opaque: else PyAV 14 to 17 open an encoder, which refuses some streams and rounds times
-    except TypeError:  # PyAV 14.0
-        return add(template)
+    return add(template, True)  # opaque: else PyAV 14 to 17 open an encoder, which refuses some streams and rounds times
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:

@@ -21,6 +21,14 @@ Window: TypeAlias = tuple[EllipsisType, slice, slice]
 """A crop of a map (..., H, W)."""
 
 
+def until(frames: Iterator[Frame], end: Fraction) -> Iterator[Frame]:
+    """Yields the frames before a time; the last one is not shown longer."""
+    for frame in frames:
+        if frame.time >= end:
+            return
+        yield replace(frame, duration=min(frame.duration, end - frame.time))
+
+
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
     """Resamples a video to a constant frame rate by nearest previous frame, without blending. The duration is kept.
 

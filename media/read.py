@@ -44,6 +44,9 @@ _NO_TIMESTAMPS = 0x80
 # Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
+_OF_IMAGES = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
+# FFmpeg's AV_PICTURE_TYPE_B.
+_B_FRAME = 3
 
 
 @dataclass(frozen=True)
@@ -195,9 +198,16 @@ def image_stream(container: Any, name: str) -> Any:
         VideoReadError: There is none, or PyAV has no decoder for it.
     """
     # PyAV before 14 does not tell which stream is a cover; before 18, a disposition is no number.
-    cover = getattr(getattr(pyav().stream, "Disposition", None), "attached_pic", 0)
-    streams = [each for each in container.streams.video if not (cover and each.disposition & cover)]
-    streams.sort(key=lambda each: each.frames == 1)  # a cover is one image
+    flags = getattr(pyav().stream, "Disposition", None)
+    streams = [each for each in container.streams.video if not (flags and each.disposition & flags.attached_pic)]
+    # A cover that is not marked as one is a single image, of a format of images, or no default stream.
+    streams.sort(
+        key=lambda each: (
+            each.frames == 1,
+            each.codec_context is not None and each.codec_context.name in _OF_IMAGES,
+            bool(flags and not each.disposition & flags.default),
+        )
+    )
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
@@ -286,7 +296,8 @@ class _Reader:
     def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction, strict: bool, in_threads: bool) -> None:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
         self._strict, self._in_threads = strict, in_threads
-        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), not _is_avi(stream))
+        step = 1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base)
+        self._packets = _Packets(step, not _is_avi(stream), bool(stream.codec_context.has_b_frames))
         self._damage: Exception | None = None
         self._left_out = 0
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -321,7 +332,7 @@ class _Reader:
         base, step = Fraction(self._stream.time_base), 1 / Fraction(_rate(self._stream) or DEFAULT_RATE)
         last: Fraction | None = None
         before: Any = None
-        count = 0
+        count, shown = 0, step
 
         def held(lost: list[tuple[int, int]], frame: Any) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
             nonlocal last, count
@@ -331,16 +342,18 @@ class _Reader:
                     yield frame, last, self._exact(duration * base, base), True
 
         for frame in self._decoded(container):
-            time = self._time(frame.pts, Fraction(frame.time_base)) if frame.pts is not None else None
+            pts = self._packets.place(frame)
+            time = self._time(pts, Fraction(frame.time_base)) if pts is not None else None
             if seeking and before is None and (time is None or time > start or not frame.key_frame):
                 raise _SeekError
             damaged = self._damage is not None
-            if damaged and self._packets.is_late(frame.pts):
+            if damaged and self._packets.is_late(pts):
                 continue
-            duration, lost = self._packets.shown(frame.pts, damaged)
+            duration, lost = self._packets.shown(pts, damaged)
             yield from held(lost, before or frame)
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have no timestamps, or go back
+            shown = step if last is None else time - last  # an AVI leaves out frames behind its last one too
             last, before = time, frame
             count += 1
             if time >= start:
@@ -361,7 +374,7 @@ class _Reader:
                 raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
         expected = 0 if seeking else _frame_count(self._stream)
-        reached = round(last / step) + 1 if _is_avi(self._stream) and last is not None else count
+        reached = round((last + shown) / step) if _is_avi(self._stream) and last is not None else count
         if expected and reached < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):
@@ -448,22 +461,37 @@ class _Packets:
     Args:
         step: The usual distance of two frames, in timestamp units.
         states_times: Whether the container has presentation times.
+        reorders: Whether the decoder may return frames in another order than their packets.
 
     Attributes:
         in_order: Whether frames come in the order of their timestamps; otherwise losses cannot be detected.
     """
 
-    def __init__(self, step: Fraction, states_times: bool) -> None:
-        self._states_times, self.in_order = states_times, True
+    def __init__(self, step: Fraction, states_times: bool, reorders: bool) -> None:
+        self._states_times, self.in_order = states_times, states_times or not reorders
+        self._decoding: set[int] = set()
         self._waiting: dict[int, int] = {}
         self._last: int | None = None
         self._least = step
 
     def add(self, packet: Any) -> None:
         """Registers the packet that is decoded next."""
+        if not self._states_times:
+            packet.pts = packet.dts  # FFmpeg makes up a later one
         # A packet of a few bytes repeats the image, for which some decoders return no frame.
-        if packet.pts is not None and packet.size > _LEAST_BYTES and not _is_discarded(packet):
+        if packet.pts is not None and (packet.size > _LEAST_BYTES or not self.in_order) and not _is_discarded(packet):
             self._waiting[packet.pts] = packet.duration or 0
+            self._decoding.add(packet.pts)
+
+    def place(self, frame: Any) -> int | None:
+        """A frame's timestamp. Without presentation times, reordered frames take those of their packets in ascending order."""
+        self._decoding.discard(frame.pts)
+        if self._states_times or self.in_order or frame.pts is None:
+            return frame.pts
+        if int(frame.pict_type) != _B_FRAME:  # all packets before it are shown or lost
+            self._decoding = {each for each in self._decoding if each > frame.pts}
+            self._waiting = dict(sorted(self._waiting.items())[-1 - len(self._decoding) :])
+        return min(self._waiting, default=frame.pts)
 
     def shown(self, pts: int | None, damaged: bool) -> tuple[int, list[tuple[int, int]]]:
         """Removes the packets up to a frame.

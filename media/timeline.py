@@ -61,6 +61,8 @@ class _Clocks:
         if not self._may_jump or packet.dts is None:
             return
         stream, base, newest = packet.stream.index, Fraction(packet.time_base), len(self._offsets) - 1
+        if packet.pts is not None and abs(packet.pts - packet.dts) * base > _BEHIND:
+            packet.pts = None  # damaged
         own = packet.dts * base
         clock = self._clock.get(stream, newest)
         if not self._goes_on(stream, own + self._offsets[clock]):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..options.packages import how_to_install
 from ..options.video import CONTAINERS, DNXHR, FFV1, H264, H265, PRORES, QUALITY
 from .colour import BT_709, FULL, LIMITED, planes_to_frame, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors
@@ -109,6 +110,8 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
         raise VideoError(
             f"{path}: FFmpeg takes images of up to 264 megapixels, and the result has {'x'.join(map(str, size))}; scale it down"
         )
+    if codec == DNXHR and pyav().library_versions["libavcodec"] == (61, 19, 100):
+        raise VideoError(f"{path}: this PyAV has FFmpeg 7.1, which cannot encode DNxHR: {how_to_install('av>=15', newer=True)}")
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
         raise VideoError(

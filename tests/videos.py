@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from depth_normal.media import read_frames
+from depth_normal.media.library import add_copied_stream
 
 av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
@@ -96,8 +97,7 @@ def with_damaged_packets(source: Path, path: Path, numbers=(), earlier=Fraction(
     All of it begins `earlier` by these seconds: of an MP4, an edit list leaves out what is before 0.
     """
     with av.open(str(source)) as whole, av.open(str(path), "w", options=options or {}) as target:
-        add = getattr(target, "add_stream_from_template", None)
-        streams = [add(each) if add else target.add_stream(template=each) for each in whole.streams]
+        streams = [add_copied_stream(target, each) for each in whole.streams]
         count = 0
         for packet in whole.demux():
             if packet.dts is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from ...media import (
     read_sequence,
     reads,
     sequence_header,
+    until,
     video_header,
 )
 from ...options.map_images import PER_CLIP
@@ -152,7 +153,7 @@ class VideoTask:
         if self.depth is not None:
             frames = (frame for frame in self.depth.beside(frames) if frame.time >= self.clip.start)
         if (end := self.clip.end) is not None:
-            frames = takewhile(lambda frame: frame.time < end, frames)
+            frames = until(frames, end)
         if self.new_rate is not None:
             frames = at_rate(frames, self.new_rate)
         if self.clip.frames is not None:

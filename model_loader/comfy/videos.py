@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ...media import (
     even_sized,
     join_segments,
     read_frames,
+    until,
     video_header,
 )
 from ...utils import to_image, to_rgb
@@ -59,8 +59,7 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         """Its frames, read lazily."""
         frames = read_frames(self.source, self.header.name, self.start)
-        end = self.start + self.seconds
-        return takewhile(lambda frame: frame.time < end, frames) if self.seconds else frames
+        return until(frames, self.start + self.seconds) if self.seconds else frames
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """Creates a VIDEO in ComfyUI's temporary folder from other images at these frames' times, with this one's sound.

@@ -1,6 +1,7 @@
 """Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
 import io
+import re
 import struct
 from contextlib import suppress
 from fractions import Fraction
@@ -239,6 +240,17 @@ def test_frames_that_an_avi_left_out_are_not_missed(tmp_path):
     path.write_bytes(data[: data.rindex(b"00dc", 0, data.index(b"idx1"))])
     with pytest.raises(VideoError, match="says that it has 31 frames, and ends after 5; it is damaged or cut off"):
         list(read_frames(path))
+    copied = with_damaged_packets(write_video(tmp_path / "a.mp4", moving_ball(6), codec="mpeg4"), tmp_path / "copied.avi")
+    assert [frame.time * 25 for frame in read_frames(copied)] == list(range(6)), "of 600 frames a second by its header"
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_of_an_avi_are_not_late_after_frames_that_refer_to_later_ones(tmp_path, codec):
+    """An AVI has times of packets only."""
+    whole = write_video(tmp_path / "whole.avi", moving_ball(24), codec=codec, options={"bf": "2", "g": "8"})
+    assert [frame.time for frame in read_frames(whole)] == [Fraction(number, 25) for number in range(24)]
+    damaged = list(read_frames(with_damaged_packets(whole, tmp_path / "damaged.avi", [11])))
+    assert [frame.time for frame in damaged][-8:] == [Fraction(number, 25) for number in range(16, 24)]
 
 
 @pytest.mark.parametrize(
@@ -389,6 +401,19 @@ def test_what_has_no_images_is_no_video(tmp_path):
             video_header(tmp_path / "sound.mp4")
 
 
+@pytest.mark.parametrize("kind", ["mkv", "mp4"])
+def test_an_image_before_the_video_is_not_taken_for_it(tmp_path, kind):
+    """As of a song's cover that is not marked as one; a fragmented MP4 and a Matroska do not say how many images there are."""
+    with av.open(str(tmp_path / f"a.{kind}"), "w", options={"movflags": "frag_keyframe+empty_moov"} if kind == "mp4" else {}) as container:
+        for codec, pixels in (("mjpeg", "yuvj420p"), ("mpeg4", "yuv420p")):
+            stream = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for stream, count in zip(container.streams.video, (1, 6), strict=True):
+            for frame in (*(av.VideoFrame(64, 48, stream.pix_fmt) for _ in range(count)), None):
+                container.mux(stream.encode(frame))
+    assert len(list(read_frames(tmp_path / f"a.{kind}"))) == 6
+
+
 def test_a_codec_that_pyav_lacks_is_said(tmp_path):
     path = write_video(tmp_path / "odd.mp4", moving_ball(3), codec="libx264")
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
@@ -472,6 +497,15 @@ def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, dama
     with suppress(VideoError):
         decoded.extend(read_frames(path, strict=True))
     assert len(decoded) <= 30 - sum(frame.held for frame in frames)
+
+
+def test_one_wrong_bit_of_a_recordings_time_does_not_make_hours_of_it(tmp_path):
+    path = write_video(tmp_path / "a.ts", moving_ball(24), codec="libx264", options={"bf": "2"})
+    whole, data = [frame.time for frame in read_frames(path)], bytearray(path.read_bytes())
+    packets = [at.start() for at in re.finditer(rb"\x00\x00\x01\xe0...\xc0", data, re.DOTALL)]  # those with both times
+    data[packets[len(packets) // 2] + 9] ^= 2
+    path.write_bytes(data)
+    assert [frame.time for frame in read_frames(path)] == whole
 
 
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])

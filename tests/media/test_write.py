@@ -13,7 +13,7 @@ import torch
 
 from depth_normal.media.join import Segment, join_segments
 from depth_normal.media.library import VideoError
-from depth_normal.media.presets import at_rate, cropped, fitted, fitted_size, in_groups
+from depth_normal.media.presets import at_rate, cropped, fitted, fitted_size, in_groups, until
 from depth_normal.media.read import Frame, read_frames
 from depth_normal.media.sound import Sound, check_sound
 from depth_normal.media.write import CODECS, VideoWriter, check_codec
@@ -201,6 +201,12 @@ def test_what_this_pyav_cannot_write_is_said_before(monkeypatch):
     monkeypatch.setattr(av, "codecs_available", {"ffv1"})
     with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(Path("a.mp4"), "h264")
+    monkeypatch.setitem(av.library_versions, "libavcodec", (61, 19, 100))
+    with pytest.raises(VideoError, match=r'FFmpeg 7\.1, which cannot encode DNxHR: run .* install -U "av>=15"'):
+        check_codec(Path("a.mov"), "dnxhr")
+    monkeypatch.setattr(av, "__version__", "14.1.0")
+    with pytest.raises(ImportError, match=r'PyAV 14\.1\.0 writes cannot be decoded: run .* install -U "av>=15"'):
+        check_codec(Path("a.mp4"), "h264")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r'pip install "av>=12\.1"'):
         check_codec(Path("a.mp4"), "h264")
@@ -219,6 +225,11 @@ def test_a_new_rate_shows_what_is_shown_then():
     found = list(at_rate(iter(frames((Fraction(number, 30) for number in range(300)), Fraction(1, 30))), Fraction(16)))
     assert len(found) == 160
     assert [frame.image() for frame in found[:5]] == [0, 1, 3, 5, 7]
+
+
+def test_a_last_frame_is_not_shown_beyond_the_end():
+    found = [(frame.time, frame.duration) for frame in until(iter(frames([0, 1, 9], Fraction(8))), Fraction(3))]
+    assert found == [(0, 3), (1, 2)]
 
 
 @pytest.mark.parametrize(("given", "kept"), [(1, 1), (8, 1), (9, 9), (10, 9), (17, 17)])

@@ -398,6 +398,8 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert run(source, tmp_path / "end.mp4", "--start", "0.1", "--end", "0.54") == 0
     assert [frame.time * 600 for frame in read_frames(tmp_path / "end.mp4")] == [time - 100 for time in times[3:8]], "0.54 s is left out"
     assert sound_of(tmp_path / "end.mp4") == sound_of(tmp_path / "part.mp4")
+    assert run(source, tmp_path / "pause.mp4", "--end", "0.4") == 0
+    assert seconds_of(tmp_path / "pause.mp4") == pytest.approx(0.4, abs=0.03), "within the pause of 172 to 300"
 
 
 @pytest.mark.slow("takes a second each")
