@@ -215,11 +215,11 @@ def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
     assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
 
 
-@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("empty", ["", "  ", None])
 def test_an_empty_choice_is_told_as_such(empty):
     """The old pack refuses it too; an old graph has it where the page did not know the node."""
     said = "choose a node in the widget preprocessor, which is empty, e.g. MiDaS-NormalMapPreprocessor; none gives the image unchanged"
-    assert AIO.VALIDATE_INPUTS(empty).startswith(said)
+    assert empty is None or AIO.VALIDATE_INPUTS(empty).startswith(said)
     with pytest.raises(ValueError, match=said):
         AIO().execute(torch.rand(1, 8, 8, 3), empty)
 
@@ -249,10 +249,10 @@ def test_a_node_runs_with_its_widgets_at_their_defaults(name, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OpenposePreprocessor", "SomethingNewPreprocessor"])
+@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OpenposePreprocessor", "SomethingNewPreprocessor", 5, ["none"]])
 def test_another_packs_preprocessor_is_named_with_the_pack_to_install(name):
     said = AIO.VALIDATE_INPUTS(name)
-    assert said.startswith(f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for '{name}'")
+    assert said.startswith(f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for {name!r}")
     assert all(own in said for own in OWN)
     with pytest.raises(ValueError, match="install the pack comfyui_controlnet_aux"):
         AIO().execute(torch.rand(1, 8, 8, 3), name)
