@@ -6,6 +6,7 @@ import logging
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,14 +143,16 @@ def temporary_file(suffix: str) -> Path:
     return folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
 
 
-def user_setting(name: str) -> Any:
-    """A value of ComfyUI's settings; None if unset, outside ComfyUI, and in versions without a user folder."""
+def user_settings(name: str) -> list[Any]:
+    """The values of a setting of ComfyUI, of every user with --multi-user; none outside ComfyUI and in versions without a user folder."""
     from ...geometry.files.json_file import read_json  # imports torch, which lists of weights do not need
 
-    module: Any = folder_paths()
-    try:
-        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
-        settings = read_json(path)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return settings.get(name) if isinstance(settings, dict) else None
+    user_directory = getattr(folder_paths(), "get_user_directory", None)
+    options = getattr(sys.modules.get("comfy.cli_args"), "args", None)
+    users = "*" if getattr(options, "multi_user", False) else "default"
+    values = []
+    for path in Path(user_directory()).glob(f"{users}/comfy.settings.json") if user_directory else ():
+        with suppress(OSError, ValueError):
+            if isinstance(settings := read_json(path), dict) and name in settings:
+                values.append(settings[name])
+    return values

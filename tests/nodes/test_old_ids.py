@@ -86,11 +86,11 @@ def test_the_table_in_the_docs_names_each_id_and_its_twin():
 
 
 @pytest.mark.parametrize(("said", "setting", "served"), [
-    ("", None, True), ("0", None, False), ("off", True, False), ("", False, False), ("", True, True), ("1", False, True),
+    ("", [], True), ("0", [], False), ("off", [True], False), ("", [True, False], False), ("", [True], True), ("1", [False], True),
 ])  # fmt: skip
 def test_the_variable_goes_before_the_setting(monkeypatch, said, setting, served):
     monkeypatch.setenv(old_ids.VARIABLE, said)
-    monkeypatch.setattr(old_ids, "user_setting", {old_ids.SETTING: setting}.get)
+    monkeypatch.setattr(old_ids, "user_settings", {old_ids.SETTING: setting}.get)
     assert old_ids.are_served() is served
 
 
@@ -116,16 +116,19 @@ def test_the_log_says_who_serves_which_ids(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [('{"a": false}', False), ("{}", None), ("[1]", None), ("{", None), ("[" * 100_000, None), (None, None)]
+    ("text", "found"), [('{"a": false}', [False]), ("{}", []), ("[1]", []), ("{", []), ("[" * 100_000, []), (None, [])]
 )
 def test_a_setting_that_cannot_be_read_was_not_made(monkeypatch, tmp_path, text, found):
-    (tmp_path / "default").mkdir()
-    if text is not None:
-        (tmp_path / "default" / "comfy.settings.json").write_text(text)
+    for user in ("default", "anna_1"):
+        (tmp_path / user).mkdir()
+        if text is not None:
+            (tmp_path / user / "comfy.settings.json").write_text(text)
     monkeypatch.setattr(folders, "folder_paths", lambda: SimpleNamespace(get_user_directory=lambda: str(tmp_path)))
-    assert folders.user_setting("a") is found
+    assert folders.user_settings("a") == found
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", SimpleNamespace(args=SimpleNamespace(multi_user=True)))
+    assert folders.user_settings("a") == 2 * found
     monkeypatch.setattr(folders, "folder_paths", lambda: None)
-    assert folders.user_setting("a") is None
+    assert folders.user_settings("a") == []
 
 
 def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):
