@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -12,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+_SERVED_NAME = re.compile(r"[!$&-;=@-Z_a-z~]+")
+"""Names of folders whose files ComfyUI's server finds: it compares their addresses with unquoted names."""
 
 
 def prompt_server() -> Any | None:
@@ -56,8 +60,10 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
         return
+    folder = Path(__file__).parents[2]
+    if not _SERVED_NAME.fullmatch(folder.name):
+        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder.name)
     if any(getattr(route, "path", None) == path for route in routes):  # registered twice, it would keep ComfyUI from starting
-        folder = Path(__file__).parents[2]
         logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", folder)
         return
 
