@@ -87,10 +87,7 @@ class AioPreprocessor:
         choices = [NONE, *served, *(name for name in OTHERS if name not in served)]
         return {
             "required": {"image": image_input()},
-            "optional": {
-                "preprocessor": choice_widget(choices, tooltip, NONE),
-                **option_widgets(ChosenNodeOptions),
-            },
+            "optional": {"preprocessor": choice_widget(choices, tooltip, NONE), **option_widgets(ChosenNodeOptions)},
         }
 
     @classmethod

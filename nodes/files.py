@@ -159,10 +159,7 @@ class LoadGeometry:
         axes = "Axes of the normals, if the file does not say them. auto: OpenGL."
         return {
             "required": {"file": ([NOTHING, *_listed_files()], {"default": NOTHING, "tooltip": file, UPLOAD: list(READABLE)})},
-            "optional": {
-                "quantity": choice_widget(QUANTITIES, quantity),
-                "axes": choice_widget(AXES, axes),
-            },
+            "optional": {"quantity": choice_widget(QUANTITIES, quantity), "axes": choice_widget(AXES, axes)},
         }
 
     @classmethod

@@ -34,10 +34,7 @@ from .load_model import LoadDepthNormalModel
 from .option_widgets import option_widgets, takes
 from .refine import refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
-from .widgets import (
-    geometry_input,
-    image_input,
-)
+from .widgets import geometry_input, image_input
 
 _CODING = DepthCoding(
     name="the image",
@@ -87,13 +84,8 @@ class EstimateGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}),
-                "image": image_input(),
-            },
-            "optional": {
-                **option_widgets(EstimateOptions),
-            },
+            "required": {"model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}), "image": image_input()},
+            "optional": {**option_widgets(EstimateOptions)},
         }
 
     def execute(self, options: EstimateOptions, model: Model, image: Tensor) -> tuple[Estimate]:

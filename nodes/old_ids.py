@@ -46,11 +46,7 @@ SMALL_DEFAULTS = {
     "DepthNormal_DepthAnything": ("ckpt_name", "depth_anything_vits14.pth", "depth_anything_vitl14.pth"),
     "DepthNormal_DepthAnythingV2": ("ckpt_name", "depth_anything_v2_vits.pth", "depth_anything_v2_vitl.pth"),
     "DepthNormal_DepthAnythingV2Metric": ("model", "small", "large"),
-    "DepthNormal_LoadDepthAnythingV2Model": (
-        "model",
-        "depth_anything_v2_vits_fp32.safetensors",
-        "depth_anything_v2_vitl_fp32.safetensors",
-    ),
+    "DepthNormal_LoadDepthAnythingV2Model": ("model", "depth_anything_v2_vits_fp32.safetensors", "depth_anything_v2_vitl_fp32.safetensors"),
 }
 """Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 

@@ -11,21 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..options.checks import check_range
-from ..options.fields import (
-    Box,
-    Choice,
-    Colour,
-    Number,
-    Option,
-    Options,
-    Point,
-    Points,
-    Seed,
-    Switch,
-    Whole,
-    default_of,
-    options_of,
-)
+from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
 from .sockets import Widget
 from .widgets import choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 

@@ -106,10 +106,7 @@ class VideoDepthAnythingProcess:
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
                 "images": image_input("The frames of a video, in order."),
             },
-            "optional": {
-                **option_widgets(ProcessOptions),
-                **option_widgets(VideoOptions, since="cuts"),
-            },
+            "optional": {**option_widgets(ProcessOptions), **option_widgets(VideoOptions, since="cuts")},
         }
 
     def execute(self, options: ProcessOptions, video: VideoOptions, vda_model: Any, images: Tensor) -> tuple[np.ndarray]:
@@ -152,10 +149,7 @@ class VideoDepthAnythingOutput:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return {
-            "required": {"depths": _depths_input()},
-            "optional": option_widgets(ShownVideoOptions),
-        }
+        return {"required": {"depths": _depths_input()}, "optional": option_widgets(ShownVideoOptions)}
 
     def execute(self, options: ShownVideoOptions, depths: Any) -> tuple[Tensor]:
         """Returns one image for each frame."""
