@@ -49,6 +49,7 @@ class Wording:
         up_to: A size limit; {} is the number. Empty if sizes are not numbers.
         use_cpu: How to run a model on the CPU.
         names_weights: Whether the line on loading a model names its file. If not, a command lists the files.
+        store_elsewhere: How to have weights stored in another folder.
     """
 
     lower_size: str
@@ -59,6 +60,7 @@ class Wording:
     up_to: str = " to {} or less"
     use_cpu: str = "run it on the CPU"
     names_weights: bool = True
+    store_elsewhere: str = "set DEPTH_NORMAL_HOME or HF_HOME to another folder"
 
     def choose(self, *models: str) -> str:
         """Advice to choose one of several models, such as "choose the model 'tiny'"."""
@@ -70,6 +72,7 @@ NODES = Wording(
     " (network_size in nodes that have it)",
     "Depth & Normals (advanced) sees large images in tiles",
     "the model '{}'",
+    store_elsewhere="name another folder as depth_normal in extra_model_paths.yaml",
 )
 COMMAND_LINE = Wording(
     "lower --size",

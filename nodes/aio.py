@@ -65,13 +65,13 @@ class AioPreprocessor:
     @classmethod
     def VALIDATE_INPUTS(cls, preprocessor: str | None = NONE) -> bool | str:  # noqa: N802
         """Reports a choice that cannot run before anything runs; None: the choice is linked from another node."""
-        return True if preprocessor in (None, NONE) or preprocessor in _served() else _not_served(preprocessor)
+        return True if preprocessor in (None, NONE) or str(preprocessor) in _served() else _not_served(preprocessor)
 
     def execute(self, options: ChosenNodeOptions, image: Tensor, preprocessor: str = NONE) -> tuple[Tensor]:
         """Returns the output of the chosen node."""
         if preprocessor == NONE:
             return (image,)
-        if (node := _served().get(preprocessor)) is None:
+        if (node := _served().get(str(preprocessor))) is None:
             raise ValueError(_not_served(preprocessor))
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": options.resolution})
@@ -89,8 +89,8 @@ def _defaults(node: Any) -> dict[str, Any]:
     return {name: options["default"] for name, (_, options) in widgets.items() if "default" in options}
 
 
-def _not_served(preprocessor: str) -> str:
-    if not preprocessor.strip():
+def _not_served(preprocessor: Any) -> str:
+    if not str(preprocessor or "").strip():
         return (
             f"choose a node in the widget preprocessor, which is empty, e.g. {SERVED[0].NODE_ID}; {NONE} gives the image unchanged. "
             "For a depth map and a normal map in one step use Depth & Normals"

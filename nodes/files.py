@@ -156,15 +156,15 @@ class LoadGeometry:
         return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
 
 
-def _existing(file: str) -> Path:
+def _existing(file: Any) -> Path:
     """Resolves a name to a file in the input folder, or in the folder that follows it in brackets."""
-    if file in (NOTHING, ""):
+    if file in (NOTHING, "", None):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
             "for a depth map use Load Image and Depth Image to Geometry"
         )
     name, kind = split_name(file)
-    if (suffix := Path(name).suffix).lower() not in READABLE:
+    if (suffix := Path(str(name)).suffix).lower() not in READABLE:
         raise ValueError(f"the file name {name!r} ends in '{suffix}'; depth and normals are read from {', '.join(READABLE)}")
     return existing_file(name, kind)
 

@@ -29,6 +29,7 @@ from ..options.video import VideoOptions
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_geometry, check_model
+from .effect_inputs import masks_of
 from .load_model import LoadDepthNormalModel
 from .option_widgets import option_widgets, takes
 from .refine import refined_by_images
@@ -204,9 +205,9 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
 
 def _known(mask: Tensor, image: Tensor) -> Tensor:
     """Reads a depth map's mask, for images (B, C, H, W), as (B or 1, 1, H, W) bool."""
-    stack = (mask if mask.ndim == 3 else mask[None])[:, None]
+    stack = masks_of(mask, "mask", image.shape[0])
     expected = (image.shape[0], *image.shape[-2:])
-    if stack.shape[-2:] != expected[1:] or stack.shape[0] not in (1, expected[0]):
+    if stack.shape[-2:] != expected[1:]:
         raise ValueError(
             f"the mask has shape {tuple(mask.shape)}; expected {expected} or one for all, as the images "
             "(Load Image's mask of an image without alpha is 64x64: leave it unconnected)"

@@ -43,7 +43,7 @@ _known: dict[Path, _Folder] = {}
 
 def split_name(file: str) -> tuple[str, str]:
     """Splits "name [output]", as the page writes it, into the name and the kind of folder; without brackets, "input"."""
-    match = _ANNOTATED.fullmatch(file)
+    match = _ANNOTATED.fullmatch(file) if isinstance(file, str) else None
     return (match[1], match[2]) if match else (file, "input")
 
 

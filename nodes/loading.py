@@ -9,7 +9,6 @@ from typing import Any
 from .. import model_loader
 from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader import Model
-from ..model_loader.comfy import feedback
 from ..model_loader.environment import environment
 from ..model_loader.weights.download import DownloadError
 from ..options.estimate import TORCH
@@ -31,11 +30,7 @@ def choose_tiny(widget: str) -> str:
 
 
 def advised(error: DownloadError, advice: str, *, bundled: bool = True) -> DownloadError:
-    """Prepends advice to an error, and shows it on the node: the page hides an error's text behind a button.
-
-    `bundled`: the advice is to use the bundled model.
-    """
-    feedback.show_message(advice)
+    """Prepends advice to an error; `bundled`: the advice is to use the bundled model."""
     return error.advised(f"{advice}: {_WORKS}" if bundled else advice)
 
 

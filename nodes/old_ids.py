@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_setting
+from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_settings
 from ..model_loader.environment import environment
 from .option_widgets import takes
 from .sockets import BY_MODEL, Inputs
@@ -117,9 +117,9 @@ def is_old(node_id: str) -> bool:
 
 
 def are_served() -> bool:
-    """Whether this pack provides the old ids, by the environment variable, else by ComfyUI's setting."""
+    """Whether this pack provides the old ids, by the environment variable, else unless a user switched off ComfyUI's setting."""
     said = environment(VARIABLE).strip().lower()
-    return said not in ("0", "no", "off", "false") if said else user_setting(SETTING) is not False
+    return said not in ("0", "no", "off", "false") if said else False not in user_settings(SETTING)
 
 
 async def announce() -> None:

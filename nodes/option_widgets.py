@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..options.checks import check_range
 from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
 from .sockets import Widget
@@ -79,7 +81,7 @@ class _Execute:
         bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
         bound = bind(node, *values, **named)
         bound.apply_defaults()
-        given = bound.arguments
+        given = {name: value.item() if isinstance(value, np.generic) else value for name, value in bound.arguments.items()}
         del given["self"]
         unread = frozenset().union(*(names for socket, names in self._ignored.items() if given.get(socket) is not None))
         given = {name: value for name, value in given.items() if name not in unread}

@@ -52,7 +52,7 @@ def problem_of(check: Callable[[], object]) -> bool | str:
     """Runs a check for ComfyUI: True, or the problem."""
     try:
         check()
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         return str(error)
     return True
 

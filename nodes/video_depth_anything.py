@@ -195,7 +195,7 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
     if longest <= 0 or max(height, width) <= longest:
         return height, width
     scale = longest / max(height, width)
-    rows, columns = (round(side * scale) for side in (height, width))
+    rows, columns = (max(1, round(side * scale)) for side in (height, width))
     return rows + rows % 2, columns + columns % 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .checks import InvalidArgumentError
@@ -71,7 +72,7 @@ def check_tiles(tiles: int | str | None) -> int | str:
     number_of = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
     if isinstance(number_of, str):
         number_of = int(number_of) if number_of.isdecimal() else -1
-    if number_of != int(number_of) or not 0 <= number_of <= MOST_TILES:
+    if not (isinstance(number_of, Real) and 0 <= number_of <= MOST_TILES and number_of == int(number_of)):
         raise InvalidArgumentError(
             "tiles", f"is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}"
         )

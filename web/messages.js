@@ -71,7 +71,9 @@ const TRANSLATED = {
   },
   execution_error(detail) {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]
-    const own = isOurDefinition(type?.nodeData) && translatedMessage(detail.exception_message.trim())
+    if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
+    const english = detail.exception_message.trim(), own = translatedMessage(english)
+    say(detail.node_id, own ?? english) // the page hides it behind a button
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
   },

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+_SERVED_NAME = re.compile(r"[!$&-;=@-Z_a-z~]+")
+"""Names of folders whose files ComfyUI's server finds: it compares their addresses with unquoted names."""
 
 
 def prompt_server() -> Any | None:
@@ -55,8 +60,10 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
         return
+    folder = Path(__file__).parents[2]
+    if not _SERVED_NAME.fullmatch(folder.name):
+        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder.name)
     if any(getattr(route, "path", None) == path for route in routes):  # registered twice, it would keep ComfyUI from starting
-        folder = Path(__file__).parents[2]
         logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", folder)
         return
 
@@ -142,14 +149,16 @@ def temporary_file(suffix: str) -> Path:
     return folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
 
 
-def user_setting(name: str) -> Any:
-    """A value of ComfyUI's settings; None if unset, outside ComfyUI, and in versions without a user folder."""
+def user_settings(name: str) -> list[Any]:
+    """The values of a setting of ComfyUI, of every user with --multi-user; none outside ComfyUI and in versions without a user folder."""
     from ...geometry.files.json_file import read_json  # imports torch, which lists of weights do not need
 
-    module: Any = folder_paths()
-    try:
-        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
-        settings = read_json(path)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return settings.get(name) if isinstance(settings, dict) else None
+    user_directory = getattr(folder_paths(), "get_user_directory", None)
+    options = getattr(sys.modules.get("comfy.cli_args"), "args", None)
+    users = "*" if getattr(options, "multi_user", False) else "default"
+    values = []
+    for path in Path(user_directory()).glob(f"{users}/comfy.settings.json") if user_directory else ():
+        with suppress(OSError, ValueError):
+            if isinstance(settings := read_json(path), dict) and name in settings:
+                values.append(settings[name])
+    return values

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ...annotators.choices import wording
 from ...annotators.specs.base import ModelSpec, WeightFile, size_in_words
 from ...geometry.files.paths import move_over, write_bytes
 from ..comfy.host import folder_paths
@@ -80,7 +81,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         return disk_full_error(file, root)
     if isinstance(error, OSError) and error.filename is not None:  # only errors of local files have a filename
         return DownloadError(
-            f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or set DEPTH_NORMAL_HOME or HF_HOME"
+            f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or {wording().store_elsewhere}"
         )
     if isinstance(error, UnexpectedContentError):
         return corrupt_error(file, str(error))
@@ -134,7 +135,7 @@ def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> Di
     needed = f"{size_in_words(size)} are needed" if size else f"the size is not known, and {size_in_words(KEPT_FREE)} are kept free"
     return DiskFullError(
         f"no room for {file.name} in {root}: {needed}, {size_in_words(free_space(root))} are free, or the file system takes no file so "
-        "large. Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
+        f"large. Nothing of it was left there; free some space, or {wording().store_elsewhere}"
     )
 
 

@@ -45,8 +45,8 @@ def test_a_download_says_how_much_of_how_much_and_its_licence(seen):
 def test_without_weights_the_page_says_first_what_to_do(seen):
     (end,) = seen["missing"]["ended"]
     assert end["exception_type"] == "depth_normal.NoNetworkError"
-    assert texts(seen["missing"])[-1] == "Choose 'tiny' in the widget ckpt_name"
     assert end["exception_message"].startswith("Choose 'tiny' in the widget ckpt_name: it comes with the pack and works at once")
+    assert seen["missing"]["row"] == end["exception_message"].strip(), "on the node: the page hides it behind a button"
 
 
 def test_the_log_holds_the_advice_once_as_message_and_once_in_the_trace(seen, slow_server):

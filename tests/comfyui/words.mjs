@@ -46,7 +46,10 @@ const run = async (until = () => window.ended.length > 0) => {
   await page.evaluate(() => { window.words.length = window.ended.length = 0; return window.app.queuePrompt(0) })
   await page.waitForFunction(until)
 }
-const said = () => page.evaluate(() => ({ words: window.words, ended: window.ended }))
+const said = () => page.evaluate(() => ({
+  words: window.words, ended: window.ended,
+  row: window.app.graph.nodes.flatMap(node => node.widgets ?? []).find(widget => widget.name === '$$depth_normal_words')?.element.textContent,
+}))
 
 // A preview that needs no download: what the node says while it loads and runs.
 await page.evaluate(picture => window.chain('MiDaS-DepthMapPreprocessor', picture, { model: 'tiny', resolution: 256 }), picture)
@@ -58,9 +61,7 @@ await shoot('done')
 // Another look of the same estimate: what stands there afterwards is of this run.
 await page.evaluate(() => { window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')).widgets.find(widget => widget.name === 'normalisation').value = 'per_clip' })
 await run()
-report.again = await page.evaluate(() => ({
-  words: window.words, row: window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')).widgets.find(widget => widget.name === '$$depth_normal_words').element.textContent,
-}))
+report.again = await said()
 
 // What the log says of a setting stays on the node: after the run, after the page was loaded again, and until it is set right.
 const noted = async isThere => {

@@ -179,6 +179,7 @@ def test_depth_of_a_video(tiny):
 
 def test_the_longer_side_is_limited_as_in_the_old_node(tiny):
     assert process(frames(1, 60, 90), max_res=45).shape == (1, 30, 46)
+    assert process(frames(1, 1, 90), max_res=30).shape == (1, 2, 30)
     assert process(frames(1, 60, 90), max_res=0).shape == process(frames(1, 60, 90), max_res=-1).shape == (1, 60, 90)
 
 

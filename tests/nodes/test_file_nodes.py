@@ -275,6 +275,16 @@ def test_nothing_is_chosen_until_somebody_does(comfyui):
     assert options["default"] == choices[0] == files.NOTHING and options[files.UPLOAD] == list(listing.READABLE)
     for said in (LoadGeometry.VALIDATE_INPUTS(files.NOTHING), LoadGeometry.VALIDATE_INPUTS(""), LoadGeometry.VALIDATE_INPUTS()):
         assert f"no file is chosen: choose one in the widget file, or upload one ({', '.join(listing.READABLE)})" in said
+    with pytest.raises(ValueError, match="no file is chosen"):
+        LoadGeometry().execute(None)  # as graphs have it that were saved where the page did not know the node
+
+
+@pytest.mark.parametrize("value", [5, True, [1], {}], ids=str)
+def test_a_name_that_is_no_text_is_told_as_such(comfyui, value):
+    for node, said in ((LoadGeometry, "depth and normals are read from"), (DemoImage, "give text"), (DemoVideo, "give text")):
+        assert said in node.VALIDATE_INPUTS(value)
+        with pytest.raises((TypeError, ValueError), match=said):
+            node().execute(value)
 
 
 def test_thousands_of_images_are_looked_at_once(comfyui, monkeypatch):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -343,6 +344,8 @@ def test_masks_and_alpha():
     assert estimate.mask.flatten().tolist() == [True, False, False, True]
     with pytest.raises(ValueError, match=r"\(1, 64, 64\); expected \(1, 1, 3\)"):
         DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.zeros(1, 64, 64))
+    with pytest.raises(TypeError, match="mask is of type str; expected a MASK"):
+        DepthImageToGeometry().execute(image, "white", "disparity", mask="a path")
 
 
 @pytest.mark.parametrize(
@@ -394,6 +397,8 @@ def test_depth_ends_where_the_image_says(batch):
     (refined,) = RefineGeometry().execute(image, geometry)
     assert torch.allclose(refined.depth, depth, rtol=0.02)
     assert refined.normals is not None and refined.normals[:, 2].min() > 0.9
+    (linked,) = RefineGeometry().execute(image, geometry, radius=np.float32(8))  # as nodes for numbers give it
+    assert torch.equal(linked.depth, RefineGeometry().execute(image, geometry, radius=8)[0].depth)
     (bare,) = RefineGeometry().execute(image, geometry, normals="as they are")
     assert bare.normals is None
 

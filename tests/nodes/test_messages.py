@@ -41,9 +41,7 @@ def of_several_parts():
     estimate = {"model": model, "image": image}
     return [
         (str(advised(NO_NETWORK, choose_tiny("ckpt_name"))), "Choose {0} in the widget {1}: it comes"),
-        (choose_tiny("ckpt_name"), "Choose {0} in the widget {1}"),
         (str(advised(NO_NETWORK, OTHER_NODE)), "Use Depth & Normals with {0} in its widget model, in place of this node: it"),
-        (OTHER_NODE, "Use Depth & Normals with {0} in its widget model, in place of this node"),
         (said_by("DepthNormal_EstimateGeometry", **estimate, fov=900.0), "{0} is {1}; accepted: {2}"),
         (said_by("DepthNormal_EstimateGeometry", **estimate, tiles="auto", film=True), "tiles is {0} and film is on"),
         (

@@ -86,11 +86,11 @@ def test_the_table_in_the_docs_names_each_id_and_its_twin():
 
 
 @pytest.mark.parametrize(("said", "setting", "served"), [
-    ("", None, True), ("0", None, False), ("off", True, False), ("", False, False), ("", True, True), ("1", False, True),
+    ("", [], True), ("0", [], False), ("off", [True], False), ("", [True, False], False), ("", [True], True), ("1", [False], True),
 ])  # fmt: skip
 def test_the_variable_goes_before_the_setting(monkeypatch, said, setting, served):
     monkeypatch.setenv(old_ids.VARIABLE, said)
-    monkeypatch.setattr(old_ids, "user_setting", {old_ids.SETTING: setting}.get)
+    monkeypatch.setattr(old_ids, "user_settings", {old_ids.SETTING: setting}.get)
     assert old_ids.are_served() is served
 
 
@@ -116,16 +116,19 @@ def test_the_log_says_who_serves_which_ids(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [('{"a": false}', False), ("{}", None), ("[1]", None), ("{", None), ("[" * 100_000, None), (None, None)]
+    ("text", "found"), [('{"a": false}', [False]), ("{}", []), ("[1]", []), ("{", []), ("[" * 100_000, []), (None, [])]
 )
 def test_a_setting_that_cannot_be_read_was_not_made(monkeypatch, tmp_path, text, found):
-    (tmp_path / "default").mkdir()
-    if text is not None:
-        (tmp_path / "default" / "comfy.settings.json").write_text(text)
+    for user in ("default", "anna_1"):
+        (tmp_path / user).mkdir()
+        if text is not None:
+            (tmp_path / user / "comfy.settings.json").write_text(text)
     monkeypatch.setattr(folders, "folder_paths", lambda: SimpleNamespace(get_user_directory=lambda: str(tmp_path)))
-    assert folders.user_setting("a") is found
+    assert folders.user_settings("a") == found
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", SimpleNamespace(args=SimpleNamespace(multi_user=True)))
+    assert folders.user_settings("a") == 2 * found
     monkeypatch.setattr(folders, "folder_paths", lambda: None)
-    assert folders.user_setting("a") is None
+    assert folders.user_settings("a") == []
 
 
 def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):
@@ -161,6 +164,14 @@ def test_a_second_copy_of_the_pack_leaves_the_address_to_the_first(monkeypatch, 
         server.answer_page("/depth_normal/test", dict)
     assert len(routes) == 2
     assert [f"this pack twice, and ComfyUI uses the copy loaded last, {ROOT}" in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(("name", "said"), [("ComfyUI-Depth-Normal-main_1.2(3)+", 0), ("Depth Normal", 1), ("Tiefe-ü", 1)])
+def test_a_folder_whose_scripts_comfyui_does_not_serve_is_named(monkeypatch, caplog, name, said):
+    monkeypatch.setattr(server, "prompt_server", lambda: SimpleNamespace(routes=[SimpleNamespace(path="/depth_normal/test")]))
+    monkeypatch.setattr(server, "__file__", f"/custom_nodes/{name}/model_loader/comfy/host.py")
+    server.answer_page("/depth_normal/test", dict)
+    assert sum(f"from a folder named {name!r}; rename it" in line for line in caplog.messages) == said
 
 
 def test_a_script_that_names_what_nobody_serves_runs_with_the_own_node(monkeypatch):
@@ -215,11 +226,11 @@ def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
     assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
 
 
-@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("empty", ["", "  ", None])
 def test_an_empty_choice_is_told_as_such(empty):
     """The old pack refuses it too; an old graph has it where the page did not know the node."""
     said = "choose a node in the widget preprocessor, which is empty, e.g. MiDaS-NormalMapPreprocessor; none gives the image unchanged"
-    assert AIO.VALIDATE_INPUTS(empty).startswith(said)
+    assert empty is None or AIO.VALIDATE_INPUTS(empty).startswith(said)
     with pytest.raises(ValueError, match=said):
         AIO().execute(torch.rand(1, 8, 8, 3), empty)
 
@@ -249,10 +260,10 @@ def test_a_node_runs_with_its_widgets_at_their_defaults(name, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OpenposePreprocessor", "SomethingNewPreprocessor"])
+@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OpenposePreprocessor", "SomethingNewPreprocessor", 5, ["none"]])
 def test_another_packs_preprocessor_is_named_with_the_pack_to_install(name):
     said = AIO.VALIDATE_INPUTS(name)
-    assert said.startswith(f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for '{name}'")
+    assert said.startswith(f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for {name!r}")
     assert all(own in said for own in OWN)
     with pytest.raises(ValueError, match="install the pack comfyui_controlnet_aux"):
         AIO().execute(torch.rand(1, 8, 8, 3), name)

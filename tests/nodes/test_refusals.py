@@ -50,7 +50,7 @@ def linked(inputs):
 def beyond(node_id, name, kind, options):
     """Values that the widget cannot have; of a number that may be larger than its widget's largest, no larger one."""
     if isinstance(kind, list):
-        return ["no such choice"]
+        return ["no such choice", 2.5, ["no such choice"]]
     if kind == "STRING" and COLOUR not in options:
         return [5, None, ["0.5,0.5"]]
     if kind == "BOOLEAN":

@@ -10,6 +10,7 @@ import huggingface_hub
 import pytest
 import torch
 
+from depth_normal.annotators.choices import NODES, worded
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
 from depth_normal.model_loader.weights import find, integrity
@@ -102,7 +103,9 @@ def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "taken"))
     if "folder_paths" in sys.modules:
         monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "taken"))
-    assert_refused(file, rf"{file.name} cannot be stored below .*taken.*Make the folder writable")
+    assert_refused(file, rf"{file.name} cannot be stored below .*taken.*Make the folder writable, or set DEPTH_NORMAL_HOME")
+    with worded(NODES):  # which store below ComfyUI's folders, whatever the variables say
+        assert_refused(file, "writable, or name another folder as depth_normal in extra_model_paths.yaml")
 
 
 def test_a_file_that_its_authors_have_not_published(server, caches):
