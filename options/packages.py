@@ -1,7 +1,7 @@
 """Instructions for installing missing packages, for messages."""
 
 import sys
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 
 
 def how_to_install(*requirements: str, newer: bool = False) -> str:
@@ -11,5 +11,6 @@ def how_to_install(*requirements: str, newer: bool = False) -> str:
         requirements: As for pip, such as "OpenEXR>=3.4".
         newer: Whether installed versions are too old.
     """
-    installer = f'"{sys.executable}" -m pip install' if find_spec("pip") else f'uv pip install --python "{sys.executable}"'
+    # not importlib's find_spec: setuptools would take it for an import of pip, and torch.compile would fail
+    installer = f'"{sys.executable}" -m pip install' if PathFinder.find_spec("pip") else f'uv pip install --python "{sys.executable}"'
     return " ".join((f"run  {installer}", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
