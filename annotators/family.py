@@ -20,7 +20,7 @@ from .graphs import Signature
 from .networks.published import StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps
-from .specs.base import ModelSpec
+from .specs.base import TELLING_PARTS, ModelSpec
 
 Progress = Callable[[int, int], None]
 """Called with (passes done, total passes)."""
@@ -147,7 +147,7 @@ class Family:
             A sentence; None if the name fits.
         """
         expected = cls.claims(spec.file.name) or cls.claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
-        parts = reversed(PurePath(path.replace("\\", "/")).parts)
+        parts = PurePath(path.replace("\\", "/")).parts[: -TELLING_PARTS - 1 : -1]
         claimed = next((claims for part in parts if (claims := cls.claims(part))), {})
         wrong = [f"{claimed[kind]} instead of {expected[kind]}" for kind in claimed if claimed[kind] != expected.get(kind, claimed[kind])]
         if not wrong:

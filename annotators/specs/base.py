@@ -13,6 +13,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 """Mean and standard deviation that map [0, 1] to [-1, 1]."""
 
+TELLING_PARTS = 5
+"""Number of trailing components of a file's path to compare with models' names; those before may be anybody's."""
+
 
 class CheckpointError(ValueError):
     """A weights file is damaged, unsafe, or of another model than requested."""

@@ -307,7 +307,7 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
             shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
             shared = any(uses[name] > 1 for name in part.channels)
             for stored, channel in part.channels.items():
-                name, pixels = _NUKES.sub(lambda word: word[0][0].upper(), stored), _placed(channel.pixels, window, display)
+                name, pixels = _short(stored), _placed(channel.pixels, window, display)
                 for alias in (name, f"{header.get('name', '')}.{name}") if shared else (name,):
                     channels[alias] = pixels
                     known.pop(alias, None)
@@ -440,7 +440,9 @@ def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, c
         if complete and letters == "XYZ" and wanted == "depth":
             problem = f"{', '.join(complete[0])} are a vector, and none of them is said to be depth"
             raise FileFormatError(f"{path}: {problem}; name one {WITH_CHANNEL}")
-        if len(complete) == 1 or (complete and "." not in complete[0][0]):
+        if len(complete) > 1 and "." in complete[0][0]:
+            break
+        if complete:
             return complete[0]
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
@@ -450,8 +452,8 @@ def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, c
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
     """Resolves a name: a channel, or the one or three channels of a layer."""
-    if channel in channels:
-        return [channel]
+    if (short := _short(channel)) in channels:
+        return [short]
     layer = {name.removeprefix(f"{channel}.").upper(): name for name in channels if name.startswith(f"{channel}.")}
     for letters in ("XYZ", "RGB"):
         if all(letter in layer for letter in letters):
@@ -463,6 +465,10 @@ def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> l
         return _names_of(path, channels, ends.pop())
     problem = f"the layer {channel!r} has several channels" if layer else f"there is no channel or layer {channel!r}"
     raise FileFormatError(f"{path}: {problem}; the file has {_listed(channels)}")
+
+
+def _short(name: str) -> str:
+    return _NUKES.sub(lambda word: word[0][0].upper(), name)
 
 
 def _listed(channels: Mapping[str, np.ndarray]) -> str:

@@ -51,13 +51,13 @@ def normal_map_to_estimate(
     low, high = min(lows), max(highs)
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
-    if low < -_OVERSHOOT or are_unit_vectors(colours):
+    if is_vectors := low < -_OVERSHOOT or are_unit_vectors(colours):
         trusted = trusted & (vector_lengths(colours) > NO_LENGTH)
         colours = torch.where(trusted, (colours + 1) / 2, 0)
     else:
         trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
     colours = colours.clamp(0, 1)
-    if highs[2] <= _BLACK < min(highs[:2]) and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX):
+    if not is_vectors and highs[2] <= _BLACK < min(highs[:2]) and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX):
         logger.info("%s has red and green alone; blue is computed", name, extra={"note": ""})
         blue = (1 - (2 * colours[:, :2] - 1).square().sum(1, keepdim=True)).clamp(min=0).sqrt()
         colours = torch.cat((colours[:, :2], (blue + 1) / 2), 1)

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,7 +268,7 @@ def _listing(folder: Path, changed: int) -> _Listing:
     if kept is not None and kept.settled and kept.changed == changed:
         return kept
     now = time.time_ns()
-    files: dict[str, tuple[str, ...]] = {}
+    files: defaultdict[str, list[str]] = defaultdict(list)
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -277,7 +277,7 @@ def _listing(folder: Path, changed: int) -> _Listing:
                     folders.append(entry.name)
             else:
                 for key in {entry.name.lower(), _plain(entry.name)}:
-                    files[key] = (*files.get(key, ()), entry.name)
+                    files[key].append(entry.name)
     listing = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
     return listing
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...annotators.base import Annotator
 from ...annotators.choices import wording
 from ...annotators.registry import FAMILIES, MATERIAL_MODELS, MODELS
-from ...annotators.specs.base import CheckpointError, ModelSpec, printable
+from ...annotators.specs.base import TELLING_PARTS, CheckpointError, ModelSpec, printable
 from ..comfy import feedback, interrupt
 from .checkpoint import read_shapes
 from .find import name_rank
@@ -24,8 +24,6 @@ _ESTIMATED = 0.02
 """Relative tolerance of the table's approximate file sizes."""
 _AS_LARGE = 1.2
 """Maximum ratio between a published file's size and that of its parameters."""
-_FOLDERS = 5
-"""Number of trailing path components to compare with models' names."""
 
 _NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
 """Words that do not identify a file."""
@@ -194,7 +192,7 @@ def _by_words(path: Path, left: Sequence[ModelSpec], candidates: Sequence[ModelS
     names = [_words_of(spec) for spec in left]
     of_all = [_words_of(spec) for spec in candidates]
     all_words, telling = set().union(*of_all), set().union(*of_all) - set.intersection(*of_all)
-    for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
+    for part in path.absolute().with_suffix("").parts[: -TELLING_PARTS - 1 : -1]:
         words = _words(part)
         is_theirs = any(not word.isdigit() for word in words & all_words)  # bare numbers are dates, copies and the like
         if is_theirs and (said := words & telling):

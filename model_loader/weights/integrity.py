@@ -69,7 +69,7 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
 def is_conversion(path: Path, file: WeightFile) -> bool:
     """Whether a user's file has the published weights in another form, by its name and size or by its repository."""
     if path.name.lower() != file.name.lower():
-        return path.suffix.lower() != Path(file.name).suffix.lower() or path.stat().st_size != file.size
+        return path.suffix.lower() != Path(file.name).suffix.lower() or file.size not in (None, path.stat().st_size)
     location = path.as_posix().lower()
     return any(str(each.repo_id).rsplit("/", 1)[-1].lower() in location for each in file.conversions if each.name == file.name)
 

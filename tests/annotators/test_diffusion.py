@@ -371,6 +371,7 @@ def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_u
         ("lbm-depth", "LBM/LBM_relighting.safetensors", "relighting instead of depth"),
         ("lbm-depth", "normal maps/LBM_depth/model.safetensors", None),
         ("lbm-normals", "models/depth_normal/mine.safetensors", None),
+        ("lbm-normals", "/home/deptherra/ComfyUI/models/diffusion_models/mine/model.safetensors", None),
         ("marigold-iid-appearance", "depth/model.safetensors", None),
     ],
 )

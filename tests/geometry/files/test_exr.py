@@ -239,9 +239,10 @@ def test_rgb_is_told_apart_by_its_values(tmp_path):
 
 def test_one_of_several_layers_is_not_taken_for_depth(tmp_path):
     layers = {f"{layer}.{name}": plane() for layer in ("AO", "beauty") for name in "RGB"}
-    write_parts(tmp_path / "e.exr", ({}, layers))
-    with pytest.raises(FileFormatError, match=r"several layers with them; the file has AO\.B, .*--channel"):
-        read_planes(tmp_path / "e.exr", "depth")
+    for others in ({}, {"shadow.Y": plane()}):
+        write_parts(tmp_path / "e.exr", ({}, layers | others))
+        with pytest.raises(FileFormatError, match=r"several layers with them; the file has AO\.B, .*--channel"):
+            read_planes(tmp_path / "e.exr", "depth")
     write_parts(tmp_path / "e.exr", ({}, layers | dict.fromkeys("RGB", plane(seed=1))))
     np.testing.assert_array_equal(read_planes(tmp_path / "e.exr", "depth")[0], [plane(seed=1)] * 3)
 

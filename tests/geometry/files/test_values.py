@@ -110,9 +110,9 @@ def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
 
 
 def test_channels_are_named(tmp_path):
-    layers = {"View__Depth__Z": 1, "View__Mist__Z": 1 / 50, "View__Combined__R": 1, "View__Combined__G": 2, "V": 3}
+    layers = {"View__Depth__Z": 1, "View__Mist__Z": 1 / 50, "View__Combined__R": 1, "View__Combined__green": 2, "V": 3}
     write_channels(tmp_path / "m.exr", **{name: DEPTH * factor for name, factor in layers.items()})
-    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
+    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3), ("View.Combined.green", 2)):
         np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
         found = load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name)
         np.testing.assert_allclose(found.depth[0, 0], DEPTH * factor, rtol=1e-6)

@@ -82,6 +82,12 @@ def test_blue_is_computed_for_textures_of_two_channels(bumps, coding):
     assert torch.allclose(normal_map_to_estimate(image, coding).normals, bumps, atol=1e-3)
 
 
+def test_vectors_away_from_the_viewer_have_blue(bumps, caplog):
+    away = bumps * bumps.new_tensor((1, 1, -1)).view(3, 1, 1)
+    assert torch.allclose(normal_map_to_estimate(away, "opengl").normals, away, atol=1e-6)
+    assert "points away from the viewer" in caplog.text
+
+
 def test_transparent_black_and_missing_pixels_have_no_normal(bumps):
     image = encode_normal_map(bumps)
     transparent = torch.cat((image, torch.ones_like(image[:, :1])), 1)

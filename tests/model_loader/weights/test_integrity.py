@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,6 +55,7 @@ def test_what_is_not_known_or_converted_is_not_held_against_a_file(tmp_path, cap
     assert caplog.text == ""
     (tmp_path / "renamed.pt").write_bytes(OTHER)
     assert not integrity.verify(tmp_path / "renamed.pt", HUB), "of the published size"
+    assert not integrity.verify(tmp_path / "renamed.pt", replace(HUB, size=None)), "by its sha256"
 
 
 def test_a_download_is_not_hashed_again(server, small, monkeypatch):
