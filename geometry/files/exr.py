@@ -152,7 +152,7 @@ def read_exr(
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
-        mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH)
+        mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH, alone=normals is None)
     elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
         mask = ~absent
     estimate = Estimate(

@@ -278,7 +278,7 @@ def _to_estimate(
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
     if depth is not None and mask is None and quantity is not None:
-        mask = mask_of(path, depth, quantity)
+        mask = mask_of(path, depth, quantity, alone=maps.keys().isdisjoint(("normals", "nmap")))
     normals = None
     if "normals" in maps:
         normals = _channel_first(path, "normals", maps["normals"], 3)

@@ -65,10 +65,12 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     )
 
 
-def mask_of(path: str | os.PathLike[str], depth: Tensor, quantity: Quantity, known: Tensor | None = None) -> Tensor | None:
-    """`valid.depth_mask` of a file without a mask; raises FileFormatError if no pixel is valid."""
+def mask_of(
+    path: str | os.PathLike[str], depth: Tensor, quantity: Quantity, known: Tensor | None = None, alone: bool = True
+) -> Tensor | None:
+    """`valid.depth_mask` of a file without a mask; raises FileFormatError if no pixel is valid, and the file holds depth alone."""
     mask = depth_mask(depth, quantity, known)
-    if mask is not None and not bool(mask.any()):
+    if alone and mask is not None and not bool(mask.any()):
         raise FileFormatError(f"{path}: no pixel has a depth: all are NaN, infinite, masked, or 0 or less metres; render or save it again")
     return mask
 

@@ -99,6 +99,17 @@ def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
         load_estimate(path, Quantity.METRIC_DEPTH)
 
 
+@pytest.mark.parametrize("name", ["sky.npz", "sky.exr"])
+def test_normals_beside_a_depth_of_sky_alone_are_read(tmp_path, name):
+    sky, flat = np.full((6, 8), 1e10, np.float32), np.zeros((6, 8), np.float32)
+    if name.endswith("exr"):
+        write_channels(tmp_path / name, **{"Z": sky, "N.X": flat, "N.Y": flat, "N.Z": flat + 1})
+    else:
+        np.savez(tmp_path / name, depth=sky * np.inf, normals=np.stack((flat, flat, flat + 1), -1))
+    estimate = load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
+    assert bool((estimate.normals[:, 2] == 1).all()) and not bool(estimate.mask.any())
+
+
 @pytest.mark.parametrize("word", ["-9999", "-9999.0 ", "nan", "none"])
 def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
     numbers = DEPTH.copy()
