@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.images.srgb import PRIMARIES
 from ..geometry.images.tone_mapping import HDR_NAMES, coded_bt1886, hdr_to_sdr, to_709_primaries
 from ..utils import opencv_for, resize_map, without_autocast
 
@@ -48,7 +49,7 @@ class Colours:
     @property
     def is_shown_as_coded(self) -> bool:
         """True if `displayed` changes nothing."""
-        return not self.hdr and self.primaries != BT_2020_PRIMARIES
+        return not self.hdr and (self.primaries == BT_709 or self.primaries not in PRIMARIES)
 
     @property
     def problem(self) -> str | None:
@@ -213,12 +214,12 @@ def _filtered(maps: Tensor, down: tuple[float, ...], across: tuple[float, ...]) 
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:
-    """(3, H, W) RGB for an SDR screen: HDR tone mapped, BT.2020 primaries converted to BT.709."""
+    """(3, H, W) RGB for an SDR screen: HDR tone mapped, BT.2020 and P3 primaries converted to BT.709."""
     if colours.is_shown_as_coded:
         return image
     if colours.hdr:
-        return hdr_to_sdr(image, colours.transfer)
-    return coded_bt1886(to_709_primaries(image**2.4))
+        return hdr_to_sdr(image, colours.transfer, PRIMARIES.get(colours.primaries, PRIMARIES[BT_2020_PRIMARIES]))
+    return coded_bt1886(to_709_primaries(image**2.4, PRIMARIES[colours.primaries]))
 
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")

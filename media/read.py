@@ -556,7 +556,7 @@ def frame_colours(frame: Any, context: Any) -> Colours:
     full = span == FULL or name.startswith("yuvj") or (span == 0 and name.startswith("gray"))
     colours = Colours(matrix, full, stated("color_trc"), stated("color_primaries"))
     if colours.primaries == UNKNOWN:
-        return replace(colours, primaries=BT_2020_PRIMARIES if matrix == BT_2020 else BT_709)
+        return replace(colours, primaries=BT_2020_PRIMARIES if matrix == BT_2020 or colours.hdr else BT_709)
     return colours
 
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.packages import how_to_install
-from ..images.srgb import BT_709, BT_2020
+from ..images.srgb import BT_709, BT_2020, PRIMARIES
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
@@ -37,11 +37,9 @@ _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
-# Primaries and transfer function, by ITU-T H.273: Display P3, DCI-P3; the gammas of BT.470 M and B/G, and linear. Those of BT.709, BT.601
-# and BT.2020 look as coded where sRGB does.
+# Primaries and transfer function, by ITU-T H.273; the gammas of BT.470 M and B/G, and linear. Those of BT.709, BT.601 and BT.2020 look as
+# coded where sRGB does.
 _CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL), re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
-_P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
-_PRIMARIES = {1: BT_709, 9: BT_2020, 11: (*_P3, 0.314, 0.351), 12: (*_P3, 0.3127, 0.329)}
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 # sRGB's curve is about this power; libpng, too, takes gammas within 5 %, and points within a hundredth, for sRGB's.
 _SRGB_GAMMA, _SAME_GAMMA, _SAME_POINT = 2.2, 0.05, 0.01
@@ -215,7 +213,7 @@ def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
     if names and (match := names.search(data, 0, _HEADER_BYTES)):
         primaries, transfer = match[1][0], match[2][0]
         hdr = transfer if transfer in HDR_NAMES else None
-        return Coding(_PRIMARIES.get(primaries, BT_2020 if hdr else BT_709), _GAMMAS.get(transfer), hdr)
+        return Coding(PRIMARIES.get(primaries, BT_2020 if hdr else BT_709), _GAMMAS.get(transfer), hdr)
     if profile or not is_png or "srgb" in info or not info.get("gamma"):
         return profile
     white_first = info.get("chromaticity", (*BT_709[6:], *BT_709[:6]))
