@@ -62,6 +62,12 @@ function say(nodeId, text) {
 
 api.addEventListener(WORDS, ({ detail: { nodeId, text } }) => say(nodeId, text))
 
+/** Ids of nodes that show an error. @type {string[]} */
+const failed = []
+
+// One that has its old value again does not run: ComfyUI keeps its result.
+api.addEventListener('execution_start', () => { for (const id of failed.splice(0)) say(id, '') })
+
 /** Each returns the name and the content of the event in the page's language. */
 const TRANSLATED = {
   progress_text(detail) {
@@ -74,6 +80,7 @@ const TRANSLATED = {
     if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
     const english = detail.exception_message.trim(), own = translatedMessage(english)
     say(detail.node_id, own ?? english) // the page hides it behind a button
+    failed.push(detail.node_id)
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
   },

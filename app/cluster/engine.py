@@ -110,6 +110,7 @@ class RayEngine(Engine):
             folders = {place} if place else set()
         with ExitStack() as stack:
             stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
+            logger.info("starting Ray's workers, each of which loads %s; this can take minutes", options.spec.id)
             ray, cluster = stack.enter_context(session(self.spread.address))
             job = replace(job, cluster=cluster)
             _check_gpus(ray, self.spread, cluster)

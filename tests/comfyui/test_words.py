@@ -47,6 +47,7 @@ def test_without_weights_the_page_says_first_what_to_do(seen):
     assert end["exception_type"] == "depth_normal.NoNetworkError"
     assert end["exception_message"].startswith("Choose 'tiny' in the widget ckpt_name: it comes with the pack and works at once")
     assert seen["missing"]["row"] == end["exception_message"].strip(), "on the node: the page hides it behind a button"
+    assert (seen["mended"]["ended"][0]["kind"], seen["mended"]["row"]) == ("execution_success", "")
 
 
 def test_the_log_holds_the_advice_once_as_message_and_once_in_the_trace(seen, slow_server):

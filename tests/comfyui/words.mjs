@@ -84,13 +84,19 @@ await page.evaluate(() => { window.app.graph.nodes.find(node => node.type === 'D
 await run()
 report.noted.right = await noted(false)
 
-// A model that is nowhere: the error.
-await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture), picture)
+// A model that is nowhere: the error, until the next run, in which ComfyUI has the node's result still.
+const choose = model => page.evaluate(model => { window.app.graph.nodes.find(node => node.type.startsWith('DepthAnything')).widgets.find(widget => widget.name === 'ckpt_name').value = model }, model)
+await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture, { ckpt_name: 'tiny' }), picture)
+await run()
+await choose('depth_anything_v2_vitl.pth')
 await run()
 report.missing = await said()
 await page.waitForTimeout(1500)
 await shoot('missing')
 await page.keyboard.press('Escape')
+await choose('tiny')
+await run()
+report.mended = await said()
 
 // The list of models: what is shown, and what is kept.
 report.list = await page.evaluate(() => {
