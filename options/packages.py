@@ -11,6 +11,6 @@ def how_to_install(*requirements: str, newer: bool = False) -> str:
         requirements: As for pip, such as "OpenEXR>=3.4".
         newer: Whether installed versions are too old.
     """
+    words = " ".join(("pip install", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
     # not importlib's find_spec: setuptools would take it for an import of pip, and torch.compile would fail
-    installer = f'"{sys.executable}" -m pip install' if PathFinder.find_spec("pip") else f'uv pip install --python "{sys.executable}"'
-    return " ".join((f"run  {installer}", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
+    return f'run  "{sys.executable}" -m {words}' if PathFinder.find_spec("pip") else f'run  uv {words} --python "{sys.executable}"'

@@ -154,7 +154,7 @@ def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
     shape, said = twice(read)
     assert shape == (8, 8, 3)
     assert said.startswith(f"{tmp_path / 'press.jpg'}: ") and "save the image as an RGB PNG" in said
-    assert f'"{sys.executable}" -m pip install "opencv-python-headless"' in said
+    assert 'pip install "opencv-python-headless"' in said
 
 
 def test_what_is_left_of_two_wheels_is_no_opencv(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from ...annotators.choices import wording
 from ...annotators.specs.base import ModelSpec, WeightFile, size_in_words
 from ...geometry.files.paths import move_over, write_bytes
 from ..comfy.host import folder_paths
+from ..environment import environment
 from ..terminal_bar import terminal_bar
 from . import hub
 from .disk_space import KEPT_FREE, free_space, is_disk_full
@@ -100,7 +100,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
 
 def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE, or else TRANSFORMERS_OFFLINE, is set."""
-    variable = next(filter(os.environ.get, ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")), "HF_HUB_OFFLINE")
+    variable = next(filter(environment, ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")), "HF_HUB_OFFLINE")
     return NoNetworkError(
         f"{file.name} cannot be fetched: {variable} forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
     )

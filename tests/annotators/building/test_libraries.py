@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -41,7 +40,7 @@ def test_the_transformers_library_builds_one_network_at_a_time():
 
 def test_transformers_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=rf'run  "{re.escape(sys.executable)}" -m pip install "transformers>=4\.45"') as refused:
+    with pytest.raises(ImportError, match=r'run  .*pip install "transformers>=4\.45"') as refused:
         from_transformers("DPTConfig")
     assert "torchvision" not in str(refused.value)
 

@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from depth_normal.app import cli
+from depth_normal.options.packages import how_to_install
 
 
 def test_without_aiohttp_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert cli.main(["ui"]) == 2
-    assert f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install "aiohttp"' in capsys.readouterr().err
+    assert f"the page needs the package aiohttp: {how_to_install('aiohttp')}" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said(capsys):

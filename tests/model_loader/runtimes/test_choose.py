@@ -72,7 +72,7 @@ def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, im
     monkeypatch.setattr(choose, "find_spec", lambda name: None)
     assert convolved.load("openvino").runtime == "torch"
     (line,) = told()
-    assert '-m pip install "openvino" "onnx" "onnxscript")' in line and "torch runs it" in line
+    assert 'pip install "openvino" "onnx" "onnxscript"' in line and "torch runs it" in line
     assert torch.equal(convolved.load("openvino").estimate(image).depth, expected)
 
 
