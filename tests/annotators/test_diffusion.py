@@ -410,8 +410,9 @@ def test_options_of_another_family_are_refused(model_id, taken):
 
 
 def test_an_ensemble_without_scipy_says_so_before_the_work(monkeypatch):
+    model = build(DEPTH)  # before, as diffusers imports scipy
     monkeypatch.setitem(sys.modules, "scipy", None)
     seen = []
     with pytest.raises(ImportError, match=r'needs scipy .*pip install "diffusers>=0.33" "scipy>=1.11" "huggingface_hub=='):
-        maps_of(build(DEPTH), options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
+        maps_of(model, options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
     assert not seen
