@@ -236,7 +236,7 @@ def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: 
 
     def join_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `stride` more pixels on every side than it returns."""
-        precision = (deviation * deviation).mul_(2 / slope_scale).reciprocal_()
+        precision = (deviation * deviation).reciprocal_() * (0.5 * slope_scale)
         here = [_shifted(m, stride, 0, 0) for m in (value, slope_x, slope_y, weight)]
         sums = _PlaneSums(here[3])
         slopes_x, slopes_y = here[1] * here[3], here[2] * here[3]
