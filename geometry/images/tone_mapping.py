@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from ...utils import without_autocast
 from .srgb import BT_2020, matrix_to_709, rgb_to_xyz
+
+# The same for all frames of a video.
+_to_709, _to_xyz = lru_cache(matrix_to_709), lru_cache(rgb_to_xyz)
 
 PQ, HLG = 16, 18
 HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
@@ -50,7 +54,7 @@ def coded_bt1886(light: Tensor) -> Tensor:
 @without_autocast
 def to_709_primaries(light: Tensor, chromaticities: Sequence[float] = BT_2020) -> Tensor:
     """Linear light (3, H, W) of these primaries (as `srgb.BT_709`) in those of BT.709."""
-    return torch.einsum("ij,jhw->ihw", light.new_tensor(matrix_to_709(chromaticities)), light)
+    return torch.einsum("ij,jhw->ihw", light.new_tensor(_to_709(tuple(chromaticities))), light)
 
 
 _M1, _M2 = 2610 / 16384, 2523 / 32
@@ -72,7 +76,7 @@ def _light_to_pq(light: Tensor) -> Tensor:
 def _hlg_to_light(coded: Tensor, chromaticities: Sequence[float]) -> Tensor:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = torch.where(coded <= 0.5, coded**2 / 3, (torch.exp((coded - c) / a) + b) / 12)
-    luma = torch.einsum("i,ihw->hw", scene.new_tensor(rgb_to_xyz(chromaticities)[0][1]), scene)
+    luma = torch.einsum("i,ihw->hw", scene.new_tensor(_to_xyz(tuple(chromaticities))[0][1]), scene)
     return PEAK * luma.clamp(min=1e-6) ** 0.2 * scene
 
 
