@@ -8,7 +8,7 @@ from .estimate import known_fov, near_far_ratio
 from .fields import Options, choice, number, switch, whole
 from .files import PLY_UP
 from .outputs import assumed_ratio, ply_up
-from .relief import MAX_POINTS as RELIEF_POINTS
+from .relief import RELIEF_POINTS
 
 MAX_POINTS = 1_000_000
 """Default number of points of meshes for display: viewers still rotate them smoothly."""

@@ -9,7 +9,7 @@ from .fields import Options, choice, number, switch, whole
 NEAR, FAR = RAISED = ("near", "far")
 """The end of the depth that is raised; "far" makes a mould."""
 
-MAX_POINTS = 500_000
+RELIEF_POINTS = 500_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ReliefOptions(Options):
     )
     raised: str = choice(RAISED, "Which end stands out of the plate. far: for a mould.")
     max_points: int = whole(
-        MAX_POINTS,
+        RELIEF_POINTS,
         4,
         4_000_000,
         "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point.",
