@@ -309,6 +309,8 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
+    both = {path.name for path, _ in depth_normal.estimate_folder(photos, tmp_path / "both", model="tiny", size=32, keep_extension=True)}
+    assert both == {path.name for path in photos.iterdir()} and (tmp_path / "both" / "000.jpg_depth.png").is_file()
     asked, named = [], "depth_normal.app.batch.options.load_model"
     monkeypatch.setattr(named, lambda *words: asked.append(words[-1]) or depth_normal.load_model("tiny"))
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == asked == []

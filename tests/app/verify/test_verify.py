@@ -59,8 +59,9 @@ def grades(found):
 
 
 def test_tiny_is_sound():
-    found = check(stored=read_figures(STORED))
-    assert found.verdict == "sound"
+    stored = read_figures(STORED)
+    found = check(stored=stored)
+    assert found.verdict == "sound" and stored.keys() <= MODELS.keys()
     assert grades(found) == dict.fromkeys(("near/far", "likeness", "axes", "frame", "figures"), "sound")
     assert found.keys_ok and found.files[0].origin == "bundled" and found.files[0].size_ok and found.files[0].sha_ok
     assert found.runs["dtype"] == "float32" and 0 < found.runs["seconds"] < 600
