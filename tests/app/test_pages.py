@@ -19,6 +19,16 @@ from depth_normal.nodes.loading import PREVIEW_SETTING
 
 MODELS = {spec.id: spec for spec in all_specs()}
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def text_of(place):
+    return (ROOT / place).read_text(encoding="utf-8")
+
+
+def section_of(place, heading):
+    return text_of(place).partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INDEX = ROOT / "docs" / "README.md"
 
@@ -56,23 +66,18 @@ def test_a_command_that_is_shown_is_understood(tmp_path, monkeypatch, capsys):
 
 def test_commands_can_be_pasted():
     """The shell of macOS takes a comment for words, and so for files, and the apostrophe in it for the beginning of a name."""
-    pages = [
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        *(page for name in ("docs", "web", "blender") for page in (ROOT / name).rglob("*.md")),
-    ]
+    pages = [*ROOT.glob("[RC][EO]*.md"), *(page for name in ("docs", "web", "blender") for page in (ROOT / name).rglob("*.md"))]
     blocks = [block for page in pages for block in re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)]
     assert len(blocks) > 30 and [block for block in blocks if re.search(r"^#|\s#", block)] == []
 
 
 @pytest.mark.parametrize(("page", "most"), [("README.md", 125), ("CHANGELOG.md", 80)])
 def test_the_first_pages_stay_short(page, most):
-    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= most
+    assert len(text_of(page).splitlines()) <= most
 
 
 def test_the_page_of_nodes_names_every_workflow_once():
-    section = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8").partition("## Workflows\n")[2].partition("\n## ")[0]
-    lists = [text.partition(":\n")[2] for text in section.split("\n\n") if ":\n" in text]
+    lists = [text.partition(":\n")[2] for text in section_of("docs/nodes.md", "Workflows").split("\n\n") if ":\n" in text]
     named = [name for text in lists for name in " ".join(text.split()).removesuffix(".").split(", ")]
     assert sorted(named) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
@@ -104,14 +109,10 @@ def test_a_link_leads_somewhere():
 
 
 def test_the_page_of_weights_has_every_variable():
-    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    page = text_of("docs/weights.md")
     source = "".join(path.read_text(encoding="utf-8") for room in ("app", "model_loader", "nodes") for path in (ROOT / room).rglob("*.py"))
-    read = set(re.findall(r"(?:environ\.get|environment)\(\"([A-Z_]+)\"", source)) | {
-        old_ids.VARIABLE,
-        PREVIEW_SETTING,
-        *CONNECT_VARIABLES,
-        *READ_VARIABLES,
-    }
+    read = {*re.findall(r"(?:environ\.get|environment)\(\"([A-Z_]+)\"", source), *CONNECT_VARIABLES, *READ_VARIABLES}
+    read |= {old_ids.VARIABLE, PREVIEW_SETTING}
     assert len(read) > 8 and {name for name in read if f"`{name}`" not in page} == set()
 
 
@@ -127,22 +128,23 @@ def test_nothing_says_to_install_diffusers_by_its_bare_name():
     assert sorted(path.name for path in texts if bare.search(path.read_text(encoding="utf-8"))) == []
 
 
+def run_page(place, folder):
+    (folder / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text_of(place), re.S)), encoding="utf-8")
+    return runpy.run_path(str(folder / "page.py"))
+
+
 def test_what_the_page_of_textures_shows_runs(tmp_path):
-    page = (ROOT / "docs" / "textures.md").read_text(encoding="utf-8")
-    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
-    found = runpy.run_path(str(tmp_path / "page.py"))
+    found = run_page("docs/textures.md", tmp_path)
     assert torch.allclose(found["again"], found["height"] - found["height"].mean(), atol=1e-3)
     assert found["occlusion"].min() < 0.9 and found["edges"].shape == (1, 1, 64, 64)
 
 
 def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     for name in ("photo.jpg", "photos/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_image_png(tmp_path / name, torch.rand(3, 48, 64), 8)
-    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
-    found = runpy.run_path(str(tmp_path / "page.py"))
+    found = run_page("docs/python.md", tmp_path)
     assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)
     assert found["normals"].shape == found["normal_map"].shape == (1, 3, 48, 64)
     assert found["cloud"].shape == found["colours"].shape == (48 * 64, 3) and found["cloud"][:, 2].min() > 0
@@ -151,20 +153,17 @@ def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_of_python_names_the_public_errors():
-    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`depth_normal\.(\w+Error)`", page)) == {name for name in depth_normal.__all__ if name.endswith("Error")}
+    named = re.findall(r"`depth_normal\.(\w+Error)`", text_of("docs/python.md"))
+    assert set(named) == {name for name in depth_normal.__all__ if name.endswith("Error")}
 
 
 def test_the_page_that_decides_knows_the_models():
-    page = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8")
+    page = text_of("docs/which-model.md")
     for model, size in re.findall(r"`([\w.-]+)`,? \((?:about )?([\d.]+ [MG]B)", page):
         assert MODELS[model].size_in_words.removeprefix("about ") == size, model
     control = page.partition("## Control models")[2].partition("### Sources")[0]
-    ours = [
-        model
-        for row in re.findall(r"^\|.*\| ([^|]*) \|$", control.partition("| control model for normals")[0], re.M)
-        for model in re.findall(r"`([^`]+)`", row)
-    ]
+    rows = re.findall(r"^\|.*\| ([^|]*) \|$", control.partition("| control model for normals")[0], re.M)
+    ours = re.findall(r"`([^`]+)`", " ".join(rows))
     assert len(ours) > 15 and set(ours) <= set(MODELS)
     assert set(re.findall(r"\[([a-z])\]", control)) == set(re.findall(r"^- \[([a-z])\]", page, re.M))
     free = page.partition("- **Yes**: ")[2].partition("- **No**")[0]
@@ -179,8 +178,7 @@ def expanded(pattern):
 
 
 def test_the_page_that_decides_has_every_model_under_its_family():
-    section = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8").partition("## All families")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", section, re.M)[2:]
+    cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", section_of("docs/which-model.md", "All families"), re.M)[2:]
     named = [model for cell in cells for pattern in re.findall(r"`([^`]+)`", cell) for model in expanded(pattern)]
     advice = "name it in docs/which-model.md, below `All families`, in the row of its family; or add the row"
     assert (sorted(MODELS.keys() - set(named)), sorted(set(named) - MODELS.keys())) == ([], []), advice
@@ -188,9 +186,6 @@ def test_the_page_that_decides_has_every_model_under_its_family():
 
 
 def test_the_readmes_images_are_made_by_the_commands_below_them():
-    overview = (ROOT / "docs" / "make_overview.py").read_text()
-    shown = re.findall(
-        r"<code>depth-normal (?:effect )?((?:relight|depth-of-field|stereo) photo\.jpg[^<]*)<", (ROOT / "README.md").read_text()
-    )
-    assert len(shown) == 3
-    assert [words for words in shown if words.replace("photo.jpg", "{PHOTO}") not in overview] == []
+    shown = re.findall(r"<code>depth-normal (?:effect )?((?:relight|depth-of-field|stereo) photo\.jpg[^<]*)<", text_of("README.md"))
+    overview = text_of("docs/make_overview.py")
+    assert len(shown) == 3 and [words for words in shown if words.replace("photo.jpg", "{PHOTO}") not in overview] == []

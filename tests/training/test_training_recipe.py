@@ -20,6 +20,7 @@ from depth_normal.annotators.networks.tiny import SharpHead, TinyNetwork
 from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, train
 from depth_normal.training import losses as teaching
 from depth_normal.training.sharp import TrainedHead, kept
+from tests.refusals import refuses
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -59,11 +60,9 @@ def prepared(tmp_path):
 
 def test_the_list_has_clear_licences_and_enough_kept_out():
     photos = data.read_photos()
-    assert {photo.licence for photo in photos} <= CLEAR_LICENCES
-    assert {photo.registry for photo in photos} <= data.COMMANDS.keys()
+    assert {photo.licence for photo in photos} <= CLEAR_LICENCES and {photo.registry for photo in photos} <= data.COMMANDS.keys()
     assert len({photo.id for photo in photos}) == len(photos)
-    assert len(data.read_photos(split="test")) >= 30
-    assert len(data.read_photos(split="val")) >= 30
+    assert all(len(data.read_photos(split=split)) >= 30 for split in ("test", "val"))
     assert not any("nyu" in photo.file.lower() or "motorcycle" in photo.file.lower() for photo in photos)
 
 
@@ -75,12 +74,8 @@ def test_crops_lie_as_the_photograph_and_repeat(shape, expected):
         assert first.shape[:2] == expected
         np.testing.assert_array_equal(first, data.random_crop(image, "name", index))
     assert not np.array_equal(data.random_crop(image, "name", 1), data.random_crop(image, "name", 2))
-
-
-def test_the_first_crop_is_the_middle():
-    image = np.zeros((240, 640, 3), np.uint8)
-    image[:, 160:480] = 200
-    assert (data.random_crop(image, "name", 0) == 200).all()
+    wide = np.pad(np.full((240, 320, 3), 200, np.uint8), ((0, 0), (160, 160), (0, 0)))
+    assert (data.random_crop(wide, "name", 0) == 200).all(), "the first is the middle"
 
 
 def test_the_target_has_median_zero_and_deviation_one():
@@ -131,9 +126,8 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
     torch.testing.assert_close(vars(first), vars(second))
-    assert first.images.shape == (16, 3, 96, 128)
+    assert first.images.shape == (16, 3, 96, 128) and first.pairs == 4
     assert first.disparity.shape == first.sky.shape == first.inside.shape == (16, 1, 96, 128)
-    assert first.pairs == 4
     known = first.normals.flatten(1).abs().amax(1) > 0
     rendered = first.normals[known]
     assert known.nonzero().flatten().tolist() in (list(range(12, 16)), list(range(11, 16)))
@@ -221,10 +215,8 @@ def test_all_parts_together_are_the_whole():
     assert sorted(number for share in shares for number in share.of(range(10))) == list(range(10))
 
 
-@pytest.mark.parametrize("text", ["2/2", "-1/2", "1", "0/0", "/", "a/b"])
-def test_what_is_no_part_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is no part; expected i/n with i from 0 to n - 1"):
-        parts.part(text)
+NO_PARTS = ((text, f"'{text}' is no part; expected i/n with i from 0 to n - 1") for text in ("2/2", "-1/2", "1", "0/0", "/", "a/b"))
+test_what_is_no_part_is_refused = refuses(parts.part, *NO_PARTS, error=argparse.ArgumentTypeError)
 
 
 def first_version(folder):
@@ -390,8 +382,6 @@ def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
 def test_halved_crops_are_the_means_of_four_pixels(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     whole, half = crops.photographs[0], crops.halved().photographs[0]
-    assert whole is not None
-    assert half is not None
     expected = whole.rgb[0, 0, :2, :2].float().mean((0, 1)).round()
     torch.testing.assert_close(half.rgb[0, 0, 0, 0].float(), expected)
     assert half.disparity.shape == half.sky.shape == (2, 1, 120, 160)
@@ -406,11 +396,7 @@ SHAPES = r"holds .*; expected .*64, 16, 22.*: delete it and make it again"
 @pytest.mark.parametrize(
     ("folder", "maps", "words"),
     [
-        (
-            "renders",
-            {"rgb": np.zeros((8, 8, 3), np.uint8), "disparity": np.zeros((8, 8), np.float16)},
-            r"is \(8, 8\); expected 240x320 or up",
-        ),
+        ("renders", {"rgb": np.zeros((8, 8, 3), np.uint8), "disparity": np.zeros((8, 8), np.float16)}, r"is \(8, 8\); expected 240x320"),
         ("ensemble", FLAT | {"disparity": np.full((240, 320), np.inf, np.float16)}, "disparity that is not finite"),
         ("ensemble", FLAT | {"normals": np.ones((240, 320, 3), np.float32)}, KINDS),
         ("ensemble", {"disparity": FLAT["disparity"]}, KINDS),
@@ -459,17 +445,17 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
     crops = batches.load_crops(prepared, "train", 0, 1)
     small = crops.halved()
-    straight = train.Run(options(prepared, tmp_path / "a", 4), 0)
-    for _ in range(4):
-        straight.train_step(crops, small)
-    begun = train.Run(options(prepared, tmp_path / "b", 4), 0)
-    for _ in range(2):
-        begun.train_step(crops, small)
-    train.save(begun.state(), tmp_path / "b" / "checkpoint.pt")
-    resumed = train.Run(options(prepared, tmp_path / "b", 4), 0)
-    assert resumed.step == 2
-    for _ in range(2):
-        resumed.train_step(crops, small)
+
+    def trained(folder, steps):
+        run = train.Run(options(prepared, tmp_path / folder, 4), 0)
+        for _ in range(steps):
+            run.train_step(crops, small)
+        return run
+
+    straight = trained("a", 4)
+    train.save(trained("b", 2).state(), tmp_path / "b" / "checkpoint.pt")
+    resumed = trained("b", 2)
+    assert resumed.step == 4
     for key in ("network", "average"):
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
 
@@ -480,21 +466,18 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
     known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
     export.save_file(known, tmp_path / "old.safetensors")
     run = train.Run(replace(options(prepared, tmp_path / "run", 1), begin=tmp_path / "old.safetensors"), 0)
-    crops = batches.load_crops(prepared, "train", 0, 1)
-    before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    run.train_step(crops, crops)
-    after = run.network.state_dict()
+    before, after = weights_of_steps(run, prepared, 1)
     for name in after:
         if name.endswith(("running_mean", "running_var")):
             assert torch.equal(before[name], after[name]) == (name in known), name
     assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
 
 
-def weights_of_steps(run, prepared):
-    """The weights before two steps and after them."""
+def weights_of_steps(run, prepared, steps):
+    """The weights before and after."""
     crops = batches.load_crops(prepared, "train", 0, 1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    for _ in range(2):
+    for _ in range(steps):
         run.train_step(crops, crops)
     return before, run.network.state_dict()
 
@@ -504,7 +487,7 @@ def weights_of_steps(run, prepared):
 def test_the_sky_or_what_the_scene_says_of_it_is_learned_alone(only, layers, prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
     run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=only), 0)
-    before, after = weights_of_steps(run, prepared)
+    before, after = weights_of_steps(run, prepared, 2)
     changed = {name for name in after if not torch.equal(before[name], after[name])} | {"fine.scene.bias"}  # far from where it matters
     assert changed == {f"fine.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
@@ -556,19 +539,6 @@ def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, worker):
-    monkeypatch.setitem(train.IMAGES, "cpu", 1)
-    run = tmp_path / "run"
-    worker(0, options(prepared, run, 2))
-    assert {"best.pt", "checkpoint.pt", "log.jsonl"} <= {path.name for path in run.iterdir()}
-    export.export(run / "best.pt", tmp_path / "tiny.safetensors")
-    assert (tmp_path / "tiny.safetensors").stat().st_size <= export.LARGEST_FILE
-    disparity, normals = evaluate.run_tiny(evaluate.load_tiny(tmp_path / "tiny.safetensors", 64), np.zeros((50, 70, 3), np.uint8))
-    assert disparity.shape == (50, 70)
-    assert normals.shape == (50, 70, 3)
-
-
-@pytest.mark.slow("takes most of a second")
 def test_no_process_leaves_before_the_first_has_saved(prepared, tmp_path, monkeypatch, worker):
     """Its connection would end while the first still counts on it."""
     done = []
@@ -592,18 +562,13 @@ def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path, whole)
     assert {name: values.tolist() for name, values in found.items()} == {"stem.weight": [1.75, 6.0], "fine.bias": [5.0]}
 
 
-@pytest.mark.parametrize(
-    ("first", "share", "words"),
-    [
-        ({"stem.weight": torch.ones(2)}, 1.5, "a share of 1.5 .* expected 0 to 1"),
-        ({"stem.weight": torch.ones(2)}, float("nan"), "a share of nan"),
-        ({"conv.weight": torch.ones(2)}, 0.5, r"did not begin from these weights: their conv.weight is \(2,\), the run's none"),
-        ({"stem.weight": torch.ones(1)}, 0.5, r"their stem.weight is \(1,\), the run's \(2,\)"),
-    ],
+test_what_is_not_between_two_weights_is_refused = refuses(
+    lambda first, share: export.between(first, {"stem.weight": torch.zeros(2)}, share),
+    ({"stem.weight": torch.ones(2)}, 1.5, "a share of 1.5 .* expected 0 to 1"),
+    ({"stem.weight": torch.ones(2)}, float("nan"), "a share of nan"),
+    ({"conv.weight": torch.ones(2)}, 0.5, r"did not begin from these weights: their conv.weight is \(2,\), the run's none"),
+    ({"stem.weight": torch.ones(1)}, 0.5, r"their stem.weight is \(1,\), the run's \(2,\)"),
 )
-def test_what_is_not_between_two_weights_is_refused(first, share, words):
-    with pytest.raises(ValueError, match=words):
-        export.between(first, {"stem.weight": torch.zeros(2)}, share)
 
 
 @pytest.mark.parametrize(
@@ -627,10 +592,7 @@ def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
 @pytest.mark.parametrize(
     ("state", "sky", "words"),
     [
-        ({}, 0.0, "holds no weights"),
-        ({"average": None}, 0.0, "holds no weights"),
-        ({"average": torch.zeros(2)}, 0.0, "holds no weights"),
-        ([torch.zeros(2)], 0.0, "holds no weights"),
+        *((empty, 0.0, "holds no weights") for empty in ({}, {"average": None}, {"average": torch.zeros(2)}, [torch.zeros(2)])),
         ({"stem.weight": torch.zeros(2)}, 0.25, "tells no sky, to which 0.25 could be added"),
         ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the logit of the sky"),
         ({"step": 3, "network": {}}, 0.0, r"holds more than weights \(step, for one\)"),
@@ -647,8 +609,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, state, sky, words):
 def test_the_filter_keeps_what_is_linear_in_its_guide():
     guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
     np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
-    flat = teacher.guided_filter(np.full_like(guide, 2), guide, 4, 0.05)
-    np.testing.assert_allclose(flat, 2, atol=1e-4)
+    np.testing.assert_allclose(teacher.guided_filter(np.full_like(guide, 2), guide, 4, 0.05), 2, atol=1e-4)
 
 
 def test_what_is_near_is_set_before_another_image():

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
 
 from depth_normal import estimate_folder, load_model
@@ -26,7 +25,6 @@ from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER
 from depth_normal.options.estimate import REFINE_STEPS
 
 SMALL = ("--model", "tiny", "--size", "32", "--write", "npz")
-SAID = "tiny runs at size 256, its largest, in place of 4000"
 MOGE_3 = runpy.run_path(str(Path(__file__).resolve().parents[2] / "annotators" / "test_moge_3.py"))
 
 
@@ -76,20 +74,12 @@ def test_a_folder_from_python_in_tiles(image):
 def test_a_run_says_once_which_size_it_uses_and_records_it(image, capsys, caplog):
     (image.parent / "b.png").write_bytes(image.read_bytes())
     words = ["estimate", str(image.parent), "--out", str(image.parents[1] / "out"), "--model", "tiny", "--size"]
-    assert main([*words, "4000"]) == 0 and caplog.text.count(SAID) == 1
+    assert main([*words, "4000"]) == 0
+    assert caplog.text.count("tiny runs at size 256, its largest, in place of 4000") == 1
     caplog.clear()
     assert read_record(image.parents[1] / "out" / RECORDS / "a.json")["settings"]["size"] == 256
     assert main([*words, "256", "--resume"]) == 0
     assert "2 skipped" in capsys.readouterr().err and "largest" not in caplog.text
-
-
-@pytest.mark.slow("takes most of a second")
-def test_python_says_it_too(caplog):
-    image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    model = load_model("tiny", device="cpu")
-    found, largest = (model.estimate(image, size) for size in (4000, 256))
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [SAID]
-    assert found.depth is not None and largest.depth is not None and torch.equal(found.depth, largest.depth)
 
 
 def test_a_network_of_one_size_says_which(caplog):
@@ -134,26 +124,10 @@ def third(tmp_path, monkeypatch):
 def test_steps_of_refinement_change_the_depth_and_are_recorded(third, image):
     plain, settings, _ = run(image, "default", *third, "--write", "npz")
     assert "refine_steps" not in settings, "runs from before there were steps can be resumed"
-    three, settings, _ = run(image, "three", *third, "--write", "npz", "--refine-steps", "3")
-    assert "refine_steps" not in settings and np.array_equal(three, plain), "3 is the default"
     none, settings, _ = run(image, "none", *third, "--write", "npz", "--refine-steps", "0")
     assert settings["refine_steps"] == 0 and not np.allclose(none, plain)
     ((_, in_python),) = estimate_folder(image, model=third[1], weights=third[3], device="cpu", refine_steps=0)
     assert np.array_equal(in_python.depth[0, 0], none)
-    with pytest.raises(ValueError, match="tiny has no steps of refinement"):
-        estimate_folder(image, model="tiny", refine_steps=2)
-    with pytest.raises(ValueError, match=r"refine_steps is .*accepted: 0 to 8"):
-        Options(MODELS[third[1]], refine_steps=9).load("cpu")
-
-
-@pytest.mark.slow("takes a second")
-def test_videos_take_the_steps(third, image, tmp_path):
-    pytest.importorskip("av")
-    outs = [tmp_path / name / "d_%d.exr" for name in ("default", "three", "none")]
-    for out, more in zip(outs, ((), ("--refine-steps", "3"), ("--refine-steps", "0")), strict=True):
-        assert main(["video", str(image.parent), *third, "--out", str(out), "--start", "0", *more]) == 0
-    default, three, none = (load_estimate(out.with_name("d_1.exr")).depth for out in outs)
-    assert torch.equal(default, three) and not torch.allclose(default, none)
 
 
 @pytest.mark.slow("takes most of a second")
@@ -170,14 +144,8 @@ def test_maps_and_numbers_of_a_panorama_are_written_and_resumed(image, capsys):
     _, settings, _ = run(image, "out", "--model", "tiny", "--write", "npz", "--resume")
     assert load_estimate(out / "a.npz").projection is Projection.PERSPECTIVE, "other options: made again"
     assert not {"panorama", "any_aspect"} & settings.keys(), "records from before there were panoramas stay good"
-
-
-@pytest.mark.slow("runs a panorama")
-def test_a_photo_is_no_panorama_and_taken_for_one_on_request(image, capsys):
     cv2.imwrite(str(image), cv2.imread(str(image))[:, :64])
-    words = ["estimate", str(image), "--out", str(image.parents[1] / "out"), "--model", "tiny", "--panorama"]
-    assert main(words) != 0 and "64x48 pixels; a panorama of the whole sphere" in capsys.readouterr().err
-    assert main([*words, "--any-aspect"]) == 0
+    assert run(image, "photo", *words, "--any-aspect")[1]["any_aspect"] is True
 
 
 @pytest.fixture

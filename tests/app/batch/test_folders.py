@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -86,26 +85,6 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, out, ca
     assert "2 done, 2 skipped (done before), 0 failed of 4 images" in capsys.readouterr().err
     assert (out / "003_depth.png").read_bytes() == (out / "000_depth.png").read_bytes(), "of an image that was changed"
     assert not (out / RECORDS / "failures.jsonl").exists()
-
-
-def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(tmp_path, out, capsys):
-    photos = save_photos(tmp_path / "photos", 2)
-    (photos / "001.png").rename(photos / "000.bmp")
-    assert estimate(photos, out) == 1 and "would write the same files" in capsys.readouterr().err
-    (out / RECORDS / "failures.jsonl").unlink()
-    plain = made(out)
-    assert estimate(photos, out, "--keep-extension") == 0
-    both = made(out)
-    names = {f"000.{kind}_{each}.png" for kind in ("bmp", "png") for each in ("depth", "normals")}
-    assert {str(name) for name in both.keys() - plain.keys()} == names and both.items() >= plain.items(), "today's names stay as they are"
-    assert both[Path("000.bmp_depth.png")] == both[Path("000_depth.png")] != both[Path("000.png_depth.png")]
-    before = times(out)
-    (out / "000.png_depth.png").unlink()
-    assert estimate(photos, out, "--keep-extension", "--resume") == 0 and made(out) == both
-    again = {path.name for path, time in times(out).items() if time != before[path]}
-    assert again == {"000.png_depth.png", "000.png_normals.png"}, "the other image was finished"
-    assert len(list(depth_normal.estimate_folder(photos, tmp_path / "py", model="tiny", size=64, keep_extension=True))) == 2
-    assert {str(name) for name in made(tmp_path / "py")} == names
 
 
 @pytest.mark.quick_cases(2)
@@ -263,16 +242,6 @@ def test_what_trying_again_is_worth(error, again, tmp_path):
     assert failure_of("a.png", error, written_to=tmp_path).stops_run is False
 
 
-def test_a_record_takes_the_place_of_another_whole(photos, tmp_path):
-    """A second name of the old one still shows it: nothing was written into it."""
-    record = tmp_path / "out" / RECORDS / "000.json"
-    assert estimate(photos, tmp_path / "out") == 0
-    (tmp_path / "old").hardlink_to(record)
-    before = record.read_bytes()
-    assert estimate(photos, tmp_path / "out", "--fov", "50") == 0
-    assert (tmp_path / "old").read_bytes() == before != record.read_bytes()
-
-
 def test_of_a_list_of_failures_lines_that_are_damaged_or_lead_elsewhere_are_passed_over(photos, tmp_path):
     log = FailureLog(tmp_path)
     (source,) = find_images([photos / "000.png"])[0]
@@ -340,6 +309,8 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
+    both = {path.name for path, _ in depth_normal.estimate_folder(photos, tmp_path / "both", model="tiny", size=32, keep_extension=True)}
+    assert both == {path.name for path in photos.iterdir()} and (tmp_path / "both" / "000.jpg_depth.png").is_file()
     asked, named = [], "depth_normal.app.batch.options.load_model"
     monkeypatch.setattr(named, lambda *words: asked.append(words[-1]) or depth_normal.load_model("tiny"))
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == asked == []
@@ -569,30 +540,6 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert process.returncode == 130
 
 
-@needs_signals
-@pytest.mark.slow(PROCESSES)
-def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 60), tmp_path / "out"
-    assert estimate(photos, tmp_path / "undisturbed") == 0
-    expected = made(tmp_path / "undisturbed")
-    chance = random.Random(12)
-    words = ("estimate", photos, "--out", out, *SMALL, "--resume")
-    told = []
-    for _ in range(4):
-        with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
-            time.sleep(chance.uniform(0, 0.05))
-            process.kill()
-            told += process.stdout.read().splitlines(keepends=True)
-    assert 4 <= len(told) < 60
-    assert estimate(photos, out, "--resume") == 0
-    images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
-    assert len(set(images)) == len(images), "nothing that was done is done twice"
-    assert made(out) == expected and len(expected) == 120
-    assert len(list((out / RECORDS).glob("*.json"))) == 60
-    assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
-
-
 def _killed_in(records):
     with paths.temporary_folder(records):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -611,19 +558,6 @@ def test_a_dead_run_leaves_nothing_where_the_next_one_has_nothing_to_do(tmp_path
         assert estimate(photos, out, "--recursive", "--resume") == 1
         assert {path.name for path in (out / "a" / RECORDS).iterdir()} == {"lock", "000.json"}
         assert not (out / "b" / RECORDS).exists()
-
-
-@pytest.mark.slow(PROCESSES)
-def test_two_processes_into_one_folder(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
-    words = ("estimate", photos, "--out", out, *SMALL)
-    both = [python(COMMAND, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [end_of(process)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert estimate(photos, tmp_path / "alone") == 0
-    assert made(out) == made(tmp_path / "alone")
-    before = times(out)
-    assert estimate(photos, out, "--resume") == 0 and times(out) == before
 
 
 @pytest.mark.slow("takes most of a second")

@@ -2,18 +2,22 @@
 
 import errno
 import os
+import random
 import subprocess
 import sys
 import threading
+from itertools import count
+from pathlib import Path
 
 import pytest
 
 from depth_normal.app.batch import name_locks
 from depth_normal.app.batch.name_locks import NameLockedError, locked_names
-from depth_normal.app.batch.records import RECORDS
-from tests.forked import end_of, python
-
-needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and stops processes by signals")
+from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals
+from depth_normal.app.batch.records import RECORDS, read_record
+from depth_normal.app.batch.sources import Source
+from depth_normal.app.batch.staging import Stages, staged
+from tests.forked import forked, needs_fork, python
 
 HOLDER = """
 import sys
@@ -95,83 +99,63 @@ def test_without_locks_of_bytes_the_whole_folder_is_locked(folder, monkeypatch):
     assert is_free(folder, "b.json")
 
 
-KILLED = """
-import os, random, signal
-from pathlib import Path
-from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals
-from depth_normal.app.batch.sources import Source
-from depth_normal.app.batch.records import RECORDS, read_record
-from depth_normal.app.batch.staging import Stages, staged
+WRITERS, ROUNDS = 4, 10
 
-WRITES, WRITERS, ROUNDS = ("depth", "normals", "npz"), 4, 10
-out, chance = Path("out"), random.Random(5)
 
-def outputs_of(name):
-    return Outputs(Path(f"{name}.png").absolute(), out, WRITES)
+def outputs_of(folder, name):
+    return Outputs(folder / f"{name}.png", folder / "out", ("depth", "normals", "npz"))
 
-def publish(name, text, stages=None):
-    outputs = outputs_of(name)
-    with staged(outputs, {"text": text, "writes": list(WRITES)}, stages=stages) as stage:
+
+def publish(outputs, text, stages=None):
+    with staged(outputs, {"text": text, "writes": list(outputs.writes)}, stages=stages) as stage:
         for path in stage.paths():
             path.write_text(text)
 
-def write_on(writer, first, seed, pipe):
-    own, stages = random.Random(seed), Stages() if writer % 2 else None
-    for number in range(first, 10**9):
-        name = own.choice(["both", f"own{writer}"])
-        # Each time of another length: the clock that stamps files may stand still between two.
-        publish(name, f"{seed} {number} {'.' * ((number * WRITERS + writer) % 5000)}", stages)
+
+def write_on(folder, writer, turn, pipe):
+    """Each time of another length: the clock that stamps files may stand still between two."""
+    own, stages = random.Random(turn * WRITERS + writer), Stages() if writer % 2 else None
+    for number in count(1000 * turn):
+        text = f"{turn} {writer} {number} {'.' * ((number * WRITERS + writer) % 5000)}"
+        publish(outputs_of(folder, own.choice(["both", f"own{writer}"])), text, stages)
         os.write(pipe, b".")
 
-def check(must_be_whole=False):
-    names = [path.stem for path in (out / RECORDS).glob("*.json")]
-    whole = 0
-    for name in names:
-        outputs, record = outputs_of(name), read_record(out / RECORDS / f"{name}.json")
-        assert record, "a record is never half"
-        assert not refusals(outputs, outputs.paths()), "every file is known"
-        found = {path.read_text() for path in outputs.paths() if path.exists()}
-        assert all(text.count(" ") == 2 for text in found), "no file is half"
-        if plan_outputs([Source(outputs.image, Path(f"{name}.png"))], out, WRITES, done_by=record["settings"]).done:
-            assert found == {record["settings"]["text"]}, "of one writer, all of them"
-            whole += 1
-    assert {path.name for path in out.iterdir()} <= {RECORDS, *(each for name in names for each in outputs_of(name).names())}
-    assert whole == len(names) or not must_be_whole
-    return len(names)
 
-for name in ("both", *(f"own{writer}" for writer in range(WRITERS))):
-    Path(f"{name}.png").write_text(name)
-count = 0
-for turn in range(ROUNDS):
-    reading, writing = os.pipe()
-    children = []
-    for writer in range(WRITERS):
-        if not (child := os.fork()):
-            try:
-                write_on(writer, count, turn * WRITERS + writer, writing)
-            finally:
-                os._exit(1)
-        children.append(child)
-    os.close(writing)
-    for _ in range(chance.randrange(1, 40)):  # so many are done before they are killed, in the middle of the next
-        assert os.read(reading, 1)
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [-signal.SIGKILL] * WRITERS
-    os.close(reading)
-    count += 1000
-    check()
-for name in ("both", *(f"own{writer}" for writer in range(WRITERS))):
-    publish(name, "at last .")
-assert check(must_be_whole=True) == WRITERS + 1
-print(sorted(path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"))
-"""
+def whole_names(folder):
+    """The names of which all files are of the writer that the record names; of the others every file is known, and none is half."""
+    found, whole = [path.stem for path in (folder / "out" / RECORDS).glob("*.json")], set()
+    for name in found:
+        outputs, record = outputs_of(folder, name), read_record(folder / "out" / RECORDS / f"{name}.json")
+        assert record and not refusals(outputs, outputs.paths())
+        texts = {path.read_text() for path in outputs.paths() if path.exists()}
+        assert all(text.count(" ") == 3 for text in texts)
+        if plan_outputs([Source(outputs.image, Path(f"{name}.png"))], folder / "out", outputs.writes, done_by=record["settings"]).done:
+            assert texts == {record["settings"]["text"]}
+            whole.add(name)
+    known = {RECORDS, *(each for name in found for each in outputs_of(folder, name).names())}
+    assert {path.name for path in (folder / "out").iterdir()} <= known
+    return whole
 
 
-@needs_processes_of_unix
+@needs_fork
 @pytest.mark.slow("starts other processes")
 def test_of_writers_killed_at_any_moment_records_and_files_agree(tmp_path):
-    with python(KILLED, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        left, complaints = end_of(run)
-    assert run.returncode == 0, complaints
-    assert left.strip() == "['lock']", "nothing is left of the dead"
+    chance, names = random.Random(5), {"both", *(f"own{writer}" for writer in range(WRITERS))}
+    for name in names:
+        (tmp_path / f"{name}.png").write_text(name)
+    for turn in range(ROUNDS):
+        reading, writing = os.pipe()
+        with forked(*((write_on, tmp_path, writer, turn, writing) for writer in range(WRITERS))) as writers:
+            for _ in range(chance.randrange(1, 40)):  # so many are done before they are killed, in the middle of the next
+                assert os.read(reading, 1)
+            for each in writers:
+                each.kill()
+        os.close(reading)
+        os.close(writing)
+        assert whole_names(tmp_path) <= names
+    for name in names:
+        publish(outputs_of(tmp_path, name), "at long last .")
+    assert whole_names(tmp_path) == names
+    assert [path.name for path in (tmp_path / "out" / RECORDS).iterdir() if path.suffix != ".json"] == ["lock"], (
+        "nothing is left of the dead"
+    )

@@ -45,19 +45,16 @@ def at_the_second(monkeypatch):
     """Has something happen when the second image is about to be written."""
 
     def arrange(happens, place=staging.Stages, name="empty") -> None:
-        monkeypatch.setattr(place, name, _with(getattr(place, name), happens, []))
+        calls, begin = count(1), getattr(place, name)
+
+        def instead(*words, **more):
+            if next(calls) == 2:
+                happens()
+            return begin(*words, **more)
+
+        monkeypatch.setattr(place, name, instead)
 
     return arrange
-
-
-def _with(begin, happens, calls):
-    def instead(*words, **more):
-        calls.append(words)
-        if len(calls) == 2:
-            happens()
-        return begin(*words, **more)
-
-    return instead
 
 
 def run(words, photos) -> int:
@@ -68,48 +65,37 @@ def results() -> list[str]:
     return sorted({path.name[0] for path in Path("out").glob("*.*") if path.is_file()})
 
 
-@pytest.mark.parametrize("words", EFFECTS[::3])
-def test_a_full_disk_ends_a_run_and_what_was_made_counts(words, photos, at_the_second, capsys):
-    def full():
-        raise FULL
+def full(*_):
+    raise FULL
 
-    at_the_second(full)
-    assert run(words, photos) == 1 and results() == ["a"]
-    said = capsys.readouterr().err
-    assert "1 done, 1 failed of 3 images in" in said
-    assert "stopped with 1 image not begun: photos/b.png: cannot write to out: No space left on device; " in said and GO_ON in said
+
+def unmount():
+    Path("out").rename("drive")
+    Path("out").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("words", "happens", "place", "left", "said"),
+    [
+        (EFFECTS[0], full, (), ["a"], "cannot write to out: No space left on device; "),
+        (EFFECTS[1], unmount, (staging, "check_run_marker"), [], "its drive is gone"),
+    ],
+)
+def test_a_run_that_cannot_go_on_ends_and_what_was_made_counts(words, happens, place, left, said, photos, at_the_second, capsys):
+    at_the_second(happens, *place)
+    assert run(words, photos) == 1 and results() == left
+    found = capsys.readouterr().err
+    assert "1 done, 1 failed of 3 images in" in found
+    assert "stopped with 1 image not begun: photos/b.png: " in found and said in found and GO_ON in found
 
 
 def test_an_image_is_no_failure_where_the_disk_is_full(photos, monkeypatch, capsys):
-
-    def full(*_):
-        raise FULL
-
     monkeypatch.setattr(staging.Stages, "empty", full)
     assert run(("estimate", *TINY), photos) == 2 and not Path("out").exists()
     assert "No space left on device" in capsys.readouterr().err
     with pytest.raises(OSError, match=r"No space left on device.*resume=True"):
         list(depth_normal.estimate_folder(photos, out="out", model="tiny", size=32))
     assert not Path("out").exists()
-
-
-@pytest.mark.parametrize("words", EFFECTS[1::3])
-def test_a_drive_that_goes_away_ends_a_run(words, photos, at_the_second, capsys):
-
-    def unmount():
-        Path("out").rename("drive")
-        Path("out").mkdir()
-
-    at_the_second(unmount, staging, "check_run_marker")
-    assert run(words, photos) == 1
-    assert "stopped with 1 image not begun" in capsys.readouterr().err and results() == []
-
-
-def test_an_image_that_cannot_be_read_leaves_the_others(photos, capsys):
-    (photos / "b.png").write_text("no image")
-    assert run(EFFECTS[0], photos) == 1 and results() == ["a", "c"]
-    said = capsys.readouterr().err
-    assert said.count("photos/b.png") == 1 and "2 done, 1 failed of 3 images in" in said and "stopped" not in said
 
 
 def times() -> dict[str, int]:
@@ -139,16 +125,7 @@ def test_ctrl_c_in_the_last_image_stops_nothing(photos, at_the_second, capsys):
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("change", "made_anew"),
-    [
-        ((), 0),
-        (("--density", "0.2"), 3),
-        (("--no-sky",), 3),
-        (("--size", "64"), 3),
-        (("--tiles", "2"), 3),
-        (("--dtype", "float32"), 3),
-        (("--device", "cpu"), 0),
-        (("--recursive",), 0),
-    ],
+    [((), 0), (("--density", "0.2"), 3), (("--no-sky",), 3), (("--size", "64"), 3), (("--device", "cpu"), 0), (("--recursive",), 0)],
 )
 def test_results_of_other_settings_are_made_anew(change, made_anew, photos, capsys):
     fog = [*EFFECTS[0], str(photos), "-o", "out", "--density", "0.1", "--resume"]
@@ -174,12 +151,14 @@ def test_commands_leave_each_others_results_done(photos, capsys):
     assert "its results are there already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", EFFECTS[2::3])
-def test_names_that_no_disk_takes_are_refused_before_anything_is_made(words, photos, capsys):
+def test_names_that_no_disk_takes_and_images_that_cannot_be_read_leave_the_others(photos, capsys):
     longest = photos / f"{'x' * 251}.png"
     (photos / "b.png").rename(longest)
-    assert run(words, photos) == 1 and results() == ["a", "c"]
-    assert f"is too long for the disk of out; give {longest} a shorter one" in capsys.readouterr().err
+    (photos / "a.png").write_text("no image")
+    assert run(EFFECTS[0], photos) == 1 and results() == ["c"]
+    said = capsys.readouterr().err
+    assert f"is too long for the disk of out; give {longest} a shorter one" in said
+    assert said.count("photos/a.png") == 1 and "1 done, 2 failed of 3 images in" in said and "stopped" not in said
 
 
 KILLED = """
@@ -218,15 +197,9 @@ def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
 
 
 def test_the_summary_says_the_seconds_of_work_alone(photos, monkeypatch, capsys):
-    clock, load = iter(()), Options.load
-
-    def in_a_minute(*words):
-        nonlocal clock
-        clock = clock if next(clock, 0) else count(60, 0.001)
-        return load(*words)
-
-    monkeypatch.setattr(batch_run, "time", SimpleNamespace(monotonic=lambda: next(clock, 0.0)))
-    monkeypatch.setattr(Options, "load", in_a_minute)
+    minutes, milliseconds, load = set(), count(0, 0.001), Options.load
+    monkeypatch.setattr(batch_run, "time", SimpleNamespace(monotonic=lambda: 60 * len(minutes) + next(milliseconds)))
+    monkeypatch.setattr(Options, "load", lambda *words: minutes.add("of loading") or load(*words))
     for words in (EFFECTS[0], ("estimate", *TINY)):
-        clock = iter(())
+        minutes.clear()
         assert run(words, photos) == 0 and "3 done, 0 failed of 3 images in 0.0 s" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 For Ray see test_ray.py.
 """
 
-import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -27,10 +26,9 @@ WRITES = "npz,depth,normals"
 
 @pytest.fixture
 def busy_machine():
-    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    yield
-    program.kill()
-    program.wait()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as program:
+        yield
+        program.kill()
 
 
 @pytest.fixture
@@ -53,37 +51,24 @@ def model(request):
 
 @pytest.mark.slow("estimates 64 images beside a program that keeps a core busy")
 def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_path, two_threads, busy_machine):
-    words, options = model
+    (words, options), expected = model, {}
 
     def estimate(sources, out, *more):
         assert cli.main(["estimate", *map(str, sources), "--out", str(out), "--write", WRITES, "--device", "cpu", *words, *more]) == 0
 
-    def as_folder(out):
-        estimate([photos], out)
-
-    def one_by_one(out):
-        for image in photos.iterdir():
-            estimate([image], out)
-
-    def resumed(out):
-        estimate([photos / "1.png"], out)
-        estimate([photos], out, "--resume")
-
-    def without_an_engine(out):
-        loaded = options.load("cpu")
-        for outputs in plan_outputs(find_images([photos])[0], out, WRITES.split(",")).todo:
-            per_image.run(loaded, outputs, options)
-
-    ways = (as_folder, one_by_one, resumed, without_an_engine)
-    expected = None
     for number in range(ROUNDS):
-        for way in ways:
-            way(out := tmp_path / "out")
-            found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-            expected = expected or found
-            different = [name for name in expected if found.get(name) != expected[name]]
-            assert not different and len(found) == len(expected) == 12, f"round {number}, {way.__name__}"
-            shutil.rmtree(out)
+        folder, alone, resumed, without_engine = outs = [tmp_path / f"{number}{way}" for way in "abcd"]
+        estimate([photos], folder)
+        for image in photos.iterdir():
+            estimate([image], alone)
+        estimate([photos / "1.png"], resumed)
+        estimate([photos], resumed, "--resume")
+        loaded = options.load("cpu")
+        for outputs in plan_outputs(find_images([photos])[0], without_engine, WRITES.split(",")).todo:
+            per_image.run(loaded, outputs, options)
+        found = [{path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} for out in outs]
+        expected = expected or found[0]
+        assert len(expected) == 12 and [each == expected for each in found] == 4 * [True]
 
 
 @pytest.mark.parametrize("refine", [(), ("--refine",)], ids=["plain", "refined"])

@@ -9,7 +9,6 @@ import pytest
 
 from depth_normal.annotators.choices import PYTHON, wording
 from depth_normal.app import cli, outcomes
-from depth_normal.app.commands import result_paths
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS
 from depth_normal.app.commands.estimate import checked_options
 from depth_normal.app.console.parser import Parser
@@ -39,21 +38,16 @@ def every_parser():
     ("words", "images"),
     [
         ("photo.jpg", ["photo.jpg"]),
-        ("photo.jpg --model tiny", ["photo.jpg"]),
         ("--model tiny photo.jpg", ["photo.jpg"]),
         ("photo.jpg other.jpg --model tiny --size 64", ["photo.jpg", "other.jpg"]),
         ("photo.jpg --model tiny other.jpg", ["photo.jpg", "other.jpg"]),
-        ("estimate --model tiny photo.jpg", ["photo.jpg"]),
         ("photos --recursive --model tiny", ["photos"]),
         ("*.jpg --model tiny", ["*.jpg"]),
         ("@list.txt --model tiny", ["@list.txt"]),
         ("- --model tiny", ["-"]),
-        ("--model tiny -", ["-"]),
         ("s3://photos/2024 --engine ray --model tiny", ["s3://photos/2024"]),
         ("--model tiny -- --odd-name.jpg", ["--odd-name.jpg"]),
-        ("--model tiny -- -x.jpg", ["-x.jpg"]),
         ("nope.jpg photo.jpg --model tiny", ["nope.jpg", "photo.jpg"]),
-        ("nope.jpg --model tiny neither.png", ["nope.jpg", "neither.png"]),
     ],
 )
 def test_images_without_a_command_are_estimated(words, images, photos):
@@ -104,14 +98,6 @@ def test_the_help_shows_how_to_go_on():
         assert not parser.common or "--resume" not in parser.options or "--resume" in parser.common, name
 
 
-def test_an_option_that_a_command_has_not_is_no_unchanged_one():
-    parser = every_parser()["estimate"]
-    arguments = cli._parsed(["estimate", "a.png", "--fov", "50"])
-    assert parser.is_changed(arguments, "--fov") and not parser.is_changed(arguments, "--size")
-    with pytest.raises(KeyError, match="--fvo"):
-        parser.is_changed(arguments, "--fvo")
-
-
 def test_one_thing_has_one_name_in_every_command():
     parsers = every_parser()
     runs_a_model = {
@@ -159,11 +145,6 @@ def test_messages_speak_of_widgets_within_comfyui_and_of_arguments_outside(monke
     assert wording().choose("a", "b") == 'choose load_model("a") or load_model("b")'
     monkeypatch.setitem(sys.modules, "comfy.model_management", ModuleType("comfy.model_management"))
     assert wording().choose("a", "b") == "choose the model 'a' or the model 'b'"
-
-
-def test_the_places_of_results(photos):
-    assert result_paths.place("out/").is_folder and result_paths.place("photos").is_folder and not result_paths.place("out").is_folder
-    assert result_paths.place("out/").file("a.png").as_posix() == "out/a.png" and result_paths.place("b.png").file("a.png").name == "b.png"
 
 
 def test_a_video_that_is_not_there_is_said_before_a_missing_package(monkeypatch, tmp_path, capsys):
