@@ -5,7 +5,6 @@ import functools
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from importlib.machinery import SourceFileLoader
@@ -290,20 +289,6 @@ def test_comfyui_installs_what_the_package_asks_for():
 def test_the_version_is_the_same_everywhere():
     version = pyproject()["project"]["version"]
     assert f'__version__ = "{version}"' in (ROOT / "_version.py").read_text()
-
-
-def long_sentences(path: Path) -> list[str]:
-    """The strings of a file that are a sentence, docstrings not counted."""
-    nodes = [*ast.walk(ast.parse(path.read_text()))]
-    alone = {node.value for node in nodes if isinstance(node, ast.Expr)}
-    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in alone]
-    return [words for words in strings if len(words) > 28 and " " in words]
-
-
-def test_no_tooltip_of_the_nodes_stands_twice():
-    sentences = Counter(sentence for path in (ROOT / "nodes").glob("*.py") for sentence in long_sentences(path))
-    assert len(sentences) > 100
-    assert [sentence for sentence, times in sentences.items() if times > 1] == []
 
 
 def test_no_merge_was_left_half_done():

@@ -273,10 +273,6 @@ def test_detail_and_seamless(photo, tmp_path):
     (tmp_path / "t_normals.pfm").write_bytes(b"mine")
     assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "t.pfm") == 2, "its second file is there"
     assert (tmp_path / "t_normals.pfm").read_bytes() == b"mine"
-    (tmp_path / "s.exr").write_bytes(b"normals")
-    again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
-    assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
-    assert (tmp_path / "s.exr").read_bytes() == b"normals"
 
 
 def test_a_coloured_image_is_no_height(tmp_path, caplog):
