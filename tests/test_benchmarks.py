@@ -184,14 +184,6 @@ def test_a_benchmark_runs_to_its_end(name, run_benchmark, scenes):
     assert re.search(last, output), output
 
 
-def test_a_scene_without_its_arrays_is_told_what_it_must_hold(run_benchmark, tmp_path):
-    np.savez(tmp_path / "scene.npz", depth=np.ones((4, 4), np.float32))
-    code, output = run_benchmark("normals.py", str(tmp_path))
-    assert code == 2 and "Traceback" not in output
-    for words in ("scene.npz has no K, mask, normal; found depth", "`normal` (H, W, 3) int16", "[fx, fy, cx, cy]"):
-        assert words in output
-
-
 def test_effects_are_told_in_seconds(run_benchmark):
     code, output = run_benchmark("effects.py", *SMALL, "--rounds", "1", "--only", "relight", "cast_shadow", "stereo", "parallax")
     assert code == 0, output
@@ -224,24 +216,6 @@ def test_every_family_of_diffusion_is_measured():
     table = {spec.id: spec.family for spec in all_specs()}
     diffusion = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
     assert {table[name] for name in diffusion} == {name for name in table.values() if issubclass(FAMILIES[name], DiffusionAnnotator)}
-
-
-@pytest.mark.parametrize(
-    ("script", "words", "message"),
-    [
-        ("families.py", ["--models", "marigold-depth"], "benchmarks/diffusion.py"),
-        ("folder.py", ["--random", "--model", "lbm-normals"], "benchmarks/diffusion.py"),
-        ("overhead.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
-        ("video_rate.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
-        ("runtimes.py", ["--models", "leres-boost"], "leres-boost cannot be exported"),
-        ("export_parity.py", ["--models", "marigold-depth"], "marigold-depth cannot be exported"),
-        ("videos.py", ["--models", "bae-normal"], "invalid choice: 'bae-normal'"),
-        ("tiles.py", ["--model", "dsine"], "invalid choice: 'dsine'"),
-    ],
-)
-def test_a_model_that_a_benchmark_cannot_measure_is_refused(script, words, message, run_benchmark):
-    code, output = run_benchmark(script, *words)
-    assert code == 2 and message in output and "Traceback" not in output, output
 
 
 @pytest.mark.parametrize("model", ["leres-boost", "bae-normal", "moge-2-vits-normal"])
