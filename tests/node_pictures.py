@@ -98,12 +98,14 @@ def make_images(height: int = 72, width: int = 104) -> Tensor:
 def cases(models: set[str]) -> Iterator[Case]:
     """Name and outputs of every case: of each node with an id of the pack's own, once others have made what it requires."""
     image = make_images()
-    sockets: dict[str, Any] = {"IMAGE": image, "MASK": image[..., 0].round()}
+    depth, normals, *_ = run(NODES["DepthNormal_DepthAndNormals"], {"image": image})
+    sockets: dict[str, Any] = {"IMAGE": image, "MASK": image[..., 0].round(), "depth": depth, "height": depth, "normal_map": normals}
+    of_maps = {"DepthNormal_DepthImageToGeometry": {"IMAGE": depth}, "DepthNormal_ConvertNormalMap": {"IMAGE": normals}}
     left = {node_id: node for node_id, node in NODES.items() if node_id.startswith("DepthNormal_") or node_id == "AIO_Preprocessor"}
     while ready := [node_id for node_id, node in left.items() if _required(node) <= sockets.keys()]:
         for node_id in ready:
             node = left.pop(node_id)
-            for name, inputs in variants(node.INPUT_TYPES(), sockets, models):
+            for name, inputs in variants(node.INPUT_TYPES(), sockets | of_maps.get(node_id, {}), models):
                 output = run(node, inputs)
                 yield re.sub(r"[^\w.-]+", "_", f"{node_id}-{name}"), output
                 if name == "defaults" and isinstance(output, tuple):
@@ -127,7 +129,9 @@ def run(node: Any, inputs: Mapping[str, Any]) -> Any:
 def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[str]) -> Iterator[Case]:
     """Inputs of a node: its defaults, then each other choice, another number and each other link by itself."""
     kinds = {name: kind for group in ("required", "optional") for name, kind in groups.get(group, {}).items()}
-    links = {name: sockets[kind.split(",")[0]] for name, (kind, *_) in kinds.items() if str(kind).split(",")[0] in sockets}
+    links = {
+        name: sockets.get(name, sockets[kind.split(",")[0]]) for name, (kind, *_) in kinds.items() if str(kind).split(",")[0] in sockets
+    }
     base = {name: value for name, value in links.items() if name in groups.get("required", {}) or name in ("image", "geometry")}
     base |= {name: value for name, value in {"precision": "float32", "resolution": 64}.items() if name in kinds}
     choices = {name: _choices(kind, models) for name, (kind, *_) in kinds.items() if name != "precision"}
