@@ -198,6 +198,11 @@ def test_half_precision_begins_anew_with_each_video(clips, monkeypatch):
     free()
 
 
-def test_a_folder_needs_no_slash_behind_the_folder_of_its_results(clips):
+def test_a_folder_needs_no_slash_behind_the_folder_of_its_results(clips, capsys):
+    """Images beside the videos do not turn the folder into one video."""
+    (clips / "cover.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert cli.main(["video", "clips", "-o", "maps", *OPTIONS]) == 2
+    assert "clips: 2 videos and 1 images are in it; name the videos" in capsys.readouterr().err
+    (clips / "cover.png").unlink()
     assert cli.main(["video", "clips", "-o", "maps", "--frames", "2", *OPTIONS]) == 0
     assert sorted(path.name for path in Path("maps").glob("*.m*")) == ["a_depth.mkv", "c_depth.mkv"]
