@@ -29,7 +29,7 @@ from torch import Tensor
 
 import depth_normal
 from depth_normal import Estimate, Quantity
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
 
 ROOT = Path(depth_normal.__file__).resolve().parent
 NODES = depth_normal.NODE_CLASS_MAPPINGS
@@ -73,14 +73,15 @@ def shrink(home: Path) -> set[str]:
     """Puts tiny networks behind the ids of the table, their files into `home`; the ids that can run."""
     models = {"tiny"}
     for pack in (_tests_file(f"tiny_{name}.py") for name in ("depth", "diffusion", "old_nodes")):
-        for model_id, spec in list(MODELS.items()):
-            if spec.family in getattr(pack, "FAMILIES", ()) or model_id in getattr(pack, "IDS", ()):
-                MODELS[model_id] = small = pack.shrunk(spec)
-                if hasattr(pack, "write_file"):
-                    pack.write_file(small, home / (small.file.repo_id or "") / small.file.filename)
-                else:
-                    pack.write_files(small, home)
-                models.add(model_id)
+        for table in (MODELS, MATERIAL_MODELS):
+            for model_id, spec in list(table.items()):
+                if spec.family in getattr(pack, "FAMILIES", ()) or model_id in getattr(pack, "IDS", ()):
+                    table[model_id] = small = pack.shrunk(spec)
+                    if hasattr(pack, "write_file"):
+                        pack.write_file(small, home / (small.file.repo_id or "") / small.file.filename)
+                    else:
+                        pack.write_files(small, home)
+                    models.add(model_id)
     return models
 
 
@@ -109,7 +110,8 @@ def cases(models: set[str]) -> Iterator[Case]:
                 output = run(node, inputs)
                 yield re.sub(r"[^\w.-]+", "_", f"{node_id}-{name}"), output
                 if name == "defaults" and isinstance(output, tuple):
-                    sockets = {**dict(zip(node.RETURN_TYPES, output, strict=False)), **sockets}
+                    made = zip(node.RETURN_TYPES, output, strict=False)
+                    sockets = {**{kind: value for kind, value in made if kind not in WIDGETS}, **sockets}
             depth_normal.free()
 
 
@@ -128,12 +130,14 @@ def run(node: Any, inputs: Mapping[str, Any]) -> Any:
 
 def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[str]) -> Iterator[Case]:
     """Inputs of a node: its defaults, then each other choice, another number and each other link by itself."""
-    kinds = {name: kind for group in ("required", "optional") for name, kind in groups.get(group, {}).items()}
+    required = groups.get("required", {})
+    kinds = {**required, **groups.get("optional", {})}
     links = {
         name: sockets.get(name, sockets[kind.split(",")[0]]) for name, (kind, *_) in kinds.items() if str(kind).split(",")[0] in sockets
     }
-    base = {name: value for name, value in links.items() if name in groups.get("required", {}) or name in ("image", "geometry")}
-    base |= {name: value for name, value in {"precision": "float32", "resolution": 64}.items() if name in kinds}
+    base = {name: value for name, value in links.items() if name in required or name in ("image", "geometry")}
+    base |= {"resolution": 64} if "resolution" in kinds else {}
+    base |= {"precision": "float32"} if "float32" in kinds.get("precision", [()])[0] else {}
     choices = {name: _choices(kind, models) for name, (kind, *_) in kinds.items() if name != "precision"}
     if choices.get("model") and kinds["model"][1]["default"] not in choices["model"]:
         base["model"] = choices["model"][0]
@@ -146,12 +150,12 @@ def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[
             low, high = options[0]["default"], options[0]["max"]
             yield name, {**base, name: low + 2 * options[0].get("step", 1) if kind == "INT" else low + (high - low) / 8}
     for name, value in links.items():
-        without = {each: base[each] for each in base if each not in ("geometry", name)}
         if name not in base:
             yield f"with-{name}", {**base, name: value}
-            yield f"{name}-in-place-of-geometry", {**without, name: value}
-        elif name in groups.get("optional", {}):
-            yield f"without-{name}", without
+        elif name not in required:
+            yield f"without-{name}", {each: base[each] for each in base if each != name}
+        if name not in base and "geometry" in base.keys() - required.keys():
+            yield f"{name}-in-place-of-geometry", {**{each: base[each] for each in base if each != "geometry"}, name: value}
         if isinstance(value, Estimate) and value.depth is not None:
             depth = 1 + value.depth.max() - value.depth
             for quantity in (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH):
@@ -160,7 +164,7 @@ def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[
 
 def _choices(kind: Any, models: set[str]) -> list[Any]:
     values = [False, True] if kind == "BOOLEAN" else kind if isinstance(kind, list) else []
-    return [each for each in values if each not in MODELS or each in models]
+    return [each for each in values if each not in {**MODELS, **MATERIAL_MODELS} or each in models]
 
 
 def flat(output: Any, name: str = "") -> dict[str, Tensor]:
