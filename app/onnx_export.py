@@ -27,7 +27,7 @@ from ..model_loader.weights.integrity import sha256_of
 from ..options.packages import how_to_install
 from .batch import per_image
 from .batch.staging import folder_beside
-from .console.step_display import Step
+from .console.terminal import Step
 from .differences import apart
 from .outcomes import DEMO_IMAGE
 

@@ -27,9 +27,9 @@ from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_normals
+from depth_normal.geometry.textures.materials import ROUGHNESS, remove_light
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.pbr import material_normals, pbr_maps, relief_of_photo
-from depth_normal.geometry.textures.simple_materials import ROUGHNESS, remove_light
 from depth_normal.options.textures import BOTH, PHOTO, PbrOptions
 
 LIGHTS = {

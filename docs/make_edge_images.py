@@ -35,7 +35,7 @@ from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.views.stereo import stereo_pair
 from depth_normal.options.masks import MaskOptions
-from depth_normal.options.stereo import StereoOptions
+from depth_normal.options.views import StereoOptions
 from depth_normal.utils import check_images, images_to_rgb, resize_map
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))

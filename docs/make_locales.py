@@ -23,7 +23,7 @@ from typing import Any
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.old_ids import OWN_IDS
-from depth_normal.options.files import PLY_UP, WRITTEN
+from depth_normal.options.outputs import PLY_UP, WRITTEN
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"

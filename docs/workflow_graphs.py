@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from depth_normal.options.parallax import AMOUNT_OF_TINY
+from depth_normal.options.views import AMOUNT_OF_TINY
 
 
 @dataclass(frozen=True)

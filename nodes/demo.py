@@ -19,7 +19,7 @@ from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
 from .listing import existing_file, file_state, split_name
 from .saving import problem_of
-from .sockets import FILES, VIDEO, Inputs
+from .widgets import FILES, VIDEO, Inputs
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")

@@ -11,11 +11,9 @@ from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..options.checks import check_choice
 from ..options.legacy import DepthMapOptions, MetricMapOptions, ZoeDepthAnythingOptions, ZoeOptions
 from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, old_inputs, render_depth
-from .loading import choose_tiny, load_model
-from .model_list import TINY_CHOICE, model_widget
+from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget
 from .option_widgets import takes
-from .sockets import Inputs
-from .widgets import choice_widget
+from .widgets import Inputs, choice_widget
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",

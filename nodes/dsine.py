@@ -12,7 +12,7 @@ from .legacy import old_inputs
 from .loading import OTHER_NODE, load_model
 from .normal_maps import NormalMapNode, normal_map
 from .option_widgets import takes
-from .sockets import Inputs
+from .widgets import Inputs
 
 
 @takes(DsineNodeOptions)

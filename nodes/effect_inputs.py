@@ -20,8 +20,7 @@ from ..options.map_images import CODINGS
 from ..utils import check_levels, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
-from .sockets import Widget
-from .widgets import image_input
+from .widgets import Widget, image_input
 
 logger = logging.getLogger(__name__)
 

@@ -12,17 +12,15 @@ from ..geometry.effects.makers import Made, make
 from ..geometry.estimate import Estimate
 from ..geometry.views.transparency import Layers, split_layers
 from ..options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
-from ..options.masks import SelectionOptions
-from ..options.sky import AUTO
+from ..options.masks import AUTO, SelectionOptions
 from ..utils import to_planar
 from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node
 from .option_widgets import option_widgets, takes
-from .sockets import EFFECTS as EFFECTS_MENU
-from .sockets import Inputs
-from .widgets import geometry_input, image_input
+from .widgets import EFFECTS as EFFECTS_MENU
+from .widgets import Inputs, geometry_input, image_input
 
 _DARKENED = 0.25
 

@@ -18,7 +18,7 @@ from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
-from ..options.files import READABLE, WRITTEN
+from ..options.outputs import READABLE, WRITTEN
 from .batches import geometry_output, one_by_one
 from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
@@ -26,8 +26,7 @@ from .listing import existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
-from .sockets import FILES, GEOMETRY, Inputs
-from .widgets import as_advanced, choice_widget, geometry_input, image_input, switch_widget
+from .widgets import FILES, GEOMETRY, Inputs, as_advanced, choice_widget, geometry_input, image_input, switch_widget
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"

@@ -33,8 +33,7 @@ from .effect_inputs import masks_of
 from .load_model import LoadDepthNormalModel
 from .option_widgets import option_widgets, takes
 from .refine import refined_by_images
-from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs, geometry_input, image_input
 
 _CODING = DepthCoding(
     name="the image",

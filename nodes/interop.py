@@ -16,8 +16,7 @@ from ..options.render import CameraOptions
 from .batches import geometry_output, image_for
 from .checks import check_geometry
 from .option_widgets import option_widgets, takes
-from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
-from .widgets import choice_widget, geometry_input, image_input
+from .widgets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs, choice_widget, geometry_input, image_input
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}

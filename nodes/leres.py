@@ -14,11 +14,9 @@ from ..model_loader import Model
 from ..options.checks import check_choice
 from ..options.legacy import DISABLED, ENABLED, OLD_NODE, LeresNodeOptions
 from .legacy import LegacyNode, annotate_depth, old_inputs
-from .loading import choose_tiny, load_model
-from .model_list import TINY_CHOICE
+from .loading import TINY_CHOICE, choose_tiny, load_model
 from .option_widgets import takes
-from .sockets import Inputs
-from .widgets import choice_widget
+from .widgets import Inputs, choice_widget
 
 MODELS = {DISABLED: "leres", ENABLED: "leres-boost"}
 LERES_OR_TINY = ("leres", BUNDLED_MODEL)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ..geometry.effects.lights import LightPlan
 from ..options.lights import MAX_LIGHTS, LightOptions
 from .option_widgets import option_widgets, takes
-from .sockets import EFFECTS, Inputs, Widget
+from .widgets import EFFECTS, Inputs, Widget
 
 LIGHTS = "DEPTH_NORMAL_LIGHTS"
 """Lamps: a tuple of `LightPlan`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..geometry.files import FORMATS, resolve_inside
 from ..model_loader.comfy.host import USER_FOLDERS, user_folder
-from ..options.files import READABLE
+from ..options.outputs import READABLE
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _DEPTH = 3

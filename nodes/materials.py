@@ -39,9 +39,8 @@ from .checks import check_images_of, check_model
 from .live import in_comfyui, temporary_png
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
-from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import normal_map_input, planar, surface_normals
-from .widgets import geometry_input, image_input
+from .widgets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, geometry_input, image_input
 
 DEFAULT_PREFIX = "textures/texture"
 

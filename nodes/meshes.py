@@ -18,15 +18,13 @@ from ..geometry.meshes.mesh import TO_LOOK_AT, Mesh, MeshOptions, depth_to_meshe
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
-from ..options.mesh import SPLATS, SavedMeshOptions, ShownMeshOptions, SplatOptions
-from ..options.relief import ReliefOptions
+from ..options.mesh import SPLATS, ReliefOptions, SavedMeshOptions, ShownMeshOptions, SplatOptions
 from .batches import one_by_one, with_progress
 from .checks import check_geometry
 from .files import images_of
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
-from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs, geometry_input, image_input
 
 MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
 

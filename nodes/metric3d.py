@@ -16,12 +16,10 @@ from ..model_loader import Model
 from ..options.checks import check_choice
 from ..options.legacy import Metric3dDepthOptions, Metric3dNormalsOptions
 from .legacy import LegacyNode, annotate_depth, old_inputs, render_depth
-from .loading import choose_tiny, load_model
-from .model_list import TINY_CHOICE
+from .loading import TINY_CHOICE, choose_tiny, load_model
 from .normal_maps import NormalMapNode, normal_map
 from .option_widgets import takes
-from .sockets import Inputs, Widget
-from .widgets import choice_widget
+from .widgets import Inputs, Widget, choice_widget
 
 BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
 

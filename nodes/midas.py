@@ -15,10 +15,9 @@ from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
 from ..options.legacy import MidasDepthOptions, MidasNormalsOptions, MidasUnusedOptions
 from .legacy import LegacyNode, annotate, annotate_depth, old_inputs
-from .loading import choose_tiny, load_model
-from .model_list import model_widget
+from .loading import choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
-from .sockets import Inputs, Widget
+from .widgets import Inputs, Widget
 
 
 def _model_widget() -> Widget:

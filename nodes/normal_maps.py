@@ -21,7 +21,7 @@ from .batches import to_output
 from .legacy import LegacyNode, network_side, old_inputs
 from .loading import OTHER_NODE, load_model, options_for
 from .option_widgets import takes
-from .sockets import Inputs
+from .widgets import Inputs
 
 
 class NormalMapNode(LegacyNode):

@@ -12,7 +12,7 @@ from typing import Any
 from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_settings
 from ..model_loader.environment import environment
 from .option_widgets import takes
-from .sockets import BY_MODEL, Inputs
+from .widgets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
 

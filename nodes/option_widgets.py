@@ -12,8 +12,7 @@ import numpy as np
 
 from ..options.checks import check_range
 from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
-from .sockets import Widget
-from .widgets import choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
+from .widgets import Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
 """The coordinate of an unset point, and the side of an unset box."""

@@ -12,12 +12,11 @@ from ..geometry.views.parallax import camera_path, parallax_of_estimate
 from ..geometry.views.transparency import Layers, split_layers
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..options.parallax import FramesOptions
+from ..options.views import FramesOptions
 from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import check_depth_linked, depth_input, effect_geometry, layers_with, with_alpha
 from .option_widgets import option_widgets, takes
-from .sockets import EFFECTS, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import EFFECTS, Inputs, geometry_input, image_input
 
 
 @takes(FramesOptions)

@@ -17,8 +17,7 @@ from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_geometry, check_images_of
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node, temporary_png
-from .sockets import RENDER, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import RENDER, Inputs, geometry_input, image_input
 
 # Percentiles that bound the depth map's range.
 _PERCENTILES = (0.1, 99.9)

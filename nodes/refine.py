@@ -15,8 +15,7 @@ from ..utils import images_to_rgb, to_rgb
 from .batches import for_all, geometry_output, with_progress
 from .effect_inputs import effect_geometry, images_with
 from .option_widgets import option_widgets, takes
-from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import ESTIMATE, GEOMETRY, Inputs, geometry_input, image_input
 
 
 @takes(RefineOptions)

@@ -19,15 +19,14 @@ from ..geometry.views.transparency import split_layers
 from ..options.checks import check_choice
 from ..options.lights import LightOptions, LookOptions
 from ..options.map_images import CODINGS
-from ..options.sky import AUTO
+from ..options.masks import AUTO
 from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import chosen_masks, depth_input, effect_geometry, layers_with, sky_mask_input, with_alpha
 from .lights import check_lights, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .option_widgets import option_widgets, takes
-from .sockets import EFFECTS, Inputs
-from .widgets import as_advanced, coding_widget, geometry_input, image_input
+from .widgets import EFFECTS, Inputs, as_advanced, coding_widget, geometry_input, image_input
 
 
 @takes(LightOptions, LookOptions)

@@ -18,8 +18,7 @@ from ..utils import to_planar
 from .batches import mask_output, to_output
 from .checks import check_geometry
 from .option_widgets import option_widgets, takes
-from .sockets import CONVERT, RENDER, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import CONVERT, RENDER, Inputs, geometry_input, image_input
 
 
 @takes(DepthImageOptions)

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from ..geometry.files import resolve_inside
 from ..geometry.files.paths import move_to_free
 from ..model_loader.comfy.host import user_folder
-from .sockets import Widget
-from .widgets import text_widget
+from .widgets import Widget, text_widget
 
 Item = TypeVar("Item")
 

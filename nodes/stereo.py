@@ -12,12 +12,11 @@ from ..geometry.kinds import Projection
 from ..geometry.views.stereo import compose, compose_holes, disparity_range
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..options.stereo import AROUND_LAYOUTS, PER_CLIP, VR_LAYOUTS, StereoNodeOptions, StereoOptions
+from ..options.views import AROUND_LAYOUTS, PER_CLIP, VR_LAYOUTS, StereoNodeOptions, StereoOptions
 from .batches import for_all, join_outputs, outputs_together, with_progress
 from .effect_inputs import check_depth_linked, depth_input, effect_geometry, images_with, with_alpha
 from .option_widgets import option_widgets, takes
-from .sockets import EFFECTS, Inputs
-from .widgets import geometry_input, image_input
+from .widgets import EFFECTS, Inputs, geometry_input, image_input
 
 
 @takes(StereoOptions, StereoNodeOptions)

@@ -19,8 +19,7 @@ from ..utils import resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
 from .effect_inputs import masks_of
-from .sockets import Widget
-from .widgets import image_input
+from .widgets import Widget, image_input
 
 
 def normal_map_input(purpose: str) -> Widget:

@@ -19,9 +19,8 @@ from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
 from .option_widgets import option_widgets, takes
-from .sockets import GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
-from .widgets import coding_widget, geometry_input
+from .widgets import GEOMETRY, TEXTURES, Inputs, coding_widget, geometry_input
 
 HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
 RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."

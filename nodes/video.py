@@ -25,7 +25,7 @@ from ..options.map_images import RUNNING
 from ..options.video import DepthVideoOptions, NormalsVideoOptions, VideoOptions
 from .checks import check_model
 from .option_widgets import option_widgets, takes
-from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
+from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from .fields import Options
 from .fog import FogOptions
 from .lens import LensOptions
-from .masks import CutoutOptions, MaskOptions
-from .sky import SkyOptions
+from .masks import CutoutOptions, MaskOptions, SkyOptions
 
 
 class Result(NamedTuple):

@@ -17,9 +17,28 @@ from functools import cache
 from typing import Any, TypeVar
 
 from .checks import check_at_least, check_choice, check_range, check_whole
-from .colours import colour_levels
-from .needs import NeedsMetres
-from .places import check_box, check_point
+from .values import check_box, check_point, colour_levels
+
+
+@dataclass(frozen=True)
+class NeedsMetres:
+    """An option that needs metric depth.
+
+    Attributes:
+        option: Its name, with its value if that matters. {name} stands for an option's name.
+        instead: Advice for scenes without it.
+    """
+
+    option: str
+    instead: str
+
+    def named(self, names: Mapping[str, str]) -> NeedsMetres:
+        """A copy with option names filled in."""
+        return NeedsMetres(self.option.format_map(names), self.instead.format_map(names))
+
+
+DISTANCES_IN_METRES = NeedsMetres("{unit} metres", "give all distances in percent (0 the near end, 100 the far end) without {unit}")
+
 
 _KEY = "option"
 

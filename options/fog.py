@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .distances import MAX_DISTANCE
 from .fields import Options, choice, colour_text, number
-from .sky import SKIES
+from .masks import SKIES
+from .values import MAX_DISTANCE
 
 
 @dataclass(frozen=True)

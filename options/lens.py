@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .distances import MAX_DISTANCE, METRES, UNITS, check_limit
-from .fields import Options, choice, image_point, number, whole
-from .needs import DISTANCES_IN_METRES, NeedsMetres
-from .places import Point
+from .fields import DISTANCES_IN_METRES, NeedsMetres, Options, choice, image_point, number, whole
+from .values import MAX_DISTANCE, METRES, UNITS, Point, check_limit
 
 MAX_BLADES = 16
 MAX_BLUR = 20.0

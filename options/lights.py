@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .fields import Options, choice, colour_text, number, switch
-from .sky import SKIES
+from .masks import SKIES
 
 KINDS = DIRECTIONAL, POINT = ("directional", "point")
 WHITE = "#ffffff"

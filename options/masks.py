@@ -1,4 +1,4 @@
-"""The options of masks and cut-outs."""
+"""The options of masks and cut-outs, and of the sky (on the command line: --sky, --no-sky or --sky-mask)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .checks import InvalidArgumentError, check_range
-from .distances import MAX_DISTANCE, METRES, PERCENT, UNITS, check_interval
-from .fields import Options, choice, image_box, image_point, image_points, number, switch
-from .needs import DISTANCES_IN_METRES, NeedsMetres
-from .places import Box, Point, check_in_box
+from .fields import DISTANCES_IN_METRES, NeedsMetres, Options, choice, image_box, image_point, image_points, number, switch
+from .values import MAX_DISTANCE, METRES, PERCENT, UNITS, Box, Point, check_in_box, check_interval
 
 SURFACE, OBJECT = SELECTS = ("surface", "object")
 """What a point selects."""
@@ -181,3 +179,11 @@ class CutoutOptions(SelectionOptions):
 
     def needs_metres(self) -> NeedsMetres | None:
         return None if self.whole_foreground else super().needs_metres()
+
+
+SKIES = AUTO, NONE = ("auto", "none")
+
+
+@dataclass(frozen=True)
+class SkyOptions(Options):
+    """A sky mask, which has no options."""

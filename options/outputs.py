@@ -1,4 +1,4 @@
-"""The outputs of images and the engines that write them, as named by options and in Python."""
+"""The outputs of images and the engines that write them, as named by options and in Python; file formats by extension."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from dataclasses import dataclass
 
 from .estimate import normal_coding
 from .fields import Options, choice, several, switch, typed
-from .files import PLY_UP, WRITTEN
 from .network import NetworkOptions
-from .stereo import LAYOUTS, VR_LAYOUTS
+from .views import LAYOUTS, VR_LAYOUTS
+
+# `geometry.files.formats` has their readers and writers.
+WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
+READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
+SURFACES = (".glb", ".ply", ".stl")
+"""Extensions that are written, read, and made from depth alone."""
+
+READABLE_WORDS = f"{', '.join(READABLE)}; a .png of `convert` or the node Save Geometry"
+"""`READABLE` for help texts: only these PNGs state what their levels mean."""
+
+Y_UP, Z_UP = PLY_UP = ("y", "z")
+"""The up axis of a PLY, which the format cannot state."""
+
 
 HOLES = "-holes"
 """Suffix of a stereo layout's name for its mask of filled disocclusions."""

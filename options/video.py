@@ -10,7 +10,7 @@ from .checks import InvalidArgumentError
 from .estimate import network_side, normal_coding
 from .fields import Options, choice, number, several, switch, typed, whole
 from .map_images import CLIP_NORMALISATIONS, NEAR, NEAR_END, PER_IMAGE, RUNNING
-from .stereo import VIDEO_LAYOUTS
+from .views import VIDEO_LAYOUTS
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
 """Outputs of a video: depth images, normal maps, each frame beside its depth, stereo images, and a moving camera."""

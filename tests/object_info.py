@@ -18,9 +18,9 @@ WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "COLOR")
 
 def described(nodes: dict[str, type]) -> dict[str, dict]:
     """What a graph stores of each node, by id, on a machine without weights: where there are some, they come first in the lists."""
-    from depth_normal.nodes import model_list
+    from depth_normal.nodes import loading
 
-    with mock.patch.object(model_list, "models_on_disk", frozenset):
+    with mock.patch.object(loading, "models_on_disk", frozenset):
         return _described(nodes)
 
 

@@ -17,7 +17,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import image_payload
 from depth_normal.nodes.load_model import FROM_FILE
-from depth_normal.nodes.model_list import _describe
+from depth_normal.nodes.loading import _describe
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS, PAGE = (sorted((ROOT / folder).rglob("*.js")) for folder in ("web", "app/ui/page"))

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ...geometry.files.json_file import read_json
-from ...geometry.files.paths import write_bytes
+from ...geometry.files.paths import read_json, write_bytes
 from ...model_loader.runtimes.choose import Chosen
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
 from .options import Options, known_weights

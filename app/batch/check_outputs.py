@@ -13,7 +13,7 @@ from ...geometry.files import FORMATS
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...options.map_images import CODINGS
 from ...options.outputs import COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
-from ...options.stereo import AROUND_LAYOUTS
+from ...options.views import AROUND_LAYOUTS
 from .options import Options
 
 logger = logging.getLogger(__name__)

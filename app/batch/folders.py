@@ -19,7 +19,7 @@ from ...model_loader.runtimes.choose import check_runtime
 from ...options.estimate import TORCH, check_tiles
 from ...options.map_images import CODINGS
 from ...options.outputs import DEFAULT_WRITES, WRITE_CHOICES
-from ...options.stereo import StereoOptions
+from ...options.views import StereoOptions
 from . import per_image
 from .check_outputs import check_writes
 from .failures import Failure, FailureLog

@@ -21,7 +21,7 @@ from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
 from ...options.estimate import AUTO_RUNTIME, REFINE_STEPS, TORCH
 from ...options.outputs import COMPOSITING
-from ...options.stereo import StereoOptions
+from ...options.views import StereoOptions
 from .records import mark
 
 # Networks up to this size in bytes run about as fast on one thread as on many: tiny has 9 MB, the next larger network 80.

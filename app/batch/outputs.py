@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from ...geometry.files import possible_paths
 from ...geometry.views.stereo import stereo_suffix
 from ...options.outputs import COMPOSITING, DEFAULT_WRITES, HOLES
-from ...options.stereo import LAYOUTS
+from ...options.views import LAYOUTS
 from ..outcomes import EXPECTED_ERRORS, message_of
 from .name_locks import folded
 from .overwriting import files_there, nearest_folder, reasons_not_to_replace, unwritable

@@ -36,7 +36,7 @@ from ...model_loader import Model
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import on_device_or_cpu
 from ...options.outputs import COMPOSITING, HOLES, STEREO_CHOICES
-from ...options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS
+from ...options.views import AROUND_LAYOUTS, FLAT_LAYOUTS
 from ...utils import on_white, sent_to, to_planar
 from ..console.terminal import quoted
 from ..outcomes import EXPECTED_ERRORS

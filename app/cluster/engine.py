@@ -36,7 +36,7 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row, check_utf8
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
-from .library import import_ray
+from .local_ray import import_ray
 from .session import session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
 

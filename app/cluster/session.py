@@ -14,8 +14,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 from ..outcomes import DOCS
-from .library import QUIET, import_ray, signals_kept
-from .local_ray import local_ray
+from .local_ray import QUIET, import_ray, local_ray, signals_kept
 
 PACKAGE = Path(__file__).parents[2]
 _SHIPPED = ("annotators", "app", "geometry", "media", "model_loader", "nodes", "options")

@@ -17,7 +17,7 @@ from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
 from ...options.network import RUNTIME, NetworkOptions
 from ...options.outputs import ImagesOptions
-from ...options.parallax import AMOUNT, MoveOptions
+from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
 from .option_table import add_options, as_help, chosen_options

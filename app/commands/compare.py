@@ -8,7 +8,7 @@ import logging
 import math
 from pathlib import Path
 
-from ...options.files import READABLE_WORDS
+from ...options.outputs import READABLE_WORDS
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...options.files import PLY_UP, READABLE, WRITTEN
-from ...options.outputs import ConvertOptions
+from ...options.outputs import PLY_UP, READABLE, WRITTEN, ConvertOptions
 from ..batch.overwriting import check_places, note_results, remove_outdated
 from ..console.parser import Parser
 from ..console.terminal import echo, shown

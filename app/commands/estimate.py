@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.fields import options_of
-from ...options.files import PLY_UP
 from ...options.folders import FolderOptions, RayOptions
 from ...options.network import NetworkOptions
-from ...options.outputs import LOCAL, NUMBERS, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
-from ...options.stereo import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
+from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
+from ...options.views import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..console.parser import Parser

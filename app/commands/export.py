@@ -11,8 +11,7 @@ from pathlib import Path
 from ..batch.overwriting import check_places, note_results
 from ..console.option_types import whole_type
 from ..console.parser import Parser
-from ..console.step_display import displayed_steps
-from ..console.terminal import echo, shown
+from ..console.terminal import displayed_steps, echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import add_json, add_model_to_name, named_model

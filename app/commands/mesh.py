@@ -6,9 +6,8 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...options.files import PLY_UP, SURFACES
-from ...options.mesh import SavedMeshOptions, SurfaceOptions
-from ...options.relief import ReliefOptions
+from ...options.mesh import ReliefOptions, SavedMeshOptions, SurfaceOptions
+from ...options.outputs import PLY_UP, SURFACES
 from ..console.parser import Parser
 from ..console.terminal import echo_error
 from ..outcomes import DONE

@@ -12,8 +12,8 @@ from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
 from ...options.folders import MediaOptions
-from ...options.parallax import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ...options.video import CONTAINERS
+from ...options.views import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
 from .arguments import chosen_model, chosen_move

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...options.files import READABLE_WORDS
+from ...options.outputs import READABLE_WORDS
 from ...options.refine import RefineOptions
 from ..outcomes import DONE
 from .arguments import add_map_kind, chosen_quantity

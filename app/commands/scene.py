@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from ...options.files import READABLE_WORDS
+from ...options.fields import NeedsMetres
 from ...options.folders import SourcesOptions
-from ...options.needs import NeedsMetres
+from ...options.outputs import READABLE_WORDS
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ...options.outputs import HOLES, ImagesOptions
-from ...options.stereo import AROUND_LAYOUTS, LAYOUTS, StereoImagesOptions, StereoOptions
+from ...options.views import AROUND_LAYOUTS, LAYOUTS, StereoImagesOptions, StereoOptions
 from ..console.parser import Parser
 from .estimate import add_images, run_images
 from .option_table import add_options

@@ -331,8 +331,7 @@ def _check_materials(arguments: argparse.Namespace) -> None:
 
 def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:
     """The maps of --materials and --orm: albedo in sRGB, the others linear."""
-    from ...geometry.textures.materials import pack_orm
-    from ...geometry.textures.simple_materials import remove_light, uniform_materials
+    from ...geometry.textures.materials import pack_orm, remove_light, uniform_materials
 
     if arguments.materials == SIMPLE:
         albedo = remove_light(image.to(maps.normals), maps.normals, maps.occlusion, borders=arguments.borders)

@@ -16,9 +16,8 @@ from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME
 from ...options.fields import options_of
 from ...options.folders import SourcesOptions
-from ...options.parallax import LoopOptions
-from ...options.stereo import StereoOptions, unused_beside
 from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
+from ...options.views import LoopOptions, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...options.files import READABLE, READABLE_WORDS
+from ...options.outputs import READABLE, READABLE_WORDS
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import image_of_result
 from ..batch.sources import EXTENSIONS, expanded

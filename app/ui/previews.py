@@ -25,8 +25,7 @@ from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
 from ...options.fields import Options, default_of, highest_of
 from ...options.lights import POINT, LightOptions, LookOptions
-from ...options.parallax import MOVES, RATE, SECONDS, MoveOptions
-from ...options.stereo import FLAT_LAYOUTS, StereoOptions
+from ...options.views import FLAT_LAYOUTS, MOVES, RATE, SECONDS, MoveOptions, StereoOptions
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark

@@ -20,8 +20,8 @@ from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
 from ...options.map_images import RUNNING
-from ...options.stereo import VR_LAYOUTS
 from ...options.video import DEPTH, NORMALS, PARALLAX, SIDE_BY_SIDE, STEREO
+from ...options.views import VR_LAYOUTS
 from .segments import KEPT_DEPTH, Shown
 from .task import VIEWS, VideoTask
 

@@ -39,8 +39,7 @@ from ...options.video import DEPTH
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
-from .segment_record import SegmentRecord, checked_records
-from .state import read_state, state_to_bytes
+from .segment_record import SegmentRecord, checked_records, read_state, state_to_bytes
 from .task import SEGMENTS_FILE, VideoTask, segments_folder
 
 logger = logging.getLogger(__name__)

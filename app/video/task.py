@@ -45,9 +45,8 @@ from ...media import (
     video_header,
 )
 from ...options.map_images import PER_CLIP
-from ...options.parallax import LoopOptions
-from ...options.stereo import StereoOptions
 from ...options.video import DEPTH, H264, H265, OUTPUTS, PARALLAX, PRESETS, SIDE_BY_SIDE, STEREO, ClipOptions, Preset, VideoOptions
+from ...options.views import LoopOptions, StereoOptions
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth

@@ -14,7 +14,7 @@ from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
-from ..images.highlights import compress_highlights
+from ..images.tone_mapping import compress_highlights
 
 # Squared colour distance, for colours in [0, 1], at which evidence from colours has half its weight.
 _APART = 0.01

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_choice
-from ...options.distances import UNITS, check_interval
 from ...options.masks import OBJECT, SURFACE, SelectionOptions
-from ...options.places import Box, Point
+from ...options.values import UNITS, Box, Point, check_interval
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import object_in_box
 from ..regions.connected import region_around
 from ..regions.objects import foreground_object, object_around
-from ..regions.points import pixel_at
+from ..regions.selections import pixel_at
 from .depths import Depths, check_metric
 
 _NAMED_POINTS = 3

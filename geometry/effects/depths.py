@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...options.distances import check_limit
+from ...options.values import check_limit
 from ...utils import constant, to_cpu
 from ..assumptions import filled_depth, filled_with_ends
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, at_percentiles, in_order, samples_of
-from ..regions.points import pixel_at
+from ..regions.selections import pixel_at
 
 
 class Depths(NamedTuple):

@@ -15,8 +15,7 @@ from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_around
 from ..filters.guided_filter import fit_of_means
-from .highlight_maps import pitch_and_reach, pitch_of
-from .softness import Softness
+from .softness import Softness, pitch_and_reach, pitch_of
 
 # Reach of colour comparison in edge radii; weight of colours beside a step, where depth edges and image edges may be misaligned.
 _COLOURS, _UNSURE = 3, 0.2

@@ -23,9 +23,8 @@ from ..surfaces.derive import with_normals
 from ..valid import valid_normals
 from .defocus import BlurOfLayers, blur_by_depth
 from .edge_sides import EdgeSides, edge_sides
-from .highlight_maps import pitch_of
 from .lights import Light, LightPlan
-from .softness import DepthSteps, normal_softness
+from .softness import DepthSteps, normal_softness, pitch_of
 
 # Relative change of depth from which a pixel was on a ramp.
 _MOVED = 0.01

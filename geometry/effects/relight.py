@@ -21,10 +21,10 @@ from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import colour_to_linear, linear_to_srgb, luminance, srgb_to_linear
 from ..levels import at_percentiles
 from .edge_sides import EdgeSides
-from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .lit_scene import LitScene
 from .shadows import cast_shadows
+from .softness import pitch_of
 
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)

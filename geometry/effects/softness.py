@@ -12,11 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import constant, sent_to, vector_lengths
-from ..edges.depth_edges import Ramps, find_ramps
+from ..edges.depth_edges import Ramps, edge_radius, find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..filters.extremes import extremes_within, largest_within
-from .highlight_maps import pitch_and_reach, pitch_of
+
+
+def pitch_of(height: int, width: int) -> int:
+    """The distance between values of a highlight map, in pixels of an image of this size."""
+    return max(1, edge_radius(height, width) // 3)
+
+
+def pitch_and_reach(height: int, width: int) -> tuple[int, int]:
+    """The distance between values of a highlight map in pixels, and the radius of soft edges in such values."""
+    pitch = pitch_of(height, width)
+    return pitch, max(1, round(edge_radius(height, width) / pitch))
+
 
 # Least difference of neighbouring normals on a bend, and on an edge.
 _BEND, _EDGE = 0.1, 0.3

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from ...options.files import READABLE, WRITTEN
+from ...options.outputs import READABLE, WRITTEN
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.display_defaults import default_depth_image

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...options.files import SURFACES, Y_UP, Z_UP
-from ...options.mesh import MAX_TEXTURE_SIDE
-from ...options.relief import ReliefOptions
+from ...options.mesh import MAX_TEXTURE_SIDE, ReliefOptions
+from ...options.outputs import SURFACES, Y_UP, Z_UP
 from ...utils import on_white
 from ..estimate import Estimate
 from ..meshes.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes

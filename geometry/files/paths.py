@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import re
 import stat
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import MissingFileError
 from ..estimate import Estimate
@@ -399,3 +400,27 @@ def one_image(estimate: Estimate, holder: str) -> None:
     """Raises ValueError for a batch of several images; `holder` is the error's subject."""
     if estimate.batch != 1:
         raise ValueError(f"{holder} holds one image, the batch has {estimate.batch}; write each to its own, or all to one .npz")
+
+
+MAX_BYTES = 2**20
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file of at most `MAX_BYTES`.
+
+    Raises:
+        OSError: It is absent or cannot be read.
+        ValueError: Not a regular file, too long, or not JSON; the message says which.
+    """
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may have no end
+        raise ValueError("it is no regular file")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"it has {status.st_size} bytes; at most {MAX_BYTES} are read")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("it is no JSON: its values are nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from error

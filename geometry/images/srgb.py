@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.colours import colour_levels
+from ...options.values import colour_levels
 from ...utils import as_numbers, constant, is_above
 
 BT_709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.relief import NEAR, ReliefOptions
+from ...options.mesh import NEAR, ReliefOptions
 from ...utils import resize_map
 from ..checks import check_image_of
 from ..estimate import Estimate, Quantity

@@ -20,16 +20,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...options.places import Box, Point, check_box, check_in_box, is_in_box
+from ...options.values import Box, Point, check_box, check_in_box, is_in_box
 from ...utils import finite_bounds, resize_map
 from ..filters.extremes import extremes_within, largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
 from .cut import cheapest_region, path_costs
 from .mixtures import fit_mixture
-from .nearness import check_maps_of_one, small_scene
 from .planes import PLANE_DISTANCE, above_planes
-from .points import Pixels, pixels_at
+from .selections import Pixels, check_maps_of_one, pixels_at, small_scene
 
 
 class _Evidence(NamedTuple):

@@ -24,15 +24,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...options.places import Point
+from ...options.values import Point
 from ...utils import resize_map
 from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, numbered, opened, regions_with
-from .nearness import check_maps_of_one, small_scene
 from .parts import DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, is_plain, parts_of
 from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
-from .points import Pixels, pixels_at
+from .selections import Pixels, check_maps_of_one, pixels_at, small_scene
 
 _SEARCH_SIDE = 320  # pixels of the longer side at which the object is searched
 

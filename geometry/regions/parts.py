@@ -27,7 +27,7 @@ from ..filters.extremes import largest_within
 from ..filters.transforms import blurred
 from .connected import numbered
 from .merging import Borders, merged_regions, watershed
-from .points import Pixel, Pixels
+from .selections import Pixel, Pixels
 
 STANDS_OUT = 0.2
 """Inverse depth is scaled down for objects that stand out farther than this, as a share of its range."""

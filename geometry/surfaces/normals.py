@@ -19,7 +19,7 @@ from ..levels import sampled
 from ..valid import valid_depth
 from .noise import measure_noise
 from .plane_fit import fit_planes
-from .sparse_fit import fit_isolated
+from .scattered_fit import fit_isolated
 
 _SMOOTH = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
 _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}

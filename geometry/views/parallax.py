@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_choice
-from ...options.parallax import BORDERS, MOVES, LoopOptions
+from ...options.views import BORDERS, MOVES, LoopOptions
 from ...utils import resize_image, sent_to
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
 from ..checks import check_depth, check_image, check_intrinsics
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
-from ..images.highlights import compress_highlights
+from ..images.tone_mapping import compress_highlights
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered

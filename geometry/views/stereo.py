@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_choice
-from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
+from ...options.views import ANAGLYPHS, LAYOUTS, StereoOptions
 from ...utils import constant, on_white, resize_image, sent_to, to_cpu, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
-from ..images.highlights import compress_highlights
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
+from ..images.tone_mapping import compress_highlights
 from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky

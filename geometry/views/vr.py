@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import InvalidArgumentError, check_choice
-from ...options.stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions
+from ...options.views import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions
 from ...utils import on_white, resize_image, sample_at
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
@@ -22,7 +22,7 @@ from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
 from ..filters.chosen_pixels import values_at
-from ..images.highlights import compress_highlights
+from ..images.tone_mapping import compress_highlights
 from ..kinds import Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky

@@ -17,8 +17,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ...geometry.files.json_file import read_json
-from ...geometry.files.paths import write_bytes
+from ...geometry.files.paths import read_json, write_bytes
 from ..weights.disk_space import KEPT_FREE, free_space, is_disk_full
 from ..weights.find import download_folder
 from ..weights.integrity import sha256_of, stamp

@@ -19,7 +19,7 @@ import torch
 
 from ...annotators.graphs import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
-from ...geometry.files.json_file import read_json
+from ...geometry.files.paths import read_json
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..weights.find import user_cache
 from ..weights.integrity import stamp

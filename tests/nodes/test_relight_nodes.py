@@ -13,8 +13,8 @@ from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.lights import MAX_LIGHTS, Light
 from depth_normal.options.lights import KINDS
-from depth_normal.options.parallax import MOVES
-from depth_normal.options.sky import SKIES
+from depth_normal.options.masks import SKIES
+from depth_normal.options.views import MOVES
 
 RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
 

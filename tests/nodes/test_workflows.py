@@ -9,7 +9,7 @@ import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.registry import all_specs
-from depth_normal.options.parallax import AMOUNT_OF_TINY
+from depth_normal.options.views import AMOUNT_OF_TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

@@ -37,8 +37,7 @@ from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWr
 from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import RayEngine
-from depth_normal.app.cluster.library import import_ray
-from depth_normal.app.cluster.local_ray import local_ray
+from depth_normal.app.cluster.local_ray import import_ray, local_ray
 from depth_normal.app.console import terminal
 from depth_normal.options.folders import RayOptions
 

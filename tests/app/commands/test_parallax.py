@@ -9,7 +9,7 @@ import pytest
 from depth_normal.app import cli
 from depth_normal.app.commands.arguments import chosen_move
 from depth_normal.media import read_frames, video_header
-from depth_normal.options.parallax import AMOUNT, AMOUNT_OF_TINY, MoveOptions
+from depth_normal.options.views import AMOUNT, AMOUNT_OF_TINY, MoveOptions
 from tests.videos import moving_ball, write_video
 
 TINY = ("--model", "tiny", "--size", "32")

@@ -8,7 +8,7 @@ import pytest
 
 from depth_normal.app import cli
 from depth_normal.app.batch.folders import estimate_folder
-from depth_normal.options.stereo import StereoOptions
+from depth_normal.options.views import StereoOptions
 
 
 @pytest.fixture

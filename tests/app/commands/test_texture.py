@@ -21,7 +21,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, save_estimate, write_image_png, write_npz
 from depth_normal.geometry.files.exr import write_depth_channel, write_image_exr
 from depth_normal.geometry.filters.transforms import blurred
-from depth_normal.geometry.textures import height, pbr, simple_materials
+from depth_normal.geometry.textures import height, materials, pbr
 from depth_normal.model_loader import load_model
 
 pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
@@ -223,7 +223,7 @@ def test_a_material_without_a_model(photo, tmp_path, borders):
     image = torch.from_numpy(read_image(photo)).movedim(-1, 0)[None]
     options = pbr.PbrOptions(source="photo", borders=borders, directions=4, bright="high")
     maps = pbr.pbr_maps(pbr.material_normals(None, pbr.relief_of_photo(image, options), options), options)
-    albedo = simple_materials.remove_light(image, maps.normals, maps.occlusion, borders=borders)
+    albedo = materials.remove_light(image, maps.normals, maps.occlusion, borders=borders)
     assert np.abs(read_image(files["albedo"]) - albedo[0].movedim(0, -1).numpy()).max() < 1e-4
     assert np.abs(read_image(files["orm"])[..., 1:] - (0.4, 0)).max() < 1e-4
     assert np.abs(read_image(files["roughness"]) - 0.4).max() < 1e-4 and read_image(files["metallic"]).max() == 0

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from depth_normal.app.console.step_display import displayed_steps
+from depth_normal.app.console.terminal import displayed_steps
 
 WORK = """
 import logging, sys, time
-from depth_normal.app.console.step_display import displayed_steps
+from depth_normal.app.console.terminal import displayed_steps
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 with displayed_steps("work") as step:
     step("first")

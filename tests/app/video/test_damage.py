@@ -21,7 +21,7 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments
-from depth_normal.app.video.state import read_state, state_to_bytes
+from depth_normal.app.video.segment_record import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
 from tests.videos import frames_of, moving_ball, stop_after, write_video

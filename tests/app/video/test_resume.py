@@ -14,7 +14,7 @@ from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
 from depth_normal.app.video.run import _without_normals
-from depth_normal.app.video.state import read_state, state_to_bytes
+from depth_normal.app.video.segment_record import read_state, state_to_bytes
 from depth_normal.media import Frame, estimated
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.inference.video import VideoState

@@ -36,8 +36,8 @@ from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.views import parallax, stereo, vr
 from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
-from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
+from depth_normal.options.views import LoopOptions
 from tests.videos import frames_of, moving_ball, seconds_of, sound_of, stop_after, with_damaged_packets, write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}

@@ -9,7 +9,7 @@ from depth_normal.geometry.regions.cut import cheapest_region, path_costs
 from depth_normal.geometry.regions.merging import merged_regions, watershed
 from depth_normal.geometry.regions.mixtures import fit_mixture
 from depth_normal.geometry.regions.planes import image_places, largest_plane
-from depth_normal.geometry.regions.points import Pixels
+from depth_normal.geometry.regions.selections import Pixels
 
 
 def test_a_square_around_a_point_ends_half_way_to_one_of_the_other_kind():

@@ -9,7 +9,7 @@ from depth_normal.geometry.meshes.mesh import depth_to_mesh
 from depth_normal.geometry.views.stereo import compose
 from depth_normal.geometry.views.transparency import opaque_part, split_layers
 from depth_normal.geometry.views.vr import pair_for
-from depth_normal.options.stereo import FLAT_LAYOUTS
+from depth_normal.options.views import FLAT_LAYOUTS
 from depth_normal.utils import on_white
 
 SIZE, INSIDE = 48, slice(16, 32)
