@@ -1,7 +1,7 @@
 """What every node gives, with tiny networks, to be compared between two states of the pack.
 
-    python tests/node_pictures.py save DIR [--midas midas_v21_small_256.pt]
-    python tests/node_pictures.py compare DIR [--midas ...]
+    python tests/node_pictures.py save DIR
+    python tests/node_pictures.py compare DIR
 
 `save` writes every output to DIR/<case>.npz; `compare` makes them again and prints what is not the same to the last bit (exit code 1), what
 is new and what is gone. The networks are the tests': random weights by seed, so the numbers hold on one machine and one torch. With
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import runpy
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,12 +28,12 @@ import torch
 from torch import Tensor
 
 import depth_normal
-from depth_normal import Estimate
-from depth_normal.annotators.networks.bae import Bae
+from depth_normal import Estimate, Quantity
+from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
 
 ROOT = Path(depth_normal.__file__).resolve().parent
 NODES = depth_normal.NODE_CLASS_MAPPINGS
-CODINGS = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 Case = tuple[str, Any]
 sys.path.insert(0, str(ROOT))  # `tests` of that state
 MENDED = runpy.run_path(str(ROOT / "tests" / "conftest.py"))
@@ -46,13 +45,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("save", "compare"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--midas", type=Path, help="weights of MiDaS v2.1 small, for the MiDaS nodes; without, they run with tiny alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, small_encoder():
-        os.environ["DEPTH_NORMAL_HOME"] = home
-        models = shrink(Path(home), arguments.midas)
+    with tempfile.TemporaryDirectory() as home, _tests_file("tiny_old_nodes.py").tiny_encoder():
+        os.environ.update(DEPTH_NORMAL_HOME=home, HF_HUB_OFFLINE="1")
+        models = shrink(Path(home))
         made, changed = set(), 0
         for name, output in cases(models):
             tensors, path = flat(output), arguments.folder / f"{name}.npz"
@@ -71,30 +69,19 @@ def main() -> int:
     return int(changed > 0)
 
 
-def shrink(home: Path, midas: Path | None) -> list[str]:
+def shrink(home: Path) -> set[str]:
     """Puts tiny networks behind the ids of the table, their files into `home`; the ids that can run."""
-    registry = next(module for name, module in sys.modules.items() if name.endswith(".annotators.registry"))
-    depth, diffusion = map(_tests_file, ("tiny_depth.py", "tiny_diffusion.py"))
-    normals = small_normals() if "bae-normal" in registry.MODELS else {}
-    models = ["tiny"]
-    if midas:
-        shutil.copy(midas, home / "midas_v21_small_256.pt")
-        models.append("midas-v2.1-small")
-    for model_id, spec in list(registry.MODELS.items()):
-        if spec.family in depth.FAMILIES:
-            registry.MODELS[model_id] = depth.shrunk(spec)
-            depth.write_file(registry.MODELS[model_id], home / (spec.file.repo_id or "") / spec.file.filename)
-        elif spec.family in diffusion.FAMILIES:
-            registry.MODELS[model_id] = diffusion.shrunk(spec)
-            diffusion.write_files(registry.MODELS[model_id], home)
-        elif spec.family in normals:
-            config, state = normals[spec.family]
-            file = replace(spec.file, sha256=None, size=None)
-            registry.MODELS[model_id] = replace(spec, config=config, default_size=56, files=(file,))
-            torch.save(state, home / file.name)
-        else:
-            continue
-        models.append(model_id)
+    models = {"tiny"}
+    for pack in (_tests_file(f"tiny_{name}.py") for name in ("depth", "diffusion", "old_nodes")):
+        for table in (MODELS, MATERIAL_MODELS):
+            for model_id, spec in list(table.items()):
+                if spec.family in getattr(pack, "FAMILIES", ()) or model_id in getattr(pack, "IDS", ()):
+                    table[model_id] = small = pack.shrunk(spec)
+                    if hasattr(pack, "write_file"):
+                        pack.write_file(small, home / (small.file.repo_id or "") / small.file.filename)
+                    else:
+                        pack.write_files(small, home)
+                    models.add(model_id)
     return models
 
 
@@ -102,145 +89,88 @@ def _tests_file(name: str) -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / name)))
 
 
-def small_encoder() -> AbstractContextManager[None]:
-    """Builds BAE, and the encoder of DSINE, with a few channels while it lasts."""
-    return _tests_file("tiny_old_nodes.py").tiny_encoder()
-
-
-def small_normals() -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Of families that give normals: a small architecture, and a file's content."""
-    paths = "random_weights.py", "tiny_old_nodes.py", "annotators/test_dsine.py", "annotators/test_metric3d.py"
-    weights, bae, dsine, metric3d = map(_tests_file, paths)
-    return {
-        "bae": (None, bae.published_bae(weights.randomise(Bae(), gain=1.3))),
-        "dsine": (dsine.CONFIG, {"model": dsine.tiny_state()}),
-        "metric3d": (metric3d.SMALL, {"model_state_dict": metric3d.published(metric3d.tiny_state())}),
-    }
-
-
-def make_images(height: int = 120, width: int = 176) -> Tensor:
+def make_images(height: int = 72, width: int = 104) -> Tensor:
     """(2, height, width, 3): the demo's photograph and its mirror image, darker."""
     coffee = cv2.imread(str(ROOT / "app" / "coffee.jpg"))[..., ::-1]
     photo = torch.from_numpy(cv2.resize(coffee, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
     return torch.stack((photo, photo.flip(1) * 0.6))
 
 
-def run(node_id: str, **inputs: Any) -> Any:
-    """What a node gives."""
-    node = NODES[node_id]
-    return getattr(node(), node.FUNCTION)(**inputs)
-
-
-def cases(models: list[str]) -> Iterator[Case]:
-    """Name and outputs of every case."""
+def cases(models: set[str]) -> Iterator[Case]:
+    """Name and outputs of every case: of each node with an id of the pack's own, once others have made what it requires."""
     image = make_images()
-    yield from old_nodes(image, models)
-    geometries = {}
-    for model_id in models:
-        (model,) = run("DepthNormal_LoadModel", model=model_id, precision="float32")
-        geometries[model_id] = run("DepthNormal_EstimateGeometry", model=model, image=image)[0]
-        yield f"estimate-{model_id}", geometries[model_id]
-        if model_id == "tiny":
-            yield "estimate-tiny-large", run("DepthNormal_EstimateGeometry", model=model, image=make_images(301, 203), resolution=128)
-        depth_normal.free()
-    if "DepthNormal_DepthAndNormals" in NODES:
-        for look in NODES["DepthNormal_DepthAndNormals"].INPUT_TYPES()["optional"]["depth_look"][0]:
-            yield f"depth-and-normals-{look.replace(' ', '-')}", run("DepthNormal_DepthAndNormals", image=image, depth_look=look)
-        yield "depth-and-normals-film", run("DepthNormal_DepthAndNormals", image=image, film=True, coding="directx")
-    for family in ("Marigold", "Lotus", "LBM"):
-        for kind in ("Depth", "Normals"):
-            node = f"DepthNormal_{family}{kind}"
-            for model_id in NODES[node].INPUT_TYPES()["optional"]["model"][0]:
-                if model_id in models:
-                    yield f"{node}-{model_id}", run(node, image=image, model=model_id, resolution=64, precision="float32")
-    yield from conversions(image, geometries)
-    yield from effects(image, geometries["tiny"])
+    depth, normals, *_ = run(NODES["DepthNormal_DepthAndNormals"], {"image": image})
+    sockets: dict[str, Any] = {"IMAGE": image, "MASK": image[..., 0].round(), "depth": depth, "height": depth, "normal_map": normals}
+    of_maps = {"DepthNormal_DepthImageToGeometry": {"IMAGE": depth}, "DepthNormal_ConvertNormalMap": {"IMAGE": normals}}
+    left = {node_id: node for node_id, node in NODES.items() if node_id.startswith("DepthNormal_") or node_id == "AIO_Preprocessor"}
+    while ready := [node_id for node_id, node in left.items() if _required(node) <= sockets.keys()]:
+        for node_id in ready:
+            node = left.pop(node_id)
+            for name, inputs in variants(node.INPUT_TYPES(), sockets | of_maps.get(node_id, {}), models):
+                output = run(node, inputs)
+                yield re.sub(r"[^\w.-]+", "_", f"{node_id}-{name}"), output
+                if name == "defaults" and isinstance(output, tuple):
+                    made = zip(node.RETURN_TYPES, output, strict=False)
+                    sockets = {**{kind: value for kind, value in made if kind not in WIDGETS}, **sockets}
+            depth_normal.free()
 
 
-def old_nodes(image: Tensor, models: list[str]) -> Iterator[Case]:
-    """The old ids, with their own defaults and at another resolution."""
-    for model_id in [each for each in ("tiny", "midas-v2.1-small") if each in models]:
-        for node, more in (("MiDaS-NormalMapPreprocessor", {"a": 3.0, "bg_threshold": 0.2}), ("MiDaS-DepthMapPreprocessor", {})):
-            for resolution in (64, 192):
-                yield f"{node}-{model_id}-{resolution}", run(node, image=image, model=model_id, resolution=resolution, **more)
-    choices = {"ckpt_name", "environment", "model"}
-    for node in ("Zoe-DepthMapPreprocessor", "DepthAnythingPreprocessor", "Zoe_DepthAnythingPreprocessor", "DepthAnythingV2Preprocessor"):
-        widgets = NODES[node].INPUT_TYPES()["optional"]
-        for choice, value in [(each, value) for each in sorted(choices & widgets.keys()) for value in widgets[each][0]]:
-            yield f"{node}-{value}", run(node, image=image, resolution=128, **{choice: value})
-    yield from old_normal_nodes(image)
+def _required(node: Any) -> set[str]:
+    kinds = [kind for kind, *_ in node.INPUT_TYPES().get("required", {}).values()]
+    return {kind.split(",")[0] for kind in kinds if isinstance(kind, str) and kind not in WIDGETS}
 
 
-def old_normal_nodes(image: Tensor) -> Iterator[Case]:
-    """The old ids of networks that give normals."""
-    own = {
-        "BAE-NormalMapPreprocessor": [{}],
-        "DSINE-NormalMapPreprocessor": [{}, {"fov": 30.0, "iterations": 2}, {"camera": "as the old node"}],
-        "Metric3D-NormalMapPreprocessor": [{"backbone": "vit-small"}],
+def run(node: Any, inputs: Mapping[str, Any]) -> Any:
+    """What a node gives, or the words with which it refuses."""
+    try:
+        return getattr(node(), node.FUNCTION)(**inputs)
+    except Exception as error:  # noqa: BLE001 - what a node says is compared, too
+        return str(error).replace(os.environ["DEPTH_NORMAL_HOME"], "HOME")
+
+
+def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[str]) -> Iterator[Case]:
+    """Inputs of a node: its defaults, then each other choice, another number and each other link by itself."""
+    required = groups.get("required", {})
+    kinds = {**required, **groups.get("optional", {})}
+    links = {
+        name: sockets.get(name, sockets[kind.split(",")[0]]) for name, (kind, *_) in kinds.items() if str(kind).split(",")[0] in sockets
     }
-    for node, widgets in own.items():
-        shared = [{"network_size": 84}, *({"coding": coding} for coding in CODINGS)]
-        for more in [*widgets, *shared] if node in NODES else ():
-            words = "-".join(f"{name}-{value}" for name, value in more.items()).replace(" ", "-")
-            yield f"{node}-{words or 'defaults'}", run(node, image=image, resolution=128, precision="float32", **more)
-    if "Metric3D-DepthMapPreprocessor" in NODES:
-        yield "Metric3D-DepthMapPreprocessor", run("Metric3D-DepthMapPreprocessor", image=image, resolution=128, precision="float32")
+    base = {name: value for name, value in links.items() if name in required or name in ("image", "geometry")}
+    base |= {"resolution": 64} if "resolution" in kinds else {}
+    base |= {"precision": "float32"} if "float32" in kinds.get("precision", [()])[0] else {}
+    choices = {name: _choices(kind, models) for name, (kind, *_) in kinds.items() if name != "precision"}
+    if choices.get("model") and kinds["model"][1]["default"] not in choices["model"]:
+        base["model"] = choices["model"][0]
+    yield "defaults", base
+    for name, (kind, *options) in kinds.items():
+        for value in choices.get(name, ()):
+            if value != options[0].get("default"):
+                yield f"{name}-{value}", {**base, name: value}
+        if kind in ("INT", "FLOAT") and name not in ("resolution", "seed") and "max" in options[0]:
+            low, high = options[0]["default"], options[0]["max"]
+            yield name, {**base, name: low + 2 * options[0].get("step", 1) if kind == "INT" else low + (high - low) / 8}
+    for name, value in links.items():
+        if name not in base:
+            yield f"with-{name}", {**base, name: value}
+        elif name not in required:
+            yield f"without-{name}", {each: base[each] for each in base if each != name}
+        if name not in base and "geometry" in base.keys() - required.keys():
+            yield f"{name}-in-place-of-geometry", {**{each: base[each] for each in base if each != "geometry"}, name: value}
+        if isinstance(value, Estimate) and value.depth is not None:
+            depth = 1 + value.depth.max() - value.depth
+            for quantity in (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH):
+                yield f"{name}-{quantity.value}", {**base, name: replace(value, depth=depth, quantity=quantity)}
 
 
-def conversions(image: Tensor, geometries: Mapping[str, Estimate]) -> Iterator[Case]:
-    """Raw numbers to images, normals and other packs' dictionaries, and back."""
-    for model_id in ("tiny", "zoedepth-nyu", "depth-anything-3-metric-large", "depth-anything-3-small"):
-        geometry = geometries[model_id]
-        for mode in ("per_image", "per_clip", "fixed"):
-            yield f"render-depth-{model_id}-{mode}", run("DepthNormal_RenderDepth", geometry=geometry, near="white", normalisation=mode)
-        percentiles = {"percentile_low": 2.0, "percentile_high": 85.0, "colour_map": "turbo", "normalisation": "per_clip"}
-        yield f"render-depth-{model_id}-percentiles", run("DepthNormal_RenderDepth", geometry=geometry, near="black", **percentiles)
-        for ratio in (0.0, 8.0):
-            if geometry.quantity is not depth_normal.Quantity.RELATIVE_DEPTH or ratio:
-                derived = run("DepthNormal_NormalsFromDepth", geometry=geometry, method="plane fit", near_far_ratio=ratio)
-                yield f"normals-{model_id}-{ratio:g}", derived
-                to_moge = run("DepthNormal_GeometryToMoGe", geometry=derived[0], image=image, near_far_ratio=ratio)
-                yield f"moge-{model_id}-{ratio:g}", to_moge
-                yield f"from-moge-{model_id}-{ratio:g}", run("DepthNormal_MoGeToGeometry", moge_geometry=to_moge[0])
-                to_da3 = run("DepthNormal_GeometryToDA3", geometry=geometry, image=image, near_far_ratio=ratio)
-                yield f"da3-{model_id}-{ratio:g}", to_da3
-                yield f"from-da3-{model_id}-{ratio:g}", run("DepthNormal_DA3ToGeometry", da3_geometry=to_da3[0])
-    tiny = geometries["tiny"]
-    yield "normals-midas", run("DepthNormal_NormalsFromDepth", geometry=tiny, method="midas")
-    yield "normals-dmap2norm", run("DepthNormal_NormalsFromDepth", geometry=geometries["zoedepth-nyu"], method="dmap2norm")
-    (depth_image, _) = run("DepthNormal_RenderDepth", geometry=tiny, near="white", normalisation="per_image")
-    for values in ("disparity", "depth"):
-        found = run("DepthNormal_DepthImageToGeometry", image=depth_image, near="white", values=values, near_metres=1.0, far_metres=9.0)
-        yield f"depth-image-{values}", found
-    for coding in CODINGS:
-        (normal_map,) = run("DepthNormal_RenderNormals", geometry=tiny, coding=coding)
-        yield f"render-normals-{coding}", normal_map
-        turned = run("DepthNormal_ConvertNormalMap", image=normal_map, source=coding, target="directx", strength=1.5, detail=normal_map)
-        yield f"convert-normals-{coding}", turned
-
-
-def effects(image: Tensor, geometry: Estimate) -> Iterator[Case]:
-    """Light and movement."""
-    (depth_image, _) = run("DepthNormal_RenderDepth", geometry=geometry, near="white", normalisation="per_image")
-    (normal_map,) = run("DepthNormal_RenderNormals", geometry=geometry, coding="opengl")
-    looks = {"specular": 0.2, "shadows": 0.7, "colour": "#ffb46b"}
-    for light in ("directional", "point"):
-        yield f"relight-{light}", run("DepthNormal_Relight", image=image, light=light, geometry=geometry, **looks)
-        maps = {"normal_map": normal_map[:1], "depth": depth_image[:1]}
-        yield f"relight-{light}-maps", run("DepthNormal_Relight", image=image, light=light, **maps, **looks)
-    for move in ("orbit", "swing", "dolly"):
-        yield f"parallax-{move}", run("DepthNormal_DepthParallax", image=image, move=move, frames=4, amount=0.1, depth=depth_image)
-    yield "depth-mask", run("DepthNormal_DepthMask", geometry=geometry, image=image)
-    yield "depth-mask-point", run("DepthNormal_DepthMask", depth=depth_image, point_x=0.5, point_y=0.5)
-    yield "cutout", run("DepthNormal_ForegroundCutout", image=image, geometry=geometry)
-    yield "fog", run("DepthNormal_Fog", image=image, geometry=geometry, density=0.5)
-    yield "depth-of-field", run("DepthNormal_DepthOfField", image=image, depth=depth_image, blades=6)
-    for layout in ("full-sbs", "half-tb", "anaglyph"):
-        yield f"stereo-{layout}", run("DepthNormal_Stereo", image=image, layout=layout, divergence=4.0, geometry=geometry)
+def _choices(kind: Any, models: set[str]) -> list[Any]:
+    values = [False, True] if kind == "BOOLEAN" else kind if isinstance(kind, list) else []
+    return [each for each in values if each not in {**MODELS, **MATERIAL_MODELS} or each in models]
 
 
 def flat(output: Any, name: str = "") -> dict[str, Tensor]:
     """All tensors of an output, by where they are in it."""
+    if isinstance(output, str):
+        output = torch.tensor(list(output.encode()))
     if isinstance(output, Tensor):
         return {name or "value": output}
     if isinstance(output, Estimate):

@@ -1,16 +1,9 @@
-"""Panoramas whose distances and normals are known exactly, traced ray by ray: a furnished room and a street.
-
-    python tests/panorama_scenes.py DIR [WIDTH]
-
-writes `room.png` and `street.png`, to look at and to estimate.
-"""
+"""Panoramas whose distances and normals are known exactly, traced ray by ray: a furnished room and a street."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -98,16 +91,3 @@ def _shaded(rays: np.ndarray, points: np.ndarray, normals: np.ndarray, which: np
     hue = np.stack([0.55 + 0.4 * np.sin(which * turn + phase) for turn, phase in ((1.7, 0.3), (2.3, 1.9), (3.1, 4.0))], -1)
     sky = np.stack([0.45 + 0.4 * rays[..., 1] + 0.3, 0.75 + 0.2 * rays[..., 1], np.full(rays.shape[:2], 0.95)], -1)
     return np.clip(np.where(seen[..., None], hue * (0.8 + 0.2 * tiles)[..., None] * light[..., None], sky), 0, 1)
-
-
-def main() -> None:
-    """Writes the images."""
-    from depth_normal.geometry.files import write_image_png
-
-    folder, width = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 2048
-    for name, things in SCENES.items():
-        write_image_png(folder / f"{name}.png", panorama(things(), width).image)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """Weights and images drawn by seed: what a test takes where the numbers themselves do not matter."""
 
-import struct
 from pathlib import Path
 
 import torch
@@ -98,28 +97,11 @@ def write_teacher(folder: Path) -> None:
 
 
 def _pointwise_onnx(weights: list[float], bias: float, shape: tuple[int, ...]) -> bytes:
-    """One convolution of 1x1, as an ONNX file, for which no package is needed. The numbers are those of the fields in onnx.proto."""
+    """One convolution of 1x1, as an ONNX file."""
+    from onnx import helper
 
-    def varint(value: int) -> bytes:
-        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
-
-    def number(field: int, value: int) -> bytes:
-        return varint(field << 3) + varint(value)
-
-    def message(field: int, *parts: bytes | str) -> bytes:
-        body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-        return varint(field << 3 | 2) + varint(len(body)) + body
-
-    def tensor(name: str, values: list[float], dims: tuple[int, ...]) -> bytes:
-        sizes = b"".join(number(1, each) for each in dims)
-        return message(5, sizes, number(2, 1), message(8, name), message(9, struct.pack(f"<{len(values)}f", *values)))
-
-    def value(field: int, name: str, dims: tuple[int, ...]) -> bytes:
-        sizes = b"".join(message(1, number(1, each)) for each in dims)
-        return message(field, message(1, name), message(2, message(1, number(1, 1), message(2, sizes))))
-
-    kernel = message(5, message(1, "kernel_shape"), number(8, 1), number(8, 1), number(20, 7))
-    node = message(1, *(message(1, name) for name in ("picture", "w", "b")), message(2, "metres"), message(4, "Conv"), kernel)
-    tensors = tensor("w", weights, (1, len(weights), 1, 1)) + tensor("b", [bias], (1,))
-    ends = value(11, "picture", shape) + value(12, "metres", (shape[0], 1, *shape[2:]))
-    return number(1, 8) + message(7, node, message(2, "graph"), tensors, ends) + message(8, number(2, 13))
+    tensors = [helper.make_tensor("w", 1, (1, len(weights), 1, 1), weights), helper.make_tensor("b", 1, (1,), [bias])]  # 1: float32
+    ends = [[helper.make_tensor_value_info(name, 1, (shape[0], count, *shape[2:]))] for name, count in (("picture", 3), ("metres", 1))]
+    node = helper.make_node("Conv", ["picture", "w", "b"], ["metres"], kernel_shape=(1, 1))
+    graph = helper.make_graph([node], "graph", *ends, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()

@@ -1,7 +1,5 @@
 """Images whose depth and normals are known exactly, traced ray by ray: rooms and landscapes of planes, balls and boxes.
 
-    python tests/ray_traced_scenes.py DIR
-
 For tests that have no renders of Blender beside the checkout; the files are of the same kind: `rgb` (H, W, 3) uint8,
 `depth` (H, W) float32 in metres along the optical axis, 0 = sky, `normal` (H, W, 3) int16 of 32767, OpenGL's axes, `mask` (H, W) bool,
 `K` = [fx, fy, cx, cy] in pixels, the centre of the first pixel at 0.
@@ -9,7 +7,6 @@ For tests that have no renders of Blender beside the checkout; the files are of 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +141,3 @@ def write(folder: Path) -> Path:
     for seed, (name, things) in enumerate(scenes().items()):
         np.savez(folder / f"{name}.npz", **traced(things, seed))
     return folder
-
-
-if __name__ == "__main__":
-    print(*write(Path(sys.argv[1])).iterdir(), sep="\n")

@@ -39,16 +39,3 @@ def test_public_methods_are_described():
 
 def public_classes(module):
     return [each for name, each in vars(module).items() if inspect.isclass(each) and each.__module__ == module.__name__ and name[0] != "_"]
-
-
-def test_an_undescribed_method_is_found():
-    class Base:
-        def described(self):
-            """It is."""
-
-    class Derived(Base):
-        def described(self): ...
-
-        def silent(self): ...
-
-    assert undocumented(Derived) == ["silent"]

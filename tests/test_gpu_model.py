@@ -31,27 +31,11 @@ from depth_normal.geometry.temporal.camera_motion import camera_motion
 from depth_normal.utils import resize_map, unit_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = (
-    "tiny",
-    "depth-anything-small",
-    "depth-anything-v2-metric-indoor-small",
-    "depth-anything-3-small",
-    "leres-boost",
-    "moge-vitl",
-    "moge-3-vitl",
-    "midas-v2.1-small",
-    "video-depth-anything-metric-small",
-    "zoedepth-nyu",
-    "zoe-depth-anything-indoor",
-    "depth-pro",
-    "zipdepth-base",
-    "depth-anything-v2-small",
-    "depth-anything-3-metric-large",
-    "moge-2-vits-normal",
-    "metric3d-vit-small",
-    "dsine",
+QUICK = ("da2", "leres", "bae-normal")
+QUARTER = (
+    *("depth-anything-small", "depth-anything-v2-metric-indoor-small", "midas-v2.1-small"),
+    *("video-depth-anything-metric-small", "zipdepth-base", "depth-anything-v2-small"),
 )
-QUARTER = (*LONG[1:3], "midas-v2.1-small", "video-depth-anything-metric-small", "zipdepth-base", "depth-anything-v2-small")
 """At a quarter of their sizes they ask the same; the others' narrow networks are small, or ask otherwise."""
 OF_THE_BUDGETS_SIZE_ALONE = {
     "relight, sun (node)",
@@ -80,7 +64,7 @@ def rows(gpu):
     return gpu_model.effect_rows(gpu, 72, 128)
 
 
-NETWORKS = [pytest.param(name, marks=pytest.mark.slow("takes a second") if name in LONG else ()) for name in gpu_model.NETWORKS]
+NETWORKS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow("takes a second")) for name in gpu_model.NETWORKS]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import functools
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from importlib.machinery import SourceFileLoader
@@ -122,30 +121,7 @@ def forbidden_imports(path: Path) -> list[str]:
 
 
 def test_imports_go_one_way():
-    wrong = {path: found for path in modules() if (found := forbidden_imports(path))}
-    assert not wrong
-
-
-@pytest.mark.parametrize(
-    ("place", "line", "forbidden"),
-    [
-        ("annotators/networks/vit.py", "from ..base import Annotator", ["annotators"]),
-        ("annotators/networks/vit.py", "from ...utils import resize_map", ["utils"]),
-        ("annotators/networks/vit.py", "from .dpt import DptHead", []),
-        ("annotators/midas.py", "from .networks.vit import VisionTransformer", []),
-        ("geometry/files/png.py", "from ...annotators import registry", ["annotators"]),
-        ("geometry/files/png.py", "from ..estimate import Estimate", []),
-        ("model_loader/load.py", "def late():\n    from ..nodes.widgets import AUTO", ["nodes"]),
-        ("app/cli.py", "from ..nodes import NODES", ["nodes"]),
-        ("nodes/midas.py", "from ..training import data", ["training"]),
-        ("utils.py", "from . import geometry", ["geometry"]),
-    ],
-)
-def test_a_wrong_arrow_is_seen(place, line, forbidden, written, tmp_path):
-    (path,) = written({place: line})
-    for room in (*ROOMS, "training"):
-        (tmp_path / room).mkdir(parents=True, exist_ok=True)
-    assert forbidden_imports(path) == forbidden
+    assert not {path: targets for path in modules() if (targets := forbidden_imports(path))}
 
 
 def import_graph(paths: list[Path]) -> dict[Path, set[Path]]:
@@ -190,53 +166,13 @@ def test_no_folders_import_each_other():
     assert not circle(folder_graph(modules()))
 
 
-@pytest.fixture
-def written(tmp_path, monkeypatch):
-    """Writes modules, given by place and text, into a pack of their own; gives their paths."""
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-
-    def write(lines):
-        for place, text in lines.items():
-            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / place).write_text(text)
-        return [tmp_path / place for place in lines]
-
-    return write
-
-
-def test_a_circle_is_seen(written):
-    lines = {
-        "nodes/__init__.py": "from . import one\nfrom .two import Two",
-        "nodes/one.py": "def late():\n    from .deep import three",
-        "nodes/deep/__init__.py": "",
-        "nodes/deep/three.py": "if TYPE_CHECKING:\n    from ..two import Two",
-        "nodes/two.py": "from . import one",
-        "nodes/four.py": "from . import NODES",
-    }
-    assert circle(import_graph(written(lines))) == {"nodes/one.py", "nodes/deep/three.py", "nodes/two.py"}
-
-
-def test_a_circle_of_folders_is_seen(written):
-    lines = {
-        "geometry/levels.py": "",
-        "geometry/edges/refine.py": "from ..levels import sampled\nfrom ..views.stereo import shift",
-        "geometry/views/stereo.py": "",
-        "geometry/views/vr.py": "from ..edges.matting import cut_out",
-        "geometry/edges/matting.py": "",
-    }
-    paths = written(lines)
-    assert not circle(import_graph(paths))
-    assert circle(folder_graph(paths)) == {"geometry/edges", "geometry/views"}
-
-
 def test_every_folder_of_code_is_a_room():
     folders = {path.parent.name for path in ROOT.glob("*/*.py")}
     assert folders == {room for room in ROOMS if room and "/" not in room and room not in ("utils", "_version")} | BESIDE_THE_PRODUCT
 
 
 def test_rooms_of_few_libraries_keep_to_them():
-    wrong = {path: more for path in (*modules(), *blender_scripts()) if (more := libraries_beyond_its_room(path))}
-    assert not wrong
+    assert not {path: more for path in (*modules(), *blender_scripts()) if (more := libraries_beyond_its_room(path))}
 
 
 def libraries_beyond_its_room(path: Path) -> set[str]:
@@ -256,20 +192,15 @@ def test_inside_the_pack_imports_are_relative_and_heavy_ones_late():
 NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
 
 
-@pytest.mark.slow("takes most of a second")
 def test_one_module_asks_servers():
-    found = set()
-    for folder in ("annotators", "app", "geometry", "model_loader", "nodes"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
-                    found.add(path.relative_to(ROOT).as_posix())
+    names = {path.relative_to(ROOT).as_posix(): {name for level, name in imports(path) if not level} for path in modules()}
+    asking = {
+        path for path, used in names.items() if used & NETWORK_LIBRARIES or {name.partition(".")[0] for name in used} & NETWORK_LIBRARIES
+    }
     # network.py names a type, for the type checker; the others answer browsers, and ask nobody
     served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
     assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
-    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
+    assert asking - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
     typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
     assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
 
@@ -278,13 +209,6 @@ def test_variables_say_what_they_hold():
     """What was found has a name: digest, sky_mask, fitting models."""
     unnamed = [f"{path}: {name}" for path in modules() for name in functions_with(compiled(path), "found")]
     assert not unnamed, "name what these functions find"
-
-
-def test_a_variable_is_told_from_a_parameter(tmp_path):
-    path = tmp_path / "module.py"
-    nested = "def four(values):\n    def five():\n        for found in values:\n            pass\n"
-    path.write_text(f"found = 1\ndef one(found):\n    return found\ndef two():\n    found = 1\n    return lambda: found\n{nested}")
-    assert functions_with(compiled(path), "found") == ["two", "five"]
 
 
 def compiled(path: Path) -> CodeType:
@@ -365,20 +289,6 @@ def test_comfyui_installs_what_the_package_asks_for():
 def test_the_version_is_the_same_everywhere():
     version = pyproject()["project"]["version"]
     assert f'__version__ = "{version}"' in (ROOT / "_version.py").read_text()
-
-
-def long_sentences(path: Path) -> list[str]:
-    """The strings of a file that are a sentence, docstrings not counted."""
-    nodes = [*ast.walk(ast.parse(path.read_text()))]
-    alone = {node.value for node in nodes if isinstance(node, ast.Expr)}
-    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in alone]
-    return [words for words in strings if len(words) > 28 and " " in words]
-
-
-def test_no_tooltip_of_the_nodes_stands_twice():
-    sentences = Counter(sentence for path in (ROOT / "nodes").glob("*.py") for sentence in long_sentences(path))
-    assert len(sentences) > 100
-    assert [sentence for sentence, times in sentences.items() if times > 1] == []
 
 
 def test_no_merge_was_left_half_done():

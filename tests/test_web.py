@@ -20,18 +20,19 @@ from depth_normal.nodes.load_model import FROM_FILE
 from depth_normal.nodes.loading import _describe
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
+SCRIPTS, PAGE = (sorted((ROOT / folder).rglob("*.js")) for folder in ("web", "app/ui/page"))
 DEPTH = torch.tensor([[0.8, 1.5, 6.2, 3.0], [float("nan"), 2.0, 2.5, 1.0]]).view(1, 1, 2, 4)
 NORMALS = torch.nn.functional.normalize(torch.tensor([0.2, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SCRIPTS, *PAGE], ids=lambda path: path.name)
 def test_a_script_is_short_and_sets_no_html(path):
     text = path.read_text()
     assert len(text.splitlines()) < 400 and not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", text)
-    assert all((ROOT / "web" / name).is_file() for name in re.findall(r"from '\./([^']+)'", text))
+    assert all((path.parent / name).is_file() for name in re.findall(r"from '\./([^']+)'", text))
     assert not re.findall(r"from '(?!\.)", text), "modules of others would need a build"
+    assert path not in PAGE or not re.search("https?://", text)
 
 
 PARSE = """
@@ -42,7 +43,7 @@ for (const path of process.argv.slice(1)) new vm.SourceTextModule(fs.readFileSyn
 
 @needs_node
 def test_every_script_parses():
-    words = ["node", "--experimental-vm-modules", "--no-warnings", "-e", PARSE, *map(str, SCRIPTS)]
+    words = ["node", "--experimental-vm-modules", "--no-warnings", "-e", PARSE, *map(str, SCRIPTS + PAGE)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -60,15 +60,6 @@ def tiny_encoder():
         yield
 
 
-def published_bae(network) -> dict:
-    """A network's state as the authors' file has it, wrapped and with what goes unused."""
-    import torch
-
-    state = {f"module.{key}": each for key, each in network.state_dict().items()}
-    state |= {key: each[..., 0] for key, each in state.items() if ".out_conv_res" in key and "res8" not in key and each.ndim == 4}
-    return {"model": {**state, "module.encoder.original_model.bn2.weight": torch.zeros(16)}}
-
-
 def write_files(spec, folder: Path) -> None:
     """Writes random weights of a shrunk entry below the folder, each file at its published name."""
     import torch

@@ -56,21 +56,8 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound:
-            _write_sine(container, track, sound[0], *sound[2:])
+            container.mux(_packets_of(track, _sine_frames(track, 0, sound[0], "mono", *sound[2:])))
     return path
-
-
-def _write_sine(container, track, seconds, at_once=1024) -> None:
-    planar = track.codec_context.format.name if track.codec_context.format else "fltp"
-    wave = np.sin(np.arange(int(44100 * seconds)) / 20).astype(np.float32) * 0.3
-    if planar.startswith("s"):
-        dtype = np.dtype(f"int{planar[1:3]}")
-        wave = (wave * np.iinfo(dtype).max).astype(dtype)
-    for start in range(0, len(wave), at_once):
-        frame = av.AudioFrame.from_ndarray(wave[None, start : start + at_once], format=planar, layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
-        container.mux(track.encode(frame))
-    container.mux(track.encode(None))
 
 
 def of_colour(colours, height=32, width=64):
@@ -173,14 +160,15 @@ def _image_frames(stream, count, rate):
         yield frame
 
 
-def _sine_frames(stream, start, stop):
-    rate, name = stream.codec_context.sample_rate, stream.codec_context.format.name
+def _sine_frames(stream, start, stop, layout="stereo", at_once=1152):
+    rate, name = stream.codec_context.sample_rate, stream.codec_context.format.name if stream.codec_context.format else "fltp"
     wave = np.sin(np.arange(int((stop - start) * rate)) / 20) * 0.3
-    wave = (wave * 32767).astype(np.int16) if name.startswith("s16") else wave.astype(np.float32)
-    for first in range(0, len(wave), 1152):
-        both = np.stack([wave[first : first + 1152]] * 2)
-        packed = both if name.endswith("p") else np.ascontiguousarray(both.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(packed, format=name, layout="stereo")
+    dtype = np.dtype(f"int{name[1:3]}" if name.startswith("s") else np.float32)
+    wave = (wave * (np.iinfo(dtype).max if name.startswith("s") else 1)).astype(dtype)
+    for first in range(0, len(wave), at_once):
+        channels = np.stack([wave[first : first + at_once]] * (2 if layout == "stereo" else 1))
+        packed = channels if name.endswith("p") else np.ascontiguousarray(channels.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format=name, layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, int(start * rate) + first, Fraction(1, rate)
         yield frame
 

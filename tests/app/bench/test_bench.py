@@ -175,34 +175,32 @@ def test_what_auto_stands_for_is_found_by_measuring_each(words, monkeypatch):
     assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", *words]) == 0
 
 
-@pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
-def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypatch, capsys):
+ROWS = (Row("torch float32", "torch 2", 0.5, 0.2), Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "end", "code"),
+    [
+        (["onnx", "openvino"], ROWS, KeyboardInterrupt, 130),
+        (["onnx,openvino", "--json"], ROWS, KeyboardInterrupt, 130),
+        (["onnx,openvino", "--json"], (), ValueError, 2),
+    ],
+)
+def test_what_was_measured_before_an_end_is_printed(words, rows, end, code, monkeypatch, capsys):
     printed = []
 
     def measured(*_, asked, **__):
         assert asked == ["onnx", "openvino"], "compile can be left out"
-        yield Row("torch float32", "torch 2", 0.5, 0.2)
-        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 0.2)
-        printed.append(capsys.readouterr().out)
-        raise KeyboardInterrupt
+        yield from rows
+        printed.extend(capsys.readouterr().out.splitlines())
+        raise end
 
     monkeypatch.setattr(runtimes, "measure_runtimes", measured)
-    words = ["bench", "--model", "tiny", "--runtime", *names, *(["--json"] if json_wanted else [])]
-    assert cli.main(words) == 130
-    if json_wanted:
-        assert [row["runtime"] for row in json.loads(capsys.readouterr().out)] == ["torch float32", "onnx"]
+    assert cli.main(["bench", "--model", "tiny", "--runtime", *words]) == code
+    if "--json" in words:
+        assert [row["runtime"] for row in json.loads(capsys.readouterr().out or "[]")] == ["torch float32", "onnx"][: len(rows)]
     else:
-        assert [text.split("|")[1].strip() for text in printed[0].splitlines()] == ["runtime", "---", "torch float32", "onnx"]
-
-
-def test_a_model_that_cannot_be_loaded_prints_no_table(monkeypatch, capsys):
-    def refused(*_, **__):
-        raise ValueError("no such file")
-        yield
-
-    monkeypatch.setattr(runtimes, "measure_runtimes", refused)
-    assert cli.main(["bench", "--model", "tiny", "--runtime", "all", "--json"]) == 2
-    assert not capsys.readouterr().out
+        assert [line.split("|")[1].strip() for line in printed] == ["runtime", "---", "torch float32", "onnx"]
 
 
 @pytest.mark.parametrize(

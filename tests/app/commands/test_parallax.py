@@ -56,18 +56,18 @@ def test_the_camera_goes_less_far_with_soft_depth(asked, model, amount):
 @pytest.mark.parametrize(
     ("words", "of_video"),
     [
-        ((), ()),
+        ("", ""),
         (
-            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--border", "mirror", "--seconds", "0.5", "--rate", "10"),
-            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--border", "mirror", "--loop", "0.5", "--fps", "10"),
+            "--move swing --amount 0.1 --focus 0.2 --border mirror --seconds 0.5 --rate 10",
+            "--move swing --amount 0.1 --focus 0.2 --border mirror --loop 0.5 --fps 10",
         ),
     ],
 )
 @pytest.mark.slow("takes most of a second")
 def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_video):
     one, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
-    assert run(clip, *TINY, *words, "-o", one) == 0
-    assert cli.main([*map(str, ("video", clip, "--what", "parallax", *TINY, *of_video, "-o", other))]) == 0
+    assert run(clip, *TINY, *words.split(), "-o", one) == 0
+    assert cli.main([*map(str, ("video", clip, "--what", "parallax", *TINY, *of_video.split(), "-o", other))]) == 0
     assert video_header(one).rate == video_header(other).rate
     assert np.array_equal(frames(one), frames(other))
 

@@ -10,7 +10,7 @@ import torch
 from depth_normal.app.cli import _parsed, main
 from depth_normal.app.commands.relight import DIRECTIONS, _planned
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import write_npz
+from depth_normal.geometry.files import load_estimate, read_image, write_npz
 from depth_normal.geometry.images.srgb import colour_to_linear
 from depth_normal.nodes.relight import Relight
 from depth_normal.options.lights import LookOptions
@@ -58,13 +58,10 @@ def test_what_follows_a_lamp_is_said_of_it_and_what_precedes_all_is_said_of_all(
 def test_the_file_is_what_the_node_makes(files):
     words = ["--light", "180,20", "--colour", "#ffb46b", "--exposure", "0.5", "--light-size", "0.2"]
     assert main(["relight", str(files / "a.png"), "--out", str(files / "b.png"), "--geometry", str(files / "a.npz"), *words]) == 0
-    found = cv2.imread(str(files / "b.png"))[..., ::-1] / 255.0
-    image = torch.from_numpy(cv2.imread(str(files / "a.png"))[..., ::-1].copy()).float()[None] / 255
-    depth = torch.full((1, 1, 48, 64), 2.0)
-    depth[..., 16:32, 20:40] = 1.0
-    geometry = Estimate(depth, Quantity.METRIC_DEPTH)
-    (expected,) = Relight().execute(image, azimuth=180, elevation=20, colour="#ffb46b", exposure=0.5, light_size=0.2, geometry=geometry)
-    assert np.abs(found - expected[0].numpy()).max() < 1 / 255
+    image, found = (torch.from_numpy(read_image(files / name)) for name in ("a.png", "b.png"))
+    lamp = {"azimuth": 180, "elevation": 20, "colour": "#ffb46b", "exposure": 0.5, "light_size": 0.2}
+    (expected,) = Relight().execute(image[None], geometry=load_estimate(files / "a.npz"), **lamp)
+    assert (found - expected[0]).abs().max() < 1 / 255
 
 
 def test_weights_that_do_not_fit_end_a_run_over_several_images(files, monkeypatch, capsys):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +16,9 @@ import torch
 from PIL import Image
 
 from depth_normal.app import onnx_export
-from depth_normal.app.batch import overwriting, per_image
+from depth_normal.app.batch import overwriting
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
-from depth_normal.app.commands import result_paths
 from depth_normal.app.console import viewer
 from depth_normal.app.console.terminal import quoted
 from depth_normal.app.onnx_export import Exported
@@ -76,11 +74,13 @@ def names(folder=OUT):
         ("texture curvature flat.png --show edges", "flat_edges.png"),
         ("texture occlusion photo.png --radius 4", "photo_ao.png"),
         ("texture detail photo.png --source photo", "photo_detail.png"),
+        ("video shots --model tiny --size 32", "shots_depth.mp4"),
     ],
 )
 def test_a_result_has_a_name_by_default_and_is_made_anew(words, name, here, capsys):
+    shots()
     assert run(words) == 0
-    assert capsys.readouterr().out.startswith(f"{words.split()[1 + (words.split()[0] in ('effect', 'texture'))]}: {OUT / name}")
+    assert f"{words.split()[1 + (words.split()[0] in ('effect', 'texture'))]}: {OUT / name}" in capsys.readouterr().out
     assert names() == [name]
     assert run(words) == 0, "it is this program's own"
     (OUT / name).write_bytes(b"mine")
@@ -178,31 +178,11 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        "relight photo.png --geometry known.npz -o lit.png",
-        "estimate photo.png --model tiny --size 32 --write depth -o lit.png",
-        "texture seamless photo.png --model tiny --size 32 -o lit.png",
-    ],
-)
-def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, capsys):
-    read = per_image.read_with_alpha
-
-    def read_while_somebody_writes(path):
-        Path("lit.png").write_bytes(b"mine")
-        return read(path)
-
-    monkeypatch.setattr(per_image, "read_with_alpha", read_while_somebody_writes)
-    assert run(words) == 2 and "lit.png is there already" in capsys.readouterr().err
-    assert Path("lit.png").read_bytes() == b"mine"
-    assert sorted(path.name for path in here.iterdir()) == ["flat.png", "known.npz", "lit.png", "photo.png"]
-    Path("lit.png").unlink()
-    assert run(words, "--overwrite") == 0 and Path("lit.png").read_bytes() != b"mine"
-
-
-@pytest.mark.parametrize(
     ("words", "computed", "name"),
     [
+        ("relight photo.png --geometry known.npz -o lit.png", "app.batch.per_image.read_with_alpha", "lit.png"),
+        ("estimate photo.png --model tiny --size 32 --write depth -o lit.png", "app.batch.per_image.read_with_alpha", "lit.png"),
+        ("texture seamless photo.png --model tiny --size 32 -o lit.png", "app.batch.per_image.read_with_alpha", "lit.png"),
         ("texture pbr photo.png --model tiny --size 32", "geometry.textures.pbr.pbr_maps", "depth-normal/photo_ao.png"),
         ("video shots --model tiny --size 32 -o made.mp4", "app.video.run._first_pass", "made.mp4"),
         ("video shots --model tiny --size 32 --preview 1 -o made.png", "app.video.preview._sheet", "made.png"),
@@ -224,9 +204,12 @@ def test_a_file_that_came_while_the_result_was_computed_is_not_replaced(words, c
     monkeypatch.setattr(onnx_export, "_write", lambda _, path, *__: path.write_bytes(b"network"))
     monkeypatch.setattr(onnx_export, "_compared", lambda *_: iter([onnx_export.Check("a stand-in", "noise", 0.0, 0.0)]))
     monkeypatch.setattr(f"{module}.{function}", computed_while_somebody_writes)
+    before = {path.name for path in here.iterdir()}
+    is_video = words.startswith("video") and "--preview" not in words
     assert run(words) == 2 and f"{name} is there already" in capsys.readouterr().err
+    assert {path.name for path in here.iterdir()} - before == {name.split("/")[0], *([RECORDS] if is_video else [])}
     assert [path.name for path in Path(name).parent.glob("*photo_*")] == [Path(name).name] * ("photo_" in name), "no other map either"
-    if words.startswith("video") and "--preview" not in words:
+    if is_video:
         assert run(words, "--resume") == 2 and f"{name} is there already" in capsys.readouterr().err, "it is not the stopped run's"
     assert Path(name).read_bytes() == b"mine"
     monkeypatch.setattr(f"{module}.{function}", original)
@@ -390,18 +373,14 @@ def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
     assert run("effect fog photo.png --geometry known.npz -o fog.png --overwrite") == 0 and not Path("fog.png").is_symlink()
 
 
-def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
+def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):
     shots()
-    words, made = "video shots --model tiny --size 32", OUT / "shots_depth.mp4"
-    assert run(words) == 0 and run(words) == 0 and run(f"{words} --what depth,normals") == 0
-    assert names() == ["shots_depth.mp4", "shots_normals.mp4"]
-    made.write_bytes(b"mine")
-    assert run(words) == 2 and made.read_bytes() == b"mine"
-    assert f"{made} is there already, not known as an unchanged result of depth-normal" in capsys.readouterr().err
+    words = "video shots --model tiny --size 32"
+    assert run(words) == 0 and run(f"{words} --what depth,normals") == 0 and names() == ["shots_depth.mp4", "shots_normals.mp4"]
     assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 0
     Path("named.mp4").write_bytes(b"mine")
     assert run(f"{words} -o named.mp4") == 2 and Path("named.mp4").read_bytes() == b"mine"
-    assert run(f"{words} -o f_%05d.png") == 0 and run(f"{words} -o f_%05d.png") == 2, "of numbered files, some would stay"
+    assert run(f"{words} -o f_%05d.png") == 0 and run(f"{words} -o f_%05d.png") == 2
 
 
 def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeypatch, capsys):
@@ -426,12 +405,3 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
     assert run("export tiny -o b.onnx") == 2 and Path("b.onnx.data").read_bytes() == b"mine"
     assert run("export tiny --overwrite --weights a.onnx -o a.onnx") == 2
     assert "a.onnx is an image or a file that is read" in capsys.readouterr().err
-
-
-def test_half_a_result_and_a_folder_that_was_made_for_it_are_not_left(tmp_path):
-    out = tmp_path / "new" / "folder" / "x.png"
-    arguments = SimpleNamespace(out=out, image=tmp_path / "a.png", place=result_paths.Place(out))
-    with pytest.raises(KeyboardInterrupt), result_paths.result_path(arguments) as path:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []

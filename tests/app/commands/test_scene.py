@@ -69,16 +69,6 @@ def test_a_command_says_how_much_sky_it_found(ending, tmp_path, capsys):
             assert main([*map(str, words), "--overwrite", keep]) == 0 and not re.search("sky: |no sky", capsys.readouterr().out)
 
 
-def test_images_of_depth_and_normals_say_what_is_known(image, tmp_path):
-    depth, normals = tmp_path / "depth.png", tmp_path / "normals.png"
-    cv2.imwrite(str(depth), np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1)))
-    cv2.imwrite(str(normals), np.full((48, 64, 3), (255, 128, 128), np.uint8))
-    words = (image, "--out", tmp_path / "x.png", "--depth", depth, "--normal-map", normals)
-    found = scene.read_scene(parsed(*words)).known
-    assert found.quantity is Quantity.DISPARITY and bool((found.depth[..., -1] > found.depth[..., 0]).all())
-    assert (found.normals[0, :, 24, 32] - torch.tensor([0.0, 0, 1])).abs().max() < 0.01
-
-
 def read_map(image, tmp_path, *words):
     return scene.read_scene(parsed(image, "--out", tmp_path / "x.png", *words)).known
 
@@ -105,12 +95,14 @@ def test_data_are_data_in_every_file(image, tmp_path, suffix):
     assert (read_map(image, tmp_path, "--normal-map", tmp_path / "n.exr").normals[0, :, 5, 5] - torch.tensor(facing)).abs().max() < 1e-5
 
 
-def test_what_is_transparent_in_a_map_is_unknown(image, tmp_path):
+def test_images_of_depth_and_normals_say_what_is_known_but_where_they_are_transparent(image, tmp_path):
     normal = np.full((48, 64, 4), (255, 128, 128, 255), np.uint8)
     normal[:, :20, 3] = 0
     cv2.imwrite(str(tmp_path / "n.png"), normal)
     cv2.imwrite(str(tmp_path / "d.png"), np.dstack([np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1))] * 3 + [normal[..., 3]]))
     found = read_map(image, tmp_path, "--normal-map", tmp_path / "n.png", "--depth", tmp_path / "d.png")
+    assert found.quantity is Quantity.DISPARITY and bool((found.depth[..., -1] > found.depth[..., 20]).all())
+    assert (found.normals[0, :, 24, 32] - torch.tensor([0.0, 0, 1])).abs().max() < 0.01
     for valid in (found.depth_valid, found.normals_valid):
         assert not valid[..., :20].any() and valid[..., 20:].all()
 
@@ -151,22 +143,11 @@ def test_a_sprites_wall_is_no_mesh(tmp_path, monkeypatch, capsys):
     assert f"{24 * 32} points" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_png_holds_what_is_written(tmp_path, channels, bits):
-    image = torch.rand(1, channels, 5, 7)
-    arguments = parsed("x.png", "--out", tmp_path / "a" / "result.png")
-    result_paths.settle_result(arguments)
-    with result_paths.result_path(arguments) as path:
-        scene.write_image(path, image, bits)
-    stored = cv2.imread(str(arguments.out), cv2.IMREAD_UNCHANGED).reshape(5, 7, channels)
-    stored = stored[..., [2, 1, 0, 3][:channels]] if channels > 1 else stored
-    top = 2**bits - 1
-    assert stored.dtype == (np.uint8 if bits == 8 else np.uint16)
-    assert np.array_equal(stored, (image[0].double() * top).round().permute(1, 2, 0).numpy().astype(stored.dtype))
-
-
-def test_a_jpeg_has_no_alpha(tmp_path):
+def test_an_image_has_its_bits_and_a_jpeg_no_alpha(tmp_path):
+    for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+        scene.write_image(tmp_path / "x.png", torch.full((1, 4, 5, 7), 0.5), bits)
+        assert cv2.imread(str(tmp_path / "x.png"), cv2.IMREAD_UNCHANGED).dtype == dtype
+        assert abs(read_image(tmp_path / "x.png") - 0.75).max() < 0.01, "laid on white"
     scene.write_image(tmp_path / "x.jpg", torch.full((1, 3, 8, 8), 0.5))
     assert abs(read_image(tmp_path / "x.jpg") - 0.5).max() < 0.01
     with pytest.raises(ValueError, match="no alpha"):
@@ -174,10 +155,12 @@ def test_a_jpeg_has_no_alpha(tmp_path):
 
 
 def test_a_full_disk_names_the_result(tmp_path):
-    arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False, image="a", place=result_paths.Place(tmp_path / "a.png"))
-    with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments):
+    out = tmp_path / "new" / "folder" / "a.png"
+    arguments = argparse.Namespace(out=out, overwrite=False, image="a", place=result_paths.Place(out))
+    with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments) as path:
+        path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
-    with pytest.raises(OSError, match="No space left") as error, folder_beside(arguments.out) as folder:
+    assert error.value.filename == str(out) and not list(tmp_path.iterdir()), "nor are folders that were made for it"
+    with pytest.raises(OSError, match="No space left") as error, folder_beside(tmp_path / "a.png") as folder:
         raise OSError(f"cannot write to {folder}: No space left on device")
     assert str(error.value) == f"cannot write to {tmp_path}: No space left on device" and not list(tmp_path.iterdir())

@@ -115,21 +115,6 @@ const scenarios = {
     report.notices = await texts(page, '#notices p')
   },
 
-  async cancel() {
-    const page = await open()
-    await page.check('#refine')
-    await choose(page, files[0])
-    await until(page, 'running', 1)
-    await page.waitForSelector('#wait-actions button')
-    const began = Date.now()
-    await page.click('#wait-actions button')
-    await until(page, 'cancelled', 1)
-    report.seconds = (Date.now() - began) / 1000
-    report.actions = await texts(page, '#wait-actions button')
-    await choose(page, files[1])
-    await until(page, 'done', 1)
-  },
-
   async many() {
     const page = await open()
     await page.setInputFiles('#pick-folder', files[0])
@@ -153,8 +138,11 @@ const scenarios = {
     await choose(page, ...files)
     await until(other, 'running', 1)
     await other.waitForFunction(count => document.querySelectorAll('#jobs li').length === count, files.length)
+    await page.click('#wait-actions button')
+    await until(other, 'cancelled', 1)
     await other.click('#cancel-all')
     await until(page, 'cancelled', files.length)
+    report.actions = await texts(page, '#wait-actions button')
     await page.reload()
     await page.waitForSelector('body[data-ready]')
     report.reloaded = await states(page)

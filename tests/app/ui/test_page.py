@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from depth_normal.app import cli
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
-from depth_normal.app.batch import per_image
-from depth_normal.app.ui import jobs
 
 DRIVER = Path(__file__).with_name("page.mjs")
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,31 +88,6 @@ def test_the_first_map_is_measured(run_driver, tmp_path):
     assert [line.split("|")[2].strip() for line in table.splitlines()[2:6]] == ["0", "0", "1", "2"], table
 
 
-@pytest.fixture
-def held(monkeypatch):
-    """The worker stays at the first image until a second is there, however fast or busy the machine is."""
-    second, add, estimate = threading.Event(), jobs.JobQueue.add, per_image.estimate
-
-    def adding(queue, *words, **options):
-        job = add(queue, *words, **options)
-        if len(queue.as_json()["jobs"]) > 1:
-            second.set()
-        return job
-
-    def waiting(*words):
-        assert second.wait(120)
-        return estimate(*words)
-
-    monkeypatch.setattr(jobs.JobQueue, "add", adding)
-    monkeypatch.setattr(per_image, "estimate", waiting)
-
-
-def test_a_run_is_cancelled(held, use, large, photo, tmp_path):
-    seen = use("cancel", large, photo)
-    assert seen["seconds"] < 1 and seen["actions"] == ["Try again", "Remove"]
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}
-
-
 def test_a_folder_of_a_hundred_images(use, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))  # it is the page that is looked at
     folder = tmp_path / "photos"
@@ -137,6 +109,7 @@ def test_a_folder_of_a_hundred_images(use, tmp_path, monkeypatch):
 
 def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
     seen = use("tabs", large, large, photo)
+    assert seen["actions"] == ["Try again", "Remove"]
     assert seen["reloaded"] == ["cancelled"] * 3 and seen["kept"], "settings stay too"
     assert seen["names"][0] == seen["names"][1] == ["large.bmp", "large.bmp", "photo.png", "large.bmp"]
     assert seen["chosen"] == ["large.bmp"], "a reload keeps what is looked at"

@@ -38,15 +38,6 @@ def numbered(path: Path, kind: str, numbers=range(1, COUNT + 1), levels=LEVELS) 
     return path
 
 
-def as_video(path: Path) -> Path:
-    return write_video(path, [[each * np.uint16(257)] for each in LEVELS], "gray16le")
-
-
-def as_array(path: Path) -> Path:
-    np.savez(path, depths=LEVELS / np.float32(255))
-    return path
-
-
 def made(folder: Path, pattern="o_*.exr") -> tuple[list[int], np.ndarray]:
     """The numbers of the EXRs that were written, and their disparity."""
     found = sorted(folder.glob(pattern))
@@ -56,10 +47,10 @@ def made(folder: Path, pattern="o_*.exr") -> tuple[list[int], np.ndarray]:
 
 
 SOURCES = {
-    "video": lambda at: as_video(at / "d.mkv"),
+    "video": lambda at: write_video(at / "d.mkv", [[each * np.uint16(257)] for each in LEVELS], "gray16le"),
     "folder": lambda at: numbered(at / "d", "png"),
     "pattern": lambda at: numbered(at / "d", "npz", range(COUNT)) / "d_%04d.npz",
-    "array": lambda at: as_array(at / "d.npz"),
+    "array": lambda at: np.savez(at / "d.npz", depths=LEVELS / np.float32(255)) or at / "d.npz",
 }
 
 

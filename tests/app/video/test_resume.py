@@ -23,19 +23,19 @@ from tests import tiny_depth as TINY
 from tests.videos import fails_in_half_precision, frames_of, moving_ball, stop_after, write_video
 
 MODEL = "video-depth-anything-small"
+SMALL = replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    spec = TINY.shrunk(registry.MODELS[MODEL])
-    path = tmp_path_factory.mktemp("weights") / spec.file.name
-    TINY.write_file(spec, path)
+    path = tmp_path_factory.mktemp("weights") / SMALL.file.name
+    TINY.write_file(SMALL, path)
     return path
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setitem(registry.MODELS, MODEL, replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56))
+    monkeypatch.setitem(registry.MODELS, MODEL, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def whole(video, weights, tmp_path_factory):
     """What a run that nothing stops makes, by the output's name."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.MODELS, MODEL, replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56))
+        patch.setitem(registry.MODELS, MODEL, SMALL)
         assert cli.main(words(video, folder / "out.mkv", weights, "--codec", "ffv1")) == 0
         assert cli.main(words(video, folder / "d_%03d.png", weights)) == 0
     return folder
@@ -139,18 +139,20 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
 
 @pytest.mark.slow("takes most of a second")
 def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
-    tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
-    tiny += ["--dtype", "bfloat16"]
+    words = "--model tiny --size 32 --segment 8 --frames 28 --codec ffv1 --dtype bfloat16"
+
+    def run(out, *more) -> int:
+        free()
+        return cli.main(["video", str(video), *words.split(), "-o", str(tmp_path / out), *more])
+
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
-        assert cli.main([*tiny, "-o", str(tmp_path / "whole.mkv")]) == 0
-    free()
+        assert run("whole.mkv") == 0
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
         stop_after(failing, 24)
-        assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv")]) == 130
-    free()
-    assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv"), "--resume"]) == 0
+        assert run("out.mkv") == 130
+    assert run("out.mkv", "--resume") == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")
 
 

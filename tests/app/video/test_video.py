@@ -4,10 +4,7 @@ import errno
 import functools
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -41,7 +38,6 @@ from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 from depth_normal.options.views import LoopOptions
-from tests.forked import COMMAND, end_of, python
 from tests.videos import frames_of, moving_ball, seconds_of, sound_of, stop_after, with_damaged_packets, write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
@@ -288,24 +284,6 @@ def test_images_that_came_since_are_not_left_out(video, tmp_path):
     assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
 
 
-@pytest.mark.slow("starts other processes")
-def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
-    video = write_video(tmp_path / "in.mkv", moving_ball(600))
-    words = ("video", video, "-o", tmp_path / "out.mp4", "--model", "tiny", "--segment", "8", "--size", "64")
-    process = python(COMMAND, *words, stderr=subprocess.PIPE, text=True)
-    state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        if state.is_file() and json.loads(state.read_bytes())["pieces"]:
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = end_of(process, 200)
-    assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors
-    done = json.loads(state.read_bytes())["pieces"]
-    assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
-
-
 @pytest.mark.slow("takes most of a second")
 def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another video's where no run was stopped."""
@@ -490,42 +468,47 @@ def views_of(video, normalise):
     return read(video)[:12], found, ends[normalise]
 
 
-@pytest.mark.slow("takes two seconds")
-@pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
-def test_stereo(video, tmp_path, normalise):
-    words = f"--what stereo,depth --frames 12 --layout half-tb --divergence 5 --codec ffv1 --normalise {normalise}"
-    assert run(video, tmp_path / "out.mkv", *words.split()) == 0
-    made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
-    source_frames, found, ends = views_of(video, normalise)
-    truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
-    assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
+VR180 = "--layout vr180 --eye-size 128"
 
 
-@pytest.mark.slow("takes two seconds")
-@pytest.mark.parametrize("normalise", ["running", pytest.param("per-clip", marks=MORE)])
-def test_parallax(video, tmp_path, normalise):
-    """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
-    words = ("--what", "parallax", "--frames", 12, "--move", "swing", "--amount", 0.1, "--loop", 0.5, "--codec", "ffv1", "--segment", 5)
-    assert run(video, tmp_path / "out.mkv", *words, "--normalise", normalise) == 0
-    source_frames, found, ends = views_of(video, normalise)
-    times = [Fraction(frame, 25) for frame in range(12)]
-    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, LoopOptions("swing", 0.1, loop=0.5), times, ends)))
-    made = read(tmp_path / "out.mkv")
-    assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
+def half_tb(*shown):
+    return stereo.compose(stereo.stereo_pair(*shown[:2], stereo.StereoOptions(divergence=5), shown[2]), "half-tb")
 
 
-VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", "ffv1", "--segment", 8)
-
-
-@pytest.mark.parametrize("normalise", ["running", pytest.param("per-clip", marks=MORE)])
-@pytest.mark.slow("takes most of a second")
-def test_half_spheres_of_a_video(video, tmp_path, normalise):
-    assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
-    made, (source_frames, found, ends) = read(tmp_path / "out.mkv"), views_of(video, normalise)
+def half_spheres(*shown):
     options = stereo.StereoOptions(eye_distance=200, eye_size=128)
-    truth = stereo.compose(vr.vr_pair(source_frames, found, "vr180", options, ends, 90.0), "vr180")
-    assert made.shape == (12, 3, 128, 256) and (made - truth).abs().mean() < 1e-3
-    assert (made[0] > 0.02).any(0).any(0)[:128].sum() == pytest.approx(64, abs=2), "90 of 180 degrees"
+    return stereo.compose(vr.vr_pair(*shown[:2], "vr180", options, shown[2], 90.0), "vr180")
+
+
+def swing(*shown):
+    times = [Fraction(frame, 25) for frame in range(12)]
+    return torch.cat(list(parallax.parallax_of_clip(*shown[:2], LoopOptions("swing", 0.1, loop=0.5), times, shown[2])))
+
+
+@pytest.mark.slow("takes two seconds each")
+@pytest.mark.parametrize(
+    ("what", "words", "expected_of", "ranges"),
+    [
+        ("stereo,depth", "--layout half-tb --divergence 5", half_tb, ("per-image", "running", "per-clip")),
+        ("stereo", f"{VR180} --fov 90 --eye-distance 200", half_spheres, ("running", "per-clip")),
+        ("parallax", "--move swing --amount 0.1 --loop 0.5", swing, ("running", "per-clip")),
+    ],
+)
+def test_stereo_and_parallax(video, tmp_path, what, words, expected_of, ranges):
+    """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
+    for normalise in ranges:
+        common = ("--what", what, "--frames", 12, "--segment", 5, "--codec", "ffv1", "--normalise", normalise)
+        assert run(video, tmp_path / f"{normalise}.mkv", *common, *words.split()) == 0
+        (made,) = (path for path in tmp_path.glob(f"{normalise}*.mkv") if "depth" not in path.name)
+        source_frames, *known = views_of(video, normalise)
+        images, truth = read(made), expected_of(source_frames, *known)
+        assert (images - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
+        if what == "parallax":
+            assert (images - source_frames).abs().mean() > 2e-3
+        elif "," in what:
+            assert made.stem == normalise + stereo.stereo_suffix("half-tb"), "beside others it says what it is"
+        if VR180 in words:
+            assert (images[0] > 0.02).any(0).any(0)[:128].sum() == pytest.approx(64, abs=2), "90 of 180 degrees"
 
 
 @pytest.mark.slow("stops and goes on")
@@ -538,7 +521,7 @@ def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path,
 
     shown = video_rendering.Renderer.shown
     monkeypatch.setattr(video_rendering.Renderer, "shown", with_cameras)
-    words = (*VR180, "--frames", 14)
+    words = ("--what", "stereo", *VR180.split(), "--codec", "ffv1", "--segment", 8, "--frames", 14)
     assert run(video, tmp_path / "whole.mkv", *words) == 0
     with monkeypatch.context() as stopped:
         stop_after(stopped, 12)
