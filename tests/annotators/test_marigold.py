@@ -11,7 +11,6 @@ from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_material_spec, find_spec
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_0, MARIGOLD_V1_1, MarigoldConfig
-from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.inference.model import Model
@@ -124,13 +123,6 @@ def test_the_first_step_starts_from_pure_noise():
             assert len(scheduler.timesteps) == steps
     assert diffusers.DDIMScheduler(**MARIGOLD_V1_1.schedule).alphas_cumprod[-1] == 0
     assert diffusers.DDIMScheduler(**MARIGOLD_V1_0.schedule).alphas_cumprod[-1] > 0  # trained before the zero-SNR schedule
-
-
-def test_depth_or_normals(parts):
-    depth, normals = (build(parts, kind=kind).estimate(IMAGES, 48) for kind in ("depth", "normals"))
-    assert depth.quantity is Quantity.RELATIVE_DEPTH and depth.depth.dtype == torch.float32
-    assert normals.axes is Axes.OPENGL
-    assert torch.allclose(normals.normals.norm(dim=1), torch.ones(2, 33, 48), atol=1e-5)
 
 
 # Materials

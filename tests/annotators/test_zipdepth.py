@@ -1,7 +1,5 @@
 """ZipDepth: the authors' network with the same weights, recorded and anew, its fusing, its files, and its sizes."""
 
-import os
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,7 +14,6 @@ from depth_normal.geometry.estimate import Quantity
 from tests.random_weights import make_images
 
 IDS = ("zipdepth-base", "zipdepth-base-npu")
-AUTHORS = os.environ.get("DEPTH_NORMAL_ZIPDEPTH", "")
 SMALL = ZipDepthConfig((8, 8, 16, 16), (1, 1, 2, 1), decoder=8, half=8)
 
 
@@ -70,10 +67,8 @@ def test_parity_with_what_the_authors_network_gave(model_id):
 
 @pytest.mark.slow("runs the authors' code")
 @pytest.mark.parametrize("model_id", IDS)
-def test_from_the_image_to_disparity_as_the_authors(model_id, monkeypatch, tmp_path):
-    if not AUTHORS:
-        pytest.skip("DEPTH_NORMAL_ZIPDEPTH does not name a clone of fabiotosi92/ZipDepth")
-    monkeypatch.syspath_prepend(AUTHORS)
+def test_from_the_image_to_disparity_as_the_authors(model_id, clone_of_the_authors, tmp_path):
+    clone_of_the_authors("DEPTH_NORMAL_ZIPDEPTH", "fabiotosi92/ZipDepth")
     from zipdepth.inference.predictor import DepthInference
 
     torch.save({"model_state_dict": weights(model_id)}, tmp_path / "authors.pth")
@@ -85,8 +80,6 @@ def test_from_the_image_to_disparity_as_the_authors(model_id, monkeypatch, tmp_p
         found = ours.estimate(levels / 255).depth[0, 0]
         print(f"{model_id}: {expected.min():.3g} to {expected.max():.3g}, largest {(found - expected).abs().max() / expected.max():.2g}")
         assert expected.std() > 0.1 and (found - expected).abs().max() < 1e-5 * expected.max()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "zipdepth"]:
-        del sys.modules[name]
 
 
 @torch.no_grad()
