@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
 from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
-from depth_normal.annotators.networks.depth_pro import PASSES, DepthPro
+from depth_normal.annotators.networks.depth_pro import DepthPro
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import fov_from_intrinsics
 from depth_normal.geometry.estimate import Quantity
@@ -41,8 +41,8 @@ def weights(config=CONFIG):
     return state
 
 
-def annotator(state=None):
-    return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, torch.float32)
+def annotator(state=None, dtype=torch.float32):
+    return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, dtype)
 
 
 def half_tangent(degrees):
@@ -74,19 +74,6 @@ def test_what_has_no_inverse_depth_is_far():
     state = dict(weights())
     state["head.4.bias"], state["head.4.weight"] = torch.zeros(1), torch.zeros_like(state["head.4.weight"])
     assert torch.equal(annotator(state=state).estimate(make_images(30, 50)).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
-
-
-def test_every_pass_counts_and_can_be_the_last():
-    steps = []
-    annotator().infer(Request(make_images(30, 50, 2), CONFIG.side, progress=lambda done, total: steps.append((done, total))))
-    assert steps == [(10 * part, 2 * PASSES) for part in range(1, 8)] + [(72, 74), (74, 74)]
-
-    def cancel(done, _):
-        if done >= 10:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        annotator().infer(Request(make_images(30, 50), CONFIG.side, progress=cancel))
 
 
 @torch.no_grad()

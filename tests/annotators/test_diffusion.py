@@ -73,31 +73,6 @@ def test_a_batch_equals_its_images_and_the_seed_decides(model_id, options, seed_
         assert torch.equal(value, other[name]) != seed_matters, name
 
 
-@pytest.mark.parametrize(
-    ("model_id", "options", "passes"),
-    [
-        (DEPTH, None, 4),
-        ("marigold-depth-lcm", MarigoldOptions(ensemble_size=3), 3),
-        (MATERIALS, MarigoldOptions(steps=2, ensemble_size=2), 4),
-        (LOTUS_G_DEPTH, None, 1),
-        (LBM_DEPTH, LbmOptions(steps=3), 3),
-    ],
-)
-def test_progress_counts_each_pass_and_can_end_the_work(model_id, options, passes):
-    annotator, seen = build(model_id), []
-    maps_of(annotator, options=options, progress=lambda *step: seen.append(step))
-    assert seen == [(done, passes) for done in range(1, passes + 1)]
-
-    def interrupt(*step):
-        seen.append(step)
-        raise KeyboardInterrupt
-
-    seen.clear()
-    with pytest.raises(KeyboardInterrupt):
-        maps_of(annotator, options=options, progress=interrupt)
-    assert seen == [(1, passes)]
-
-
 @pytest.mark.parametrize(("model_id", "what"), [(NORMALS, "normals"), (MATERIALS, "materials")])
 def test_nan_is_an_error(model_id, what):
     vae = {key: value.clone() for key, value in states_of(model_id)["vae"].items()}

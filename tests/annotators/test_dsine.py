@@ -39,20 +39,6 @@ def annotator(state):
     return DsineAnnotator.build(SPEC, {"network": state}, torch.float32)
 
 
-def rotation(axis, angle):
-    """The matrices (..., 3, 3) that turn by an angle (...) about a unit axis (..., 3): exponentials of its cross product."""
-    x, y, z = axis.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
-    return torch.linalg.matrix_exp(cross * angle[..., None, None])
-
-
-def plane_axis(normal, here, tip):
-    """From where the ray `here` meets the plane through its point at Z = 1 to where the ray `tip` does: a unit vector (..., 3)."""
-    distance = (normal * here).sum(-1, keepdim=True) / (normal * tip).sum(-1, keepdim=True)
-    return F.normalize(tip * distance - here, dim=-1)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_network_is_the_authors(annotator, iterations, is_the_authors):
@@ -78,18 +64,6 @@ def test_a_wall_straight_ahead_turns_about_the_step(degrees, step, gives):
     turned = turn(ahead, ahead, torch.tensor([step]).float(), torch.tensor([[radians]]))
     expected = torch.tensor([[gives[0] * math.sin(radians), gives[1] * math.sin(radians), math.cos(radians)]])
     torch.testing.assert_close(turned, expected, rtol=0, atol=1e-6)
-
-
-def test_the_axis_lies_in_the_surface_where_the_step_leads():
-    generator = torch.Generator().manual_seed(3)
-    rays = torch.cat((torch.randn(500, 2, generator=generator), torch.ones(500, 1)), 1).double()
-    normals = F.normalize(torch.randn(500, 3, generator=generator).double(), dim=1)
-    normals *= (normals * rays).sum(1, keepdim=True).sign()
-    steps = 0.1 * F.normalize(torch.randn(500, 2, generator=generator).double(), dim=1)
-    angles = torch.rand(500, 1, generator=generator).double() * math.pi
-    axis = plane_axis(normals, rays, rays + F.pad(steps, (0, 1)))
-    expected = (rotation(axis, angles[:, 0]) @ normals[..., None])[..., 0]
-    torch.testing.assert_close(turn(normals, rays, steps, angles), expected, rtol=0, atol=1e-9)
 
 
 def test_a_surface_seen_edge_on_stays():

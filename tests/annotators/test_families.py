@@ -17,18 +17,19 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
 from tests import graph_families as SHRUNK
 from tests import leres_oracle, tiny_diffusion
-from tests.annotators import test_midas, test_moge_3
+from tests.annotators import test_depth_pro, test_midas, test_moge_3
 from tests.random_weights import make_images
 from tests.refusals import refusals
 
 GRAPHS = [each for each in (*SHRUNK.DINO, *SHRUNK.OTHERS) if each != "tiny-edges"]
 DIFFUSION = ("marigold-depth", "lotus-depth-g", "lbm-depth")
-NAMES = [*GRAPHS, "moge-3", "leres-boost", "zoedepth-nyu", *test_midas.TINY, *DIFFUSION]
+NAMES = [*GRAPHS, "depth-pro", "moge-3", "leres-boost", "zoedepth-nyu", *test_midas.TINY, *DIFFUSION]
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 EXACT = {
     "da": r"(core\.)?depth_head\.scratch\.(sky_)?output_conv2\.|cam_dec\.",
     "zoe-depth-anything": r"(?!core\.(pretrained|depth_head\.(?!scratch\.output_conv2)))",
     "zoedepth": r"(relative|metric)_head\.",
+    "depth-pro": r"head\.4\.|fov\.head\.",
     "leres": r"decoder\.head\.",
     "leres-boost": r"depth\.decoder\.head\.|merge\.",
     "lbm-depth in torch.float16": r"vae\.",
@@ -56,7 +57,9 @@ def annotator(name, dtype=torch.float32):
         states = {"depth": leres_oracle.relative_depth_model().state_dict(), "merge": leres_oracle.merge_generator().state_dict()}
         return FAMILIES[name].build(leres_oracle.shrunk(name), states, dtype)
     if name == "moge-3":
-        return test_moge_3.annotator(dtype=dtype)
+        return test_moge_3.built(dtype=dtype)
+    if name == "depth-pro":
+        return test_depth_pro.annotator(dtype=dtype)
     if name in test_midas.TINY:
         return test_midas.annotator(name, dtype)
     return SHRUNK.annotator(name, dtype)
@@ -184,6 +187,28 @@ def test_a_file_in_half_precision_computes_in_float32_and_stays_as_it_was(name, 
 def test_options_of_another_family_are_refused(model):
     with pytest.raises(TypeError, match=rf"{model.spec.id} takes .*; found dict"):
         model.estimate(make_images(40, 50), size_of(model), options={})
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize(
+    ("name", "options", "done"),
+    [
+        ("moge-3", MogeOptions(2), (1, 2)),
+        ("depth-pro", None, (5, 10, 15, 20, 25, 30, 35, 36, 37)),
+        ("lotus-depth-g", None, (1,)),
+        ("lbm-depth", LbmOptions(steps=3), (1, 2, 3)),
+        ("marigold-depth", None, (1, 2, 3, 4)),
+        ("marigold-depth", MarigoldOptions(steps=2, ensemble_size=3), (1, 2, 3, 4, 5, 6)),
+    ],
+)
+def test_progress_counts_each_pass_and_can_end_the_work(name, options, done):
+    model, steps = annotator(name), mock.Mock()
+    model.estimate(make_images(40, 50), size_of(model), options=options, progress=steps)
+    assert steps.call_args_list == [mock.call(each, done[-1]) for each in done]
+    stopping = mock.Mock(side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.estimate(make_images(40, 50), size_of(model), options=options, progress=stopping)
+    stopping.assert_called_once()
 
 
 test_options_out_of_range_are_named = refusals(

@@ -141,7 +141,9 @@ def expected_targets(parts, image, size, **options) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("size", [48, 56])
 @pytest.mark.parametrize(("steps", "ensemble"), [(1, 1), (4, 1), (2, 3)])
 def test_materials_equal_the_pipeline_of_diffusers(of_materials, parts_of_materials, steps, ensemble, size):
-    found = of_materials.estimate_materials(IMAGES[:1], size, options=MarigoldOptions(7, steps=steps, ensemble_size=ensemble))
+    options, passes = MarigoldOptions(7, steps=steps, ensemble_size=ensemble), []
+    found = of_materials.estimate_materials(IMAGES[:1], size, options=options, progress=lambda *each: passes.append(each))
+    assert passes[-1] == (steps * ensemble,) * 2
     expected = expected_targets(parts_of_materials, IMAGES[:1], size, num_inference_steps=steps, ensemble_size=ensemble)
     near = {"atol": 1e-6 if size == 56 else 3e-5, "rtol": 0}  # at 48 the rounding of a resize (1e-7) grows in the network
     assert all(value.std() > 0.1 for value in expected.values())  # flat maps would equal anything

@@ -22,6 +22,7 @@ from tests import random_weights as RANDOM
 from tests.balls import CENTRE, FACING, ball_before_wall
 from tests.pretend import Says
 from tests.random_weights import smooth_images
+from tests.refusals import refuses
 
 SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
 GIANT = replace(SMALL, vit=VitConfig(24, 4, 3, (0, 1, 2, 3), swiglu=True, grid=3, registers=4), levels=(6, 8, 24, 24), path=(6, 8, 24, 24))
@@ -70,19 +71,14 @@ def test_the_authors_files_load(mask_token):
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 
 
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        (replace(SMALL, levels=(6, 8, 16, 16), hidden=12), "tensors of another shape"),
-        (replace(SMALL, vit=replace(SMALL.vit, depth=3)), "unexpected keys (first: encoder.blocks.2."),
-        (replace(SMALL, vit=replace(SMALL.vit, registers=0)), "missing keys (first: encoder.register_tokens"),
-        (GIANT, "tensors of another shape"),
-    ],
+test_a_sibling_is_refused = refuses(
+    lambda other: metric3d.Metric3dAnnotator.build(spec(), {"network": published(tiny_state(other))}, torch.float32),
+    (replace(SMALL, levels=(6, 8, 16, 16), hidden=12), "not a checkpoint of metric3d-tiny.*tensors of another shape"),
+    (replace(SMALL, vit=replace(SMALL.vit, depth=3)), r"unexpected keys \(first: encoder.blocks.2\."),
+    (replace(SMALL, vit=replace(SMALL.vit, registers=0)), r"missing keys \(first: encoder.register_tokens"),
+    (GIANT, "tensors of another shape"),
+    error=CheckpointError,
 )
-def test_a_sibling_is_refused(other, told):
-    with pytest.raises(CheckpointError, match=r"not a checkpoint of metric3d-tiny") as refused:
-        metric3d.Metric3dAnnotator.build(spec(), {"network": published(tiny_state(other))}, torch.float32)
-    assert told in str(refused.value)
 
 
 def authors_input(image, frame):

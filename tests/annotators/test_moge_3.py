@@ -46,7 +46,7 @@ def published(config):
     return {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
 
 
-def annotator(config=CONFIG, state=None, dtype=torch.float32):
+def built(config=CONFIG, state=None, dtype=torch.float32):
     return MogeAnnotator.build(spec(config), {"network": dict(state or published(config))}, dtype)
 
 
@@ -62,7 +62,7 @@ def test_a_step_is_the_authors(spread, is_the_authors):
 
 @torch.no_grad()
 def test_the_steps_correct_the_third_part_alone_and_bin_anew(is_the_authors):
-    network, pixels = annotator().network, torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    network, pixels = built().network, torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
     before, after = network(pixels, 1.5), network(pixels, 1.5, 2)
     is_the_authors("moge-3, two steps", points=after.points)
     assert torch.equal(after.points[:, :2], before.points[:, :2])
@@ -72,16 +72,16 @@ def test_the_steps_correct_the_third_part_alone_and_bin_anew(is_the_authors):
 
 def test_no_steps_are_moge_2():
     state = published(CONFIG)
-    second = annotator(SECOND, {name: value for name, value in state.items() if not name.startswith("refiner.")})
+    second = built(SECOND, {name: value for name, value in state.items() if not name.startswith("refiner.")})
     expected = second.estimate(IMAGE)
-    found = annotator(state=state).estimate(IMAGE, options=MogeOptions(0))
+    found = built(state=state).estimate(IMAGE, options=MogeOptions(0))
     for name in ("depth", "normals", "mask", "intrinsics"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert torch.equal(second.estimate(IMAGE, options=MogeOptions(5)).depth, expected.depth), "which has nothing to refine"
 
 
 def test_three_steps_are_the_default():
-    third = annotator()
+    third = built()
     depths = [third.estimate(IMAGE, options=MogeOptions(steps)).depth for steps in (1, 2, 3)]
     assert torch.equal(third.estimate(IMAGE).depth, depths[2])
     assert len({depth.double().sum().item() for depth in depths}) == 3
@@ -89,7 +89,7 @@ def test_three_steps_are_the_default():
 
 
 def test_options_can_be_set_once():
-    third, images = annotator(), IMAGE
+    third, images = built(), IMAGE
     twice = third.with_options(MogeOptions(1))
     assert torch.equal(twice.estimate(images).depth, third.estimate(images, options=MogeOptions(1)).depth)
     assert torch.equal(twice.estimate(images, options=MogeOptions(2)).depth, third.estimate(images, options=MogeOptions(2)).depth)
@@ -101,7 +101,7 @@ def test_options_can_be_set_once():
 @pytest.mark.slow("takes most of a second")
 def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
     """The batch is halved and begun anew: no image keeps a step that was done before."""
-    model = Model(LoadedNetwork(annotator(), torch.float32, torch.device("cpu"), Path()))
+    model = Model(LoadedNetwork(built(), torch.float32, torch.device("cpu"), Path()))
     expected, run, calls = model.estimate(IMAGES).depth, SubmanifoldConv.forward, []
 
     def forward(self, features, pairs):
@@ -115,28 +115,16 @@ def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
     assert len(calls) > 6 * 20, "it ran again"
 
 
-def test_progress_after_each_step_can_end_the_work():
-    third, seen = annotator(), []
-    third.estimate(IMAGES, options=MogeOptions(2), progress=lambda *done: seen.append(done))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        third.estimate(IMAGE, progress=stop)
-
-
 @pytest.mark.slow("takes most of a second")
 def test_the_files_own_widths_are_taken():
     """Those of moge-3-vitg stand in its file only."""
     other = replace(CONFIG, channels=(16, 10, 6, 4, 2), neck_blocks=(1, 0, 2, 1, 0), head_blocks=(0, 1, 0, 1, 0))
-    found = annotator(CONFIG, published(other))
+    found = built(CONFIG, published(other))
     assert found.network.state_dict().keys() == MoGe(other).state_dict().keys() and found.spec == spec()
     with pytest.raises(CheckpointError, match="tensors of another shape"):
-        annotator(CONFIG, published(replace(other, vit=replace(CONFIG.vit, width=32))))
+        built(CONFIG, published(replace(other, vit=replace(CONFIG.vit, width=32))))
     with pytest.raises(CheckpointError, match="not a checkpoint"):  # version 2's are known
-        annotator(SECOND, published(replace(SECOND, channels=(16, 10, 6, 4, 2))))
+        built(SECOND, published(replace(SECOND, channels=(16, 10, 6, 4, 2))))
 
 
 @pytest.fixture
