@@ -1,11 +1,9 @@
-"""Authors' code that no package has: the numbers of its formulas, and clones of it.
+"""The numbers that the authors' code gave for the tests' weights and inputs, or its formulas, written out apart from the product.
 
-The numbers are what the formulas, written out apart from the product, gave for the tests' weights and inputs.
+They are recorded where no package has the authors' code; docs/parity.md lists what else was compared.
 """
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,21 +33,3 @@ def is_the_authors():
             assert found == pytest.approx(expected, rel=0, abs=tolerance * max(map(abs, expected))), name
 
     return compare
-
-
-@pytest.fixture
-def clone_of_the_authors(monkeypatch):
-    """Puts the clone that a variable of the environment names on the path of modules; none of its modules is left after the test."""
-    folders = []
-
-    def on_the_path(variable, repository, folder="."):
-        if not os.environ.get(variable):
-            pytest.skip(f"{variable} does not name a clone of {repository}")
-        folders.append(Path(os.environ[variable], folder).resolve())
-        monkeypatch.syspath_prepend(str(folders[0]))
-        return folders[0]
-
-    yield on_the_path
-    for name, module in list(sys.modules.items()):
-        if any(folder in Path(getattr(module, "__file__", None) or "/").parents for folder in folders):
-            del sys.modules[name]

@@ -2,10 +2,7 @@
 
 import functools
 import math
-import os
-import sys
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 import torch
@@ -91,7 +88,7 @@ def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
     assert {each.device for each in tensors} == {DEVICE} and questions.asked == len(found)
 
 
-# Against others' code
+# Beside others' code
 
 
 @pytest.fixture(scope="module")
@@ -143,77 +140,16 @@ def test_the_network_is_transformers_and_takes_its_files_and_what_it_has_in_memo
         assert torch.allclose(fov, expected.field_of_view, rtol=1e-6)
 
 
-@pytest.fixture
-def authors(clone_of_the_authors, monkeypatch):
-    """The authors' modules."""
-    clone_of_the_authors("DEPTH_NORMAL_DEPTH_PRO", "apple/ml-depth-pro", "src")
-    pytest.importorskip("timm")
-    heif = ModuleType("pillow_heif")  # only reads files
-    heif.register_heif_opener = lambda: None
-    monkeypatch.setitem(sys.modules, "pillow_heif", heif)
-    from depth_pro import depth_pro
-
-    return depth_pro
-
-
-def their_network(authors, config, state):
-    """The authors' network; their patches have 384 pixels always."""
-    from timm.models.vision_transformer import VisionTransformer
-
-    def transformer():
-        vit = config.vit
-        sizes = {"embed_dim": vit.width, "depth": vit.depth, "num_heads": vit.heads}
-        network = VisionTransformer(config.window, vit.patch, init_values=1.0, num_classes=0, **sizes)
-        network.forward = network.forward_features
-        return network
-
-    encoder = authors.DepthProEncoder(
-        dims_encoder=config.channels,
-        patch_encoder=transformer(),
-        image_encoder=transformer(),
-        hook_block_ids=config.vit.taken[:2],
-        decoder_features=config.features,
-    )
-    decoder = authors.MultiresConvDecoder([config.features, *encoder.dims_encoder], config.features)
-    network = authors.DepthPro(encoder, decoder, (32, 1), True, transformer())
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
-
-
 LARGER = replace(CONFIG, vit=VitConfig(16, 4, 2, (0, 2, 3), grid=24, patch=16))
 
 
-@pytest.mark.slow("runs the authors' network at its true size of images")
+@pytest.mark.slow("sees images of the true size")
 @pytest.mark.parametrize("known", [0.0, 70.0], ids=["found", "known"])
 @pytest.mark.parametrize(("height", "width"), [(200, 333), (300, 180), (1536, 1536), (1700, 900)])
-def test_from_the_image_to_metres_as_the_authors(authors, height, width, known):
-    state = weights(LARGER)
-    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": state}, torch.float32)
-    check_against_the_authors(their_network(authors, LARGER, state), ours, height, width, known)
-
-
-@pytest.mark.slow("builds the network at its true size: 8 GB")
-def test_the_network_at_its_true_size_is_the_authors(authors):
-    if os.environ.get("DEPTH_NORMAL_DEPTH_PRO_WHOLE") != "1":
-        pytest.skip("DEPTH_NORMAL_DEPTH_PRO_WHOLE is not 1")
-    spec = find_spec("depth-pro")
-    state = weights(spec.config)
-    assert len(state) == 1119 and sum(value.numel() for value in state.values()) == 951_991_330
-    ours = DepthProAnnotator.build(spec, {"network": state}, torch.float32)
-    check_against_the_authors(their_network(authors, spec.config, state), ours, 480, 640, 0.0)
-
-
-def check_against_the_authors(theirs, ours, height, width, known):
-    from torchvision.transforms import Compose, Normalize, ToTensor
-
-    image = (make_images(height, width) * 255).round().to(torch.uint8)
-    pixels = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])(image[0].permute(1, 2, 0).numpy())
-    focal_length = torch.tensor(0.5 * max(height, width) / half_tangent(known)) if known else None
-    expected = theirs.infer(pixels, f_px=focal_length)
-    found = ours.estimate(image / 255, fov=known)
+def test_from_the_image_to_metres_as_the_authors(height, width, known, is_the_authors):
+    """Recorded from `DepthPro.infer` of apple/ml-depth-pro, 9efe5c1; patches have 384 pixels there always."""
+    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": weights(LARGER)}, torch.float32)
+    found = ours.estimate((make_images(height, width) * 255).round() / 255, fov=known)
     assert found.depth.shape[-2:] == (height, width)
-    worst = (found.depth[0, 0] / expected["depth"] - 1).abs().max()
-    print(f"{height}x{width}: depth {expected['depth'].min():.3g} to {expected['depth'].max():.3g}, worst {worst:.2g}")
-    assert found.depth.std() > 0.01
-    assert worst < 1e-5
-    assert found.intrinsics[0, 0, 0] == pytest.approx(float(expected["focallength_px"]), rel=1e-6)
+    case = f"depth-pro, {height}x{width}, field of view: {known:g}"
+    is_the_authors(case, 1e-5, depth=found.depth, focal_length=found.intrinsics[:, 0, 0])

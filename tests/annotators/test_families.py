@@ -42,7 +42,7 @@ EXACT = {
 }
 EXACT |= dict.fromkeys(("depth-anything", "depth-anything-3", "video-depth-anything"), EXACT.pop("da"))
 """By model or family: the parameters that stay in float32 in half precision, with as many digits as the file has; else none."""
-ROUNDED_FIRST = ("moge", "moge-1", "moge-3", "midas-swin2-tiny")
+ROUNDED_FIRST = ("depth-pro", "moge", "moge-1", "moge-3", "midas-swin2-tiny")
 """Their weights are rounded, and then computed with in float32."""
 NEAR = {torch.float16: 0.01, torch.bfloat16: 0.05}
 """The mean error that is allowed, in means of the map."""
