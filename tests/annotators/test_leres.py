@@ -31,14 +31,6 @@ def unwrapped(model):
     return {key.removeprefix("module."): value for key, value in oracle.published(model)["depth_model"].items()}
 
 
-@torch.no_grad()
-def test_the_network_is_the_authors(authors, annotator):
-    x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    wanted = authors.depth_model(x)
-    assert wanted.std() > 0.1
-    torch.testing.assert_close(annotator.network(x), wanted, rtol=1e-5, atol=1e-5 * wanted.std().item())
-
-
 def test_the_published_architecture_has_the_authors_tensors():
     """By name and shape, and as many as were counted in res101.pth."""
     generator = oracle.authors(".pix2pix.models.networks")

@@ -90,15 +90,6 @@ def test_depth_is_that_of_the_old_nodes(height, width, detail, patches):
     assert np.abs(found - wanted).max() < 2e-5
 
 
-def test_the_window_is_the_authors_mask():
-    mask = oracle.soft_window((3000, 3000))
-    cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
-    for height, width in ((160, 160), (97, 203)):
-        rows, columns = (boosting._window(length, torch.device("cpu")) for length in (height, width))
-        wanted = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-        assert np.abs((rows[:, None] * columns).numpy() - wanted).max() < 1e-4
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
 @pytest.mark.parametrize(("spread", "is_lost"), [(0.05, True), (0.3, True), (1.0, False)])
@@ -111,14 +102,6 @@ def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):
     assert (scale, shift) == pytest.approx(tuple(wanted), rel=1e-3)
     assert (scale < 0.6) == is_lost
     assert [each.item() for each in fit_scale_shift(values, target)] == pytest.approx([0.8, 0.1], rel=1e-4)
-
-
-def test_slopes_are_sobels():
-    cv2 = pytest.importorskip("cv2", reason="the oracle is OpenCV (extra 'test')")
-    image = make_image(40, 50, 0.5)
-    grey = image[0].permute(1, 2, 0).double().numpy() @ np.array([0.2989, 0.5870, 0.1140])
-    wanted = sum(np.abs(cv2.Sobel(grey, cv2.CV_64F, *order, ksize=3)) for order in ((0, 1), (1, 0)))
-    np.testing.assert_allclose(gradients(image)[0, 0].numpy(), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(
