@@ -64,13 +64,11 @@ def test_positions_are_resized_to_the_size_itself():
 
 def test_distance_is_positive_and_1_at_the_98th_percentile_of_each_image():
     image = RANDOM.make_images(56, 112)
-    images = torch.cat((image, image * 0.2))
-    found = annotator().estimate(images)
+    found = annotator().estimate(torch.cat((image, image * 0.2)))
     assert found.quantity is Quantity.METRIC_DEPTH and found.projection is Projection.EQUIRECTANGULAR
     assert (found.depth > 0).all() and found.depth.std() > 0.01
     for one in found.depth:
         assert one.quantile(0.98) == pytest.approx(1, abs=1e-5)
-    assert torch.allclose(found.depth[:1], annotator().estimate(images[:1]).depth, atol=1e-5), "an image does not depend on its batch"
 
 
 @pytest.mark.slow("builds the authors' network at its true size: 6 GB")

@@ -17,18 +17,20 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
 from tests import graph_families as SHRUNK
 from tests import leres_oracle, tiny_diffusion
-from tests.annotators import test_depth_pro, test_midas, test_moge_3
+from tests.annotators import test_da2, test_depth_pro, test_midas, test_moge_3
 from tests.random_weights import make_images
 from tests.refusals import refusals
 
 GRAPHS = [each for each in (*SHRUNK.DINO, *SHRUNK.OTHERS) if each != "tiny-edges"]
 DIFFUSION = ("marigold-depth", "lotus-depth-g", "lbm-depth")
-NAMES = [*GRAPHS, "depth-pro", "moge-3", "leres-boost", "zoedepth-nyu", *test_midas.TINY, *DIFFUSION]
+OWN = {"da2": test_da2.annotator, "depth-pro": test_depth_pro.annotator, "moge-3": test_moge_3.built}
+NAMES = [*GRAPHS, *OWN, "leres-boost", "zoedepth-nyu", *test_midas.TINY, *DIFFUSION]
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 EXACT = {
     "da": r"(core\.)?depth_head\.scratch\.(sky_)?output_conv2\.|cam_dec\.",
     "zoe-depth-anything": r"(?!core\.(pretrained|depth_head\.(?!scratch\.output_conv2)))",
     "zoedepth": r"(relative|metric)_head\.",
+    "da2": r"head\.to_depth_[hl]r\.",
     "depth-pro": r"head\.4\.|fov\.head\.",
     "leres": r"decoder\.head\.",
     "leres-boost": r"depth\.decoder\.head\.|merge\.",
@@ -42,7 +44,7 @@ EXACT = {
 }
 EXACT |= dict.fromkeys(("depth-anything", "depth-anything-3", "video-depth-anything"), EXACT.pop("da"))
 """By model or family: the parameters that stay in float32 in half precision, with as many digits as the file has; else none."""
-ROUNDED_FIRST = ("depth-pro", "moge", "moge-1", "moge-3", "midas-swin2-tiny")
+ROUNDED_FIRST = ("da2", "depth-pro", "moge", "moge-1", "moge-3", "midas-swin2-tiny")
 """Their weights are rounded, and then computed with in float32."""
 NEAR = {torch.float16: 0.01, torch.bfloat16: 0.05}
 """The mean error that is allowed, in means of the map."""
@@ -51,15 +53,14 @@ NEAR = {torch.float16: 0.01, torch.bfloat16: 0.05}
 def annotator(name, dtype=torch.float32):
     """An annotator with few channels and random weights; also of a family without a graph."""
     if name in DIFFUSION:
+        pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
         spec = tiny_diffusion.shrunk(MODELS[name])
         return FAMILIES[spec.family].build(spec, tiny_diffusion.random_states(spec), dtype)
     if name == "leres-boost":
         states = {"depth": leres_oracle.relative_depth_model().state_dict(), "merge": leres_oracle.merge_generator().state_dict()}
         return FAMILIES[name].build(leres_oracle.shrunk(name), states, dtype)
-    if name == "moge-3":
-        return test_moge_3.built(dtype=dtype)
-    if name == "depth-pro":
-        return test_depth_pro.annotator(dtype=dtype)
+    if name in OWN:
+        return OWN[name](dtype=dtype)
     if name in test_midas.TINY:
         return test_midas.annotator(name, dtype)
     return SHRUNK.annotator(name, dtype)
@@ -73,6 +74,11 @@ def name(request):
 @pytest.fixture(scope="module")
 def model(name):
     return annotator(name)
+
+
+@pytest.mark.slow("builds a network of each family")
+def test_every_family_is_here():
+    assert {annotator(name).spec.family for name in NAMES} == {spec.family for spec in MODELS.values()}
 
 
 def size_of(model):
