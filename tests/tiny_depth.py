@@ -48,7 +48,7 @@ def random_states(spec) -> dict:
         return {"network": zoe_state(spec, seed)}
     if spec.family == "video-depth-anything":
         oracle = runpy.run_path(str(Path(__file__).with_name("video_depth_oracle.py")))
-        return {"network": oracle["randomise"](oracle["Network"](spec.config.vit, spec.config.dpt), seed).state_dict()}
+        return {"network": oracle["random_state"](spec.config, seed)}
     state = randomise(ANNOTATORS[spec.family].network_class(spec.config.vit, spec.config.dpt), seed).state_dict()
     if spec.family == "zoe-depth-anything":
         return {"network": {key.replace("core.", "core.core.", 1): value for key, value in state.items()}}

@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from depth_normal.annotators import depth_anything as da
 from depth_normal.annotators.building import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
-from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
@@ -26,8 +24,6 @@ CONFIGS = {
     "metric": replace(SPREAD, max_depth=20.0),
     "gated": DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), swiglu=True), HEAD),
 }
-SPECS = [spec for spec in MODELS.values() if issubclass(FAMILIES[spec.family], da.DinoAnnotator)]
-BY_ID = {spec.id: spec for spec in SPECS}
 
 
 def tiny_spec(config=SPREAD, **changes):
@@ -103,26 +99,6 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
     assert (found.depth - expected).abs().max() < 1e-4 * expected.std()
 
 
-def test_every_layout_of_the_authors_file_loads_alike(official, tmp_path):
-    images = make_images(42, 56)
-    expected = build(official).infer_resized(images).depth
-    module = {f"module.{key}": value for key, value in official.items()}
-    torch.save(official, tmp_path / "plain.pth")
-    torch.save({"model": module, "epoch": 3}, tmp_path / "wrapped.pth")
-    save_file(official, tmp_path / "kijai_fp32.safetensors")
-    for path in tmp_path.iterdir():
-        assert torch.equal(build(read_checkpoint(path)).infer_resized(images).depth, expected), path.name
-
-
-def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
-    save_file({key: value.half() for key, value in official.items()}, tmp_path / "kijai_fp16.safetensors")
-    annotator = build(load_file(tmp_path / "kijai_fp16.safetensors"))
-    assert {parameter.dtype for parameter in annotator.network.parameters()} == {torch.float32}
-    images = make_images(42, 56)
-    expected = build(official).infer_resized(images).depth
-    torch.testing.assert_close(annotator.infer_resized(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
-
-
 @pytest.mark.parametrize(
     ("key", "named"),
     [
@@ -167,53 +143,3 @@ def test_metric_networks_end_at_their_greatest_depth():
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), constant(0.0))
     depth = annotator.infer_resized(make_images(14, 14)).depth
     assert depth.unique().tolist() == [40.0]
-
-
-V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
-
-
-@pytest.mark.parametrize(
-    "model_id, path, words",
-    [
-        (V2_LARGE, "depth_anything_v2_vitl.pth", None),
-        (V2_LARGE, "depth_anything_v2_vitl_fp16.safetensors", None),
-        (V2_LARGE, "/models/depthanything/my_tune.safetensors", None),
-        (V2_LARGE, "models/depthanything/model.safetensors", None),
-        (V2_LARGE, "hub/models--depth-anything--Depth-Anything-V2-Large-hf/snapshots/1a2b3c/model.safetensors", None),
-        (V2_LARGE, "C:\\ckpts\\LiheYoung\\Depth-Anything\\depth_anything_vitl14.pth", "version 1 instead of version 2"),
-        (V2_LARGE, "LiheYoung/depth-anything-large-hf/model.safetensors", "version 1 instead of version 2"),
-        (V2_LARGE, "depth_anything_v2_metric_hypersim_vitl.pth", "metric indoor instead of relative"),
-        (V2_LARGE, "Depth-Anything-V2-Metric-Outdoor-Large-hf/model.safetensors", "metric outdoor instead of relative"),
-        (V1_LARGE, "depth_anything_v2_vitl.pth", "version 2 instead of version 1"),
-        (V1_LARGE, "depth_anything_vitl14.pth", None),
-        ("depth-anything-v2-metric-indoor-large", "depth_anything_v2_metric_vkitti_vitl.pth", "outdoor instead of metric indoor"),
-        ("depth-anything-v2-metric-indoor-large", "depth_anything_v2_vitl.pth", "relative instead of metric indoor"),
-        ("depth-anything-v2-metric-indoor-large", "Depth-Anything-V2-Metric-Indoor-Large-hf/model.safetensors", None),
-        ("zoe-depth-anything-outdoor", "depth_anything_metric_depth_indoor.pt", "metric indoor instead of metric outdoor"),
-        ("zoe-depth-anything-outdoor", "depth_anything_metric_depth_outdoor.pt", None),
-        ("depth-anything-3-mono-large", "depth_anything_3_metric_large.safetensors", "metric instead of mono"),
-        ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
-        ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
-        ("depth-anything-3-mono-large", "models--depth-anything--DA3METRIC-LARGE/snapshots/1a/model.safetensors", "metric instead of mono"),
-        ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
-        ("depth-anything-3-large", "depth-anything/DA3-LARGE-1.1/model.safetensors", None),
-        ("depth-anything-3-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of relative"),
-        ("video-depth-anything-small", "models/videodepthanything/video_depth_anything_vits.pth", None),
-        ("video-depth-anything-small", "metric_video_depth_anything_vits.pth", "metric instead of relative"),
-        ("video-depth-anything-metric-small", "video_depth_anything_vits.pth", "relative instead of metric"),
-        ("video-depth-anything-small", "depth_anything_v2_vits.pth", "version 2 instead of Video Depth Anything"),
-        ("distill-any-depth-small", "depth_anything_v2_vits.pth", "version 2 instead of Distill Any Depth"),
-        ("distill-any-depth-small", "models/xingyang1/Distill-Any-Depth-Small-hf/model.safetensors", None),
-        ("depth-anything-v2-small", "distill_any_depth_vits.safetensors", "Distill Any Depth instead of version 2"),
-    ],
-)
-def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
-    told = da.DinoAnnotator.name_contradicts(BY_ID[model_id], path)
-    assert (told is None) if words is None else (words in told and path in told and model_id in told)
-
-
-def test_no_model_contradicts_its_own_file():
-    for spec in SPECS:
-        cached = f"models--{str(spec.file.repo_id).replace('/', '--')}/snapshots/1a2b3c/{spec.file.filename}"
-        for name in (spec.file.name, *spec.file.aliases, cached):
-            assert da.DinoAnnotator.name_contradicts(spec, name) is None

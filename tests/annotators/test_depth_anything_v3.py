@@ -1,4 +1,4 @@
-"""Depth Anything 3: its head against a transcription, its two layouts of file, its resizing, sky, camera and metres."""
+"""Depth Anything 3: its networks, their two layouts of file, its resizing, sky, camera and metres."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da3
@@ -84,85 +83,13 @@ def test_the_small_and_the_large_checkpoint_are_not_confused():
         build(LARGE, official_state(tiny_network(SMALL)))
 
 
-def position_wave(height, width, aspect, channels):
-    """Sines and cosines of x, then of y, pixel by pixel; the corners of the outermost pixels lie on the unit circle."""
-    diagonal = math.hypot(aspect, 1)
-    out = np.zeros((channels, height, width))
-    for row in range(height):
-        for column in range(width):
-            x = ((2 * column + 1) / width - 1) * aspect / diagonal
-            y = ((2 * row + 1) / height - 1) / diagonal
-            waves = []
-            for place in (x, y):
-                phases = [place / 100 ** (i / (channels // 4)) for i in range(channels // 4)]
-                waves += [math.sin(phase) for phase in phases] + [math.cos(phase) for phase in phases]
-            out[:, row, column] = waves
-    return torch.from_numpy(out)[None]
-
-
-def transcribed_head(network, maps, height, width):
-    """The dense prediction head in float64, written out from the state dict alone."""
-    p = {name: value.double() for name, value in network.depth_head.state_dict().items()}
-    positions = "norm.weight" in p
-
-    def conv(x, name, **options):
-        return F.conv2d(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **options)
-
-    def grown(x, size):
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-
-    def unit(x, name):
-        inner = conv(F.relu(x), f"{name}.conv1", padding=1)
-        return x + conv(F.relu(inner), f"{name}.conv2", padding=1)
-
-    layers = []
-    for i, x in enumerate(maps):
-        x = x.double()
-        if positions:
-            x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], p["norm.weight"], p["norm.bias"]).permute(0, 3, 1, 2)
-        x = conv(x, f"projects.{i}")
-        if positions:
-            x = x + 0.1 * position_wave(*x.shape[-2:], width / height, x.shape[1])
-        if i < 2:
-            x = F.conv_transpose2d(x, p[f"resize_layers.{i}.weight"], p[f"resize_layers.{i}.bias"], stride=4 // (i + 1))
-        elif i == 3:
-            x = conv(x, "resize_layers.3", stride=2, padding=1)
-        layers.append(conv(x, f"scratch.layer{i + 1}_rn", padding=1))
-    path = unit(layers[3], "scratch.refinenet4.resConfUnit2")
-    path = conv(grown(path, layers[2].shape[-2:]), "scratch.refinenet4.out_conv")
-    for i in (2, 1, 0):
-        name = f"scratch.refinenet{i + 1}"
-        path = unit(path + unit(layers[i], f"{name}.resConfUnit1"), f"{name}.resConfUnit2")
-        size = layers[i - 1].shape[-2:] if i else [2 * side for side in layers[0].shape[-2:]]
-        path = conv(grown(path, size), f"{name}.out_conv")
-    x = grown(conv(path, "scratch.output_conv1", padding=1), (height, width))
-    if positions:
-        x = x + 0.1 * position_wave(height, width, width / height, x.shape[1])
-    outputs = {}
-    for name in ("output_conv2", "sky_output_conv2"):
-        if f"scratch.{name}.0.weight" in p:
-            outputs[name] = conv(F.relu(conv(x, f"scratch.{name}.0", padding=1)), f"scratch.{name}.2")
-    return outputs
-
-
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_the_head_is_the_papers(config):
-    network = tiny_network(config)
+@torch.no_grad()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_network_is_the_authors(name, is_the_authors):
     pixels = torch.randn(1, 3, 28, 56, generator=torch.Generator().manual_seed(2))
-    maps, token = network.pretrained(pixels)
-    expected = transcribed_head(network, maps, 28, 56)
-    found = network(pixels)
-    torch.testing.assert_close(found.depth.double(), expected["output_conv2"][:, :1].exp(), rtol=1e-4, atol=1e-5)
-    if config is LARGE:
-        torch.testing.assert_close(found.sky.double(), expected["sky_output_conv2"].clamp(min=0), rtol=1e-4, atol=1e-5)
-    else:
-        torch.testing.assert_close(found.confidence.double(), expected["output_conv2"][:, 1:].exp() + 1, rtol=1e-4, atol=1e-5)
-        p = network.cam_dec.state_dict()
-        for layer in ("backbone.0", "backbone.2"):
-            token = (token @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]).clamp(min=0)
-        fov, place, rotation = (token @ p[f"{layer}.weight"].T + p[f"{layer}.bias"] for layer in ("fc_fov.0", "fc_t", "fc_qvec"))
-        torch.testing.assert_close(found.fov, fov.clamp(min=0), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found.pose, torch.cat((place, rotation), 1), rtol=1e-4, atol=1e-5)
+    predicted = {output: value for output, value in tiny_network(CONFIGS[name])(pixels)._asdict().items() if value is not None}
+    assert predicted.keys() == ({"depth", "sky"} if name == "large" else {"depth", "confidence", "fov", "pose"})
+    is_the_authors(f"depth-anything-3, {name}", **predicted)
 
 
 @pytest.mark.parametrize("height, width", [(200, 333), (90, 60), (400, 301)])

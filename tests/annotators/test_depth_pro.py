@@ -1,37 +1,27 @@
-"""Depth Pro: the authors' network and transformers' with the same weights, its files, its camera, and its 37 passes."""
+"""Depth Pro: the authors' network and transformers' with the same weights, its camera, and its 37 passes."""
 
 import functools
 import math
-import os
-import re
-import runpy
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
 from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
-from depth_normal.annotators.networks.depth_pro import PASSES, DepthPro
-from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.networks.depth_pro import DepthPro
+from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import fov_from_intrinsics
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader import load_model
-from tests.random_weights import make_images, state_of
+from tests.geometry.test_devices import DEVICE, Questions
+from tests.random_weights import make_images, randomise, state_of
 
-TESTS = Path(__file__).resolve().parents[1]
-DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
-DEVICE = DEVICES["DEVICE"]
 CONFIG = DepthProConfig(VitConfig(16, 4, 2, (0, 2, 3), grid=8, patch=4), channels=(32, 20, 24, 28), features=32)
 SIZES = dict.fromkeys(("default_size", "multiple_of", "largest_size", "smallest_size"), CONFIG.side)
 SPEC = replace(find_spec("depth-pro"), config=CONFIG, **SIZES)
-AUTHORS = os.environ.get("DEPTH_NORMAL_DEPTH_PRO", "")
 FOV = 55.0
 
 
@@ -48,8 +38,8 @@ def weights(config=CONFIG):
     return state
 
 
-def annotator(state=None):
-    return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, torch.float32)
+def annotator(state=None, dtype=torch.float32):
+    return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, dtype)
 
 
 def half_tangent(degrees):
@@ -83,24 +73,11 @@ def test_what_has_no_inverse_depth_is_far():
     assert torch.equal(annotator(state=state).estimate(make_images(30, 50)).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
 
 
-def test_every_pass_counts_and_can_be_the_last():
-    steps = []
-    annotator().infer(Request(make_images(30, 50, 2), CONFIG.side, progress=lambda done, total: steps.append((done, total))))
-    assert steps == [(10 * part, 2 * PASSES) for part in range(1, 8)] + [(72, 74), (74, 74)]
-
-    def cancel(done, _):
-        if done >= 10:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        annotator().infer(Request(make_images(30, 50), CONFIG.side, progress=cancel))
-
-
 @torch.no_grad()
 @pytest.mark.slow("takes most of a second")
 def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
     """Followed without a device: a tensor on the CPU, or another value read back, would fail."""
-    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+    with FakeTensorMode(), Questions() as questions:
         network = DepthPro(CONFIG).eval()
         state = {name: torch.empty(each.shape, device=DEVICE) for name, each in network.named_parameters()}
         inverse_depth, fov = torch.func.functional_call(network, state, (torch.empty(2, 3, CONFIG.side, CONFIG.side, device=DEVICE),))
@@ -111,72 +88,13 @@ def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
     assert {each.device for each in tensors} == {DEVICE} and questions.asked == len(found)
 
 
-# Files
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
-    monkeypatch.setitem(MODELS, "depth-pro", SPEC)
-    for name, state in (("theirs", weights()), ("hub", hub_names(weights()))):
-        save_file({key: value.to(dtype).contiguous() for key, value in state.items()}, tmp_path / f"{name}.safetensors")
-    theirs, hub = (load_model("depth-pro", weights=tmp_path / f"{name}.safetensors", device="cpu") for name in ("theirs", "hub"))
-    expected = theirs.estimate(make_images(30, 50)).depth
-    assert expected is not None and torch.equal(hub.estimate(make_images(30, 50)).depth, expected)
-
-
-# Against others' code
-
-
-HUB = "depth_pro."
-TO_HUB = (
-    (r"^encoder\.(patch|image)_encoder\.", HUB + r"encoder.\1_encoder.model."),
-    (r"^fov\.encoder\.0\.", "fov_model.fov_encoder.model."),
-    (r"model\.norm\.", "model.layernorm."),
-    (r"model\.(cls_token)", r"model.embeddings.\1"),
-    (r"model\.pos_embed", "model.embeddings.position_embeddings"),
-    (r"model\.patch_embed\.proj\.", "model.embeddings.patch_embeddings.projection."),
-    (r"model\.blocks\.", "model.encoder.layer."),
-    (r"\.attn\.proj\.", ".attention.output.dense."),
-    (r"\.ls([12])\.gamma", r".layer_scale\1.lambda1"),
-    (r"^fov\.encoder\.1\.", "fov_model.fov_encoder.neck."),
-    (r"^fov\.downsample\.0\.", "fov_model.conv."),
-    (r"^fov\.head\.", "fov_model.head.layers."),
-    (r"^head\.", "head.layers."),
-    (r"^encoder\.upsample_lowres\.", HUB + "neck.feature_upsample.image_block.layers.0."),
-    (r"^encoder\.fuse_lowres\.", HUB + "neck.fuse_image_with_low_res."),
-    (r"^encoder\.upsample_latent(\d)\.", lambda name: f"{HUB}neck.feature_upsample.intermediate.{1 - int(name[1])}.layers."),
-    (r"^encoder\.upsample(\d)\.", lambda name: f"{HUB}neck.feature_upsample.scaled_images.{2 - int(name[1])}.layers."),
-    (r"^decoder\.convs\.(\d)\.", lambda name: f"{HUB}neck.feature_projection.projections.{4 - int(name[1])}."),
-    (r"^decoder\.fusions\.0\.", "fusion_stage.final."),
-    (r"^decoder\.fusions\.(\d)\.", lambda name: f"fusion_stage.intermediate.{4 - int(name[1])}."),
-    (r"resnet([12])\.residual\.1\.", r"residual_layer\1.convolution1."),
-    (r"resnet([12])\.residual\.3\.", r"residual_layer\1.convolution2."),
-    (r"^(fusion_stage.*)\.out_conv\.", r"\1.projection."),
-)
-
-
-def hub_names(state):
-    """The same tensors as transformers names them in the published file, which holds queries, keys and values apart."""
-    named = {}
-    for name, value in state.items():
-        for pattern, replacement in TO_HUB:
-            name = re.sub(pattern, replacement, name)
-        if ".attn.qkv." in name:
-            for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                named[name.replace(".attn.qkv.", f".attention.attention.{part}.")] = each.clone()
-        else:
-            named[name] = value
-    for part in ("depth_pro.encoder.patch_encoder", "depth_pro.encoder.image_encoder", "fov_model.fov_encoder"):
-        named[f"{part}.model.embeddings.mask_token"] = torch.zeros(1, CONFIG.vit.width)
-    return named
+# Beside others' code
 
 
 @pytest.fixture(scope="module")
-def hub_network(tmp_path_factory):
-    """transformers' network with the weights, read from a file as published."""
+def hub_network():
+    """transformers' network with random weights."""
     transformers = pytest.importorskip("transformers")
-    runpy.run_path(str(TESTS / "mend_torchvision.py"))
     if not hasattr(transformers, "DepthProConfig"):
         pytest.skip(f"transformers {transformers.__version__} has no Depth Pro; 4.49 is the first that has it")
     from transformers import DepthProConfig as HubConfig
@@ -202,108 +120,35 @@ def hub_network(tmp_path_factory):
         patch_model_config=transformer,
         fov_model_config=transformer,
     )
-    folder = tmp_path_factory.mktemp("hub")
-    config.save_pretrained(folder)
-    save_file(hub_names(weights()), folder / "model.safetensors", {"format": "pt"})
-    network, report = DepthProForDepthEstimation.from_pretrained(folder, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
-    return network.eval().requires_grad_(False)
+    network = randomise(DepthProForDepthEstimation(config))
+    network.head.layers[4].bias.fill_(0.5)
+    network.fov_model.head.layers[2].bias.add_(1)
+    network.fov_model.head.layers[4].bias.fill_(FOV)
+    network.fov_model.head.layers[4].weight.mul_(5)
+    return network
 
 
 @pytest.mark.slow("imports transformers' networks")
-def test_the_network_is_transformers(hub_network):
+def test_the_network_is_transformers_and_takes_its_files_and_what_it_has_in_memory(hub_network, tmp_path):
     pixels = torch.randn(2, 3, CONFIG.side, CONFIG.side, generator=torch.Generator().manual_seed(1))
     expected = hub_network(pixels)
-    inverse_depth, fov = annotator().network(pixels)
-    assert inverse_depth.std() > 0.03 and fov.std() > 0.1
-    assert (inverse_depth[:, 0] - expected.predicted_depth).abs().max() < 1e-5 * inverse_depth.max()
-    assert torch.allclose(fov, expected.field_of_view, rtol=1e-6)
-
-
-@pytest.mark.slow("imports transformers' networks")
-def test_tensors_that_transformers_holds_in_memory_load(hub_network):
-    found = annotator(state=dict(hub_network.state_dict())).estimate(make_images(30, 50))
-    assert torch.equal(found.depth, annotator().estimate(make_images(30, 50)).depth)
-
-
-@pytest.fixture
-def authors(monkeypatch):
-    """The authors' modules, from the folder of their repository."""
-    if not AUTHORS:
-        pytest.skip("DEPTH_NORMAL_DEPTH_PRO does not name a folder of apple/ml-depth-pro")
-    pytest.importorskip("timm")
-    runpy.run_path(str(TESTS / "mend_torchvision.py"))
-    heif = ModuleType("pillow_heif")  # only reads files
-    heif.register_heif_opener = lambda: None
-    monkeypatch.setitem(sys.modules, "pillow_heif", heif)
-    monkeypatch.syspath_prepend(str(Path(AUTHORS) / "src"))
-    before = set(sys.modules)
-    from depth_pro import depth_pro
-
-    yield depth_pro
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "depth_pro":
-            del sys.modules[name]
-
-
-def their_network(authors, config, state):
-    """The authors' network; their patches have 384 pixels always."""
-    from timm.models.vision_transformer import VisionTransformer
-
-    def transformer():
-        vit = config.vit
-        sizes = {"embed_dim": vit.width, "depth": vit.depth, "num_heads": vit.heads}
-        network = VisionTransformer(config.window, vit.patch, init_values=1.0, num_classes=0, **sizes)
-        network.forward = network.forward_features
-        return network
-
-    encoder = authors.DepthProEncoder(
-        dims_encoder=config.channels,
-        patch_encoder=transformer(),
-        image_encoder=transformer(),
-        hook_block_ids=config.vit.taken[:2],
-        decoder_features=config.features,
-    )
-    decoder = authors.MultiresConvDecoder([config.features, *encoder.dims_encoder], config.features)
-    network = authors.DepthPro(encoder, decoder, (32, 1), True, transformer())
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    hub_network.save_pretrained(tmp_path)
+    for state in (load_file(tmp_path / "model.safetensors"), hub_network.state_dict()):
+        inverse_depth, fov = annotator(state).network(pixels)
+        assert inverse_depth.std() > 0.03 and fov.std() > 0.1
+        assert (inverse_depth[:, 0] - expected.predicted_depth).abs().max() < 1e-5 * inverse_depth.max()
+        assert torch.allclose(fov, expected.field_of_view, rtol=1e-6)
 
 
 LARGER = replace(CONFIG, vit=VitConfig(16, 4, 2, (0, 2, 3), grid=24, patch=16))
 
 
-@pytest.mark.slow("runs the authors' network at its true size of images")
-@pytest.mark.parametrize("known", [0.0, 70.0], ids=["found", "known"])
-@pytest.mark.parametrize(("height", "width"), [(200, 333), (300, 180), (1536, 1536), (1700, 900)])
-def test_from_the_image_to_metres_as_the_authors(authors, height, width, known):
-    state = weights(LARGER)
-    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": state}, torch.float32)
-    check_against_the_authors(their_network(authors, LARGER, state), ours, height, width, known)
-
-
-@pytest.mark.slow("builds the network at its true size: 8 GB")
-def test_the_network_at_its_true_size_is_the_authors(authors):
-    if os.environ.get("DEPTH_NORMAL_DEPTH_PRO_WHOLE") != "1":
-        pytest.skip("DEPTH_NORMAL_DEPTH_PRO_WHOLE is not 1")
-    spec = find_spec("depth-pro")
-    state = weights(spec.config)
-    assert len(state) == 1119 and sum(value.numel() for value in state.values()) == 951_991_330
-    ours = DepthProAnnotator.build(spec, {"network": state}, torch.float32)
-    check_against_the_authors(their_network(authors, spec.config, state), ours, 480, 640, 0.0)
-
-
-def check_against_the_authors(theirs, ours, height, width, known):
-    from torchvision.transforms import Compose, Normalize, ToTensor
-
-    image = (make_images(height, width) * 255).round().to(torch.uint8)
-    pixels = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])(image[0].permute(1, 2, 0).numpy())
-    focal_length = torch.tensor(0.5 * max(height, width) / half_tangent(known)) if known else None
-    expected = theirs.infer(pixels, f_px=focal_length)
-    found = ours.estimate(image / 255, fov=known)
+@pytest.mark.slow("sees images of the true size")
+@pytest.mark.parametrize(("height", "width", "known"), [(200, 333, 0.0), (300, 180, 70.0), (1536, 1536, 0.0), (1700, 900, 70.0)])
+def test_from_the_image_to_metres_as_the_authors(height, width, known, is_the_authors):
+    """Recorded from `DepthPro.infer` of apple/ml-depth-pro, 9efe5c1; patches have 384 pixels there always."""
+    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": weights(LARGER)}, torch.float32)
+    found = ours.estimate((make_images(height, width) * 255).round() / 255, fov=known)
     assert found.depth.shape[-2:] == (height, width)
-    worst = (found.depth[0, 0] / expected["depth"] - 1).abs().max()
-    print(f"{height}x{width}: depth {expected['depth'].min():.3g} to {expected['depth'].max():.3g}, worst {worst:.2g}")
-    assert found.depth.std() > 0.01
-    assert worst < 1e-5
-    assert found.intrinsics[0, 0, 0] == pytest.approx(float(expected["focallength_px"]), rel=1e-6)
+    case = f"depth-pro, {height}x{width}, field of view: {known:g}"
+    is_the_authors(case, 1e-5, depth=found.depth, focal_length=found.intrinsics[:, 0, 0])

@@ -1,35 +1,35 @@
-"""What the families on Stable Diffusion's networks share: batches, seeds, progress, precision, memory, files and what is refused."""
+"""The families on Stable Diffusion's networks: seeds, the equations of Lotus and LBM, memory, files and what is refused."""
 
 import functools
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
+from math import cos, sin
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions, LbmAnnotator, LbmOptions
+from depth_normal.annotators.diffusion import DiffusionOptions, LbmAnnotator, LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
-from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
-from depth_normal.annotators.registry import FAMILIES, all_specs
+from depth_normal.annotators.registry import FAMILIES, all_specs, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import LBM, LOTUS_G, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
+from depth_normal.annotators.specs.diffusion import LBM, LOTUS_G, SD2_UNET, SD_VAE
+from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
 from tests import tiny_diffusion as TINY
 from tests.random_weights import make_images
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
-from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
 SPECS = {spec.id: spec for spec in all_specs()}
 DEPTH, NORMALS, MATERIALS = "marigold-depth", "marigold-normals", "marigold-iid-appearance"
 LOTUS_D, LOTUS_G_DEPTH, LBM_DEPTH = "lotus-depth-d", "lotus-depth-g", "lbm-depth"
-EACH = (DEPTH, MATERIALS, LOTUS_G_DEPTH, LBM_DEPTH)
-IMAGES = make_images(39, 56, 2)
+IMAGES, ALIGNED, SQUARE = make_images(39, 56, 2), make_images(40, 56), make_images(48, 48)
+LEFT_TO_RIGHT = torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1)
 
 
 def spec_of(model_id):
@@ -41,9 +41,9 @@ def states_of(model_id):
     return TINY.random_states(spec_of(model_id))
 
 
-def build(model_id, dtype=torch.float32, **states):
+def build(model_id, **states):
     spec = spec_of(model_id)
-    return FAMILIES[spec.family].build(spec, {**states_of(model_id), **states}, dtype)
+    return FAMILIES[spec.family].build(spec, {**states_of(model_id), **states}, torch.float32)
 
 
 def maps_of(annotator, images=IMAGES, **options):
@@ -78,60 +78,12 @@ def test_a_batch_equals_its_images_and_the_seed_decides(model_id, options, seed_
         assert torch.equal(value, other[name]) != seed_matters, name
 
 
-@pytest.mark.parametrize(
-    ("model_id", "options", "passes"),
-    [
-        (DEPTH, None, 4),
-        ("marigold-depth-lcm", MarigoldOptions(ensemble_size=3), 3),
-        (MATERIALS, MarigoldOptions(steps=2, ensemble_size=2), 4),
-        (LOTUS_G_DEPTH, None, 1),
-        (LBM_DEPTH, LbmOptions(steps=3), 3),
-    ],
-)
-def test_progress_counts_each_pass_and_can_end_the_work(model_id, options, passes):
-    annotator, seen = build(model_id), []
-    maps_of(annotator, options=options, progress=lambda *step: seen.append(step))
-    assert seen == [(done, passes) for done in range(1, passes + 1)]
-
-    def interrupt(*step):
-        seen.append(step)
-        raise KeyboardInterrupt
-
-    seen.clear()
-    with pytest.raises(KeyboardInterrupt):
-        maps_of(annotator, options=options, progress=interrupt)
-    assert seen == [(1, passes)]
-
-
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("model_id", EACH)
-def test_half_precision_stays_near(model_id, dtype):
-    exact, rounded = build(model_id), build(model_id, dtype)
-    assert {value.dtype for value in rounded.network.unet.parameters()} == {dtype}
-    of_vae = torch.float32 if model_id == LBM_DEPTH and dtype == torch.float16 else dtype  # SDXL's overflows
-    assert {value.dtype for value in rounded.network.vae.parameters()} == {of_vae}
-    tolerance = (0.01 if dtype == torch.float16 else 0.05) if model_id != MATERIALS else (0.005 if dtype == torch.float16 else 0.03)
-    expected = maps_of(exact)
-    for name, value in maps_of(rounded).items():
-        assert value.dtype == torch.float32
-        assert (value - expected[name]).abs().mean() < tolerance, name
-
-
 @pytest.mark.parametrize(("model_id", "what"), [(NORMALS, "normals"), (MATERIALS, "materials")])
 def test_nan_is_an_error(model_id, what):
     vae = {key: value.clone() for key, value in states_of(model_id)["vae"].items()}
     vae["decoder.conv_out.bias"][0] = float("nan")
     with pytest.raises(ArithmeticError, match=rf"{model_id} in torch\.float32 gave {what} that is not finite"):
         maps_of(build(model_id, vae=vae), IMAGES[:1], options=MarigoldOptions(steps=1))
-
-
-def test_linear_layers_multiply_as_the_processor_is_fast_at(monkeypatch):
-    calls = []
-    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
-    monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
-    maps_of(build(LOTUS_D))
-    assert calls
 
 
 def test_only_unet_and_vae_stay():
@@ -143,6 +95,104 @@ def test_only_unet_and_vae_stay():
         expected = TINY.random_parts(spec_of(DEPTH))["text_encoder"](torch.tensor([TINY.PROMPT]))[0][0]
     assert torch.allclose(network.prompt, expected, atol=1e-6)
     assert network.half().prompt.dtype == torch.float16  # it moves with the rest
+
+
+# The published equations of Lotus and LBM, for one image whose sides are multiples of 8; Marigold's are in test_marigold.py
+
+
+@functools.cache
+def parts_of(model_id):
+    return TINY.random_parts(spec_of(model_id))
+
+
+@torch.no_grad()
+def lotus_by_its_equations(parts, image, seed):
+    """EnVision-Research/Lotus, pipeline.py; the mean of the VAE's distribution."""
+    unet, vae, text_encoder = parts["network"], parts["vae"], parts["text_encoder"]
+    z = vae.encode(image / 0.5 - 1).latent_dist.mean * 0.18215
+    text = text_encoder(torch.tensor([TINY.PROMPT])).last_hidden_state
+    task = torch.tensor([[1.0, 0.0]])
+    task = torch.cat([torch.sin(task), torch.cos(task)], dim=-1)
+    assert task[0].tolist() == pytest.approx([sin(1), 0, cos(1), 1])
+    if seed is not None:
+        z = torch.cat([z, torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))], dim=1)
+    x0 = unet(z, torch.tensor(999), encoder_hidden_states=text, class_labels=task).sample
+    return ((vae.decode(x0 / 0.18215).sample + 1) / 2).clamp(0, 1)
+
+
+def lotus(model_id, image=ALIGNED, prompt=TINY.PROMPT):
+    """The model's estimate, and the image that the equations give of the same networks."""
+    kind = model_id.removesuffix("-v1.0")[-1]
+    parts, spec = parts_of(f"lotus-depth-{kind}"), spec_of(model_id)
+    states = {role: dict(part.state_dict()) for role, part in parts.items()}
+    annotator = FAMILIES["lotus"].build(replace(spec, config=replace(spec.config, prompt=prompt)), states, torch.float32)
+    found = annotator.estimate(image, 56, options=DiffusionOptions(seed=5))
+    return found, lotus_by_its_equations(parts, image, 5 if kind == "g" else None)
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("model_id", [each for each in models_of_family("lotus") if "normals" not in each])
+def test_depth_of_lotus_equals_the_published_equations(model_id):
+    found, image = lotus(model_id)
+    assert image.mean(1).std() > 0.05
+    assert torch.allclose(found.depth, image.mean(1, keepdim=True), atol=5e-5, rtol=0)  # group norms are more exact here
+    assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("model_id", [each for each in models_of_family("lotus") if "normals" in each])
+def test_normals_of_lotus_equal_the_published_equations_with_x_turned_to_opengl(model_id):
+    found, image = lotus(model_id)
+    assert torch.allclose(found.normals, F.normalize(image * 2 - 1, dim=1) * LEFT_TO_RIGHT, atol=3e-4)
+    assert found.axes is Axes.OPENGL
+
+
+def test_the_empty_prompt_is_two_tokens_without_padding():
+    """The authors' tokenizer call: padding="do_not_pad"; it would change the depth."""
+    assert {SPECS[model_id].config.prompt for model_id in models_of_family("lotus")} == {(49406, 49407)}
+    bare, padded = (lotus(LOTUS_D, prompt=prompt)[0].depth for prompt in (TINY.PROMPT, TINY.PROMPT + (0,) * 75))
+    assert (padded - bare).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def lbm_by_its_equations(parts, image, steps, bridge_noise, seed):
+    """gojasper/LBM, lbm_model.py `sample`, with its scheduler; the mean of the VAE's distribution."""
+    unet, vae = parts["network"], parts["vae"]
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+    sample = vae.encode(image * 2 - 1).latent_dist.mean * 0.13025
+    noise = torch.randn((steps, *sample.shape[1:]), generator=torch.Generator().manual_seed(seed))
+    for i, t in enumerate(scheduler.timesteps):
+        pred = unet(sample, t.repeat(1), encoder_hidden_states=None).sample
+        sample = scheduler.step(pred, t, sample, return_dict=False)[0]
+        if i < steps - 1:
+            sigma = scheduler.sigmas[i + 1]
+            sample = sample + bridge_noise * (sigma * (1.0 - sigma)) ** 0.5 * noise[i]
+    return (vae.decode(sample / 0.13025).sample.clamp(-1, 1) + 1) / 2
+
+
+def lbm(spec, **options):
+    return LbmAnnotator.build(spec, TINY.random_states(spec), torch.float32).estimate(SQUARE, 48, options=LbmOptions(**options))
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize(("steps", "bridge_noise"), [(1, 0.005), (4, 0.005), (4, 1.0)])
+def test_depth_of_lbm_equals_the_published_equations(steps, bridge_noise):
+    spec = spec_of(LBM_DEPTH)
+    found = lbm(replace(spec, config=replace(spec.config, bridge_noise=bridge_noise)), steps=steps, seed=3)
+    expected = lbm_by_its_equations(parts_of(LBM_DEPTH), SQUARE, steps, bridge_noise, seed=3).mean(1, keepdim=True)
+    assert expected.std() > 0.05
+    assert torch.allclose(found.depth, expected, atol=5e-5, rtol=0)
+    assert found.quantity is Quantity.RELATIVE_DEPTH
+
+
+def test_normals_of_lbm_come_out_in_opengl_axes_by_the_one_field_of_the_entry():
+    raw = F.normalize(lbm_by_its_equations(parts_of(LBM_DEPTH), SQUARE, 1, 0.0, seed=0) * 2 - 1, dim=1)
+    spec = spec_of("lbm-normals")
+    for axes, signs in ((spec.axes, LEFT_TO_RIGHT), (Axes.OPENGL, 1)):
+        found = lbm(replace(spec, axes=axes))
+        assert found.axes is Axes.OPENGL
+        assert torch.allclose(found.normals * signs, raw, atol=1e-3)
 
 
 # Memory
@@ -265,14 +315,6 @@ def test_a_vae_with_older_names_gets_todays(names, prefix):
     assert found.keys() == state.keys() and all(torch.equal(found[key], value) for key, value in state.items())
 
 
-def test_full_size_parts_have_the_published_numbers():
-    with torch.device("meta"):
-        vae = diffusers.AutoencoderKL(**SD_VAE)
-        text = CLIPTextModel(CLIPTextConfig(**SD2_TEXT_ENCODER))
-    assert sum(value.numel() for value in vae.parameters()) == 83_653_863
-    assert round(4 * sum(value.numel() for value in text.parameters()) / 1e9, 2) == 1.36
-
-
 # What is refused
 
 
@@ -362,50 +404,9 @@ def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_u
         assert torch.equal(maps_of(build(LBM_DEPTH, **states))["depth"], expected)
 
 
-@pytest.mark.parametrize(
-    ("model_id", "path", "words"),
-    [
-        ("lotus-depth-d", "diffusion_models/lotus-normal-d-v1-1.safetensors", "normal instead of depth"),
-        ("lotus-depth-d", "lotus-depth-d-v2-0-disparity/unet/diffusion_pytorch_model.safetensors", "disparity instead of depth"),
-        ("marigold-normals", "marigold-depth-v1-1/unet/diffusion_pytorch_model.safetensors", "depth instead of normal"),
-        ("lbm-depth", "LBM/LBM_relighting.safetensors", "relighting instead of depth"),
-        ("lbm-depth", "normal maps/LBM_depth/model.safetensors", None),
-        ("lbm-normals", "models/depth_normal/mine.safetensors", None),
-        ("lbm-normals", "/home/deptherra/ComfyUI/models/diffusion_models/mine/model.safetensors", None),
-        ("marigold-iid-appearance", "depth/model.safetensors", None),
-    ],
-)
-def test_a_name_of_another_kind_of_map_is_told(model_id, path, words):
-    told = DiffusionAnnotator.name_contradicts(SPECS[model_id], path)
-    assert (told is None) if words is None else (words in told)
-
-
-def test_no_model_contradicts_its_own_file():
-    for spec in filter(lambda spec: spec.family in TINY.FAMILIES, SPECS.values()):
-        for file in (spec.file.filename, *spec.file.aliases, f"models--{str(spec.file.repo_id).replace('/', '--')}/{spec.file.filename}"):
-            assert DiffusionAnnotator.name_contradicts(spec, file) is None
-
-
-@pytest.mark.parametrize(
-    ("options", "wrong"),
-    [
-        (MarigoldOptions, {"steps": 0}),
-        (MarigoldOptions, {"steps": 1001}),
-        (MarigoldOptions, {"ensemble_size": 0}),
-        (MarigoldOptions, {"seed": -1}),
-        (LbmOptions, {"steps": 0}),
-        (DiffusionOptions, {"seed": 2**64}),
-    ],
-)
-def test_options_out_of_range_are_named(options, wrong):
-    ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"{name} is {value}; accepted"):
-        options(**wrong)
-
-
-@pytest.mark.parametrize(("model_id", "taken"), [(DEPTH, "MarigoldOptions"), (LBM_DEPTH, "LbmOptions"), (LOTUS_D, None)])
-def test_options_of_another_family_are_refused(model_id, taken):
-    with pytest.raises(TypeError, match=f"{model_id} takes {taken}; found DiffusionOptions") if taken else nullcontext():
+@pytest.mark.parametrize(("model_id", "taken"), [(DEPTH, "MarigoldOptions"), (LBM_DEPTH, "LbmOptions")])
+def test_options_that_all_of_them_have_are_not_enough(model_id, taken):
+    with pytest.raises(TypeError, match=f"{model_id} takes {taken}; found DiffusionOptions"):
         maps_of(build(model_id), options=DiffusionOptions())
 
 

@@ -1,4 +1,4 @@
-"""MoGe-2: the network against a transcription, its layouts of file, its sizes, and metres, normals and camera from its points."""
+"""MoGe-2: the network, its layouts of file, its sizes, and metres, normals and camera from its points."""
 
 import math
 from dataclasses import replace
@@ -19,6 +19,7 @@ from tests import random_weights as RANDOM
 from tests.balls import ball_before_wall
 from tests.pretend import Says
 from tests.random_weights import make_images
+from tests.refusals import refuses
 
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
@@ -37,60 +38,10 @@ def annotator(config=CONFIG, dtype=torch.float32):
     return moge.MogeAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
 
 
-def transcribed(state, features, token, aspect, head):
-    """The neck and one head by the authors' description, written apart from the product: returns the head's last map."""
-
-    def conv(name, x):
-        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate") if weight.shape[-1] == 3 else x, weight, bias)
-
-    def stack(name, inputs, blocks):
-        x, out = None, []
-        for level in range(5):
-            own = conv(f"{name}.input_blocks.{level}", inputs[level])
-            x = own if x is None else x + own
-            for block in range(blocks[level]):
-                inner = conv(f"{name}.res_blocks.{level}.{block}.layers.2", x.clamp(min=0))
-                x = x + conv(f"{name}.res_blocks.{level}.{block}.layers.5", inner.clamp(min=0))
-            out.append(x)
-            if level < 3:
-                resampler = f"{name}.resamplers.{level}"
-                x = conv(f"{resampler}.1", F.conv_transpose2d(x, state[f"{resampler}.0.weight"], state[f"{resampler}.0.bias"], stride=2))
-            elif level == 3:
-                x = conv(f"{name}.resamplers.3.1", F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
-        return out
-
-    rows, columns = features.shape[-2:]
-    diagonal = math.sqrt(1 + aspect**2)
-    inputs = []
-    for level in range(5):
-        height, width = rows * 2**level, columns * 2**level
-        u = torch.tensor([(2 * i + 1 - width) / width * aspect / diagonal for i in range(width)])
-        v = torch.tensor([(2 * i + 1 - height) / height / diagonal for i in range(height)])
-        inputs.append(torch.stack(torch.meshgrid(u, v, indexing="xy"))[None].expand(len(features), -1, -1, -1))
-    inputs[0] = torch.cat((features, inputs[0]), 1)
-    return conv(f"{head}.output_blocks.4", stack(head, stack("neck", inputs, CONFIG.neck_blocks), CONFIG.head_blocks)[-1])
-
-
 @torch.no_grad()
-def test_neck_and_heads_are_those_described():
-    state, found = tiny_state(), annotator()
-    pixels = torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
-    output = found.network(pixels, aspect=1.4)
-    backbone = found.network.encoder.backbone
-    maps, token = backbone(pixels)
-    projected = [
-        F.conv2d(x, state[f"encoder.output_projections.{i}.weight"], state[f"encoder.output_projections.{i}.bias"])
-        for i, x in enumerate(maps)
-    ]
-    token = F.layer_norm(token, (16,), state["encoder.backbone.norm.weight"], state["encoder.backbone.norm.bias"], 1e-6)
-    for name, got in (("points_head", output.points), ("mask_head", output.mask), ("normal_head", output.normals)):
-        torch.testing.assert_close(got, transcribed(state, sum(projected), token, 1.4, name), rtol=1e-4, atol=1e-5)
-    scale = token
-    for layer in (0, 2, 4):
-        scale = F.linear(scale.clamp(min=0) if layer else scale, state[f"scale_head.{layer}.weight"], state[f"scale_head.{layer}.bias"])
-    torch.testing.assert_close(output.scale, scale[:, 0].exp())
-    assert output.points.shape == (2, 3, 32, 48)
+def test_the_network_is_the_authors(is_the_authors):
+    pixels = torch.randn(1, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    is_the_authors("moge-2", **annotator().network(pixels, aspect=1.4)._asdict())
 
 
 def outputs_by(network, pixels, monkeypatch, *, folded):
@@ -142,19 +93,13 @@ def test_the_layouts_of_file_give_the_same_network():
         assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 
 
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        (replace(CONFIG, normals=False), "missing keys (first: normal_head"),
-        (replace(CONFIG, vit=replace(CONFIG.vit, width=32), channels=(32, 12, 8, 8, 8)), "tensors of another shape"),
-        (replace(CONFIG, vit=replace(CONFIG.vit, taken=(0, 1, 2, 3))), "unexpected keys (first: encoder.output_projections.2"),
-    ],
+test_a_sibling_is_refused = refuses(
+    lambda other: moge.MogeAnnotator.build(spec(), {"network": tiny_state(other)}, torch.float32),
+    (replace(CONFIG, normals=False), r"not a checkpoint of moge-tiny.*missing keys \(first: normal_head"),
+    (replace(CONFIG, vit=replace(CONFIG.vit, width=32), channels=(32, 12, 8, 8, 8)), "tensors of another shape"),
+    (replace(CONFIG, vit=replace(CONFIG.vit, taken=(0, 1, 2, 3))), r"unexpected keys \(first: encoder.output_projections.2"),
+    error=CheckpointError,
 )
-@pytest.mark.slow("takes most of a second")
-def test_a_sibling_is_refused(other, told):
-    with pytest.raises(CheckpointError, match=r"not a checkpoint of moge-tiny") as refused:
-        moge.MogeAnnotator.build(spec(), {"network": tiny_state(other)}, torch.float32)
-    assert told in str(refused.value)
 
 
 def ball(height=96, width=128, shift=0.7, scale=2.5):

@@ -1,4 +1,4 @@
-"""Video Depth Anything: against a transcription of its paper, on videos of any length, in any chunks."""
+"""Video Depth Anything: its network, and videos of any length, in any chunks."""
 
 import gc
 import weakref
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depth_normal.annotators import video as windows
+from depth_normal.annotators.checks import LEAST_METRES
 from depth_normal.annotators.networks import depth_anything as motion
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
@@ -35,18 +36,15 @@ def shrunk(spec):
     return replace(spec, config=replace(spec.config, vit=VIT, dpt=DPT), default_size=SIZE)
 
 
-@pytest.fixture(scope="module")
-def oracle():
-    return ORACLE.randomise(ORACLE.Network(VIT, DPT))
-
-
-def build(oracle, spec=RELATIVE, dtype=torch.float32):
-    return VideoDepthAnythingAnnotator.build(shrunk(spec), {"network": dict(oracle.state_dict())}, dtype)
+def build(spec=RELATIVE, without=None):
+    spec = shrunk(spec)
+    state = {name: value for name, value in ORACLE.random_state(spec.config).items() if without is None or without not in name}
+    return VideoDepthAnythingAnnotator.build(spec, {"network": state}, torch.float32)
 
 
 @pytest.fixture(scope="module")
-def annotator(oracle):
-    return build(oracle)
+def annotator():
+    return build()
 
 
 def clip(total, height=HEIGHT, width=WIDTH, seed=1):
@@ -78,14 +76,16 @@ def all_at_once(step, total):
 
 
 @pytest.mark.quick_cases(2)
+@torch.no_grad()
 @pytest.mark.parametrize("frames", [1, 5, 32])
-def test_the_network_is_the_papers(annotator, oracle, frames):
+def test_the_network_is_the_papers(annotator, frames, is_the_authors):
     pixels = torch.cat((annotator.normalised(clip(frames)), annotator.normalised(clip(frames, seed=2))))
-    with torch.no_grad():
-        found = torch.relu(annotator.network(pixels, frames))
-        expected = torch.cat([oracle(video) for video in pixels.split(frames)])
-    assert (expected > 0).float().mean() > 0.9 and expected.std() > 0.1, "the comparison would say little"
-    close(found, expected)
+    is_the_authors(f"video-depth-anything, frames: {frames}", depth=annotator.network(pixels, frames)[:: max(1, frames // 4)])
+
+
+def by_windows(annotator, pixels):
+    """The depth of normalised frames of one window."""
+    return torch.relu(annotator.network(pixels, len(pixels)))
 
 
 def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
@@ -104,23 +104,24 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
     [*((RELATIVE, total) for total in (7, 1, 24, 25, 32, 56, 70)), (METRIC, 56)],
     ids=lambda value: value if isinstance(value, int) else value.quantity.value,
 )
-def test_a_video_is_the_published_scheme(oracle, spec, total):
-    annotator, frames = build(oracle, spec), clip(total)
-    expected = ORACLE.video(lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
+def test_a_video_is_the_published_scheme(spec, total):
+    annotator, frames = build(spec), clip(total)
+    with torch.no_grad():
+        expected = ORACLE.video(lambda window: by_windows(annotator, annotator.normalised(window)), frames, metric=spec is METRIC)
     chunks = {1: one_at_a_time, 70: all_at_once}.get(total, four_at_once)
     estimates = list(annotator.estimate_video(frames.split(5), **{**ONE_SHOT, "in_chunks": chunks}))
     assert {estimate.quantity for estimate in estimates} == {spec.quantity}
-    close(torch.cat([estimate.depth for estimate in estimates]), expected)
+    close(torch.cat([estimate.depth for estimate in estimates]), expected.clamp(min=LEAST_METRES) if spec is METRIC else expected)
 
 
 @pytest.mark.slow("takes seconds")
 @pytest.mark.parametrize(("height", "width", "total"), [(112, 126, 33), (150, 100, 33), (240, 100, 33), (100, 150, 70)])
-def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(annotator, oracle, height, width, total):
+def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(annotator, height, width, total):
     """Prints by how much; docs/parity.md has the figures."""
     frames = clip(total, height, width)
 
     def enlarged(window):
-        maps = oracle(annotator.normalised(annotator.resize_images(window, 2 * SIZE)))
+        maps = by_windows(annotator, annotator.normalised(annotator.resize_images(window, 2 * SIZE)))
         return torch.nn.functional.interpolate(maps, (height, width), mode="bilinear").clamp(min=0)
 
     expected = ORACLE.video(enlarged, frames, metric=False)
@@ -140,12 +141,6 @@ def test_windows_of_any_scale_and_shift_become_one():
         seen = torch.cat((true[:1], true[22 * index - 10 :][:1], own)) if index else own
         found.append(joined.push(seen * scale + shift))
     torch.testing.assert_close(torch.cat(found), true, rtol=1e-5, atol=1e-5)
-
-
-def test_windows_of_metres_only_fade():
-    joined = windows.JoinedWindows(aligned=False)
-    found = torch.cat((joined.push(torch.full((32, 1, 1, 1), 1.0)), joined.push(torch.full((15, 1, 1, 1), 3.0)))).flatten()
-    torch.testing.assert_close(found, torch.cat((torch.full((24,), 1.0), torch.linspace(1, 3, 8), torch.full((5,), 3.0))))
 
 
 def test_near_stays_near_where_a_window_runs_against_the_ones_before():
@@ -174,24 +169,20 @@ def test_pieces_end_at_cuts():
     assert [(len(piece), begins) for piece, begins in shots(frames.split(4), None)] == [(4, False), (2, False)]
 
 
-class Count:
-    """Frames of a video that are alive, at most."""
+class Video:
+    """Chunks of a video, of which it counts those that are alive, at most."""
 
     def __init__(self, total, chunk):
-        self.total, self.chunk, self.alive, self.most, self.read = total, chunk, 0, 0, 0
+        self.total, self.chunk, self.alive, self.most, self.read = total, chunk, weakref.WeakSet(), 0, 0
 
     def __iter__(self):
         for start in range(0, self.total, self.chunk):
             frames = clip(self.chunk, seed=start)
-            self.alive += self.chunk
+            self.alive.add(frames)
             self.read += self.chunk
-            self.most = max(self.most, self.alive)
-            weakref.finalize(frames, self.gone)
+            self.most = max(self.most, len(self.alive))
             yield frames
             del frames
-
-    def gone(self):
-        self.alive -= self.chunk
 
 
 @torch.no_grad()
@@ -204,29 +195,21 @@ def test_what_is_held_does_not_grow_with_the_video(annotator, monkeypatch):
     )
     most = {}
     for total in (100, 400):
-        video, behind, given, depth = Count(total, 4), 0, 0, 0
+        video, behind, given, depth = Video(total, 4), 0, 0, 0
         for estimate in annotator.estimate_video(video, **ONE_SHOT):
             given += estimate.batch
             depth = max(depth, estimate.batch)
             behind = max(behind, video.read - given)
         gc.collect()
-        assert given == total and video.alive == 0
+        assert given == total and not video.alive
         most[total] = (video.most, behind, depth)
     assert most[100] == most[400]
-    assert most[400][0] <= 8, "two chunks: the one in work and the one asked for"
+    assert most[400][0] <= 2, "two chunks: the one in work and the one asked for"
     assert most[400][1] <= 8 + 4 and most[400][2] <= 24
 
 
 def test_a_video_without_frames_gives_nothing(annotator):
     assert list(annotator.estimate_video([], **ONE_SHOT)) == []
-
-
-@torch.no_grad()
-def test_images_of_a_batch_have_nothing_to_do_with_each_other(annotator):
-    frames = clip(3)
-    batch = annotator.estimate(frames).depth
-    close(batch, torch.cat([annotator.estimate(frame[None]).depth for frame in frames]))
-    assert (batch - depth_of_video(annotator, frames)).abs().max() > 1e-3 * batch.max()
 
 
 def test_the_camera_is_noted(annotator):
@@ -235,37 +218,6 @@ def test_the_camera_is_noted(annotator):
     assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(WIDTH / 2 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
 
 
-MOTION = "head.motion_modules.{}.temporal_transformer."
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({MOTION.format(3) + "transformer_blocks.0.ff.net.2.bias": None}, "missing keys .first: motion_modules.3.perceptron.contract.bias"),
-        ({"head.scratch.layer3_rn.weight": None}, r"missing keys \(first: depth_head.scratch.layer3_rn.weight"),
-        ({MOTION.format(4) + "norm.bias": torch.zeros(32)}, r"unexpected keys \(first: motion_modules.4"),
-        ("motion_modules", r"missing keys \(first: motion_modules"),  # Depth Anything V2
-    ],
-)
-def test_the_published_layout_loads_strictly(oracle, change, words):
-    state = dict(oracle.state_dict())
-    assert MOTION.format(0) + "transformer_blocks.0.attention_blocks.1.pos_encoder.pe" in state
-    if isinstance(change, str):
-        change = {key: None for key in state if change in key}
-    state = {key: value for key, value in (state | change).items() if value is not None}
-    with pytest.raises(CheckpointError, match=f"not a checkpoint of .*{words}"):
-        VideoDepthAnythingAnnotator.build(shrunk(RELATIVE), {"network": state}, torch.float32)
-
-
-@pytest.mark.slow("takes a second each")
-@pytest.mark.quick_cases(1)
-@torch.no_grad()
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=["float16", "bfloat16"])
-def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):
-    half = build(oracle, dtype=dtype)
-    state = half.network.state_dict()
-    assert {name for name, value in state.items() if value.dtype != dtype} == {name for name in state if ".output_conv2." in name}
-    frames = clip(26)
-    found = depth_of_video(half, frames)
-    assert found.dtype == torch.float32
-    close(found, depth_of_video(annotator, frames), tolerance)
+def test_a_file_of_depth_anything_v2_is_refused():
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of .*missing keys \(first: motion_modules"):
+        build(without="motion_modules")

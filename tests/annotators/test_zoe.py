@@ -8,11 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from depth_normal.annotators import zoe
 from depth_normal.annotators.building import from_transformers
-from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.networks.zoe import ZoeDepthAnything, official_to_hub
@@ -25,11 +23,13 @@ from depth_normal.annotators.specs.midas import zoe_resizing as resizing
 from depth_normal.annotators.zoe import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests import graph_families as SHRUNK
+from tests import midas_oracle
 from tests.random_weights import make_images, randomise
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-FEATURES = 32
+FEATURES = midas_oracle.SmallBeit.features
 BACKBONE = {
     "image_size": 96,
     "hidden_size": 64,
@@ -40,7 +40,6 @@ BACKBONE = {
     "reshape_hidden_states": False,
     "out_features": ["stage1", "stage2", "stage3", "stage4"],
 }
-NYU = {"bin_centers_type": "softplus", "attractor_kind": "mean", "attractor_type": "inv", "min_temp": 0.0212, "max_temp": 50.0}
 PUBLISHED = {"nyu": ZOE_NYU, "kitti": ZOE_KITTI, "nyu-kitti": ZOE_NYU_KITTI}
 
 
@@ -55,45 +54,11 @@ def build(state, name="nyu", dtype=torch.float32):
 
 
 def authors_core():
-    """MiDaS on a BEiT of four blocks, as controlnet-aux's copy of the authors' code builds it on one of twenty-four."""
-    timm = pytest.importorskip("timm", reason="the oracle's encoder is timm's (extra 'test')")
-    package = "controlnet_aux.zoe.zoedepth.models.base_models"
-    pytest.importorskip(package, reason="the oracle is controlnet-aux (extra 'test')")
-    beit, blocks, dpt_depth = (
-        importlib.import_module(f"{package}.midas_repo.midas.{name}") for name in ("backbones.beit", "blocks", "dpt_depth")
-    )
-    midas_core = importlib.import_module(f"{package}.midas").MidasCore
-    channels = [32, 48, 64, 64]
-    encoder = timm.models.beit.Beit(
-        img_size=96, embed_dim=64, depth=4, num_heads=4, init_values=0.1, use_abs_pos_emb=False, use_rel_pos_bias=True
-    )
-
-    class Midas(nn.Module):
-        number_layers = 4
-        channels_last = False
-        forward_transformer = staticmethod(blocks.forward_beit)
-
-        def __init__(self):
-            super().__init__()
-            self.pretrained = beit._make_beit_backbone(encoder, channels, [96, 96], [0, 1, 2, 3], 64, use_readout="project")
-            self.scratch = blocks._make_scratch(channels, FEATURES)
-            self.scratch.stem_transpose = None
-            for level in (1, 2, 3, 4):
-                setattr(self.scratch, f"refinenet{level}", dpt_depth._make_fusion_block(FEATURES, False))
-            self.scratch.output_conv = nn.Sequential(
-                nn.Conv2d(FEATURES, FEATURES // 2, 3, padding=1),
-                dpt_depth.Interpolate(scale_factor=2, mode="bilinear", align_corners=True),
-                nn.Conv2d(FEATURES // 2, 32, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(32, 1, 1),
-                nn.ReLU(),
-            )
-
-        def forward(self, x):
-            return dpt_depth.DPT.forward(self, x).squeeze(1)
-
+    """MiDaS on a BEiT of four blocks, as the authors' networks have it."""
     with contextlib.redirect_stdout(io.StringIO()):
-        core = midas_core(Midas(), fetch_features=True, keep_aspect_ratio=True, img_size=(64, 85))
+        core = midas_oracle.authors("midas").MidasCore(
+            midas_oracle.SmallBeit(96), fetch_features=True, keep_aspect_ratio=True, img_size=(64, 85)
+        )
     core.output_channels = [FEATURES] * 5
     return core
 
@@ -136,23 +101,6 @@ def test_it_infers_as_the_authors_do(oracle, size):
     assert error < 1e-3 * expected.std()
 
 
-@pytest.fixture(scope="module")
-def official():
-    core = authors_core()
-    return randomise(importlib.import_module("controlnet_aux.zoe.zoedepth.models.zoedepth.zoedepth_v1").ZoeDepth(core, **NYU))
-
-
-@pytest.fixture(scope="module")
-def annotator(official):
-    return build(official.state_dict())
-
-
-def test_the_authors_wrapped_file_loads(official, annotator, tmp_path):
-    expected = annotator.estimate(make_images(40, 50)).depth
-    torch.save({"model": {f"module.{key}": value for key, value in official.state_dict().items()}, "epoch": 5}, tmp_path / "ZoeD.pt")
-    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(40, 50)).depth, expected)
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hub_files_load(name, tmp_path):
@@ -189,35 +137,9 @@ def test_the_kind_of_scene_is_each_images_own(both_scenes):
         torch.testing.assert_close(together[index : index + 1], by_network(both_scenes, images[index : index + 1]))
 
 
-def test_a_mirrored_image_gives_the_mirrored_depth(annotator):
-    images = make_images(40, 60, 2)
+def test_a_mirrored_image_gives_the_mirrored_depth():
+    annotator, images = SHRUNK.annotator("zoedepth-nyu"), make_images(40, 60, 2)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
-
-
-def test_linear_layers_multiply_as_the_processor_is_fast_at(official, monkeypatch):
-    calls = []
-    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
-    monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
-    build(official.state_dict()).estimate(make_images(40, 60))
-    assert calls
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)
-def test_the_smallest_images(annotator, size):
-    depth = annotator.estimate(make_images(*size)).depth
-    assert depth.shape == (1, 1, *size)
-    assert torch.isfinite(depth).all()
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision_keeps_the_heads_in_float32(official, annotator, dtype, tolerance):
-    images = make_images(40, 60)
-    expected, half = annotator.estimate(images).depth, build(official.state_dict(), dtype=dtype)
-    assert {value.dtype for value in half.network.metric_head.parameters()} == {torch.float32}
-    found = half.estimate(images).depth
-    assert found.dtype == torch.float32
-    assert (found - expected).abs().max() < tolerance * expected.max()
 
 
 def test_ranges_are_those_of_the_data_that_a_model_is_named_after():

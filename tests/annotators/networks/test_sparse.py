@@ -44,17 +44,16 @@ def levels(bins, total=4):
     return found
 
 
-@pytest.mark.parametrize("bins", [1, 2, BINS, 1000])
+@pytest.mark.parametrize(
+    "bins",
+    [
+        *map(random_bins, (1, 2, BINS, 1000)),
+        *(torch.randint(0, 3, shape, generator=seeded()) for shape in ((1, 1), (1, 7), (7, 1), (2, 2))),
+    ],
+    ids=lambda bins: f"{'x'.join(map(str, bins.shape))}, up to {bins.max()}",
+)
 def test_a_convolution_is_the_dense_one_at_the_voxels(bins):
     conv = random_conv()
-    for level in levels(random_bins(bins)):
-        features = torch.randn(len(level.places), 3, generator=seeded(2), dtype=torch.float64)
-        torch.testing.assert_close(conv(features, level.pairs), by_dense_convolution(conv, level, features), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
-def test_thin_pictures(shape):
-    conv, bins = random_conv(), torch.randint(0, 3, shape, generator=seeded())
     for level in levels(bins):
         features = torch.randn(len(level.places), 3, generator=seeded(2), dtype=torch.float64)
         torch.testing.assert_close(conv(features, level.pairs), by_dense_convolution(conv, level, features), rtol=0, atol=1e-12)

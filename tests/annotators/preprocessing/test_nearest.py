@@ -38,35 +38,24 @@ def depth_maps(pixels, nearest=0.0):
 def outputs_of(spec: ModelSpec, nearest=0.0):
     """The outputs of a network of the spec's family, made without one; `Annotator.outputs` takes them as those of any runtime."""
 
-    def plain(pixels, *_):
-        return (depth_maps(pixels, nearest),)
-
-    def metric3d(pixels, *_):
+    def network(pixels, *_):
         depth = depth_maps(pixels, nearest)
-        return depth, torch.ones_like(depth), facing(pixels)
+        ones, batch = torch.ones_like(depth), len(pixels)
+        if spec.family == "metric3d":
+            return depth, ones, facing(pixels)
+        if spec.family == "depth-anything-3":
+            return (depth, 0 * ones) if spec.config.dpt.sky else (depth, ones, torch.ones(batch, 2))
+        if spec.family == "depth-pro":
+            return torch.where(depth.isfinite(), 1 / depth.clamp(min=1e-9), depth), torch.full((batch,), 50.0)
+        if spec.family == "moge":
+            rows, columns = (torch.linspace(-0.5, 0.5, side) for side in pixels.shape[-2:])
+            plane = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None].expand(batch, -1, -1, -1)
+            logarithm = torch.where(depth.isfinite(), depth.clamp(min=1e-30), torch.nan).log()
+            found = torch.cat((plane, logarithm), 1), ones, torch.ones(batch)
+            return (*found, facing(pixels)) if spec.axes else found
+        return (depth,)
 
-    def depth_anything_3(pixels, *_):
-        depth, batch = depth_maps(pixels, nearest), len(pixels)
-        if spec.config.dpt.sky:
-            return depth, torch.zeros_like(depth)
-        return depth, torch.ones_like(depth), torch.ones(batch, 2)
-
-    def moge(pixels, *_):
-        depth = depth_maps(pixels, nearest)
-        rows, columns = (torch.linspace(-0.5, 0.5, side) for side in pixels.shape[-2:])
-        plane = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None].expand(len(pixels), -1, -1, -1)
-        logarithm = torch.where(depth.isfinite(), depth.clamp(min=1e-30), torch.nan).log()
-        points = torch.cat((plane, logarithm), 1)
-        found = points, torch.ones_like(depth), torch.ones(len(pixels))
-        return (*found, facing(pixels)) if spec.axes else found
-
-    def depth_pro(pixels, *_):
-        depth = depth_maps(pixels, nearest)
-        inverse = torch.where(depth.isfinite(), 1 / depth.clamp(min=1e-9), depth)
-        return inverse, torch.full((len(pixels),), 50.0)
-
-    families = {"metric3d": metric3d, "depth-anything-3": depth_anything_3, "moge": moge, "depth-pro": depth_pro}
-    return families.get(spec.family, plain)
+    return network
 
 
 def facing(pixels):

@@ -1,69 +1,13 @@
-"""The sizes at which the networks run, by the rules of their authors."""
+"""The rules by which images are resized, beside those of the authors."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, CutToMultiple, Fit, OwnSize, Resizing, cubic, linear_to_corners
-from depth_normal.annotators.registry import FAMILIES, MODELS
 from tests.pretend import stand_in
-
-# height x width of the images: 4:3, 3:2, 16:9 and a portrait
-IMAGES = ((480, 640), (400, 600), (1080, 1920), (640, 480))
-DPT = ((384, 512), (384, 576), (384, 672), (512, 384))
-NYU = ((384, 512), (384, 544), (384, 672), (672, 512))
-INDOOR = ((392, 518), (392, 574), (392, 672), (672, 518))
-LOWER_BOUND = ((518, 686), (518, 784), (518, 924), (686, 518))
-LONG_SIDE = ((576, 768), (512, 768), (432, 768), (768, 576))
-# computed with the authors' own code
-SIZES = {
-    "midas-dpt-hybrid": DPT,
-    "midas-dpt-large": DPT,
-    "midas-v2.1-small": ((192, 256), (160, 256), (128, 256), (256, 192)),
-    "midas-swin2-tiny": ((256, 256), (256, 256), (256, 256), (256, 256)),
-    "midas-beit-large-512": ((512, 672), (352, 512), (512, 896), (672, 512)),
-    "zoedepth-nyu": NYU,
-    "zoedepth-kitti": ((576, 768), (544, 768), (448, 768), (992, 768)),
-    "zoedepth-nyu-kitti": NYU,
-    "zoe-depth-anything-indoor": INDOOR,
-    "zoe-depth-anything-outdoor": INDOOR,
-    # 2500 tokens of 14 x 14, before the transformer's own rounding
-    "moge-vitl": ((606, 808), (571, 857), (525, 933), (808, 606)),
-    "tiny": ((224, 288), (224, 352), (224, 384), (288, 224)),
-}
-# of the other models of a family at one default size
-BY_FAMILY = {
-    ("depth-anything", 518): LOWER_BOUND,
-    ("video-depth-anything", 518): LOWER_BOUND,
-    ("depth-anything-3", 504): ((378, 504), (336, 504), (280, 504), (504, 378)),
-    # 3600 tokens of 14 x 14 at the image's aspect
-    ("moge", 840): ((728, 966), (686, 1022), (630, 1120), (966, 728)),
-    ("metric3d", 616): ((616, 1064),) * 4,
-    ("leres", 448): ((448, 448),) * 4,
-    # the largest that whatever is found in an image may ask for
-    ("leres-boost", 1024): ((1600, 1600),) * 4,
-    ("bae", 480): ((480, 640), (480, 704), (480, 864), (640, 480)),
-    # the sides are padded to 32 later
-    ("dsine", 480): ((480, 640), (480, 720), (480, 853), (640, 480)),
-    ("marigold", 768): LONG_SIDE,
-    ("lotus", 768): LONG_SIDE,
-    # as many pixels as 1024 x 1024, in place of the nearest of the authors' eleven shapes
-    ("lbm", 1024): ((888, 1184), (840, 1256), (768, 1368), (1184, 888)),
-}
-
-
-assert set(BY_FAMILY) <= {(spec.family, spec.default_size) for spec in MODELS.values()}, "a default size that changed is recorded anew"
-RECORDED = {spec.id: SIZES.get(spec.id) or BY_FAMILY.get((spec.family, spec.default_size)) for spec in MODELS.values()}
-
-
-@pytest.mark.parametrize(("model_id", "expected"), [(name, sizes) for name, sizes in RECORDED.items() if sizes])
-def test_each_network_runs_at_its_authors_size(model_id, expected):
-    spec = MODELS[model_id]
-    annotator = FAMILIES[spec.family](spec, nn.Identity())
-    assert tuple(annotator.network_size(*size, spec.default_size) for size in IMAGES) == expected
 
 
 def published_size(height, width, frame, multiple, method, keep_aspect):
