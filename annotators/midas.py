@@ -18,7 +18,7 @@ from .base import Annotator
 from .building import fill, from_state_dict, from_transformers
 from .graphs import Signature
 from .networks.dpt import as_fusion
-from .networks.layers import exact_group_norms, faster_products
+from .networks.layers import exact_group_norms, faster_products, to_dtype
 from .networks.midas import DisparityHead, MidasSmall, dpt_to_hub
 from .networks.published import StateDict
 from .specs.base import ModelSpec
@@ -43,16 +43,14 @@ class MidasAnnotator(Annotator):
             network = _build_small(spec, states["network"])
         else:
             network = _build_dpt(spec, states["network"])
-        exact = {module: module.state_dict() for module in network.modules() if isinstance(module, DisparityHead)}
-        network.to(dtype)
+        exact = [layer for module in network.modules() if isinstance(module, DisparityHead) for layer in list(module)[1:]]
+        if spec.config.backbone == "swinv2" and dtype == torch.float16:
+            # attention divides by norms, which are zero where windows are padded; its epsilon is below float16's range
+            exact.append(network.get_submodule("backbone"))
+        to_dtype(network, dtype, *exact)
         standardise_weights(network)
         exact_group_norms(network)
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
-        for head, state in exact.items():
-            head.keep_float32(state)
-        if spec.config.backbone == "swinv2" and dtype == torch.float16:
-            # attention divides by norms, which are zero where windows are padded; its epsilon is below float16's range
-            network.get_submodule("backbone").float()
         return cls(spec, network)
 
     @classmethod

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .layers import unit_vectors
+from .layers import to_dtype, unit_vectors
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
@@ -102,9 +102,7 @@ class Bae(PublishedNetwork):
         self.decoder = _Decoder()
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        for layer in self.modules():
-            if not isinstance(layer, _ExactConv2d) and next(layer.children(), None) is None:
-                layer.to(dtype)
+        to_dtype(self, dtype, *(layer for layer in self.modules() if isinstance(layer, _ExactConv2d)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder["original_model"](pixels))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Da2Config
-from .layers import Linear
+from .layers import Linear, to_dtype
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -132,9 +132,7 @@ class Da2(PublishedNetwork):
         self.head = _Head(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        self.to(dtype)
-        for each in (self.head.to_depth_lr, self.head.to_depth_hr):
-            each.float()
+        to_dtype(self, dtype, self.head.to_depth_lr, self.head.to_depth_hr)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The distance; see the class."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
-from .layers import Linear
+from .layers import Linear, to_dtype
 from .published import PublishedNetwork, StateDict, rename
 from .vit import HUB_BLOCKS, VisionTransformer, with_joined_attention
 
@@ -160,10 +160,8 @@ class DepthPro(PublishedNetwork):
         self.fov = _FieldOfView(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        self.to(dtype)
         # Half precision of the last layers would show in the depth.
-        self.head[4].float()
-        self.fov.head.float()
+        to_dtype(self, dtype, self.head[4], self.fov.head)
 
     def forward(self, pixels: Tensor, passed: Passed | None = None) -> tuple[Tensor, Tensor]:
         """Inverse depth and field of view; see the class.

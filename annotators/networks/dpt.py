@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
-from .layers import aspect_of, middles
+from .layers import aspect_of, middles, to_dtype
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
@@ -113,9 +113,7 @@ class DptHead(nn.Module):
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Converts all but the last convolutions: half precision there would show as steps in the map, and thus in normals."""
         exact = [self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else [])]
-        for module in (*self.children(), *self.scratch.children()):
-            if module is not self.scratch:
-                module.to(torch.float32 if module in exact else dtype)
+        to_dtype(self, dtype, *exact)
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
         """The head's output for the transformer's four maps, before any activation.

@@ -218,6 +218,15 @@ class GroupNorm(nn.GroupNorm):
         return torch.addcmul(shift[..., None, None], centred, scale[..., None, None], out=memory)
 
 
+def to_dtype(network: nn.Module, dtype: torch.dtype, *exact: nn.Module) -> None:
+    """Converts a network's weights, but those of its modules `exact` to float32, with all digits that they have."""
+    states = [(module, module.state_dict()) for module in exact]
+    network.to(dtype)
+    for module, state in states:
+        digits = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+        module.float().load_state_dict(digits, assign=True)
+
+
 def exact_group_norms(network: nn.Module) -> None:
     """Replaces the group norms of a library's network by `GroupNorm`, keeping their activations and parameters."""
     for parent in list(network.modules()):

@@ -117,16 +117,6 @@ class DisparityHead(nn.Sequential):
     Disparity reaches thousands, beyond float16, and bfloat16's eight bits of mantissa would show as steps in normals.
     """
 
-    def keep_float32(self, state: StateDict) -> None:
-        """Restores those layers to float32, after the network was converted to another dtype.
-
-        Args:
-            state: The head's `state_dict()` from before the conversion, as rounding cannot be undone.
-        """
-        for layer in list(self)[1:]:
-            layer.float()
-        self.load_state_dict(dict(state))
-
     def forward(self, input: Tensor) -> Tensor:
         """Disparity (B, 1, H, W) float32 of features (B, C, H / 2, W / 2) of any float dtype."""
         first, *others = self

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .configs import Moge1Config, MogeConfig
 from .folding import RepeatedBorder, add_transposed_then_conv, bilinear_then_conv, folds, then_pointwise
-from .layers import GroupNorm, aspect_of, middles, shrunk
+from .layers import GroupNorm, aspect_of, middles, shrunk, to_dtype
 from .moge_refiner import Refiner
 from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
@@ -144,13 +144,9 @@ class MoGe(PublishedNetwork):
         self.refiner = None if config.refiner is None else Refiner(config.refiner, channels[0] + 2)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        self.to(dtype)
-        if self.refiner is not None:
-            self.refiner.float()  # half precision is too coarse for its third input, the logarithm of z
-        for head in (self.points_head, self.mask_head, self.normal_head):
-            if head is not None:
-                head.output_blocks.float()
-        self.scale_head.float()
+        heads = (head.output_blocks for head in (self.points_head, self.mask_head, self.normal_head) if head is not None)
+        # half precision is too coarse for the refiner's third input, the logarithm of z
+        to_dtype(self, dtype, *heads, self.scale_head, *([] if self.refiner is None else [self.refiner]))
 
     def forward(
         self, pixels: Tensor, aspect: float | Tensor, refine_steps: int = 0, refined: Callable[[], None] | None = None
@@ -313,9 +309,7 @@ class MoGe1(PublishedNetwork):
         self.head = _Head(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        self.to(dtype)
-        for block in self.head.output_block:
-            list(block.children())[-1].float()
+        to_dtype(self, dtype, *(list(block.children())[-1] for block in self.head.output_block))
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
         """The network's outputs; the points have no metric unit, and the scale is 1.

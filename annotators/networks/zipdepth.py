@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .configs import ZipDepthConfig
 from .folding import fold_norms
+from .layers import to_dtype
 from .published import PublishedNetwork, StateDict, rename
 
 _WRAPPERS = ((r"^((module|_orig_mod)\.)+", ""),)
@@ -257,10 +258,7 @@ class ZipDepth(PublishedNetwork):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Converts all but the convolution that outputs disparity: half precision would show as steps."""
-        exact = self.decoder.head_half
-        state = {name: value.clone() for name, value in exact.state_dict().items()}
-        self.to(dtype)
-        exact.float().load_state_dict(state)
+        to_dtype(self, dtype, self.decoder.head_half)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
