@@ -161,15 +161,6 @@ def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
     assert str(refused.value) == said
 
 
-@pytest.mark.parametrize(
-    ("widgets", "said"), [({"precision": "float8"}, "precision"), ({"film": True, "tiles": "2"}, "tiles is 2 and film is on")]
-)
-def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, widgets, said):
-    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
-    with pytest.raises(ValueError, match=said):
-        run(photos, **widgets)
-
-
 def test_the_help_page_has_the_rank_of_the_default():
     page = (Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
     places = [page.index(f"`{model}`", page.index("The default model")) for model in BEST_FIRST]

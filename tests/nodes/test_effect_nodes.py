@@ -56,10 +56,6 @@ def test_the_object_in_a_box_takes_the_place_of_the_point():
     assert mask[truth].min() > 0.5 and mask[0, :8].max() == 0
     _, alpha = CUTOUT().execute(make_image(), depth=depth_image(), **BOX)
     assert alpha[0, 24, 24] == 1 and alpha[0, 4, 4] == 0
-    with pytest.raises(ValueError, match="the box lacks box_right, box_bottom"):
-        MASK().execute(depth=depth_image(), box_left=0.2, box_top=0.2)
-    with pytest.raises(ValueError, match=r"left smaller than right, top smaller than bottom, all of them 0 to 1 of the image$"):
-        MASK().execute(depth=depth_image(), **{**BOX, "box_right": 0.1})
 
 
 def test_a_cutout_is_of_the_whole_thing_that_stands_out_and_saved_graphs_keep_their_band():
