@@ -23,7 +23,6 @@ pytestmark = pytest.mark.comfyui
 
 HEIGHT, WIDTH = 48, 64
 NORMAL = torch.nn.functional.normalize(torch.tensor([0.3, 0.4, 0.8]), dim=0)
-SMALL = "midas-v2.1-small"
 
 
 def plane() -> Estimate:
@@ -255,18 +254,6 @@ def exr(server, scene, comfyui_python):
     return path_of(server, entry)
 
 
-def test_our_exr_loads_back_the_same(server, exr):
-    graph = {
-        "1": node("LoadGeometry", file=f"exr/{exr.name} [output]"),
-        "2": node("SaveGeometry", geometry=["1", 0], filename_prefix="exr/again", format="npz"),
-    }
-    (entry,) = server.finished(graph)["2"]["files"]
-    estimate, given = read_npz(path_of(server, entry)), plane()
-    assert torch.equal(estimate.depth, given.depth) and torch.equal(estimate.mask, given.mask)
-    assert torch.equal(estimate.intrinsics, given.intrinsics)
-    assert (estimate.normals * NORMAL.view(1, 3, 1, 1)).sum(1, keepdim=True)[given.mask].min() > 0.9999
-
-
 def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
     openexr = pytest.importorskip("OpenEXR", reason="the reader to compare with")
     with openexr.File(str(exr), separate_channels=True) as file:
@@ -279,20 +266,6 @@ def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
     }
     (entry,) = server.finished(graph)["3"]["files"]
     assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
-
-
-def test_a_model_of_the_table(server, photo):
-    cv2.imwrite(str(server.base / "input" / "portrait.png"), photo[:256, 128:384, ::-1])
-    graph = {
-        "1": core("LoadImage", image="portrait.png"),
-        "2": node("LoadModel", model=SMALL, precision="float32"),
-        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
-        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
-        "5": node("RenderNormals", geometry=["3", 0], coding="controlnet-normalbae"),
-    }
-    depth, normals = shown(server, graph, "4", "5")
-    assert depth.shape == normals.shape == (256, 256, 3)
-    assert depth.min() == 0 and depth.max() == 255 and normals[..., 2].mean() > 150, "blue holds the axis to the viewer"
 
 
 def test_a_file_in_a_model_folder_is_recognised(server, scene):
@@ -312,14 +285,7 @@ def test_a_file_in_a_model_folder_is_recognised(server, scene):
 
 
 @pytest.mark.parametrize(
-    ("node_id", "inputs", "words"),
-    [
-        *(
-            ("1", {"file": name}, "file")
-            for name in ("../plane.npz", "/etc/hostname.npz", "absent.npz", "texture.jpg", "../x.npz [output]")
-        ),
-        ("save", {"filename_prefix": "../x"}, "holds '..'"),
-    ],
+    ("node_id", "inputs", "words"), [("1", {"file": "../plane.npz"}, "file"), ("save", {"filename_prefix": "../x"}, "holds '..'")]
 )
 def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, words):
     graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz")}
@@ -327,19 +293,3 @@ def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, wo
     with pytest.raises(urllib.error.HTTPError) as refused:
         server.submit(graph)
     assert refused.value.code == 400 and words in refused.value.read().decode()
-
-
-def test_a_changed_file_is_read_again(server, scene):
-    graph = {
-        "1": node("LoadGeometry", file="changing.npz"),
-        "2": node(
-            "RenderDepth", geometry=["1", 0], near="white", normalisation="fixed", range_low=1.0, range_high=3.0, metric_as_disparity=False
-        ),
-    }
-    seen = []
-    for metres in (1.0, 3.0):
-        flat = Estimate(torch.full((1, 1, 4, 4), metres), Quantity.METRIC_DEPTH)
-        write_npz(server.base / "input" / "changing.npz", flat)
-        (image,) = shown(server, graph, "2")
-        seen.append(image.mean())
-    assert seen == [255, 0]
