@@ -105,12 +105,6 @@ def test_fog_takes_a_mask_of_the_sky_in_place_of_its_own():
     assert 0.5 < half[0, 95, 5] < 0.6, "a mask is soft"
 
 
-def test_what_is_at_the_point_stays_sharp_and_other_images_than_hdr_within_white():
-    (soft,) = LENS().execute(make_image(), depth=depth_image(), point_x=0.5, point_y=0.5, blur=15, highlights=4)
-    assert torch.equal(soft[:, 18:30, 18:30], make_image()[:, 18:30, 18:30])
-    assert soft[:, :12].std() < 0.5 * make_image()[:, :12].std() and soft.max() <= 1
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("node", OF_IMAGES)
 def test_a_batch_is_its_images_and_maps_may_have_other_sizes(node):
