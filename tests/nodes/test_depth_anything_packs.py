@@ -20,7 +20,6 @@ from depth_normal.nodes import depth_anything_v2 as nodes
 from depth_normal.nodes import video_depth_anything as vda
 from tests import tiny_depth as TINY
 
-ROOT = Path(__file__).resolve().parents[2]
 LOADER, RUN = (depth_normal.NODE_CLASS_MAPPINGS[node_id] for node_id in ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2"))
 OLD_FILES = list(nodes.FILES)[:-1]  # the last is tiny
 MEAN, STD = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -147,7 +146,7 @@ def test_the_ids_are_left_to_their_pack_where_it_is_installed(monkeypatch, their
 # --- ComfyUI-Video-Depth-Anything ---
 
 
-SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
+SMALL = "video_depth_anything_vits.pth"
 
 
 def frames(total=3, height=60, width=90):

@@ -29,13 +29,18 @@ ELSEWHERE |= {
 ELSEWHERE |= {("DepthNormal_DemoImage", "image"), ("DepthNormal_DemoVideo", "file")}
 
 
-def geometry():
-    depth = torch.linspace(1, 4, HEIGHT).view(1, 1, HEIGHT, 1).expand(1, 1, HEIGHT, WIDTH).contiguous()
-    up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH).contiguous()
-    return Estimate(depth, Quantity.METRIC_DEPTH, up)
+def maps(quantity=None, batch=1, height=HEIGHT, width=WIDTH, **more):
+    """Geometry of this depth alone, or of normals alone."""
+    ramp = torch.linspace(1, 4, height).view(1, 1, height, 1).expand(batch, 1, height, width).contiguous()
+    up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(batch, 3, height, width).contiguous()
+    return Estimate(ramp, quantity, **more) if quantity else Estimate(normals=up)
 
 
-SOCKETS = {"IMAGE": lambda: IMAGE.clone(), "MASK": lambda: torch.ones(1, HEIGHT, WIDTH), GEOMETRY: geometry}
+SOCKETS = {
+    "IMAGE": lambda: IMAGE.clone(),
+    "MASK": lambda: torch.ones(1, HEIGHT, WIDTH),
+    GEOMETRY: lambda: maps(Quantity.METRIC_DEPTH, normals=maps().normals),
+}
 
 
 def linked(inputs):
@@ -94,13 +99,6 @@ def test_what_no_widget_can_say_is_refused_by_its_name(node_id):
         for value in beyond(node_id, name, kind, options[0] if options else {}):
             with pytest.raises((ValueError, TypeError), match=name):
                 run(node_id, **{**file, name: value})
-
-
-def maps(quantity=None, batch=1, height=HEIGHT, width=WIDTH, **more):
-    """Geometry of this depth alone, or of normals alone."""
-    ramp = torch.linspace(1, 4, height).view(1, 1, height, 1).expand(batch, 1, height, width).contiguous()
-    up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(batch, 3, height, width)
-    return Estimate(ramp, quantity, **more) if quantity else Estimate(normals=up)
 
 
 METRES, DISPARITY, RELATIVE, NORMALS = maps(Quantity.METRIC_DEPTH), maps(Quantity.DISPARITY), maps(Quantity.RELATIVE_DEPTH), maps()

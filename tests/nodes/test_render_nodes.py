@@ -42,7 +42,7 @@ def test_each_widget_sets_the_range(geometry, widgets, expected):
     assert mask.shape == image.shape[:3] and (mask == 1).all()
 
 
-RIGHT, UP, VIEWER = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
+RIGHT, UP = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
 
 
 def test_the_background_is_black_or_faces_the_viewer():
