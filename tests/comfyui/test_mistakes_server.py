@@ -1,7 +1,6 @@
 """What users do to a real ComfyUI server while it works: cancel, move model files about, link what does not fit."""
 
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,6 @@ from depth_normal.annotators.registry import MODELS
 from tests import tiny_depth as TINY
 from tests.prompts import call, colour, ours
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = "depth-anything-v2-base"
 SOON = 3
 """Seconds from the button to the end: one where nothing else runs, and tests run beside others."""

@@ -2,7 +2,6 @@
 
 import json
 import urllib.error
-from pathlib import Path
 
 import cv2
 import pytest
@@ -10,12 +9,10 @@ import pytest
 from depth_normal import NODE_CLASS_MAPPINGS
 from tests.prompts import call, chain, colour, ours
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
 
 SMALL = "midas-v2.1-small"
 NORMAL, DEPTH = "MiDaS-NormalMapPreprocessor", "MiDaS-DepthMapPreprocessor"
-OWN_NORMAL, OWN_DEPTH = "DepthNormal_MiDaSNormalMap", "DepthNormal_MiDaSDepthMap"
 
 
 @pytest.fixture(scope="module")
