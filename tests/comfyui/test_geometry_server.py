@@ -79,8 +79,11 @@ class Glb:
         return values.reshape(-1, width)
 
 
-def glb_points(path) -> np.ndarray:
-    return Glb(path).attribute("POSITION", 3)
+def on_plane(server, entry) -> int:
+    """How many points a GLB of the plane has, all of which have to lie on it: glTF's axes are OpenGL's."""
+    points = Glb(path_of(server, entry)).attribute("POSITION", 3)
+    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    return len(points)
 
 
 def test_core_renders_our_geometry_as_we_do(server, scene):
@@ -120,7 +123,6 @@ def test_core_renders_our_depth_as_depth_anything_3(server, scene):
     [("GeometryToMoGe", "moge_geometry", "MoGePointMapToMesh"), ("GeometryToDA3", "da3_geometry", "DA3GeometryToMesh")],
 )
 def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher):
-    """Every vertex of the GLB lies on the plane, in glTF's axes, which are OpenGL's."""
     widgets = {"batch_index": 0, "decimation": 1, "discontinuity_threshold": 0.5, "texture": True}
     if mesher.startswith("DA3"):
         widgets |= {"confidence_threshold": 0.1, "use_sky_mask": True}
@@ -130,9 +132,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
         "save": core("SaveGLB", mesh=["mesh", 0], filename_prefix=f"core/{there}"),
     }
     (entry,) = server.finished(graph)["save"]["3d"]
-    points = glb_points(path_of(server, entry))
-    assert len(points) > 0.8 * HEIGHT * WIDTH
-    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    assert on_plane(server, entry) > 0.8 * HEIGHT * WIDTH
 
 
 def test_our_meshes_go_to_cores_3d_preview(server, scene):
@@ -144,15 +144,13 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
     }
     outputs = server.finished(graph)
     (entry,) = outputs["mesh"]["3d"]
-    points = glb_points(path_of(server, entry))
-    assert len(points) == HEIGHT * WIDTH - 64
-    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    assert on_plane(server, entry) == HEIGHT * WIDTH - 64
     assert outputs["mesh"]["text"][0].startswith("3,008 points, ") and "metric depth, " in outputs["mesh"]["text"][0]
     assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "ours/relief_00001.stl"
 
 
 def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
-    """The mesh has glTF's axes, which are OpenGL's; the files are shown from where the image was taken."""
+    """The files are shown from where the image was taken."""
     graph = scene | {
         "to": node("GeometryToMesh", geometry=["2", 0], image=["3", 0]),
         "mesh": core("SaveGLB", mesh=["to", 0], filename_prefix="core/mesh"),
@@ -169,9 +167,7 @@ def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
     outputs = server.finished(graph)
     for name in ("mesh", "bare", *({"file"} & graph.keys())):
         (entry,) = outputs[name]["3d"]
-        points = glb_points(path_of(server, entry))
-        assert len(points) == HEIGHT * WIDTH - 64
-        assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+        assert on_plane(server, entry) == HEIGHT * WIDTH - 64
     if "cloud" in graph:
         (entry,) = outputs["cloud"]["3d"]
         head = path_of(server, entry).read_bytes()[:400]
