@@ -13,10 +13,9 @@ from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.textures.height import height_to_normals
-from depth_normal.geometry.textures.materials import pack_orm
+from depth_normal.geometry.textures.materials import pack_orm, remove_light
 from depth_normal.geometry.textures.pbr import PHOTO, PbrOptions, material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.textures.seamless import margins, wrap
-from depth_normal.geometry.textures.simple_materials import remove_light
 from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import download
 from depth_normal.nodes import diffusion, material_from_photo

@@ -12,10 +12,9 @@ from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.nodes.lights import MAX_LIGHTS
-from depth_normal.nodes.sockets import GEOMETRY
-from depth_normal.nodes.widgets import COLOUR
+from depth_normal.nodes.widgets import COLOUR, GEOMETRY
 from depth_normal.options.fields import Number, options_of
-from depth_normal.options.stereo import AROUND_LAYOUTS
+from depth_normal.options.views import AROUND_LAYOUTS
 
 HEIGHT, WIDTH = 16, 32
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3)

@@ -12,7 +12,7 @@ from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.lights import Light
 from depth_normal.options.lights import KINDS
-from depth_normal.options.sky import SKIES
+from depth_normal.options.masks import SKIES
 
 RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
 

@@ -10,7 +10,7 @@ from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import effect_inputs
 from depth_normal.nodes import stereo as stereo_node
 from depth_normal.nodes.stereo import Stereo
-from depth_normal.options.stereo import FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
+from depth_normal.options.views import FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 
 SIZE = 64
 
