@@ -1,5 +1,8 @@
 """Prompts for a ComfyUI server, in the format of its API."""
 
+_MUTED = 2
+_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "COLOR")
+
 
 def call(node, **inputs):
     """A node of a prompt."""
@@ -24,3 +27,18 @@ def chain(image, node, count=1, **widgets):
         "3": call(node, image=["2", 0], **widgets),
         "4": call("PreviewImage", images=["3", 0]),
     }
+
+
+def of_workflow(workflow, known):
+    """A published workflow as the page sends it to a server that knows these nodes; each widget has its saved value."""
+    nodes = {node["id"]: node for node in workflow["nodes"] if node["mode"] != _MUTED and node["type"] != "MarkdownNote"}
+    sources = {link: [str(origin), output] for link, origin, output, *_ in workflow["links"] if origin in nodes}
+    return {str(number): call(node["type"], **_inputs(node, known[node["type"]]["input"], sources)) for number, node in nodes.items()}
+
+
+def _inputs(node, groups, sources):
+    kinds = {name: kind for group in ("required", "optional") for name, (kind, *_) in groups.get(group, {}).items()}
+    widgets = [name for name, kind in kinds.items() if isinstance(kind, list) or kind in _WIDGETS]
+    linked = {each["name"]: sources[each["link"]] for each in node.get("inputs", ()) if each.get("link") in sources}
+    assert linked.keys() <= kinds.keys(), f"{node['type']} has no such inputs: {linked}"
+    return {**dict(zip(widgets, node.get("widgets_values") or (), strict=True)), **linked}

@@ -2,7 +2,7 @@
 //   PW=.../playwright-core/index.mjs node box.mjs SERVER PICTURE NODES2 SHOTS
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
-import { openPage, placeNode, start } from './page.mjs'
+import { openPage, placeNode, run as runGraph, start } from './page.mjs'
 
 const [server, picture, nodes2, shots] = process.argv.slice(2)
 const { browser, page, errors } = await openPage(server, {
@@ -12,20 +12,13 @@ const report = { errors }
 
 await start(page, server, 'DepthNormal_DepthMask')
 await page.evaluate(async picture => {
-  window.rest = (time = 300) => new Promise(resolve => setTimeout(resolve, time))
-  window.mask = () => window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthMask')
-  window.view = () => window.mask().widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
+  window.mask = () => window.find('DepthMask')
+  window.view = () => window.viewOf(window.mask())
   window.app.graph.clear()
-  const make = (type, x, y) => {
-    const node = window.LiteGraph.createNode(type)
-    node.pos = [x, y]
-    window.app.graph.add(node)
-    return node
-  }
   // The photo's brightness is as good a depth map as any.
-  const image = make('DepthNormal_DemoImage', 0, 0), mask = make('DepthNormal_DepthMask', 400, 0)
+  const image = window.add('DepthNormal_DemoImage'), mask = window.add('DepthNormal_DepthMask', 400)
   image.widgets[0].value = picture
-  for (const name of ['image', 'depth']) image.connect(0, mask, mask.inputs.findIndex(input => input.name === name))
+  for (const name of ['image', 'depth']) image.connect(0, mask, window.input(mask, name))
   mask.setSize([380, 900])
   await window.rest(1000)
 }, picture)
@@ -45,14 +38,11 @@ let area
 const at = (x, y) => [area.left + x * area.width, area.top + y * area.height]
 
 const run = async () => {
-  await page.evaluate(() => {
-    Object.assign(window, { ended: null, earlier: window.view().maps })
-    for (const name of ['execution_success', 'execution_error']) window.app.api.addEventListener(name, () => { window.ended ??= name }, { once: true })
-    return window.app.queuePrompt(0)
-  })
-  await page.waitForFunction(() => window.ended && (window.ended !== 'execution_success' || window.view().maps !== window.earlier))
+  await page.evaluate(() => { window.earlier = window.view().maps })
+  const { kind } = await runGraph(page)
+  if (kind === 'execution_success') await page.waitForFunction(() => window.view().maps !== window.earlier)
   await centre()
-  return page.evaluate(() => [window.ended, window.view().maps?.payload.text, window.view().view.line.textContent])
+  return page.evaluate(kind => [kind, window.view().maps?.payload.text, window.view().view.line.textContent], kind)
 }
 report.first = await run()
 /** What the widgets hold, what is said and whether something is drawn. */
@@ -152,11 +142,9 @@ await centre()
 // A side that another node gives.
 await drag([0.2, 0.2], [0.7, 0.7])
 await page.evaluate(async () => {
-  const { view } = window, own = window.mask(), given = window.LiteGraph.createNode('PrimitiveFloat')
-  window.app.graph.add(given)
-  given.connect(0, own, own.inputs.findIndex(input => input.name === 'box_left'))
+  window.add('PrimitiveFloat').connect(0, window.mask(), window.input(window.mask(), 'box_left'))
   await window.rest()
-  view().grab({ x: 0.5, y: 0.5 }, { clientX: 0, clientY: 0 })
+  window.view().grab({ x: 0.5, y: 0.5 }, { clientX: 0, clientY: 0 })
 })
 report.linked = await held()
 await page.evaluate(() => window.view().view.stage.focus())
@@ -166,10 +154,9 @@ report.pressed = await held()
 
 // A node that has a point alone: a drag moves it.
 report.alone = await page.evaluate(async () => {
-  const node = window.LiteGraph.createNode('DepthNormal_DepthOfField'), { payload } = window.view().maps
-  window.app.graph.add(node)
-  node.onExecuted({ depth_normal: [payload] })
-  const view = node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal, values = () => [view.widgets.values.point_x, view.widgets.values.point_y]
+  const node = window.add('DepthNormal_DepthOfField')
+  node.onExecuted({ depth_normal: [window.view().maps.payload] })
+  const view = window.viewOf(node), values = () => [view.widgets.values.point_x, view.widgets.values.point_y]
   for (let i = 0; i < 100 && !view.maps; i++) await window.rest()
   view.grab({ x: 0.2, y: 0.3 }, {})
   const first = values()

@@ -5,7 +5,7 @@
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
-import { openPage, set, start } from './page.mjs'
+import { openPage, run, set, start } from './page.mjs'
 
 const [server, pack, helped, example, templates, old, ...files] = process.argv.slice(2)
 const { browser, page } = await openPage(server, {}, { size: [1600, 950], timeout: 60000 })
@@ -107,11 +107,7 @@ async function layouts({ layouts, runs }) {
       report.files[name] ??= opened
       const entry = { name, nodes2, width, ...await settled() }
       if (width === 1366 && runs.includes(name)) {
-        await page.evaluate(() => {
-          window.ran = new Promise(done => window.app.api.addEventListener('execution_success', done, { once: true }))
-          return window.app.queuePrompt(0)
-        })
-        await page.evaluate(() => window.ran.then(() => null))
+        await run(page)
         await page.waitForTimeout(500)
         entry.after = (await settled()).boxes
       }

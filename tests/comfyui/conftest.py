@@ -6,7 +6,6 @@ import runpy
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.prompts import of_workflow
+
 ROOT = Path(__file__).resolve().parents[2]
-RUNNER = Path(__file__).with_name("run_workflow.py")
 HOME_VARIABLE = "DEPTH_NORMAL_COMFYUI"
 FRONTEND_VARIABLE = "DEPTH_NORMAL_FRONTEND"
 """Names the folder `static` of another comfyui-frontend-package than the installed one, for the tests in the page."""
@@ -41,7 +41,9 @@ class Server:
         return json.loads(text) if text else None
 
     def submit(self, prompt: dict) -> str:
-        return self.request("/prompt", {"prompt": prompt})["prompt_id"]
+        answer = self.request("/prompt", {"prompt": prompt})
+        assert not answer["node_errors"], answer
+        return answer["prompt_id"]
 
     def wait(self, prompt_id: str, timeout: float = 300) -> dict:
         """The history entry of a prompt that ended: `status.status_str`, `status.messages`, `outputs`."""
@@ -67,14 +69,30 @@ class Server:
         messages = self.run(prompt)["status"]["messages"]
         return next(body["exception_message"] for kind, body in messages if kind == "execution_error")
 
-    def run_workflow(self, path: Path, out: Path, *settings: str, image: Path | None = None, dump: Path | None = None) -> str:
-        """Runs a saved workflow as its page would, but for the settings; its images go to `out`. Gives what the runner prints."""
-        words = ["--out", out, "--server", self.address]
-        for option, values in (("--image", [image]), ("--dump", [dump]), ("--set", settings)):
-            words += [word for value in values if value for word in (option, value)]
-        done = subprocess.run([sys.executable, RUNNER, path, *map(str, words)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr + self.log[-2000:]
-        return done.stdout
+    def cancel(self, prompt_id: str) -> float:
+        """Presses the page's button; the seconds until the prompt ends, which has to be by that."""
+        pressed = time.monotonic()
+        self.request("/interrupt", {})
+        messages = self.wait(prompt_id)["status"]["messages"]
+        assert any(kind == "execution_interrupted" for kind, _ in messages), messages
+        return time.monotonic() - pressed
+
+    def run_workflow(self, path: Path, out: Path, *settings: str, image: Path | None = None) -> dict:
+        """Runs a published workflow with this image and these settings (NODE.INPUT=JSON); its files go to `out`. Gives the prompt."""
+        prompt = of_workflow(json.loads(path.read_text()), self.request("/object_info"))
+        if image:
+            (self.base / "input" / image.name).write_bytes(image.read_bytes())
+            for each in prompt.values():
+                each["inputs"] |= {"image": image.name} if each["class_type"] == "DepthNormal_DemoImage" else {}
+        for setting in settings:
+            place, value = setting.split("=", 1)
+            number, name = place.split(".")
+            prompt[number]["inputs"][name] = json.loads(value)
+        out.mkdir(exist_ok=True)
+        for number, made in self.finished(prompt).items():
+            for file in (each for values in made.values() for each in values if isinstance(each, dict) and "filename" in each):
+                shutil.copy(self.base / file["type"] / file["subfolder"] / file["filename"], out / f"{number}_{file['filename']}")
+        return prompt
 
     def bytes_read(self) -> int:
         """What the server has read so far from files and pipes, page cache included."""

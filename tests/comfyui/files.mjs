@@ -1,16 +1,13 @@
 // What the pack adds to nodes that load, save and light, in ComfyUI's page; `live.mjs` calls it at its end.
 
+import fs from 'node:fs'
+import { run } from './page.mjs'
+
 /** @param {any} page Of playwright. @param {string} folder With depth.npz, photo.png. @param {(name: string) => any} shoot */
 export async function seenOfFiles(page, folder, shoot) {
   const report = {}
   await page.evaluate(() => {
     window.app.graph.clear()
-    window.add = (type, x, y) => {
-      const node = window.LiteGraph.createNode(type)
-      node.pos = [x, y]
-      window.app.graph.add(node)
-      return node
-    }
     window.loader = window.add('DepthNormal_LoadGeometry', 80, 120)
     window.fileOf = () => window.loader.widgets.find(widget => widget.name === 'file')
     window.app.canvas.ds.reset()
@@ -20,7 +17,7 @@ export async function seenOfFiles(page, folder, shoot) {
   // A file by the button, another that holds nothing dropped on the node.
   await page.setInputFiles('input[data-depth-normal=upload]', `${folder}/depth.npz`)
   await page.waitForFunction(() => window.fileOf().value === 'depth.npz')
-  const photo = [...(await import('node:fs')).readFileSync(`${folder}/photo.png`)]
+  const photo = [...fs.readFileSync(`${folder}/photo.png`)]
   report.dropped = await page.evaluate(photo => {
     const dataTransfer = new DataTransfer()
     dataTransfer.items.add(new File([new Uint8Array(photo)], 'photo.png', { type: 'image/png' }))
@@ -33,24 +30,22 @@ export async function seenOfFiles(page, folder, shoot) {
   // Before a run the node says what will be there, in whole.
   report.empty = await page.evaluate(async () => {
     window.saver = window.add('DepthNormal_SaveGeometry', 480, 120)
-    const { empty } = window.saver.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal.view
+    const { empty } = window.viewOf(window.saver).view
     for (let i = 0; i < 50 && !empty.clientHeight; i++) await window.rest()
     return [empty.textContent, empty.clientHeight, empty.scrollHeight]
   })
 
   // What is saved is shown with its place.
   await page.evaluate(() => {
-    const { saver } = window
-    window.loader.connect(0, saver, 0)
-    window.finished = false
-    saver.widgets.find(widget => widget.name === 'filename_prefix').value = 'shown/%width%x%height%_%Load Geometry.axes%'
-    window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
-    return window.app.queuePrompt(0)
+    window.loader.connect(0, window.saver, 0)
+    window.saver.widgets.find(widget => widget.name === 'filename_prefix').value = 'shown/%width%x%height%_%Load Geometry.axes%'
   })
-  await page.waitForFunction(() => window.finished)
-  const saved = () => window.saver.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal.view
-  await page.waitForFunction(`(${saved})().width > 0`)
-  report.saved = await page.evaluate(`((view) => [view.width, view.height, view.line.textContent])((${saved})())`)
+  await run(page)
+  await page.waitForFunction(() => window.viewOf(window.saver).view.width > 0)
+  report.saved = await page.evaluate(() => {
+    const { width, height, line } = window.viewOf(window.saver).view
+    return [width, height, line.textContent]
+  })
   await shoot('files')
 
   // A lamp shows the widgets of its kind, keeps all values, and sends them all; its colour is picked.
@@ -59,12 +54,11 @@ export async function seenOfFiles(page, folder, shoot) {
     const other = window.LiteGraph.createNode('DepthNormal_Light'), spare = other.size[1] - other.computeSize()[1]
     const node = window.add('DepthNormal_Light', 80, 120), widget = name => node.widgets.find(each => each.name === name)
     const shown = () => node.widgets.filter(each => !each.hidden && !each.options.hidden).map(each => each.name).filter(name => !name.startsWith('$$'))
-    const rest = () => new Promise(done => setTimeout(done, 400))
-    await rest()
+    await window.rest()
     const far = shown(), height = node.size[1]
     widget('light_x').value = 0.7
     widget('light').value = 'point'
-    await rest()
+    await window.rest()
     const near = shown(), saved = node.serialize().widgets_values
     const sent = Object.values((await window.app.graphToPrompt()).output)[0].inputs
     return { far, near, saved, sent, spare, taller: node.size[1] - height, kind: widget('colour').type, at: node.widgets.indexOf(widget('colour')) }

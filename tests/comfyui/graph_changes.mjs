@@ -4,7 +4,7 @@
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import fs from 'node:fs'
 import path from 'node:path'
-import { openPage, placeNode, start } from './page.mjs'
+import { load, openPage, placeNode, run as runGraph, start, workflowOf } from './page.mjs'
 
 const [server, file, picture, nodes2, shots] = process.argv.slice(2)
 const { browser, page, errors } = await openPage(server, {
@@ -13,8 +13,7 @@ const { browser, page, errors } = await openPage(server, {
 const report = { errors, steps: {} }, live = ['PreviewGeometry', 'ForegroundCutout', 'Relight']
 
 // One lamp and its image are enough, large enough to be hit.
-const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
+const workflow = workflowOf(file, picture)
 
 async function open() {
   await start(page, server)
@@ -25,12 +24,10 @@ async function open() {
     window.rootOf = () => [...document.querySelectorAll('div')].filter(each => each.depthNormal && each.isConnected && each.offsetParent)
       .find(each => (each.closest('[data-node-id]')?.dataset.nodeId ?? String(window.relight().id)) === String(window.relight().id) && 'frames' in each.depthNormal)
     window.isShown = node => {
-      const { root, canvas } = node.widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view
+      const { root, canvas } = window.viewOf(node).view
       return root.isConnected && root.offsetParent !== null && window.pixels(canvas).some(value => value)
     }
     window.value = name => window.relight().widgets.find(widget => widget.name === name)?.value
-    window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
-    window.rest = (time = 400) => new Promise(resolve => setTimeout(resolve, time))
   })
 }
 
@@ -74,28 +71,17 @@ const step = async (name, x, y) => { report.steps[name] = { wanted: [x, y], ...a
 const press = async keys => { await page.keyboard.press(keys); await rest(800) }
 const place = () => page.evaluate(() => [window.value('light_x'), window.value('light_y')])
 const run = async () => {
-  await page.evaluate(() => {
-    window.finished = false
-    window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
-    return window.app.queuePrompt(0)
-  })
-  await page.waitForFunction(() => window.finished)
+  await runGraph(page)
   await rest()
 }
 
 await open()
-await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
-await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
+await load(page, workflow)
 await page.evaluate(() => {
-  const find = type => window.shown().nodes.find(node => node.type === `DepthNormal_${type}`), cut = window.LiteGraph.createNode('DepthNormal_ForegroundCutout')
-  cut.pos = [1078, 900]
-  window.shown().add(cut)
-  find('DemoImage').connect(0, cut, cut.inputs.findIndex(input => input.name === 'image'))
-  find('EstimateGeometry').connect(0, cut, cut.inputs.findIndex(input => input.name === 'geometry'))
-  const show = window.LiteGraph.createNode('PreviewImage')
-  show.pos = [1464, 900]
-  window.shown().add(show)
-  cut.connect(0, show, 0)
+  const cut = window.add('DepthNormal_ForegroundCutout', 1078, 900)
+  window.find('DemoImage').connect(0, cut, window.input(cut, 'image'))
+  window.find('EstimateGeometry').connect(0, cut, window.input(cut, 'geometry'))
+  cut.connect(0, window.add('PreviewImage', 1464, 900), 0)
 })
 await rest(1000)
 await run()
@@ -222,14 +208,14 @@ await centre().catch(() => {})
 await step('reload', 0.3, 0.3)
 report.again = {}
 for (const type of live) {
-  await page.evaluate(type => { window.reloaded = () => window.shown().nodes.find(node => node.type === `DepthNormal_${type}`) }, type)
+  await page.evaluate(type => { window.reloaded = () => window.find(type) }, type)
   await placeNode(page, 'reloaded', 0.5, 640)
   await rest()
   report.again[type] = await page.evaluate(() => window.isShown(window.reloaded()))
 }
 // The surface in 3D, of what the server kept.
 report.again.surface = await page.evaluate(async () => {
-  const view = window.shown().nodes.find(node => node.type === 'DepthNormal_PreviewGeometry').widgets.find(widget => widget.element?.depthNormal).element.depthNormal
+  const view = window.viewOf(window.find('PreviewGeometry'))
   view.toggle()
   await window.rest(1000)
   return view.scene?.solid?.triangles.length > 0
@@ -256,8 +242,7 @@ const after = { id: 102, type: 'PreviewImage', pos: [500, 60], size: [250, 300],
 blueprint.nodes = [before, host, after]
 blueprint.links = [[1, 101, 0, host.id, 0, 'IMAGE'], [2, host.id, 0, 102, 0, 'IMAGE']]
 Object.assign(blueprint, { last_node_id: 102, last_link_id: 2 })
-await page.evaluate(graph => window.app.loadGraphData(graph), blueprint)
-await page.waitForFunction(() => window.app.graph.nodes.length === 3)
+await load(page, blueprint)
 await rest(1000)
 await run()
 await page.evaluate(() => {

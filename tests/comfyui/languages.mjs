@@ -2,7 +2,7 @@
 //   PW=.../playwright-core/index.mjs node languages.mjs SERVER PACK LOCALE NODES2 SHOTS
 // NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
-import { openPage, set, start } from './page.mjs'
+import { lists, openList, openPage, run as runGraph, set, start } from './page.mjs'
 
 const [server, pack, locale, nodes2, shots] = process.argv.slice(2)
 const { browser, page, errors } = await openPage(server, { 'Comfy.Locale': locale, 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
@@ -25,31 +25,20 @@ report.labels = await page.evaluate(() => {
 })
 await page.evaluate(() => {
   window.app.graph.clear()
-  const node = window.LiteGraph.createNode('DepthNormal_RenderDepth')
-  node.pos = [60, 60]
-  window.app.graph.add(node)
+  window.add('DepthNormal_RenderDepth', 60, 60)
   window.app.canvas.ds.reset()
 })
 const widget = name => page.evaluate(name => window.app.graph.nodes[0].widgets.find(each => each.name === name).value, name)
 report.before = await widget('normalisation')
-if (nodes2 === 'true') await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).waitFor()
+if (nodes2 === 'true') await lists(page).nth(1).waitFor()
 report.closed = nodes2 === 'true'
-  ? (await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').allInnerTexts()).join('\n')
+  ? (await lists(page).allInnerTexts()).join('\n')
   : await page.evaluate(() => window.app.graph.nodes[0].widgets.map(each => each._displayValue).join('\n'))
-const open = async () => {
-  if (nodes2 === 'true') return page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).click()
-  await page.waitForFunction(() => window.app.graph.nodes[0].widgets[1].last_y)
-  return page.mouse.click(...await page.evaluate(() => {
-    const [node] = window.app.graph.nodes, widget = node.widgets[1], { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
-    const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]
-    return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
-  }))
-}
 const running = report.labels.DepthNormal_RenderDepth.normalisation.running ?? 'running'
 const shown = page.getByText(running, { exact: true }).last()
 // A canvas that is not yet drawn takes no click.
 for (let tries = 0; tries < 20 && !await shown.isVisible(); tries++) {
-  await open()
+  await openList(page, nodes2, 1)
   await shown.waitFor({ timeout: 3000 }).catch(() => {})
 }
 await shoot('list')
@@ -80,33 +69,24 @@ report.file = await words()
 // Messages: while a node runs, and when it fails.
 await page.evaluate(() => {
   window.said = []
-  window.ended = []
-  const { api, graph } = window.app
-  api.addEventListener('depth_normal_words', ({ detail }) => window.said.push(detail.text))
-  for (const kind of ['execution_success', 'execution_error']) api.addEventListener(kind, ({ detail }) => window.ended.push({ kind, ...detail }))
-  graph.clear()
+  window.app.api.addEventListener('depth_normal_words', ({ detail }) => window.said.push(detail.text))
+  window.app.graph.clear()
   const [image, model, geometry, render, show] = ['EmptyImage', 'DepthNormal_LoadModel', 'DepthNormal_EstimateGeometry', 'DepthNormal_RenderNormals', 'PreviewImage']
-    .map((type, place) => {
-      const made = window.LiteGraph.createNode(type)
-      made.pos = [20 + 300 * place, 60]
-      graph.add(made)
-      return made
-    })
+    .map((type, place) => window.add(type, 20 + 300 * place, 60))
   const value = (node, name, value) => { node.widgets.find(each => each.name === name).value = value }
   value(image, 'color', Math.floor(Math.random() * 0xffffff)) // a result that the server has already comes without words
   value(model, 'model', 'tiny')
   value(geometry, 'normals', 'model only')
-  model.connect(0, geometry, geometry.inputs.findIndex(each => each.name === 'model'))
-  image.connect(0, geometry, geometry.inputs.findIndex(each => each.name === 'image'))
+  model.connect(0, geometry, window.input(geometry, 'model'))
+  image.connect(0, geometry, window.input(geometry, 'image'))
   geometry.connect(0, render, 0)
   render.connect(0, show, 0)
   window.estimate = geometry
   window.app.canvas.ds.reset()
 })
 const run = async () => {
-  await page.evaluate(() => { window.said.length = window.ended.length = 0; return window.app.queuePrompt(0) })
-  await page.waitForFunction(() => window.ended.length > 0)
-  return page.evaluate(() => ({ said: window.said, ended: window.ended }))
+  const ended = await runGraph(page)
+  return { ended, said: await page.evaluate(() => window.said) }
 }
 report.run = await run()
 await page.evaluate(() => {
@@ -117,7 +97,7 @@ await page.evaluate(() => {
 report.failed = await run()
 // Pages differ in where they show it.
 await page.locator('[data-testid="error-overlay-see-errors"]').click({ timeout: 10000 }).catch(() => {})
-const first = report.failed.ended[0].exception_message.split('\n')[0]
+const first = report.failed.ended.exception_message.split('\n')[0]
 await page.waitForFunction(first => document.body.innerText.includes(first), first, { timeout: 10000 }).catch(() => {})
 await shoot('error')
 report.page = await page.evaluate(() => document.body.innerText)

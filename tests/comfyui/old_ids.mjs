@@ -3,7 +3,7 @@
 // SHOTS is a folder for screenshots, or "".
 import fs from 'node:fs'
 import path from 'node:path'
-import { openPage, start } from './page.mjs'
+import { load, openPage, start } from './page.mjs'
 
 const [server, shots, ...files] = process.argv.slice(2)
 const { browser, page } = await openPage(server, {
@@ -15,8 +15,7 @@ await start(page, server)
 
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-  await page.evaluate(workflow => { window.app.graph.clear(); return window.app.loadGraphData(workflow) }, workflow)
-  await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
+  await load(page, workflow)
   report.graphs[name] = await page.evaluate(async () => ({
     unknown: window.app.graph.nodes.filter(node => !(node.type in window.LiteGraph.registered_node_types)).map(node => node.type),
     deprecated: window.app.graph.nodes.filter(node => node.constructor.nodeData?.deprecated).map(node => node.type),

@@ -1,4 +1,5 @@
 // ComfyUI's page in headless Chromium, for the drivers beside this file; PW names playwright-core's index.mjs.
+import fs from 'node:fs'
 const { chromium } = await import(process.env.PW)
 
 /** Sets what the server keeps of a user. */
@@ -27,6 +28,55 @@ export async function openPage(server, settings = {}, { size: [width, height] = 
 export async function start(page, server, type = 'DepthNormal_Relight') {
   await page.goto(server, { waitUntil: 'domcontentloaded' })
   await page.waitForFunction(type => type in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length, type)
+  await page.evaluate(() => {
+    window.rest = (time = 600) => new Promise(resolve => setTimeout(resolve, time))
+    window.find = type => window.app.canvas.graph.nodes.find(node => node.type === `DepthNormal_${type}`)
+    /** The pack's image on a node. */
+    window.viewOf = node => node?.widgets?.find(widget => widget.element?.depthNormal)?.element.depthNormal
+    window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
+    window.add = (type, x = 0, y = 0) => {
+      const node = window.LiteGraph.createNode(type)
+      node.pos = [x, y]
+      window.app.canvas.graph.add(node)
+      return node
+    }
+    window.input = (node, name) => node.inputs.findIndex(input => input.name === name)
+  })
+}
+
+/** A workflow of a file, whose *Demo Image* shows a picture of the server's input folder. */
+export function workflowOf(file, picture) {
+  const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
+  for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
+  return workflow
+}
+
+/** Opens a graph in the place of the last one, and waits until all of its nodes are there. */
+export async function load(page, graph) {
+  await page.evaluate(graph => { window.app.graph.clear(); return window.app.loadGraphData(graph) }, graph)
+  await page.waitForFunction(count => window.app.graph.nodes.length === count, graph.nodes.length)
+}
+
+/** Queues the graph, and waits for its end: `kind` and what ComfyUI says of it. */
+export const run = page => page.evaluate(() => new Promise(done => {
+  for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) {
+    window.app.api.addEventListener(kind, ({ detail }) => done({ kind, ...detail }), { once: true })
+  }
+  window.app.queuePrompt(0)
+}))
+
+/** Where Nodes 2.0 draws lists. */
+export const lists = page => page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]')
+
+/** Opens the list of a widget of the first node, by the widget's place. */
+export async function openList(page, nodes2, place) {
+  if (nodes2 === 'true') return lists(page).nth(place).click()
+  await page.waitForFunction(place => window.app.graph.nodes[0].widgets[place].last_y, place)
+  return page.mouse.click(...await page.evaluate(place => {
+    const [node] = window.app.graph.nodes, { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
+    const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + node.widgets[place].last_y + 10]
+    return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
+  }, place))
 }
 
 /**

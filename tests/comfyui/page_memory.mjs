@@ -1,18 +1,14 @@
 // Adds live nodes to ComfyUI's page and deletes them, several times, and prints as JSON what the page holds after each time:
 //   PW=.../playwright-core/index.mjs node page_memory.mjs SERVER WORKFLOW.json PICTURE
 // PICTURE lies in the server's input folder. The page draws by its canvas first, then by Nodes 2.0.
-import fs from 'node:fs'
-import { openPage, start } from './page.mjs'
+import { load, openPage, run, start, workflowOf } from './page.mjs'
 
 const [server, file, picture] = process.argv.slice(2)
 const { browser, page, errors } = await openPage(server, {
   'Comfy.VueNodes.Enabled': false, 'Comfy.RightSidePanel.IsOpen': false,
 }, { timeout: 120000, gpu: true })
-const report = { errors, renderers: [] }
+const report = { errors, renderers: [] }, workflow = workflowOf(file, picture)
 const tools = await page.context().newCDPSession(page)
-
-const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
 await page.addInitScript(() => {
   const { getContext } = HTMLCanvasElement.prototype
@@ -54,9 +50,7 @@ const held = async () => ({
 const round = (inSubgraph) => page.evaluate(async inSubgraph => {
   const types = ['DepthNormal_Relight', 'DepthNormal_PreviewGeometry', 'DepthNormal_Fog']
   const nodes = Array.from({ length: 30 }, (_, i) => {
-    const node = window.LiteGraph.createNode(types[i % 3])
-    node.pos = [300 * (i % 6), 1000 + 500 * Math.floor(i / 6)]
-    window.app.graph.add(node)
+    const node = window.add(types[i % 3], 300 * (i % 6), 1000 + 500 * Math.floor(i / 6))
     node.onExecuted({ depth_normal: [{ ...window.payload, text: String(i) }] })
     return node
   })
@@ -75,16 +69,10 @@ const round = (inSubgraph) => page.evaluate(async inSubgraph => {
 /** What the page holds with the workflow alone, with thirty nodes more, after each time that they were deleted, and after a subgraph of them. */
 async function seen(nodes2) {
   await page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2)
-  await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
-  await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
-  await page.evaluate(() => {
-    window.viewOf = node => node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
-    window.first = type => window.app.graph.nodes.find(node => node.type === type)
-    window.rest = time => new Promise(resolve => setTimeout(resolve, time))
-    return window.app.queuePrompt(0)
-  })
-  await page.waitForFunction(() => window.viewOf(window.first('DepthNormal_Relight')).frames > 0 && window.viewOf(window.first('DepthNormal_PreviewGeometry')).maps)
-  await page.evaluate(() => { window.payload = window.viewOf(window.first('DepthNormal_Relight')).maps.payload })
+  await load(page, workflow)
+  await run(page)
+  await page.waitForFunction(() => window.viewOf(window.find('Relight')).frames > 0 && window.viewOf(window.find('PreviewGeometry')).maps)
+  await page.evaluate(() => { window.payload = window.viewOf(window.find('Relight')).maps.payload })
   const before = await held(), rounds = []
   let full
   for (let number = 0; number < 2; number++) {

@@ -4,7 +4,6 @@ A file of tiny tensors does not fit the published architectures, which are loade
 shrinks the architectures in the server's table of models; ids, file names and folders, and the way through the loader, are the real ones.
 """
 
-import json
 import shutil
 import subprocess
 import time
@@ -85,8 +84,7 @@ def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
 def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, image_path, family, tmp_path):
     workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
     settings = [f"{node}.{setting}" for node in "23" for setting in ('precision="float32"', "resolution=192")]
-    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, *settings, image=image_path, dump=tmp_path / "api.json")
-    sent = json.loads((tmp_path / "api.json").read_text())
+    sent = tiny_server.run_workflow(workflow, tmp_path, *settings, image=image_path)
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
     depth = None
     for number, name, shown in (("2", "Depth", "4"), ("3", "Normals", "5")):
@@ -105,7 +103,7 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
 
 def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, here, image_path, tmp_path):
     workflow = ROOT / "workflows" / "Material from Photo.json"
-    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', "4.resolution=192", image=image_path)
+    tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', "4.resolution=192", image=image_path)
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
     beyond = margins(*image.shape[-2:], 0.25)
     expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond), 192).folded(beyond)
@@ -117,26 +115,19 @@ def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, 
 
 
 def test_the_models_come_from_comfyuis_own_folders(tiny_server, image_path):
-    for name, places in {
-        "LotusDepth": ["diffusion_models/lotus-depth-d-v1-1.safetensors"],
-        "LBMNormals": ["diffusion_models/LBM/LBM_normals.safetensors"],
-        "MarigoldDepth": ["diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors"],
+    for name, place in {
+        "LotusDepth": "diffusion_models/lotus-depth-d-v1-1.safetensors",
+        "LBMNormals": "diffusion_models/LBM/LBM_normals.safetensors",
+        "MarigoldDepth": "diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors",
     }.items():
         tiny_server.finished(graph(image_path, name, resolution=48))
-        for place in places:
-            loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
-            assert any(str(tiny_server.base / "models" / place) in line for line in loaded), loaded
+        loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
+        assert any(str(tiny_server.base / "models" / place) in line for line in loaded), loaded
     assert "vae/vae-ft-mse-840000-ema-pruned.safetensors" in tiny_server.log
 
 
 def progress(log: str) -> list[str]:
     return [line.split("progress: ")[1].strip() for line in log.splitlines() if "progress: " in line]
-
-
-def test_the_bar_moves_with_each_step(tiny_server, image_path):
-    before = len(tiny_server.log)
-    tiny_server.finished(graph(image_path, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
-    assert progress(tiny_server.log[before:])[:6] == [f"{step} of 6" for step in range(1, 7)]
 
 
 def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, image_path):
@@ -145,11 +136,7 @@ def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, image_pa
     end = time.monotonic() + 60
     while not progress(tiny_server.log[before:]) and time.monotonic() < end:
         time.sleep(0.05)
-    asked = time.monotonic()
-    tiny_server.request("/interrupt", {})
-    history = tiny_server.wait(prompt)
-    assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), history["status"]["messages"]
-    assert time.monotonic() - asked < 10
+    assert tiny_server.cancel(prompt) < 10
     seen = progress(tiny_server.log[before:])
     assert 0 < len(seen) < 50, seen
     tiny_server.finished(graph(image_path, "LBMDepth", steps=1, seed=13, resolution=64))

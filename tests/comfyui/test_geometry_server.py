@@ -23,7 +23,6 @@ pytestmark = pytest.mark.comfyui
 
 HEIGHT, WIDTH = 48, 64
 NORMAL = torch.nn.functional.normalize(torch.tensor([0.3, 0.4, 0.8]), dim=0)
-SMALL = "midas-v2.1-small"
 
 
 def plane() -> Estimate:
@@ -80,8 +79,11 @@ class Glb:
         return values.reshape(-1, width)
 
 
-def glb_points(path) -> np.ndarray:
-    return Glb(path).attribute("POSITION", 3)
+def on_plane(server, entry) -> int:
+    """How many points a GLB of the plane has, all of which have to lie on it: glTF's axes are OpenGL's."""
+    points = Glb(path_of(server, entry)).attribute("POSITION", 3)
+    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    return len(points)
 
 
 def test_core_renders_our_geometry_as_we_do(server, scene):
@@ -121,7 +123,6 @@ def test_core_renders_our_depth_as_depth_anything_3(server, scene):
     [("GeometryToMoGe", "moge_geometry", "MoGePointMapToMesh"), ("GeometryToDA3", "da3_geometry", "DA3GeometryToMesh")],
 )
 def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher):
-    """Every vertex of the GLB lies on the plane, in glTF's axes, which are OpenGL's."""
     widgets = {"batch_index": 0, "decimation": 1, "discontinuity_threshold": 0.5, "texture": True}
     if mesher.startswith("DA3"):
         widgets |= {"confidence_threshold": 0.1, "use_sky_mask": True}
@@ -131,9 +132,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
         "save": core("SaveGLB", mesh=["mesh", 0], filename_prefix=f"core/{there}"),
     }
     (entry,) = server.finished(graph)["save"]["3d"]
-    points = glb_points(path_of(server, entry))
-    assert len(points) > 0.8 * HEIGHT * WIDTH
-    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    assert on_plane(server, entry) > 0.8 * HEIGHT * WIDTH
 
 
 def test_our_meshes_go_to_cores_3d_preview(server, scene):
@@ -145,15 +144,13 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
     }
     outputs = server.finished(graph)
     (entry,) = outputs["mesh"]["3d"]
-    points = glb_points(path_of(server, entry))
-    assert len(points) == HEIGHT * WIDTH - 64
-    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    assert on_plane(server, entry) == HEIGHT * WIDTH - 64
     assert outputs["mesh"]["text"][0].startswith("3,008 points, ") and "metric depth, " in outputs["mesh"]["text"][0]
     assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "ours/relief_00001.stl"
 
 
 def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
-    """The mesh has glTF's axes, which are OpenGL's; the files are shown from where the image was taken."""
+    """The files are shown from where the image was taken."""
     graph = scene | {
         "to": node("GeometryToMesh", geometry=["2", 0], image=["3", 0]),
         "mesh": core("SaveGLB", mesh=["to", 0], filename_prefix="core/mesh"),
@@ -170,9 +167,7 @@ def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
     outputs = server.finished(graph)
     for name in ("mesh", "bare", *({"file"} & graph.keys())):
         (entry,) = outputs[name]["3d"]
-        points = glb_points(path_of(server, entry))
-        assert len(points) == HEIGHT * WIDTH - 64
-        assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+        assert on_plane(server, entry) == HEIGHT * WIDTH - 64
     if "cloud" in graph:
         (entry,) = outputs["cloud"]["3d"]
         head = path_of(server, entry).read_bytes()[:400]
@@ -255,18 +250,6 @@ def exr(server, scene, comfyui_python):
     return path_of(server, entry)
 
 
-def test_our_exr_loads_back_the_same(server, exr):
-    graph = {
-        "1": node("LoadGeometry", file=f"exr/{exr.name} [output]"),
-        "2": node("SaveGeometry", geometry=["1", 0], filename_prefix="exr/again", format="npz"),
-    }
-    (entry,) = server.finished(graph)["2"]["files"]
-    estimate, given = read_npz(path_of(server, entry)), plane()
-    assert torch.equal(estimate.depth, given.depth) and torch.equal(estimate.mask, given.mask)
-    assert torch.equal(estimate.intrinsics, given.intrinsics)
-    assert (estimate.normals * NORMAL.view(1, 3, 1, 1)).sum(1, keepdim=True)[given.mask].min() > 0.9999
-
-
 def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
     openexr = pytest.importorskip("OpenEXR", reason="the reader to compare with")
     with openexr.File(str(exr), separate_channels=True) as file:
@@ -279,20 +262,6 @@ def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
     }
     (entry,) = server.finished(graph)["3"]["files"]
     assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
-
-
-def test_a_model_of_the_table(server, photo):
-    cv2.imwrite(str(server.base / "input" / "portrait.png"), photo[:256, 128:384, ::-1])
-    graph = {
-        "1": core("LoadImage", image="portrait.png"),
-        "2": node("LoadModel", model=SMALL, precision="float32"),
-        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
-        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
-        "5": node("RenderNormals", geometry=["3", 0], coding="controlnet-normalbae"),
-    }
-    depth, normals = shown(server, graph, "4", "5")
-    assert depth.shape == normals.shape == (256, 256, 3)
-    assert depth.min() == 0 and depth.max() == 255 and normals[..., 2].mean() > 150, "blue holds the axis to the viewer"
 
 
 def test_a_file_in_a_model_folder_is_recognised(server, scene):
@@ -312,14 +281,7 @@ def test_a_file_in_a_model_folder_is_recognised(server, scene):
 
 
 @pytest.mark.parametrize(
-    ("node_id", "inputs", "words"),
-    [
-        *(
-            ("1", {"file": name}, "file")
-            for name in ("../plane.npz", "/etc/hostname.npz", "absent.npz", "texture.jpg", "../x.npz [output]")
-        ),
-        ("save", {"filename_prefix": "../x"}, "holds '..'"),
-    ],
+    ("node_id", "inputs", "words"), [("1", {"file": "../plane.npz"}, "file"), ("save", {"filename_prefix": "../x"}, "holds '..'")]
 )
 def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, words):
     graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz")}
@@ -327,19 +289,3 @@ def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, wo
     with pytest.raises(urllib.error.HTTPError) as refused:
         server.submit(graph)
     assert refused.value.code == 400 and words in refused.value.read().decode()
-
-
-def test_a_changed_file_is_read_again(server, scene):
-    graph = {
-        "1": node("LoadGeometry", file="changing.npz"),
-        "2": node(
-            "RenderDepth", geometry=["1", 0], near="white", normalisation="fixed", range_low=1.0, range_high=3.0, metric_as_disparity=False
-        ),
-    }
-    seen = []
-    for metres in (1.0, 3.0):
-        flat = Estimate(torch.full((1, 1, 4, 4), metres), Quantity.METRIC_DEPTH)
-        write_npz(server.base / "input" / "changing.npz", flat)
-        (image,) = shown(server, graph, "2")
-        seen.append(image.mean())
-    assert seen == [255, 0]

@@ -59,14 +59,14 @@ def test_a_template_speaks_the_language_and_a_file_keeps_its_words(seen):
 
 def test_messages_on_nodes_are_translated(seen):
     done = seen["table"]["messages"].get("done in {0} s", "done in {0} s").split("{0}")
-    assert [each["kind"] for each in seen["run"]["ended"]] == ["execution_success"]
+    assert seen["run"]["ended"]["kind"] == "execution_success"
     last = seen["run"]["said"][-1]
     assert all(part in last for part in done)
 
 
 def test_an_error_says_what_to_do_in_the_language_and_then_in_english(seen):
     english = "tiles is {0} and film is on: tiles process each image by itself; choose one of the two"
-    (end,) = seen["failed"]["ended"]
+    end = seen["failed"]["ended"]
     own = seen["table"]["messages"].get(english)
     assert end["exception_message"].startswith((own or english).format("auto"))
     assert english.format("auto") in end["exception_message"]

@@ -129,27 +129,21 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
     assert not rows or ("light_x" in rows and "azimuth" not in rows), "Nodes 2.0"
 
 
-@pytest.mark.parametrize(
-    ("typed", "found"),
-    {
-        **dict.fromkeys(("depth", "depth map", "normal", "normal map", "controlnet depth", "z depth"), "DepthAndNormals"),
-        "displacement": "NormalToHeight",
-        "height map": "NormalToHeight",
-        "heightmap": "NormalToHeight",
-        "pbr": "NormalToHeight",
-        "z pass": "RenderDepth",
-        "controlnet preprocessor": "MiDaSDepthMap",
-        "3d photo": "DepthParallax",
-        "point cloud": "SaveMesh",
-        "depth to normal": "NormalsFromDepth",
-        "depth to normal map": "NormalsFromDepth",
-        "normals from depth": "NormalsFromDepth",
-        "video depth": "DepthOfVideo",
-        "sky": "SkyMask",
-        "mask": "DepthMask",
-        "segment": "DepthMask",
-    }.items(),
-)
+SEARCH = {
+    "DepthAndNormals": ["depth", "depth map", "normal", "normal map", "controlnet depth", "z depth"],
+    "NormalToHeight": ["displacement", "height map", "heightmap", "pbr"],
+    "RenderDepth": ["z pass"],
+    "MiDaSDepthMap": ["controlnet preprocessor"],
+    "DepthParallax": ["3d photo"],
+    "SaveMesh": ["point cloud"],
+    "NormalsFromDepth": ["depth to normal", "depth to normal map", "normals from depth"],
+    "DepthOfVideo": ["video depth"],
+    "SkyMask": ["sky"],
+    "DepthMask": ["mask", "segment"],
+}
+
+
+@pytest.mark.parametrize(("typed", "found"), [(word, node) for node, words in SEARCH.items() for word in words])
 def test_search_finds_what_people_type(seen, typed, found):
     first = seen["files"]["search"][typed][: 1 if "normal" in typed or found in ("DepthAndNormals", "DepthOfVideo") else 5]
     assert f"DepthNormal_{found}" in first

@@ -53,10 +53,7 @@ def seconds_to_cancel(server, runtime, words):
     while words not in server.log[said:] and time.monotonic() < end:
         time.sleep(0.1)
     time.sleep(1)
-    pressed = time.monotonic()
-    server.request("/interrupt", {})
-    assert any(kind == "execution_interrupted" for kind, _ in server.wait(asked)["status"]["messages"])
-    return time.monotonic() - pressed
+    return server.cancel(asked)
 
 
 async def said_on_nodes(server, prompt):

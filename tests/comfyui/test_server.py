@@ -2,7 +2,6 @@
 
 import json
 import urllib.error
-from pathlib import Path
 
 import cv2
 import pytest
@@ -10,27 +9,16 @@ import pytest
 from depth_normal import NODE_CLASS_MAPPINGS
 from tests.prompts import call, chain, colour, ours
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
 
 SMALL = "midas-v2.1-small"
 NORMAL, DEPTH = "MiDaS-NormalMapPreprocessor", "MiDaS-DepthMapPreprocessor"
-OWN_NORMAL, OWN_DEPTH = "DepthNormal_MiDaSNormalMap", "DepthNormal_MiDaSDepthMap"
 
 
 @pytest.fixture(scope="module")
 def image_name(server, photo) -> str:
     cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
     return "astronaut.png"
-
-
-def test_describing_the_nodes_creates_nothing(server):
-    before = sorted(server.base.rglob("models/**/*"))
-    info = server.request("/object_info")
-    assert sorted(server.base.rglob("models/**/*")) == before
-    assert not (server.base / "cache").exists() and not (server.base / "hf").exists()
-    assert info[NORMAL]["display_name"] == "MiDaS Normal Map" and info[NORMAL]["description"]
-    assert list(info[NORMAL]["input"]["optional"])[:3] == ["a", "bg_threshold", "resolution"]
 
 
 def test_the_second_run_reads_no_weights(server, image_name):
@@ -49,27 +37,6 @@ def test_without_file_and_network_the_error_helps_and_the_next_run_works(server,
     files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs
     server.finished(chain(image_name, DEPTH, model=SMALL, resolution=64, a=2.0))
-
-
-@pytest.mark.parametrize(
-    ("workflow", "settings", "count"),
-    [
-        ("Geometry to Normals and Light", ('2.model="midas-v2.1-small"',), 2),
-        ("Relight", (), 1),
-        ("Depth Parallax", (), 1),
-        ("Depth of Field", (), 1),
-        ("Stereo 3D", (), 1),
-    ],
-)
-def test_the_workflows_that_use_the_maps_run(server, photo, tmp_path, workflow, settings, count):
-    image = server.base / "input" / "small.png"
-    cv2.imwrite(str(image), photo[64:448:4, ::4, ::-1])
-    graph_file = ROOT / "workflows" / f"{workflow}.json"
-    nodes = json.loads(graph_file.read_text())["nodes"]
-    small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (OWN_NORMAL, OWN_DEPTH)]
-    short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
-    said = server.run_workflow(graph_file, tmp_path, *settings, *small, *short, image=image)
-    assert len(list(tmp_path.iterdir())) >= count, said
 
 
 # --- prompts that name nothing but sockets ---

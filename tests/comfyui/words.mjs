@@ -2,7 +2,7 @@
 //   PW=.../playwright-core/index.mjs node words.mjs SERVER PICTURE NODES2 SHOTS
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
-import { openPage, start } from './page.mjs'
+import { openList, openPage, start } from './page.mjs'
 
 const [server, picture, nodes2, shots] = process.argv.slice(2)
 const { browser, page, errors } = await openPage(server, { 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
@@ -14,7 +14,7 @@ const prepare = () => {
   window.words = []
   window.ended = []
   window.noted = () => {
-    const node = window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals')
+    const node = window.find('DepthAndNormals')
     return node?.widgets.find(widget => widget.name === '$$depth_normal_words')?.element.textContent ?? ''
   }
   const { api, graph, canvas } = window.app
@@ -26,15 +26,10 @@ const prepare = () => {
   window.chain = (type, picture, widgets = {}) => {
     graph.clear()
     graph.id = crypto.randomUUID() // a cleared graph has none
-    const [load, node, show] = ['LoadImage', type, 'PreviewImage'].map((each, i) => {
-      const made = window.LiteGraph.createNode(each)
-      made.pos = [60 + 440 * i, 120]
-      graph.add(made)
-      return made
-    })
+    const [load, node, show] = ['LoadImage', type, 'PreviewImage'].map((each, i) => window.add(each, 60 + 440 * i, 120))
     load.widgets.find(widget => widget.name === 'image').value = picture
     for (const [name, value] of Object.entries(widgets)) node.widgets.find(widget => widget.name === name).value = value
-    load.connect(0, node, node.inputs.findIndex(input => input.name === 'image'))
+    load.connect(0, node, window.input(node, 'image'))
     node.connect(0, show, 0)
     canvas.ds.reset()
     return node.id
@@ -80,7 +75,7 @@ page.once('dialog', dialog => dialog.accept())
 await open()
 report.noted.reloaded = await noted(true)
 await shoot('noted again')
-await page.evaluate(() => { window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals').widgets.find(widget => widget.name === 'resolution').value = 0 })
+await page.evaluate(() => { window.find('DepthAndNormals').widgets.find(widget => widget.name === 'resolution').value = 0 })
 await run()
 report.noted.right = await noted(false)
 
@@ -101,25 +96,12 @@ report.mended = await said()
 // The list of models: what is shown, and what is kept.
 report.list = await page.evaluate(() => {
   window.app.graph.clear()
-  const node = window.LiteGraph.createNode('DepthNormal_LoadModel')
-  node.pos = [60, 60]
-  window.app.graph.add(node)
+  const node = window.add('DepthNormal_LoadModel', 60, 60)
   window.app.canvas.ds.reset()
   const widget = node.widgets.find(widget => widget.name === 'model')
   return { value: widget.value, values: widget.options.values, labels: widget.options.values.map(value => widget.options.getOptionLabel(value)) }
 })
-if (nodes2 === 'true') {
-  await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').first().click()
-} else {
-  await page.waitForFunction(() => window.app.graph.nodes[0].widgets[0].last_y)
-  await page.evaluate(() => {
-    const [node] = window.app.graph.nodes, widget = node.widgets[0]
-    const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]
-    const { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
-    window.at = [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
-  })
-  await page.mouse.click(...await page.evaluate(() => window.at))
-}
+await openList(page, nodes2, 0)
 await page.getByText('moge-2-vitb-normal').last().waitFor()
 report.shown = await page.evaluate(() => document.body.innerText)
 await shoot('list')

@@ -22,7 +22,6 @@ from depth_normal.nodes import depth_and_normals
 from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
 from depth_normal.nodes.render import RenderDepth, RenderNormals
-from depth_normal.options.estimate import LOOKS
 from tests.pretend import SameOfEach
 
 run = DepthAndNormals().execute
@@ -85,15 +84,6 @@ def test_each_look_of_metres_is_render_depths(predicting, photos, look, widgets)
     depth, _, mask, geometry = run(photos[:1], "zoedepth-nyu", depth_look=look)
     expected, valid = RenderDepth().execute(geometry, **widgets)
     assert torch.equal(depth, expected) and torch.equal(mask, valid)
-
-
-@pytest.mark.parametrize(("quantity", "near_end"), [(Quantity.DISPARITY, -1), (Quantity.RELATIVE_DEPTH, 0)])
-def test_depth_without_metres_is_shown_as_it_is(predicting, photos, quantity, near_end):
-    predicting(ramp(), quantity)
-    row = {look: run(photos[:1], "zoedepth-nyu", depth_look=look)[0][0, 20, :, 0] for look in LOOKS}
-    for look in ("controlnet", "disparity", "depth, near white"):
-        assert row[look][near_end] == 1 and torch.equal(row[look], row["controlnet"])
-    assert torch.allclose(row["depth, far white"], 1 - row["controlnet"])
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))
@@ -159,15 +149,6 @@ def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
     with pytest.raises(TypeError) as refused:
         run(photos, model)
     assert str(refused.value) == said
-
-
-@pytest.mark.parametrize(
-    ("widgets", "said"), [({"precision": "float8"}, "precision"), ({"film": True, "tiles": "2"}, "tiles is 2 and film is on")]
-)
-def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, widgets, said):
-    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
-    with pytest.raises(ValueError, match=said):
-        run(photos, **widgets)
 
 
 def test_the_help_page_has_the_rank_of_the_default():

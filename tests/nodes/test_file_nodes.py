@@ -5,8 +5,6 @@ import math
 import os
 import re
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image, write_image_png
-from depth_normal.geometry.files.paths import move_to_free, resolve_inside
+from depth_normal.geometry.files.paths import move_to_free
 from depth_normal.media import read_frames, video_header
 from depth_normal.media.demo import DEMO_IMAGES, DEMO_VIDEOS
 from depth_normal.nodes import files, listing, saving
@@ -75,8 +73,7 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
     (depth,) = LoadGeometry().execute("g_00001.png [output]")
     (normals,) = LoadGeometry().execute("g_00001_normals.png [output]")
     trusted = estimate().mask
-    step = 1 / 65534
-    assert (depth.depth - estimate().depth)[trusted].abs().max() <= step / 2 + 1e-6 and torch.equal(depth.mask, trusted)
+    assert torch.equal(depth.mask, trusted) and (depth.depth - estimate().depth)[trusted].abs().max() < 1e-4
     assert (normals.normals - estimate().normals).where(trusted, 0).abs().max() < 1e-4
     SaveGeometry().execute(estimate(mask=None), "g", "pfm")
     (exact,) = LoadGeometry().execute("g_00002.pfm [output]")
@@ -115,37 +112,15 @@ def test_nothing_is_overwritten(comfyui):
     assert below(comfyui / "output") == ["x_00001.npz", "x_00002.npz", "x_00041_normals.png", "x_00042.npz", "xy_00099.npz"]
 
 
-def save_at_once(count):
-    """Saves from several threads that begin together; what each of them was shown."""
-    barrier = threading.Barrier(count)
-
-    def save(depth):
-        barrier.wait(30)
-        maps = Estimate(torch.full((2, 1, 4, 6), float(depth)), Quantity.METRIC_DEPTH)
-        return [SaveGeometry().execute(maps, "x", "pfm") for _ in range(3)]
-
-    with ThreadPoolExecutor(count) as pool:
-        shown = [each for results in pool.map(save, range(1, count + 1)) for each in results]
-    return [file["filename"] for each in shown for file in each["ui"]["files"]]
-
-
-@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
-def test_four_threads_lose_nothing(comfyui, monkeypatch, links):
-    if not links:
-        monkeypatch.setattr(os, "link", refuse_links)
-    names = save_at_once(4)
-    assert len(set(names)) == 24
-    assert below(comfyui / "output") == sorted(names)
-    depths = [float(LoadGeometry().execute(f"{name} [output]", "metric_depth")[0].depth.unique()) for name in names]
-    assert sorted(depths) == [depth for depth in (1.0, 2.0, 3.0, 4.0) for _ in range(6)]
-
-
 def refuse_links(*_):
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @needs_fork
-def test_two_processes_lose_nothing(comfyui):
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_two_processes_lose_nothing(comfyui, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
     go = event()
 
     def save(depth):
@@ -228,11 +203,6 @@ def test_names_that_leave_the_folders_are_refused(comfyui, name):
             LoadGeometry().execute(f"{name}{suffix}")
         assert re.search("file name|no file is chosen", LoadGeometry.VALIDATE_INPUTS(f"{name}{suffix}"))
     assert below(comfyui) == []
-
-
-def test_a_name_that_is_no_text_is_named(tmp_path):
-    with pytest.raises(TypeError, match="the file name is 5, of type int; give text"):
-        resolve_inside(tmp_path, 5)
 
 
 def test_links_out_of_the_folder_are_refused(comfyui):
@@ -331,12 +301,6 @@ def test_what_the_file_does_not_say_can_be_said(comfyui):
         LoadGeometry().execute("d.npz")
     (loaded,) = LoadGeometry().execute("d.npz", quantity="disparity")
     assert loaded.quantity is Quantity.DISPARITY and loaded.depth.shape == (1, 1, 4, 6)
-
-
-def test_bad_files_are_named(comfyui):
-    (comfyui / "input" / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
-    with pytest.raises(ValueError, match=r"cut.npz: not a whole NumPy archive"):
-        LoadGeometry().execute("cut.npz")
 
 
 def test_outside_comfyui_the_nodes_say_so(monkeypatch):

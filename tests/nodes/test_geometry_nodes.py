@@ -18,7 +18,7 @@ from depth_normal.annotators.registry import MODELS, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.geometry.surfaces.normals import dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights.integrity import bundled_path
@@ -230,13 +230,6 @@ def test_tiles_are_for_single_images(more, words):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), tiles="auto", **more)
 
 
-def test_relative_depth_is_estimated_without_normals():
-    (estimate,) = EstimateGeometry().execute(
-        SameOfEach(plane([0.0, 0.0, 1.0])[0], Quantity.RELATIVE_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3)
-    )
-    assert estimate.quantity is Quantity.RELATIVE_DEPTH and estimate.normals is None
-
-
 @pytest.mark.parametrize("normal", [[0.0, 0.0, 1.0], [0.5, 0.2, 0.8], [-0.6, 0.5, 0.6]])
 def test_normals_of_a_plane_with_its_camera(normal):
     depth, intrinsics = plane(normal)
@@ -250,37 +243,12 @@ def test_normals_of_a_plane_with_its_camera(normal):
     assert guessed.intrinsics is None, "what is only assumed is not handed on as known"
 
 
-@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
-def test_the_shift_follows_from_the_ratio(quantity):
-    """Any scale and shift of the true plane: the ratio between its own 2nd and 98th percentile brings it back."""
-    normal = [0.3, 0.7, 0.6]
-    depth, intrinsics = plane(normal)
-    low, high = (float(torch.quantile(depth, share)) for share in (0.02, 0.98))
-    value = 40 / depth + 7 if quantity is Quantity.DISPARITY else 12 * depth - 5
-    (estimate,) = NormalsFromDepth().execute(
-        Estimate(value, quantity, intrinsics=intrinsics), "plane fit", edges="sharp", near_far_ratio=high / low
-    )
-    assert degrees(estimate.normals, normal) < 1
-
-
-def test_disparity_without_camera_is_the_geometrys_own_function():
-    disparity = torch.rand(2, 1, 24, 32, generator=torch.Generator().manual_seed(0)).cumsum(2)
-    mask = torch.ones(2, 1, 24, 32, dtype=torch.bool)
-    mask[0, 0, :4] = False
-    (estimate,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY, mask=mask), "plane fit")
-    assert torch.equal(estimate.normals, disparity_to_normals(disparity, mask))
-
-
 def test_the_old_methods():
     disparity = torch.rand(1, 1, 24, 32, generator=torch.Generator().manual_seed(0)) * 300
     (midas,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "midas", a=3.0, bg_threshold=0.3)
     assert torch.equal(midas.normals, midas_normals(disparity, 3.0, 0.3)) and midas.axes is Axes.SCANNET
     (tutorial,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "dmap2norm")
     assert torch.equal(tutorial.normals, dmap2norm(disparity)) and tutorial.axes is Axes.SCANNET
-    with pytest.raises(ValueError, match="metric_depth; midas needs disparity"):
-        NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "midas")
-    with pytest.raises(ValueError, match="disparity; dmap2norm needs metric_depth or relative_depth"):
-        NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "dmap2norm")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -292,18 +260,6 @@ def test_a_hole_has_no_normal(method, has_normals):
     facing = unit_normals(torch.zeros(2, 3, 24, 32))
     (estimate,) = NormalsFromDepth().execute(Estimate(depth, quantity, normals=facing if has_normals else None), method)
     assert torch.equal(estimate.normals_valid, torch.isfinite(depth) & (depth > 0))
-
-
-@pytest.mark.parametrize(
-    ("known", "message"),
-    [
-        (Estimate(torch.rand(1, 1, 8, 8), Quantity.RELATIVE_DEPTH), r"relative depth has an unknown zero.*near_far_ratio"),
-        (Estimate(normals=torch.rand(1, 3, 8, 8)), "normals but no depth"),
-    ],
-)
-def test_what_does_not_fit_is_named(known, message):
-    with pytest.raises(ValueError, match=message):
-        NormalsFromDepth().execute(known, "plane fit")
 
 
 def grey(*levels):
@@ -342,23 +298,6 @@ def test_masks_and_alpha():
     assert estimate.depth.flatten().tolist() == [0, 0.25, 1], "alpha does not tint the numbers"
     (estimate,) = DepthImageToGeometry().execute(grey(0.5, math.nan, math.inf, 1), "white", "disparity")
     assert estimate.mask.flatten().tolist() == [True, False, False, True]
-    with pytest.raises(ValueError, match=r"\(1, 64, 64\); expected \(1, 1, 3\)"):
-        DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.zeros(1, 64, 64))
-    with pytest.raises(TypeError, match="mask is of type str; expected a MASK"):
-        DepthImageToGeometry().execute(image, "white", "disparity", mask="a path")
-
-
-@pytest.mark.parametrize(
-    ("image", "widgets", "message"),
-    [
-        (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as an image's grey levels"),
-        (torch.eye(3).view(1, 1, 3, 3), {"values": "depth"}, r"coloured.*Convert Normal Map"),
-        (grey(0, 1), {"values": "depth", "near_metres": 5.0}, r"expected 0 <= near < far"),
-    ],
-)
-def test_bad_depth_images_are_named(image, widgets, message):
-    with pytest.raises(ValueError, match=message):
-        DepthImageToGeometry().execute(image, "white", **widgets)
 
 
 def test_an_hdr_image_is_that_of_its_clamped_values():
@@ -403,9 +342,7 @@ def test_depth_ends_where_the_image_says(batch):
     assert bare.normals is None
 
 
-def test_one_geometry_serves_a_batch_and_others_are_refused():
+def test_one_geometry_serves_a_batch():
     image, geometry, depth = scene()
     (refined,) = RefineGeometry().execute(image.expand(3, -1, -1, -1), geometry)
     assert refined.batch == 3 and torch.allclose(refined.depth, depth.expand(3, -1, -1, -1), rtol=0.02)
-    with pytest.raises(ValueError, match="geometry holds 2 images, image 3"):
-        RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])

@@ -15,9 +15,9 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.nodes.legacy import LEGACY_CATEGORY
 from depth_normal.nodes.old_ids import OWN_IDS
 
-PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
-
-
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "web" / "docs"
+PAGE = PAGES / "DepthNormal_EstimateGeometry.md"
 NODES = [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr(node, "DEPRECATED", False)]
 
 
@@ -71,7 +71,7 @@ def test_every_page_is_a_nodes():
 def test_rows_of_options_are_the_tooltips(node):
     """`python docs/make_help_rows.py` writes them."""
     page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
-    with_rows = runpy.run_path(str(PAGES.parents[1] / "docs" / "make_help_rows.py"))["with_rows"]
+    with_rows = runpy.run_path(str(ROOT / "docs" / "make_help_rows.py"))["with_rows"]
     assert with_rows(page, NODE_CLASS_MAPPINGS[node]) == page, "python docs/make_help_rows.py"
     old = page.replace("| input | meaning |\n| --- | --- |\n", "| input | meaning |\n| --- | --- |\n| renamed_since | What it did. |\n")
     assert with_rows(old, NODE_CLASS_MAPPINGS[node]) == page, "the row of an input that is no more goes"
@@ -80,7 +80,6 @@ def test_rows_of_options_are_the_tooltips(node):
 # --- resolution ---
 
 
-PAGE = Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_EstimateGeometry.md"
 WORDS = {
     "midas": "Other MiDaS networks",
     "zoedepth": "ZoeDepth",
@@ -137,9 +136,6 @@ def test_the_page_says_it_of_both_kinds_of_midas_and_moge():
 
 
 # --- tables of all nodes ---
-
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_table_of_nodes_is_up_to_date():

@@ -69,22 +69,12 @@ def test_tiny_stands_at_the_end_of_the_widgets_choices_and_works(node_id, widget
     assert image.shape == (1, 64, 96, 3) and torch.isfinite(image).all() and image.std() > 0.01
 
 
-@pytest.mark.parametrize("node_id", ONE_FAMILY)
-def test_an_old_node_of_one_network_names_the_node_that_works(node_id, nowhere):
-    assert message(node_id, resolution=64).startswith("Use Depth & Normals with 'tiny' in its widget model, in place of this node: ")
-
-
-@pytest.mark.parametrize("node_id", DIFFUSION)
-def test_a_diffusion_node_names_the_nodes_that_work(node_id, nowhere):
-    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
-    assert message(node_id).startswith("Use Depth & Normals with 'tiny' in its widget model, in place of this node: ")
-
-
-def test_the_node_of_all_preprocessors_names_one_that_works(nowhere):
-    if "AIO_Preprocessor" not in NODES:
-        pytest.skip("another pack serves it")
-    said = message("AIO_Preprocessor", preprocessor="Zoe-DepthMapPreprocessor", resolution=64)
-    assert said.startswith("Use Depth & Normals with 'tiny'") and "Choose 'tiny'" not in said
+@pytest.mark.parametrize("node_id", [*ONE_FAMILY, *DIFFUSION, "AIO_Preprocessor"])
+def test_a_node_without_tiny_names_the_node_that_has_it(node_id, nowhere):
+    if node_id in DIFFUSION:
+        pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    said = message(node_id, **({"preprocessor": "Zoe-DepthMapPreprocessor"} if node_id == "AIO_Preprocessor" else {}))
+    assert said.startswith("Use Depth & Normals with 'tiny' in its widget model, in place of this node: ") and "Choose 'tiny'" not in said
 
 
 @pytest.mark.quick_cases(4)

@@ -9,7 +9,6 @@ import torch
 
 from depth_normal.annotators.dsine import DsineOptions
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.cli import main
 from depth_normal.geometry.conventions import decode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate
 from depth_normal.nodes.dsine import DsineNormalMap
@@ -91,7 +90,7 @@ def test_dsines_widgets_reach_the_model(seeing_the_ball):
     assert (model.fov, model.options) == (35.5, DsineOptions(20, old_camera=True))
 
 
-def test_a_model_of_normals_gives_vectors_and_their_certainty_and_the_command_normals_alone(tmp_path, monkeypatch):
+def test_a_model_of_normals_gives_vectors_and_their_certainty(tmp_path, monkeypatch):
     from depth_normal.annotators.networks import bae, dsine, efficientnet
 
     TINY.shrink_encoder({"bae": bae, "dsine": dsine, "efficientnet": efficientnet}, monkeypatch.setattr)
@@ -103,10 +102,6 @@ def test_a_model_of_normals_gives_vectors_and_their_certainty_and_the_command_no
     assert estimate.depth is None and estimate.normals.shape == (1, 3, 40, 60)
     assert (estimate.normals.norm(dim=1) - 1).abs().max() < 1e-5
     assert estimate.confidence.shape == (1, 1, 40, 60) and estimate.confidence.min() >= 0.01
-    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((40, 60, 3), np.uint8))
-    words = ("--out", tmp_path / "out", "--model", "bae-normal", "--size", "64", "--dtype", "float32")
-    assert main(["estimate", str(tmp_path / "in.png"), *map(str, words)]) == 0
-    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["in_normals.png"]
 
 
 # --- MiDaS ---

@@ -55,14 +55,6 @@ def test_an_own_id_begins_with_the_smallest_model_and_differs_in_nothing_else(ow
     assert labels[small] < labels[large] / 4 and MODELS[ids.get(small, small)].commercial_use == "yes"
 
 
-def test_a_twin_without_its_widget_runs_the_small_model(pretend):
-    model, image = pretend(torch.rand(1, 1, 64, 64)), torch.rand(1, 64, 64, 3)
-    for node_id in ("DepthNormal_DepthAnythingV2", "DepthAnythingV2Preprocessor"):
-        NODE_CLASS_MAPPINGS[node_id]().execute(image, resolution=64)
-    NODE_CLASS_MAPPINGS["DepthNormal_DepthAnythingV2"]().execute(image, "depth_anything_v2_vitb.pth", 64)
-    assert [asked for asked, _ in model.asked] == ["depth-anything-v2-small", "depth-anything-v2-large", "depth-anything-v2-base"]
-
-
 def test_every_old_id_has_a_twin():
     assert {node.NODE_ID for node in NODES if old_ids.is_old(node.NODE_ID)} == {*OWN_IDS, *WITHOUT_TWIN}
 

@@ -86,26 +86,17 @@ def test_ranges_of_the_old_widgets(node):
             assert tuple(options.get(key) for key in ("min", "max", "step")) == RANGES[name], name
 
 
-@pytest.mark.parametrize(
-    ("node", "shape", "widgets", "expected"),
-    [
-        (node, *case)
-        for node, case in zip(
-            NODES.values(),
-            itertools.cycle(
-                [
-                    ((1, 1080, 1920, 3), {}, (1, 512, 910, 3)),
-                    ((1, 1, 1, 3), {"resolution": 64}, (1, 64, 64, 3)),
-                    ((1, 300, 20, 4), {"resolution": 64}, (1, 960, 64, 3)),
-                    ((1, 20, 30, 1), {"resolution": 64}, (1, 64, 96, 3)),
-                ]
-            ),
-            strict=False,
-        )
-    ],
-    ids=str,
-)
-def test_the_short_side_is_the_resolution(node, shape, widgets, expected, model):
+SHAPES = [
+    ((1, 1080, 1920, 3), {}, (1, 512, 910, 3)),
+    ((1, 1, 1, 3), {"resolution": 64}, (1, 64, 64, 3)),
+    ((1, 300, 20, 4), {"resolution": 64}, (1, 960, 64, 3)),
+    ((1, 20, 30, 1), {"resolution": 64}, (1, 64, 96, 3)),
+]
+
+
+@pytest.mark.parametrize(("node", "case"), list(zip(NODES.values(), itertools.cycle(SHAPES), strict=False)), ids=str)
+def test_the_short_side_is_the_resolution(node, case, model):
+    shape, widgets, expected = case
     (shown,) = node().execute(torch.rand(shape), **widgets)
     assert shown.shape == expected and torch.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1
 

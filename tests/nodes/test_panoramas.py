@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
-from depth_normal.nodes import panorama as panorama_node
 from depth_normal.nodes.panorama import EstimatePanorama
 from depth_normal.nodes.widgets import GEOMETRY
 from depth_normal.options.effects import EFFECTS
@@ -149,23 +147,6 @@ def test_a_panorama_becomes_maps_of_its_size_and_geometry():
     # Of a ground below the camera the normal is up: not green, in DirectX's colours.
     assert normals[0, -4:, :, 1].mean() < 0.2
     assert depth[0, -4:].mean() > depth[0, 34:38].mean(), "what is under the camera is nearer than the ground far away"
-
-
-def test_other_sides_are_refused_before_a_model_is_loaded_and_taken_on_request(monkeypatch):
-    photo = street()[:, :, :96]
-    model = Mock(estimate_panorama=Mock(side_effect=ZeroDivisionError))
-    monkeypatch.setattr(panorama_node, "load_model", lambda *_: model)
-    with pytest.raises(ValueError, match=r"96x64 pixels; a panorama .* turn on any_aspect"):
-        execute(photo, "tiny")
-    assert not model.estimate_panorama.called
-    with pytest.raises(ZeroDivisionError):
-        execute(photo, "tiny", any_aspect=True)
-    assert model.estimate_panorama.call_args.kwargs["any_aspect"] is True
-
-
-def test_a_model_of_normals_alone_is_refused():
-    with pytest.raises(ValueError, match="dsine predicts normals and no depth"):
-        execute(street(), model="dsine")
 
 
 def test_the_model_is_checked_in_the_page():

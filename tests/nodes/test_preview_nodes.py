@@ -73,11 +73,6 @@ def test_a_long_batch_shows_its_first_images(temp):
     assert len(answer["ui"][live.KEY]) == live.MAX_IMAGES
 
 
-def test_images_of_another_number_are_refused():
-    with pytest.raises(ValueError, match="image holds 3 images, geometry 2"):
-        PreviewGeometry().execute(estimate(2), torch.rand(3, 8, 8, 3))
-
-
 def test_relight_gives_the_page_the_first_images_surfaces(temp):
     image = torch.rand(2, 24, 32, 3)
     answer = Relight().execute(image, geometry=estimate(2))

@@ -10,7 +10,7 @@ from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import effect_inputs
 from depth_normal.nodes import stereo as stereo_node
 from depth_normal.nodes.stereo import Stereo
-from depth_normal.options.views import AROUND_LAYOUTS, FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
+from depth_normal.options.views import FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 
 SIZE = 64
 
@@ -53,14 +53,6 @@ def test_photos_in_half_spheres_have_one_size_and_their_field_of_view():
     assert stereo.shape == (1, 128, 256, 3) and not torch.equal(stereo[:, :, :128], stereo[:, :, 128:])
 
 
-@pytest.mark.parametrize("layout", VR_LAYOUTS)
-def test_panoramas_for_both_eyes(layout):
-    image, geometry = panorama()
-    stereo, holes = Stereo().execute(image, layout, geometry=geometry)
-    size = {"vr180": (32, 64), "360-tb": (64, 64), "360-sbs": (32, 128)}[layout]
-    assert stereo.shape == (2, *size, 3) and holes.shape == (2, *size) and 0 < holes.mean() < 0.2
-
-
 @pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("eye_size", [0, 80])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -76,26 +68,6 @@ def test_a_result_beyond_the_memory_is_refused_before_it_is_made(layout, eye_siz
     monkeypatch.setattr(stereo_node, "pair_for", lambda *_: pytest.fail("a pair was made"))
     with pytest.raises(MemoryError, match="a result of 2 images"):
         Stereo().execute(image, layout, geometry=geometry, eye_size=eye_size)
-
-
-def test_wrong_geometry_for_a_layout_is_named():
-    image, geometry = panorama()
-    with pytest.raises(ValueError, match=r"perspective camera.*Stereo 3D \(vr180"):
-        Stereo().execute(image, geometry=geometry)
-    for layout in AROUND_LAYOUTS:
-        with pytest.raises(ValueError, match=f"{layout} is for 360° panoramas"):
-            Stereo().execute(make_image(), layout, depth=square())
-
-
-def test_the_square_comes_out_of_the_screen():
-    """5 % of 64 columns are 3.2; with the wall on the screen the left eye, alone, sees the square that much farther to the right."""
-    image = torch.zeros(1, SIZE, SIZE, 3)
-    image[:, 20:44, 20:44] = 1
-    stereo, _ = Stereo().execute(image, "full-sbs", 5.0, 0.0, "right", depth=square())
-    left, right = stereo[0, 32, :SIZE, 0], stereo[0, 32, SIZE:, 0]
-    columns = torch.arange(float(SIZE))
-    assert torch.equal(right, image[0, 32, :, 0])
-    assert float((left * columns).sum() / left.sum() - (right * columns).sum() / right.sum()) == pytest.approx(3.2, abs=0.5)
 
 
 def test_geometry_goes_before_the_depth_image_and_depth_0_is_the_image():
