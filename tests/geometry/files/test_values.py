@@ -8,31 +8,31 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.image_files import is_still_image, read_colours
 from depth_normal.geometry.files.values import read_values
-from tests.geometry.files.samples import tiff_bytes, write_channels, write_parts
+from tests.geometry.files.samples import write_channels, write_parts, write_tiff
 from tests.heic_files import heic_with_depth
 
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
-METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
+
+
+def save_metres(path, depth):
+    save_estimate(path, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
 
 
 WRITERS = {
-    "f.tif": lambda path: Image.fromarray(DEPTH).save(path),
-    "f.npy": lambda path: np.save(path, DEPTH),
-    "d.npy": lambda path: np.save(path, DEPTH.astype(np.float64)[None, :, :, None]),
-    "key.npz": lambda path: np.savez(path, depth=DEPTH, focal=np.eye(3)),
-    "other.npz": lambda path: np.savez(path, prediction=DEPTH[None, None], camera=np.eye(4), note=np.array("x")),
-    "z.exr": lambda path: write_channels(path, Z=DEPTH, A=0 * DEPTH + 1),
-    "rgb.exr": lambda path: write_channels(path, R=DEPTH, G=DEPTH, B=DEPTH),
-    "f.pfm": lambda path: save_estimate(path, METRES),
-    "ours.exr": lambda path: save_estimate(path, METRES),
-    "ours.npz": lambda path: save_estimate(path, METRES),
-    "ours.png": lambda path: save_estimate(path, METRES),
+    "f.tif": lambda path, depth: Image.fromarray(depth).save(path),
+    "f.npy": np.save,
+    "d.npy": lambda path, depth: np.save(path, depth.astype(np.float64)[None, :, :, None]),
+    "key.npz": lambda path, depth: np.savez(path, depth=depth, focal=np.eye(3)),
+    "other.npz": lambda path, depth: np.savez(path, prediction=depth[None, None], camera=np.eye(4), note=np.array("x")),
+    "z.exr": lambda path, depth: write_channels(path, Z=depth, A=np.ones_like(depth)),
+    "rgb.exr": lambda path, depth: write_channels(path, **dict.fromkeys("RGB", depth)),
+    **dict.fromkeys(("f.pfm", "ours.exr", "ours.npz", "ours.png"), save_metres),
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_numbers_of_any_file_are_what_they_are(tmp_path, name):
-    WRITERS[name](tmp_path / name)
+    WRITERS[name](tmp_path / name, DEPTH)
     values = read_values(tmp_path / name)
     assert not values.coded and values.known is None
     np.testing.assert_allclose(values.planes[0, 0], DEPTH, atol=2e-4)
@@ -48,18 +48,15 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
     Image.fromarray(levels).save(tmp_path / "d.png")
     values = read_values(tmp_path / "d.png")
     assert values.coded and values.quantity is None
-    np.testing.assert_allclose(values.planes[0, 0], levels / 65535, atol=1e-6)
-    disparity = load_estimate(tmp_path / "d.png", Quantity.DISPARITY)
-    np.testing.assert_allclose(disparity.depth[0, 0], levels / 65535, atol=1e-6)
-    with pytest.raises(FileFormatError, match="no metres"):
-        load_estimate(tmp_path / "d.png", Quantity.METRIC_DEPTH)
+    for shares in (values.planes, load_estimate(tmp_path / "d.png", Quantity.DISPARITY).depth):
+        np.testing.assert_allclose(shares[0, 0], levels / 65535, atol=1e-6)
     grey = np.dstack((levels % 256, np.where(levels < 9000, 127, 128))).astype(np.uint8)
     Image.fromarray(grey, "LA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
-    for quantity in (Quantity.DISPARITY, "disparity"):
-        np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", quantity).mask[0, 0], levels >= 9000)
-    with pytest.raises(FileFormatError, match="grey levels of an image are no metres"):
-        load_estimate(tmp_path / "a.png", "metric_depth")
+    for known in (read_values(tmp_path / "a.png").known, load_estimate(tmp_path / "a.png", "disparity").mask):
+        np.testing.assert_array_equal(known[0, 0], levels >= 9000)
+    for name in ("d.png", "a.png"):
+        with pytest.raises(FileFormatError, match="grey levels of an image are no metres"):
+            load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])
@@ -70,7 +67,7 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
     if suffix == ".exr":
         write_channels(path, Depth__Z=depth.astype(np.uint32))
     else:
-        np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
+        np.save(path, depth) if suffix == ".npy" else write_tiff(path, depth)
     with pytest.raises(FileFormatError, match="--quantity"):
         load_estimate(path)
     assert load_estimate(path, Quantity.RELATIVE_DEPTH).depth.max() > load_estimate(path, Quantity.RELATIVE_DEPTH).depth.min()
@@ -79,24 +76,17 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
 @pytest.mark.parametrize("order", "<>")
 def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtype, order):
-    tifffile = pytest.importorskip("tifffile")  # comes with scikit-image
     numbers = (DEPTH * 1000).astype(dtype)
-    tifffile.imwrite(tmp_path / "d.tif", numbers, byteorder=order, compression="zlib")
+    write_tiff(tmp_path / "d.tif", numbers, byteorder=order, compression="zlib")
     np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0])
-@pytest.mark.parametrize("name", ["d.npy", "d.npz", "d.tif", "z.exr", "rgb.exr"])
+@pytest.mark.parametrize("name", ["f.npy", "key.npz", "f.tif", "z.exr", "rgb.exr"])
 def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
-    path, depth = tmp_path / name, np.full((6, 8), value, np.float32)
-    if name.endswith("exr"):
-        write_channels(path, **dict.fromkeys("Z" if name == "z.exr" else "RGB", depth))
-    elif name == "d.tif":
-        Image.fromarray(depth).save(path)
-    else:
-        np.savez(path, depth=depth) if name == "d.npz" else np.save(path, depth)
+    WRITERS[name](tmp_path / name, np.full((6, 8), value, np.float32))
     with pytest.raises(FileFormatError, match=rf"{name}: no pixel has a depth: all are NaN"):
-        load_estimate(path, Quantity.METRIC_DEPTH)
+        load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
 
 
 @pytest.mark.parametrize("name", ["sky.npz", "sky.exr"])
@@ -160,12 +150,17 @@ def test_vectors_of_other_tools_are_normals(tmp_path, axis):
         load_estimate(tmp_path / "c.npy")
 
 
-def test_the_largest_number_of_16_bits_is_infinitely_far(tmp_path):
-    for dtype in (np.float16, np.uint16):
-        depth = np.full((6, 8), 5, dtype)
-        depth[:2] = np.finfo(dtype).max if dtype is np.float16 else np.iinfo(dtype).max
-        np.save(tmp_path / "d.npy", depth)
-        np.testing.assert_array_equal(load_estimate(tmp_path / "d.npy", Quantity.METRIC_DEPTH).mask[0, 0], depth == 5)
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [("npy", np.float16), ("npy", np.uint16), *(("exr", dtype) for dtype in (np.float16, np.float32, np.uint32))]
+)
+def test_the_largest_number_of_a_format_is_infinitely_far(tmp_path, suffix, dtype):
+    depth = np.full((4, 6), 5, dtype)
+    depth[:2] = (np.finfo if np.issubdtype(dtype, np.floating) else np.iinfo)(dtype).max
+    for names in ("Z", "RGB") if suffix == "exr" else ("",):
+        path = tmp_path / f"d.{suffix}"
+        write_channels(path, **dict.fromkeys(names, depth)) if names else np.save(path, depth)
+        for quantity in (Quantity.METRIC_DEPTH, *[Quantity.RELATIVE_DEPTH] * (suffix == "exr")):
+            np.testing.assert_array_equal(load_estimate(path, quantity).mask[0, 0], depth == 5)
 
 
 def test_a_phones_photograph_has_depth(tmp_path):
