@@ -29,6 +29,8 @@ def test_the_channels_have_the_names_and_types_that_were_asked_for(tmp_path):
         full = {name for name, pixels in channels.items() if pixels.dtype == np.float32}
         assert set(channels) == {*"RGBZ", "P.X", "P.Y", "P.Z", "N.X", "N.Y", "N.Z", "mask.A", "sky.A"}
         assert full == ({"Z", "P.X", "P.Y", "P.Z"} if half else set(channels))
+    write_compositing_exr(tmp_path / "a.exr", replace(estimate(), depth=None, quantity=None))
+    assert set(read_channels(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
 
 
 def test_it_is_read_back_by_name(tmp_path):
@@ -73,11 +75,6 @@ def test_depth_without_metres_keeps_its_kind(tmp_path):
     back = load_estimate(tmp_path / "a.exr")
     assert back.quantity is Quantity.RELATIVE_DEPTH
     assert back.depth.flatten()[0] > 2 * back.depth.flatten()[-1] > 0.9, "the smallest disparity is farthest, the near end about 1"
-
-
-def test_normals_alone(tmp_path):
-    write_compositing_exr(tmp_path / "a.exr", replace(estimate(), depth=None, quantity=None))
-    assert set(read_channels(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
 
 
 def test_neither_file_appears_unless_both_can(tmp_path):

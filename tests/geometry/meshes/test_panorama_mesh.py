@@ -1,8 +1,5 @@
 """Meshes of panoramas: closed around the camera, stitched behind it, seen from inside."""
 
-import json
-import struct
-
 import numpy as np
 import pytest
 import torch
@@ -42,15 +39,12 @@ def open_edges(triangles):
 @pytest.mark.parametrize("options", [MeshOptions(), MeshOptions(edges="sharp"), MeshOptions(max_points=4000, max_jump=0.2)])
 def test_a_room_is_closed_and_seen_from_inside(options):
     mesh = depth_to_mesh(room(160, 320), None, options)
-    triangles = welded(mesh)
-    assert open_edges(triangles) == 0
+    assert open_edges(welded(mesh)) == 0
     corners = mesh.points[mesh.triangles.astype(np.int64)]
     facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.linalg.norm(facing, axis=1)
     inwards = -(facing * corners.mean(1)).sum(1)
-    assert (inwards[area > 1e-9] > 0).all(), "counter-clockwise seen from the camera"
-    volume = -(corners[:, 0] * facing).sum() / 6
-    assert volume == pytest.approx(8 * HALF.prod(), rel=0.03)
+    assert (inwards[np.linalg.norm(facing, axis=1) > 1e-9] > 0).all(), "counter-clockwise seen from the camera"
+    assert -(corners[:, 0] * facing).sum() / 6 == pytest.approx(8 * HALF.prod(), rel=0.03), "its volume"
 
 
 def test_points_are_where_the_walls_are_and_up_is_plus_y():
@@ -99,10 +93,8 @@ def test_files_are_written_and_say_that_it_is_a_panorama(suffix, tmp_path):
     image = torch.rand(1, 3, 48, 96, generator=torch.Generator().manual_seed(0))
     said = save_surface(tmp_path / f"room{suffix}", room(), SaveOptions(image=image, mesh=MeshOptions(drop_sky=False)))
     assert said.endswith("m; panorama")
-    if suffix == ".glb":
-        data = (tmp_path / "room.glb").read_bytes()
-        header = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
-        assert header["samplers"][0]["wrapS"] == 10497, "the texture goes on at its other border"
+    repeats = b'"wrapS":10497' in (tmp_path / f"room{suffix}").read_bytes().replace(b" ", b"")
+    assert repeats is (suffix == ".glb"), "the texture goes on at its other border"
 
 
 def test_a_field_of_view_is_refused():
