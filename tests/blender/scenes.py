@@ -168,19 +168,6 @@ def cube_behind_leaves(scene, camera):
 
 
 SCENES = (
-    tilted_plane,
-    cube,
-    cube_shifted,
-    cube_vertical_fit,
-    cube_portrait,
-    cube_in_centimetres,
-    cube_moved_camera,
-    sphere,
-    inside_box,
-    cube_mirrored_camera,
-    cube_in_a_foggy_world,
-    cube_in_fog,
-    cube_behind_a_cloud,
-    cube_half_transparent,
-    cube_behind_leaves,
+    *(tilted_plane, sphere, inside_box, cube, cube_shifted, cube_vertical_fit, cube_portrait, cube_in_centimetres, cube_moved_camera),
+    *(cube_mirrored_camera, cube_in_a_foggy_world, cube_in_fog, cube_behind_a_cloud, cube_half_transparent, cube_behind_leaves),
 )

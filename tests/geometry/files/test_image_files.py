@@ -101,12 +101,10 @@ def test_other_kinds_of_png_are_read_as_they_look(tmp_path, mode):
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "jpeg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
-    # Four flat quarters in different greys survive JPEG; Pillow is the oracle.
-    quarters = np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((8, 16), np.uint8))
-    image = Image.fromarray(np.repeat(quarters[..., None], 3, 2))
-    exif = Image.Exif()
+    """Four flat quarters in different greys survive JPEG; Pillow is the oracle."""
+    image = Image.fromarray(np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((8, 16), np.uint8))).convert("RGB")
+    exif, path = Image.Exif(), tmp_path / f"turned.{suffix}"
     exif[0x0112] = orientation
-    path = tmp_path / f"turned.{suffix}"
     image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
     with Image.open(path) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
@@ -153,14 +151,12 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
 
 
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
-    whole = encoded(photo, "jpeg", quality=85)
-    for share in (0.2, 0.5, 0.95):
-        (tmp_path / "half.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
-        with pytest.raises(FileFormatError, match="the data of its last pixels is missing"):
-            read_image(tmp_path / "half.jpg")
-    (tmp_path / "zeros.jpg").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
-    with pytest.raises(FileFormatError, match="cut off"):
-        read_image(tmp_path / "zeros.jpg")
+    whole, path = encoded(photo, "jpeg", quality=85), tmp_path / "cut.jpg"
+    cuts = [(whole[: int(len(whole) * share)] + b"\xff\xd9", "the data of its last pixels is missing") for share in (0.2, 0.5, 0.95)]
+    for data, words in (*cuts, (whole[: len(whole) // 2] + bytes(len(whole) // 2), "cut off")):
+        path.write_bytes(data)
+        with pytest.raises(FileFormatError, match=words):
+            read_image(path)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3), (64, 64, 4)])
@@ -281,12 +277,11 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(tmp_path, m
 
     def fstat(descriptor):
         """As `os.fstat`, while somebody else goes on copying."""
-        status = real(descriptor)
-        if not calls:
+        calls.append(real(descriptor))
+        if len(calls) == 1:
             with path.open("ab") as file:
                 file.write(b"more")
-        calls.append(status)
-        return status
+        return calls[-1]
 
     Image.fromarray(RAMP).save(path)
     monkeypatch.setattr(paths.os, "fstat", fstat)

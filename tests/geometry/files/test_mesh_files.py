@@ -42,14 +42,18 @@ def read_glb(path):
     return document, array
 
 
+def facing(mesh):
+    """Each triangle's normal, twice as long as its area."""
+    a, b, c = mesh.points[mesh.triangles].swapaxes(0, 1)
+    return np.cross(b - a, c - a)
+
+
 def test_points_lie_where_the_camera_saw_them_and_triangles_face_it():
     mesh = depth_to_mesh(plane())
     assert mesh.points.shape == (9, 3) and mesh.triangles.shape == (8, 3)
     np.testing.assert_allclose(mesh.points[[0, 5]], [[-0.2, 0.2, -2.0], [0.2, 0.0, -2.0]], atol=1e-6)
-    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
-    twice_area = np.cross(b - a, c - a)
-    assert (twice_area[:, 2] > 0).all()
-    np.testing.assert_allclose(twice_area[:, 2].sum() / 2, 0.4 * 0.4, atol=1e-6)
+    twice_area = facing(mesh)[:, 2]
+    assert (twice_area > 0).all() and twice_area.sum() / 2 == pytest.approx(0.4 * 0.4, abs=1e-6)
 
 
 def test_triangles_do_not_span_jumps_holes_or_sky():
@@ -235,25 +239,18 @@ def wall_from_two_places():
 
 def test_views_of_one_scene_become_one_mesh_in_the_world():
     estimate = wall_from_two_places()
-    image = torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3)))
-    mesh = depth_to_mesh(estimate, image)
+    mesh = depth_to_mesh(estimate, torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3))))
     assert mesh.points.shape == (18, 3) and mesh.triangles.shape == (16, 3)
     np.testing.assert_allclose(mesh.points[:, 2], -4.0, atol=1e-6)
-    np.testing.assert_allclose(mesh.points[9 + 4], [0.5, 0, -4], atol=1e-6)
-    # right for the second camera is down in the world
-    np.testing.assert_allclose(mesh.points[9 + 5], [0.5, -0.3, -4], atol=1e-6)
+    # the middle; right for the second camera is down in the world
+    np.testing.assert_allclose(mesh.points[[9 + 4, 9 + 5]], [[0.5, 0, -4], [0.5, -0.3, -4]], atol=1e-6)
     np.testing.assert_allclose(mesh.normals[[0, 9]], [[0.6, 0, 0.8], [0, -0.6, 0.8]], atol=1e-6)
     np.testing.assert_array_equal(mesh.colours[:, 0], [0.0] * 9 + [1.0] * 9)
-    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
-    twice_area = np.cross(b - a, c - a)[:, 2]
+    twice_area = facing(mesh)[:, 2]
     np.testing.assert_allclose([twice_area[:8].sum() / 2, twice_area[8:].sum() / 2], [0.8**2, 0.6**2], rtol=1e-5)
-
-
-def test_a_view_by_itself_lies_where_it_does_in_its_scene():
-    estimate = wall_from_two_places()
-    whole, second = depth_to_mesh(estimate), depth_to_mesh(estimate.slice(1, 2))
-    np.testing.assert_array_equal(second.points, whole.points[9:])
-    np.testing.assert_array_equal(second.triangles, whole.triangles[8:] - 9)
+    second = depth_to_mesh(estimate.slice(1, 2))
+    np.testing.assert_array_equal(second.points, mesh.points[9:], "a view by itself lies where it does in its scene")
+    np.testing.assert_array_equal(second.triangles, mesh.triangles[8:] - 9)
 
 
 def test_what_one_view_of_a_scene_does_not_see_leaves_the_others_whole():

@@ -110,33 +110,41 @@ def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
     np.testing.assert_array_equal(np.ones_like(expected) if mask is None else mask[0, 0], expected)
 
 
-def test_channels_are_named(tmp_path):
-    layers = {"View__Depth__Z": 1, "View__Mist__Z": 1 / 50, "View__Combined__R": 1, "View__Combined__green": 2, "V": 3}
-    write_channels(tmp_path / "m.exr", **{name: DEPTH * factor for name, factor in layers.items()})
-    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3), ("View.Combined.green", 2)):
-        np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
-        found = load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name)
-        np.testing.assert_allclose(found.depth[0, 0], DEPTH * factor, rtol=1e-6)
-    with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Combined\.G"):
-        load_estimate(tmp_path / "m.exr", channel="Z")
+LAYERS = {"View.Depth.Z": 1, "View.Mist.Z": 1 / 50, "View.Combined.R": 1, "View.Combined.green": 2, "V": 3}
+
+
+@pytest.mark.parametrize(
+    ("parts", "factors"),
+    [
+        ({"": LAYERS}, {"View.Depth.Z": 1, "View.Depth": 1, "Depth": 1, "View.Mist": 1 / 50, "V": 3, "View.Combined.green": 2}),
+        ({"left": {"Y": 1}, "right": {"Y": 2}}, {"right.Y": 2, "right": 2, "left": 1, "Y": 1}),
+    ],
+    ids=["layers", "parts"],
+)
+def test_channels_of_an_exr_are_named(tmp_path, parts, factors):
+    path = tmp_path / "m.exr"
+    planes = [({"name": part} if part else {}, {name: DEPTH * by for name, by in layers.items()}) for part, layers in parts.items()]
+    write_parts(path, *planes)
+    for name, factor in factors.items():
+        for found in (read_values(path, channel=name).planes, load_estimate(path, Quantity.DISPARITY, channel=name).depth):
+            np.testing.assert_allclose(found[0, 0], DEPTH * factor, rtol=1e-6)
+    with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Comb|left\.Y.*right\.Y.*--channel"):
+        load_estimate(path, channel="Z" if "" in parts else None)
+
+
+def test_arrays_of_an_archive_are_named(tmp_path):
     np.savez(tmp_path / "m.npz", near=DEPTH, far=DEPTH * 2)
-    with pytest.raises(FileFormatError, match=r"name one of its arrays with --channel, .*: 'far' \(6, 8\), 'near'"):
-        load_estimate(tmp_path / "m.npz")
     np.testing.assert_array_equal(load_estimate(tmp_path / "m.npz", Quantity.DISPARITY, channel="far").depth[0, 0], DEPTH * 2)
-    with pytest.raises(FileFormatError, match="no array 'depth'; the file has far, near"):
-        load_estimate(tmp_path / "m.npz", channel="depth")
     np.save(tmp_path / "m.npy", DEPTH)
-    for reader in (load_estimate, lambda path, channel: read_values(path, channel=channel)):
-        with pytest.raises(FileFormatError, match="leave it out"):
-            reader(tmp_path / "m.npy", channel="depth")
-
-
-def test_parts_with_the_same_channels_are_named(tmp_path):
-    write_parts(tmp_path / "p.exr", *(({"name": name}, {"Y": DEPTH * factor}) for name, factor in (("left", 1), ("right", 2))))
-    with pytest.raises(FileFormatError, match=r"left\.Y.*right\.Y.*--channel"):
-        load_estimate(tmp_path / "p.exr")
-    for name, factor in (("right.Y", 2), ("right", 2), ("left", 1), ("Y", 1)):
-        np.testing.assert_allclose(load_estimate(tmp_path / "p.exr", channel=name).depth[0, 0], DEPTH * factor)
+    for name, channel, words in (
+        ("m.npz", None, r"name one of its arrays with --channel, .*: 'far' \(6, 8\), 'near'"),
+        ("m.npz", "depth", "no array 'depth'; the file has far, near"),
+        ("m.npy", "depth", "leave it out"),
+    ):
+        with pytest.raises(FileFormatError, match=words):
+            load_estimate(tmp_path / name, channel=channel)
+    with pytest.raises(FileFormatError, match="leave it out"):
+        read_values(tmp_path / "m.npy", channel="depth")
 
 
 @pytest.mark.parametrize("axis", [0, 2])
@@ -182,10 +190,8 @@ def test_white_of_a_10_bit_photograph_is_white_and_opaque(tmp_path):
     library = pytest.importorskip("pillow_heif", reason="HEIC files need the package pillow-heif (extra 'heic')")
     white = np.full((64, 64, 4), 65535, np.uint16)
     library.from_bytes("RGBA;16", (64, 64), white.tobytes()).save(tmp_path / "w.heic", quality=-1)
-    values = read_values(tmp_path / "w.heic", "normals")
-    assert values.known is None and float(values.planes.min()) > 0.9995
-    colours, alpha = read_colours(tmp_path / "w.heic")
-    assert alpha is None and colours.min() > 0.9995
+    values, (colours, alpha) = read_values(tmp_path / "w.heic", "normals"), read_colours(tmp_path / "w.heic")
+    assert values.known is None and alpha is None and min(float(values.planes.min()), float(colours.min())) > 0.9995
 
 
 def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):

@@ -14,17 +14,27 @@ from .test_merge import box_room, errors, regions
 SIDE = 128
 
 
+def view_of_room(rotation, *room):
+    """Depth and distance of a view of a room, and its normals."""
+    rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
+    length = rays.norm(dim=1, keepdim=True)
+    distance, normals = box_room(torch.einsum("rc,brhw->bchw", rotation, rays / length), *room)
+    return distance / length, distance, normals
+
+
+def everywhere(values):
+    return [torch.ones_like(value, dtype=torch.bool) for value in values]
+
+
 def affine_views(inverse, seed=1):
     """Disparity or relative depth of the twelve views of a room, each of its own scale and shift."""
     random = torch.Generator().manual_seed(seed)
-    found = []
+    values = []
     for rotation in view_rotations():
-        rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
-        length = rays.norm(dim=1, keepdim=True)
-        depth = box_room(torch.einsum("rc,brhw->bchw", rotation, rays / length))[0] / length
+        depth, *_ = view_of_room(rotation)
         scale, shift = 0.2 + 5 * torch.rand((), generator=random), 3 * torch.randn((), generator=random)
-        found.append((1 / depth if inverse else depth) * scale + shift)
-    return found
+        values.append((1 / depth if inverse else depth) * scale + shift)
+    return values
 
 
 def errors_of_merged(values, valid, inverse):
@@ -39,7 +49,7 @@ def errors_of_merged(values, valid, inverse):
 @pytest.mark.parametrize("inverse", [True, False], ids=["disparity", "relative depth"])
 def test_scale_and_shift_of_each_view_are_found(inverse):
     values = affine_views(inverse)
-    error, _ = errors_of_merged(values, [torch.ones_like(value, dtype=torch.bool) for value in values], inverse)
+    error, _ = errors_of_merged(values, everywhere(values), inverse)
     for name, part in regions(error).items():
         assert part.median() < 0.02, name
     assert error.quantile(0.95) < 0.05
@@ -48,34 +58,28 @@ def test_scale_and_shift_of_each_view_are_found(inverse):
 @pytest.mark.parametrize("inverse", [True, False], ids=["disparity", "relative depth"])
 def test_normals_tell_the_shift_of_views_that_overlaps_do_not_tell(inverse):
     """One view alone, of a wall and a floor: nothing overlaps."""
-    rotation = torch.eye(3)[None]
-    rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
-    length = rays.norm(dim=1, keepdim=True)
-    distance, normals = box_room(rays / length, (0.0, 0.0, 0.0), (9.0, 1.2, 4.0))
-    depth = distance / length
-    value = (1 / depth if inverse else depth) * 3 + 5
-    known = [torch.ones_like(value, dtype=torch.bool)]
-    (told,) = affine_to_distances([value], known, rotation, inverse, [normals])
-    (untold,) = affine_to_distances([value], known, rotation, inverse)
-    error, before = ((each / distance).log() for each in (told, untold))
-    assert (error - error.median()).abs().quantile(0.9) < 0.1 < (before - before.median()).abs().quantile(0.9)
+    depth, distance, normals = view_of_room(torch.eye(3), (0.0, 0.0, 0.0), (9.0, 1.2, 4.0))
+    values = [(1 / depth if inverse else depth) * 3 + 5]
+    errors = []
+    for told in ([[normals]], []):
+        (found,) = affine_to_distances(values, everywhere(values), torch.eye(3)[None], inverse, *told)
+        error = (found / distance).log()
+        errors.append((error - error.median()).abs().quantile(0.9))
+    assert errors[0] < 0.1 < errors[1]
 
 
 def test_a_masked_view_and_holes_do_not_disturb_the_others():
     values = affine_views(True)
-    valid = [torch.ones_like(value, dtype=torch.bool) for value in values]
-    valid[4][:] = False
-    valid[7][..., :40, :] = False
+    valid = everywhere(values)
+    valid[4][:] = valid[7][..., :40, :] = False
     values[4], values[7] = values[4] + torch.nan, values[7].masked_fill(~valid[7], torch.inf)
     error, known = errors_of_merged(values, valid, True)
     assert error[known].median() < 0.03
 
 
 def test_what_says_nothing_is_flat():
-    rotations = view_rotations()
     values = [torch.full((1, 1, SIDE, SIDE), float(index)) for index in range(12)]
-    distances = affine_to_distances(values, [torch.ones_like(value, dtype=torch.bool) for value in values], rotations, True)
-    for distance in distances:
+    for distance in affine_to_distances(values, everywhere(values), view_rotations(), True):
         assert torch.isfinite(distance).all() and (distance > 0).all()
         plane = F.normalize(pixel_rays(view_intrinsics(SIDE), SIDE, SIDE), dim=1)[:, 2:] * distance
         assert errors(plane, plane.median()).max() < 1e-4
