@@ -264,28 +264,18 @@ def addon(folder):
     cube(scene, camera)
     settings = bpy.context.scene.depth_normal
 
-    def set_paths(depth, normals):
-        settings.depth_path, settings.normals_path = str(depth), str(normals)
-
-    depth_path = Path(folder) / "flat.npz"
-    np.savez(depth_path, depth=np.ones((4, 4), np.float32), quantity="disparity")
+    settings.depth_path, settings.normals_path = str(Path(folder) / "flat.npz"), "/no/such.exr"
+    np.savez(settings.depth_path, depth=np.ones((4, 4), np.float32), quantity="disparity")
     said = {"objects": len(bpy.data.objects)}
-    for name, prepare, operator in (
-        ("unsaved", lambda: None, "render"),
-        ("nothing to apply", lambda: None, "apply"),
-        ("missing file", lambda: set_paths("/no/such.npz", ""), "apply"),
-        ("second missing", lambda: set_paths(depth_path, "/no/such.exr"), "apply"),
-    ):
-        prepare()
+    for name in ("render", "apply"):
         try:
-            getattr(bpy.ops.depth_normal, operator)()
+            getattr(bpy.ops.depth_normal, name)()
         except RuntimeError as error:
             said[name] = str(error)
     said["objects after errors"] = len(bpy.data.objects)
-    settings.directory = folder
+    settings.directory, settings.at_camera = folder, True
     said["rendered"] = sorted(bpy.ops.depth_normal.render())
-    set_paths(Path(folder) / "scene.npz", Path(folder) / "scene.exr")
-    settings.at_camera = True
+    settings.depth_path, settings.normals_path = (str(Path(folder) / f"scene.{suffix}") for suffix in ("npz", "exr"))
     said["applied"] = sorted(bpy.ops.depth_normal.apply())
     mesh = bpy.data.objects["scene"]
     vertices, matrix = _world_vertices(mesh)

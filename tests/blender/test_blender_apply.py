@@ -126,8 +126,7 @@ def test_cycles_sees_the_normals_of_the_map(shaded):
 
 def test_the_add_on_does_both_and_reports_what_is_wrong(inside_blender, tmp_path):
     said = inside_blender("addon", tmp_path)
-    assert "never saved" in said["unsaved"] and "nothing to apply" in said["nothing to apply"]
-    assert "/no/such.npz" in said["missing file"] and "/no/such.exr" in said["second missing"]
+    assert "never saved" in said["render"] and "/no/such.exr" in said["apply"]
     assert said["objects after errors"] == said["objects"]
     assert said["rendered"] == said["applied"] == ["FINISHED"] and said["material"]
     assert said["undo"] and said["gone"]

@@ -93,9 +93,3 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         files.write_atomically(path, fail)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.npz"]
-
-
-def test_pickles_are_never_loaded(tmp_path):
-    np.savez(tmp_path / "a.npz", depth=np.array([{}], object))
-    with pytest.raises(files.MapFileError, match="plain arrays"):
-        files.read_npz(tmp_path / "a.npz")

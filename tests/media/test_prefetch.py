@@ -1,5 +1,6 @@
 """Frames come in chunks that are small at first, and end where they would in the whole video; each thread computes with its threads."""
 
+import inspect
 import itertools
 import os
 import signal
@@ -95,17 +96,9 @@ def test_errors_of_the_thread_that_reads_ahead_come_out():
 
 
 def test_reading_ahead_stops_where_nobody_asks_any_more():
-    closed, read_so_far = [], []
-
-    def items():
-        try:
-            for number in range(1000):
-                read_so_far.append(number)
-                yield number
-        finally:
-            closed.append(True)
-
-    found = prefetch(items())
+    read_so_far = []
+    items = (read_so_far.append(number) for number in range(1000))
+    found = prefetch(items)
     next(found)
     found.close()
-    assert closed and len(read_so_far) <= 4
+    assert inspect.getgeneratorstate(items) == inspect.GEN_CLOSED and len(read_so_far) <= 4

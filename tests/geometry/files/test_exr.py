@@ -1,3 +1,4 @@
+import math
 import struct
 import subprocess
 import sys
@@ -9,7 +10,16 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, read_exr, read_image, write_exr
+from depth_normal.geometry.files import (
+    FileFormatError,
+    SaveOptions,
+    load_estimate,
+    read_exr,
+    read_image,
+    save_estimate,
+    write_compositing_exr,
+    write_exr,
+)
 from depth_normal.geometry.files.exr import read_planes
 from depth_normal.geometry.files.image_files import read_colours
 from tests.geometry.files.samples import assert_same_bits, full_estimate, read_channels, write_channels, write_parts
@@ -183,15 +193,11 @@ def test_parts_of_different_windows_are_aligned(tmp_path):
 
 
 def test_rgb_is_told_apart_by_its_values(tmp_path):
-    depth = plane()
-    write_channels(tmp_path / "d.exr", R=depth, G=depth, B=depth)
-    np.testing.assert_array_equal(read_exr(tmp_path / "d.exr").depth[0, 0], depth)
     vectors = torch.nn.functional.normalize(torch.randn(3, 4, 6), dim=0).numpy()
-    write_channels(tmp_path / "n.exr", R=vectors[0], G=vectors[1], B=vectors[2], A=np.ones((4, 6), np.float32))
-    np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
-    write_channels(tmp_path / "v.exr", **dict(zip("XYZ", vectors, strict=True)))
-    np.testing.assert_array_equal(read_exr(tmp_path / "v.exr").normals[0], vectors)
-    np.testing.assert_array_equal(read_planes(tmp_path / "v.exr", "normals")[0], vectors)
+    for names in ("RGB", "XYZ"):
+        write_channels(tmp_path / "n.exr", **dict(zip(names, vectors, strict=True)), A=np.ones((4, 6), np.float32))
+        np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
+        np.testing.assert_array_equal(read_planes(tmp_path / "n.exr", "normals")[0], vectors)
     for names in ("RGB", "XYZ", ("Depth.X", "Depth.Y", "Depth.Z")):  # colours; positions, whose Z is no depth by itself
         write_channels(tmp_path / "c.exr", **{name: plane(seed=seed) for seed, name in enumerate(names)})
         with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
@@ -267,3 +273,74 @@ def test_a_file_that_does_not_fit_on_the_disk_is_an_error(tmp_path, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert ".depth-normal" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def masked_estimate():
+    """For compositing programs; tests/blender/test_compositing_exr.py opens such a file in Blender."""
+    mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    mask[..., 0, :] = False
+    intrinsics = torch.tensor([[[50.0, 0, 3], [0, 60, 2], [0, 0, 1]]])
+    return replace(full_estimate(), axes=Axes.OPENCV, mask=mask, intrinsics=intrinsics, confidence=None, extrinsics=None)
+
+
+def test_compositing_channels_have_the_names_and_types_that_were_asked_for(tmp_path):
+    image = torch.rand(1, 3, 10, 14)
+    for half in (False, True):
+        write_compositing_exr(tmp_path / "a.exr", masked_estimate(), image, half)
+        _, channels = read_channels(tmp_path / "a.exr")
+        full = {name for name, pixels in channels.items() if pixels.dtype == np.float32}
+        assert set(channels) == {*"RGBZ", "P.X", "P.Y", "P.Z", "N.X", "N.Y", "N.Z", "mask.A", "sky.A"}
+        assert full == ({"Z", "P.X", "P.Y", "P.Z"} if half else set(channels))
+    write_compositing_exr(tmp_path / "a.exr", replace(masked_estimate(), depth=None, quantity=None))
+    assert set(read_channels(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
+
+
+def test_a_compositing_file_is_read_back_by_name(tmp_path):
+    known = replace(masked_estimate(), confidence=torch.rand(1, 1, 5, 7))
+    files = save_estimate(tmp_path / "a.exr", known, SaveOptions(compositing=True))
+    assert files == (tmp_path / "a.exr", tmp_path / "a.chan") and sorted(tmp_path.iterdir()) == sorted(files)
+    back = load_estimate(files[0])
+    inside = known.mask[0, 0]
+    assert back.quantity is Quantity.METRIC_DEPTH and back.axes is Axes.OPENGL and torch.equal(back.mask, known.mask)
+    torch.testing.assert_close(back.intrinsics, known.intrinsics)
+    torch.testing.assert_close(back.confidence, known.confidence)
+    torch.testing.assert_close(back.depth[..., inside], known.depth[..., inside], rtol=0, atol=0)
+    torch.testing.assert_close(back.normals[..., inside], (known.normals * torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1))[..., inside])
+    _, channels = read_channels(files[0])
+    assert (channels["Z"][0] == np.float32(1e10)).all() and all((channels[name][0] == 0).all() for name in ("P.X", "P.Z", "N.Y", "mask.A"))
+
+
+def test_a_compositing_header_maps_positions_to_their_pixels(tmp_path):
+    write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    header, channels = read_channels(tmp_path / "a.exr")
+    inside = masked_estimate().mask[0, 0].numpy()
+    points = np.stack([*(channels[f"P.{axis}"][inside] for axis in "XYZ"), np.ones(inside.sum(), np.float32)], 1)
+    assert ((points @ header["worldToCamera"])[:, 2] > 0).all(), "in front of a camera that looks along +Z"
+    seen = points @ header["worldToNDC"]
+    rows, columns = np.nonzero(inside)
+    np.testing.assert_allclose(seen[:, 0] / seen[:, 3], (columns + 0.5) / 7, atol=1e-5)
+    np.testing.assert_allclose(seen[:, 1] / seen[:, 3], (rows + 0.5) / 5, atol=1e-5)
+    width, height = header["sensorOverallDimensions"]
+    assert width / 2 / header["pinholeFocalLength"] == pytest.approx(7 / 2 / 50) and height / width == pytest.approx(5 / 60 / (7 / 50))
+
+
+def test_the_camera_is_a_line_that_nuke_imports(tmp_path):
+    write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    (line,) = (tmp_path / "a.chan").read_text().splitlines()
+    frame, *place, fov = map(float, line.split())
+    assert frame == 1 and place == [0] * 6 and fov == pytest.approx(math.degrees(2 * math.atan(2.5 / 60)))
+
+
+def test_compositing_depth_without_metres_keeps_its_kind(tmp_path):
+    disparity = Estimate(torch.linspace(1, 5, 35).view(1, 1, 5, 7), Quantity.DISPARITY)
+    write_compositing_exr(tmp_path / "a.exr", disparity)
+    back = load_estimate(tmp_path / "a.exr")
+    assert back.quantity is Quantity.RELATIVE_DEPTH
+    assert back.depth.flatten()[0] > 2 * back.depth.flatten()[-1] > 0.9, "the smallest disparity is farthest, the near end about 1"
+
+
+def test_neither_exr_nor_camera_appears_unless_both_can(tmp_path):
+    (tmp_path / "a.chan").mkdir()
+    with pytest.raises(OSError):
+        write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.chan"]

@@ -83,7 +83,6 @@ HOLES = np.array([[2.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
 HOLED = Estimate(torch.from_numpy(HOLES)[None, None], Quantity.METRIC_DEPTH)
 WITHOUT_A_MASK = {
     "depth.npz": lambda path: np.savez(path, depth=HOLES, quantity="metric_depth"),
-    "dmap.npz": lambda path: np.savez(path, dmap=HOLES),
     "ours.exr": lambda path: save_estimate(path, HOLED),
     "other.exr": lambda path: write_channels(path, Z=HOLES),
     "a.pfm": lambda path: save_estimate(path, HOLED),

@@ -12,6 +12,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, mesh_files, save_estimate, write_glb, write_ply, write_stl
 from depth_normal.geometry.files.mesh_files import MAX_TEXTURE_SIDE
 from depth_normal.geometry.meshes.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
+from tests.geometry.meshes.solids import facing
 from tests.refusals import refuses
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
@@ -40,12 +41,6 @@ def read_glb(path):
         return np.frombuffer(block, dtype).reshape(accessor["count"], width)
 
     return document, array
-
-
-def facing(mesh):
-    """Each triangle's normal, twice as long as its area."""
-    a, b, c = mesh.points[mesh.triangles].swapaxes(0, 1)
-    return np.cross(b - a, c - a)
 
 
 def test_points_lie_where_the_camera_saw_them_and_triangles_face_it():

@@ -52,15 +52,6 @@ def test_a_floor_stays_whole_to_the_horizon_and_a_box_is_cut_out():
         assert torch.equal(joined, expected)
 
 
-def test_one_row_and_one_pixel_are_no_fault():
-    for shape in ((1, 1), (1, 9), (9, 1), (2, 2), (3, 3)):
-        depth = torch.full(shape, 2.0)
-        joins = find_joins(depth, torch.ones(shape, dtype=torch.bool))
-        assert joins.across.shape == (shape[0], shape[1] - 1) and bool(joins.across.all()) and bool(joins.down.all())
-        used, triangles = grid_triangles(depth.numpy(), joins)
-        assert used.shape == shape and len(triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
-
-
 def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
     inverse, valid, _ = floor_and_box()
     depth = torch.where(valid, 1 / inverse, torch.nan)

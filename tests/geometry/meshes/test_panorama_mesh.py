@@ -10,6 +10,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 from depth_normal.geometry.sphere import panorama_directions
 from depth_normal.geometry.surfaces.derive import panorama_normals
+from tests.geometry.meshes.solids import facing, open_edges, volume
 
 HALF = np.array([2.0, 1.4, 3.0])
 
@@ -24,27 +25,20 @@ def room(height=48, width=96, mask=None, normals=False):
 
 
 def welded(mesh):
-    """Triangles by points that lie at one place."""
+    """Triangles by points that lie at one place, without those that have no area."""
     _, names = np.unique(mesh.points.round(5), axis=0, return_inverse=True)
-    return names.reshape(-1)[mesh.triangles.astype(np.int64)]
-
-
-def open_edges(triangles):
-    """The number of directed edges without one in the other direction."""
-    edges = {(a, b) for one in triangles.tolist() for a, b in zip(one, (*one[1:], one[0]), strict=True)}
-    return sum((b, a) not in edges for a, b in edges)
+    triangles = names.reshape(-1)[mesh.triangles]
+    return triangles[(triangles != np.roll(triangles, 1, 1)).all(1)]
 
 
 @pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("options", [MeshOptions(), MeshOptions(edges="sharp"), MeshOptions(max_points=4000, max_jump=0.2)])
 def test_a_room_is_closed_and_seen_from_inside(options):
     mesh = depth_to_mesh(room(160, 320), None, options)
-    assert open_edges(welded(mesh)) == 0
-    corners = mesh.points[mesh.triangles.astype(np.int64)]
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    inwards = -(facing * corners.mean(1)).sum(1)
-    assert (inwards[np.linalg.norm(facing, axis=1) > 1e-9] > 0).all(), "counter-clockwise seen from the camera"
-    assert -(corners[:, 0] * facing).sum() / 6 == pytest.approx(8 * HALF.prod(), rel=0.03), "its volume"
+    assert open_edges(welded(mesh)) == 0 and volume(mesh) == pytest.approx(-8 * HALF.prod(), rel=0.03)
+    outwards, middles = facing(mesh), mesh.points[mesh.triangles].mean(1)
+    is_area = np.linalg.norm(outwards, axis=1) > 1e-9
+    assert ((outwards * middles).sum(1)[is_area] < 0).all(), "counter-clockwise seen from the camera"
 
 
 def test_points_are_where_the_walls_are_and_up_is_plus_y():

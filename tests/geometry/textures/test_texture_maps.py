@@ -94,13 +94,6 @@ def test_a_groove_is_as_open_as_its_angle_says(angle):
     assert found.item() == pytest.approx((1 - math.cos(math.radians(angle))) / 2, abs=0.04)
 
 
-def test_a_round_pit_is_half_open_everywhere():
-    y, x = grid(129)
-    pit = -(50.0**2 - x**2 - y**2).clamp(min=0).sqrt()[None, None]
-    found = height_to_occlusion(pit, radius=256, directions=32)[0, 0, 64, 64:94:10]
-    assert torch.allclose(found, torch.tensor(0.5), atol=0.06)
-
-
 def test_it_is_what_rays_meet():
     """Against rays cast through the height one by one."""
     height = 2 * bumps(32)
@@ -113,13 +106,6 @@ def test_it_is_what_rays_meet():
         column, row = (x + steps[..., 0]).round().long() % 32, (y - steps[..., 1]).round().long() % 32
         is_free = (steps[..., :2].norm(dim=-1) <= 0.8) | (level[row, column] <= level[y, x] + steps[..., 2] + 0.02)
         assert found[y, x].item() == pytest.approx(is_free.all(0).float().mean().item(), abs=0.06), (y, x)
-
-
-def test_occlusion_goes_round_a_seam():
-    height = bumps()
-    turned = height.roll((11, 7), (-2, -1))
-    found = height_to_occlusion(height, radius=20, borders="seamless")
-    assert torch.allclose(height_to_occlusion(turned, radius=20, borders="seamless"), found.roll((11, 7), (-2, -1)), atol=1e-5)
 
 
 def test_holes_of_a_height_hide_nothing():
