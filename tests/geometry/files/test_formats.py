@@ -1,7 +1,6 @@
 import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
 from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
 from depth_normal.options.files import READABLE, SURFACES, WRITTEN
-from tests.geometry.files.samples import full_estimate, write_channels
+from tests.geometry.files.samples import full_estimate
 
 
 def unmasked(batch=1):
@@ -77,26 +76,6 @@ def test_what_a_format_cannot_hold_writes_nothing(tmp_path, suffix):
     with pytest.raises(ValueError, match="no pixel has a"):
         save_estimate(tmp_path / f"map{suffix}", masked)
     assert list(tmp_path.iterdir()) == []
-
-
-HOLES = np.array([[2.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
-HOLED = Estimate(torch.from_numpy(HOLES)[None, None], Quantity.METRIC_DEPTH)
-WITHOUT_A_MASK = {
-    "depth.npz": lambda path: np.savez(path, depth=HOLES, quantity="metric_depth"),
-    "ours.exr": lambda path: save_estimate(path, HOLED),
-    "other.exr": lambda path: write_channels(path, Z=HOLES),
-    "a.pfm": lambda path: save_estimate(path, HOLED),
-}
-
-
-@pytest.mark.parametrize("name", WITHOUT_A_MASK)
-def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, name):
-    if name.endswith(".exr"):
-        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
-    WITHOUT_A_MASK[name](tmp_path / name)
-    back = load_estimate(tmp_path / name)
-    assert back.quantity is Quantity.METRIC_DEPTH and back.mask.flatten().tolist() == [True] + [False] * 5
-    assert np.array_equal(back.depth[0, 0].numpy(), HOLES, equal_nan=True)
 
 
 def test_zero_is_a_value_of_a_pfms_disparity(tmp_path):

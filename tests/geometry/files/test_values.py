@@ -89,6 +89,15 @@ def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
         load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
 
 
+@pytest.mark.parametrize("name", ["key.npz", "ours.exr", "z.exr", "f.pfm"])
+def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, name):
+    holes = np.array([[2.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
+    WRITERS[name](tmp_path / name, holes)
+    back = load_estimate(tmp_path / name, Quantity.METRIC_DEPTH if name == "key.npz" else None)
+    assert back.quantity is Quantity.METRIC_DEPTH and back.mask.flatten().tolist() == [True] + [False] * 5
+    assert np.array_equal(back.depth[0, 0].numpy(), holes, equal_nan=True)
+
+
 @pytest.mark.parametrize("name", ["sky.npz", "sky.exr"])
 def test_normals_beside_a_depth_of_sky_alone_are_read(tmp_path, name):
     sky, flat = np.full((6, 8), 1e10, np.float32), np.zeros((6, 8), np.float32)
