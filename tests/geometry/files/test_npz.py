@@ -152,7 +152,7 @@ def test_numbers_beyond_float32_are_holes_without_a_word(tmp_path):
     assert back.depth.flatten().tolist()[:3] == [1, np.inf, -np.inf] and back.mask.flatten().tolist() == [True, False, False, False]
 
 
-def test_cameras_of_other_tools(tmp_path):
+def test_cameras_and_masks_of_other_tools(tmp_path):
     """One camera for all frames, and rigid motions with their last row; a mask of zeros and ones in any type."""
     poses, mask = np.stack([np.eye(4, dtype=np.float32)] * 2), np.tile(np.float32([0, 1]), (2, 4, 3))
     poses[1, :3, 3] = 1, 2, 3
