@@ -26,7 +26,8 @@ def slope(quantity=Quantity.METRIC_DEPTH, **more):
     ("quantity", "ratio", "words"),
     [
         (Quantity.METRIC_DEPTH, 2, "metric depth, 2.02 to 3.94 m; field of view 60° (known)"),
-        (Quantity.DISPARITY, 3, "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
+        (Quantity.DISPARITY, None, "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
+        (Quantity.RELATIVE_DEPTH, None, "relative depth: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
         (Quantity.RELATIVE_DEPTH, 5, "relative depth: no metres, depth range guessed as 1:5; field of view 55° (assumed)"),
     ],
 )
@@ -37,7 +38,7 @@ def test_every_quantity_gives_a_mesh_and_says_of_what(quantity, ratio, words):
     mesh = depth_to_mesh(estimate, options=options)
     depth = -mesh.points[:, 2]
     assert len(depth) == HEIGHT * WIDTH and depth.min() == pytest.approx(2 if is_metric else 1, rel=0.05)
-    assert depth.max() / depth.min() == pytest.approx(ratio, rel=0.1)
+    assert depth.max() / depth.min() == pytest.approx(ratio or 3, rel=0.1)
 
 
 def test_fewer_points_lie_where_the_others_did():
