@@ -8,7 +8,7 @@ from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
 from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
-from depth_normal.options.files import READABLE, SURFACES, WRITTEN
+from depth_normal.options.outputs import READABLE, SURFACES, WRITTEN
 from tests.geometry.files.samples import full_estimate
 
 

@@ -6,7 +6,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.meshes.relief import depth_to_relief, relief_heights, relief_size
-from depth_normal.options.relief import ReliefOptions
+from depth_normal.options.mesh import ReliefOptions
 from tests.geometry.meshes.solids import open_edges, volume
 from tests.refusals import refuses
 

@@ -6,10 +6,9 @@ import torch
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from depth_normal.geometry.textures.height import height_to_normals
-from depth_normal.geometry.textures.materials import Materials, gamma_to_linear, pack_orm
+from depth_normal.geometry.textures.materials import Materials, gamma_to_linear, pack_orm, remove_light, uniform_materials
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.seamless import wrap
-from depth_normal.geometry.textures.simple_materials import remove_light, uniform_materials
 
 SIDE = 64
 
