@@ -111,26 +111,31 @@ def restore(folder):
 
 
 def errors(folder):
-    """The message of each thing that cannot be rendered."""
+    """The message of each thing that cannot be done; none leaves an object."""
+    from apply_maps import apply_maps
     from render_geometry import GeometryError, render_geometry, write_geometry
 
-    messages = {}
+    messages, path = {}, Path(folder) / "flat.npz"
+    np.savez(path, depth=np.ones((4, 4), np.float32), quantity="disparity")
 
-    def attempt(name, prepare, layer=None):
+    def attempt(name, prepare, act=lambda scene: write_geometry(render_geometry(scene), folder, "scene")):
         scene, camera = new_scene()
         prepare(scene, camera)
+        before = len(bpy.data.objects), len(bpy.data.meshes)
         try:
-            write_geometry(render_geometry(scene, layer), folder, "scene")
+            act(scene)
         except GeometryError as error:
             messages[name] = str(error)
+        assert (len(bpy.data.objects), len(bpy.data.meshes)) == before, name
 
     attempt("no camera", lambda scene, camera: bpy.data.objects.remove(camera))
     attempt("light as camera", lambda scene, camera: setattr(scene, "camera", _light(scene)))
     attempt("orthographic", lambda scene, camera: setattr(camera.data, "type", "ORTHO"))
     attempt("panoramic", lambda scene, camera: setattr(camera.data, "type", "PANO"))
     attempt("no pixels", lambda scene, camera: setattr(scene.render, "resolution_percentage", 1))
-    attempt("layer", lambda scene, camera: None, layer="Nowhere")
+    attempt("layer", lambda scene, camera: None, lambda scene: render_geometry(scene, "Nowhere"))
     attempt("sheared", _shear)
+    attempt("mesh at a sheared camera", _shear, lambda scene: apply_maps(path, at_camera=True))
     attempt("no scale", lambda scene, camera: setattr(camera, "scale", (0, 1, 1)))
     return messages
 
@@ -154,21 +159,6 @@ def _shear(scene, camera):
     scene.collection.objects.link(rig)
     rig.scale = (1, 2, 1)
     camera.parent, camera.data.dof.use_dof = rig, True
-
-
-def placed(folder):
-    """What is said of a mesh at a sheared camera, and how many objects there are before and after."""
-    from apply_maps import apply_maps
-    from render_geometry import GeometryError
-
-    path = Path(folder) / "flat.npz"
-    np.savez(path, depth=np.ones((4, 4), np.float32), quantity="disparity")
-    _shear(*new_scene())
-    before = len(bpy.data.objects), len(bpy.data.meshes)
-    try:
-        apply_maps(path, at_camera=True)
-    except GeometryError as error:
-        return {"said": str(error), "before": before, "after": (len(bpy.data.objects), len(bpy.data.meshes))}
 
 
 def imported(folder):
@@ -274,28 +264,18 @@ def addon(folder):
     cube(scene, camera)
     settings = bpy.context.scene.depth_normal
 
-    def set_paths(depth, normals):
-        settings.depth_path, settings.normals_path = str(depth), str(normals)
-
-    depth_path = Path(folder) / "flat.npz"
-    np.savez(depth_path, depth=np.ones((4, 4), np.float32), quantity="disparity")
+    settings.depth_path, settings.normals_path = str(Path(folder) / "flat.npz"), "/no/such.exr"
+    np.savez(settings.depth_path, depth=np.ones((4, 4), np.float32), quantity="disparity")
     said = {"objects": len(bpy.data.objects)}
-    for name, prepare, operator in (
-        ("unsaved", lambda: None, "render"),
-        ("nothing to apply", lambda: None, "apply"),
-        ("missing file", lambda: set_paths("/no/such.npz", ""), "apply"),
-        ("second missing", lambda: set_paths(depth_path, "/no/such.exr"), "apply"),
-    ):
-        prepare()
+    for name in ("render", "apply"):
         try:
-            getattr(bpy.ops.depth_normal, operator)()
+            getattr(bpy.ops.depth_normal, name)()
         except RuntimeError as error:
             said[name] = str(error)
     said["objects after errors"] = len(bpy.data.objects)
-    settings.directory = folder
+    settings.directory, settings.at_camera = folder, True
     said["rendered"] = sorted(bpy.ops.depth_normal.render())
-    set_paths(Path(folder) / "scene.npz", Path(folder) / "scene.exr")
-    settings.at_camera = True
+    settings.depth_path, settings.normals_path = (str(Path(folder) / f"scene.{suffix}") for suffix in ("npz", "exr"))
     said["applied"] = sorted(bpy.ops.depth_normal.apply())
     mesh = bpy.data.objects["scene"]
     vertices, matrix = _world_vertices(mesh)

@@ -24,15 +24,10 @@ def depth_and_mask():
     return (2 + 0.05 * u + 0.3 * np.sin(v)).astype(np.float32), mask
 
 
-def estimate(**changes):
-    depth, mask = depth_and_mask()
-    values = {
-        "depth": torch.from_numpy(depth)[None, None],
-        "quantity": Quantity.METRIC_DEPTH,
-        "mask": torch.from_numpy(mask)[None, None],
-        "intrinsics": torch.from_numpy(INTRINSICS.astype(np.float32))[None],
-    }
-    return Estimate(**(values | changes))
+def estimate(camera=True):
+    depth, mask = (torch.from_numpy(values)[None, None] for values in depth_and_mask())
+    intrinsics = torch.from_numpy(INTRINSICS.astype(np.float32))[None] if camera else None
+    return Estimate(depth, Quantity.METRIC_DEPTH, mask=mask, intrinsics=intrinsics)
 
 
 def back_projected():
@@ -46,10 +41,8 @@ def back_projected():
 @pytest.fixture(scope="module")
 def meshes(inside_blender, tmp_path_factory):
     folder = tmp_path_factory.mktemp("meshes")
-    save_estimate(folder / "map_metric.npz", estimate())
-    save_estimate(folder / "map_metric_camera.exr", estimate())
-    save_estimate(folder / "map_metric.png", estimate())
-    save_estimate(folder / "map_nocamera.npz", estimate(intrinsics=None))
+    for name in ("metric.npz", "metric_camera.exr", "metric.png", "nocamera.npz"):
+        save_estimate(folder / f"map_{name}", estimate(camera=name != "nocamera.npz"))
     image = torch.linspace(0.25, 0.75, WIDTH).expand(1, HEIGHT, WIDTH)
     write_depth_png(folder / "map_picture.png", image)
     inside_blender("meshes", folder)
@@ -64,10 +57,8 @@ def test_metric_depth_becomes_its_back_projected_points(meshes, name, tolerance)
 
 def test_the_mesh_is_whole_faces_the_viewer_and_leaves_out_the_hole(meshes):
     mesh = meshes["map_metric.npz"]
-    assert mesh["valid"]
-    assert len(mesh["vertices"]) == HEIGHT * WIDTH - 1
-    assert len(mesh["faces"]) == (HEIGHT - 1) * (WIDTH - 1) - 4
-    assert (mesh["normals"][:, 2] > 0).all()
+    assert mesh["valid"] and len(mesh["vertices"]) == HEIGHT * WIDTH - 1
+    assert len(mesh["faces"]) == (HEIGHT - 1) * (WIDTH - 1) - 4 and (mesh["normals"][:, 2] > 0).all()
     assert set(mesh["faces"].ravel()) == set(range(HEIGHT * WIDTH - 1))
 
 
@@ -124,72 +115,43 @@ def shaded(inside_blender, tmp_path_factory):
     return normals, {path.name[len("seen_") : -len(".npz")]: np.load(path)["normals"] for path in folder.glob("seen_*.npz")}
 
 
-@pytest.mark.parametrize(
-    ("name", "degrees"),
-    [
-        ("normals_opengl_map.png", 0.05),
-        ("normals_directx_map.png", 0.05),
-        ("normals_scannet_map.png", 0.05),
-        ("normals_opengl_8bit.png", 0.5),
-        ("normals_directx_own.npz", 0.05),
-        ("normals_directx_own.exr", 0.05),
-    ],
-)
-def test_cycles_sees_the_normals_of_the_map(shaded, name, degrees):
+def test_cycles_sees_the_normals_of_the_map(shaded):
     """A plane of the map's size fills the view, a pixel of the render on a pixel of the map."""
     normals, seen = shaded
-    error = np.degrees(np.arccos(np.clip((seen[name] * normals).sum(-1), -1, 1)))
-    assert error.max() < degrees
+    assert len(seen) == 6
+    for name, found in seen.items():
+        error = np.degrees(np.arccos(np.clip((found * normals).sum(-1), -1, 1)))
+        assert error.max() < (0.5 if "8bit" in name else 0.05), name
 
 
 def test_the_add_on_does_both_and_reports_what_is_wrong(inside_blender, tmp_path):
     said = inside_blender("addon", tmp_path)
-    assert "never saved" in said["unsaved"]
-    assert "nothing to apply" in said["nothing to apply"]
-    assert "/no/such.npz" in said["missing file"]
-    assert "/no/such.exr" in said["second missing"]
+    assert "never saved" in said["render"] and "/no/such.exr" in said["apply"]
     assert said["objects after errors"] == said["objects"]
-    assert said["rendered"] == said["applied"] == ["FINISHED"]
-    assert said["undo"]
-    assert said["gone"]
-    assert said["material"]
+    assert said["rendered"] == said["applied"] == ["FINISHED"] and said["material"]
+    assert said["undo"] and said["gone"]
     # The mesh put at the camera lies on the cube that was rendered: the largest coordinate is 1 everywhere.
     distance = np.abs(np.abs(said["world"]).max(-1) - 1)
-    assert len(distance) > 200
-    assert distance.max() < 1e-4
-
-
-def test_no_mesh_is_placed_at_a_sheared_camera(inside_blender, tmp_path):
-    told = inside_blender("placed", tmp_path)
-    assert "'Camera' is sheared by the uneven scale of 'Rig'" in told["said"]
-    assert told["after"] == told["before"]
+    assert len(distance) > 200 and distance.max() < 1e-4
 
 
 @pytest.fixture(scope="module")
 def imported(inside_blender, tmp_path_factory):
-    """A slope that rises from the floor, in each format, through Blender's own importers."""
+    """A slope that rises from the floor, in each format, through Blender's own importers: its points, sorted."""
     folder = tmp_path_factory.mktemp("meshes")
     depth = 1 / torch.linspace(0.25, 0.5, 6).reshape(1, 1, 6, 1).expand(1, 1, 6, 8)
-    intrinsics = torch.tensor([[[8.0, 0, 3.5], [0, 8, 2.5], [0, 0, 1]]])
-    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics)
-    save_estimate(folder / "m.glb", estimate)
-    save_estimate(folder / "worn.glb", estimate, SaveOptions(image=torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))))
-    for up in "yz":
-        save_estimate(folder / f"{up}.ply", estimate, SaveOptions(ply_up=up))
-    return {name: np.array(points) for name, points in inside_blender("imported", folder).items()}
+    slope = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=torch.tensor([[[8.0, 0, 3.5], [0, 8, 2.5], [0, 0, 1]]]))
+    worn = SaveOptions(image=torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0)))
+    for name, options in {"m.glb": None, "worn.glb": worn, "y.ply": SaveOptions(ply_up="y"), "z.ply": SaveOptions(ply_up="z")}.items():
+        save_estimate(folder / name, slope, *([options] if options else []))
+    points = {name: np.array(points) for name, points in inside_blender("imported", folder).items()}
+    return {name: each[np.lexsort(each.round(4).T)] for name, each in points.items()}
 
 
-def in_order(points):
-    return points[np.lexsort(points.round(4).T)]
-
-
-def test_a_ply_with_z_up_comes_into_blender_as_the_glb_does(imported):
-    assert len(imported["m.glb"]) == 48
-    np.testing.assert_allclose(in_order(imported["z.ply"]), in_order(imported["m.glb"]), atol=1e-6)
-    np.testing.assert_allclose(in_order(imported["worn.glb"]), in_order(imported["m.glb"]), atol=1e-6)
-
-
-def test_the_glb_stands_upright_in_blender_and_a_ply_with_y_up_lies_on_its_back(imported):
+def test_glb_and_ply_with_z_up_stand_upright_in_blender_and_a_ply_with_y_up_lies_on_its_back(imported):
     """The camera looks along Blender's +Y: distances of 2 to 4 lie on that axis, in the PLY with Y up on -Z."""
-    np.testing.assert_allclose([imported["m.glb"][:, 1].min(), imported["m.glb"][:, 1].max()], [2, 4], atol=1e-6)
-    np.testing.assert_allclose([imported["y.ply"][:, 2].min(), imported["y.ply"][:, 2].max()], [-4, -2], atol=1e-6)
+    assert len(imported["m.glb"]) == 48
+    for name in ("z.ply", "worn.glb"):
+        np.testing.assert_allclose(imported[name], imported["m.glb"], atol=1e-6)
+    for name, axis, ends in (("m.glb", 1, [2, 4]), ("y.ply", 2, [-4, -2])):
+        np.testing.assert_allclose([imported[name][:, axis].min(), imported[name][:, axis].max()], ends, atol=1e-6)

@@ -27,20 +27,13 @@ def seen(request, inside_blender, tmp_path_factory):
     image = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     (folder / "size.json").write_text(json.dumps([WIDTH, HEIGHT]))
     write_compositing_exr(folder / "comp.exr", known, image, request.param)
-    return (
-        known,
-        image,
-        read_exr(folder / "comp.exr"),
-        {name: np.array(pixels) for name, pixels in inside_blender("composited", folder).items()},
-    )
+    found = {name: np.array(pixels) for name, pixels in inside_blender("composited", folder).items()}
+    return known, image, read_exr(folder / "comp.exr"), found
 
 
-def test_every_layer_has_its_name(seen):
-    assert {"Combined", "Depth", "N", "P", "mask", "sky"} <= set(seen[3])
-
-
-def test_the_numbers_are_those_that_were_written(seen):
+def test_every_layer_has_its_name_and_the_numbers_that_were_written(seen):
     known, image, back, found = seen
+    assert {"Combined", "Depth", "N", "P", "mask", "sky"} <= set(found)
     inside = known.mask[0, 0].numpy()
     np.testing.assert_allclose(found["Depth"][..., 0][inside], known.depth[0, 0].numpy()[inside], rtol=1e-6)
     assert (found["Depth"][..., 0][~inside] > 1e9).all() and torch.equal(back.mask, known.mask)

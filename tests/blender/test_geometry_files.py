@@ -18,19 +18,21 @@ def openexr():
 
 def maps(height=37, width=53):
     numbers = np.random.default_rng(0).standard_normal((height, width, 2), np.float32)
-    flat = np.zeros((height, width), np.float32)
-    return {"Z": numbers[..., 0], "N.X": numbers[..., 1], "mask": flat}
+    return {"Z": numbers[..., 0], "N.X": numbers[..., 1], "mask": np.zeros((height, width), np.float32)}
+
+
+def write(path, height=37, width=53):
+    files.write_exr(path, maps(height, width), "metric_depth", "opengl", np.arange(9.0).reshape(3, 3))
+    return path
 
 
 def test_openexr_reads_what_is_written(openexr, tmp_path):
-    files.write_exr(tmp_path / "a.exr", maps(), "metric_depth", "opengl", np.arange(9.0).reshape(3, 3))
-    with openexr.File(str(tmp_path / "a.exr"), separate_channels=True) as file:
-        assert file.header()["depthNormalQuantity"] == "metric_depth"
-        assert file.header()["depthNormalAxes"] == "opengl"
-        np.testing.assert_array_equal(np.array(file.header()["depthNormalIntrinsics"]).reshape(3, 3), np.arange(9.0).reshape(3, 3))
+    with openexr.File(str(write(tmp_path / "a.exr")), separate_channels=True) as file:
+        header, channels = file.header(), file.channels()
+        assert (header["depthNormalQuantity"], header["depthNormalAxes"]) == ("metric_depth", "opengl")
+        np.testing.assert_array_equal(np.ravel(header["depthNormalIntrinsics"]), np.arange(9.0))
         for name, values in maps().items():
-            np.testing.assert_array_equal(file.channels()[name].pixels, values)
-            assert file.channels()[name].pixels.dtype == np.float32
+            np.testing.assert_array_equal(channels[name].pixels, values, strict=True)
 
 
 @pytest.mark.parametrize("compression", ["NO", "ZIPS", "ZIP"])
@@ -50,16 +52,14 @@ def test_what_openexr_writes_is_read(openexr, tmp_path, compression, dtype):
 def test_data_is_placed_in_the_display_window(openexr, tmp_path, data):
     left, top, right, bottom = data
     windows = {
-        name: (np.array(box[:2], np.int32), np.array(box[2:], np.int32))
-        for name, box in (("dataWindow", data), ("displayWindow", (0, 0, 9, 7)))
+        name: tuple(np.reshape(box, (2, 2)).astype(np.int32)) for name, box in (("dataWindow", data), ("displayWindow", (0, 0, 9, 7)))
     }
     rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
     header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage, **windows}
     openexr.File(header, {"Z": (20 * rows + columns).astype(np.float32)}).write(str(tmp_path / "e.exr"))
-    depth = files.read_exr(tmp_path / "e.exr")[0]["Z"]
     rows, columns = np.mgrid[:8, :10]
     inside = (columns >= left) & (columns <= right) & (rows >= top) & (rows <= bottom)
-    np.testing.assert_array_equal(depth, np.where(inside, 20 * rows + columns, np.nan))
+    np.testing.assert_array_equal(files.read_exr(tmp_path / "e.exr")[0]["Z"], np.where(inside, 20 * rows + columns, np.nan))
 
 
 def test_other_compressions_are_named(openexr, tmp_path):
@@ -68,21 +68,14 @@ def test_other_compressions_are_named(openexr, tmp_path):
         files.read_exr(tmp_path / "c.exr")
 
 
-def test_every_cut_of_an_exr_is_refused(tmp_path):
-    path = tmp_path / "a.exr"
-    files.write_exr(path, maps(20, 7), "metric_depth", "opengl", np.eye(3))
+def test_every_cut_of_an_exr_and_an_absurd_size_are_refused(tmp_path):
+    path = write(tmp_path / "a.exr", 20, 7)
     data = path.read_bytes()
     for length in range(0, len(data) - 1, 7):
         path.write_bytes(data[:length])
         with pytest.raises(files.MapFileError):
             files.read_exr(path)
-
-
-def test_an_absurd_size_is_refused_before_memory_is_taken(tmp_path):
-    path = tmp_path / "a.exr"
-    files.write_exr(path, maps(2, 2), "metric_depth", "opengl", np.eye(3))
-    window = np.array([0, 0, 1, 1], "<i4").tobytes()
-    path.write_bytes(path.read_bytes().replace(window, np.array([0, 0, 2**30, 2**30], "<i4").tobytes()))
+    path.write_bytes(data.replace(np.array([0, 0, 6, 19], "<i4").tobytes(), np.array([0, 0, 2**30, 2**30], "<i4").tobytes()))
     with pytest.raises(files.MapFileError, match="megapixels"):
         files.read_exr(path)
 
@@ -100,9 +93,3 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         files.write_atomically(path, fail)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.npz"]
-
-
-def test_pickles_are_never_loaded(tmp_path):
-    np.savez(tmp_path / "a.npz", depth=np.array([{}], object))
-    with pytest.raises(files.MapFileError, match="plain arrays"):
-        files.read_npz(tmp_path / "a.npz")

@@ -1,5 +1,6 @@
 """An estimate of everything, files that this pack does not write, and those that it refuses."""
 
+import dataclasses
 import struct
 import zlib
 
@@ -25,6 +26,15 @@ def full_estimate(height=5, width=7, batch=1):
         confidence=torch.rand(batch, 1, height, width, generator=generator),
         extrinsics=torch.tensor([[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]]).repeat(batch, 1, 1),
     )
+
+
+def assert_same_bits(found, expected):
+    """All of two estimates is the same: -0.0 is not 0.0, and NaN is NaN."""
+    for field in dataclasses.fields(Estimate):
+        one, other = (getattr(each, field.name) for each in (found, expected))
+        if isinstance(other, torch.Tensor):
+            one, other = ((each.dtype, each.shape, each.numpy().tobytes()) for each in (one, other))
+        assert one == other, field.name
 
 
 def refuses_content(name, read, *rows):
@@ -66,30 +76,11 @@ def read_channels(path):
         return dict(file.header()), {name: channel.pixels for name, channel in file.channels().items()}
 
 
+def write_tiff(path, pixels, **options):
+    """An uncompressed TIFF of these numbers: Pillow writes neither 16-bit colour nor premultiplied alpha."""
+    library = pytest.importorskip("tifffile", reason="comes with scikit-image")
+    library.imwrite(path, pixels, metadata=None, **options)
+
+
 def png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def tiff_bytes(pixels, extra_sample=None, planar=1, photometric=None):
-    """An uncompressed TIFF of these numbers, by the specification: Pillow writes neither 16-bit colour nor premultiplied alpha."""
-    height, width, channels = pixels.shape
-    bits, order = pixels.dtype.itemsize * 8, np.moveaxis(pixels, -1, 0) if planar == 2 else pixels
-    body = order.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    extras = 0 if extra_sample is None else 1
-    photometric = (2 if channels - extras == 3 else 1) if photometric is None else photometric
-    at = 8 + len(body)
-    strips = channels if planar == 2 else 1
-    share = len(body) // strips
-    tags = [(256, width), (257, height), (258, [bits] * channels), (259, 1), (262, photometric)]
-    tags += [(273, [8 + i * share for i in range(strips)]), (277, channels), (278, height), (279, [share] * strips), (284, planar)]
-    tags += [] if extra_sample is None else [(338, extra_sample)]
-    tags += [(339, 3)] if pixels.dtype.kind == "f" else []
-    entries, tail = b"", b""
-    tail_at = at + 2 + 12 * len(tags) + 4
-    for tag, value in tags:
-        values = value if isinstance(value, list) else [value]
-        packed = struct.pack(f"<{len(values)}I", *values)
-        if len(packed) > 4:
-            tail, packed = tail + packed, struct.pack("<I", tail_at + len(tail))
-        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
-    return b"II*\0" + struct.pack("<I", at) + body + struct.pack("<H", len(tags)) + entries + bytes(4) + tail

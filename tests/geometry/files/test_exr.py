@@ -1,3 +1,4 @@
+import math
 import struct
 import subprocess
 import sys
@@ -9,10 +10,19 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, read_exr, read_image, write_exr
+from depth_normal.geometry.files import (
+    FileFormatError,
+    SaveOptions,
+    load_estimate,
+    read_exr,
+    read_image,
+    save_estimate,
+    write_compositing_exr,
+    write_exr,
+)
 from depth_normal.geometry.files.exr import read_planes
 from depth_normal.geometry.files.image_files import read_colours
-from tests.geometry.files.samples import full_estimate, read_channels, write_channels, write_parts
+from tests.geometry.files.samples import assert_same_bits, full_estimate, read_channels, write_channels, write_parts
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
 
@@ -31,29 +41,21 @@ def test_round_trip_in_32_bits_is_bit_exact(tmp_path, size):
     estimate = full_estimate(*size)
     estimate.depth.view(-1)[:3] = torch.tensor([float("nan"), float("inf"), -0.0])[: estimate.depth.numel()]
     write_exr(tmp_path / "e.exr", estimate)
-    back = read_exr(tmp_path / "e.exr")
-    assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
-    for name in ("depth", "normals", "mask", "intrinsics", "confidence"):
-        assert getattr(back, name).numpy().tobytes() == getattr(estimate, name).numpy().tobytes(), name
+    assert_same_bits(read_exr(tmp_path / "e.exr"), replace(estimate, extrinsics=None))
     assert list(tmp_path.iterdir()) == [tmp_path / "e.exr"]
 
 
-def test_half_is_the_nearest_half(tmp_path):
+def test_half_is_the_nearest_half_and_refuses_what_it_cannot_hold(tmp_path):
     estimate = full_estimate()
+    with pytest.raises(ValueError, match="16 bits hold up to 65504"):
+        write_exr(tmp_path / "e.exr", replace(estimate, depth=1e5 * estimate.depth), half=True)
+    assert list(tmp_path.iterdir()) == []
     estimate.depth[~estimate.mask] = 1e10
     write_exr(tmp_path / "e.exr", estimate, half=True)
     back = read_exr(tmp_path / "e.exr")
-    assert torch.equal(back.mask, estimate.mask)
-    assert torch.equal(back.depth[back.mask], estimate.depth[back.mask].half().float())
+    assert torch.equal(back.mask, estimate.mask) and torch.equal(back.depth[back.mask], estimate.depth[back.mask].half().float())
     assert torch.equal(back.normals, estimate.normals.half().float())
     assert read_channels(tmp_path / "e.exr")[1]["Z"].dtype == np.float16
-
-
-def test_half_refuses_what_it_cannot_hold(tmp_path):
-    estimate = Estimate(depth=torch.full((1, 1, 2, 2), 70000.0), quantity=Quantity.METRIC_DEPTH)
-    with pytest.raises(ValueError, match="16 bits hold up to 65504"):
-        write_exr(tmp_path / "e.exr", estimate, half=True)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_channels_are_the_documented_ones(tmp_path):
@@ -64,8 +66,7 @@ def test_channels_are_the_documented_ones(tmp_path):
     for name in "RGBZ":
         np.testing.assert_array_equal(channels[name], estimate.depth[0, 0])
     np.testing.assert_array_equal([channels[f"N.{axis}"] for axis in "XYZ"], estimate.normals[0])
-    assert header["depthNormalQuantity"] == "metric_depth"
-    assert header["depthNormalAxes"] == "scannet"
+    assert (header["depthNormalQuantity"], header["depthNormalAxes"]) == ("metric_depth", "scannet")
     np.testing.assert_array_equal(header["depthNormalIntrinsics"], estimate.intrinsics[0])
 
 
@@ -102,56 +103,53 @@ def plane(*shape, seed=0):
     return np.random.default_rng(seed).random(shape or (4, 6), np.float32) * 9 + 1
 
 
-@pytest.mark.parametrize("name", ["Z", "depth", "Y", "V", "ViewLayer__Depth__Z", "RenderLayer__Depth__V", "depth__Z"])
+LONE_NAMES = ["depth", "Y", "V", "depth__Z"]
+NAMES_BESIDE_COLOURS = ["Z", "ViewLayer__Depth__Z", "RenderLayer__Depth__V", "Z__Z", "zDepth__Z"]
+
+
+@pytest.mark.parametrize("name", LONE_NAMES + NAMES_BESIDE_COLOURS)
 def test_depth_is_found_under_the_names_that_others_use(tmp_path, name):
     depth = plane()
     depth[0, 0] = 1e10
-    write_channels(tmp_path / "e.exr", **{name: depth})
-    estimate = read_exr(tmp_path / "e.exr")
-    np.testing.assert_array_equal(estimate.depth[0, 0], depth)
-    assert estimate.quantity is Quantity.METRIC_DEPTH
-    assert estimate.mask[0, 0].sum() == 23
+    colours = dict.fromkeys("RGB", plane(seed=1)) if name in NAMES_BESIDE_COLOURS else {}
+    for beside in ({}, colours):
+        write_channels(tmp_path / "e.exr", **{name: depth}, **beside)
+        estimate = read_exr(tmp_path / "e.exr")
+        np.testing.assert_array_equal(estimate.depth[0, 0], depth)
+        assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].sum() == 23
     assert read_exr(tmp_path / "e.exr", quantity=Quantity.DISPARITY).quantity is Quantity.DISPARITY
 
 
 @pytest.mark.parametrize("layer", ["N", "Normal", "View__Normal", "normals"])
 def test_normals_are_found_under_the_names_that_others_use(tmp_path, layer):
-    x, y, z = (plane(seed=i) for i in range(3))
-    write_channels(tmp_path / "e.exr", **{f"{layer}__X": x, f"{layer}__Y": y, f"{layer}__Z": z, "R": z})
+    vectors = [plane(seed=i) for i in range(3)]
+    write_channels(tmp_path / "e.exr", **{f"{layer}__{axis}": each for axis, each in zip("XYZ", vectors, strict=True)}, R=plane())
     estimate = read_exr(tmp_path / "e.exr", axes=Axes.OPENCV)
-    np.testing.assert_array_equal(estimate.normals[0], [x, y, z])
-    assert estimate.axes is Axes.OPENCV
-    assert estimate.depth is None
+    np.testing.assert_array_equal(estimate.normals[0], vectors)
+    assert estimate.axes is Axes.OPENCV and estimate.depth is None
 
 
 def test_blenders_world_normals_are_left_out_unless_they_are_said_to_be_the_cameras(tmp_path):
-    names = {f"ViewLayer__{name}": plane() for name in ("Combined__R", "Combined__A", "Depth__Z", "Normal__X", "Normal__Y", "Normal__Z")}
-    write_channels(tmp_path / "e.exr", {"BlenderMultiChannel": "Blender V2.55.1 and newer"}, **names)
+    names, header = ("Combined.R", "Depth.Z", "Normal.X", "Normal.Y", "Normal.Z"), {"BlenderMultiChannel": "Blender V2.55.1 and newer"}
+    write_parts(tmp_path / "e.exr", (header, {f"ViewLayer.{name}": plane() for name in names}))
     assert read_exr(tmp_path / "e.exr").normals is None
     assert read_exr(tmp_path / "e.exr", axes=Axes.OPENGL).normals is not None
-    del names["ViewLayer__Depth__Z"]
-    write_channels(tmp_path / "n.exr", {"BlenderMultiChannel": "Blender V2.55.1 and newer"}, **names)
+    write_parts(tmp_path / "n.exr", (header, {f"ViewLayer.{name}": plane() for name in names if "Depth" not in name}))
     with pytest.raises(FileFormatError, match="world axes"):
         read_exr(tmp_path / "n.exr")
 
 
-def test_blender_5_multi_part_files_are_read(tmp_path):
-    depth = plane()
-    write_parts(tmp_path / "e.exr", ({}, {"V.Combined.R": plane(seed=1)}), ({}, {"V.Depth.Z": depth}))
-    np.testing.assert_array_equal(read_exr(tmp_path / "e.exr").depth[0, 0], depth)
+ARNOLD = [({"name": "rgba"}, {"R": 2, "G": 2, "B": 2}), ({"name": "Z"}, {"Z": 3}), ({"name": "N"}, {"X": 0, "Y": 1, "Z": 2})]
+BLENDER_5 = [({}, {"V.Combined.R": 2}), ({}, {"V.Depth.Z": 3}), ({}, {"V.Normal.X": 0, "V.Normal.Y": 1, "V.Normal.Z": 2})]
 
 
-def test_parts_named_after_their_maps_are_read(tmp_path):
-    """As Arnold and OpenImageIO write them: the channels are named within their part."""
-    x, y, z = (plane(seed=i) for i in range(3))
-    parts = ({"name": "rgba"}, dict.fromkeys("RGB", x)), ({"name": "Z"}, {"Z": y}), ({"name": "N"}, {"X": x, "Y": y, "Z": z})
-    write_parts(tmp_path / "e.exr", *parts)
+@pytest.mark.parametrize("parts", [ARNOLD, BLENDER_5], ids=["parts named after their maps", "channels with their layers"])
+def test_files_of_several_parts_are_read(tmp_path, parts):
+    planes = [plane(seed=i) for i in range(4)]
+    write_parts(tmp_path / "e.exr", *((header, {name: planes[i] for name, i in channels.items()}) for header, channels in parts))
     estimate = read_exr(tmp_path / "e.exr")
-    np.testing.assert_array_equal(estimate.depth[0, 0], y)
-    np.testing.assert_array_equal(estimate.normals[0], [x, y, z])
-    for name in ("Z__Z", "zDepth__Z"):
-        write_channels(tmp_path / "z.exr", **{name: z, "R": x, "G": y, "B": y})
-        np.testing.assert_array_equal(read_exr(tmp_path / "z.exr").depth[0, 0], z)
+    np.testing.assert_array_equal(estimate.depth[0, 0], planes[3])
+    np.testing.assert_array_equal(estimate.normals[0], planes[:3])
 
 
 def box(left, top, right, bottom):
@@ -169,22 +167,21 @@ def box(left, top, right, bottom):
 )
 @pytest.mark.parametrize("quantity", [None, Quantity.RELATIVE_DEPTH])
 def test_data_is_placed_in_the_display_window(tmp_path, display, data, quantity):
-    rows, columns = np.mgrid[data[1] : data[3] + 1, data[0] : data[2] + 1]
-    values = (300 + 20 * rows + columns).astype(np.float32)
-    windows = {"dataWindow": box(*data), "displayWindow": box(*display)}
+    def numbers(window):
+        rows, columns = np.mgrid[window[1] : window[3] + 1, window[0] : window[2] + 1]
+        return rows, columns, (300 + 20 * rows + columns).astype(np.float32)
+
+    windows, (*_, values) = {"dataWindow": box(*data), "displayWindow": box(*display)}, numbers(data)
     write_channels(tmp_path / "d.exr", windows, Z=values)
-    write_channels(tmp_path / "c.exr", windows, R=values, G=values, B=values)
+    write_channels(tmp_path / "c.exr", windows, **dict.fromkeys("RGB", values))
     write_channels(tmp_path / "n.exr", windows, N__X=0 * values, N__Y=0 * values, N__Z=0 * values + 1)
-    rows, columns = np.mgrid[display[1] : display[3] + 1, display[0] : display[2] + 1]
+    rows, columns, expected = numbers(display)
     inside = (columns >= data[0]) & (columns <= data[2]) & (rows >= data[1]) & (rows <= data[3])
-    depth = read_exr(tmp_path / "d.exr", quantity)
+    depth, image = read_exr(tmp_path / "d.exr", quantity), read_image(tmp_path / "c.exr")
     for mask in (depth.mask, read_exr(tmp_path / "n.exr").mask):
         np.testing.assert_array_equal(np.ones(inside.shape, bool) if mask is None else mask[0, 0], inside)
-    np.testing.assert_array_equal(depth.depth[0, 0][inside], (300 + 20 * rows + columns)[inside])
-    image = read_image(tmp_path / "c.exr")
-    assert image.shape == (*inside.shape, 3)
-    assert (image[~inside] == 1).all()
-    assert (image[inside] < 1).all()
+    np.testing.assert_array_equal(depth.depth[0, 0][inside], expected[inside])
+    assert image.shape == (*inside.shape, 3) and (image[~inside] == 1).all() and (image[inside] < 1).all()
     alpha = read_colours(tmp_path / "c.exr")[1]
     np.testing.assert_array_equal(np.ones(inside.shape) if alpha is None else alpha, inside)
 
@@ -199,34 +196,12 @@ def test_parts_of_different_windows_are_aligned(tmp_path):
     assert estimate.mask.sum() == depth.size
 
 
-def test_data_outside_of_the_display_window_is_refused(tmp_path):
-    write_channels(tmp_path / "e.exr", {"dataWindow": box(20, 0, 25, 3), "displayWindow": box(0, 0, 9, 7)}, Z=plane())
-    with pytest.raises(FileFormatError, match="outside the display window"):
-        read_exr(tmp_path / "e.exr")
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint32])
-@pytest.mark.parametrize("names", ["Z", "RGB"])
-def test_the_largest_number_of_a_format_is_infinitely_far(tmp_path, dtype, names):
-    largest = np.finfo(dtype).max if dtype is not np.uint32 else np.iinfo(dtype).max
-    depth = np.full((4, 6), 5, dtype)
-    depth[:2] = largest
-    write_channels(tmp_path / "e.exr", **dict.fromkeys(names, depth))
-    estimate = read_exr(tmp_path / "e.exr", Quantity.METRIC_DEPTH)
-    np.testing.assert_array_equal(estimate.mask[0, 0], depth == 5)
-    assert read_exr(tmp_path / "e.exr", Quantity.RELATIVE_DEPTH).mask.sum() == 12
-
-
 def test_rgb_is_told_apart_by_its_values(tmp_path):
-    depth = plane()
-    write_channels(tmp_path / "d.exr", R=depth, G=depth, B=depth)
-    np.testing.assert_array_equal(read_exr(tmp_path / "d.exr").depth[0, 0], depth)
     vectors = torch.nn.functional.normalize(torch.randn(3, 4, 6), dim=0).numpy()
-    write_channels(tmp_path / "n.exr", R=vectors[0], G=vectors[1], B=vectors[2], A=np.ones((4, 6), np.float32))
-    np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
-    write_channels(tmp_path / "v.exr", **dict(zip("XYZ", vectors, strict=True)))
-    np.testing.assert_array_equal(read_exr(tmp_path / "v.exr").normals[0], vectors)
-    np.testing.assert_array_equal(read_planes(tmp_path / "v.exr", "normals")[0], vectors)
+    for names in ("RGB", "XYZ"):
+        write_channels(tmp_path / "n.exr", **dict(zip(names, vectors, strict=True)), A=np.ones((4, 6), np.float32))
+        np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
+        np.testing.assert_array_equal(read_planes(tmp_path / "n.exr", "normals")[0], vectors)
     for names in ("RGB", "XYZ", ("Depth.X", "Depth.Y", "Depth.Z")):  # colours; positions, whose Z is no depth by itself
         write_channels(tmp_path / "c.exr", **{name: plane(seed=seed) for seed, name in enumerate(names)})
         with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
@@ -247,13 +222,6 @@ def test_one_of_several_layers_is_not_taken_for_depth(tmp_path):
     np.testing.assert_array_equal(read_planes(tmp_path / "e.exr", "depth")[0], [plane(seed=1)] * 3)
 
 
-def test_an_image_is_not_taken_for_metres(tmp_path):
-    write_channels(tmp_path / "p.exr", Y=plane() / 10)
-    with pytest.raises(FileFormatError, match=r"within 0\.\.1"):
-        read_exr(tmp_path / "p.exr")
-    assert read_exr(tmp_path / "p.exr", quantity=Quantity.METRIC_DEPTH).depth is not None
-
-
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -261,9 +229,10 @@ def test_an_image_is_not_taken_for_metres(tmp_path):
         ({"depthNormalAxes": "sideways"}, "sideways"),
         ({"depthNormalIntrinsics": np.zeros((3, 3), np.float32)}, "not a camera's"),
         ({"depthNormalIntrinsics": "none"}, "none"),
+        ({"dataWindow": box(20, 0, 25, 3), "displayWindow": box(0, 0, 9, 7)}, "outside the display window"),
     ],
 )
-def test_wrong_notes_in_the_header_are_refused(tmp_path, header, message):
+def test_wrong_headers_are_refused(tmp_path, header, message):
     write_channels(tmp_path / "e.exr", header, Z=plane())
     with pytest.raises(FileFormatError, match=message):
         read_exr(tmp_path / "e.exr")
@@ -271,12 +240,18 @@ def test_wrong_notes_in_the_header_are_refused(tmp_path, header, message):
 
 def test_absurd_sizes_are_refused_by_the_header(tmp_path):
     write_channels(tmp_path / "e.exr", Z=plane(4, 6))
-    content = (tmp_path / "e.exr").read_bytes()
-    window = struct.pack("<4i", 0, 0, 5, 3)
+    content, window = (tmp_path / "e.exr").read_bytes(), struct.pack("<4i", 0, 0, 5, 3)
     assert content.count(window) == 2
     (tmp_path / "huge.exr").write_bytes(content.replace(window, struct.pack("<4i", 0, 0, 99_999, 99_999)))
     with pytest.raises(FileFormatError, match="megapixels"):
         read_exr(tmp_path / "huge.exr")
+
+
+def test_an_image_is_not_taken_for_metres(tmp_path):
+    write_channels(tmp_path / "p.exr", Y=plane() / 10)
+    with pytest.raises(FileFormatError, match=r"within 0\.\.1"):
+        read_exr(tmp_path / "p.exr")
+    assert read_exr(tmp_path / "p.exr", quantity=Quantity.METRIC_DEPTH).depth is not None
 
 
 def test_without_openexr_the_error_says_what_to_install(tmp_path, monkeypatch):
@@ -302,3 +277,74 @@ def test_a_file_that_does_not_fit_on_the_disk_is_an_error(tmp_path, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert ".depth-normal" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def masked_estimate():
+    """For compositing programs; tests/blender/test_compositing_exr.py opens such a file in Blender."""
+    mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    mask[..., 0, :] = False
+    intrinsics = torch.tensor([[[50.0, 0, 3], [0, 60, 2], [0, 0, 1]]])
+    return replace(full_estimate(), axes=Axes.OPENCV, mask=mask, intrinsics=intrinsics, confidence=None, extrinsics=None)
+
+
+def test_compositing_channels_have_the_names_and_types_that_were_asked_for(tmp_path):
+    image = torch.rand(1, 3, 10, 14)
+    for half in (False, True):
+        write_compositing_exr(tmp_path / "a.exr", masked_estimate(), image, half)
+        _, channels = read_channels(tmp_path / "a.exr")
+        full = {name for name, pixels in channels.items() if pixels.dtype == np.float32}
+        assert set(channels) == {*"RGBZ", "P.X", "P.Y", "P.Z", "N.X", "N.Y", "N.Z", "mask.A", "sky.A"}
+        assert full == ({"Z", "P.X", "P.Y", "P.Z"} if half else set(channels))
+    write_compositing_exr(tmp_path / "a.exr", replace(masked_estimate(), depth=None, quantity=None))
+    assert set(read_channels(tmp_path / "a.exr")[1]) == {"N.X", "N.Y", "N.Z", "mask.A"}
+
+
+def test_a_compositing_file_is_read_back_by_name(tmp_path):
+    known = replace(masked_estimate(), confidence=torch.rand(1, 1, 5, 7))
+    files = save_estimate(tmp_path / "a.exr", known, SaveOptions(compositing=True))
+    assert files == (tmp_path / "a.exr", tmp_path / "a.chan") and sorted(tmp_path.iterdir()) == sorted(files)
+    back = load_estimate(files[0])
+    inside = known.mask[0, 0]
+    assert back.quantity is Quantity.METRIC_DEPTH and back.axes is Axes.OPENGL and torch.equal(back.mask, known.mask)
+    torch.testing.assert_close(back.intrinsics, known.intrinsics)
+    torch.testing.assert_close(back.confidence, known.confidence)
+    torch.testing.assert_close(back.depth[..., inside], known.depth[..., inside], rtol=0, atol=0)
+    torch.testing.assert_close(back.normals[..., inside], (known.normals * torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1))[..., inside])
+    _, channels = read_channels(files[0])
+    assert (channels["Z"][0] == np.float32(1e10)).all() and all((channels[name][0] == 0).all() for name in ("P.X", "P.Z", "N.Y", "mask.A"))
+
+
+def test_a_compositing_header_maps_positions_to_their_pixels(tmp_path):
+    write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    header, channels = read_channels(tmp_path / "a.exr")
+    inside = masked_estimate().mask[0, 0].numpy()
+    points = np.stack([*(channels[f"P.{axis}"][inside] for axis in "XYZ"), np.ones(inside.sum(), np.float32)], 1)
+    assert ((points @ header["worldToCamera"])[:, 2] > 0).all(), "in front of a camera that looks along +Z"
+    seen = points @ header["worldToNDC"]
+    rows, columns = np.nonzero(inside)
+    np.testing.assert_allclose(seen[:, 0] / seen[:, 3], (columns + 0.5) / 7, atol=1e-5)
+    np.testing.assert_allclose(seen[:, 1] / seen[:, 3], (rows + 0.5) / 5, atol=1e-5)
+    width, height = header["sensorOverallDimensions"]
+    assert width / 2 / header["pinholeFocalLength"] == pytest.approx(7 / 2 / 50) and height / width == pytest.approx(5 / 60 / (7 / 50))
+
+
+def test_the_camera_is_a_line_that_nuke_imports(tmp_path):
+    write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    (line,) = (tmp_path / "a.chan").read_text().splitlines()
+    frame, *place, fov = map(float, line.split())
+    assert frame == 1 and place == [0] * 6 and fov == pytest.approx(math.degrees(2 * math.atan(2.5 / 60)))
+
+
+def test_compositing_depth_without_metres_keeps_its_kind(tmp_path):
+    disparity = Estimate(torch.linspace(1, 5, 35).view(1, 1, 5, 7), Quantity.DISPARITY)
+    write_compositing_exr(tmp_path / "a.exr", disparity)
+    back = load_estimate(tmp_path / "a.exr")
+    assert back.quantity is Quantity.RELATIVE_DEPTH
+    assert back.depth.flatten()[0] > 2 * back.depth.flatten()[-1] > 0.9, "the smallest disparity is farthest, the near end about 1"
+
+
+def test_neither_exr_nor_camera_appears_unless_both_can(tmp_path):
+    (tmp_path / "a.chan").mkdir()
+    with pytest.raises(OSError):
+        write_compositing_exr(tmp_path / "a.exr", masked_estimate())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.chan"]

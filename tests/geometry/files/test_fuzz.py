@@ -42,70 +42,60 @@ class Seed:
     error: type[Exception]
 
 
-def make_images() -> Iterator[Seed]:
-    def read(path: Path) -> list[np.ndarray]:
-        return [read_image(path)]
+def read_pixels(path: Path) -> list[np.ndarray]:
+    return [read_image(path)]
 
+
+def make_images() -> Iterator[Seed]:
     levels = np.random.default_rng(0).integers(0, 256, (24, 32, 4)).astype(np.uint8)
     colour, alpha, grey = Image.fromarray(levels[..., :3]), Image.fromarray(levels), Image.fromarray(levels[..., 0])
-    kinds: list[tuple[str, Image.Image, dict]] = [
-        ("colour.png", colour, {}),
-        ("alpha.png", alpha, {}),
-        ("grey16.png", Image.fromarray(levels[..., 0].astype(np.uint16) * 257), {}),
-        ("palette.png", colour.quantize(16), {}),
-        ("baseline.jpeg", colour, {"quality": 80}),
-        ("progressive.jpeg", colour, {"quality": 80, "progressive": True}),
-        ("restarts.jpeg", grey, {"restart_marker_blocks": 2}),
-        ("cmyk.jpeg", colour.convert("CMYK"), {}),
-        ("lossy.webp", colour, {}),
-        ("lossless.webp", alpha, {"lossless": True}),
-        ("colour.bmp", colour, {}),
-        ("palette.bmp", colour.quantize(16), {}),
-        ("palette.gif", colour.quantize(16), {}),
-        ("raw.tiff", colour, {}),
-        ("lzw.tiff", alpha, {"compression": "tiff_lzw"}),
-        ("jpeg.tiff", colour, {"compression": "jpeg"}),
-        ("grey16.tiff", Image.fromarray(levels[..., 0].astype(np.uint16) * 257), {"compression": "tiff_adobe_deflate"}),
-    ]
+    palette, deep = colour.quantize(16), Image.fromarray(levels[..., 0].astype(np.uint16) * 257)
+    kinds: dict[str, tuple[Image.Image, dict]] = {
+        **{"colour.png": (colour, {}), "alpha.png": (alpha, {}), "grey16.png": (deep, {}), "palette.png": (palette, {})},
+        **{"baseline.jpeg": (colour, {"quality": 80}), "progressive.jpeg": (colour, {"quality": 80, "progressive": True})},
+        **{"restarts.jpeg": (grey, {"restart_marker_blocks": 2}), "cmyk.jpeg": (colour.convert("CMYK"), {})},
+        **{"lossy.webp": (colour, {}), "lossless.webp": (alpha, {"lossless": True})},
+        **{"colour.bmp": (colour, {}), "palette.bmp": (palette, {}), "palette.gif": (palette, {}), "raw.tiff": (colour, {})},
+        **{"lzw.tiff": (alpha, {"compression": "tiff_lzw"}), "jpeg.tiff": (colour, {"compression": "jpeg"})},
+        "grey16.tiff": (deep, {"compression": "tiff_adobe_deflate"}),
+    }
     exif = Image.Exif()
     exif[0x0112] = 6
-    for name, image, options in kinds:
+    for name, (image, options) in kinds.items():
         buffer = io.BytesIO()
         image.save(buffer, name.rpartition(".")[2], exif=exif, **options)
-        yield Seed(name, buffer.getvalue(), read, FileFormatError)
+        yield Seed(name, buffer.getvalue(), read_pixels, FileFormatError)
+
+
+def read_maps(path: Path) -> list[np.ndarray]:
+    return [values.numpy() for values in load_estimate(path).maps.values()]
 
 
 def estimates(folder: Path) -> Iterator[Seed]:
-    def read(path: Path) -> list[np.ndarray]:
-        found = load_estimate(path)
-        maps = (found.depth, found.normals, found.mask, found.intrinsics, found.confidence)
-        return [values.numpy() for values in maps if values is not None]
-
     full = full_estimate(24, 32)
-    names = ["full.npz", "values.png", "map.pfm"]
-    if importlib.util.find_spec("OpenEXR"):
-        names += ["full.exr", "half.exr"]
-    for name in names:
-        for path in save_estimate(folder / name, full, SaveOptions(half=name == "half.exr")):
-            yield Seed(path.name, path.read_bytes(), read, FileFormatError)
     np.savez_compressed(folder / "packed.npz", depth=full.depth[0, 0].numpy(), quantity="metric_depth")
-    yield Seed("packed.npz", (folder / "packed.npz").read_bytes(), read, FileFormatError)
+    paths = [folder / "packed.npz"]
+    for name in ["full.npz", "values.png", "map.pfm", *(["full.exr", "half.exr"] if importlib.util.find_spec("OpenEXR") else [])]:
+        paths += save_estimate(folder / name, full, SaveOptions(half=name == "half.exr"))
+    for path in paths:
+        yield Seed(path.name, path.read_bytes(), read_maps, FileFormatError)
+
+
+def read_weights(path: Path) -> list[np.ndarray]:
+    state = read_checkpoint(path)
+    names = [np.frombuffer(name.encode(errors="surrogatepass"), np.uint8) for name in state]
+    return names + [tensor.reshape(-1).view(torch.uint8).numpy().copy() for tensor in state.values()]
 
 
 def checkpoints(folder: Path) -> Iterator[Seed]:
     from safetensors.torch import save_file
-
-    def read(path: Path) -> list[np.ndarray]:
-        state = read_checkpoint(path)
-        names = [np.frombuffer(name.encode(errors="surrogatepass"), np.uint8) for name in state]
-        return names + [tensor.reshape(-1).view(torch.uint8).numpy().copy() for tensor in state.values()]
 
     state = {"first.weight": torch.arange(60.0).reshape(4, 3, 5), "second.bias": torch.ones(7, dtype=torch.float16)}
     save_file(state, folder / "a.safetensors")
     torch.save({"state_dict": state}, folder / "zip.pth")
     torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
     for name in ("a.safetensors", "zip.pth", "legacy.pth"):
-        yield Seed(name, (folder / name).read_bytes(), read, CheckpointError)
+        yield Seed(name, (folder / name).read_bytes(), read_weights, CheckpointError)
 
 
 def cut(chance: random.Random, data: bytes, _: bytes) -> bytes:

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from depth_normal.geometry.files import read_image, write_image_png
@@ -57,14 +58,18 @@ def by_pillow(pixels, icc):
     return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), source, target, outputMode="RGB"))
 
 
-@pytest.mark.parametrize("icc", [matrix_profile(P3), matrix_profile(P3, GAMMA), matrix_profile(SRGB, GAMMA)])
+LIGHTNESS_TABLE = table_profile(b"RGB ", 3, lambda point: (255 * point.mean(), 128, 128))
+
+
+@pytest.mark.parametrize("icc", [matrix_profile(P3), matrix_profile(P3, GAMMA), matrix_profile(SRGB, GAMMA), LIGHTNESS_TABLE])
 def test_colours_are_those_of_littlecms_in_8_and_in_16_bits(icc):
     found = to_srgb("x", RAMP, icc)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found * 255, by_pillow(RAMP, icc), atol=1.5)
+    np.testing.assert_allclose(found * 255, by_pillow(RAMP, icc), atol=1e-3 if icc == LIGHTNESS_TABLE else 1.5)
     np.testing.assert_allclose(to_srgb("x", RAMP.astype(np.uint16) * 257, icc), found, atol=2e-4)
-    with_alpha = to_srgb("x", np.dstack((RAMP, RAMP[..., :1])), icc)
-    np.testing.assert_allclose(with_alpha, np.dstack((found, RAMP[..., :1] / 255)), atol=1e-6)
+    if icc != LIGHTNESS_TABLE:
+        with_alpha = to_srgb("x", np.dstack((RAMP, RAMP[..., :1])), icc)
+        np.testing.assert_allclose(with_alpha, np.dstack((found, RAMP[..., :1] / 255)), atol=1e-6)
 
 
 def gama(gamma):
@@ -112,13 +117,12 @@ def test_a_heic_says_its_primaries(tmp_path):
     assert np.abs(difference).mean() < 2e-3, "as coded it is 0.05"
 
 
-def test_photographs_are_converted_and_data_are_not(tmp_path):
+@pytest.mark.parametrize("name", ["p.png", "p.tif"])
+def test_photographs_are_converted_and_data_are_not(tmp_path, name):
     icc = matrix_profile(P3)
-    Image.fromarray(RAMP).save(tmp_path / "p.png", icc_profile=icc)
-    Image.fromarray(RAMP).save(tmp_path / "p.tif", icc_profile=icc)
-    for name in ("p.png", "p.tif"):
-        np.testing.assert_allclose(read_image(tmp_path / name), to_srgb("x", RAMP, icc), atol=1e-6)
-        np.testing.assert_array_equal(decode_image(name, (tmp_path / name).read_bytes()).pixels, RAMP)
+    Image.fromarray(RAMP).save(tmp_path / name, icc_profile=icc)
+    np.testing.assert_allclose(read_image(tmp_path / name), to_srgb("x", RAMP, icc), atol=1e-6)
+    np.testing.assert_array_equal(decode_image(name, (tmp_path / name).read_bytes()).pixels, RAMP)
 
 
 @pytest.mark.parametrize("icc", [b"", matrix_profile(SRGB), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
@@ -146,13 +150,6 @@ def test_a_damaged_profile_is_ignored_with_a_warning(icc, caplog):
     assert "photo.png: its colour profile is ignored" in caplog.text
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_profiles_of_tables_are_littlecms_work(dtype):
-    icc = table_profile(b"RGB ", 3, lambda point: (255 * point.mean(), 128, 128))
-    found = to_srgb("x", RAMP.astype(dtype) * (np.iinfo(dtype).max // 255), icc)
-    np.testing.assert_allclose(found * 255, by_pillow(RAMP, icc), atol=1e-3)
-
-
 def test_an_image_for_print_is_converted_by_its_profile(tmp_path):
     icc = table_profile(b"CMYK", 4, lambda ink: (255 * (1 - ink[3]) * (1 - ink[:3].mean()), 128, 128))
     Image.new("CMYK", (8, 8), (0, 0, 0, 128)).save(tmp_path / "c.tif", icc_profile=icc)
@@ -167,8 +164,6 @@ def test_lab_greys_are_neutral(tmp_path):
 
 
 def test_results_are_read_as_they_are_written(tmp_path):
-    import torch
-
-    image = torch.rand(3, 5, 7)
-    write_image_png(tmp_path / "r.png", image, 16)
-    np.testing.assert_allclose(read_image(tmp_path / "r.png"), image.movedim(0, -1).numpy(), atol=1e-5)
+    image = np.random.default_rng(0).random((3, 5, 7), np.float32)
+    write_image_png(tmp_path / "r.png", torch.from_numpy(image), 16)
+    np.testing.assert_allclose(read_image(tmp_path / "r.png"), np.moveaxis(image, 0, -1), atol=1e-5)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import PIL
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -19,7 +20,7 @@ from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from tests.geometry.files.samples import png_chunk, refuses_content, tiff_bytes
+from tests.geometry.files.samples import png_chunk, refuses_content, write_tiff
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
@@ -36,20 +37,18 @@ def encoded(pixels, suffix, **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
-def test_8_bit_colour_comes_back_exactly(tmp_path, suffix):
-    path = tmp_path / f"unicode é 深度{suffix}"
-    Image.fromarray(RAMP).save(path)
-    image = read_image(path)
+LOOKS = {
+    **{f"unicode é 深度.{suffix}": Image.fromarray(RAMP) for suffix in ("png", "bmp", "tiff")},
+    **{f"{mode}.png": Image.fromarray(RAMP).convert(mode) for mode in ("P", "1", "L", "LA")},
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_8_bits_come_back_exactly(tmp_path, name):
+    LOOKS[name].save(tmp_path / name)
+    image = read_image(tmp_path / name)
     assert image.dtype == np.float32
-    np.testing.assert_array_equal(image, RAMP.astype(np.float32) / np.float32(255))
-
-
-def test_16_bit_colour_keeps_its_16_bits(tmp_path):
-    levels = np.array([[[0, 1, 65535], [256, 32768, 40000]]], dtype=np.uint16)
-    rows = b"\0" + levels.astype(">u2").tobytes()
-    (tmp_path / "deep.png").write_bytes(png_bytes(2, 1, bits=16, rows=rows))
-    np.testing.assert_allclose(read_image(tmp_path / "deep.png") * 65535, levels, atol=0.01)
+    np.testing.assert_array_equal(image, np.asarray(LOOKS[name].convert("RGB"), np.float32) / np.float32(255))
 
 
 @pytest.mark.parametrize(("white", "masks"), [(0x7FFF, ()), (0xFFFF, (0xF800, 0x07E0, 0x001F))])
@@ -82,41 +81,28 @@ def test_alpha_is_laid_on_white(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "alpha.png"), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("key", [0, 1])
-def test_a_transparent_grey_is_white(tmp_path, bits, key):
-    greys = np.array([key, 2**bits - 1 - key, key, 0, 2**bits - 1, key, 2**bits // 2, 1])
-    row = int("".join(f"{grey:0{bits}b}" for grey in greys), 2).to_bytes(bits, "big")
-    (tmp_path / "grey.png").write_bytes(png_bytes(8, 1, bits, 0, b"\0" + row, transparent=struct.pack(">H", key)))
-    expected = np.where(greys == key, 1, greys / (2**bits - 1))
-    np.testing.assert_allclose(read_image(tmp_path / "grey.png"), np.dstack([expected[None]] * 3), atol=1e-6)
+GREYS = [(bits, key, [key, 2**bits - 1 - key, key, 0, 2**bits - 1, key, 2**bits // 2, 1]) for bits in (1, 2, 4, 8, 16) for key in (0, 1)]
+COLOURS = [*((bits, (7, 8, 9), [[7, 8, 9], [7, 8, 10], [0, 0, 0]]) for bits in (8, 16)), (16, None, [[0, 1, 65535], [256, 32768, 40000]])]
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_transparent_colour_is_white(tmp_path, bits):
-    row = np.array([[7, 8, 9], [7, 8, 10], [0, 0, 0]], f">u{bits // 8}")
-    key = struct.pack(">HHH", 7, 8, 9)
-    (tmp_path / "colour.png").write_bytes(png_bytes(3, 1, bits, 2, b"\0" + row.tobytes(), transparent=key))
-    expected = np.array([[1, 1, 1], *(row[1:] / (2**bits - 1))])[None]
-    np.testing.assert_allclose(read_image(tmp_path / "colour.png"), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("mode", ["P", "1", "L", "LA"])
-def test_other_kinds_of_png_are_read_as_they_look(tmp_path, mode):
-    source = Image.fromarray(RAMP).convert(mode)
-    source.save(tmp_path / "other.png")
-    np.testing.assert_allclose(read_image(tmp_path / "other.png") * 255, np.asarray(source.convert("RGB")), atol=0.01)
+@pytest.mark.parametrize(("bits", "key", "row"), GREYS + COLOURS)
+def test_a_png_of_any_bits_keeps_them_and_its_transparent_colour_is_white(tmp_path, bits, key, row):
+    levels = np.array(row)
+    digits = "".join(f"{level:0{bits}b}" for level in levels.flat)
+    data, transparent = int(digits, 2).to_bytes(len(digits) // 8, "big"), b"" if key is None else np.array(key, ">u2").tobytes()
+    (tmp_path / "a.png").write_bytes(png_bytes(len(row), 1, bits, 2 if levels.ndim == 2 else 0, b"\0" + data, transparent))
+    levels = levels.reshape(1, len(row), -1)
+    expected = np.where(False if key is None else (levels == key).all(-1, keepdims=True), 1, levels / (2**bits - 1))
+    np.testing.assert_allclose(read_image(tmp_path / "a.png"), np.broadcast_to(expected, (1, len(row), 3)), atol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "jpeg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
-    # Four flat quarters in different greys survive JPEG; Pillow is the oracle.
-    quarters = np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((8, 16), np.uint8))
-    image = Image.fromarray(np.repeat(quarters[..., None], 3, 2))
-    exif = Image.Exif()
+    """Four flat quarters in different greys survive JPEG; Pillow is the oracle."""
+    image = Image.fromarray(np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((8, 16), np.uint8))).convert("RGB")
+    exif, path = Image.Exif(), tmp_path / f"turned.{suffix}"
     exif[0x0112] = orientation
-    path = tmp_path / f"turned.{suffix}"
     image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
     with Image.open(path) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
@@ -163,14 +149,12 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
 
 
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
-    whole = encoded(photo, "jpeg", quality=85)
-    for share in (0.2, 0.5, 0.95):
-        (tmp_path / "half.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
-        with pytest.raises(FileFormatError, match="the data of its last pixels is missing"):
-            read_image(tmp_path / "half.jpg")
-    (tmp_path / "zeros.jpg").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
-    with pytest.raises(FileFormatError, match="cut off"):
-        read_image(tmp_path / "zeros.jpg")
+    whole, path = encoded(photo, "jpeg", quality=85), tmp_path / "cut.jpg"
+    cuts = [(whole[: int(len(whole) * share)] + b"\xff\xd9", "the data of its last pixels is missing") for share in (0.2, 0.5, 0.95)]
+    for data, words in (*cuts, (whole[: len(whole) // 2] + bytes(len(whole) // 2), "cut off")):
+        path.write_bytes(data)
+        with pytest.raises(FileFormatError, match=words):
+            read_image(path)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3), (64, 64, 4)])
@@ -191,73 +175,71 @@ def test_what_others_ask_of_pillow_changes_nothing_here_and_stays_theirs(tmp_pat
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+BLANK = {"png": {"optimize": True}, "webp": {"lossless": True}, "tiff": {"compression": "group4"}}
+
+
+@pytest.mark.parametrize("suffix", BLANK)
 def test_a_blank_page_is_read(tmp_path, suffix):
-    options = {"png": {"optimize": True}, "webp": {"lossless": True}, "tiff": {"compression": "group4"}}[suffix]
-    Image.new("RGB" if suffix == "webp" else "1", (1800, 1800)).save(tmp_path / "blank", suffix, **options)
-    assert (tmp_path / "blank").stat().st_size * 2048 < 1800 * 1800
-    assert read_image(tmp_path / "blank").shape == (1800, 1800, 3)
+    path = tmp_path / f"blank.{suffix}"
+    Image.new("RGB" if suffix == "webp" else "1", (1800, 1800)).save(path, **BLANK[suffix])
+    assert path.stat().st_size * 2048 < 1800 * 1800 and read_image(path).shape == (1800, 1800, 3)
 
 
 def test_images_in_threads_are_those_of_one_thread(tmp_path, photo):
-    for name in ("a.png", "b.jpg", "c.webp", "d.tiff"):
-        Image.fromarray(photo[::2, ::2]).save(tmp_path / name)
-    alone = {path: read_image(path) for path in tmp_path.iterdir()}
+    files = [tmp_path / name for name in ("a.png", "b.jpg", "c.webp", "d.tiff")]
+    for path in files:
+        Image.fromarray(photo[::2, ::2]).save(path)
+    alone = [read_image(path) for path in files] * 5
     with ThreadPoolExecutor(4) as threads:
-        for path, image in zip([*alone] * 5, threads.map(read_image, [*alone] * 5), strict=True):
-            np.testing.assert_array_equal(image, alone[path])
+        for image, expected in zip(threads.map(read_image, files * 5), alone, strict=True):
+            np.testing.assert_array_equal(image, expected)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.uint16, 3), (np.uint8, 1)])
 @pytest.mark.parametrize("extra_sample", [0, 1, 2])
-def test_alpha_in_tiff_is_laid_on_white_once(tmp_path, dtype, extra_sample):
+def test_alpha_in_tiff_is_laid_on_white_once(tmp_path, dtype, channels, extra_sample):
     """0 = a sample of no stated meaning, which is not alpha; 1 = premultiplied; 2 = straight."""
-    top = np.iinfo(dtype).max
+    top, path, kind = np.iinfo(dtype).max, tmp_path / "alpha.tiff", "rgb" if channels == 3 else "minisblack"
     alpha = np.linspace(0, 1, 16)[None, :, None].repeat(8, 0)
-    colours = np.random.default_rng(0).random((8, 16, 3))
+    colours = np.random.default_rng(0).random((8, 16, channels))
     stored = np.concatenate([colours * alpha if extra_sample == 1 else colours, alpha], -1)
-    (tmp_path / "alpha.tiff").write_bytes(tiff_bytes(np.rint(stored * top).astype(dtype), extra_sample))
-    expected = colours if extra_sample == 0 else colours * alpha + 1 - alpha
-    np.testing.assert_allclose(read_image(tmp_path / "alpha.tiff"), expected, atol=1.1 / top if extra_sample != 1 else 1.6 / top)
-
-
-@pytest.mark.parametrize("extra_sample", [1, 2])
-def test_grey_tiff_keeps_its_alpha(tmp_path, extra_sample):
-    grey, alpha = np.full((4, 5, 1), 100, np.uint8), np.full((4, 5, 1), 127, np.uint8)
-    (tmp_path / "la.tiff").write_bytes(tiff_bytes(np.concatenate([grey, alpha], -1), extra_sample))
+    write_tiff(path, np.rint(stored * top).astype(dtype), extrasamples=[extra_sample], photometric=kind, planarconfig="contig")
     try:
-        Image.open(tmp_path / "la.tiff").close()
+        Image.open(path).close()
     except UnidentifiedImageError:
-        pytest.skip(f"Pillow {PIL.__version__} does not know grey TIFF with premultiplied alpha; it is refused")
-    expected = (100 / 255 if extra_sample == 1 else 100 / 255 * 127 / 255) + 128 / 255
-    np.testing.assert_allclose(read_image(tmp_path / "la.tiff"), expected, atol=1e-6)
+        pytest.skip(f"Pillow {PIL.__version__} does not know this kind of TIFF; it is refused")
+    expected = np.broadcast_to(colours if extra_sample == 0 else colours * alpha + 1 - alpha, (8, 16, 3))
+    np.testing.assert_allclose(read_image(path), expected, atol=1.1 / top if extra_sample != 1 else 1.6 / top)
 
 
 def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp_path):
-    levels = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16)
-    (tmp_path / "deep.tiff").write_bytes(tiff_bytes(levels))
-    np.testing.assert_allclose(read_image(tmp_path / "deep.tiff") * 65535, levels, atol=0.01)
-    for dtype, read in ((np.uint16, read_image), (np.uint16, read_values), (np.float32, read_values)):
-        (tmp_path / "planes.tiff").write_bytes(tiff_bytes(levels.astype(dtype), planar=2))
-        with pytest.raises(FileFormatError, match="separate planes; save it"):
-            read(tmp_path / "planes.tiff")
-    (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
-    with pytest.raises(FileFormatError, match=r"known kind, .*\(a TIFF of 16-bit levels, 2 a pixel: save it as 8- or 16-bit RGB"):
-        read_image(tmp_path / "grey_alpha.tiff")
-    (tmp_path / "half.tiff").write_bytes(tiff_bytes(levels.astype(np.float16)))
-    with pytest.raises(FileFormatError, match=r"a TIFF of 16-bit floats, 3 a pixel: save it as .* 32-bit floats"):
-        read_values(tmp_path / "half.tiff")
+    levels, path = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16), tmp_path / "deep.tiff"
+    write_tiff(path, levels, photometric="rgb")
+    np.testing.assert_allclose(read_image(path) * 65535, levels, atol=0.01)
+    planes, grey_alpha = np.moveaxis(levels, -1, 0), {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [2]}
+    separate, halves = {"photometric": "rgb", "planarconfig": "separate"}, levels.astype(np.float16)
+    for pixels, options, read, message in (
+        (planes, separate, read_image, "separate planes; save it"),
+        (planes, separate, read_values, "separate planes; save it"),
+        (planes.astype(np.float32), separate, read_values, "separate planes; save it"),
+        (levels[..., :2], grey_alpha, read_image, r"known kind, .*\(a TIFF of 16-bit levels, 2 a pixel: save it as 8- or 16-bit RGB"),
+        (halves, {"photometric": "rgb"}, read_values, "a TIFF of 16-bit floats, 3 a pixel: save it as .* 32-bit floats"),
+    ):
+        write_tiff(path, pixels, **options)
+        with pytest.raises(FileFormatError, match=message):
+            read(path)
 
 
 def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path):
     levels = np.linspace(0, 65535, 128).astype(np.uint16).reshape(8, 16)
-    (tmp_path / "white.tiff").write_bytes(tiff_bytes(~levels[..., None], photometric=0))
+    write_tiff(tmp_path / "white.tiff", ~levels, photometric="miniswhite")
     np.testing.assert_array_equal(np.rint(read_image(tmp_path / "white.tiff")[..., 0] * 65535), levels)
-    halves = (levels >> 4).reshape(-1, 2).astype(int)  # two pixels in three bytes
-    packed = np.stack([halves[:, 0] >> 4, (halves[:, 0] & 15) << 4 | halves[:, 1] >> 8, halves[:, 1] & 255], -1).astype(np.uint8)
-    data = tiff_bytes(packed.reshape(8, 24, 1)).replace(struct.pack("<HHII", 256, 4, 1, 24), struct.pack("<HHII", 256, 4, 1, 16))
-    (tmp_path / "12.tiff").write_bytes(data.replace(struct.pack("<HHII", 258, 4, 1, 8), struct.pack("<HHII", 258, 4, 1, 12)))
+    packed = int("".join(f"{level >> 4:012b}" for level in levels.flat), 2).to_bytes(8 * 24, "big")  # two pixels in three bytes
+    write_tiff(tmp_path / "12.tiff", np.frombuffer(packed, np.uint8).reshape(8, 24), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "12.tiff", mode="r+") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(16)
+        file.pages[0].tags["BitsPerSample"].overwrite(12)
     np.testing.assert_allclose(read_image(tmp_path / "12.tiff")[..., 0] * 4095, levels >> 4, atol=0.05)
 
 
@@ -296,12 +278,11 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(tmp_path, m
 
     def fstat(descriptor):
         """As `os.fstat`, while somebody else goes on copying."""
-        status = real(descriptor)
-        if not calls:
+        calls.append(real(descriptor))
+        if len(calls) == 1:
             with path.open("ab") as file:
                 file.write(b"more")
-        calls.append(status)
-        return status
+        return calls[-1]
 
     Image.fromarray(RAMP).save(path)
     monkeypatch.setattr(paths.os, "fstat", fstat)

@@ -11,7 +11,7 @@ import torch
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, read_npz, write_npz
-from tests.geometry.files.samples import full_estimate, refuses_content
+from tests.geometry.files.samples import assert_same_bits, full_estimate, refuses_content
 
 
 @pytest.mark.parametrize("size", [(5, 7, 1), (1, 1, 1), (5, 1, 2), (1, 7, 3)])
@@ -19,12 +19,17 @@ def test_round_trip_is_bit_exact(tmp_path, size):
     estimate = full_estimate(*size)
     estimate.depth.view(-1)[:3] = torch.tensor([float("nan"), float("inf"), -0.0])[: estimate.depth.numel()]
     write_npz(tmp_path / "e.npz", estimate)
-    back = read_npz(tmp_path / "e.npz")
-    assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
-    for name in ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence"):
-        expected, found = getattr(estimate, name).numpy(), getattr(back, name).numpy()
-        assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes()), name
+    assert_same_bits(read_npz(tmp_path / "e.npz"), estimate)
     assert list(tmp_path.iterdir()) == [tmp_path / "e.npz"]
+
+
+FULL = full_estimate()
+
+
+@pytest.mark.parametrize("one", [Estimate(FULL.depth, Quantity.DISPARITY), Estimate(normals=FULL.normals)], ids=["depth", "normals"])
+def test_one_map_alone_is_enough(tmp_path, one):
+    write_npz(tmp_path / "e.npz", one)
+    assert_same_bits(read_npz(tmp_path / "e.npz"), one)
 
 
 def test_numpy_sees_the_documented_keys_channel_last(tmp_path):
@@ -34,21 +39,8 @@ def test_numpy_sees_the_documented_keys_channel_last(tmp_path):
         maps = dict.fromkeys(("depth", "mask", "confidence"), (5, 7)) | {"normals": (5, 7, 3)}
         shapes = maps | {"quantity": (), "axes": (), "intrinsics": (3, 3), "extrinsics": (3, 4)}
         assert {key: value.shape for key, value in arrays.items()} == shapes
-        assert str(arrays["quantity"]) == "metric_depth"
-        assert str(arrays["axes"]) == "scannet"
-        assert arrays["mask"].dtype == bool
+        assert (str(arrays["quantity"]), str(arrays["axes"]), arrays["mask"].dtype) == ("metric_depth", "scannet", bool)
         assert arrays["normals"][2, 4, 1] == estimate.normals[0, 1, 2, 4]
-
-
-@pytest.mark.parametrize("keep", ["depth", "normals"])
-def test_one_map_alone_is_enough(tmp_path, keep):
-    full = full_estimate()
-    estimate = Estimate(depth=full.depth, quantity=Quantity.DISPARITY) if keep == "depth" else Estimate(normals=full.normals)
-    write_npz(tmp_path / "e.npz", estimate)
-    back = read_npz(tmp_path / "e.npz")
-    assert (back.depth is None, back.normals is None) == (keep != "depth", keep != "normals")
-    assert back.quantity == estimate.quantity
-    assert back.mask is None
 
 
 def test_the_tutorials_archive_is_read(tmp_path):
@@ -160,15 +152,15 @@ def test_numbers_beyond_float32_are_holes_without_a_word(tmp_path):
     assert back.depth.flatten().tolist()[:3] == [1, np.inf, -np.inf] and back.mask.flatten().tolist() == [True, False, False, False]
 
 
-def test_cameras_of_other_tools(tmp_path):
-    """One camera for all frames, and rigid motions with their last row."""
-    poses = np.stack([np.eye(4, dtype=np.float32)] * 2)
+def test_cameras_and_masks_of_other_tools(tmp_path):
+    """One camera for all frames, and rigid motions with their last row; a mask of zeros and ones in any type."""
+    poses, mask = np.stack([np.eye(4, dtype=np.float32)] * 2), np.tile(np.float32([0, 1]), (2, 4, 3))
     poses[1, :3, 3] = 1, 2, 3
-    np.savez(tmp_path / "m.npz", depth=np.ones((2, 4, 6)), intrinsics=np.diag((5.0, 6.0, 1.0)), extrinsics=poses)
+    np.savez(tmp_path / "m.npz", depth=np.ones((2, 4, 6)), intrinsics=np.diag((5.0, 6.0, 1.0)), extrinsics=poses, mask=mask)
     read = read_npz(tmp_path / "m.npz", Quantity.METRIC_DEPTH)
-    assert read.intrinsics.shape == (2, 3, 3) and read.extrinsics.shape == (2, 3, 4)
+    assert read.intrinsics.shape == (2, 3, 3) and read.intrinsics[1].diagonal().tolist() == [5, 6, 1]
     np.testing.assert_array_equal(read.extrinsics, poses[:, :3])
-    np.testing.assert_array_equal(read.intrinsics[1].diagonal(), (5, 6, 1))
+    np.testing.assert_array_equal(read.mask[:, 0], mask > 0)
 
 
 def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
@@ -178,12 +170,6 @@ def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
     for matrix in (shares, pixels):
         np.savez(tmp_path / "m.npz", depth=depth, intrinsics=matrix)
         np.testing.assert_allclose(read_npz(tmp_path / "m.npz", Quantity.METRIC_DEPTH).intrinsics[0], pixels, rtol=1e-6)
-
-
-def test_a_mask_of_zeros_and_ones_is_one_in_any_type(tmp_path):
-    mask = np.tile(np.float32([0, 1]), (3, 2))
-    np.savez(tmp_path / "m.npz", depth=np.ones((3, 4), np.float32), mask=mask)
-    np.testing.assert_array_equal(read_npz(tmp_path / "m.npz", Quantity.DISPARITY).mask[0, 0], mask > 0)
 
 
 def test_channels_last_are_no_batch(tmp_path):

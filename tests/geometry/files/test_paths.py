@@ -1,3 +1,4 @@
+import contextlib
 import os
 from pathlib import Path
 
@@ -6,59 +7,34 @@ import pytest
 from depth_normal.geometry.files import atomic_path, paths, resolve_inside
 
 
-def test_atomic_path_moves_the_whole_file_into_place(tmp_path):
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_atomic_path_moves_the_whole_file_into_place_or_leaves_nothing_behind(tmp_path, error):
     target = tmp_path / "map.npz"
     target.write_bytes(b"old")
-    with atomic_path(target) as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".npz"
+    with pytest.raises(error) if error else contextlib.nullcontext(), atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path and temporary.suffix == ".npz"
         temporary.write_bytes(b"new")
         assert target.read_bytes() == b"old"
-    assert target.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [tmp_path / "map.npz"]
+        if error:
+            raise error
+    assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_atomic_path_leaves_nothing_behind_on_failure(tmp_path, error):
-    target = tmp_path / "map.npz"
-    target.write_bytes(b"old")
-    with pytest.raises(error), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [tmp_path / "map.npz"]
-
-
-def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
-    old, new, foreign = (tmp_path / name for name in (".depth-normal-1.npz", ".depth-normal-2.npz", ".mine-1.npz"))
+@pytest.mark.parametrize("kind", ["files", "folders"])
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path, kind):
+    old, new, foreign = (tmp_path / name for name in (".depth-normal-1", ".depth-normal-2", ".mine-1"))
     for path in (old, new, foreign):
-        path.write_bytes(b"half")
+        if kind == "folders":
+            path.mkdir()
+            (path / "maps.npz").write_bytes(b"half")
+        else:
+            path.write_bytes(b"half")
     for path in (old, foreign):
         os.utime(path, (1e9, 1e9))
-    with atomic_path(tmp_path / "maps.npz") as temporary:
-        assert temporary.name.startswith(".depth-normal-")
-        temporary.write_bytes(b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2.npz", ".mine-1.npz", "maps.npz"]
-
-
-def test_so_are_temporary_folders(tmp_path):
-    old, new, foreign = (tmp_path / name for name in (".depth-normal-1", ".depth-normal-2", "mine"))
-    for folder in (old, new, foreign):
-        folder.mkdir()
-        (folder / "maps.npz").write_bytes(b"half")
-    for folder in (old, foreign):
-        os.utime(folder, (1e9, 1e9))
-    with paths.temporary_folder(tmp_path) as folder:
-        assert folder.parent == tmp_path and not list(folder.iterdir())
-        (folder / "maps.npz").write_bytes(b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2", "mine"]
-
-
-def test_few_folders_are_remembered_however_many_are_written_to(tmp_path):
-    for _ in range(70):
-        with paths.temporary_folder(tmp_path) as folder, atomic_path(folder / "maps.npz") as temporary:
-            temporary.touch()
-    assert paths._remove_leftovers_once.cache_info().currsize <= 64
+    with atomic_path(tmp_path / "a.npz") if kind == "files" else paths.temporary_folder(tmp_path) as temporary:
+        assert temporary.parent == tmp_path and temporary.name.startswith(".depth-normal-")
+        (temporary if kind == "files" else temporary / "maps.npz").write_bytes(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2", ".mine-1", *["a.npz"] * (kind == "files")]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
@@ -124,15 +100,17 @@ def link():
 
 def test_links_are_followed_only_inside_the_folder(tmp_path, link):
     folder, outside = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    outside.mkdir()
+    for each in (folder, outside):
+        each.mkdir()
     (folder / "real.npz").touch()
     for name, target in {"inner.npz": folder / "real.npz", "outer": outside, "dangling.npz": outside / "none.npz", "self": folder}.items():
         link(folder / name, target)
-    assert resolve_inside(folder, "inner.npz") == (folder / "real.npz").resolve()
-    for name in ("outer/a.npz", "outer", "dangling.npz", "self"):
-        with pytest.raises(ValueError, match="through a link; give a path without it"):
-            resolve_inside(folder, name)
+    link(tmp_path / "link", folder)
+    for inside in (folder, tmp_path / "link"):  # the folder itself may be a link
+        assert resolve_inside(inside, "inner.npz") == resolve_inside(inside, "real.npz") == (folder / "real.npz").resolve()
+        for name in ("outer/a.npz", "outer", "dangling.npz", "self"):
+            with pytest.raises(ValueError, match="through a link; give a path without it"):
+                resolve_inside(inside, name)
 
 
 @pytest.mark.parametrize("name", ["self", "self/a.npz", "there", "there/a.npz"])
@@ -141,9 +119,3 @@ def test_links_that_go_in_a_circle_are_refused(tmp_path, name, link):
         link(tmp_path / start, target)
     with pytest.raises(ValueError, match="cannot be followed"):
         resolve_inside(tmp_path, name)
-
-
-def test_the_folder_itself_may_be_a_link(tmp_path, link):
-    (tmp_path / "real").mkdir()
-    link(tmp_path / "link", tmp_path / "real")
-    assert resolve_inside(tmp_path / "link", "a.npz") == (tmp_path / "real" / "a.npz").resolve()

@@ -94,71 +94,52 @@ def test_wrong_shapes_write_nothing(tmp_path, shape):
 def test_depth_comes_back_within_half_a_step(tmp_path, quantity, masked):
     depth = metres()
     mask = torch.rand(depth.shape, generator=torch.Generator().manual_seed(1)) > 0.2 if masked else None
-    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=quantity, mask=mask, intrinsics=INTRINSICS))
+    known = Estimate(depth=depth, quantity=quantity, mask=mask, intrinsics=INTRINSICS)
+    write_depth_values_png(tmp_path / "d.png", known)
     back = read_values_png(tmp_path / "d.png")
-    trusted = torch.ones_like(depth, dtype=torch.bool) if mask is None else mask
-    half_step = (depth[trusted].max() - depth[trusted].min()).item() / (65534 if masked else 65535) / 2
-    rounding = 80 * 2**-24
-    assert (back.depth - depth)[trusted].abs().max() <= half_step + rounding
-    assert back.quantity is quantity
+    half_step = (depth[known.valid].max() - depth[known.valid].min()).item() / (65534 if masked else 65535) / 2
+    assert (back.depth - depth)[known.valid].abs().max() <= half_step + 80 * 2**-24
+    assert back.quantity is quantity and torch.equal(back.intrinsics, INTRINSICS)
     assert (back.mask is None) if mask is None else torch.equal(back.mask, mask)
-    assert torch.equal(back.intrinsics, INTRINSICS)
+    constant = Estimate(torch.full((1, 1, 3, 3), 1.2345678), quantity)
+    write_depth_values_png(tmp_path / "c.png", constant)
+    assert torch.equal(read_values_png(tmp_path / "c.png").depth, constant.depth)
 
 
-@pytest.mark.parametrize(("quantity", "nearest"), [(Quantity.METRIC_DEPTH, 1.0), (Quantity.RELATIVE_DEPTH, 1.0), (Quantity.DISPARITY, 9.0)])
-def test_near_is_white(tmp_path, quantity, nearest):
-    depth = torch.tensor([[[[1.0, 9.0]]]])
-    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=quantity))
-    pixels = cv2.imread(str(tmp_path / "d.png"), cv2.IMREAD_UNCHANGED)[0].tolist()
-    assert pixels == ([65535, 0] if nearest == 1.0 else [0, 65535])
-
-
-def test_other_programs_see_the_range(tmp_path):
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_other_programs_see_the_range_and_near_is_white(tmp_path, quantity):
     depth = torch.tensor([[[[0.5, 20.0, float("nan")]]]])
-    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=quantity))
+    white, black = ("20.0", "0.5") if quantity is Quantity.DISPARITY else ("0.5", "20.0")
+    notes = {"quantity": quantity.value, "white": white, "black": black, "invalid": "0"}
     with Image.open(tmp_path / "d.png") as image:
-        assert image.text == {
-            "depth_normal.quantity": "metric_depth",
-            "depth_normal.white": "0.5",
-            "depth_normal.black": "20.0",
-            "depth_normal.invalid": "0",
-        }
-        assert np.asarray(image).tolist() == [[65535, 1, 0]]
+        assert image.text == {f"depth_normal.{name}": value for name, value in notes.items()}
+        assert np.asarray(image).tolist() == [[1, 65535, 0] if quantity is Quantity.DISPARITY else [65535, 1, 0]]
 
 
-def test_constant_depth_comes_back_exactly(tmp_path):
-    depth = torch.full((1, 1, 3, 3), 1.2345678)
-    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
-    assert torch.equal(read_values_png(tmp_path / "d.png").depth, depth)
-
-
-# Half a step in each of three channels turns a unit vector by at most sqrt(3) / 2 steps of 2 / 65535.
 @pytest.mark.parametrize("axes", list(Axes))
 def test_normals_come_back_within_half_a_step_in_opengl_axes(tmp_path, axes):
+    """Half a step in each of three channels turns a unit vector by at most sqrt(3) / 2 steps of 2 / 65535."""
     normals = torch.nn.functional.normalize(torch.randn(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)), dim=1)
     mask = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(1)) > 0.2
     write_normal_values_png(tmp_path / "n.png", Estimate(normals=normals, axes=axes, mask=mask))
     back = read_values_png(tmp_path / "n.png")
-    assert back.axes is Axes.OPENGL
-    assert torch.equal(back.mask, mask)
+    assert back.axes is Axes.OPENGL and torch.equal(back.mask, mask)
     chord = (back.normals - convert_normals(normals, axes, Axes.OPENGL)).norm(dim=1, keepdim=True)[mask].max()
     assert chord <= 3**0.5 / 65535 * 1.01 + 1e-6
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        {"quantity": "metric_depth"},
-        {"quantity": "furlongs", "white": "1", "black": "2"},
-        {"quantity": "metric_depth", "white": "nan", "black": "2"},
-        {"quantity": "metric_depth", "white": "1", "black": "inf"},
-        {"quantity": "metric_depth", "white": "one", "black": "2"},
-        {"quantity": "metric_depth", "white": "1", "black": "2", "intrinsics": "1 2 3"},
-        {"quantity": "metric_depth", "white": "1", "black": "2", "intrinsics": "0 0 0 0 0 0 0 0 0"},
-        {"axes": "opengl"},
-        {},
-    ],
-)
+METRES = {"quantity": "metric_depth", "white": "1", "black": "2"}
+DAMAGED = [
+    {"quantity": "metric_depth"},
+    *(METRES | {name: value} for name, value in (("quantity", "furlongs"), ("white", "nan"), ("black", "inf"), ("white", "one"))),
+    *(METRES | {"intrinsics": numbers} for numbers in ("1 2 3", "0 0 0 0 0 0 0 0 0")),
+    {"axes": "opengl"},
+    {},
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=str)
 def test_damaged_and_missing_notes_are_refused(tmp_path, text):
     info = PngImagePlugin.PngInfo()
     for key, value in text.items():

@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -8,31 +10,31 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.image_files import is_still_image, read_colours
 from depth_normal.geometry.files.values import read_values
-from tests.geometry.files.samples import tiff_bytes, write_channels, write_parts
+from tests.geometry.files.samples import write_channels, write_parts, write_tiff
 from tests.heic_files import heic_with_depth
 
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
-METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
+
+
+def save_metres(path, depth):
+    save_estimate(path, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
 
 
 WRITERS = {
-    "f.tif": lambda path: Image.fromarray(DEPTH).save(path),
-    "f.npy": lambda path: np.save(path, DEPTH),
-    "d.npy": lambda path: np.save(path, DEPTH.astype(np.float64)[None, :, :, None]),
-    "key.npz": lambda path: np.savez(path, depth=DEPTH, focal=np.eye(3)),
-    "other.npz": lambda path: np.savez(path, prediction=DEPTH[None, None], camera=np.eye(4), note=np.array("x")),
-    "z.exr": lambda path: write_channels(path, Z=DEPTH, A=0 * DEPTH + 1),
-    "rgb.exr": lambda path: write_channels(path, R=DEPTH, G=DEPTH, B=DEPTH),
-    "f.pfm": lambda path: save_estimate(path, METRES),
-    "ours.exr": lambda path: save_estimate(path, METRES),
-    "ours.npz": lambda path: save_estimate(path, METRES),
-    "ours.png": lambda path: save_estimate(path, METRES),
+    "f.tif": lambda path, depth: Image.fromarray(depth).save(path),
+    "f.npy": np.save,
+    "d.npy": lambda path, depth: np.save(path, depth.astype(np.float64)[None, :, :, None]),
+    "key.npz": lambda path, depth: np.savez(path, depth=depth, focal=np.eye(3)),
+    "other.npz": lambda path, depth: np.savez(path, prediction=depth[None, None], camera=np.eye(4), note=np.array("x")),
+    "z.exr": lambda path, depth: write_channels(path, Z=depth, A=np.ones(depth.shape, np.float32)),
+    "rgb.exr": lambda path, depth: write_channels(path, **dict.fromkeys("RGB", depth)),
+    **dict.fromkeys(("f.pfm", "ours.exr", "ours.npz", "ours.png"), save_metres),
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_numbers_of_any_file_are_what_they_are(tmp_path, name):
-    WRITERS[name](tmp_path / name)
+    WRITERS[name](tmp_path / name, DEPTH)
     values = read_values(tmp_path / name)
     assert not values.coded and values.known is None
     np.testing.assert_allclose(values.planes[0, 0], DEPTH, atol=2e-4)
@@ -48,18 +50,15 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
     Image.fromarray(levels).save(tmp_path / "d.png")
     values = read_values(tmp_path / "d.png")
     assert values.coded and values.quantity is None
-    np.testing.assert_allclose(values.planes[0, 0], levels / 65535, atol=1e-6)
-    disparity = load_estimate(tmp_path / "d.png", Quantity.DISPARITY)
-    np.testing.assert_allclose(disparity.depth[0, 0], levels / 65535, atol=1e-6)
-    with pytest.raises(FileFormatError, match="no metres"):
-        load_estimate(tmp_path / "d.png", Quantity.METRIC_DEPTH)
+    for shares in (values.planes, load_estimate(tmp_path / "d.png", Quantity.DISPARITY).depth):
+        np.testing.assert_allclose(shares[0, 0], levels / 65535, atol=1e-6)
     grey = np.dstack((levels % 256, np.where(levels < 9000, 127, 128))).astype(np.uint8)
     Image.fromarray(grey, "LA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
-    for quantity in (Quantity.DISPARITY, "disparity"):
-        np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", quantity).mask[0, 0], levels >= 9000)
-    with pytest.raises(FileFormatError, match="grey levels of an image are no metres"):
-        load_estimate(tmp_path / "a.png", "metric_depth")
+    for known in (read_values(tmp_path / "a.png").known, load_estimate(tmp_path / "a.png", "disparity").mask):
+        np.testing.assert_array_equal(known[0, 0], levels >= 9000)
+    for name in ("d.png", "a.png"):
+        with pytest.raises(FileFormatError, match="grey levels of an image are no metres"):
+            load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])
@@ -70,7 +69,7 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
     if suffix == ".exr":
         write_channels(path, Depth__Z=depth.astype(np.uint32))
     else:
-        np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
+        np.save(path, depth) if suffix == ".npy" else write_tiff(path, depth)
     with pytest.raises(FileFormatError, match="--quantity"):
         load_estimate(path)
     assert load_estimate(path, Quantity.RELATIVE_DEPTH).depth.max() > load_estimate(path, Quantity.RELATIVE_DEPTH).depth.min()
@@ -79,24 +78,26 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
 @pytest.mark.parametrize("order", "<>")
 def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtype, order):
-    tifffile = pytest.importorskip("tifffile")  # comes with scikit-image
     numbers = (DEPTH * 1000).astype(dtype)
-    tifffile.imwrite(tmp_path / "d.tif", numbers, byteorder=order, compression="zlib")
+    write_tiff(tmp_path / "d.tif", numbers, byteorder=order, compression="zlib")
     np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0])
-@pytest.mark.parametrize("name", ["d.npy", "d.npz", "d.tif", "z.exr", "rgb.exr"])
+@pytest.mark.parametrize("name", ["f.npy", "key.npz", "f.tif", "z.exr", "rgb.exr"])
 def test_a_map_without_any_depth_is_refused(tmp_path, name, value):
-    path, depth = tmp_path / name, np.full((6, 8), value, np.float32)
-    if name.endswith("exr"):
-        write_channels(path, **dict.fromkeys("Z" if name == "z.exr" else "RGB", depth))
-    elif name == "d.tif":
-        Image.fromarray(depth).save(path)
-    else:
-        np.savez(path, depth=depth) if name == "d.npz" else np.save(path, depth)
+    WRITERS[name](tmp_path / name, np.full((6, 8), value, np.float32))
     with pytest.raises(FileFormatError, match=rf"{name}: no pixel has a depth: all are NaN"):
-        load_estimate(path, Quantity.METRIC_DEPTH)
+        load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
+
+
+@pytest.mark.parametrize("name", ["key.npz", "ours.exr", "z.exr", "f.pfm"])
+def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, name):
+    holes = np.array([[2.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
+    WRITERS[name](tmp_path / name, holes)
+    back = load_estimate(tmp_path / name, Quantity.METRIC_DEPTH if name == "key.npz" else None)
+    assert back.quantity is Quantity.METRIC_DEPTH and back.mask.flatten().tolist() == [True] + [False] * 5
+    assert np.array_equal(back.depth[0, 0].numpy(), holes, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["sky.npz", "sky.exr"])
@@ -120,33 +121,41 @@ def test_pixels_without_data_in_gdals_tiff_are_masked(tmp_path, word):
     np.testing.assert_array_equal(np.ones_like(expected) if mask is None else mask[0, 0], expected)
 
 
-def test_channels_are_named(tmp_path):
-    layers = {"View__Depth__Z": 1, "View__Mist__Z": 1 / 50, "View__Combined__R": 1, "View__Combined__green": 2, "V": 3}
-    write_channels(tmp_path / "m.exr", **{name: DEPTH * factor for name, factor in layers.items()})
-    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3), ("View.Combined.green", 2)):
-        np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
-        found = load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name)
-        np.testing.assert_allclose(found.depth[0, 0], DEPTH * factor, rtol=1e-6)
-    with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Combined\.G"):
-        load_estimate(tmp_path / "m.exr", channel="Z")
+LAYERS = {"View.Depth.Z": 1, "View.Mist.Z": 1 / 50, "View.Combined.R": 1, "View.Combined.green": 2, "V": 3}
+
+
+@pytest.mark.parametrize(
+    ("parts", "factors"),
+    [
+        ({"": LAYERS}, {"View.Depth.Z": 1, "View.Depth": 1, "Depth": 1, "View.Mist": 1 / 50, "V": 3, "View.Combined.green": 2}),
+        ({"left": {"Y": 1}, "right": {"Y": 2}}, {"right.Y": 2, "right": 2, "left": 1, "Y": 1}),
+    ],
+    ids=["layers", "parts"],
+)
+def test_channels_of_an_exr_are_named(tmp_path, parts, factors):
+    path = tmp_path / "m.exr"
+    planes = [({"name": part} if part else {}, {name: DEPTH * by for name, by in layers.items()}) for part, layers in parts.items()]
+    write_parts(path, *planes)
+    for name, factor in factors.items():
+        for found in (read_values(path, channel=name).planes, load_estimate(path, Quantity.DISPARITY, channel=name).depth):
+            np.testing.assert_allclose(found[0, 0], DEPTH * factor, rtol=1e-6)
+    with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Comb|left\.Y.*right\.Y.*--channel"):
+        load_estimate(path, channel="Z" if "" in parts else None)
+
+
+def test_arrays_of_an_archive_are_named(tmp_path):
     np.savez(tmp_path / "m.npz", near=DEPTH, far=DEPTH * 2)
-    with pytest.raises(FileFormatError, match=r"name one of its arrays with --channel, .*: 'far' \(6, 8\), 'near'"):
-        load_estimate(tmp_path / "m.npz")
     np.testing.assert_array_equal(load_estimate(tmp_path / "m.npz", Quantity.DISPARITY, channel="far").depth[0, 0], DEPTH * 2)
-    with pytest.raises(FileFormatError, match="no array 'depth'; the file has far, near"):
-        load_estimate(tmp_path / "m.npz", channel="depth")
     np.save(tmp_path / "m.npy", DEPTH)
-    for reader in (load_estimate, lambda path, channel: read_values(path, channel=channel)):
-        with pytest.raises(FileFormatError, match="leave it out"):
-            reader(tmp_path / "m.npy", channel="depth")
-
-
-def test_parts_with_the_same_channels_are_named(tmp_path):
-    write_parts(tmp_path / "p.exr", *(({"name": name}, {"Y": DEPTH * factor}) for name, factor in (("left", 1), ("right", 2))))
-    with pytest.raises(FileFormatError, match=r"left\.Y.*right\.Y.*--channel"):
-        load_estimate(tmp_path / "p.exr")
-    for name, factor in (("right.Y", 2), ("right", 2), ("left", 1), ("Y", 1)):
-        np.testing.assert_allclose(load_estimate(tmp_path / "p.exr", channel=name).depth[0, 0], DEPTH * factor)
+    for name, channel, words in (
+        ("m.npz", None, r"name one of its arrays with --channel, .*: 'far' \(6, 8\), 'near'"),
+        ("m.npz", "depth", "no array 'depth'; the file has far, near"),
+        ("m.npy", "depth", "leave it out"),
+    ):
+        with pytest.raises(FileFormatError, match=words):
+            load_estimate(tmp_path / name, channel=channel)
+    with pytest.raises(FileFormatError, match="leave it out"):
+        read_values(tmp_path / "m.npy", channel="depth")
 
 
 @pytest.mark.parametrize("axis", [0, 2])
@@ -160,12 +169,17 @@ def test_vectors_of_other_tools_are_normals(tmp_path, axis):
         load_estimate(tmp_path / "c.npy")
 
 
-def test_the_largest_number_of_16_bits_is_infinitely_far(tmp_path):
-    for dtype in (np.float16, np.uint16):
-        depth = np.full((6, 8), 5, dtype)
-        depth[:2] = np.finfo(dtype).max if dtype is np.float16 else np.iinfo(dtype).max
-        np.save(tmp_path / "d.npy", depth)
-        np.testing.assert_array_equal(load_estimate(tmp_path / "d.npy", Quantity.METRIC_DEPTH).mask[0, 0], depth == 5)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*itertools.product(["f.npy"], [np.float16, np.uint16]), *itertools.product(["z.exr", "rgb.exr"], [np.float16, np.float32, np.uint32])],
+)
+def test_the_largest_number_of_a_format_is_infinitely_far(tmp_path, name, dtype):
+    depth = np.full((4, 6), 5, dtype)
+    depth[:2] = (np.finfo if np.issubdtype(dtype, np.floating) else np.iinfo)(dtype).max
+    WRITERS[name](tmp_path / name, depth)
+    np.testing.assert_array_equal(load_estimate(tmp_path / name, Quantity.METRIC_DEPTH).mask[0, 0], depth == 5)
+    if name.endswith("exr"):
+        assert load_estimate(tmp_path / name, Quantity.RELATIVE_DEPTH).mask.sum() == 12
 
 
 def test_a_phones_photograph_has_depth(tmp_path):
@@ -187,10 +201,8 @@ def test_white_of_a_10_bit_photograph_is_white_and_opaque(tmp_path):
     library = pytest.importorskip("pillow_heif", reason="HEIC files need the package pillow-heif (extra 'heic')")
     white = np.full((64, 64, 4), 65535, np.uint16)
     library.from_bytes("RGBA;16", (64, 64), white.tobytes()).save(tmp_path / "w.heic", quality=-1)
-    values = read_values(tmp_path / "w.heic", "normals")
-    assert values.known is None and float(values.planes.min()) > 0.9995
-    colours, alpha = read_colours(tmp_path / "w.heic")
-    assert alpha is None and colours.min() > 0.9995
+    values, (colours, alpha) = read_values(tmp_path / "w.heic", "normals"), read_colours(tmp_path / "w.heic")
+    assert values.known is None and alpha is None and min(float(values.planes.min()), float(colours.min())) > 0.9995
 
 
 def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):

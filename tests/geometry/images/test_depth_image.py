@@ -92,12 +92,11 @@ def test_the_same_everywhere_is_worth_a_word(caplog):
     assert "the depth map is 1 everywhere" in caplog.text
 
 
-def test_numbers_are_what_they_are_said_to_be():
-    for quantity, values in (
-        (Quantity.METRIC_DEPTH, (2.0, 7.0)),
-        (Quantity.DISPARITY, (0.0, 30.0)),
-        (Quantity.RELATIVE_DEPTH, (-3.0, 1e10)),
-    ):
-        found = depth_map_to_estimate(maps(values, channels=1), DepthCoding(quantity=quantity))
-        assert found.quantity is quantity and torch.allclose(found.depth[0, 0, 0], torch.tensor(values))
-        assert (found.mask is not None) == (values[1] > 1e9), "what is infinitely far is unknown"
+@pytest.mark.parametrize(
+    ("quantity", "values"),
+    [(Quantity.METRIC_DEPTH, (2.0, 7.0)), (Quantity.DISPARITY, (0.0, 30.0)), (Quantity.RELATIVE_DEPTH, (-3.0, 1e10))],
+)
+def test_numbers_are_what_they_are_said_to_be(quantity, values):
+    found = depth_map_to_estimate(maps(values, channels=1), DepthCoding(quantity=quantity))
+    assert found.quantity is quantity and torch.allclose(found.depth[0, 0, 0], torch.tensor(values))
+    assert (found.mask is not None) == (values[1] > 1e9), "what is infinitely far is unknown"

@@ -62,9 +62,8 @@ def test_the_wrong_end_of_the_axes_is_named(bumps, said):
     assert "a.png points away from the viewer in 100% of its pixels" in said(encode_normal_map(bumps, "opencv"), "opengl")
 
 
-@pytest.mark.parametrize("level", [0.0, 0.5])
-def test_an_image_without_any_direction_is_nothing_to_warn_of(said, level):
-    assert not said(torch.full((1, 3, 8, 8), level))
+def test_an_image_without_any_direction_is_nothing_to_warn_of(said):
+    assert not any(said(torch.full((1, 3, 8, 8), level)) for level in (0.0, 0.5))
 
 
 @pytest.mark.parametrize("coding", NormalMapCoding)

@@ -22,17 +22,23 @@ def slope(quantity=Quantity.METRIC_DEPTH, **more):
     return Estimate(values, quantity, **{"intrinsics": intrinsics_from_fov(60, HEIGHT, WIDTH)} | more)
 
 
-def test_every_quantity_gives_a_mesh_and_says_of_what():
-    metric = slope()
-    assert describe_source(metric) == "metric depth, 2.02 to 3.94 m; field of view 60° (known)"
-    assert len(depth_to_mesh(metric).points) == HEIGHT * WIDTH
-    disparity = slope(Quantity.DISPARITY, intrinsics=None)
-    assert describe_source(disparity) == "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
-    relative = slope(Quantity.RELATIVE_DEPTH)
-    assert "relative depth: no metres, depth range guessed as 1:5; field" in describe_source(relative, MeshOptions(near_far_ratio=5))
-    for estimate in (disparity, relative):
-        depth = -depth_to_mesh(estimate).points[:, 2]
-        assert depth.min() == pytest.approx(1, rel=0.05) and depth.max() == pytest.approx(3, rel=0.1)
+@pytest.mark.parametrize(
+    ("quantity", "ratio", "words"),
+    [
+        (Quantity.METRIC_DEPTH, 2, "metric depth, 2.02 to 3.94 m; field of view 60° (known)"),
+        (Quantity.DISPARITY, None, "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
+        (Quantity.RELATIVE_DEPTH, None, "relative depth: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
+        (Quantity.RELATIVE_DEPTH, 5, "relative depth: no metres, depth range guessed as 1:5; field of view 55° (assumed)"),
+    ],
+)
+def test_every_quantity_gives_a_mesh_and_says_of_what(quantity, ratio, words):
+    is_metric = quantity is Quantity.METRIC_DEPTH
+    estimate, options = slope(quantity, **({} if is_metric else {"intrinsics": None})), MeshOptions(near_far_ratio=ratio)
+    assert describe_source(estimate, options) == words
+    mesh = depth_to_mesh(estimate, options=options)
+    depth = -mesh.points[:, 2]
+    assert len(depth) == HEIGHT * WIDTH and depth.min() == pytest.approx(2 if is_metric else 1, rel=0.05)
+    assert depth.max() / depth.min() == pytest.approx(ratio or 3, rel=0.1)
 
 
 def test_fewer_points_lie_where_the_others_did():
@@ -77,9 +83,8 @@ def test_the_sky_is_left_out():
     assert len(lower.points) == pytest.approx(int((~sky).sum()), rel=0.05) and len(all_of_it.points) > 0.95 * HEIGHT * WIDTH
 
 
-def test_the_farthest_points_are_finite():
-    far = replace(slope(), depth=slope().depth * 3e5)
-    mesh = depth_to_mesh(far)
+def test_the_farthest_points_are_finite_and_what_is_infinitely_far_is_left_out():
+    mesh = depth_to_mesh(replace(slope(), depth=slope().depth * 3e5))
     assert np.isfinite(mesh.points).all() and mesh.points[:, 2].min() == pytest.approx(-1.2e6)
     depth = slope().depth.clone()
     depth[..., 5:, :] = 1e10
@@ -131,6 +136,15 @@ def worn(mesh):
     return mesh.texture[rows, columns] / 255
 
 
+def assert_wears(mesh, colour, chosen=slice(None), atol=0.02):
+    for shown in (mesh.colours[chosen], worn(mesh)[chosen]):
+        np.testing.assert_allclose(shown, np.broadcast_to(colour, shown.shape), atol=atol)
+
+
+def enlarged(image, scale):
+    return torch.nn.functional.interpolate(image, scale_factor=scale, mode="nearest")
+
+
 SHARP = MeshOptions(drop_sky=False, edges="sharp")
 
 
@@ -138,25 +152,22 @@ SHARP = MeshOptions(drop_sky=False, edges="sharp")
 def test_the_wall_goes_on_behind_a_near_thing(degrees, whole):
     estimate = before_a_wall()
     (front,) = depth_to_meshes(estimate, picture_of(estimate), SHARP)
-    first, behind, *more = depth_to_meshes(estimate, picture_of(estimate), replace(SHARP, fill_behind=degrees))
-    assert not more
+    first, behind = depth_to_meshes(estimate, picture_of(estimate), replace(SHARP, fill_behind=degrees))
     for name in ("points", "triangles", "colours", "uvs", "texture"):
         assert np.array_equal(getattr(first, name), getattr(front, name)), name
     np.testing.assert_allclose(behind.points[:, 2], -4, rtol=0.002)
     assert behind.points[:, 2].max() < -4, "never before what is visible"
-    np.testing.assert_allclose(behind.colours, np.broadcast_to(WALL, behind.colours.shape), atol=1e-6)
+    assert np.array_equal(np.unique(behind.triangles), np.arange(len(behind.points)))
+    assert_wears(behind, WALL)
     pixels = np.round(behind.uvs * (WIDTH, HEIGHT) - 0.5).astype(int)
     covered = np.zeros((HEIGHT, WIDTH), bool)
     covered[pixels[:, 1], pixels[:, 0]] = True
     # by so many pixels a point at 2 m moves against one at 4 m; the view turns about what is as far as the mean of 1/2 and 1/4
     moves = float(estimate.intrinsics[0, 0, 0]) * np.tan(np.radians(degrees)) / 0.375 * 0.25
     deepest = 12 if whole else int(np.ceil(moves))
-    inside = np.zeros_like(covered)
-    inside[12:36, 24:44] = True
-    inside[12 + deepest : 36 - deepest, 24 + deepest : 44 - deepest] = False
-    assert covered[inside].all() and not covered[12 + deepest : 36 - deepest, 24 + deepest : 44 - deepest].any()
-    np.testing.assert_allclose(worn(behind), np.broadcast_to(WALL, behind.colours.shape), atol=0.01)
-    assert np.array_equal(np.unique(behind.triangles), np.arange(len(behind.points)))
+    core = np.zeros_like(covered)
+    core[12 + deepest : 36 - deepest, 24 + deepest : 44 - deepest] = True
+    assert covered[12:36, 24:44][~core[12:36, 24:44]].all() and not covered[core].any()
 
 
 def test_hidden_surfaces_have_normals_and_colours_where_the_others_have_them():
@@ -177,14 +188,17 @@ def test_what_is_behind_two_things_is_there_behind_both():
     assert len(np.unique(np.concatenate(places), axis=0)) > 24 * 20
 
 
-def test_a_hidden_surface_shows_nothing_of_what_hides_it_beside_its_last_pixel():
-    """Below the plate the wall's last pixels stand beside a post, which hides what follows them."""
+@pytest.mark.parametrize("most", [0, 1000])
+def test_a_hidden_surface_shows_nothing_of_what_hides_it_beside_its_last_pixel(most):
+    """Below the plate the wall's last pixels stand beside a post, which hides what follows them; the image is larger than the depth."""
+    options = replace(SHARP, fill_behind=10, max_points=most)
     estimate = before_a_wall()
+    _, behind = depth_to_meshes(estimate, enlarged(picture_of(estimate), 4), options)
+    assert_wears(behind, WALL)
     estimate.depth[..., 4:44, 38:43] = 1.0
     image = picture_of(estimate)
     image[:, :, 4:44, 38:43] = torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
-    image = torch.nn.functional.interpolate(image, scale_factor=4, mode="nearest")
-    _, behind, *_ = depth_to_meshes(estimate, image, replace(SHARP, fill_behind=10))
+    _, behind, *_ = depth_to_meshes(estimate, enlarged(image, 4), options)
     shown = worn(behind)
     assert (shown[:, 1] < 0.6).all(), "green is the post's"
     assert (np.abs(shown - WALL).max(1) < 0.1)[behind.points[:, 2] < -3].mean() > 0.97
@@ -195,29 +209,19 @@ def test_far_surfaces_beside_soft_edges_wear_nothing_of_the_near_thing(scale):
     """The lens mixes plate and wall over two pixels on both sides; the plate's rim keeps its share."""
     estimate = before_a_wall()
     image = torch.nn.functional.avg_pool2d(picture_of(estimate), 5, 1, 2, count_include_pad=False)
-    image = torch.nn.functional.interpolate(image, scale_factor=scale, mode="nearest")
+    image = enlarged(image, scale)
     soft = replace(estimate, depth=1 / torch.nn.functional.avg_pool2d(1 / estimate.depth, 3, 1, 1, count_include_pad=False))
     first, behind, *_ = depth_to_meshes(soft, image, replace(SHARP, edges="soft", fill_behind=20))
     shown = image[0].movedim(0, -1).numpy()
     places = tuple(np.floor(first.uvs * (WIDTH * scale, HEIGHT * scale)).astype(int).T[::-1])
     is_far, is_near = first.points[:, 2] < -3, first.points[:, 2] > -2.1
     assert (np.abs(shown[places] - WALL).max(1) > 0.1)[is_far].sum() > 20, "far pixels are mixed"
-    for mesh, chosen in ((first, is_far), (behind, behind.points[:, 2] < -3)):
-        np.testing.assert_allclose(mesh.colours[chosen], np.broadcast_to(WALL, (chosen.sum(), 3)), atol=0.08)
-        np.testing.assert_allclose(worn(mesh)[chosen], np.broadcast_to(WALL, (chosen.sum(), 3)), atol=0.08)
+    assert_wears(first, WALL, is_far, 0.08)
+    assert_wears(behind, WALL, behind.points[:, 2] < -3, 0.08)
     np.testing.assert_allclose(first.colours[is_near], shown[places][is_near], atol=1e-6)
     np.testing.assert_allclose(first.texture[places][is_near] / 255, shown[places][is_near], atol=0.003)
     (sharp,) = depth_to_meshes(soft, image, SHARP)
     assert np.array_equal(sharp.texture, (shown * 255).round().astype(np.uint8))
-
-
-def test_smaller_grids_and_larger_images_wear_the_hidden_surfaces_colours():
-    estimate = before_a_wall()
-    image = torch.nn.functional.interpolate(picture_of(estimate), scale_factor=4, mode="nearest")
-    for options in (SHARP, replace(SHARP, max_points=1000)):
-        _, behind, *_ = depth_to_meshes(estimate, image, replace(options, fill_behind=20))
-        np.testing.assert_allclose(behind.colours, np.broadcast_to(WALL, behind.colours.shape), atol=0.02)
-        np.testing.assert_allclose(worn(behind), np.broadcast_to(WALL, behind.colours.shape), atol=0.02)
 
 
 def test_only_one_image_of_a_perspective_camera_is_filled():

@@ -21,13 +21,24 @@ HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
 
 
+def box_of(value, inside=1.0, rows=slice(60, 140), columns=slice(100, 160)):
+    """Inverse depth (H, W) of a box before what is given, and where it is."""
+    box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    box[rows, columns] = True
+    return torch.where(box, inside, value), box
+
+
 def floor_and_box():
     """Inverse depth of a floor that reaches the horizon, a box before it, and where each is."""
     rows = torch.arange(HEIGHT, dtype=torch.float32)[:, None].expand(HEIGHT, WIDTH)
-    inverse = ((rows - HORIZON) / (HEIGHT - HORIZON)).clamp(min=0)
-    box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    box[60:140, 100:160] = True
-    return torch.where(box, 1.2, inverse), rows > HORIZON, box
+    inverse, box = box_of(((rows - HORIZON) / (HEIGHT - HORIZON)).clamp(min=0), 1.2)
+    return inverse, rows > HORIZON, box
+
+
+def cut(inverse, edges="soft", valid=EVERYWHERE, image=None):
+    """Inverse depth (H, W) as `cut_grid` leaves it, and the joins."""
+    depth, joins = cut_grid(1 / inverse[None, None], valid, image, edges)
+    return 1 / depth[0, 0], joins
 
 
 def test_a_floor_stays_whole_to_the_horizon_and_a_box_is_cut_out():
@@ -39,15 +50,6 @@ def test_a_floor_stays_whole_to_the_horizon_and_a_box_is_cut_out():
         pairs = [each.narrow(along, start, size) for each in (valid, box) for start in (0, 1)]
         expected = pairs[0] & pairs[1] & (pairs[2] == pairs[3])
         assert torch.equal(joined, expected)
-
-
-def test_one_row_and_one_pixel_are_no_fault():
-    for shape in ((1, 1), (1, 9), (9, 1), (2, 2), (3, 3)):
-        depth = torch.full(shape, 2.0)
-        joins = find_joins(depth, torch.ones(shape, dtype=torch.bool))
-        assert joins.across.shape == (shape[0], shape[1] - 1) and bool(joins.across.all()) and bool(joins.down.all())
-        used, triangles = grid_triangles(depth.numpy(), joins)
-        assert used.shape == shape and len(triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
 
 
 def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
@@ -65,7 +67,7 @@ def grown(mask):
 
 def softened(inverse, by=4):
     small = F.interpolate(inverse[None, None], scale_factor=1 / by, mode="area")
-    return F.interpolate(small, inverse.shape, mode="bilinear")
+    return F.interpolate(small, inverse.shape, mode="bilinear")[0, 0]
 
 
 @pytest.mark.parametrize("with_image", [False, True])
@@ -73,19 +75,18 @@ def test_ramps_become_steps_and_floors_stay(with_image):
     inverse, valid, box = floor_and_box()
     soft = softened(inverse.clamp(min=0.004))
     image = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1) if with_image else None
-    depth, radius = step_edges(1 / soft, valid[None, None], image, "soft")
+    depth, radius = step_edges(1 / soft[None, None], valid[None, None], image, "soft")
+    stepped = 1 / depth[0, 0]
     assert radius == 3
-    stepped = 1 / depth
 
     def between(values):
         """Pixels that are neither the box nor the floor."""
         off = torch.minimum((values - 1.2).abs(), (values - inverse.clamp(max=1)).abs().where(~box, 9)) > 0.1
         return int((off & valid).sum())
 
-    assert between(stepped[0, 0]) < between(soft[0, 0]) / 4
-    plain = torch.zeros_like(valid)
-    plain[HORIZON + 8 :, :80] = True  # floor beside which nothing stands
-    torch.testing.assert_close(stepped[0, 0][plain], soft[0, 0][plain])
+    assert between(stepped) < between(soft) / 4
+    plain = (slice(HORIZON + 8, None), slice(80))  # floor beside which nothing stands
+    torch.testing.assert_close(stepped[plain], soft[plain])
 
 
 def test_sharp_depth_stays_as_it_is():
@@ -125,63 +126,54 @@ def test_triangles_need_two_joined_sides_and_points_a_triangle():
 
 def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():
     """A wall with a soft box before it, and a crumb and a block that float between: no hole where the crumb was, and no skin."""
-    inverse = torch.full((HEIGHT, WIDTH), 0.2)
-    inverse[60:140, 100:160] = 1.0
-    inverse = softened(inverse)[0, 0]
+    inverse = softened(box_of(0.2)[0])
     inverse[20:23, 20:23], inverse[150:170, 20:40] = 0.5, 0.5
-    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "soft")
-    torch.testing.assert_close(depth[0, 0, 20:23, 20:23], torch.full((3, 3), 5.0))
+    stepped, joins = cut(inverse)
+    torch.testing.assert_close(stepped[20:23, 20:23], torch.full((3, 3), 0.2))
     assert joins.across[18:25, 18:25].all() and joins.down[18:25, 18:25].all(), "no hole in the wall"
     assert joins.across[152:168, 22:37].all()
-    jumps = inverse_jumps(1 / depth[0, 0])
-    assert float(jumps[joins.across].max()) < 0.05
-    sharp, all_joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "sharp")
-    assert all_joins.across[20:23, 20:22].all() and torch.equal(sharp, 1 / inverse[None, None])
+    assert float(inverse_jumps(stepped)[joins.across].max()) < 0.05
+    sharp, all_joins = cut(inverse, "sharp")
+    assert all_joins.across[20:23, 20:22].all() and torch.equal(sharp, 1 / (1 / inverse))
 
 
 def test_no_skin_hangs_at_a_soft_box_and_the_floor_beside_it_has_no_hole():
     """What is left of a ramp, 2 to 5 % a pixel, is neither kept as a skin nor left out of the floor or the box."""
     inverse, valid, box = floor_and_box()
     valid[: HORIZON + 8] = False
-    soft = softened(inverse.clamp(min=0.004))[0, 0]
-    depth, joins = cut_grid(1 / soft[None, None], valid[None, None], None, "soft")
+    stepped, joins = cut(softened(inverse.clamp(min=0.004)), valid=valid[None, None])
     near = F.max_pool2d(F.pad((box[:, 1:] != box[:, :-1]).float(), (0, 1))[None, None], 25, 1, 12)[0, 0, :, :-1] > 0
-    skins = joins.across & near & (inverse_jumps(1 / depth[0, 0]) > 0.02)
-    assert int(skins.sum()) < 20
-    used, _ = grid_triangles(torch.where(valid, depth[0, 0], 1).numpy(), joins)
+    assert int((joins.across & near & (inverse_jumps(stepped) > 0.02)).sum()) < 20
+    used, _ = grid_triangles(torch.where(valid, 1 / stepped, 1).numpy(), joins)
     assert used[valid.numpy()].mean() > 0.999
 
 
 def test_the_rim_of_a_soft_box_is_as_deep_in_every_row():
     """Ramps that waver leave another part of them in each row: seen from aside, the rim would be torn into strips."""
-    generator = torch.Generator().manual_seed(1)
-    ends = 100 + torch.randn(HEIGHT, 1, generator=generator) * 2
-    share = ((torch.arange(float(WIDTH)) - ends) / 8 + 0.5).clamp(0, 1)
-    inverse = 1 - 0.7 * share
-    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "auto")
-    stepped = 1 / depth[0, 0]
+    ends = 100 + torch.randn(HEIGHT, 1, generator=torch.Generator().manual_seed(1)) * 2
+    stepped, joins = cut(1 - 0.7 * ((torch.arange(float(WIDTH)) - ends) / 8 + 0.5).clamp(0, 1), "auto")
     near = stepped > 0.65
-    assert float((1 - stepped[near]).square().mean().sqrt()) < 0.004
-    assert float((0.3 - stepped[~near]).square().mean().sqrt()) < 0.004
+    for side, value in ((near, 1), (~near, 0.3)):
+        assert float((value - stepped[side]).square().mean().sqrt()) < 0.004
     within = near[:, :-1] == near[:, 1:]
     assert float((within & ~joins.across).float().mean()) < 1e-4, "cut at the silhouette alone"
 
 
 def test_rims_of_a_soft_disc_are_less_ragged_for_being_smoothed(monkeypatch):
     """Its ramp is 6 pixels wide and more, and wavers; a cut that goes in and out has more pixels beside it."""
-    rows, columns = torch.meshgrid(torch.arange(192.0), torch.arange(240.0), indexing="ij")
-    ragged = {}
-    for name, smooth in {"smoothed": mesh_cuts.smooth_rims, "left": lambda depth, *_: depth}.items():
-        monkeypatch.setattr(mesh_cuts, "smooth_rims", smooth)
-        generator = torch.Generator().manual_seed(0)
-        down, right, wider = (2 * wavering(rows.shape, generator, pitch) for pitch in (6, 6, 8))
-        away = 50 - torch.hypot(rows - 96 + down, columns - 120 + right)
-        share = (away / (6 + 1.5 * wider.abs()) + 0.5).clamp(0, 1)
-        inverse = share * (1 + 0.004 * (rows - 96)) + (1 - share) * (0.3 + 0.0005 * columns)
-        valid = torch.ones(1, 1, *inverse.shape, dtype=torch.bool)
-        _, joins = cut_grid(1 / inverse[None, None], valid, None, "soft")
-        ragged[name] = int((~joins.across).sum() + (~joins.down).sum())
-    assert ragged["smoothed"] < 0.85 * ragged["left"]
+    rows, columns = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
+    generator = torch.Generator().manual_seed(0)
+    down, right, wider = (2 * wavering(rows.shape, generator, pitch) for pitch in (6, 6, 8))
+    share = ((50 - torch.hypot(rows - 96 + down, columns - 120 + right)) / (6 + 1.5 * wider.abs()) + 0.5).clamp(0, 1)
+    inverse = share * (1 + 0.004 * (rows - 96)) + (1 - share) * (0.3 + 0.0005 * columns)
+
+    def raggedness():
+        _, joins = cut(inverse)
+        return int((~joins.across).sum() + (~joins.down).sum())
+
+    smoothed = raggedness()
+    monkeypatch.setattr(mesh_cuts, "smooth_rims", lambda depth, *_: depth)
+    assert smoothed < 0.85 * raggedness()
 
 
 def wavering(shape, generator, pitch):
@@ -190,13 +182,10 @@ def wavering(shape, generator, pitch):
 
 def test_ramps_beside_foliage_are_found():
     """Rough surfaces look like jumps; what rises steadily beside them shows ramps."""
-    inverse, box = noisy_wall_and_box(0)
-    leaves = torch.randn(inverse.shape, generator=torch.Generator().manual_seed(1))
-    inverse = torch.where(torch.arange(HEIGHT)[:, None] > 100, inverse * (1 + 0.05 * leaves), inverse)
-    assert step_edges(1 / inverse[None, None], EVERYWHERE)[1] > 0
-    sharp = torch.where(box, 1.0, 0.3)
-    sharp = torch.where(torch.arange(HEIGHT)[:, None] > 100, sharp * (1 + 0.05 * leaves), sharp)
-    assert step_edges(1 / sharp[None, None], EVERYWHERE)[1] == 0
+    leaves = torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    for inverse, has_ramps in ((noisy_wall_and_box(0)[0], True), (box_of(0.3)[0], False)):
+        rough = torch.where(torch.arange(HEIGHT)[:, None] > 100, inverse * (1 + 0.05 * leaves), inverse)
+        assert (step_edges(1 / rough[None, None], EVERYWHERE)[1] > 0) is has_ramps
 
 
 def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
@@ -204,30 +193,25 @@ def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
     inverse, box = noisy_wall_and_box(0)
     leaves = torch.rand(1, 1, HEIGHT // 2 + 2, WIDTH // 2 + 2, generator=torch.Generator().manual_seed(1)) * 0.2 - 0.1
     leaves = F.interpolate(leaves, (HEIGHT, WIDTH), mode="bicubic", align_corners=True)[0, 0]
-    inverse = torch.where(inverse > 0.5, inverse * (1 + leaves), inverse)
-    inner = ~grown(~box)
+    inverse, inner = torch.where(inverse > 0.5, inverse * (1 + leaves), inverse), ~grown(~box)
     inside = inner[:, :-1] & inner[:, 1:]
     assert float((inverse_jumps(inverse)[inside] > 0.05).float().mean()) > 0.2, "the scene shows the fault"
-    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "soft")
+    stepped, joins = cut(inverse)
     assert float(joins.across[inside].float().mean()) > 0.96
-    assert float(inverse_jumps(1 / depth[0, 0])[joins.across].max()) < 0.5, "nothing is stretched between the tree and the wall"
+    assert float(inverse_jumps(stepped)[joins.across].max()) < 0.5, "nothing is stretched between the tree and the wall"
 
 
 def test_wires_close_together_are_no_rough_surface():
     wires = (torch.arange(WIDTH) % 6 < 2).expand(HEIGHT, WIDTH) | (torch.arange(HEIGHT) % 6 < 2)[:, None]
-    inverse = torch.where(wires, 0.5, 0.25 + 0.1 * torch.linspace(0, 1, WIDTH))
-    _, joins = cut_grid(1 / inverse[None, None], EVERYWHERE)
+    _, joins = cut(torch.where(wires, 0.5, 0.25 + 0.1 * torch.linspace(0, 1, WIDTH)), "auto")
     assert torch.equal(joins.across, wires[:, :-1] == wires[:, 1:])
 
 
 def test_near_things_do_not_take_pixels_of_what_is_behind_them():
     """Of a soft box the mesh is cut where the image has its edge, though parallax lets near things grow."""
-    box = torch.zeros(HEIGHT, 500, dtype=torch.bool)
-    box[60:140, 200:320] = True
-    soft = softened(torch.where(box, 1.0, 0.3))
-    image = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1)
-    depth, _ = cut_grid(1 / soft, torch.ones_like(soft, dtype=torch.bool), image, "soft")
-    assert torch.equal((1 / depth[0, 0] > 0.6)[80:120], box[80:120])
+    inverse, box = box_of(0.3)
+    stepped, _ = cut(softened(inverse), image=torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1))
+    assert torch.equal((stepped > 0.6)[80:120], box[80:120])
 
 
 def test_a_crack_that_reaches_no_cut_is_closed():
@@ -249,28 +233,24 @@ def inverse_jumps(inverse):
 
 def noisy_wall_and_box(noise):
     """Inverse depth of a far wall near 0 and a soft box before it, with noise that is a large share of the wall's, and where the box is."""
-    box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    box[60:140, 100:160] = True
-    soft = softened(torch.where(box, 1.0, 1 / 30))[0, 0]
-    return (soft + noise * torch.randn(soft.shape, generator=torch.Generator().manual_seed(1))).clamp(min=1 / 300), box
+    inverse, box = box_of(1 / 30)
+    noisy = softened(inverse) + noise * torch.randn(inverse.shape, generator=torch.Generator().manual_seed(1))
+    return noisy.clamp(min=1 / 300), box
 
 
 def test_a_wall_whose_far_depth_is_noisy_is_whole_and_a_box_before_it_is_cut_out():
     """Noise of a 400th of the range: neighbours on the wall differ by more than 5 %, which is no reason for holes."""
     inverse, box = noisy_wall_and_box(1 / 400)
-    wall = inverse[:40]
-    assert float((inverse_jumps(wall) > 0.05).float().mean()) > 0.5, "the scene shows the fault"
-    depth, joins = cut_grid(1 / inverse[None, None], EVERYWHERE, None, "auto")
+    assert float((inverse_jumps(inverse[:40]) > 0.05).float().mean()) > 0.5, "the scene shows the fault"
+    stepped, joins = cut(inverse, "auto")
     assert float(joins.across[:40].float().mean()) > 0.999 and float(joins.down[:39].float().mean()) > 0.999
-    torch.testing.assert_close(1 / depth[0, 0, :40], wall)
-    inner, outer = ~grown(~box), ~grown(box)
-    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
+    torch.testing.assert_close(stepped[:40], inverse[:40])
+    used, triangles = grid_triangles((1 / stepped).numpy(), joins)
     assert used.mean() > 0.999
     corners = np.nonzero(used.ravel())[0][triangles]
-    at_box, at_wall = (mask.numpy().ravel()[corners] for mask in (inner, outer))
-    values = (1 / depth).numpy().ravel()[corners]
-    assert at_box.all(1).any() and at_wall.all(1).any()
-    assert float((values.max(1) - values.min(1)).max()) < 0.1, "nothing is stretched between the wall and the box"
+    for inside in (~grown(~box), ~grown(box)):
+        assert inside.numpy().ravel()[corners].all(1).any()
+    assert np.ptp(stepped.numpy().ravel()[corners], axis=1).max() < 0.1, "nothing is stretched between the wall and the box"
 
 
 def test_noise_within_is_that_of_the_values_and_silhouettes_are_none():

@@ -32,15 +32,13 @@ def areas(used, triangles):
 
 def departures(inverse, used, triangles):
     """By how much each triangle's plane leaves the inverse depth of pixels in it, as a share."""
-    places = np.stack(np.nonzero(used), 1)
     most = 0.0
-    for corners in places[triangles]:
+    for corners in np.argwhere(used)[triangles]:
         (top, left), (bottom, right) = corners.min(0), corners.max(0)
-        points = np.stack(np.mgrid[top : bottom + 1, left : right + 1], -1).reshape(-1, 2)
-        weights = np.linalg.solve(np.concatenate((corners.T, np.ones((1, 3)))), np.concatenate((points.T, np.ones((1, len(points))))))
+        points = np.mgrid[top : bottom + 1, left : right + 1].reshape(2, -1)
+        weights = np.linalg.solve(np.vstack((corners.T, np.ones(3))), np.vstack((points, np.ones(points.shape[1]))))
         inside = (weights > -1e-9).all(0)
-        said = inverse[tuple(corners.T)] @ weights
-        most = max(most, np.abs(said / inverse[tuple(points.T)] - 1)[inside].max())
+        most = max(most, np.abs(inverse[tuple(corners.T)] @ weights / inverse[tuple(points)] - 1)[inside].max())
     return most
 
 

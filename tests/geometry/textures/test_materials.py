@@ -65,10 +65,11 @@ def noise(channels, width, seed):
 
 @pytest.fixture
 def surface():
-    """Linear colours, normals and occlusion of bumps."""
+    """An sRGB image, its linear colours, and normals and occlusion of its bumps."""
     height = 2 * noise(1, 3.0, 0)
     colours = torch.tensor([0.3, 0.2, 0.15]).view(1, 3, 1, 1) * (0.2 * noise(1, 1.0, 1)).exp()
-    return colours, height_to_normals(height, borders="seamless"), height_to_occlusion(height, borders="seamless")
+    normals, occlusion = height_to_normals(height, borders="seamless"), height_to_occlusion(height, borders="seamless")
+    return linear_to_srgb(colours * occlusion), colours, normals, occlusion
 
 
 def off(found, colours):
@@ -78,7 +79,7 @@ def off(found, colours):
 
 @pytest.mark.parametrize("cause", ["lamp", "occlusion", "direction"])
 def test_each_kind_of_light_is_taken_out(surface, cause):
-    colours, normals, occlusion = surface
+    _, colours, normals, occlusion = surface
     ramp = (torch.arange(SIDE) / SIDE - 0.5).expand(1, 1, SIDE, SIDE)
     shading = (normals * torch.tensor([-0.5, 0.3, 0.8]).view(1, 3, 1, 1)).sum(1, keepdim=True).clamp(min=0.1)
     light = {"lamp": ramp.exp(), "occlusion": occlusion, "direction": shading}[cause]
@@ -87,9 +88,8 @@ def test_each_kind_of_light_is_taken_out(surface, cause):
 
 
 def test_hues_and_exposure_stay(surface):
-    colours, normals, occlusion = surface
-    image = linear_to_srgb(colours * occlusion)
-    before, after = srgb_to_linear(image), srgb_to_linear(remove_light(image, normals, occlusion))
+    image, _, *geometry = surface
+    before, after = srgb_to_linear(image), srgb_to_linear(remove_light(image, *geometry))
     assert torch.allclose(after / luminance(after), before / luminance(before), atol=1e-3)
     assert float(luminance(after).log().mean() - luminance(before).log().mean()) == pytest.approx(0, abs=0.01)
 
@@ -102,24 +102,23 @@ def test_a_flat_material_in_even_light_stays():
 
 
 def test_bright_crevices_are_not_made_brighter(surface):
-    _, normals, occlusion = surface
+    *_, normals, occlusion = surface
     image = linear_to_srgb((0.2 / occlusion).expand(-1, 3, -1, -1).clamp(max=1))
     assert torch.allclose(remove_light(image, normals, occlusion), image, atol=0.03)
 
 
 def test_a_batch_is_made_as_its_images(surface):
-    colours, normals, occlusion = surface
-    images = linear_to_srgb(torch.cat((colours * occlusion, colours.flip(-1))))
+    image, colours, normals, occlusion = surface
+    images = torch.cat((image, linear_to_srgb(colours.flip(-1))))
     together = remove_light(images, normals.expand(2, -1, -1, -1), occlusion.expand(2, -1, -1, -1))
     apart = torch.cat([remove_light(each, normals, occlusion) for each in images.split(1)])
     assert torch.allclose(together, apart, atol=1e-5)
 
 
 def test_a_texture_that_tiles_has_an_albedo_that_tiles(surface):
-    colours, normals, occlusion = surface
-    image = linear_to_srgb(colours * occlusion)
-    turned = [each.roll((11, 7), (-2, -1)) for each in (image, normals, occlusion)]
-    found = remove_light(image, normals, occlusion, borders="seamless")
+    image, _, *geometry = surface
+    turned = [each.roll((11, 7), (-2, -1)) for each in (image, *geometry)]
+    found = remove_light(image, *geometry, borders="seamless")
     assert torch.allclose(remove_light(*turned, borders="seamless"), found.roll((11, 7), (-2, -1)), atol=1e-4)
 
 

@@ -1,9 +1,11 @@
 """Curvature, occlusion, detail and seams: against answers that are known."""
 
+import functools
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import blend_normals, unit_normals
@@ -19,6 +21,7 @@ from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimat
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo, with_contrast
 from depth_normal.geometry.textures.seamless import folded, margins, mirror, seamless_estimate, tileable, unmirrored_normals, wrap
 from depth_normal.options.textures import MAX_SHAPE
+from tests.refusals import refusals
 
 SIDE = 97
 MIDDLE = SIDE // 2
@@ -42,17 +45,13 @@ def bumps(side=48, seamless=True, seed=0):
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_a_ball_bends_by_one_over_its_radius(scale):
-    inner = (..., slice(20, -20), slice(20, -20))
-    assert torch.allclose(mean_curvature(ball(80), scale=scale)[inner], torch.tensor(1 / 80), rtol=1e-3)
-    assert torch.allclose(mean_curvature(ball(80, -1.0), scale=scale)[inner], torch.tensor(-1 / 80), rtol=1e-3)
-
-
-def test_a_cylinder_bends_half_as_much_and_a_plane_not():
+def test_a_ball_bends_by_one_over_its_radius_a_cylinder_half_as_much_and_a_plane_not(scale):
     _, x = grid()
     cylinder = torch.stack((x / 80, 0 * x, (1 - (x / 80) ** 2).sqrt()))[None]
-    assert mean_curvature(cylinder)[0, 0, MIDDLE, MIDDLE].item() == pytest.approx(1 / 160, rel=1e-3)
-    plane = unit_normals(torch.tensor([0.5, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, 9, 9))
+    plane = unit_normals(torch.tensor([0.5, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE))
+    for normals, bend in ((ball(80), 1 / 80), (ball(80, -1.0), -1 / 80), (cylinder, 1 / 160), (plane, 0)):
+        found = mean_curvature(normals, scale=scale)[..., 20:-20, 20:-20]
+        torch.testing.assert_close(found, torch.full_like(found, bend), rtol=1e-3, atol=1e-5)
     maps = curvature_maps(mean_curvature(plane))
     assert torch.allclose(maps.curvature, torch.tensor(0.5), atol=1e-3) and maps.edges.max() < 1e-3 and maps.cavities.max() < 1e-3
 
@@ -76,14 +75,10 @@ def test_holes_do_not_bend():
     assert curvature_maps(bend, weight=torch.zeros_like(known)).curvature.isfinite().all()
 
 
-def test_a_plane_is_open_however_it_leans():
+def test_planes_are_open_and_the_foot_of_an_endless_wall_is_half_open():
     y, x = grid()
     for plane in (0 * x, 0.7 * x + 0.2 * y, -3 * x):
         assert torch.allclose(height_to_occlusion(plane[None, None], radius=32), torch.tensor(1.0), atol=1e-4)
-
-
-def test_the_foot_of_an_endless_wall_is_half_open():
-    _, x = grid()
     wall = torch.where(x > 0, 1e5, 0.0)[None, None]
     found = height_to_occlusion(wall, radius=512)[0, 0, MIDDLE]
     assert torch.allclose(found[MIDDLE - 8 : MIDDLE], torch.tensor(0.5), atol=0.02) and found[-5] == 1
@@ -99,36 +94,18 @@ def test_a_groove_is_as_open_as_its_angle_says(angle):
     assert found.item() == pytest.approx((1 - math.cos(math.radians(angle))) / 2, abs=0.04)
 
 
-def test_a_round_pit_is_half_open_everywhere():
-    y, x = grid(129)
-    pit = -(50.0**2 - x**2 - y**2).clamp(min=0).sqrt()[None, None]
-    found = height_to_occlusion(pit, radius=256, directions=32)[0, 0, 64, 64:94:10]
-    assert torch.allclose(found, torch.tensor(0.5), atol=0.06)
-
-
 def test_it_is_what_rays_meet():
     """Against rays cast through the height one by one."""
     height = 2 * bumps(32)
     found = height_to_occlusion(height, radius=200, directions=32, borders="seamless")[0, 0]
     normals, level = height_to_normals(height, borders="seamless")[0], height[0, 0]
-    random = torch.Generator().manual_seed(0)
+    around = F.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     for y, x in ((3, 5), (16, 16), (25, 9), (30, 30)):
-        around = torch.randn(4000, 3, generator=random)
-        ray = normals[:, y, x] + around / around.norm(dim=1, keepdim=True)
-        ray = ray / ray.norm(dim=1, keepdim=True)
-        open_rays = torch.ones(len(ray), dtype=torch.bool)
-        for distance in torch.arange(1.0, 60.0, 0.5):
-            column, row = (x + ray[:, 0] * distance).round().long() % 32, (y - ray[:, 1] * distance).round().long() % 32
-            far = (ray[:, :2] * distance).norm(dim=1) > 0.8
-            open_rays &= ~far | (level[row, column] <= level[y, x] + ray[:, 2] * distance + 0.02)
-        assert found[y, x].item() == pytest.approx(open_rays.float().mean().item(), abs=0.06), (y, x)
-
-
-def test_occlusion_goes_round_a_seam():
-    height = bumps()
-    turned = height.roll((11, 7), (-2, -1))
-    found = height_to_occlusion(height, radius=20, borders="seamless")
-    assert torch.allclose(height_to_occlusion(turned, radius=20, borders="seamless"), found.roll((11, 7), (-2, -1)), atol=1e-5)
+        ray = F.normalize(normals[:, y, x] + around, dim=1)
+        steps = ray * torch.arange(1.0, 60.0, 0.5)[:, None, None]
+        column, row = (x + steps[..., 0]).round().long() % 32, (y - steps[..., 1]).round().long() % 32
+        is_free = (steps[..., :2].norm(dim=-1) <= 0.8) | (level[row, column] <= level[y, x] + steps[..., 2] + 0.02)
+        assert found[y, x].item() == pytest.approx(is_free.all(0).float().mean().item(), abs=0.06), (y, x)
 
 
 def test_holes_of_a_height_hide_nothing():
@@ -226,17 +203,19 @@ def test_a_photograph_gives_relief_of_unit_contrast():
     assert PhotoRelief(dark, radius=8).height()[0, 0, 16].argmin() == 16
 
 
-@pytest.mark.parametrize(("joint", "stone"), [(0.7, 0.3), (0.2, 0.5)])
-def test_joints_are_deep_whether_they_are_bright_or_dark(joint, stone):
-    image = torch.full((1, 3, 96, 128), stone)
-    image[..., ::24, :] = image[..., 1::24, :] = image[..., ::32] = image[..., 1::32] = joint
-    image = (image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    relief = PhotoRelief(image, radius=32).height()
-    assert relief[0, 0, 24:26].mean() < -0.5 and relief[0, 0, 8:18, 8:28].mean() > 0
-    assert (bright_lines(image) >= BRIGHT_JOINTS).item() is (joint > stone)
-    high, low = (PhotoRelief(image, radius=32).height(bright) for bright in ("high", "low"))
-    assert torch.equal(relief, low if joint > stone else high) and torch.equal(high, -low)
-    assert torch.equal(PhotoRelief(image).normals(-1.0), PhotoRelief(image).normals(-1.0, "high")), "negative says it by hand"
+def test_joints_are_deep_whether_they_are_bright_or_dark():
+    """Each image of a batch is judged by itself."""
+    images = []
+    for joint, stone in ((0.7, 0.3), (0.2, 0.5)):
+        image = torch.full((1, 3, 96, 128), stone)
+        image[..., ::24, :] = image[..., 1::24, :] = image[..., ::32] = image[..., 1::32] = joint
+        images.append((image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1))
+    both = torch.cat(images)
+    assert (bright_lines(both) >= BRIGHT_JOINTS).flatten().tolist() == [True, False]
+    relief, high, low = (PhotoRelief(both, radius=32).height(bright) for bright in ("auto", "high", "low"))
+    assert (relief[:, 0, 24:26].mean((1, 2)) < -0.5).all() and (relief[:, 0, 8:18, 8:28].mean((1, 2)) > 0).all()
+    assert torch.equal(relief, torch.cat((low[:1], high[1:]))) and torch.equal(high, -low)
+    assert torch.equal(PhotoRelief(both).normals(-1.0), PhotoRelief(both).normals(-1.0, "high")), "negative says it by hand"
 
 
 def wall(hue=(0.6, 0.35, 0.25)):
@@ -299,14 +278,6 @@ def test_a_mirrored_photograph_goes_on_and_its_estimate_is_cut():
         unmirrored_normals(Estimate(torch.ones(1, 1, 24, 36), Quantity.METRIC_DEPTH), (2, 3))
 
 
-def test_each_image_of_a_batch_is_judged_by_itself():
-    mortar, crevice = torch.full((2, 3, 96, 96), 0.4).split(1)
-    mortar[..., ::24, :], crevice[..., ::24, :] = 0.8, 0.1
-    both = torch.cat((mortar, crevice))
-    assert torch.equal(PhotoRelief(both).height(), torch.cat((PhotoRelief(mortar).height(), PhotoRelief(crevice).height())))
-    assert (PhotoRelief(both).height()[:, 0, 48].mean(1) < 0).all()
-
-
 def test_wrapping_and_folding_leave_a_tile_as_it_is():
     tile = torch.rand(1, 3, 12, 17)
     assert torch.allclose(folded(wrap(tile, (3, 4)), (3, 4)), tile)
@@ -361,10 +332,9 @@ def test_a_set_of_maps_of_a_photograph():
     for each in (maps.height, maps.occlusion, *maps.bend):
         assert each.shape == (2, 1, 48, 64) and each.min() >= 0 and each.max() <= 1 and each.isfinite().all()
     assert maps.normals.shape == (2, 3, 48, 64) and maps.height_range > 0
-    with pytest.raises(ValueError, match="no normals"):
-        material_normals(None, relief_of_photo(image, options), options)
-    with pytest.raises(ValueError, match="no photograph"):
-        material_normals(estimate, None, options)
+    for known, words in ((None, "no normals"), (estimate, "no photograph")):
+        with pytest.raises(ValueError, match=words):
+            material_normals(known, relief_of_photo(image, options) if known is None else None, options)
 
 
 def test_reliefs_of_normals_and_photograph_add_up_without_combs():
@@ -392,19 +362,18 @@ def test_height_and_normals_of_a_set_are_one_surface(borders):
     assert maps.height_range < 0.6 * (whole.max() - whole.min())
 
 
-def test_maps_too_large_are_refused_before_memory_is_taken():
-    huge = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
-    tasks = (
-        lambda: height_to_occlusion(huge[:, :1]),
-        lambda: depth_to_occlusion(huge[:, :1], torch.eye(3)[None], huge),
-        lambda: mean_curvature(huge),
-        lambda: detail_normals(huge),
-        lambda: PhotoRelief(huge),
-        lambda: normals_to_height(huge),
+HUGE = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
+TOO_LARGE = r"16384x16384 pixels.*make it 8192x8192 or less"
+test_maps_too_large_are_refused_before_memory_is_taken = refusals(
+    *(
+        (call, TOO_LARGE)
+        for call in (
+            lambda: height_to_occlusion(HUGE[:, :1]),
+            lambda: depth_to_occlusion(HUGE[:, :1], torch.eye(3)[None], HUGE),
+            *(functools.partial(each, HUGE) for each in (mean_curvature, detail_normals, PhotoRelief, normals_to_height)),
+        )
     )
-    for task in tasks:
-        with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 8192x8192 or less"):
-            task()
+)
 
 
 def test_occlusion_of_a_large_depth_is_computed_at_every_second_pixel(monkeypatch):
