@@ -75,12 +75,6 @@ def test_the_penumbra_of_an_area_light_is_as_wide_as_rays_say(size):
     assert soft > 2 * penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45))))
 
 
-def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
-    depth, intrinsics = before_wall()
-    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
-    assert (hard - tiny).abs().mean() < 0.01
-
-
 def test_a_thin_post_shades_a_strip_not_a_curtain():
     """A post of 4 pixels at 1.5 before a wall at 3, light at 45 degrees: what it hides lies 50 pixels aside, and nothing between."""
     depth = torch.full((1, 1, 200, 320), 3.0)
@@ -117,13 +111,18 @@ def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):
     assert cast_shadow(depth, camera(180, 240, 240.0), Light(light_direction(180, elevation), size=size)).max() == 0
 
 
-@pytest.mark.parametrize("point", [False, True])
-def test_one_depth_everywhere_and_tiny_images_have_no_shadow(point):
-    for size in ((1, 1), (1, 9), (9, 1), (50, 60)):
-        depth = torch.full((2, 1, *size), 1.0)
-        lamp = Light((0.3, 0.3, -0.5 if point else 0.3), is_point=point, size=0.4)
-        shadow = cast_shadow(depth, intrinsics_from_focal_length(50.0, *size, batch=2), lamp)
-        assert shadow.shape == depth.shape and shadow.max() == 0
+@pytest.mark.parametrize(
+    "lamp",
+    [
+        Light((-0.3, 0.3, 0.3), size=0.4),
+        Light((-0.3, 0.3, -0.5), is_point=True, size=0.4),
+        *(Light(light_direction(180, elevation)) for elevation in (5, 45, 90)),
+    ],
+)
+def test_a_wall_and_a_slope_cast_no_shadow_on_themselves(lamp):
+    """Inverse depth that is linear in columns is a plane; this one is nearer on the right, and lit from the left."""
+    depth = torch.cat((torch.full((1, 1, 60, 80), 1.0), 1 / torch.linspace(0.2, 1, 80).expand(1, 1, 60, 80)))
+    assert cast_shadow(depth, intrinsics_from_focal_length(80.0, 60, 80, batch=2), lamp).max() == 0
 
 
 def test_a_large_image_is_shaded_as_a_small_one():
@@ -225,17 +224,6 @@ def test_an_image_has_the_same_shadows_whatever_is_in_its_batch(lamp, of_network
         options = {} if doubt is None else {"doubt": doubt[one], "blur": blur[one]}
         torch.testing.assert_close(cast_shadow(depth[one], cameras[one], lamp, **options), together[one])
     assert together.max() > 0.5
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("height", "width", "size"), [(20, 30, 0.5), (300, 700, 0.5), (7, 200, 0.0)])
-def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
-    depth, _, intrinsics = ball_before_wall(height=height, width=width, focal=float(max(height, width)))
-    lamp = Light(light_direction(185.0, 25.0), size=size)
-    shadow, known = (cast_shadow(each, intrinsics, lamp, doubt=NETWORK) for each in (depth.to(dtype), depth.to(dtype).float()))
-    assert shadow.dtype == dtype
-    torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
 
 
 @pytest.mark.quick_cases(2)
