@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -82,25 +81,6 @@ def test_where_no_part_has_a_mask_the_batch_has_none():
     assert Estimate.cat(iter([plane(0), plane(1, hole=NAN)]), 2).mask is None
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize(
-    "step",
-    [
-        with_normals,
-        lambda estimate: estimate.resized(19, 25, "bicubic"),
-        lambda estimate: with_normals(estimate).resized(5, 7),
-        lambda estimate: with_normals(estimate).resized(31, 40),
-        lambda estimate: refine_geometry(estimate, torch.full((1, 3, 24, 32), 0.5).expand(estimate.batch, -1, -1, -1), derive=with_normals),
-    ],
-    ids=["derive", "enlarge", "derive and shrink", "derive and enlarge", "refine"],
-)
-def test_a_step_done_part_by_part_is_the_step_done_at_once(step):
-    images = [plane(0), plane(1, hole=NAN), plane(2), plane(3)]
-    whole = step(Estimate.cat(images))
-    for sizes in cuts(len(images)):
-        assert_same(Estimate.cat(map(step, parts_of(images, sizes)), len(images)), whole)
-
-
 def test_each_part_is_taken_when_the_one_before_is_in_its_place():
     asked = []
 
@@ -113,10 +93,12 @@ def test_each_part_is_taken_when_the_one_before_is_in_its_place():
     assert asked == list(range(len(MIXED))), "and to the end, where whoever makes them learns that the last one was taken"
 
 
-def test_a_batch_in_one_part_is_not_copied():
+def test_a_batch_in_one_part_is_not_copied_and_keeps_its_projection_and_dtype():
     image = replace(MIXED[2], projection=Projection.EQUIRECTANGULAR)
     assert Estimate.cat([image]).depth is image.depth and Estimate.cat(iter([image]), 1, "cpu").mask is image.mask
     assert Estimate.cat([image, image]).projection is Projection.EQUIRECTANGULAR
+    half = replace(plane(0), depth=plane(0).depth.half())
+    assert Estimate.cat([half, plane(1)]).depth.dtype == Estimate.cat([plane(1), half]).depth.dtype == torch.float32, "the larger dtype"
 
 
 @pytest.mark.parametrize("total", [1, 2, 4, 7])
@@ -151,9 +133,3 @@ def test_axes_are_asked_of_normals_alone():
     normals = with_normals(plane(0))
     with pytest.raises(ValueError, match=r"opengl .* another metric_depth opencv"):
         Estimate.cat([normals, replace(normals, axes=Axes.OPENCV)])
-
-
-def test_numbers_keep_the_larger_dtype():
-    half = replace(plane(0), depth=plane(0).depth.half())
-    for parts in ([half, plane(1)], [plane(1), half]):
-        assert Estimate.cat(parts).depth.dtype == torch.float32

@@ -24,9 +24,8 @@ def chosen(near=0.0, far=50.0, unit="percent", feather=0.0, **more):
 def metres(values, hole=None):
     """Of one row, with one pixel that has no depth."""
     depth = torch.tensor(values).view(1, 1, 1, -1)
-    return known_depths(
-        Estimate(depth, Quantity.METRIC_DEPTH, mask=None if hole is None else torch.arange(len(values)).view_as(depth) != hole)
-    )
+    known = None if hole is None else torch.arange(len(values)).view_as(depth) != hole
+    return known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=known))
 
 
 SIX, FOUR, CONSTANT = (0.5, 0.8, 1.5, 2.4, 2.5, 9.0), (1.0, 2.0, 3.0, 1.5), (3.0, 3.0)
@@ -93,13 +92,11 @@ def test_words_say_what_the_mask_is():
     assert "mask 0 to 50 % (" in describe_selection(chosen(), depths, 0.5)
 
 
-def test_depth_of_several_images_is_refused():
+@pytest.mark.parametrize("find", [known_depths, partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))])
+def test_depth_of_several_images_is_refused(find):
     depth = torch.ones(2, 1, 8, 9)
-    with pytest.raises(ValueError, match="the depth is of 2 images; expected 1: pass them one by one"):
-        known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
-    for find in (partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))):
-        with pytest.raises(ValueError, match="depth is of 2 images; expected 1"):
-            find(depth, torch.rand(2, 3, 8, 9))
+    with pytest.raises(ValueError, match="depth is of 2 images; expected 1"):
+        find(Estimate(depth, Quantity.METRIC_DEPTH)) if find is known_depths else find(depth, torch.rand(2, 3, 8, 9))
 
 
 def test_metres_of_disparity_are_refused():
