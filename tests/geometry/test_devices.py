@@ -225,13 +225,14 @@ NOISE = noise.DepthNoise(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01
 SET = pbr.PbrOptions(borders="seamless", directions=4)
 
 # What a function is given, by the names of its parameters, where CASES has no call of it. Of those with a default, these as well.
-OPTIONAL = {"growth", "known", "mask", "valid", "weight"}
+OPTIONAL = {"device", "growth", "known", "mask", "valid", "weight"}
 COLOURS = "albedo base coded colour detail frames image images light maps normals points vectors"
 VALUES = (
     "after at_edges before brightness coarse coefficients depth disparity distance far high inverse like low metallic near occlusion one "
     "other ray_distance roughness share soft source target values"
 )
 NUMBERS = {"end": 1.0, "factor": 1.2, "height_range": 8.0, "least": 0.2, "over": 0.5, "sigma": 2.0, "strength": 2.0}
+CAMERA = {"focal_length_mm": 35.0, "left": 1, "top": 2}
 COUNTS = {"axis": 2, "batch": 1, "dim": -1, "growth": 1, "height": HEIGHT, "length": HEIGHT, "pitch": 2, "radius": 2, "width": WIDTH}
 TUPLES = {"margin": (2, 3), "new_size": (8, 9), "old_size": (4, 6), "percentiles": (2, 98), "ranks": (0, 1), "times": (0, 0.5)}
 WORDS = {"borders": "free", "derivative": "spline", "layout": "anaglyph", "what": "stereo", "quantity": Quantity.METRIC_DEPTH}
@@ -241,11 +242,12 @@ ARGUMENTS = {
     **dict.fromkeys(("chosen", "edge", "known", "mask", "region", "side", "sky", "valid", "weight"), mask),
     **dict.fromkeys(("estimate", "found", "ground_truth", "self", "wrapped"), estimate),
     **dict.fromkeys(("flow", "slopes"), lambda: maps(2)),
-    **(NUMBERS | COUNTS | TUPLES | WORDS),
+    **(NUMBERS | CAMERA | COUNTS | TUPLES | WORDS),
     "camera_to_world": lambda: torch.eye(4),
+    "device": lambda: DEVICE,
     "directions": lambda: one(3),
     "extrinsics": poses,
-    "fov": lambda: random(2),
+    **dict.fromkeys(("focal_length", "fov"), lambda: random(2)),
     "intrinsics": matrices,
     "layer": surface,
     "motion": motion,
@@ -342,9 +344,6 @@ CASES = {
     "assumptions.assumed_depth": lambda f: f(estimate(Quantity.RELATIVE_DEPTH), 3.0),
     "assumptions.assumed_intrinsics": lambda f: f(depth_only(Quantity.DISPARITY), 60.0),
     "assumptions.filled_with_ends": lambda f: f(depth_only(Quantity.DISPARITY).slice(0, 1), mask(1)),
-    "camera.crop_intrinsics": lambda f: f(matrices(), 1, 2),
-    "camera.intrinsics_from_focal_length": lambda f: f(random(2), 4, 6),
-    "camera.intrinsics_from_sensor": lambda f: f(35.0, 4, 6),
     "camera.pixel_to_ray": lambda f: f(random(BATCH, 5, 2), matrices()),
     "camera.ray_to_pixel": lambda f: f(random(BATCH, 5, 3), matrices()),
     "checks.check_alike": lambda f: f("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)),
@@ -400,9 +399,7 @@ CASES = {
     "levels.measure_range": lambda f: (f(maps(), mask()), f(maps(), mask(), (2, 85), True)),
     "levels.sample_stride": lambda f: f(HEIGHT * WIDTH),
     "levels.sampled": lambda f: f(one(), mask(1)),
-    "sphere.cube_rotations": lambda f: f(DEVICE),
     "sphere.cut_view": lambda f: f(maps(3), matrices()[0], 9),
-    "sphere.panorama_directions": lambda f: f(HEIGHT, WIDTH, DEVICE),
     "sphere.rotations_towards": lambda f: f(random(4, 3)),
     "sphere.view_intrinsics": lambda f: f(9).shape,
     "sphere.with_surroundings": lambda f: f(maps(3), 2),
@@ -416,7 +413,6 @@ CASES = {
     "surfaces.point_map.find_focal_and_shift": lambda f: f(maps(3), one(2), mask()),
     "surfaces.sparse_fit.fit_isolated": lambda f: f(plane_fit.Planes(one(), one(), one()), one(), one(), matrices()[0]),
     "surfaces.upsampling.enlarged_along": lambda f: f(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2),
-    "surfaces.upsampling.middles": lambda f: f(HEIGHT, 2, DEVICE),
     "surfaces.upsampling.same_surface": lambda f: f(maps(), maps()),
     "surfaces.upsampling.smoothings": lambda f: f(maps(), (upsampling.Line((1, 2, 1), 2),))[0](maps()),
     "temporal.camera_motion.camera_motion": lambda f: f(one(3), one(3)),
