@@ -8,6 +8,8 @@ import torch
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, light_direction
 from depth_normal.geometry.effects.shadows import cast_shadow, cast_shadows
+from tests.geometry.known_surfaces import depth_of_things
+from tests.ray_traced_scenes import ball
 
 NETWORK = torch.ones(1, 1, 1, 1)  # the doubt about the depth of a network
 
@@ -27,11 +29,8 @@ def misses(depth, intrinsics, direction, centre):
 def ball_before_wall(radius=0.25, middle=1.6, wall=2.0, height=240, width=320, focal=300.0):
     """Depth of a ball on the optical axis before a wall, and where the ball is seen."""
     intrinsics = camera(height, width, focal)
-    rays = depth_to_points(torch.ones(1, 1, height, width), intrinsics)
-    squared = rays.square().sum(1, keepdim=True)
-    found = middle**2 - squared * (middle**2 - radius**2)
-    near = (middle - found.clamp(min=0).sqrt()) / squared
-    return torch.where(found > 0, near, wall), found > 0, intrinsics
+    depth = depth_of_things([ball((0, 0, middle), radius)], intrinsics, height, width).float()
+    return depth.clamp(max=wall), depth.isfinite(), intrinsics
 
 
 @pytest.mark.parametrize(
