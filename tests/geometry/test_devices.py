@@ -149,8 +149,7 @@ def maps(channels=1, batch=BATCH):
     return random(batch, channels, HEIGHT, WIDTH)
 
 
-def one(channels=1):
-    return maps(channels, 1)
+one = functools.partial(maps, batch=1)
 
 
 def mask(batch=BATCH):
@@ -182,16 +181,9 @@ def view():
     return forward_warp.View(one, one, one, one, 0.1, one, one, sideways=False, stretch=2)
 
 
-def eyes():
-    return stereo.StereoPair(maps(3), maps(3), mask(), mask())
-
-
-def panorama():
-    return replace(depth_only(), projection=Projection.EQUIRECTANGULAR)
-
-
-def motion():
-    return matrices(1)[:, :2]
+def every_layout(compose):
+    pair = stereo.StereoPair(maps(3), maps(3), mask(), mask())
+    return [compose(pair, layout) for layout in stereo.LAYOUTS]
 
 
 def clip_ends(ends):
@@ -250,7 +242,7 @@ ARGUMENTS = {
     **dict.fromkeys(("focal_length", "fov"), lambda: random(2)),
     "intrinsics": matrices,
     "layer": surface,
-    "motion": motion,
+    "motion": lambda: matrices(1)[:, :2],
     "move": LoopOptions("orbit"),
     "options": SET,
     "path": lambda: parallax.camera_path("dolly", 2, 0.1),
@@ -416,10 +408,10 @@ CASES = {
     "surfaces.upsampling.same_surface": lambda f: f(maps(), maps()),
     "surfaces.upsampling.smoothings": lambda f: f(maps(), (upsampling.Line((1, 2, 1), 2),))[0](maps()),
     "temporal.camera_motion.camera_motion": lambda f: f(one(3), one(3)),
-    "temporal.camera_motion.camera_motion,started": lambda f: f(one(3), one(3), motion()),
+    "temporal.camera_motion.camera_motion,started": lambda f: f(one(3), one(3), matrices(1)[:, :2]),
     "temporal.camera_motion.has_settled": lambda f: f(matrices(1)[0], 0.1),
-    "temporal.camera_motion.moved": lambda f: f(one(), motion(), "zeros"),
-    "temporal.camera_motion.sampled": lambda f: f(one(), camera_motion.sampling_grid(motion(), 4, 5), "zeros"),
+    "temporal.camera_motion.moved": lambda f: f(one(), matrices(1)[:, :2], "zeros"),
+    "temporal.camera_motion.sampled": lambda f: f(one(), camera_motion.sampling_grid(matrices(1)[:, :2], 4, 5), "zeros"),
     "temporal.camera_motion.solve_positive_definite": lambda f: f(matrices(1)[0], matrices(1)[0, :, :1]),
     "temporal.moving_pixels.MovingPixels.push": moving,
     "temporal.optical_flow.FlowTarget.flow_from": lambda f: f(optical_flow.FlowTarget(maps()), maps()),
@@ -455,14 +447,13 @@ CASES = {
     "views.parallax.parallax_frames": lambda f: f(maps(3), 1 + maps(), matrices(), parallax.camera_path("dolly", 2, 0.1)),
     "views.parallax.camera_path": lambda f: f("orbit", 4, 0.1),
     "views.parallax.parallax_of_estimate": lambda f: f(one(3), next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1)),
-    "views.stereo.compose": lambda f: [f(eyes(), layout) for layout in stereo.LAYOUTS],
-    "views.stereo.compose_holes": lambda f: [f(eyes(), layout) for layout in stereo.LAYOUTS],
+    **dict.fromkeys(("views.stereo.compose", "views.stereo.compose_holes"), every_layout),
     "views.stereo.nearness_share": lambda f: f(depth_only(Quantity.DISPARITY), maps()[:1, :, :1, :1], maps()[:1, :, :1, :1], 0.0),
     "views.transparency.opaque_part": lambda f: f(estimate(), maps(4)),
     "views.transparency.split_layers": lambda f: f(maps(4)),
     "views.vr.half_sphere_size": lambda f: f(estimate(), 28),
     "views.vr.pair_for": lambda f: f(maps(3), estimate(), "vr180", HALF_SPHERE),
-    "views.vr.vr_pair": lambda f: f(maps(3), panorama(), "360-tb"),
+    "views.vr.vr_pair": lambda f: f(maps(3), replace(depth_only(), projection=Projection.EQUIRECTANGULAR), "360-tb"),
 }
 
 

@@ -1,6 +1,7 @@
 """One batch of many parts: the same whichever way it was cut, and never a number that nobody gave."""
 
 from dataclasses import replace
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -30,19 +31,11 @@ def plane(seed, hole=None, masked=None):
 MIXED = [plane(0), plane(1, hole=NAN), plane(2, masked=True), plane(3), plane(4, masked=False), plane(5, hole=NAN, masked=True)]
 
 
-def cuts(total):
-    """Every way to cut a batch into parts: sizes that add up."""
-    for code in range(2 ** (total - 1)):
-        ends = [index + 1 for index in range(total - 1) if code >> index & 1] + [total]
-        yield [stop - start for start, stop in zip([0, *ends], ends, strict=False)]
-
-
-def parts_of(images, sizes):
-    """The images as parts of these sizes."""
-    start = 0
-    for size in sizes:
-        yield Estimate.cat(images[start : start + size])
-        start += size
+def cuts(images):
+    """Every way to cut a batch into parts."""
+    for ends in product((False, True), repeat=len(images) - 1):
+        places = [0, *(index + 1 for index, is_end in enumerate(ends) if is_end), len(images)]
+        yield [Estimate.cat(images[start:stop]) for start, stop in pairwise(places)]
 
 
 def assert_same(found, expected):
@@ -71,9 +64,9 @@ def test_masks_that_some_parts_have_are_neither_lost_nor_invented(order, poisone
         expected = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool) if image.mask is None else image.mask
         assert torch.equal(whole.mask[index : index + 1], expected)
         assert torch.equal(whole.valid[index : index + 1], image.valid)
-    for sizes in cuts(len(order)):
-        assert_same(Estimate.cat(parts_of(order, sizes), len(order), "cpu"), whole)
-        assert_same(Estimate.cat(list(parts_of(order, sizes))), whole)
+    for parts in cuts(order):
+        assert_same(Estimate.cat(iter(parts), len(order), "cpu"), whole)
+        assert_same(Estimate.cat(parts), whole)
 
 
 def test_where_no_part_has_a_mask_the_batch_has_none():

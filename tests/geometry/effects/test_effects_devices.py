@@ -19,19 +19,14 @@ from tests.geometry.test_devices import DEVICE, Questions, maps, matrices, one
 SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
 
 
-def known():
-    return Estimate(one(), Quantity.METRIC_DEPTH, normals=one(3), intrinsics=matrices(1))
-
-
 def masked():
     return Estimate(one(), Quantity.METRIC_DEPTH, mask=one() > 0.5, intrinsics=matrices(1))
 
 
-def shares():
-    return {"mask": maps() > 0, "sky": maps() > 0, "relief": maps()[..., :1, :1]}
+def looks():
+    shares = {"mask": maps() > 0, "sky": maps() > 0, "relief": maps()[..., :1, :1]}
+    return {**shares, "specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
-
-LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
 # name: how it is called, and how many times it waits for the device
 CASES = {
@@ -57,7 +52,7 @@ CASES = {
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(torch.rand(2, 1, 200, 1920, device=DEVICE), matrices(), LAMP), 2),
     # The image's least and greatest level, depth and the camera once, how long the rays of all lamps are in all images, and noise.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices()), 2),
-    "relight": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices(), **shares(), **LOOKS), 4),
+    "relight": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices(), **looks()), 4),
 }
 
 
@@ -74,7 +69,8 @@ def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
 @pytest.mark.slow("takes most of a second")
 def test_the_scene_of_an_image_stays_on_the_device():
     with FakeTensorMode(), Questions():
-        scene = lit_scene(one(3), known(), (LightPlan(), LightPlan("point")), sky=True)
+        known = Estimate(one(), Quantity.METRIC_DEPTH, normals=one(3), intrinsics=matrices(1))
+        scene = lit_scene(one(3), known, (LightPlan(), LightPlan("point")), sky=True)
         assert light_position(3.0, 4.0, 1.0, matrices(1))[2] == -1.0
         lit = relight(**vars(scene))
     assert scene.edges is not None

@@ -26,12 +26,8 @@ def sphere(size=65):
     return torch.where(on_it, torch.stack((x, y, z)), flat)[None], on_it
 
 
-def flat_facing(direction=(0.0, 0.0, 1.0), height=8, width=8):
-    return torch.tensor(direction).view(1, 3, 1, 1).expand(1, 3, height, width)
-
-
 def facing_viewer(height, width):
-    return flat_facing(height=height, width=width)
+    return torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, height, width)
 
 
 def to_linear(srgb):
@@ -313,7 +309,7 @@ def test_lamps_add_in_linear_light():
 @pytest.mark.parametrize(("up", "share"), [(1.0, 1.0), (0.0, 0.5), (-1.0, 0.0), (0.6, 0.8)])
 def test_ambient_light_comes_from_two_sides(up, share):
     """A plane sees (1 + n.y) / 2 of the upper half of the world."""
-    normals = flat_facing((0.0, up, math.sqrt(1 - up * up)))
+    normals = torch.tensor((0.0, up, math.sqrt(1 - up * up))).view(1, 3, 1, 1)
     lit = relight(grey(normals), normals, (), ambient=0.5, ambient_above=(0.2, 0.4, 1.0), ambient_below=(1.0, 0.5, 0.0))
     expected = to_linear(0.5) * 0.5 * (share * np.array((0.2, 0.4, 1.0)) + (1 - share) * np.array((1.0, 0.5, 0.0)))
     assert np.abs(to_linear(lit[0, :, 0, 0].numpy()) - expected).max() < 1e-5

@@ -18,14 +18,6 @@ def camera(height, width, focal=100.0):
     return intrinsics_from_focal_length(focal, height, width)
 
 
-def misses(depth, intrinsics, direction, centre):
-    """How far rays from the points of a depth to a distant lamp pass from a centre (OPENCV axes)."""
-    x, y, z = direction
-    way = torch.tensor((x, -y, -z)).view(3, 1, 1)
-    to_centre = torch.tensor(centre).view(3, 1, 1) - depth_to_points(depth, intrinsics)[0]
-    return (to_centre.square().sum(0) - (to_centre * way).sum(0).square()).clamp(min=0).sqrt()
-
-
 def ball_before_wall(radius=0.25, middle=1.6, wall=2.0, height=240, width=320, focal=300.0):
     """Depth of a ball on the optical axis before a wall, and where the ball is seen."""
     intrinsics = camera(height, width, focal)
@@ -41,7 +33,10 @@ def test_a_ball_casts_the_shadow_that_rays_find(azimuth, elevation, doubt, agree
     depth, on_ball, intrinsics = ball_before_wall()
     direction = light_direction(azimuth, elevation)
     shadow = cast_shadow(depth, intrinsics, Light(direction), doubt=doubt)
-    missed_by = misses(depth, intrinsics, direction, (0.0, 0.0, 1.6))
+    x, y, z = direction
+    to_centre = torch.tensor((0.0, 0.0, 1.6)).view(3, 1, 1) - depth_to_points(depth, intrinsics)[0]
+    along = (to_centre * torch.tensor((x, -y, -z)).view(3, 1, 1)).sum(0)
+    missed_by = (to_centre.square().sum(0) - along.square()).clamp(min=0).sqrt()
     found, truth, wall = shadow[0, 0] > 0.5, missed_by < 0.25, ~on_ball[0, 0]
     assert (found & truth & wall).sum() / ((found | truth) & wall).sum() > agreement
     assert doubt is NETWORK or not (found & wall & (missed_by > 0.32)).any()
@@ -141,20 +136,14 @@ def test_holes_are_refused():
         cast_shadow(torch.full((1, 1, 4, 4), float("nan")), camera(4, 4), Light((0, 0, 1)))
 
 
-def ground_and_fence():
-    """Depth of a ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
-    rows = torch.arange(240.0)
-    down = (rows - 59.5) / 300
-    ground = torch.where(down > 0, 1 / down.clamp(min=1e-6), 40.0).clamp(max=40)
-    depth = torch.where((down > 0.4 / 6) & (ground > 6), 6.0, ground)
-    intrinsics = torch.tensor([[[300.0, 0, 159.5], [0, 300.0, 59.5], [0, 0, 1]]])
-    return depth.view(1, 1, -1, 1).expand(1, 1, 240, 320).contiguous(), intrinsics
-
-
 @pytest.mark.parametrize("elevation", [8, 10])
 @pytest.mark.parametrize("size", [0.0, 0.01])
 def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevation, size):
-    depth, intrinsics = ground_and_fence()
+    """A ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
+    down = (torch.arange(240.0) - 59.5) / 300
+    ground = torch.where(down > 0, 1 / down.clamp(min=1e-6), 40.0).clamp(max=40)
+    depth = torch.where((down > 0.4 / 6) & (ground > 6), 6.0, ground).view(1, 1, -1, 1).expand(1, 1, 240, 320).contiguous()
+    intrinsics = torch.tensor([[[300.0, 0, 159.5], [0, 300.0, 59.5], [0, 0, 1]]])
     rise = math.tan(math.radians(elevation))
     shadow = cast_shadow(depth, intrinsics, Light((0.0, rise, -1.0), size=size))[0, 0, :, 160]
     distance, begins = depth[0, 0, :, 160], 6 - 0.6 / rise

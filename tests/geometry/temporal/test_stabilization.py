@@ -324,14 +324,10 @@ def test_what_shakes_fast_keeps_its_rim():
     assert error < 0.004
 
 
-def started(images, estimate):
-    aligner = VideoAligner()
-    aligner.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
-    aligner.push(images, estimate)
-
-
+STARTED = VideoAligner()
+STARTED.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
 test_what_does_not_go_on_is_refused = refuses(
-    started,
+    STARTED.push,
     (torch.rand(2, 3, HEIGHT, WIDTH), Estimate(surface(), Quantity.DISPARITY), "2 frames and estimates of 1"),
     (make_image(), Estimate(surface()[..., :40], Quantity.DISPARITY), "80x60 pixels, the next has 40x60"),
     (make_image(), Estimate(normals=make_image()), "depth or normals"),

@@ -62,14 +62,10 @@ def plate_before_wall():
     return image, depth
 
 
-def grainy_plate():
-    image, depth = plate_before_wall()
-    return image * 0.5 + noise() * 0.5, depth
-
-
 def test_all_frames_of_an_orbit_are_made_by_one_rule():
     """Its first position lies level with the source, by coincidence: the next is a millionth of the radius below."""
-    image, depth = grainy_plate()
+    image, depth = plate_before_wall()
+    image = (image + noise()) / 2
     first, again = parallax_frames(image, depth, INTRINSICS, torch.tensor([(0.08, 0.0, 0.0), (0.08, 8e-8, 0.0)]))
     assert (first - again).abs().max() < 1e-3, "0.2 where holes are filled along rows alone"
     known, move = Estimate(depth, Quantity.METRIC_DEPTH), LoopOptions("orbit", 0.08)
