@@ -125,19 +125,14 @@ def missing_on_mps():
     return frozenset(f"aten::{name}" for name in entries if not everywhere(name))
 
 
-@pytest.fixture
-def ask():
+def ask(call, truth=True):
     """Runs a function on fake tensors, with another default device and dtype; gives its result and how often it asked."""
-
-    def run(call, truth=True):
-        torch.set_default_dtype(torch.float64)
-        try:
-            with FakeTensorMode(), Questions(truth) as questions, torch.device(DEVICE.type, 1):
-                return call(), questions.asked
-        finally:
-            torch.set_default_dtype(torch.float32)
-
-    return run
+    torch.set_default_dtype(torch.float64)
+    try:
+        with FakeTensorMode(), Questions(truth) as questions, torch.device(DEVICE.type, 1):
+            return call(), questions.asked
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def random(*shape):
@@ -497,7 +492,7 @@ def test_who_waits_exists():
 
 @pytest.mark.slow("follows every public function without its device")
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
+def test_it_runs_on_a_device_and_says_why_it_waits(name):
     reason = REASONS.get(name)
     result, asked = ask(lambda: called(name))
     assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
@@ -549,24 +544,21 @@ def test_cuda_gives_what_the_cpu_gives(name, monkeypatch):
         assert alike.sum() >= 0.99 * alike.size
 
 
-@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
-def test_resizing_around_holes_asks_only_whether_there_are_any(resampling, ask):
-    def resized():
-        return Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask(), confidence=maps()).resized(40, 9, resampling)
-
-    result, asked = ask(resized, truth=False)
-    assert devices_of(result) == {DEVICE} and asked == 1
-
-
-def test_a_batch_is_asked_together_about_holes_and_its_sky(ask):
-    def before():
-        return before_sky.depth_before_sky(1 + maps(), maps(3), depth_only())
-
-    result, asked = ask(before, truth=False)
-    assert devices_of(result) == {DEVICE} and asked == 2
+@pytest.mark.parametrize(
+    ("call", "questions"),
+    [
+        (lambda: replace(estimate(), intrinsics=None).resized(40, 9), 1),
+        (lambda: replace(estimate(), intrinsics=None).resized(40, 9, "bicubic"), 1),
+        (lambda: before_sky.depth_before_sky(1 + maps(), maps(3), depth_only()), 2),
+    ],
+    ids=["bilinear", "bicubic", "holes and sky"],
+)
+def test_a_batch_is_asked_together_and_only_whether_there_are_any_holes(call, questions):
+    result, asked = ask(call, truth=False)
+    assert devices_of(result) == {DEVICE} and asked == questions
 
 
-def test_a_tensor_left_on_the_cpu_is_found(ask):
+def test_a_tensor_left_on_the_cpu_is_found():
     with pytest.raises(RuntimeError, match="device"):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
 
@@ -577,7 +569,7 @@ def test_depth_that_has_a_gradient_is_measured_too():
 
 
 @pytest.mark.slow("takes most of a second")
-def test_frames_of_an_image_ask_the_device_together(ask, monkeypatch):
+def test_frames_of_an_image_ask_the_device_together(monkeypatch):
     """Eight at a time; the first one is the image itself."""
 
     def frames(count):
