@@ -231,6 +231,7 @@ ARGUMENTS = {
     **dict.fromkeys(("flow", "slopes"), lambda: maps(2)),
     **(NUMBERS | CAMERA | COUNTS | TUPLES | WORDS),
     "camera_to_world": lambda: torch.eye(4),
+    "chromaticities": (0.7, 0.3, 0.2, 0.8, 0.1, 0.1, 0.3, 0.3),
     "device": lambda: DEVICE,
     "directions": lambda: one(3),
     "extrinsics": poses,
@@ -247,7 +248,6 @@ ARGUMENTS = {
     "rotation": lambda: matrices()[0],
     "seamless": False,
     "signed": True,
-    "chromaticities": (0.7, 0.3, 0.2, 0.8, 0.1, 0.1, 0.3, 0.3),
     "view": view,
 }
 

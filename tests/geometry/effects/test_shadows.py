@@ -224,3 +224,20 @@ def test_lamps_cast_together_what_each_casts_alone(size, of_network):
     together = cast_shadows(depth, intrinsics, lamps, **options)
     alone = torch.cat([cast_shadow(depth, intrinsics, lamp, **options) for lamp in lamps], 1)
     torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("height", "width", "size"), [(20, 30, 0.5), (300, 700, 0.5), (7, 200, 0.0)])
+def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
+    depth, _, intrinsics = ball_before_wall(height=height, width=width, focal=float(max(height, width)))
+    lamp = Light(light_direction(185.0, 25.0), size=size)
+    shadow, known = (cast_shadow(each, intrinsics, lamp, doubt=NETWORK) for each in (depth.to(dtype), depth.to(dtype).float()))
+    assert shadow.dtype == dtype
+    torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
+
+
+def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
+    depth, intrinsics = before_wall()
+    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
+    assert (hard - tiny).abs().mean() < 0.01
