@@ -96,6 +96,7 @@ test_what_fits_no_camera_is_refused = refusals(
     (lambda: camera.intrinsics_from_fov(60, 10, 10, side="wide"), "wide"),
     (lambda: camera.intrinsics_from_focal_length(-1, 10, 10), "fx and fy > 0"),
     (lambda: camera.intrinsics_from_sensor(0, 10, 10), "positive"),
+    (lambda: camera.depth_to_points(torch.ones(2, 1, 4, 4), K), r"\(2, 3, 3\)"),
     (lambda: camera.pixel_to_ray(torch.ones(1, 5, 3), K), "count, 2"),
     (lambda: camera.world_to_camera_points(torch.ones(1, 5, 3), torch.eye(3, 4)[None]), "points has shape"),
     (lambda: camera.camera_to_world_points(torch.ones(2, 3, 4, 4), torch.eye(3, 4)[None]), r"expected \(2, 3, 4\)"),

@@ -6,6 +6,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
+from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -72,6 +73,25 @@ def test_masks_that_some_parts_have_are_neither_lost_nor_invented(order, poisone
 def test_where_no_part_has_a_mask_the_batch_has_none():
     assert Estimate.cat([plane(0), plane(1)]).mask is None
     assert Estimate.cat(iter([plane(0), plane(1, hole=NAN)]), 2).mask is None
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize(
+    "step",
+    [
+        with_normals,
+        lambda estimate: estimate.resized(19, 25, "bicubic"),
+        lambda estimate: with_normals(estimate).resized(5, 7),
+        lambda estimate: with_normals(estimate).resized(31, 40),
+        lambda estimate: refine_geometry(estimate, torch.full((1, 3, 24, 32), 0.5).expand(estimate.batch, -1, -1, -1), derive=with_normals),
+    ],
+    ids=["derive", "enlarge", "derive and shrink", "derive and enlarge", "refine"],
+)
+def test_a_step_done_part_by_part_is_the_step_done_at_once(step):
+    images = [plane(0), plane(1, hole=NAN), plane(2), plane(3)]
+    whole = step(Estimate.cat(images))
+    for parts in cuts(images):
+        assert_same(Estimate.cat(map(step, parts), len(images)), whole)
 
 
 def test_each_part_is_taken_when_the_one_before_is_in_its_place():
