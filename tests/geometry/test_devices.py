@@ -319,6 +319,7 @@ REASONS = {name: reason for reason, names in WAITS.items() for name in names.spl
 
 # How those are called that the names of their parameters do not say enough of; what follows a comma is another call of the same.
 CASES = {
+    "alignment.metrics.compare_depth": lambda f: f(estimate(Quantity.DISPARITY), estimate()),
     "alignment.metrics.disagreeing_axes": lambda f: f(estimate(), estimate()),
     "alignment.mosaic.Mosaic": whole_of_tiles,
     "alignment.mosaic.align_mask": lambda f: f(maps(), maps()[..., :9, :9]),
@@ -366,7 +367,7 @@ CASES = {
     "images.depth_image.depth_map_to_estimate": lambda f: f(maps()),
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
-    "images.display_defaults.resized_depth_image": lambda f: f(depth_only(Quantity.DISPARITY), 9, 11, (random(1, 1, 1, 1), maps().amax())),
+    "images.display_defaults.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
     "images.highlights.compress_highlights": lambda f: f(maps(3))[0],
     "images.normal_map_image.normal_map_problem": lambda f: f(maps(3), estimate().normals),
     "images.normal_map_image.normal_map_to_estimate": lambda f: f(maps(3), "opengl"),
