@@ -32,8 +32,8 @@ from depth_normal.geometry.surfaces import noise, plane_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.textures import pbr
 from depth_normal.geometry.views import forward_warp, gaps, parallax, soft_edges, stereo
-from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.textures import DERIVATIVES
+from depth_normal.options.views import LoopOptions
 from tests.geometry.public_functions import function_of, public_functions
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.

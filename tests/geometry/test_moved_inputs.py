@@ -14,7 +14,7 @@ from depth_normal.geometry import edges, regions, surfaces
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.edges import depth_edges, stretches
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions import planes, points, sky
+from depth_normal.geometry.regions import planes, selections, sky
 from depth_normal.geometry.surfaces import derive, noise, plane_fit, upsampling
 from tests.geometry.public_functions import function_of, public_functions
 from tests.geometry.regions.test_boxes import painted
@@ -149,7 +149,7 @@ def merged(merged_regions, scene):
 def parted(parts_of, scene):
     """The parts of two points of one wall, floor or sky, one of them not of the thing."""
     nearness, image = shown(scene)
-    marks = points.pixels_at([(0.1, 0.1)], [(0.6, 0.1)], *nearness.shape).mark(nearness.shape)
+    marks = selections.pixels_at([(0.1, 0.1)], [(0.6, 0.1)], *nearness.shape).mark(nearness.shape)
     levels = parts_of(nearness, image, ~everywhere(scene), (), (0.5, 1.0, 2.0), marks)
     return [level == level[marks == mark] for level in levels for mark in (1, -1)]
 
@@ -216,7 +216,7 @@ CALLS = {
     "regions.objects.foreground_object": lambda f, scene: f(scene.depth, scene.image)[1],
     "regions.parts.parts_of": lambda f, scene: borders_of(*f(*shown(scene), behind(scene), (1.0, 2.0))),
     "regions.parts.corrected": lambda f, scene: f(
-        ~behind(scene), *shown(scene), behind(scene), points.pixels_at([scene.point], scene.others, *scene.depth.shape[-2:]), 0.3
+        ~behind(scene), *shown(scene), behind(scene), selections.pixels_at([scene.point], scene.others, *scene.depth.shape[-2:]), 0.3
     ),
     "regions.planes.above_planes": lambda f, scene: f(shown(scene)[0], everywhere(scene)),
     "surfaces.derive.with_normals": lambda f, scene: f(scene.estimate).normals,

@@ -22,7 +22,7 @@ from depth_normal.geometry.views.parallax import (
     parallax_of_estimate,
 )
 from depth_normal.geometry.views.soft_edges import split_soft_edges
-from depth_normal.options.parallax import LoopOptions
+from depth_normal.options.views import LoopOptions
 from tests.refusals import refusals, refuses
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0

@@ -7,7 +7,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views.stereo import StereoPair, compose, compose_holes, disparity_range, stereo_pair, stereo_suffix
-from depth_normal.options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
+from depth_normal.options.views import ANAGLYPHS, LAYOUTS, StereoOptions
 from tests.refusals import refusals
 
 HEIGHT, WIDTH = 40, 200

@@ -14,7 +14,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.sphere import panorama_directions, with_surroundings
 from depth_normal.geometry.views.spherical_camera import TAPER
 from depth_normal.geometry.views.vr import NEAR_END, pair_for, vr_pair
-from depth_normal.options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions
+from depth_normal.options.views import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions
 from tests import panorama_scenes
 from tests.refusals import refusals
 
