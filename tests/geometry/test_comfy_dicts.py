@@ -54,6 +54,21 @@ def test_moge_normals_are_opencv():
     assert estimate_to_moge(metric(normals=facing), IMAGE)["normal"][1, 0, 0].tolist() == [0, 0, -1]
 
 
+def test_da3_carries_what_core_lists_and_back_is_the_same():
+    estimate, plane = metric(normals=None, confidence=torch.rand(2, 1, HEIGHT, WIDTH)), (2, HEIGHT, WIDTH)
+    core = estimate_to_da3(estimate, IMAGE)
+    back = da3_to_estimate(core)
+    assert back.quantity is Quantity.METRIC_DEPTH and torch.equal(back.depth[estimate.mask], estimate.depth[estimate.mask])
+    assert all(torch.equal(getattr(back, name), getattr(estimate, name)) for name in ("mask", "intrinsics", "confidence"))
+    assert core.pop("mode") == "multiview"
+    shapes = {"intrinsics": (1, 2, 3, 3), "extrinsics": (1, 2, 3, 4), "image": (*plane, 3)}
+    shapes |= dict.fromkeys(("depth", "sky", "confidence"), plane)
+    assert {key: tuple(value.shape) for key, value in core.items()} == shapes
+    assert core["sky"][0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0] and core["sky"][1].sum() == 0
+    assert torch.isfinite(core["depth"]).all() and (core["depth"][0, 0, :3] == core["depth"][0].max()).all()
+    assert torch.equal(core["intrinsics"][0], estimate.intrinsics), "pixels, the first one's centre at 0"
+
+
 def test_moge_and_back_is_the_same():
     estimate = metric()
     back = moge_to_estimate(estimate_to_moge(estimate, IMAGE))
@@ -92,26 +107,6 @@ def test_relative_depth_needs_a_ratio():
     assert torch.equal(ordered, depth) and ordered[1] == 1 and ordered[-2] == pytest.approx(4, abs=1e-5)
     with pytest.raises(ValueError, match=r"above 1"):
         estimate_to_moge(relative, IMAGE[:1], near_far_ratio=0.5)
-
-
-def test_da3_carries_what_core_lists():
-    core = estimate_to_da3(metric(confidence=torch.rand(2, 1, HEIGHT, WIDTH)), IMAGE)
-    plane = (2, HEIGHT, WIDTH)
-    assert core.pop("mode") == "multiview"
-    cameras = {"intrinsics": (1, 2, 3, 3), "extrinsics": (1, 2, 3, 4)}
-    maps = {"image": (*plane, 3), **dict.fromkeys(("depth", "sky", "confidence"), plane)}
-    assert {key: tuple(value.shape) for key, value in core.items()} == maps | cameras
-    assert core["sky"][0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0] and core["sky"][1].sum() == 0
-    assert torch.isfinite(core["depth"]).all() and (core["depth"][0, 0, :3] == core["depth"][0].max()).all()
-    assert torch.equal(core["intrinsics"][0], metric().intrinsics), "pixels, the first one's centre at 0"
-
-
-def test_da3_and_back_is_the_same():
-    estimate = metric(normals=None, confidence=torch.rand(2, 1, HEIGHT, WIDTH))
-    back = da3_to_estimate(estimate_to_da3(estimate, IMAGE))
-    assert back.quantity is Quantity.METRIC_DEPTH
-    assert torch.equal(back.mask, estimate.mask) and torch.equal(back.depth[estimate.mask], estimate.depth[estimate.mask])
-    assert torch.equal(back.intrinsics, estimate.intrinsics) and torch.equal(back.confidence, estimate.confidence)
 
 
 def test_da3_keeps_where_the_cameras_stand():

@@ -1,6 +1,7 @@
 """One batch of many parts: the same whichever way it was cut, and never a number that nobody gave."""
 
 from dataclasses import replace
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -31,19 +32,11 @@ def plane(seed, hole=None, masked=None):
 MIXED = [plane(0), plane(1, hole=NAN), plane(2, masked=True), plane(3), plane(4, masked=False), plane(5, hole=NAN, masked=True)]
 
 
-def cuts(total):
-    """Every way to cut a batch into parts: sizes that add up."""
-    for code in range(2 ** (total - 1)):
-        ends = [index + 1 for index in range(total - 1) if code >> index & 1] + [total]
-        yield [stop - start for start, stop in zip([0, *ends], ends, strict=False)]
-
-
-def parts_of(images, sizes):
-    """The images as parts of these sizes."""
-    start = 0
-    for size in sizes:
-        yield Estimate.cat(images[start : start + size])
-        start += size
+def cuts(images):
+    """Every way to cut a batch into parts."""
+    for ends in product((False, True), repeat=len(images) - 1):
+        places = [0, *(index + 1 for index, is_end in enumerate(ends) if is_end), len(images)]
+        yield [Estimate.cat(images[start:stop]) for start, stop in pairwise(places)]
 
 
 def assert_same(found, expected):
@@ -72,9 +65,9 @@ def test_masks_that_some_parts_have_are_neither_lost_nor_invented(order, poisone
         expected = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool) if image.mask is None else image.mask
         assert torch.equal(whole.mask[index : index + 1], expected)
         assert torch.equal(whole.valid[index : index + 1], image.valid)
-    for sizes in cuts(len(order)):
-        assert_same(Estimate.cat(parts_of(order, sizes), len(order), "cpu"), whole)
-        assert_same(Estimate.cat(list(parts_of(order, sizes))), whole)
+    for parts in cuts(order):
+        assert_same(Estimate.cat(iter(parts), len(order), "cpu"), whole)
+        assert_same(Estimate.cat(parts), whole)
 
 
 def test_where_no_part_has_a_mask_the_batch_has_none():
@@ -97,8 +90,8 @@ def test_where_no_part_has_a_mask_the_batch_has_none():
 def test_a_step_done_part_by_part_is_the_step_done_at_once(step):
     images = [plane(0), plane(1, hole=NAN), plane(2), plane(3)]
     whole = step(Estimate.cat(images))
-    for sizes in cuts(len(images)):
-        assert_same(Estimate.cat(map(step, parts_of(images, sizes)), len(images)), whole)
+    for parts in cuts(images):
+        assert_same(Estimate.cat(map(step, parts), len(images)), whole)
 
 
 def test_each_part_is_taken_when_the_one_before_is_in_its_place():
@@ -113,10 +106,12 @@ def test_each_part_is_taken_when_the_one_before_is_in_its_place():
     assert asked == list(range(len(MIXED))), "and to the end, where whoever makes them learns that the last one was taken"
 
 
-def test_a_batch_in_one_part_is_not_copied():
+def test_a_batch_in_one_part_is_not_copied_and_keeps_its_projection_and_dtype():
     image = replace(MIXED[2], projection=Projection.EQUIRECTANGULAR)
     assert Estimate.cat([image]).depth is image.depth and Estimate.cat(iter([image]), 1, "cpu").mask is image.mask
     assert Estimate.cat([image, image]).projection is Projection.EQUIRECTANGULAR
+    half = replace(plane(0), depth=plane(0).depth.half())
+    assert Estimate.cat([half, plane(1)]).depth.dtype == Estimate.cat([plane(1), half]).depth.dtype == torch.float32, "the larger dtype"
 
 
 @pytest.mark.parametrize("total", [1, 2, 4, 7])
@@ -151,9 +146,3 @@ def test_axes_are_asked_of_normals_alone():
     normals = with_normals(plane(0))
     with pytest.raises(ValueError, match=r"opengl .* another metric_depth opencv"):
         Estimate.cat([normals, replace(normals, axes=Axes.OPENCV)])
-
-
-def test_numbers_keep_the_larger_dtype():
-    half = replace(plane(0), depth=plane(0).depth.half())
-    for parts in ([half, plane(1)], [plane(1), half]):
-        assert Estimate.cat(parts).depth.dtype == torch.float32

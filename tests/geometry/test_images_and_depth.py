@@ -8,7 +8,12 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.edges.matting import cut_out
 from depth_normal.geometry.edges.refine import refine_geometry
+from depth_normal.geometry.effects.depth_of_field import depth_of_field
+from depth_normal.geometry.effects.lights import Light, LightPlan
+from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.makers import in_fog
+from depth_normal.geometry.effects.relight import relight
+from depth_normal.geometry.effects.shadows import cast_shadows
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 from depth_normal.geometry.kinds import Projection
@@ -82,6 +87,15 @@ def both_eyes(pair):
     return pair.left, pair.right, pair.holes_left, pair.holes_right
 
 
+LAMPS = Light((-0.9, 0.1, 0.05), size=0.1), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2)
+PLANS = LightPlan("point"), LightPlan("directional")
+
+
+def shadows(depth):
+    doubt = torch.ones_like(depth[..., :1, :1])
+    return cast_shadows(depth, camera(depth), LAMPS, doubt=doubt, blur=torch.nn.functional.adaptive_avg_pool2d(near(depth), (9, 12)))
+
+
 def last_pixels(depth):
     return torch.zeros(len(depth), 2, *depth.shape[-2:], dtype=torch.long)
 
@@ -111,6 +125,8 @@ FUNCTIONS = {
     "find the sky": lambda images, depth: find_sky(images, Estimate(1 / depth.float(), Quantity.DISPARITY)),
     "sky's alpha": lambda images, depth: sky_alpha(images, Estimate(1 / depth.float()[..., ::2, ::2], Quantity.DISPARITY)),
     "predicted sky's alpha": lambda images, depth: sky_alpha(images, metric(depth[..., ::2, ::2])),
+    "depth of field": lambda images, depth: depth_of_field(images, 12 * near(depth) - 4, blades=5, rotation=30, highlights=1.0),
+    "shadows": lambda images, depth: shadows(depth),
     "cut out": lambda images, depth: tuple(cut_out(images, near(depth), 5.0)),
     "mask at image edges": lambda images, depth: mask_at_image_edges(near(depth), images, 4),
     **{f"normals, {edges}": lambda images, depth, edges=edges: depth_to_normals(depth, camera(depth), None, edges) for edges in EDGES},
@@ -131,6 +147,7 @@ OF_ONE_IMAGE = {
         )
         for border in BORDERS
     },
+    "relight": lambda images, depth: relight(**vars(lit_scene(images, metric(depth), PLANS, sky=True)), specular=0.3, shadow=0.5),
     "in fog": lambda images, depth: in_fog(split_layers(images), metric(depth), FogOptions(), True).result[0],
     "object around": lambda images, depth: object_around(depth, images, 0.5, 0.5),
     "object in a box": lambda images, depth: object_in_box(depth, images, (0.2, 0.2, 0.8, 0.8)),
@@ -161,7 +178,7 @@ def test_any_size_is_answered(function, size):
         assert torch.isfinite(found).all() and (found.shape[-2:] == size or function == "vr180")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in ("depth of field", "shadows")])
 def test_maps_with_a_gradient_are_answered(function):
     """Some functions work in place and have no gradient; those that have one can be part of a loss."""
     images, depth = (each.requires_grad_() for each in scenes())
@@ -171,7 +188,7 @@ def test_maps_with_a_gradient_are_answered(function):
 
 
 # Those that give images or masks in the image's type, computed as in float32.
-COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object")
+COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object", "depth of", "relight")
 IN_THE_IMAGES_TYPE = [each for each in FUNCTIONS | OF_ONE_IMAGE if each.startswith(COLOURED)]
 
 

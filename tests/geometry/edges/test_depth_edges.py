@@ -56,15 +56,6 @@ def test_an_image_of_one_colour_changes_nothing_and_a_step_stays():
     assert (sharpen_depth_edges(blocks, 4, 0, noise) - blocks).abs().max() < 1e-6, "whatever the colours are"
 
 
-def test_the_largest_within_a_square_is_found_up_to_the_border():
-    values = torch.zeros(1, 1, 6, 7)
-    values[..., 1, 2] = 5
-    values[..., 5, 6] = -1
-    spread = largest_within(values, 2)
-    assert torch.equal(spread[0, 0, :4, :5], torch.full((4, 5), 5.0)) and not spread[0, 0, 4:].any() and not spread[0, 0, :, 5:].any()
-    assert torch.equal(largest_within(values, 0), values)
-
-
 def test_depth_with_holes_is_refused():
     with pytest.raises(ValueError, match="fill the holes first"):
         sharpen_depth_edges(torch.zeros(1, 1, 3, 3), 1)

@@ -49,16 +49,15 @@ def wrong(estimate, inverse, off=0.03):
     return float((error > off).float().mean())
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("as_large", [True, False])
-def test_two_slanted_planes_meet_at_the_images_edge(factor, as_large):
+def test_two_slanted_planes_meet_at_the_images_edge(factor, as_large, noise):
     inverse, where = step()
     given = enlarged(inverse, factor) if as_large else made_small(inverse, factor)
-    refined = refine_geometry(Estimate(1 / given, METRIC), image_of(where))
+    refined = refine_geometry(Estimate(1 / given, METRIC), image_of(where, noise))
     before = wrong(Estimate(1 / enlarged(inverse, factor), METRIC), inverse)
-    assert refined.depth.shape == inverse.shape
-    assert wrong(refined, inverse) < 0.2 * before
-    assert wrong(refined, inverse) < 0.01
+    assert refined.depth.shape == inverse.shape and wrong(refined, inverse) < min(0.01, 0.2 * before)
 
 
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
@@ -78,11 +77,6 @@ def test_without_the_image_the_step_is_in_the_middle_of_the_ramp():
     assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), grey), inverse) < 0.01
     same = refine_geometry(Estimate(1 / enlarged(inverse), METRIC), image_of(where), strength=0)
     assert torch.allclose(same.depth, refine_geometry(Estimate(1 / enlarged(inverse), METRIC), grey).depth, rtol=0.05)
-
-
-def test_noise_in_the_image_moves_no_edge():
-    inverse, where = step()
-    assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), image_of(where, 0.05)), inverse) < 0.01
 
 
 def test_land_that_goes_away_to_the_sky_stays_land():
@@ -165,10 +159,6 @@ def disc_before_a_wall(ratio, height=120, width=160):
     return torch.where(where, 2.0, 2.0 / ratio * (0.6 + 0.8 * v / height)), where
 
 
-def blurred(values):
-    return F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 3, 1)
-
-
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("ratio", [3, 10, 30, 100, 1000, 10000])
 @pytest.mark.parametrize("factor", [2, 4])
@@ -176,7 +166,8 @@ def blurred(values):
 def test_no_wall_is_lost_behind_what_is_much_nearer(ratio, factor, soft):
     inverse, where = disc_before_a_wall(ratio)
     small = made_small(inverse, factor)
-    given = Estimate(1 / (blurred(small) if soft else small), METRIC)
+    small = F.avg_pool2d(F.pad(small, (1, 1, 1, 1), mode="replicate"), 3, 1) if soft else small
+    given = Estimate(1 / small, METRIC)
     refined = refine_geometry(given, image_of(where), derive=with_normals)
     assert refined.mask is None and refined.valid.all()
     share = 0.3 if ratio <= 30 else 0.6 if ratio == 100 else 1.05
@@ -237,16 +228,13 @@ def test_the_width_of_a_ramp_is_measured():
     assert ramp_width(1 + 0.01 * u) == 0
 
 
+IMAGE, ONES = torch.rand(1, 3, 20, 30), Estimate(torch.ones(1, 1, 20, 30), METRIC)
 test_what_cannot_be_refined_is_refused = refuses(
-    lambda image, more: refine_geometry(Estimate(torch.ones(1, 1, 20, 30), METRIC), image, **more),
+    lambda image, more, estimate=ONES: refine_geometry(estimate, image, **more),
+    (IMAGE, {}, Estimate(normals=IMAGE), "no depth"),
     (torch.rand(2, 3, 20, 30), {}, "geometry holds 1 images, image 2"),
     (torch.rand(1, 3, 30, 20), {}, "another shape"),
     (torch.rand(1, 1, 20, 30), {}, "image has shape"),
     (torch.rand(1, 3, 20, 30), {"strength": 3}, "strength is 3"),
     (torch.rand(1, 3, 20, 30), {"radius": 65}, "radius is 65"),
 )
-
-
-def test_normals_alone_are_not_refined():
-    with pytest.raises(ValueError, match="no depth"):
-        refine_geometry(Estimate(normals=torch.rand(1, 3, 20, 30)), torch.rand(1, 3, 20, 30))

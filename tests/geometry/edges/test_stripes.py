@@ -40,15 +40,13 @@ def test_a_stripe_along_the_rim_belongs_to_the_near_thing(stripe, beside):
     assert wrong(depth_at_image_edges(soft_depth(beside), image_of(stripe))) < 0.02
 
 
-def test_a_stripe_of_a_colour_between_those_beside_it_is_found():
-    image = image_of(0.4, inside=0.05, wall=0.75)
-    assert wrong(depth_at_image_edges(soft_depth(3.5), image)) < 0.04
+SEVERAL = torch.where((AWAY + 3.5).abs() < 1.5, 0.15, image_of(0.9, width=7))
+BETWEEN = image_of(0.4, inside=0.05, wall=0.75)
 
 
-def test_several_stripes_belong_to_the_near_thing():
-    image = image_of(0.9, width=7)
-    image = torch.where((AWAY + 3.5).abs() < 1.5, 0.15, image)
-    assert wrong(depth_at_image_edges(soft_depth(3.5, deviation=4.0), image)) < 0.04
+@pytest.mark.parametrize(("image", "deviation"), [(BETWEEN, 3.0), (SEVERAL, 4.0)], ids=["of a colour between", "several"])
+def test_other_stripes_are_found_too(image, deviation):
+    assert wrong(depth_at_image_edges(soft_depth(3.5, deviation), image)) < 0.04
 
 
 def test_steps_of_the_depth_stay_where_they_are():
@@ -61,8 +59,7 @@ def test_steps_of_the_depth_stay_where_they_are():
 def test_the_rim_that_a_lens_blurred_is_no_stripe():
     """Without a stripe there are only mixtures of both sides."""
     image = box_means(box_means(image_of(0.1, inside=0.1, wall=0.7), 2), 2)
-    depth = soft_depth(0)
-    assert wrong(depth_at_image_edges(depth, image)) < 0.02
+    assert wrong(depth_at_image_edges(soft_depth(0), image)) < 0.02
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -34,20 +34,16 @@ def test_the_blur_of_what_is_far_is_found(blur, pitch):
 
 
 def test_what_is_in_focus_or_plain_has_no_blur():
-    image, depth = photo(0.4)
-    assert blur_by_depth(image, depth).max() == 0
-    assert blur_by_depth(torch.full_like(image, 0.5), depth).max() == 0
-
-
-def test_a_plain_wall_is_taken_for_as_sharp_as_what_is_nearest():
-    image, depth = photo(5)
-    image[..., 200:] = 0.5
-    assert blur_by_depth(image, depth).max() == 0
+    sharp, depth = photo(0.4)
+    plain_wall = photo(5)[0]
+    plain_wall[..., 200:] = 0.5
+    for image in (sharp, torch.full_like(sharp, 0.5), plain_wall):
+        assert blur_by_depth(image, depth).max() == 0
 
 
 def test_a_scene_knows_the_blur_where_a_lamp_casts_shadows():
     image, depth = photo(5)
     normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, *depth.shape[-2:])
-    estimate = Estimate(depth, Quantity.METRIC_DEPTH, normals)
-    assert lit_scene(image, estimate, (LightPlan(),)).blur is not None
-    assert lit_scene(image, estimate, (LightPlan(shadow=0.0),)).blur is None
+    for shadow in (None, 0.0):
+        scene = lit_scene(image, Estimate(depth, Quantity.METRIC_DEPTH, normals), (LightPlan(shadow=shadow),))
+        assert (scene.blur is None) == (shadow == 0)

@@ -21,26 +21,38 @@ def chosen(near=0.0, far=50.0, unit="percent", feather=0.0, **more):
     return MaskOptions(near=near, far=far, unit=unit, feather=feather, **{"tolerance": 10.0, **more})
 
 
-def metres(values, **more):
-    return known_depths(Estimate(torch.tensor(values).view(1, 1, 1, -1), Quantity.METRIC_DEPTH, **more))
+def metres(values, hole=None):
+    """Of one row, with one pixel that has no depth."""
+    depth = torch.tensor(values).view(1, 1, 1, -1)
+    known = None if hole is None else torch.arange(len(values)).view_as(depth) != hole
+    return known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=known))
 
 
-def test_limits_in_metres():
-    depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
-    assert range_mask(depths, 0.8, 2.4, unit="metres").flatten().tolist() == [0, 1, 1, 1, 0, 0]
-    assert range_mask(depths, 2.0, 0, unit="metres").flatten().tolist() == [0, 0, 0, 1, 1, 1]
+SIX, FOUR, CONSTANT = (0.5, 0.8, 1.5, 2.4, 2.5, 9.0), (1.0, 2.0, 3.0, 1.5), (3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "hole", "limits", "options", "expected"),
+    [
+        (SIX, None, (0.8, 2.4), {"unit": "metres"}, [0, 1, 1, 1, 0, 0]),
+        (SIX, None, (2.0, 0), {"unit": "metres"}, [0, 0, 0, 1, 1, 1]),
+        ((1.0, 1.9, 2.0, 3.0, 3.25, 3.5, 4.0), None, (2.0, 3.0), {"unit": "metres", "feather": 0.5}, [0, 0.8, 1, 1, 0.5, 0, 0]),
+        (FOUR, 3, (0, 99), {}, [1, 1, 0, 0]),
+        (FOUR, 3, (0, 100), {}, [1, 1, 1, 1]),
+        (FOUR, 3, (2, 0), {"unit": "metres"}, [0, 1, 1, 1]),
+        (CONSTANT, None, (0, 10), {}, [1, 1]),
+        (CONSTANT, None, (10, 20), {}, [0, 0]),
+    ],
+    ids=["metres", "without an end", "feather", "a hole is beyond every limit", "but none", "nor metres", "constant is near", "not far"],
+)
+def test_a_mask_holds_what_is_within_its_limits(values, hole, limits, options, expected):
+    assert range_mask(metres(values, hole), *limits, **options).flatten().tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_inverted_mask_is_everything_else():
-    estimate = Estimate(torch.tensor((0.5, 0.8, 1.5, 2.4, 2.5, 9.0)).view(1, 1, 1, -1), Quantity.METRIC_DEPTH)
+    estimate = Estimate(torch.tensor(SIX).view(1, 1, 1, -1), Quantity.METRIC_DEPTH)
     made = of_selection(split_layers(torch.rand(1, 3, 1, 6)), estimate, chosen(0.8, 2.4, "metres", invert=True), False)
     assert made.result.flatten().tolist() == [1, 0, 0, 0, 1, 1] and made.words.startswith("all but mask 0.8 to 2.4 m")
-
-
-def test_a_feather_falls_off_beyond_the_limits():
-    depths = metres((1.0, 1.9, 2.0, 3.0, 3.25, 3.5, 4.0))
-    mask = range_mask(depths, 2.0, 3.0, unit="metres", feather=0.5).flatten().tolist()
-    assert mask == pytest.approx([0, 0.8, 1, 1, 0.5, 0, 0], abs=1e-5)
 
 
 def test_percent_are_even_steps_of_a_depth_image():
@@ -49,14 +61,6 @@ def test_percent_are_even_steps_of_a_depth_image():
     assert range_mask(depths, 0, 30).sum() == pytest.approx(31, abs=2)
     assert range_mask(depths, 0, 30)[..., -1] == 1, "the nearest"
     assert range_mask(depths, 0, 100).all() and range_mask(depths, 70, 100).sum() == pytest.approx(31, abs=2)
-
-
-def test_holes_are_beyond_every_limit_but_none():
-    mask = torch.tensor((True, True, True, False)).view(1, 1, 1, 4)
-    depths = metres((1.0, 2.0, 3.0, 1.5), mask=mask)
-    assert range_mask(depths, 0, 99).flatten().tolist()[3] == 0
-    assert range_mask(depths, 0, 100).flatten().tolist() == [1, 1, 1, 1]
-    assert range_mask(depths, 2, 0, unit="metres").flatten().tolist() == [0, 1, 1, 1]
 
 
 def two_things():
@@ -82,31 +86,24 @@ def test_a_point_in_a_hole_is_an_empty_mask():
     assert selected_mask(chosen(point=(0.0, 0.0)), depths).sum() == 0 and selected_mask(chosen(point=(0.5, 0.5)), depths).sum() == 15
 
 
-def test_constant_depth_is_at_the_near_end():
-    depths = known_depths(Estimate(torch.full((1, 1, 5, 5), 3.0), Quantity.DISPARITY))
-    assert range_mask(depths, 0, 10).all() and not range_mask(depths, 10, 20).any()
-
-
 def test_words_say_what_the_mask_is():
-    depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
+    depths = metres(SIX)
     assert describe_selection(chosen(0.8, 2.4, "metres"), depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
     assert "mask 0 to 50 % (" in describe_selection(chosen(), depths, 0.5)
 
 
-def test_depth_of_several_images_is_refused():
+@pytest.mark.parametrize("find", [known_depths, partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))])
+def test_depth_of_several_images_is_refused(find):
     depth = torch.ones(2, 1, 8, 9)
-    with pytest.raises(ValueError, match="the depth is of 2 images; expected 1: pass them one by one"):
-        known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
-    for find in (partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))):
-        with pytest.raises(ValueError, match="depth is of 2 images; expected 1"):
-            find(depth, torch.rand(2, 3, 8, 9))
+    with pytest.raises(ValueError, match="depth is of 2 images; expected 1"):
+        find(Estimate(depth, Quantity.METRIC_DEPTH)) if find is known_depths else find(depth, torch.rand(2, 3, 8, 9))
 
 
 def test_metres_of_disparity_are_refused():
     depths = known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY))
-    for choice in (chosen(unit="metres"), chosen(unit="metres", point=(0.5, 0.5))):
+    for point in (None, (0.5, 0.5)):
         with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
-            selected_mask(choice, depths)
+            selected_mask(chosen(unit="metres", point=point), depths)
 
 
 @pytest.mark.quick_cases(1)

@@ -14,36 +14,19 @@ from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.lens import LensOptions
 from depth_normal.utils import unit_vectors, vector_lengths
-from tests.geometry.test_devices import DEVICE, Questions
+from tests.geometry.test_devices import DEVICE, Questions, maps, matrices, one
 
 SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
 
 
-def maps(channels=1, size=(24, 32)):
-    return torch.rand(2, channels, *size, device=DEVICE)
-
-
-def one(channels=1):
-    return maps(channels)[:1]
-
-
-def camera(batch=2):
-    return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
-
-
-def known():
-    return Estimate(one(), Quantity.METRIC_DEPTH, normals=one(3), intrinsics=camera(1))
-
-
 def masked():
-    return Estimate(one(), Quantity.METRIC_DEPTH, mask=one() > 0.5, intrinsics=camera(1))
+    return Estimate(one(), Quantity.METRIC_DEPTH, mask=one() > 0.5, intrinsics=matrices(1))
 
 
-def shares():
-    return {"mask": maps() > 0, "sky": maps() > 0, "relief": maps()[..., :1, :1]}
+def looks():
+    shares = {"mask": maps() > 0, "sky": maps() > 0, "relief": maps()[..., :1, :1]}
+    return {**shares, "specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
-
-LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
 # name: how it is called, and how many times it waits for the device
 CASES = {
@@ -51,7 +34,7 @@ CASES = {
     "mask": (lambda: depth_mask.range_mask(depths.known_depths(masked()), 0.1, 0.5, unit="metres", feather=0.1), 1),
     # The image's levels, and with them whether something is brighter than white.
     "cut-out": (lambda: matting.cut_out(one(3), one(), 5.0).colour, 1),
-    "fog": (lambda: fog.add_fog(one(3), fog.fog_transmittance(one(), camera(1), 0.1, falloff=0.1), (1, 1, 1)), 2),
+    "fog": (lambda: fog.add_fog(one(3), fog.fog_transmittance(one(), matrices(1), 0.1, falloff=0.1), (1, 1, 1)), 2),
     "focus": (lambda: lens.focused(masked(), one(3), LensOptions(point=(0.5, 0.5))).circle, 6),  # most for what is near the edges
     "depth of field": (lambda: depth_of_field.depth_of_field(one(3), one(), blades=5, highlights=1.0), 3),
     "towards": (lambda: towards(LAMP, maps(3)), 0),
@@ -64,12 +47,12 @@ CASES = {
     "shine": (lambda: shine(maps(3)), 0),
     "blur_by_depth": (lambda: blur_by_depth(one(3), one() + 1), 1),  # what tells of its layers
     # Depth and the camera, and how many steps the rays of all images need.
-    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 2),
-    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 2),
-    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 2),
+    "cast_shadow": (lambda: cast_shadow(maps(), matrices(), SUN), 2),
+    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), matrices(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 2),
+    "cast_shadow, every fourth pixel": (lambda: cast_shadow(torch.rand(2, 1, 200, 1920, device=DEVICE), matrices(), LAMP), 2),
     # The image's least and greatest level, depth and the camera once, how long the rays of all lamps are in all images, and noise.
-    "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
-    "relight": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera(), **shares(), **LOOKS), 4),
+    "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices()), 2),
+    "relight": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices(), **looks()), 4),
 }
 
 
@@ -86,8 +69,9 @@ def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
 @pytest.mark.slow("takes most of a second")
 def test_the_scene_of_an_image_stays_on_the_device():
     with FakeTensorMode(), Questions():
-        scene = lit_scene(one(3), known(), (LightPlan(), LightPlan("point")), sky=True)
-        assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
+        known = Estimate(one(), Quantity.METRIC_DEPTH, normals=one(3), intrinsics=matrices(1))
+        scene = lit_scene(one(3), known, (LightPlan(), LightPlan("point")), sky=True)
+        assert light_position(3.0, 4.0, 1.0, matrices(1))[2] == -1.0
         lit = relight(**vars(scene))
     assert scene.edges is not None
     made = [lit, *vars(scene).values(), *vars(scene.edges).values()]

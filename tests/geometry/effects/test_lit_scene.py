@@ -11,7 +11,6 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.options.lights import LookOptions
 from depth_normal.utils import resize_map
-from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
@@ -27,22 +26,6 @@ def told(quantity=Quantity.DISPARITY, value=None):
     return torch.full((1, 3, HEIGHT, WIDTH), 0.4), Estimate(depth, quantity, mask=clear), ~clear
 
 
-@pytest.mark.quick_cases(2)
-@of_two_types
-def test_types_may_differ(image_type, depth_type):
-    depth = torch.full((1, 1, HEIGHT, WIDTH), 4.0)
-    depth[..., 10:40, 20:40] = 1.5
-    image = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(image_type)
-
-    def lit(image, depth):
-        scene = lit_scene(image, Estimate(depth, Quantity.METRIC_DEPTH), (LightPlan("point"), LightPlan("directional")), sky=True)
-        return relight(**vars(scene), specular=0.3, shadow=0.5)
-
-    found = lit(image, depth.to(depth_type))
-    assert found.dtype == image_type
-    torch.testing.assert_close(found, lit(image.float(), depth).to(image_type), atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize("quantity", list(FAR), ids=lambda quantity: quantity.value)
 @pytest.mark.parametrize("larger", [1, 2])
 def test_told_sky_faces_the_viewer_and_is_lit(quantity, larger):
@@ -51,10 +34,8 @@ def test_told_sky_faces_the_viewer_and_is_lit(quantity, larger):
     scene = lit_scene(image, estimate, (), sky=True)
     assert torch.equal(scene.sky > 0.5, above > 0.5)
     assert scene.mask.all()
-    facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(scene.normals)
-    torch.testing.assert_close(scene.normals.where(scene.sky > 0.5, facing), facing)
-    dark = relight(**vars(scene), ambient=0.1)
-    assert (dark < image).all(), "the sky of a dark scene is dark, too"
+    torch.testing.assert_close(scene.normals.where(scene.sky > 0.5, FACING), FACING.expand_as(scene.normals))
+    assert (relight(**vars(scene), ambient=0.1) < image).all(), "the sky of a dark scene is dark, too"
 
 
 @pytest.mark.parametrize("value", [float("nan"), 40.0], ids=["without a value", "near"])
@@ -76,7 +57,6 @@ def test_without_sky_masked_pixels_stay_and_a_mask_of_the_sky_is_believed():
 
 def test_an_image_that_is_all_sky_is_all_lit():
     image, estimate, _ = told()
-    assert estimate.mask is not None
     whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
     assert (lit_scene(image, whole, (), sky=True).sky == 1).all()
 
@@ -84,12 +64,19 @@ def test_an_image_that_is_all_sky_is_all_lit():
 def test_each_image_of_a_batch_tells_its_own_sky():
     """With sky, all sky, without sky, and without a value."""
     _, estimate, above = told(Quantity.METRIC_DEPTH)
-    assert estimate.depth is not None
     depth = torch.cat((estimate.depth, estimate.depth, estimate.depth, 0 * estimate.depth))
     masks = torch.cat((~above, above & ~above, above | ~above, above & ~above))
     found = predicted_sky(Estimate(depth, estimate.quantity, mask=masks))
     assert torch.equal(found[:1], above)
     assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]
+
+
+FACING = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
+
+
+def alike_in_rows(values, channels=1):
+    """(1, channels, 240, W) of the values of a row (W,) or of each channel (3, W)."""
+    return values.view(1, -1, 1, values.shape[-1]).expand(1, channels, 240, -1).contiguous()
 
 
 def rising(wide):
@@ -115,7 +102,7 @@ def test_soft_edges_between_near_and_far_are_not_glossy(wide):
 
 def under_a_candle(depth, image, kind="point"):
     """A scene whose normals face the viewer, and its image under a lamp in its middle."""
-    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, *depth.shape[-2:])
+    normals = FACING.expand(1, 3, *depth.shape[-2:])
     plan = LightPlan(kind, x=0.5, y=0.5, depth=0.4, intensity=0.3)
     scene = lit_scene(image, Estimate(depth, Quantity.METRIC_DEPTH, normals), (plan,))
     return scene, relight(image, normals, scene.light, ambient=0.1, depth=scene.depth, intrinsics=scene.intrinsics)
@@ -145,9 +132,8 @@ def soft_post(wide=12, bulge=0.0):
     wall = torch.tensor([0.0, 0.6, 0.8])[:, None].expand(-1, 400)
     mixed = torch.nn.functional.normalize(torch.lerp(wall, post, share), dim=0)
     true = torch.where(thing, post, wall)
-    image, mixed = (each.view(1, -1, 1, 400).expand(1, 3, 240, 400).contiguous() for each in (torch.where(thing, 0.3, 0.7), mixed))
-    depth = (1 / (0.25 + (0.75 + bulge * post[2]) * share)).expand(1, 1, 240, 400).contiguous()
-    return image, Estimate(depth, Quantity.METRIC_DEPTH, mixed), true, (across.abs() - 1) * 60
+    estimate = Estimate(alike_in_rows(1 / (0.25 + (0.75 + bulge * post[2]) * share)), Quantity.METRIC_DEPTH, alike_in_rows(mixed, 3))
+    return alike_in_rows(torch.where(thing, 0.3, 0.7), 3), estimate, true, (across.abs() - 1) * 60
 
 
 @pytest.mark.parametrize("bulge", [0.0, 0.3])
@@ -167,9 +153,7 @@ def test_normals_at_silhouettes_are_those_of_one_thing_where_a_network_mixes_bot
 def test_both_things_share_the_pixels_of_a_silhouette_as_the_image_s_colours_do(wide):
     _, estimate, _, beyond = soft_post()
     share = (0.5 - beyond / wide).clamp(0, 1)
-    image = torch.lerp(torch.tensor(0.7), torch.tensor(0.3), share).view(1, 1, 1, 400).expand(1, 3, 240, 400).contiguous()
-    scene = lit_scene(image, estimate, (LightPlan(),))
-    assert scene.edges is not None and scene.depth is not None
+    scene = lit_scene(alike_in_rows(0.7 - 0.4 * share, 3), estimate, (LightPlan(),))
     near = scene.edges.pixels.put_vectors(share.expand(1, 1, 240, 400), scene.edges.near)[0, 0, 120]
     assert (near - share).abs().max() < 0.2
     lit_post = (scene.depth > 2).float()  # the shadow lies on the wall alone
@@ -202,18 +186,15 @@ def test_edges_of_another_image_are_refused():
     image, estimate, *_ = soft_post()
     scene = vars(lit_scene(image, estimate, (LightPlan(),)))
     for other in ([2, 1, 1, 1], [1, 1, 2, 1]):
-        repeated = {
-            name: each.repeat(other) if isinstance(each, torch.Tensor) and each.shape[-2] > 3 else each for name, each in scene.items()
-        }
+        repeated = {name: each.repeat(other) if getattr(each, "ndim", 0) and each.shape[-2] > 3 else each for name, each in scene.items()}
         with pytest.raises(ValueError, match="edges are those of one image"):
             relight(**repeated)
 
 
 def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():
     columns = torch.arange(320.0)
-    image = torch.where((columns // 7) % 2 > 0, 0.2, 0.8).expand(1, 3, 240, 320).contiguous()
-    step = torch.where(columns >= 160, 1.0, 4.0).expand(1, 1, 240, 320).contiguous()
-    ramp = (1 / (0.25 + 0.75 * rising(6))).expand(1, 1, 240, 320).contiguous()
+    image = alike_in_rows(torch.where((columns // 7) % 2 > 0, 0.2, 0.8), 3)
+    step, ramp = (alike_in_rows(1 / (0.25 + 0.75 * rising(wide))) for wide in (0, 6))
     (candle, _), (sun, _) = under_a_candle(step, image), under_a_candle(ramp, image, "directional")
     assert torch.equal(candle.depth, under_a_candle(step, image, "directional")[0].depth)
     assert set(sun.depth.unique().tolist()) == {1.0, 4.0}
@@ -228,17 +209,17 @@ def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(wide):
     assert row[160] < 0.4 if wide else row.min() == 1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])
-def test_thin_images_are_lit(size):
-    normals = torch.tensor((0.0, 0.6, 0.8)).view(1, 3, 1, 1).expand(1, 3, *size)
-    estimate = Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals)
-    scene = lit_scene(torch.rand(1, 3, *size), estimate, (LightPlan(),), sky=False)
-    assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()
-
-
 @pytest.mark.parametrize("brightest", [1.0, 2.0], ids=["image", "HDR image"])
 def test_a_scene_is_relit_as_its_maps_are(brightest):
     image, estimate, _ = told()
     scene = lit_scene(image * brightest, estimate, (LightPlan(shadow=0.5), LightPlan("point", intensity=3.0)), sky=True)
     looks = {"specular": 0.3, "ambient": 0.2, "exposure": 0.5}
     torch.testing.assert_close(relight_scene(scene, LookOptions(**looks)), relight(**vars(scene), **looks))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])
+def test_thin_images_are_lit(size):
+    normals = torch.tensor((0.0, 0.6, 0.8)).view(1, 3, 1, 1).expand(1, 3, *size)
+    estimate = Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals)
+    scene = lit_scene(torch.rand(1, 3, *size), estimate, (LightPlan(),), sky=False)
+    assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()

@@ -8,6 +8,8 @@ import torch
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, light_direction
 from depth_normal.geometry.effects.shadows import cast_shadow, cast_shadows
+from tests.geometry.known_surfaces import depth_of_things
+from tests.ray_traced_scenes import ball
 
 NETWORK = torch.ones(1, 1, 1, 1)  # the doubt about the depth of a network
 
@@ -16,22 +18,11 @@ def camera(height, width, focal=100.0):
     return intrinsics_from_focal_length(focal, height, width)
 
 
-def misses(depth, intrinsics, direction, centre):
-    """How far rays from the points of a depth to a distant lamp pass from a centre (OPENCV axes)."""
-    x, y, z = direction
-    way = torch.tensor((x, -y, -z)).view(3, 1, 1)
-    to_centre = torch.tensor(centre).view(3, 1, 1) - depth_to_points(depth, intrinsics)[0]
-    return (to_centre.square().sum(0) - (to_centre * way).sum(0).square()).clamp(min=0).sqrt()
-
-
 def ball_before_wall(radius=0.25, middle=1.6, wall=2.0, height=240, width=320, focal=300.0):
     """Depth of a ball on the optical axis before a wall, and where the ball is seen."""
     intrinsics = camera(height, width, focal)
-    rays = depth_to_points(torch.ones(1, 1, height, width), intrinsics)
-    squared = rays.square().sum(1, keepdim=True)
-    found = middle**2 - squared * (middle**2 - radius**2)
-    near = (middle - found.clamp(min=0).sqrt()) / squared
-    return torch.where(found > 0, near, wall), found > 0, intrinsics
+    depth = depth_of_things([ball((0, 0, middle), radius)], intrinsics, height, width).float()
+    return depth.clamp(max=wall), depth.isfinite(), intrinsics
 
 
 @pytest.mark.parametrize(
@@ -42,7 +33,10 @@ def test_a_ball_casts_the_shadow_that_rays_find(azimuth, elevation, doubt, agree
     depth, on_ball, intrinsics = ball_before_wall()
     direction = light_direction(azimuth, elevation)
     shadow = cast_shadow(depth, intrinsics, Light(direction), doubt=doubt)
-    missed_by = misses(depth, intrinsics, direction, (0.0, 0.0, 1.6))
+    x, y, z = direction
+    to_centre = torch.tensor((0.0, 0.0, 1.6)).view(3, 1, 1) - depth_to_points(depth, intrinsics)[0]
+    along = (to_centre * torch.tensor((x, -y, -z)).view(3, 1, 1)).sum(0)
+    missed_by = (to_centre.square().sum(0) - along.square()).clamp(min=0).sqrt()
     found, truth, wall = shadow[0, 0] > 0.5, missed_by < 0.25, ~on_ball[0, 0]
     assert (found & truth & wall).sum() / ((found | truth) & wall).sum() > agreement
     assert doubt is NETWORK or not (found & wall & (missed_by > 0.32)).any()
@@ -73,12 +67,6 @@ def test_the_penumbra_of_an_area_light_is_as_wide_as_rays_say(size):
     soft = penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)))
     assert soft == pytest.approx(0.49 * span, rel=0.35)
     assert soft > 2 * penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45))))
-
-
-def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
-    depth, intrinsics = before_wall()
-    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
-    assert (hard - tiny).abs().mean() < 0.01
 
 
 def test_a_thin_post_shades_a_strip_not_a_curtain():
@@ -117,13 +105,18 @@ def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):
     assert cast_shadow(depth, camera(180, 240, 240.0), Light(light_direction(180, elevation), size=size)).max() == 0
 
 
-@pytest.mark.parametrize("point", [False, True])
-def test_one_depth_everywhere_and_tiny_images_have_no_shadow(point):
-    for size in ((1, 1), (1, 9), (9, 1), (50, 60)):
-        depth = torch.full((2, 1, *size), 1.0)
-        lamp = Light((0.3, 0.3, -0.5 if point else 0.3), is_point=point, size=0.4)
-        shadow = cast_shadow(depth, intrinsics_from_focal_length(50.0, *size, batch=2), lamp)
-        assert shadow.shape == depth.shape and shadow.max() == 0
+@pytest.mark.parametrize(
+    "lamp",
+    [
+        Light((-0.3, 0.3, 0.3), size=0.4),
+        Light((-0.3, 0.3, -0.5), is_point=True, size=0.4),
+        *(Light(light_direction(180, elevation)) for elevation in (5, 45, 90)),
+    ],
+)
+def test_a_wall_and_a_slope_cast_no_shadow_on_themselves(lamp):
+    """Inverse depth that is linear in columns is a plane; this one is nearer on the right, and lit from the left."""
+    depth = torch.cat((torch.full((1, 1, 60, 80), 1.0), 1 / torch.linspace(0.2, 1, 80).expand(1, 1, 60, 80)))
+    assert cast_shadow(depth, intrinsics_from_focal_length(80.0, 60, 80, batch=2), lamp).max() == 0
 
 
 def test_a_large_image_is_shaded_as_a_small_one():
@@ -143,20 +136,14 @@ def test_holes_are_refused():
         cast_shadow(torch.full((1, 1, 4, 4), float("nan")), camera(4, 4), Light((0, 0, 1)))
 
 
-def ground_and_fence():
-    """Depth of a ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
-    rows = torch.arange(240.0)
-    down = (rows - 59.5) / 300
-    ground = torch.where(down > 0, 1 / down.clamp(min=1e-6), 40.0).clamp(max=40)
-    depth = torch.where((down > 0.4 / 6) & (ground > 6), 6.0, ground)
-    intrinsics = torch.tensor([[[300.0, 0, 159.5], [0, 300.0, 59.5], [0, 0, 1]]])
-    return depth.view(1, 1, -1, 1).expand(1, 1, 240, 320).contiguous(), intrinsics
-
-
 @pytest.mark.parametrize("elevation", [8, 10])
 @pytest.mark.parametrize("size", [0.0, 0.01])
 def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevation, size):
-    depth, intrinsics = ground_and_fence()
+    """A ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
+    down = (torch.arange(240.0) - 59.5) / 300
+    ground = torch.where(down > 0, 1 / down.clamp(min=1e-6), 40.0).clamp(max=40)
+    depth = torch.where((down > 0.4 / 6) & (ground > 6), 6.0, ground).view(1, 1, -1, 1).expand(1, 1, 240, 320).contiguous()
+    intrinsics = torch.tensor([[[300.0, 0, 159.5], [0, 300.0, 59.5], [0, 0, 1]]])
     rise = math.tan(math.radians(elevation))
     shadow = cast_shadow(depth, intrinsics, Light((0.0, rise, -1.0), size=size))[0, 0, :, 160]
     distance, begins = depth[0, 0, :, 160], 6 - 0.6 / rise
@@ -227,6 +214,18 @@ def test_an_image_has_the_same_shadows_whatever_is_in_its_batch(lamp, of_network
     assert together.max() > 0.5
 
 
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("of_network", [False, True])
+@pytest.mark.parametrize("size", [(90, 120), (180, 240)], ids=["rays in tiles for area lights only", "all rays in tiles"])
+def test_lamps_cast_together_what_each_casts_alone(size, of_network):
+    depth, _, intrinsics = ball_before_wall(height=size[0], width=size[1], focal=size[1] * 0.75)
+    lamps = Light((-0.9, 0.1, 0.05)), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2), Light((0.5, 0.5, 0.4))
+    options = {"doubt": NETWORK, "blur": torch.rand(1, 1, 9, 12)} if of_network else {}
+    together = cast_shadows(depth, intrinsics, lamps, **options)
+    alone = torch.cat([cast_shadow(depth, intrinsics, lamp, **options) for lamp in lamps], 1)
+    torch.testing.assert_close(together, alone)
+
+
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(("height", "width", "size"), [(20, 30, 0.5), (300, 700, 0.5), (7, 200, 0.0)])
@@ -238,13 +237,7 @@ def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
     torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize("of_network", [False, True])
-@pytest.mark.parametrize("size", [(90, 120), (180, 240)], ids=["rays in tiles for area lights only", "all rays in tiles"])
-def test_lamps_cast_together_what_each_casts_alone(size, of_network):
-    depth, _, intrinsics = ball_before_wall(height=size[0], width=size[1], focal=size[1] * 0.75)
-    lamps = Light((-0.9, 0.1, 0.05)), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2), Light((0.5, 0.5, 0.4))
-    options = {"doubt": NETWORK, "blur": torch.rand(1, 1, 9, 12)} if of_network else {}
-    together = cast_shadows(depth, intrinsics, lamps, **options)
-    alone = torch.cat([cast_shadow(depth, intrinsics, lamp, **options) for lamp in lamps], 1)
-    torch.testing.assert_close(together, alone)
+def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
+    depth, intrinsics = before_wall()
+    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
+    assert (hard - tiny).abs().mean() < 0.01

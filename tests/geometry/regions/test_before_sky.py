@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.effects.lens import focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
@@ -75,14 +74,6 @@ def test_nothing_changes_without_a_predicted_sky():
     assert torch.equal(depth_before_sky(estimate.depth, photo(), replace(estimate, mask=~whole)), estimate.depth)
 
 
-def test_a_batch_is_as_its_images():
-    one = seen()
-    depth, mask = torch.cat((one.depth, one.depth.flip(-1))), torch.cat((one.mask, one.mask.flip(-1)))
-    images, both = torch.cat((photo(), photo().flip(-1))), replace(one, depth=depth, mask=mask)
-    single = [depth_before_sky(depth[i : i + 1], images[i : i + 1], both.slice(i, i + 1)) for i in range(2)]
-    torch.testing.assert_close(depth_before_sky(depth, images, both), torch.cat(single))
-
-
 @pytest.mark.parametrize("what", ["parallax", "stereo"])
 def test_a_mast_moves_with_its_tower(what):
     image, estimate = photo(), seen()
@@ -102,12 +93,6 @@ def test_a_mast_moves_with_its_tower(what):
 def test_a_mast_is_as_sharp_as_its_tower():
     circle = focused(seen(), photo(), LensOptions(point=(0.5, 0.7))).circle
     assert circle[..., 32:85, 159].abs().max() < 0.2 and circle[..., 60, 100] > 5
-
-
-def test_the_depth_keeps_its_steps():
-    estimate = seen()
-    sharp = depth_at_image_edges(depth_before_sky(estimate.depth, photo(), estimate), photo())
-    assert sharp[..., 60, 159].item() == pytest.approx(NEAR, abs=0.05) and sharp[..., 60, 150].item() == pytest.approx(FAR)
 
 
 def test_land_goes_on_where_the_depth_is_the_skys():

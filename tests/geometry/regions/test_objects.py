@@ -15,6 +15,7 @@ from depth_normal.utils import check_images, images_to_rgb
 from tests.ray_traced_scenes import ball, plane
 
 HEIGHT, WIDTH = 120, 160
+V, U = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
 
 
 def room(balls, bend=0.0):
@@ -25,10 +26,14 @@ def room(balls, bend=0.0):
     depths = np.stack([hit(rays)[0] for hit in things])
     depth, thing = depths.min(0), depths.argmin(0)
     thing[thing == len(balls) + 1] = -1
-    colours = np.array([(0.6, 0.5, 0.4), (0.2, 0.5, 0.8), (0.8, 0.3, 0.2), (0.7, 0.7, 0.65)])
-    image = colours[thing] * (1 + 0.1 * np.sin(u / 5) * np.cos(v / 7))[..., None]
-    depth = depth * (1 + bend * np.sin(u / 40) * np.cos(v / 30))
-    return torch.from_numpy(depth)[None, None].float(), torch.from_numpy(image).movedim(-1, 0)[None].float(), torch.from_numpy(thing)
+    colours = [(0.6, 0.5, 0.4), (0.2, 0.5, 0.8), (0.8, 0.3, 0.2), (0.7, 0.7, 0.65)]
+    return coloured(depth * (1 + bend * np.sin(u / 40) * np.cos(v / 30)), colours, thing, 0.1)
+
+
+def coloured(depth, colours, number, waves):
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.array(colours)[number] * (1 + waves * np.sin(u / 5) * np.cos(v / 7))[..., None]
+    return torch.from_numpy(depth)[None, None].float(), torch.from_numpy(image).movedim(-1, 0)[None].float(), torch.from_numpy(number)
 
 
 def person(own, wall, part=None):
@@ -45,11 +50,8 @@ def person(own, wall, part=None):
         nearer = np.where(bulge > 0, 1.3 - 0.12 * np.sqrt(np.maximum(bulge, 0)), np.inf)
         number[nearer < depth] = each
         depth = np.minimum(depth, nearer)
-    colours = np.array([wall, *own])
-    if part:
-        colours[part] = wall
-    image = colours[number] * (1 + 0.05 * np.sin(u / 5) * np.cos(v / 7))[..., None]
-    return torch.from_numpy(depth)[None, None].float(), torch.from_numpy(image).movedim(-1, 0)[None].float(), torch.from_numpy(number)
+    colours = [wall if each == part else paint for each, paint in enumerate([wall, *own])]
+    return coloured(depth, colours, number, 0.05)
 
 
 PAINTS = [(0.1, 0.1, 0.12), (0.8, 0.6, 0.5), (0.9, 0.9, 0.85), (0.15, 0.2, 0.5)]
@@ -174,9 +176,8 @@ def test_a_point_on_a_sliver_of_background_leaves_the_rest(part):
 @pytest.mark.slow("takes most of a second")
 def test_a_hole_stays_open_where_a_point_says_so():
     """A spot of another colour on a disc: part of it at first, and not closed as a hole when it is taken out."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
-    away = torch.hypot(u * WIDTH / HEIGHT, v)
-    colours = torch.stack((torch.full_like(u, 0.3), 0.2 + 0.6 * (away < 0.6), 0.8 - 0.7 * (away < 0.2)))[None]
+    away = torch.hypot(U * WIDTH / HEIGHT, V)
+    colours = torch.stack((torch.full_like(U, 0.3), 0.2 + 0.6 * (away < 0.6), 0.8 - 0.7 * (away < 0.2)))[None]
     depth = torch.where(away < 0.6, 1.0, 4.0)[None, None] * (1 + 0.02 * torch.where(away < 0.2, 1, 0))
     point = (0.5 + 0.2, 0.5)
     assert object_around(depth, colours, *point)[0, 0, HEIGHT // 2, WIDTH // 2] > 0.5
@@ -204,13 +205,12 @@ def test_a_person_of_many_colours_comes_whole(part):
 
 def test_colours_part_a_thing_from_the_floor_that_it_has_merged_with():
     """As where feet have the floor's depth; colours alone end nothing else."""
-    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
-    thing = (u / 0.5).square() + (v / 0.4).square() < 1
+    thing = (U / 0.5).square() + (V / 0.4).square() < 1
     paints = torch.where(thing, torch.tensor((0.85, 0.8, 0.75)).view(3, 1, 1), torch.tensor((0.4, 0.5, 0.2)).view(3, 1, 1))
-    image = (paints * (1 + 0.05 * torch.sin(40 * u) * torch.cos(30 * v)))[None]
+    image = (paints * (1 + 0.05 * torch.sin(40 * U) * torch.cos(30 * V)))[None]
     nothing = torch.zeros_like(thing)
     for floors, expected in ((~thing, thing), (nothing, ~nothing)):
-        found = _region(0.5 + 0.4 * v, image, nothing, floors, 0.0, None, HEIGHT // 2, WIDTH // 2)
+        found = _region(0.5 + 0.4 * V, image, nothing, floors, 0.0, None, HEIGHT // 2, WIDTH // 2)
         assert overlap(found[None, None], expected) > 0.9
 
 
@@ -252,11 +252,10 @@ def test_slices_of_round_things_are_no_floors(name, point, inside, outside):
 
 
 def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():
-    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
-    nose = 0.06 * torch.exp(-(u.square() + v.square()) / 0.02)
-    nearness = torch.where(u.abs() < 0.9, 1 + nose - 0.05 * (u.square() + v.square()), 0.3)
+    nose = 0.06 * torch.exp(-(U.square() + V.square()) / 0.02)
+    nearness = torch.where(U.abs() < 0.9, 1 + nose - 0.05 * (U.square() + V.square()), 0.3)
     mask = object_around(1 / nearness[None, None], torch.full((1, 3, HEIGHT, WIDTH), 0.5), 0.5, 0.5)
-    assert overlap(mask, u.abs() < 0.9) > 0.95
+    assert overlap(mask, U.abs() < 0.9) > 0.95
 
 
 def ring():
@@ -279,19 +278,18 @@ def test_a_ring_stays_open_and_a_dent_is_closed():
 @pytest.mark.slow("takes most of a second")
 def test_flat_and_broken_depth():
     random = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, 30, 40, generator=random)
     for height, width in ((30, 40), (37, 53), (1, 1)):
         for distance in (1.0, 1.37, 1e30):  # of which not all have an inverse that resizing leaves as it is
             depth = torch.full((1, 1, height, width), distance)
             assert object_around(depth, torch.rand(1, 3, height, width, generator=random), 0.5, 0.5).mean() > 0.9
-    with pytest.raises(ValueError, match="image"):
-        object_around(torch.ones(1, 1, 30, 40), image[..., :20], 0.5, 0.5)
 
 
-def test_an_image_that_is_not_finite_is_refused():
+def test_an_image_that_is_not_finite_or_of_another_size_is_refused():
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
     for value in (torch.nan, torch.inf):
         image[0, 1, 3, 5] = value
         for find in (lambda: object_around(depth, image, *place(thing, 1)), lambda: object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))):
             with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
                 find()
+    with pytest.raises(ValueError, match="image"):
+        object_around(depth, torch.rand(1, 3, HEIGHT, 20), 0.5, 0.5)

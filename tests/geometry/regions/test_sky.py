@@ -5,6 +5,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import find_sky, looks_blue, sky_alpha, sky_share
+from tests.refusals import refuses
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -52,12 +53,11 @@ def test_what_has_no_value_is_no_sky():
     assert torch.equal(find_sky(image, Estimate(disparity, Quantity.DISPARITY, mask=mask)), expected)
 
 
-def test_what_cannot_be_judged_is_refused():
-    image, disparity, _ = landscape()
-    with pytest.raises(ValueError, match="resize one of them"):
-        find_sky(image[..., 1:], Estimate(disparity, Quantity.DISPARITY))
-    with pytest.raises(ValueError, match="no depth"):
-        find_sky(image, Estimate(normals=image))
+test_what_cannot_be_judged_is_refused = refuses(
+    lambda image, estimate: find_sky(image, estimate),
+    (landscape()[0][..., 1:], Estimate(landscape()[1], Quantity.DISPARITY), "resize one of them"),
+    (landscape()[0], Estimate(normals=landscape()[0]), "no depth"),
+)
 
 
 def test_what_is_as_finely_drawn_as_the_rest_is_no_sky():
@@ -118,6 +118,9 @@ def test_a_network_that_tells_its_sky_is_believed():
     told = disparity.where(~left, disparity.amin())
     alpha = sky_alpha(image, Estimate(told, Quantity.DISPARITY, mask=~left))
     assert ((alpha > 0.5) != left).float().mean() < 0.001, "the rest looks like sky, but it says that it is none"
+    masks, told = torch.cat((nothing, ~left)), told.repeat(2, 1, 1, 1)
+    both = sky_alpha(image.repeat(2, 1, 1, 1), Estimate(told, Quantity.DISPARITY, mask=masks))
+    assert not both[0].any() and torch.allclose(both[1:], alpha, atol=1e-4), "each image of a batch has its own word"
 
 
 def test_a_sky_predicted_in_part_fades_where_the_image_shows_no_border_and_nowhere_else():
@@ -162,15 +165,6 @@ def test_the_border_follows_the_full_size_image(tells):
     staircase = (torch.nn.functional.interpolate((coarse > 0.5).float(), scale_factor=4) - sky).abs()
     band = slope.abs() < 4
     assert error[band].mean() < 0.2 * staircase[band].mean()
-
-
-def test_each_image_of_a_batch_has_its_own_word():
-    """One whose network says that there is no sky, beside one whose network says where."""
-    image, disparity, above = landscape()
-    told = disparity.where(~above, disparity.amin())
-    masks = torch.cat((torch.ones_like(above), ~above))
-    alpha = sky_alpha(image.repeat(2, 1, 1, 1), Estimate(told.repeat(2, 1, 1, 1), Quantity.DISPARITY, mask=masks))
-    assert not alpha[0].any() and torch.equal(alpha[1:] > 0.5, above)
 
 
 def test_a_region_is_blue_if_the_rest_is_less_so():

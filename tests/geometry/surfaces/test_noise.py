@@ -1,26 +1,23 @@
 """Truth: depth disturbed by noise of known deviation and correlation, and surfaces without any, which must not be taken for noise."""
 
 import functools
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import normals, traced_views
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.filters.extremes import extremes_within
 from depth_normal.geometry.surfaces.noise import measure_noise
 from depth_normal.geometry.surfaces.normals import depth_to_normals
-from tests.geometry.known_surfaces import angles, ball_before_wall, depth_of_things
+from tests.geometry.known_surfaces import angles, depth_of_things
 from tests.ray_traced_scenes import ball, plane
 
-ROOT = Path(__file__).resolve().parents[3]
 HEIGHT, WIDTH = 240, 320
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH)
 
@@ -80,8 +77,7 @@ def test_how_noise_depends_on_depth_is_found(power, length):
 @pytest.mark.parametrize("length", [7.0, 12.0])
 def test_noise_as_smooth_as_a_surface_is_left(length):
     found = measure_noise((tilted_wall()[0] + 1e-2 * correlated(length)).float(), EVERYWHERE)
-    assert found.noise_length == 1
-    assert found.noise <= found.pixel_noise
+    assert found.noise_length == 1 and found.noise <= found.pixel_noise
 
 
 def test_pixels_show_the_noise_only_where_it_is_white():
@@ -164,14 +160,14 @@ def test_noise_is_found_on_a_staircase(length):
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("near_far", [2.0, 4.0])
-def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
+def test_the_step_of_a_registered_depth_camera_is_found(near_far):
     inverse = F.interpolate(tilted_wall(near_far)[0], scale_factor=2, mode="bilinear", align_corners=True) / 3
     inverse = inverse + 0.02 * torch.sin(torch.arange(640) / 50)
     intrinsics = intrinsics_from_fov(55, 480, 640)[0].double()
-    registered = benchmark.registered_depth(1 / inverse[0, 0], intrinsics)
+    registered = normals.registered_depth(1 / inverse[0, 0], intrinsics)
     assert torch.unique(registered).numel() > 2048
     found = measure_noise(3 / registered[None, None].float(), torch.ones_like(inverse))
-    assert found.step == pytest.approx(3 * benchmark.SENSOR_STEP / benchmark.SENSOR_SCALE, rel=0.01)
+    assert found.step == pytest.approx(3 * normals.SENSOR_STEP / normals.SENSOR_SCALE, rel=0.01)
     assert found.step_power == 0
     assert found.noise == pytest.approx(found.step / 2)
 
@@ -186,26 +182,25 @@ def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
     ],
     ids=["a small map", "a wall that is most of the map", "a wall"],
 )
-def test_the_step_is_found_where_there_are_few_levels(benchmark, size, wall, balls):
+def test_the_step_is_found_where_there_are_few_levels(size, wall, balls):
     things = [plane((0, 1, 0), (0, 1, 0)), plane((0, 0, wall), (0, 0, 1)), *(ball(place, radius) for *place, radius in balls)]
     intrinsics = intrinsics_from_fov(55, *size).double()
     depth = depth_of_things(things, intrinsics, *size)
-    registered = benchmark.registered_depth(depth[0, 0], intrinsics[0])[None, None].float()
+    registered = normals.registered_depth(depth[0, 0], intrinsics[0])[None, None].float()
     found = measure_noise(3 / registered, torch.ones_like(registered))
-    assert found.step == pytest.approx(3 * benchmark.SENSOR_STEP / benchmark.SENSOR_SCALE, rel=0.01)
+    assert found.step == pytest.approx(3 * normals.SENSOR_STEP / normals.SENSOR_SCALE, rel=0.01)
     truth = depth_to_normals(depth, intrinsics)
     error = angles(depth_to_normals(registered, intrinsics.float()), truth)
     assert float(error.mean()) < 5  # of levels that are not found, 13 to 28
 
 
 @pytest.mark.slow("takes most of a second")
-def test_strips_that_a_sensor_fills_beside_silhouettes_show_the_surface_behind(benchmark):
+def test_strips_that_a_sensor_fills_beside_silhouettes_show_the_surface_behind():
     """Depth there is between both surfaces' and tells nothing of a slope."""
-    views = load_benchmark("traced_views")
-    _, known = views.render(views.balls(np.random.default_rng(1)), np.zeros(3), 640, 480, rays=1)
-    depth, intrinsics = torch.from_numpy(known)[None, None], torch.from_numpy(views.intrinsics(640, 480))[None]
-    distance = benchmark.ROOM_DISTANCE / depth.median()
-    registered = benchmark.registered_depth(depth[0, 0] * distance, intrinsics[0].double())[None, None].float()
+    _, known = traced_views.render(traced_views.balls(np.random.default_rng(1)), np.zeros(3), 640, 480, rays=1)
+    depth, intrinsics = torch.from_numpy(known)[None, None], torch.from_numpy(traced_views.intrinsics(640, 480))[None]
+    distance = normals.ROOM_DISTANCE / depth.median()
+    registered = normals.registered_depth(depth[0, 0] * distance, intrinsics[0].double())[None, None].float()
     error = angles(depth_to_normals(registered, intrinsics.float()), depth_to_normals(depth, intrinsics))
     low, high = extremes_within(1 / depth, 3)
     assert float(error[high > low * 1.05].mean()) < 11  # 12.4 with the planes of the strips themselves
@@ -237,47 +232,26 @@ def test_a_wall_seen_by_a_depth_camera_is_a_wall(length, limit):
     assert float(error.mean()) < limit
 
 
-@pytest.mark.parametrize("radius", [1.0, 2.5])
-def test_a_clean_sphere_is_not_smoothed(radius):
-    intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
-    depth, hit, truth = ball_before_wall(radius, intrinsics, HEIGHT, WIDTH)
-    error = angles(depth_to_normals(depth.float(), intrinsics), truth)
-    inner = F.avg_pool2d(hit.float(), 9, 1, 4) == 1
-    assert float(error[inner].mean()) < 0.05
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    return load_benchmark("normals")
-
-
-def load_benchmark(name):
-    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", ROOT / "benchmarks" / f"{name}.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def mean_error(benchmark, folder, condition):
+def mean_error(folder, condition):
     errors = []
-    for scene in map(benchmark.load_scene, sorted(folder.glob("*.npz"))):
-        inverse, scene = benchmark.degraded(scene, condition), benchmark.measured(scene, condition)
-        errors.append(benchmark.mean_error(benchmark.ours(scene, inverse, condition), scene, condition))
+    for scene in map(normals.load_scene, sorted(folder.glob("*.npz"))):
+        inverse, scene = normals.degraded(scene, condition), normals.measured(scene, condition)
+        errors.append(normals.mean_error(normals.ours(scene, inverse, condition), scene, condition))
     return np.mean(errors)
 
 
 @pytest.mark.slow("takes more than a second")
-def test_clean_scenes_stay_below_the_bar(benchmark, true_scenes):
-    assert mean_error(benchmark, true_scenes, "clean") < 0.6
+def test_clean_scenes_stay_below_the_bar(true_scenes):
+    assert mean_error(true_scenes, "clean") < 0.6
 
 
 @pytest.mark.parametrize(
     ("condition", "bar"), [("noise 0.5 %", 2.4), ("noise 0.1 %", 1.2), ("8-bit", 3.0), ("sensor", 3.2), ("registered", 6.5), ("lidar", 6.0)]
 )
-def test_scenes_stay_below_the_bars(benchmark, rendered_scenes, condition, bar):
-    assert mean_error(benchmark, rendered_scenes, condition) < bar
+def test_scenes_stay_below_the_bars(rendered_scenes, condition, bar):
+    assert mean_error(rendered_scenes, condition) < bar
 
 
 @pytest.mark.slow("takes more than a second")
-def test_ray_traced_scenes_stay_below_half_a_bar(benchmark, traced_scenes):
-    assert mean_error(benchmark, traced_scenes, "sensor") < 3.2 / 2
+def test_ray_traced_scenes_stay_below_half_a_bar(traced_scenes):
+    assert mean_error(traced_scenes, "sensor") < 3.2 / 2

@@ -59,14 +59,6 @@ def test_a_tilted_plane_keeps_its_normal_up_to_the_border(tilt, azimuth, edges):
     assert float(angles(depth_to_normals(depth, K, edges=edges), normal)[visible].max()) < 0.01
 
 
-def test_a_plane_is_exact_with_a_camera_off_centre_skewed_and_with_oblong_pixels():
-    intrinsics = torch.tensor([[[150.0, 4.0, 20.0], [0.0, 130.0, 100.0], [0.0, 0.0, 1.0]]])
-    normal = F.normalize(torch.tensor([0.3, -0.4, 0.7], dtype=torch.float64), dim=0)
-    depth, visible = plane_depth(normal, intrinsics, HEIGHT, WIDTH, 2)
-    normals, normal = depth_to_normals(depth, intrinsics), normal.view(1, 3, 1, 1)
-    assert float(angles(normals, normal)[visible].max()) < 0.01
-
-
 @pytest.mark.parametrize(
     ("tilt", "azimuth", "height", "width", "fov"),
     [
@@ -79,15 +71,17 @@ def test_a_plane_is_exact_for_other_cameras(tilt, azimuth, height, width, fov):
     assert visible.any() and (float(normal[0, 2]) < 0) == (tilt > 90)
     normals = depth_to_normals(depth, intrinsics_from_fov(fov, height, width))
     assert float(angles(normals, normal)[visible].max()) < 0.01
+    skewed = torch.tensor([[[150.0, 4.0, 20.0], [0.0, 130.0, 100.0], [0.0, 0.0, 1.0]]])  # oblong pixels, off centre
+    depth, visible = plane_depth(normal.flatten(), skewed, HEIGHT, WIDTH, 2)
+    assert float(angles(depth_to_normals(depth, skewed), normal)[visible].max()) < 0.01
 
 
 def test_a_sphere_before_a_wall_is_right_up_to_its_silhouette():
     depth, hit, truth = ball_before_wall(1.0, K, HEIGHT, WIDTH)
     error = angles(depth_to_normals(depth.float(), K), truth)
-    assert float(error[hit].mean()) < 1.0
-    assert float(error[~hit].mean()) < 0.1
-    inner = F.avg_pool2d(hit.float(), 5, 1, 2) == 1
-    assert float(error[inner].max()) < 5
+    assert float(error[hit].mean()) < 1.0 and float(error[~hit].mean()) < 0.1
+    inner, deep = (F.avg_pool2d(hit.float(), size, 1, size // 2) == 1 for size in (5, 9))
+    assert float(error[inner].max()) < 5 and float(error[deep].mean()) < 0.1, "a clean sphere is not smoothed"
 
 
 @pytest.mark.parametrize("tilts", [(0, 0), (30, 50), (60, 10)])
@@ -131,6 +125,8 @@ def test_soft_edges_take_the_normal_from_beside_the_ramp():
     assert float(soft) < 0.01
     assert float(soft) < float(sharp) / 3
     assert float(auto) == float(soft)
+    depth, _ = two_walls(30, 30)
+    assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp")), "sharp ones are left alone"
 
 
 def test_a_surface_that_turns_away_at_a_soft_edge_goes_on_turning():
@@ -176,11 +172,6 @@ def test_the_vote_is_the_same_for_a_list_of_pixels_and_for_all(monkeypatch):
     torch.testing.assert_close(tuple(plane_fit._agreed(planes, moved, valid)), tuple(chosen))
 
 
-def test_auto_leaves_sharp_edges_alone():
-    depth, _ = two_walls(30, 30)
-    assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp"))
-
-
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("scale", [1e-30, 7.0, 1e30])
 @pytest.mark.parametrize("edges", EDGES)
@@ -189,12 +180,6 @@ def test_the_unit_of_depth_does_not_matter(scale, edges):
     error = angles(depth_to_normals(depth * scale, K, edges=edges), depth_to_normals(depth, K, edges=edges))
     assert float(error.mean()) < 1e-3
     assert float((error > 0.01).double().mean()) < 0.001
-
-
-@pytest.mark.parametrize("edges", EDGES)
-def test_doubling_the_unit_changes_no_bit(edges):
-    depth = with_noise(plane(50, 30)[0], 0.001)
-    assert torch.equal(depth_to_normals(depth * 2.0**20, K, edges=edges), depth_to_normals(depth, K, edges=edges))
 
 
 @pytest.mark.quick_cases(3)
@@ -259,23 +244,9 @@ def test_gradients_are_those_of_the_function(edges):
     depth, _, _ = plane(30, 60, 12, 14)
     camera = intrinsics_from_fov(55, 12, 14)
     bumpy = (depth.double() * (1 + 0.003 * torch.rand(depth.shape, generator=generator(), dtype=torch.float64))).requires_grad_()
-    (gradient,) = torch.autograd.grad(depth_to_normals(bumpy, camera, edges=edges)[0, 0].sum(), bumpy)
-    assert torch.isfinite(gradient).all()
-    assert float(gradient.abs().max()) > 0
-    flat = torch.full((1, 1, 12, 14), 2.0, requires_grad=True)
-    (gradient,) = torch.autograd.grad(depth_to_normals(flat, camera, edges=edges)[0, 0].sum(), flat)
-    assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("edges", EDGES)
-def test_cuda_gives_what_the_cpu_gives(edges):
-    depth = with_noise(plane(50, 30)[0], 0.002)
-    on_gpu = depth_to_normals(depth.cuda(), K.cuda(), edges=edges)
-    assert on_gpu.device.type == "cuda"
-    assert float(angles(on_gpu.cpu(), depth_to_normals(depth, K, edges=edges)).mean()) < 0.01
-    assert float(angles(disparity_to_normals(1 / depth.cuda()).cpu(), disparity_to_normals(1 / depth)).mean()) < 0.01
+    for depth in (bumpy, torch.full((1, 1, 12, 14), 2.0, requires_grad=True)):
+        (gradient,) = torch.autograd.grad(depth_to_normals(depth, camera, edges=edges)[0, 0].sum(), depth)
+        assert torch.isfinite(gradient).all() and (depth is not bumpy or float(gradient.abs().max()) > 0)
 
 
 def scene_with_ratio(ratio):
@@ -298,24 +269,15 @@ def test_disparity_gives_true_normals_when_camera_and_ratio_are_as_assumed():
     disparity, normal = scene_with_ratio(3.0)
     assert float(angles(disparity_to_normals(disparity), normal).max()) < 0.5
     assert torch.equal(disparity_to_normals(disparity), disparity_to_normals(disparity, fov=55, near_far_ratio=3))
-
-
-def test_scale_and_shift_of_disparity_do_not_matter():
-    disparity, _ = scene_with_ratio(3.0)
-    assert float(angles(disparity_to_normals(disparity * 0.03 + 7), disparity_to_normals(disparity)).max()) < 0.05
+    scaled = disparity_to_normals(disparity * 0.03 + 7)
+    assert float(angles(scaled, disparity_to_normals(disparity)).max()) < 0.05, "neither scale nor shift matters"
 
 
 test_what_does_not_fit_is_refused = refuses(
     lambda call: call(torch.ones(1, 1, HEIGHT, WIDTH)),
     (lambda d: depth_to_normals(d[0], K), r"\(1, 120, 160\)"),
-    (lambda d: depth_to_normals(d.expand(1, 3, -1, -1), K), r"\(1, 3, 120, 160\)"),
-    (lambda d: depth_to_normals(d.int(), K), "int32"),
-    (lambda d: depth_to_normals(d[..., :0], K), "empty"),
-    (lambda d: depth_to_normals(d, K[0]), "intrinsics"),
     (lambda d: depth_to_normals(d, K.expand(2, 3, 3)), r"\(2, 3, 3\)"),
-    (lambda d: depth_to_normals(d, -K), "fx and fy > 0"),
     (lambda d: depth_to_normals(d, K, torch.ones_like(d)), "torch.bool"),
-    (lambda d: depth_to_normals(d, K, torch.ones(1, 1, 2, 2, dtype=torch.bool)), r"\(1, 1, 2, 2\)"),
     (lambda d: depth_to_normals(d, K, None, "crisp"), "crisp"),
     (lambda d: disparity_to_normals(d, fov=180), "180"),
     (lambda d: disparity_to_normals(d, near_far_ratio=1.0), "above 1"),

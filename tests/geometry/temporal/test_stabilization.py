@@ -14,6 +14,7 @@ from depth_normal.options.video import VideoOptions
 from tests.refusals import refuses
 
 HEIGHT, WIDTH = 60, 80
+RED = torch.tensor([0.9, 0.1, 0.2]).view(3, 1, 1)
 ALIGN_ONLY, SMOOTH_ONLY = VideoOptions(smooth=0), VideoOptions("none", smooth=1)
 
 
@@ -33,7 +34,7 @@ def scene(frames, ball=True):
     images, depths = make_image().repeat(frames, 1, 1, 1), surface().repeat(frames, 1, 1, 1)
     for t in range(frames if ball else 0):
         left = (3 * t) % (WIDTH - 20)
-        images[t, :, 20:40, left : left + 20] = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
+        images[t, :, 20:40, left : left + 20] = RED
         depths[t, :, 20:40, left : left + 20] = 3.0 + 0.05 * t
     return images, depths
 
@@ -71,9 +72,7 @@ def test_frames_of_random_scale_and_shift_come_back(quantity, options):
 def test_what_moves_does_not_pull_the_alignment():
     """The square comes and goes in depth by itself, and covers a quarter of the image."""
     images, truth = scene(30)
-    truth[:, :, 20:40] = torch.where(
-        truth[:, :, 20:40] > 2.9, 3 + 2 * torch.sin(torch.arange(30.0))[:, None, None, None], truth[:, :, 20:40]
-    )
+    truth = torch.where(truth > 2.9, 3 + 2 * torch.sin(torch.arange(30.0)).view(-1, 1, 1, 1), truth)
     given = disturbed(truth)
     assert (brought_to_first(aligned(images, given), given, truth) - truth).abs().max() < 1e-3
 
@@ -199,15 +198,17 @@ def test_a_sky_changes_where_most_frames_or_the_image_say_so():
     assert masked[:8].all() and not masked[9:].any()
 
 
-def test_a_video_goes_on_with_the_sky_of_the_frames_before():
+def test_a_video_goes_on_in_parts_and_after_a_stop_as_at_once():
+    """With its sky and normals."""
     images, estimate = flickering_sky([True, True, False, True, False, False, True, True])
-    whole, first, second = VideoAligner(), VideoAligner(), VideoAligner()
-    expected = whole.push(images, estimate)
-    first.push(images[:4], estimate.slice(0, 4))
-    second.load_state_dict(first.state_dict())
-    found = second.push(images[4:], estimate.slice(4, 8))
-    assert torch.equal(found.mask, expected.mask[4:])
-    assert torch.equal(found.depth, expected.depth[4:])
+    whole, aligner, parts = VideoAligner().push(images, estimate), VideoAligner(), []
+    for start, stop in ((0, 1), (1, 4), (4, 8)):
+        if start == 4:
+            state, aligner = aligner.state_dict(), VideoAligner()
+            aligner.load_state_dict(state)
+        parts.append(aligner.push(images[start:stop], estimate.slice(start, stop)))
+    joined = Estimate.cat(parts)
+    assert all(torch.equal(getattr(joined, name), getattr(whole, name)) for name in ("depth", "normals", "mask"))
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, torch.nan])
@@ -221,16 +222,6 @@ def test_constant_frames_follow_the_first_and_wake_up_again():
     found = aligned(make_image().repeat(6, 1, 1, 1), depths)
     torch.testing.assert_close(found[:4], torch.full_like(found[:4], 4))
     assert found.isfinite().all() and found[5].std() > 0.05
-
-
-def test_in_parts_and_at_once_are_the_same():
-    images, truth = scene(9)
-    estimate = Estimate(disturbed(truth), Quantity.DISPARITY, normals=F.normalize(torch.randn(9, 3, HEIGHT, WIDTH), dim=1))
-    whole = VideoAligner().push(images, estimate)
-    aligner = VideoAligner()
-    parts = [aligner.push(images[a:b], estimate.slice(a, b)) for a, b in ((0, 1), (1, 5), (5, 9))]
-    joined = Estimate.cat(parts)
-    assert torch.equal(whole.depth, joined.depth) and torch.equal(whole.normals, joined.normals)
 
 
 def test_the_layout_of_images_in_memory_makes_no_difference():
@@ -283,7 +274,7 @@ def test_a_wall_beside_somebody_who_leaves_keeps_no_patches():
         left, halo = 6 * t + 8, slice(max(0, 6 * t - 8), 6 * t + width + 24)
         given[t, :, 20:, halo] += 0.4
         given[t, :, :20, 20:] += 0.4
-        images[t, :, 20:, left : left + width] = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
+        images[t, :, 20:, left : left + width] = RED
         given[t, :, 20:, left : left + width] = 4.0
     off = (aligned(images, given, SMOOTH_ONLY) - truth).abs()[frames // 2 + 3 :]
     assert off.flatten(1).amax(1)[0] < 0.1
@@ -333,14 +324,10 @@ def test_what_shakes_fast_keeps_its_rim():
     assert error < 0.004
 
 
-def started(images, estimate):
-    aligner = VideoAligner()
-    aligner.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
-    aligner.push(images, estimate)
-
-
+STARTED = VideoAligner()
+STARTED.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
 test_what_does_not_go_on_is_refused = refuses(
-    started,
+    STARTED.push,
     (torch.rand(2, 3, HEIGHT, WIDTH), Estimate(surface(), Quantity.DISPARITY), "2 frames and estimates of 1"),
     (make_image(), Estimate(surface()[..., :40], Quantity.DISPARITY), "80x60 pixels, the next has 40x60"),
     (make_image(), Estimate(normals=make_image()), "depth or normals"),

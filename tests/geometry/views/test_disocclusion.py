@@ -1,5 +1,7 @@
 """What fills the holes: the background beside them, and nothing of what is in front."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -19,19 +21,19 @@ def torn():
     return colour, inverse
 
 
-@pytest.mark.parametrize(
-    ("turn", "sideways"),
-    [
-        (lambda x: x, True),
-        (lambda x: x.flip(3), True),
-        (lambda x: x, False),
-        (lambda x: x.flip(3), False),
-        (lambda x: x.mT, False),
-        (lambda x: x.mT.flip(2), False),
-    ],
-)
+def with_trace(columns=slice(21, 22), share=0.4):
+    """As `torn`, with a trace of the thing in these columns of the background."""
+    colour, inverse = torn()
+    colour[..., columns] = (GREEN + share * (RED - GREEN)).expand_as(colour[..., columns])
+    return colour, inverse
+
+
+TURNS = {"right": lambda x: x, "left": lambda x: x.flip(3), "below": lambda x: x.mT, "above": lambda x: x.mT.flip(2)}
+
+
+@pytest.mark.parametrize(("turn", "sideways"), [*((turn, False) for turn in TURNS), ("right", True), ("left", True)])
 def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
-    colour, inverse = (turn(each).contiguous() for each in torn())
+    colour, inverse = (TURNS[turn](each).contiguous() for each in torn())
     filled = fill_uncovered(colour, inverse, sideways)
     assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
@@ -70,59 +72,55 @@ def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
     assert (filled[..., 15:23] - GREEN).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("turn", [lambda x: x, lambda x: x.flip(3), lambda x: x.mT], ids=["right", "left", "below"])
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 @pytest.mark.parametrize("share", [0.4, -0.2], ids=["mixture", "fringe"])
 def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share):
-    colour, inverse = torn()
-    colour[..., 21] = (GREEN + share * (RED - GREEN))[..., 0]
-    colour, inverse = (turn(each).contiguous() for each in (colour, inverse))
-    far = inverse < NEAR
-    background = GREEN.expand_as(colour)[0][:, far[0, 0]]
-    assert (fill_uncovered(colour, inverse)[0][:, far[0, 0]] - background).abs().max() > 0.1
-    assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
+    colour, inverse = (turn(each).contiguous() for each in with_trace(share=share))
+    far = (inverse < NEAR).expand_as(colour)
+    background = GREEN.expand_as(colour)[far]
+    assert (fill_uncovered(colour, inverse)[far] - background).abs().max() > 0.1
+    assert (fill_uncovered(colour, inverse, traces=True)[far] - background).abs().max() < 0.01
 
 
-def with_trace(columns=slice(21, 22), share=0.4):
-    """As `torn`, with a trace of the thing in these columns of the background."""
+def of_another_colour():
     colour, inverse = torn()
-    colour[..., columns] = (GREEN + share * (RED - GREEN)).expand_as(colour[..., columns])
+    colour[:, 2, :, 21] = 0.4
     return colour, inverse
 
 
-def no_trace(kind):
+def before_what_varies():
     colour, inverse = torn()
-    if kind == "a thing that the depth map lacks, as wide as pixels are looked for":
-        return with_trace(slice(21, 27))
-    if kind == "what begins beyond the first pixel":
-        return with_trace(slice(22, 23))
-    if kind == "what differs otherwise than what hid it":
-        colour[:, 2, :, 21] = 0.4
-    elif kind == "a background that varies":
-        colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
-    elif kind == "a background too narrow to be known, which goes on at the other end of the row":
-        colour, inverse = (each[..., :26].clone() for each in with_trace())
-        colour[..., :12], inverse[..., :12] = GREEN, FAR
-    else:
-        colour, inverse = (each[..., 3:].clone() for each in with_trace())
-        colour[..., :18] = RED
-        inverse[..., :12] = FAR if kind == "beside a hole that nothing hid, beside another background" else 0
+    colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
     return colour, inverse
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "a thing that the depth map lacks, as wide as pixels are looked for",
-        "what begins beyond the first pixel",
-        "what differs otherwise than what hid it",
-        "a background that varies",
-        "a background too narrow to be known, which goes on at the other end of the row",
-        "beside a hole that nothing hid, beside another background",
-        "beside a hole that nothing hid, at the border",
-    ],
-)
-def test_what_is_no_trace_stays(kind):
-    colour, inverse = no_trace(kind)
+def before_what_is_narrow():
+    """Too narrow for it to be known how it varies; it goes on at the other end of the row."""
+    colour, inverse = (each[..., :26].clone() for each in with_trace())
+    colour[..., :12], inverse[..., :12] = GREEN, FAR
+    return colour, inverse
+
+
+def beside_a_hole_that_nothing_hid(other_side):
+    colour, inverse = (each[..., 3:].clone() for each in with_trace())
+    colour[..., :18], inverse[..., :12] = RED, other_side
+    return colour, inverse
+
+
+NO_TRACES = {
+    "a thing that the depth map lacks, as wide as pixels are looked for": partial(with_trace, slice(21, 27)),
+    "what begins beyond the first pixel": partial(with_trace, slice(22, 23)),
+    "what differs otherwise than what hid it": of_another_colour,
+    "what lies on a background that varies": before_what_varies,
+    "what lies on a narrow background": before_what_is_narrow,
+    "what lies beside a hole and another background": partial(beside_a_hole_that_nothing_hid, FAR),
+    "what lies beside a hole at the border": partial(beside_a_hole_that_nothing_hid, 0),
+}
+
+
+@pytest.mark.parametrize("scene", NO_TRACES.values(), ids=NO_TRACES)
+def test_what_is_no_trace_stays(scene):
+    colour, inverse = scene()
     found = fill_uncovered(colour, inverse, True, traces=True)
     assert torch.equal(found, fill_uncovered(colour, inverse, True))
     assert torch.equal(found[..., 21:], colour[..., 21:])
@@ -138,25 +136,31 @@ def test_traces_are_not_filled_from_the_next_near_thing():
     assert (filled[..., :4, 21:] - GREEN).abs().max() < 0.01
 
 
-def test_things_beside_a_narrow_background_do_not_hide_the_traces_of_other_rows():
-    """In every second row something blue stands on the background, where it is known elsewhere how much it varies."""
+def beside_something_blue():
+    """In every second row it stands on the background, where it is known elsewhere how much that varies."""
     colour, inverse = with_trace()
     colour[:, :2, 1::2, 32:], colour[:, 2, 1::2, 32:], inverse[..., 1::2, 32:] = 0.0, 1.0, NEAR
-    assert (fill_uncovered(colour, inverse, True, traces=True)[..., ::2, 15:] - GREEN).abs().max() < 0.01
+    return colour, inverse, (..., slice(0, None, 2), slice(15, None))
 
 
-def test_beyond_traces_there_may_be_another_thing():
+def before_another_thing():
     """A hole as wide as the background beside it: its end continues the background's last column."""
     colour, inverse = with_trace()
     colour[..., 6:15], inverse[..., 6:15] = 0.0, 0.0
     colour[..., 36:], inverse[..., 36:] = RED, NEAR
-    assert (fill_uncovered(colour, inverse, True, traces=True)[..., 6:36] - GREEN).abs().max() < 0.01
+    return colour, inverse, (..., slice(6, 36))
 
 
-def test_a_thing_may_be_mixed_beside_a_hole():
+def of_a_mixed_thing():
     colour, inverse = with_trace()
     colour[..., 14] = GREEN[..., 0]
-    assert (fill_uncovered(colour, inverse, True, traces=True)[..., 15:] - GREEN).abs().max() < 0.01
+    return colour, inverse, (..., slice(15, None))
+
+
+@pytest.mark.parametrize("scene", [beside_something_blue, before_another_thing, of_a_mixed_thing])
+def test_traces_are_found(scene):
+    colour, inverse, background = scene()
+    assert (fill_uncovered(colour, inverse, True, traces=True)[background] - GREEN).abs().max() < 0.01
 
 
 def test_traces_to_the_right_of_a_hole_move_nothing_that_goes_on_from_below():
@@ -173,7 +177,7 @@ def test_traces_to_the_right_of_a_hole_move_nothing_that_goes_on_from_below():
     assert (plain[:, 2] - traced[:, 2]).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("turn", [lambda x: x, lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.mT.flip(2)], ids="abcd")
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 def test_a_thing_may_be_one_pixel_wide(turn):
     colour, inverse = (turn(each[..., 14:]).contiguous() for each in with_trace())
     assert torch.isfinite(fill_uncovered(colour, inverse, traces=True)).all()
@@ -183,17 +187,6 @@ def test_a_lens_blurs_traces_too():
     colour, inverse = with_trace()
     both, blurred = (fill_uncovered(colour, inverse, True, traces=each, blurred=True) for each in (True, False))
     assert torch.equal(both, blurred)
-
-
-@of_two_types
-@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
-def test_types_may_differ(image_type, depth_type, options):
-    """Half precision holds inverse depths that it cannot multiply."""
-    colour, inverse = with_trace()
-    inverse = inverse / 4096
-    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
-    found = fill_uncovered(colour, inverse.to(depth_type), **options)
-    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
 
 
 def test_an_image_without_anything_and_one_without_holes_stay():
@@ -251,3 +244,14 @@ def test_a_hole_beside_a_tower_is_filled_from_beside_it(farther):
     inverse[..., :40, 12:16] = 0
     filled = fill_uncovered(colour, inverse)
     assert filled[..., :20, :].max() < 1e-6
+
+
+@of_two_types
+@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
+def test_types_may_differ(image_type, depth_type, options):
+    """Half precision holds inverse depths that it cannot multiply."""
+    colour, inverse = with_trace()
+    inverse = inverse / 4096
+    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
+    found = fill_uncovered(colour, inverse.to(depth_type), **options)
+    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))

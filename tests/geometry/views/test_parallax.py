@@ -62,20 +62,12 @@ def plate_before_wall():
     return image, depth
 
 
-def grainy_plate():
-    image, depth = plate_before_wall()
-    return image * 0.5 + noise() * 0.5, depth
-
-
 def test_all_frames_of_an_orbit_are_made_by_one_rule():
     """Its first position lies level with the source, by coincidence: the next is a millionth of the radius below."""
-    image, depth = grainy_plate()
+    image, depth = plate_before_wall()
+    image = (image + noise()) / 2
     first, again = parallax_frames(image, depth, INTRINSICS, torch.tensor([(0.08, 0.0, 0.0), (0.08, 8e-8, 0.0)]))
     assert (first - again).abs().max() < 1e-3, "0.2 where holes are filled along rows alone"
-
-
-def test_all_frames_of_an_orbiting_clip_are_made_by_one_rule():
-    image, depth = grainy_plate()
     known, move = Estimate(depth, Quantity.METRIC_DEPTH), LoopOptions("orbit", 0.08)
     together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), move, (0, 6e-7)))
     assert (together[0] - together[1]).abs().max() < 1e-3
@@ -175,7 +167,6 @@ test_bad_input_is_named = refuses(
     lambda depth, path: next(parallax_frames(noise(), depth, INTRINSICS, path)),
     (wall(2)[..., :-1], torch.zeros(1, 3), "resize one of them first"),
     (wall(0), torch.zeros(1, 3), "not positive and finite"),
-    (wall(float("nan")), torch.zeros(1, 3), "not positive and finite"),
     (wall(2), torch.zeros(3), "path has shape"),
     (wall(2), torch.tensor([[0, 0, 1.9]]), "into what stands at 2"),
 )
@@ -273,14 +264,10 @@ def test_what_is_cropped_shows_nothing_beside_the_image(move, focus):
     assert (move, focus) != ("swing", 0.5) or (left.min() < 0.01 and right.max() > 0.99), "no more is cut off than has to be"
 
 
-def test_a_dolly_is_not_cropped():
+def test_a_dolly_is_not_cropped_and_the_largest_move_within_bounds():
     image, found = slope()
     first, _ = parallax_of_estimate(image, found, camera_path("dolly", 2, 0.1))
     assert torch.equal(first, image)
-
-
-def test_the_largest_move_is_cropped_within_bounds():
-    image, found = slope()
     frame, *_ = parallax_of_estimate(image, found, camera_path("swing", 4, 0.4), 1.0)
     left, right, _, _ = shown_of(frame)
     assert right - left == pytest.approx(1 / LARGEST_ZOOM, abs=0.03)

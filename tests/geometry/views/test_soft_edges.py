@@ -112,24 +112,26 @@ def test_no_fringe_of_a_sharpened_image_stays_on_the_background(brightness):
     assert wrong[shown].max() < 0.045  # the grain
 
 
-def test_sharp_edges_stay_as_they_are():
+def sharp():
     image, depth = scene(0.2)
-    layer = with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0))
-    rest, rims = split_soft_edges(layer)
-    assert not rims.alpha.any() and torch.equal(rest.inverse, layer.inverse) and torch.equal(rest.colour, layer.colour)
+    return image, depth_at_image_edges(depth, image)
 
 
-def test_texture_at_an_edge_is_no_mixture():
+def textured():
     image, depth = scene(0.2)
-    image = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) * 0.5 + image * 0.3
-    assert not split_soft_edges(with_margin(image, 1 / depth, (0, 0)))[1].alpha.any()
+    return torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) * 0.5 + image * 0.3, depth
 
 
-def test_without_depth_edges_nothing_is_split():
-    image, depth = scene(2.0)
-    layer = with_margin(image, torch.ones_like(depth), (0, 0))
+def level():
+    return scene(2.0)[0], torch.ones(1, 1, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("unsplit", [sharp, textured, level])
+def test_what_has_no_soft_edges_of_depth_is_not_split(unsplit):
+    image, depth = unsplit()
+    layer = with_margin(image, 1 / depth, (0, 0))
     rest, rims = split_soft_edges(layer)
-    assert torch.equal(rest.colour, layer.colour) and torch.equal(rest.inverse, layer.inverse)
+    assert not rims.alpha.any() and torch.equal(rest.colour, layer.colour) and torch.equal(rest.inverse, layer.inverse)
     assert torch.equal(lay_over(rims, moved_camera(), image, layer.inverse), image)
 
 

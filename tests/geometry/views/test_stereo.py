@@ -109,17 +109,7 @@ def test_depth_of_another_size_and_of_one_image_for_all():
     assert torch.equal(both.left[1:], one.left) and torch.equal(shared.right[:1], both.right[:1])
 
 
-SIZES = {
-    "full-sbs": (HEIGHT, 2 * WIDTH),
-    "half-sbs": (HEIGHT, WIDTH),
-    "full-tb": (2 * HEIGHT, WIDTH),
-    "half-tb": (HEIGHT, WIDTH),
-    "cross-eyed": (HEIGHT, 2 * WIDTH),
-    "anaglyph": (HEIGHT, WIDTH),
-    "vr180": (HEIGHT, 2 * WIDTH),
-    "360-tb": (2 * HEIGHT, WIDTH),
-    "360-sbs": (HEIGHT, 2 * WIDTH),
-}
+WIDE, TALL = {"full-sbs", "cross-eyed", "vr180", "360-sbs"}, {"full-tb", "360-tb"}
 
 
 def red_and_blue(height=HEIGHT, width=WIDTH):
@@ -134,9 +124,8 @@ def red_and_blue(height=HEIGHT, width=WIDTH):
 def test_layouts_have_their_size_and_sides(layout, odd):
     pair = red_and_blue(HEIGHT + odd, WIDTH + odd)
     made, holes = compose(pair, layout), compose_holes(pair, layout)
-    height, width = SIZES[layout]
-    height, width = height + odd * max(1, height // HEIGHT), width + odd * max(1, width // WIDTH)
-    assert made.shape == (2, 3, height, width) and holes.shape == (2, 1, height, width)
+    size = (HEIGHT + odd) * (1 + (layout in TALL)), (WIDTH + odd) * (1 + (layout in WIDE))
+    assert made.shape == (2, 3, *size) and holes.shape == (2, 1, *size)
     if layout == "anaglyph":
         assert holes.all()
         return
@@ -147,26 +136,27 @@ def test_layouts_have_their_size_and_sides(layout, odd):
     assert holes.mean() == pytest.approx(0.5, abs=0.02) and holes[0, 0, 0, 0] == (layout != "cross-eyed")
 
 
+def anaglyph(left, right, colours):
+    """What is shown of a colour for each eye."""
+    left, right = (torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 2, 2) for each in (left, right))
+    none = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    return compose(StereoPair(left, right, none, none), "anaglyph", colours)[0, :, 0, 0].tolist()
+
+
 @pytest.mark.parametrize("colours", ANAGLYPHS)
 def test_an_anaglyph_of_grey_is_grey_and_each_eye_has_its_colours(colours):
-    grey = torch.full((1, 3, 2, 2), 0.5)
-    none = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
-    mixed = compose(StereoPair(grey, grey, none, none), "anaglyph", colours)
-    assert (mixed - 0.5).abs().max() < 0.002, mixed
-    white, black = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
-    left = compose(StereoPair(white, black, none, none), "anaglyph", colours)[0, :, 0, 0]
-    right = compose(StereoPair(black, white, none, none), "anaglyph", colours)[0, :, 0, 0]
-    assert left.tolist() == pytest.approx([1, 0, 0], abs=1e-5) and right.tolist() == pytest.approx([0, 1, 1], abs=1e-5)
+    grey, white, black = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    assert anaglyph(grey, grey, colours) == pytest.approx(grey, abs=0.002)
+    assert anaglyph(white, black, colours) == pytest.approx((1, 0, 0), abs=1e-5)
+    assert anaglyph(black, white, colours) == pytest.approx((0, 1, 1), abs=1e-5)
 
 
 def test_both_eyes_see_red_about_as_bright_and_skin_is_not_green():
-    none = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
-    red, skin = (torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 2, 2) for colour in ((0.8, 0.1, 0.1), (0.8, 0.6, 0.5)))
-    flicker = {}
+    red, skin, flicker = (0.8, 0.1, 0.1), (0.8, 0.6, 0.5), {}
     for colours in ANAGLYPHS:
-        mixed = compose(StereoPair(red, red, none, none), "anaglyph", colours)[0, :, 0, 0]
-        flicker[colours] = abs(float(mixed[0] - mixed[1]))
-        shown = compose(StereoPair(skin, skin, none, none), "anaglyph", colours)[0, :, 0, 0].tolist()
+        for_left, for_right, _ = anaglyph(red, red, colours)
+        flicker[colours] = abs(for_left - for_right)
+        shown = anaglyph(skin, skin, colours)
         assert shown[0] >= shown[1] - 1e-5 and shown[1] >= shown[2] - 1e-5, (colours, shown)
     assert flicker["grey"] < 1e-5 and flicker["half"] < 0.5 * flicker["colour"]
 

@@ -209,18 +209,6 @@ def test_a_scene_without_depth_and_a_large_eye_distance(projection):
             assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
 
 
-def test_wrong_geometry_is_named(scene):
-    _, traced = scene
-    photo = Estimate(traced.distance, Quantity.METRIC_DEPTH, mask=traced.valid)
-    with pytest.raises(ValueError, match="360-tb is for 360° panoramas"):
-        pair_for(traced.image, photo, "360-tb")
-    for layout in FLAT_LAYOUTS:
-        with pytest.raises(ValueError, match=r"stereo needs images of a perspective camera.*vr180"):
-            pair_for(traced.image, panorama_of(traced), layout)
-    with pytest.raises(ValueError, match="expected as many, or one for all"):
-        vr_pair(traced.image.expand(3, -1, -1, -1), panorama_of(traced).expanded(2), "vr180")
-
-
 @pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
 @pytest.mark.parametrize(
@@ -246,17 +234,20 @@ def test_depth_without_metres_has_its_near_things_near(quantity, layout, project
     assert (without.left - expected.left).abs().max() < 1e-3, "its own 2nd and 98th percentile are these ends"
 
 
+IMAGE = torch.rand(1, 3, 60, 120)
+PHOTO, PANORAMA = (Estimate(torch.ones(1, 1, 60, 120), Quantity.METRIC_DEPTH, projection=each) for each in Projection)
 test_eyes_that_cannot_be_made_are_refused = refusals(
     (lambda: StereoOptions(eye_distance=-1.0), "accepted: 0 to 1000"),
     (lambda: StereoOptions(eye_size=10), "accepted: 64 to 8192"),
     (lambda: StereoOptions(eye_size=65), "even"),
     (
-        lambda: vr_pair(
-            torch.rand(1, 3, 60, 120),
-            Estimate(torch.ones(1, 1, 60, 120), Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR),
-            "360-tb",
-            StereoOptions(eye_size=8192),
-        ),
+        lambda: vr_pair(IMAGE, PANORAMA, "360-tb", StereoOptions(eye_size=8192)),
         "eye_size is 8192, and the image has 120x60 pixels; accepted: to 2048",
     ),
+    (lambda: pair_for(IMAGE, PHOTO, "360-tb"), "360-tb is for 360° panoramas"),
+    *(
+        (lambda layout=each: pair_for(IMAGE, PANORAMA, layout), r"stereo needs images of a perspective camera.*vr180")
+        for each in FLAT_LAYOUTS
+    ),
+    (lambda: vr_pair(IMAGE.expand(3, -1, -1, -1), PANORAMA.expanded(2), "vr180"), "expected as many, or one for all"),
 )
