@@ -26,7 +26,7 @@ from ..options.map_images import FIXED
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry
-from .loading import OTHER_NODE, load_model, options_for
+from .loading import OTHER_NODE, LoadsByName, load_model, options_for
 from .model_list import best_on_disk, by_location, model_widget
 from .option_widgets import option_widgets, takes
 from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
@@ -64,7 +64,7 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
     return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
-class _DiffusionNode:
+class _DiffusionNode(LoadsByName):
     """Base class: the chosen model determines whether the output is depth or normals."""
 
     CATEGORY, FUNCTION = BY_MODEL, "execute"

@@ -26,7 +26,7 @@ from ..options.textures import BOTH, PHOTO, SEAMLESS, SIMPLE, PbrOptions, PhotoO
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count
 from .diffusion import WHICH_MODEL, of_marigold
-from .loading import load_model
+from .loading import LoadsByName, load_model
 from .materials import photo_relief, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
 from .option_widgets import option_widgets, takes
@@ -46,7 +46,7 @@ _ADVICE = (
 
 
 @takes(PhotoOptions, MaterialOptions)
-class MaterialFromPhoto:
+class MaterialFromPhoto(LoadsByName):
     """Makes the maps of a material."""
 
     NODE_ID = "DepthNormal_MaterialFromPhoto"
