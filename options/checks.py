@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 
-
 _MOST = 1e18
 """The largest number without a bound of its own: torch refuses larger integers, and squares of larger ones overflow in float32."""
 
