@@ -12,8 +12,7 @@ from ..options.legacy import ChosenNodeOptions
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
 from .loading import OTHER_NODE, LoadsByName, advised
 from .option_widgets import option_widgets, takes
-from .sockets import Inputs
-from .widgets import choice_widget, image_input
+from .widgets import Inputs, choice_widget, image_input
 
 SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, *leres.NODES, *dsine.NODES)
 """This pack's nodes that the old node can run."""

@@ -20,12 +20,10 @@ from ..options.estimate import AUTO, CONTROLNET, DISPARITY, FAR_WHITE, NEAR_WHIT
 from ..options.map_images import PER_IMAGE, RUNNING
 from .geometry import estimate_images
 from .live import in_comfyui, temporary_png
-from .loading import LoadsByName, choose_tiny, load_model
-from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
+from .loading import FIRST_CHOICE, LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
-from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import image_input
+from .widgets import ESTIMATE, GEOMETRY, Inputs, image_input
 
 MAX_SHOWN = 4
 """Images of a batch whose maps are shown on the node, at most."""

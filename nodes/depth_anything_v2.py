@@ -21,11 +21,9 @@ from ..utils import to_images
 from .batches import join_outputs, to_output
 from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
-from .loading import choose_tiny, load_model, weights_state
-from .model_list import TINY_CHOICE, model_widget
+from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget, weights_state
 from .option_widgets import takes
-from .sockets import Inputs
-from .widgets import image_input
+from .widgets import Inputs, image_input
 
 CATEGORY = "DepthAnythingV2"
 DAMODEL = "DAMODEL"

@@ -26,11 +26,9 @@ from ..options.map_images import FIXED
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry
-from .loading import OTHER_NODE, LoadsByName, load_model, options_for
-from .model_list import best_on_disk, by_location, model_widget
+from .loading import OTHER_NODE, LoadsByName, best_on_disk, by_location, load_model, model_widget, options_for
 from .option_widgets import option_widgets, takes
-from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
-from .widgets import geometry_input, image_input
+from .widgets import BY_MODEL, GEOMETRY, Inputs, Widget, geometry_input, image_input
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
 

@@ -25,8 +25,7 @@ from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
 from .loading import LoadsByName, options_for
 from .option_widgets import option_widgets
-from .sockets import Inputs, Widget
-from .widgets import image_input
+from .widgets import Inputs, Widget, image_input
 
 Percentiles = tuple[float, float]
 

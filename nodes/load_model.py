@@ -12,11 +12,9 @@ from ..model_loader import Model
 from ..model_loader.load import chosen_model, chosen_runtime
 from ..model_loader.weights.find import find_file
 from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH, LoadOptions
-from .loading import choose_tiny, load_model, weights_state
-from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
+from .loading import FIRST_CHOICE, best_on_disk, by_location, choose_tiny, load_model, model_widget, weights_state
 from .option_widgets import option_widgets, takes
-from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
-from .widgets import text_widget
+from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs, text_widget
 
 FROM_FILE = "(from file)"
 _FAMILIES = ", ".join(dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()))

@@ -12,10 +12,9 @@ from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.textures.height import height_to_image
-from ..geometry.textures.materials import Materials, pack_orm
+from ..geometry.textures.materials import Materials, pack_orm, remove_light, uniform_materials
 from ..geometry.textures.pbr import material_normals, pbr_maps
 from ..geometry.textures.seamless import margins, wrap
-from ..geometry.textures.simple_materials import remove_light, uniform_materials
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
@@ -26,14 +25,12 @@ from ..options.textures import BOTH, PHOTO, SEAMLESS, SIMPLE, PbrOptions, PhotoO
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count
 from .diffusion import WHICH_MODEL, of_marigold
-from .loading import LoadsByName, load_model
+from .loading import LoadsByName, best_on_disk, by_location, load_model, model_widget
 from .materials import photo_relief, shown_in_doubt
-from .model_list import best_on_disk, by_location, model_widget
 from .option_widgets import option_widgets, takes
-from .sockets import TEXTURES, Inputs
 from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import geometry_input, image_input
+from .widgets import TEXTURES, Inputs, geometry_input, image_input
 
 MODELS = list(MATERIAL_MODELS)
 _CHOICES = (*MODELS, SIMPLE)

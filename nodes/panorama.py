@@ -16,12 +16,10 @@ from ..options.map_images import PER_IMAGE
 from ..utils import to_images
 from .batches import geometry_output
 from .depth_and_normals import DEPTH_MODELS, WHICH_MODEL, check_gives_depth, render_look, with_shown_maps
-from .loading import LoadsByName, choose_tiny, load_model
-from .model_list import best_on_disk, by_location, model_widget
+from .loading import LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_normals
-from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import image_input
+from .widgets import ESTIMATE, GEOMETRY, Inputs, image_input
 
 _MODELS = (*DEPTH_MODELS, *(spec.id for spec in MODELS.values() if spec.for_panoramas))
 

@@ -23,11 +23,9 @@ from ..options.legacy import FP16, GREY, ProcessOptions, ShownVideoOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
-from .loading import LoadsByName, choose_tiny, load_model
-from .model_list import model_widget
+from .loading import LoadsByName, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
-from .sockets import Inputs
-from .widgets import image_input
+from .widgets import Inputs, image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"

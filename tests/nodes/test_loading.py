@@ -10,7 +10,7 @@ import depth_normal
 from depth_normal.annotators.checks import _log_once
 from depth_normal.annotators.choices import BEST_FIRST, RECOMMENDED_MODEL
 from depth_normal.annotators.registry import MODELS
-from depth_normal.nodes import loading, model_list
+from depth_normal.nodes import loading
 
 NODES = depth_normal.NODE_CLASS_MAPPINGS
 DEPTH_NODES = {
@@ -166,7 +166,7 @@ def there(monkeypatch):
     """What lies on the disk."""
 
     def have(*models):
-        monkeypatch.setattr(model_list, "models_on_disk", lambda: frozenset({"tiny", *models}))
+        monkeypatch.setattr(loading, "models_on_disk", lambda: frozenset({"tiny", *models}))
 
     have()
     return have
@@ -210,7 +210,7 @@ def test_old_nodes_keep_their_order_and_default_whatever_is_there(there):
 @pytest.mark.parametrize("node_id", LISTS)
 def test_each_choice_says_place_size_and_licence(there, node_id):
     choices, options = widget(node_id)
-    labels = options[model_list.LABELS]
+    labels = options[loading.LABELS]
     assert list(labels) == [choice for choice in choices if choice != "(from file)"]
     for choice, label in labels.items():
         assert label.startswith(f"{choice} · ") and ("in the pack, 9 MB" in label) == (choice == "tiny")
@@ -218,10 +218,10 @@ def test_each_choice_says_place_size_and_licence(there, node_id):
 
 def test_words_of_a_label(there):
     there("depth-anything-v2-large")
-    labels = widget("DepthAnythingV2Preprocessor")[1][model_list.LABELS]
+    labels = widget("DepthAnythingV2Preprocessor")[1][loading.LABELS]
     expected = "depth_anything_v2_vitl.pth · on disk, 1.34 GB · disparity · CC-BY-NC-4.0, not for commercial use"
     assert labels["depth_anything_v2_vitl.pth"] == expected
-    labels = widget("DepthNormal_LoadModel")[1][model_list.LABELS]
+    labels = widget("DepthNormal_LoadModel")[1][loading.LABELS]
     assert labels["moge-2-vits-normal"] == "moge-2-vits-normal · to download, 141 MB · metres + normals · MIT"
     assert labels["depth-anything-v2-giant"].startswith("depth-anything-v2-giant · not published, about 5.0 GB · ")
     assert labels["tiny"] == "tiny · in the pack, 9 MB · disparity + normals · Apache-2.0"

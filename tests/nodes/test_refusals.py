@@ -9,8 +9,7 @@ import torch
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes.sockets import GEOMETRY
-from depth_normal.nodes.widgets import COLOUR
+from depth_normal.nodes.widgets import COLOUR, GEOMETRY
 from depth_normal.options.fields import Number, options_of
 
 HEIGHT, WIDTH = 16, 32
