@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -43,8 +44,9 @@ _cache: dict[_Key, Model] = {}
 _stamps: dict[_Key, _Stamps] = {}
 _notes: dict[_Key, list[str]] = {}
 _loading: dict[_Key, threading.Lock] = {}
+_replacements: Counter[tuple[str, str]] = Counter()
 _lock = threading.Lock()
-"""Guards the four tables. Never held while loading, unloading or waiting."""
+"""Guards the five tables. Never held while loading, unloading or waiting."""
 
 
 @without_autocast
@@ -94,12 +96,12 @@ def load_model(
         any_device = device == "auto"
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
-            _cache[key], _stamps[key], _notes[key] = model, stamps, feedback.notes_of_run(before)
-            # Entries of the replaced file in other dtypes or runtimes would make `is_replaced` true forever.
             outdated = [each for each in _stamps if (each[0], each[3]) == (key[0], key[3]) and _replaced(_stamps[each])]
             for each in outdated:
                 del _stamps[each], _notes[each]
+            _replacements[key[0], key[3]] += len(outdated)
             forgotten = [_cache.pop(each, None) for each in outdated]
+            _cache[key], _stamps[key], _notes[key] = model, stamps, feedback.notes_of_run(before)
         for each in filter(None, forgotten):
             each.unload()
         feedback.show_message(chosen.words or f"{spec.id} is loaded")  # the node keeps its last message
@@ -140,11 +142,17 @@ def free(model_id: str | None = None) -> None:
         model.unload()
 
 
-def is_replaced(model_id: str | None, weights: Path | None = None) -> bool:
-    """Whether a file of a loaded model was replaced. Of a user's file with model_id None: of whichever model it was loaded as."""
+def replacements(model_id: str | None = None, weights: Path | None = None) -> int:
+    """How often files of loaded models were replaced, whether they were loaded again or not yet.
+
+    Args:
+        model_id: None = any model.
+        weights: The user's file; None = the published ones.
+    """
     with _lock:
+        loaded_again = [count for key, count in _replacements.items() if key[1] == str(weights or "") and model_id in (None, key[0])]
         stamps = [each for key, each in _stamps.items() if key[3] == str(weights or "") and model_id in (None, key[0])]
-    return any(map(_replaced, stamps))
+    return sum(loaded_again) + sum(map(_replaced, stamps))
 
 
 def _loaded(key: _Key) -> Model | None:

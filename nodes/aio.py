@@ -10,7 +10,7 @@ from ..model_loader.comfy.host import has_node
 from ..model_loader.weights.download import DownloadError
 from ..options.legacy import ChosenNodeOptions
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
-from .loading import OTHER_NODE, advised
+from .loading import OTHER_NODE, LoadsByName, advised
 from .option_widgets import option_widgets, takes
 from .widgets import Inputs, choice_widget, image_input
 
@@ -34,7 +34,7 @@ OTHERS = (
 
 
 @takes(ChosenNodeOptions)
-class AioPreprocessor:
+class AioPreprocessor(LoadsByName):
     """Runs an old node, chosen by its name, with its widgets at their defaults."""
 
     NODE_ID = "AIO_Preprocessor"

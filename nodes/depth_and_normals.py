@@ -20,7 +20,7 @@ from ..options.estimate import AUTO, CONTROLNET, DISPARITY, FAR_WHITE, NEAR_WHIT
 from ..options.map_images import PER_IMAGE, RUNNING
 from .geometry import estimate_images
 from .live import in_comfyui, temporary_png
-from .loading import FIRST_CHOICE, best_on_disk, by_location, choose_tiny, load_model, model_widget
+from .loading import FIRST_CHOICE, LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
 from .widgets import ESTIMATE, GEOMETRY, Inputs, image_input
@@ -65,7 +65,7 @@ WHICH_MODEL = (
 
 
 @takes(MapsOptions)
-class DepthAndNormals:
+class DepthAndNormals(LoadsByName):
     """Makes a depth map and a normal map of images."""
 
     NODE_ID = "DepthNormal_DepthAndNormals"

@@ -21,7 +21,7 @@ from ..utils import to_images
 from .batches import join_outputs, to_output
 from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
-from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget
+from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget, weights_state
 from .option_widgets import takes
 from .widgets import Inputs, image_input
 
@@ -81,6 +81,12 @@ class LoadDepthAnythingV2Model:
             f"A file of this name is used if there is one, else the published weights. {TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
         )
         return {"required": {}, "optional": {"model": model_widget(FILES, tooltip, DEFAULT_FILE)}}
+
+    @classmethod
+    def IS_CHANGED(cls, model: str | None = DEFAULT_FILE) -> str:  # noqa: N802
+        """Returns a text that changes with the file of the name, and with the weights of any model."""
+        file = _file(model or "")
+        return f"{weights_state()}; {file}: {weights_state(None, file)}"
 
     def execute(self, model: str) -> tuple[ChosenFile]:
         """Returns the chosen model."""

@@ -26,7 +26,7 @@ from ..options.map_images import FIXED
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry
-from .loading import OTHER_NODE, best_on_disk, by_location, load_model, model_widget, options_for
+from .loading import OTHER_NODE, LoadsByName, best_on_disk, by_location, load_model, model_widget, options_for
 from .option_widgets import option_widgets, takes
 from .widgets import BY_MODEL, GEOMETRY, Inputs, Widget, geometry_input, image_input
 
@@ -62,7 +62,7 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
     return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
-class _DiffusionNode:
+class _DiffusionNode(LoadsByName):
     """Base class: the chosen model determines whether the output is depth or normals."""
 
     CATEGORY, FUNCTION = BY_MODEL, "execute"

@@ -23,7 +23,7 @@ from ..options.legacy import DEFAULT_RESOLUTION
 from ..options.map_images import PER_CLIP, PER_IMAGE, RUNNING
 from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
-from .loading import options_for
+from .loading import LoadsByName, options_for
 from .option_widgets import option_widgets
 from .widgets import Inputs, Widget, image_input
 
@@ -36,7 +36,7 @@ WHOLE_RANGE: Percentiles = (0.0, 100.0)
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
 
-class LegacyNode:
+class LegacyNode(LoadsByName):
     """Base class of the old pack's nodes: an IMAGE in, an IMAGE out."""
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"

@@ -9,10 +9,10 @@ from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL, find_any_spec
 from ..annotators.specs.base import CheckpointError
 from ..model_loader import Model
-from ..model_loader.load import chosen_model, chosen_runtime, is_replaced
+from ..model_loader.load import chosen_model, chosen_runtime
 from ..model_loader.weights.find import find_file
 from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH, LoadOptions
-from .loading import FIRST_CHOICE, best_on_disk, by_location, choose_tiny, load_model, model_widget
+from .loading import FIRST_CHOICE, best_on_disk, by_location, choose_tiny, load_model, model_widget, weights_state
 from .option_widgets import option_widgets, takes
 from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs, text_widget
 
@@ -61,20 +61,19 @@ class LoadDepthNormalModel:
     def IS_CHANGED(  # noqa: N802
         cls, model: str | None = RECOMMENDED_MODEL, precision: str | None = AUTO, weights: str | None = "", runtime: str | None = TORCH
     ) -> float | str:
-        """Returns the current choices of auto and fast; NaN, which never equals itself, if the file was replaced or an input is unknown."""
+        """Returns the state of the file and the choices of auto and fast; NaN, which never equals itself, if an input is unknown."""
         if model is None or weights is None:
             return math.nan
         name = None if model == FROM_FILE else model
         try:
             file = find_file(weights) if weights.strip() else None
-            if is_replaced(name, file):
-                return math.nan
+            state = weights_state(name, file)
             if runtime not in (AUTO_RUNTIME, FAST_RUNTIME):
-                return "loaded"
+                return state
             chosen = chosen_runtime(find_any_spec(chosen_model(name, file)), precision or AUTO, weights=file, runtime=runtime)
         except (FileNotFoundError, CheckpointError, ValueError):  # reported when it runs
             return math.nan
-        return "loaded" if chosen.runtime == TORCH and chosen.dtype == precision else f"loaded for {chosen.runtime} {chosen.dtype}"
+        return state if chosen.runtime == TORCH and chosen.dtype == precision else f"{state}, for {chosen.runtime} {chosen.dtype}"
 
     def execute(self, options: LoadOptions, model: str = RECOMMENDED_MODEL, weights: str = "") -> tuple[Model]:
         """Returns the model, which is cached."""

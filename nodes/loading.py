@@ -12,6 +12,7 @@ from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMM
 from ..annotators.specs.base import ModelSpec
 from ..model_loader import Model
 from ..model_loader.environment import environment
+from ..model_loader.load import replacements
 from ..model_loader.weights.download import DownloadError
 from ..model_loader.weights.find import models_on_disk
 from ..options.estimate import TORCH
@@ -26,6 +27,23 @@ _WORKS = "it comes with the pack and works at once (a preview: disparity and nor
 
 OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 """Advice for nodes that do not offer the bundled model."""
+
+_previewed: set[str] = set()
+"""Ids of the models that the bundled one has replaced."""
+
+
+class LoadsByName:
+    """Base class of nodes that load models by name, so that ComfyUI runs them again when weights on disk change."""
+
+    @classmethod
+    def IS_CHANGED(cls, **_inputs: object) -> str:  # noqa: N802
+        """Returns a text that changes with the weights of any model."""
+        return weights_state()
+
+
+def weights_state(model_id: str | None = None, weights: Path | None = None) -> str:
+    """Says how often loaded files were replaced, as `load.replacements`, and how many of the missing models are there now."""
+    return f"{replacements(model_id, weights)} replaced, {len(_previewed and _previewed & models_on_disk())} new"
 
 
 def choose_tiny(widget: str) -> str:
@@ -60,6 +78,7 @@ def load_model(
         short = f"PREVIEW by {BUNDLED_MODEL}, not {model_id}"
         words = "%s stands in for %s, as %s allows: %s"
         logger.warning(words, BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason, extra={"note": short})
+        _previewed.add(str(model_id))
         return model_loader.load_model(BUNDLED_MODEL, precision)
 
 

@@ -25,7 +25,7 @@ from ..options.textures import BOTH, PHOTO, SEAMLESS, SIMPLE, PbrOptions, PhotoO
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count
 from .diffusion import WHICH_MODEL, of_marigold
-from .loading import best_on_disk, by_location, load_model, model_widget
+from .loading import LoadsByName, best_on_disk, by_location, load_model, model_widget
 from .materials import photo_relief, shown_in_doubt
 from .option_widgets import option_widgets, takes
 from .texture_inputs import planar, surface_normals
@@ -43,7 +43,7 @@ _ADVICE = (
 
 
 @takes(PhotoOptions, MaterialOptions)
-class MaterialFromPhoto:
+class MaterialFromPhoto(LoadsByName):
     """Makes the maps of a material."""
 
     NODE_ID = "DepthNormal_MaterialFromPhoto"

@@ -16,7 +16,7 @@ from ..options.map_images import PER_IMAGE
 from ..utils import to_images
 from .batches import geometry_output
 from .depth_and_normals import DEPTH_MODELS, WHICH_MODEL, check_gives_depth, render_look, with_shown_maps
-from .loading import best_on_disk, by_location, choose_tiny, load_model, model_widget
+from .loading import LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_normals
 from .widgets import ESTIMATE, GEOMETRY, Inputs, image_input
@@ -25,7 +25,7 @@ _MODELS = (*DEPTH_MODELS, *(spec.id for spec in MODELS.values() if spec.for_pano
 
 
 @takes(PanoramaOptions)
-class EstimatePanorama:
+class EstimatePanorama(LoadsByName):
     """Makes a depth map and a normal map of panoramas."""
 
     NODE_ID = "DepthNormal_EstimatePanorama"

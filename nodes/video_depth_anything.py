@@ -23,7 +23,7 @@ from ..options.legacy import FP16, GREY, ProcessOptions, ShownVideoOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
-from .loading import choose_tiny, load_model, model_widget
+from .loading import LoadsByName, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .widgets import Inputs, image_input
 
@@ -52,7 +52,7 @@ class VideoModel:
     model_id: str
 
 
-class LoadVideoDepthAnythingModel:
+class LoadVideoDepthAnythingModel(LoadsByName):
     """Chooses a Video Depth Anything model."""
 
     NODE_ID = "LoadVideoDepthAnythingModel"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Real
+
+_MOST = 1e18
+"""The largest number without a bound of its own: torch refuses larger integers, and squares of larger ones overflow in float32."""
 
 
 class InvalidArgumentError(ValueError):
@@ -47,9 +49,10 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def check_at_least(name: str, value: float, low: float) -> None:
-    """Rejects a number that is below `low` or not finite, and non-numbers; raises as `check_range`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value < math.inf:
+    """Rejects a number that is below `low` or above 1e18, and non-numbers; raises as `check_range`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} and above")
+    check_range(name, value, low, _MOST)
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:

@@ -60,13 +60,37 @@ function say(nodeId, text) {
   if (row) row.element.textContent = row.element.title = text
 }
 
-api.addEventListener(WORDS, ({ detail: { nodeId, text } }) => say(nodeId, text))
+const shownGraph = () => String((app.rootGraph ?? app.graph)?.id)
 
-/** Ids of nodes that show an error. @type {string[]} */
-const failed = []
+/** Graphs by the ids of their prompts: the page may show another one meanwhile, with nodes of the same ids. @type {Map<string, string>} */
+const graphs = new Map()
+/** @type {string | undefined} */
+let running
+const graphOf = (prompt = running) => graphs.get(prompt) ?? shownGraph()
+const isShown = prompt => graphOf(prompt) === shownGraph()
+
+const { queuePrompt } = api
+
+if (queuePrompt) {
+  api.queuePrompt = async function (number, data, ...more) {
+    const queued = await queuePrompt.call(this, number, data, ...more)
+    graphs.set(queued?.prompt_id, String(data?.workflow?.id ?? shownGraph()))
+    return queued
+  }
+}
+
+api.addEventListener(WORDS, ({ detail: { nodeId, text, prompt_id } }) => { if (isShown(prompt_id)) say(nodeId, text) })
+
+/** The node that failed in the last run of a graph, by the graph. @type {Map<string, {nodeId: string, text: string}>} */
+const failures = new Map()
 
 // One that has its old value again does not run: ComfyUI keeps its result.
-api.addEventListener('execution_start', () => { for (const id of failed.splice(0)) say(id, '') })
+api.addEventListener('execution_start', ({ detail }) => {
+  running = detail?.prompt_id
+  const failed = failures.get(graphOf())
+  if (failed && isShown()) say(failed.nodeId, '')
+  failures.delete(graphOf())
+})
 
 /** Each returns the name and the content of the event in the page's language. */
 const TRANSLATED = {
@@ -79,8 +103,8 @@ const TRANSLATED = {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]
     if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
     const english = detail.exception_message.trim(), own = translatedMessage(english)
-    say(detail.node_id, own ?? english) // the page hides it behind a button
-    failed.push(detail.node_id)
+    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english })
+    if (isShown(detail.prompt_id)) say(detail.node_id, own ?? english) // the page hides it behind a button
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
   },
@@ -115,16 +139,18 @@ async function showNotes(again) {
   const runs = await runsOf(graph, again)
   for (const node of graph.nodes) {
     const id = runIds(node)[0], words = wordsOf(node, id, runs).join('; ')
-    if (words && !rowOf(node)?.element.textContent.startsWith(words)) api.dispatchCustomEvent('progress_text', { nodeId: id, text: words })
+    if (words && !rowOf(node)?.element.textContent.startsWith(words)) api.dispatchCustomEvent('progress_text', { nodeId: id, text: words, prompt_id: null })
     else if (!words && standing.has(id)) remove(node, standing.get(id))
     if (words) standing.set(id, words)
     else standing.delete(id)
   }
 }
 
-/** A subgraph has those of the nodes in it. */
+/** Its notes, or its error; a subgraph has the notes of the nodes in it. */
 function wordsOf(node, id, runs) {
   if (node.isSubgraphNode?.()) return Object.keys(runs).filter(each => each.startsWith(`${id}:`)).flatMap(each => runs[each].notes)
+  const failed = failures.get(shownGraph())
+  if (failed?.nodeId === id) return [failed.text]
   return isOurs(node) && runs[id]?.type === node.type ? runs[id].notes : []
 }
 
@@ -142,7 +168,7 @@ function remove(node, words) {
 // Without a node, the prompt has ended. One that runs again may say nothing this time.
 api.addEventListener('executing', ({ detail }) => {
   if (detail === null) setTimeout(() => showNotes(true), CLEARED)
-  else say(detail, '')
+  else if (isShown()) say(detail, '')
 })
 
 app.registerExtension({

@@ -48,6 +48,8 @@ def test_without_weights_the_page_says_first_what_to_do(seen):
     assert end["exception_message"].startswith("Choose 'tiny' in the widget ckpt_name: it comes with the pack and works at once")
     assert seen["missing"]["row"] == end["exception_message"].strip(), "on the node: the page hides it behind a button"
     assert (seen["mended"]["ended"][0]["kind"], seen["mended"]["row"]) == ("execution_success", "")
+    assert (seen["other"], seen["elsewhere"]) == ("", ""), "another graph's nodes have the same ids"
+    assert seen["back"] == seen["missing"]["row"], "when the page shows the graph again"
 
 
 def test_the_log_holds_the_advice_once_as_message_and_once_in_the_trace(seen, slow_server):

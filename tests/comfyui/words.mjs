@@ -93,6 +93,17 @@ await choose('tiny')
 await run()
 report.mended = await said()
 
+// The same, then another graph, whose nodes have the same ids, and back again.
+await choose('depth_anything_v2_vitl.pth')
+await run()
+const saved = await page.evaluate(() => window.app.graph.serialize())
+await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture), picture)
+await page.waitForTimeout(900)
+report.other = (await said()).row
+await page.evaluate(saved => window.app.loadGraphData(saved), saved)
+await page.waitForFunction(() => window.app.graph.nodes.flatMap(node => node.widgets ?? []).some(widget => widget.element?.textContent.includes('tiny')), null, { timeout: 9000 }).catch(() => {})
+report.back = (await said()).row
+
 // The list of models: what is shown, and what is kept.
 report.list = await page.evaluate(() => {
   window.app.graph.clear()
@@ -119,6 +130,9 @@ await run()
 report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture, { model: 'zoedepth-nyu' }), picture)
 await run(() => window.words.filter(({ text }) => /downloading [1-9]\d %/.test(text)).length > 3)
 await shoot('download')
+await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture), picture)
+await page.waitForTimeout(900)
+report.elsewhere = (await said()).row
 await page.evaluate(() => window.app.api.interrupt())
 await page.waitForFunction(() => window.ended.length > 0)
 report.download = await said()

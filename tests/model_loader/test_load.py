@@ -23,7 +23,7 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.load import parse_device
+from depth_normal.model_loader.load import parse_device, replacements
 from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
@@ -54,13 +54,15 @@ def test_another_file_is_another_model(load, family, weights, tmp_path):
 
 def test_a_file_that_takes_the_place_of_another_is_loaded(load, family, tmp_path):
     mine, new = tmp_path / "mine.pt", tmp_path / "new.pt"
-    biases = []
+    biases, counts = [], []
     for bias in (torch.zeros(1), torch.ones(1)):
         torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": bias}, new)
         new.replace(mine)
+        counts.append(replacements(None, mine))
         model = load_model("weighted", "float32", "cpu", mine)
+        counts.append(replacements("weighted", mine))
         biases.append(model.estimate(torch.rand(1, 3, 32, 64)).depth.max().item())
-    assert biases == [0, 1]
+    assert biases == [0, 1] and counts == [0, 0, 1, 1]
     mine.unlink()
     assert load_model("weighted", "float32", "cpu", mine) is model
     assert family.built == 2

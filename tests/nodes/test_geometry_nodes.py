@@ -101,7 +101,7 @@ def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
     assert {runtime: model.runtime for runtime, model in models.items()} == dict(zip(models, models, strict=True))
     assert all(node.execute("tiny", "float32", runtime=runtime)[0] is model for runtime, model in models.items())
     assert node.execute("tiny", "float32", runtime="auto")[0] is models["torch"] is node.execute("tiny", "float32")[0]
-    assert {node.IS_CHANGED("tiny", "float32", "", runtime) for runtime in (*models, "auto", None)} == {"loaded"}
+    assert len({node.IS_CHANGED("tiny", "float32", "", runtime) for runtime in (*models, "auto", None)}) == 1
 
 
 def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
@@ -113,10 +113,10 @@ def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
     monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: device)
     ask = partial(LoadDepthNormalModel.IS_CHANGED, "tiny", "auto", "")
     before = {runtime: ask(runtime) for runtime in ("torch", "auto", "fast")}
-    assert set(before.values()) == {"loaded"}
+    assert len(set(before.values())) == 1
     kept = measured.Measurement("onnx", "float32", 1.4, 0.02, 0.01, 1.0, 0.0)
     measured.keep(MODELS["tiny"], None, device, [kept])
-    assert ask("torch") == "loaded" and ask("auto") == ask("fast") == "loaded for onnx float32"
+    assert ask("torch") == before["torch"] and ask("auto") == ask("fast") == before["torch"] + ", for onnx float32"
     measured.keep(MODELS["tiny"], None, device, [])
     assert {runtime: ask(runtime) for runtime in before} == before
 

@@ -37,6 +37,7 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.setattr("depth_normal.model_loader.weights.hub.cache_folder", lambda file: tmp_path / "hub" / "none")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     monkeypatch.delenv(loading.PREVIEW_SETTING, raising=False)
+    monkeypatch.setattr(loading, "_previewed", set())
 
 
 def run(node_id, **widgets):
@@ -88,6 +89,9 @@ def test_a_preview_stands_in_where_that_is_allowed_and_says_so(node_id, nowhere,
         image = run(node_id, **widgets)[0]
     assert "tiny stands in for " in caplog.text and loading.PREVIEW_SETTING in caplog.text
     assert torch.isfinite(image).all() and image.std() > 0.01
+    before = NODES[node_id].IS_CHANGED(image=None, **widgets)
+    monkeypatch.setattr(loading, "models_on_disk", lambda: set(MODELS))
+    assert NODES[node_id].IS_CHANGED(image=None, **widgets) != before, "ComfyUI would keep the preview after the download"
 
 
 AT_RESOLUTION = {

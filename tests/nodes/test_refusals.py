@@ -56,7 +56,7 @@ def linked(inputs):
 
 
 def beyond(node_id, name, kind, options):
-    """Values that the widget cannot have; of a number that may be larger than its widget's largest, no larger one."""
+    """Values that neither the widget nor a script can give."""
     if isinstance(kind, list):
         return ["no such choice", 2.5, ["no such choice"]]
     if kind == "STRING" and COLOUR not in options:
@@ -66,7 +66,7 @@ def beyond(node_id, name, kind, options):
     if kind not in ("INT", "FLOAT") or "max" not in options:
         return []
     low, high = options["min"] - max(1, abs(options["min"])), options["max"] + max(1, abs(options["max"]))
-    return [low, *([] if is_open(node_id, name) else [high]), math.nan if kind == "FLOAT" else options["min"] + 0.5]
+    return [low, 10**30 if is_open(node_id, name) else high, math.nan if kind == "FLOAT" else options["min"] + 0.5]
 
 
 def is_open(node_id, name):

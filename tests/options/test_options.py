@@ -48,7 +48,7 @@ def wrong_values(option):
         case Number(open=False) | Whole():
             return [option.low - 1, option.high + 1, math.nan, "1", True]
         case Number():
-            return [option.low - 1, math.inf, math.nan, "1", True]
+            return [option.low - 1, 10**30, math.inf, math.nan, "1", True]
         case Choice(check_with=None):
             return ["another", 1]
         case Choice():

@@ -69,7 +69,7 @@ def test_surfaces_see_the_part_of_a_large_lamp_that_is_above_their_horizon(size,
     assert np.abs(to_linear(lit[0, 0, 0].numpy()) / to_linear(0.5) - expected.numpy()).max() < 0.012
 
 
-@pytest.mark.parametrize("lamp", [Light((0, 0, 1), size=1e-45), Light((0, 0, -1), is_point=True, size=1e20)])
+@pytest.mark.parametrize("lamp", [Light((0, 0, 1), size=1e-45), Light((0, 0, -1), is_point=True, size=1e18)])
 def test_lamps_of_absurd_sizes_give_numbers(lamp):
     cosines = torch.linspace(-1, 1, 5).view(1, 1, 1, 5)
     _, strengths = towards(lamp, torch.zeros(1, 3, 1, 5))
