@@ -158,6 +158,10 @@ def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatc
     monkeypatch.setenv("HF_TOKEN", "hf_bad")
     assert_refused(HUB, "the token that was sent gives no access", AccessDeniedError)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+        assert_refused(HUB, "no token was sent", AccessDeniedError)
+    assert server.tokens == [None, "Bearer hf_bad", None]
     assert download_weights(HUB, "other").read_bytes() == BODY
 
 
