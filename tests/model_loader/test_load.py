@@ -231,11 +231,7 @@ def test_an_unknown_dtype(load):
     ("gpus", "devices", "words"),
     [
         (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, mps, and cuda:N"),
-        (
-            0,
-            ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)],
-            "'{}' is not available to this .*accepted: auto and cpu",
-        ),
+        (0, ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)], "'{}' is not available to this .*accepted: auto and cpu"),
         (1, [torch.device("cuda", 5)], "device '{}'.*has one such device, cuda:0"),
         (2, ["cuda:2"], "device '{}'.*this machine has 2 such devices, cuda:0 to cuda:1"),
     ],
