@@ -174,51 +174,35 @@ def begun(monkeypatch):
     return event
 
 
-def test_waiting_and_building_can_be_left(begun):
-    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
-    over, step = threading.Event(), []
+@pytest.mark.parametrize("takes_steps", [True, False])
+def test_waiting_and_building_can_be_left_and_the_next_begins(begun, takes_steps):
+    """Whoever waits leaves at once; the work ends at its next step, or without one, and nothing of it stays.
 
-    def build(folder):
-        (folder / "engine.bin").write_text("half")
-        begun.set()
-        try:
-            while True:
-                time.sleep(0.01)
-                step[0]("building")
-        finally:
-            over.set()
-
-    def work(say):
-        step.append(say)
-        return kept(KEY, build, say)
-
-    with pytest.raises(KeyboardInterrupt):
-        in_background("model", work)
-    assert over.wait(5)
-    deadline = time.monotonic() + 5
-    while endings() != [".lock"] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert endings() == [".lock"]
-    with pytest.raises(LeftError):
-        step[0]("anything")
-
-
-def test_work_that_takes_no_step_ends_too_and_the_next_begins(begun):
-    """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
+    An exporter is minutes in its own Python, and takes every Exception for a reason to try something else.
+    """
+    steps = []
 
     def build(folder):
         (folder / "engine.bin").write_text("half")
         begun.set()
         until = time.monotonic() + 60
         while time.monotonic() < until:
+            if takes_steps:
+                steps[0]("building")
             with suppress(Exception):
                 time.sleep(0.01)
 
+    def work(say):
+        steps.append(say)
+        return kept(KEY, build, say)
+
     with pytest.raises(KeyboardInterrupt):
-        in_background("model", lambda say: kept(KEY, build, say))
+        in_background("model", work)
     begun.clear()
     assert in_background("model", lambda _step: 7) == 7
     assert endings() == [".lock"]
+    with pytest.raises(LeftError):
+        steps[0]("anything")
 
 
 @needs_fork

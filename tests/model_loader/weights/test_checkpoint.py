@@ -15,6 +15,7 @@ from torch import nn
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.weights.integrity import structure_problem
+from tests.whole_files import refusal
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.float16)}
 
@@ -33,19 +34,6 @@ def assert_is_state(found):
         assert found[name].dtype == value.dtype
         assert torch.equal(found[name], value)
         assert not found[name].requires_grad
-
-
-def refusal(path):
-    """The one line in which a file is refused, by its tensors and by their shapes alike."""
-    lines = []
-    for read in (read_checkpoint, read_shapes):
-        with pytest.raises(CheckpointError) as caught:
-            read(path)
-        lines.append(str(caught.value))
-        assert str(path) in lines[-1] and "\n" not in lines[-1]
-
-    assert len({line.partition(" (")[0] for line in lines}) == 1  # safetensors names any of several entries that are wrong
-    return lines[0]
 
 
 @pytest.mark.parametrize("extension", [".pth", ".safetensors", ".bin", ""])
