@@ -58,12 +58,6 @@ def test_a_file_of_a_space(server):
     assert find_weights(file).read_bytes() == BODY
 
 
-def test_a_file_that_is_gone(kind, server):
-    file, _ = kind
-    server.files.clear()
-    assert_refused(file, rf"{server.url}/.*{file.name} does not exist \(HTTP 404\)")
-
-
 def test_no_server(kind, server, tmp_path):
     file, _ = kind
     server.shutdown()
