@@ -203,15 +203,12 @@ def beginning(first):
             refused(CorruptDownloadError, r"2999999 bytes.*3000000", unknown=("sha256",), body=BODY[:-1]),
             refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE),
             refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE, content_type="text/html"),
-            *(
-                refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each], always=True)
-                for each in (401, 403)
-            ),
-            refused(DownloadError, r"127.0.0.1:\d+/.*NAME does not exist \(HTTP 404\)", statuses=[404], always=True),
+            *(refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each] * 9) for each in (401, 403)),
+            refused(DownloadError, r"127.0.0.1:\d+/.*NAME does not exist \(HTTP 404\)", statuses=[404] * 9),
             *(refused(DownloadError, words, redirect=address) for address, words in REDIRECTS.items()),
             *(refused(DownloadError, "redirects more than 8 times", 9, redirect="?") for _ in range(3)),
             refused(CorruptDownloadError, "ends after 3000000 bytes each time", 2, BOTH, raw=CHUNKED),
-            refused(DownloadError, "HTTP Error 503", 2, statuses=[503], always=True),
+            refused(DownloadError, "HTTP Error 503", 2, statuses=[503] * 9),
             refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
             *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
             refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
