@@ -36,9 +36,13 @@ def test_an_engine_gives_what_torch_gives(runtime, words, convolved, image, expe
     assert words in model.runtime and "CPU" in model.runtime
 
 
-def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # the compiler takes a minute, and is torch's own
+def test_torch_compile_gives_what_torch_gives_and_is_tried_at_the_size_of_usual_images(convolved, image, expected, monkeypatch):
+    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
+    seen = []
+    # the compiler takes a minute, and is torch's own
+    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
     model = convolved.load("compile")
+    assert seen == [(1, 3, 1, 32, 2, 32)], "in cells of 32; and not square: height and width would be taken for one number"
     assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6) and model.runtime.startswith("torch.compile")
 
 
@@ -65,14 +69,6 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monke
     together = model.estimate(large, 96).depth
     assert len(made) == before, "neither for another size nor for several images"
     torch.testing.assert_close(together[1:], model.estimate(large[1:], 96).depth)
-
-
-def test_torch_compile_is_tried_at_the_size_of_usual_images(convolved, monkeypatch):
-    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
-    seen = []
-    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
-    convolved.load("compile")
-    assert seen == [(1, 3, 1, 32, 2, 32)], "in cells of 32; and not square: height and width would be taken for one number"
 
 
 def test_a_family_without_a_graph_is_run_by_torch(told):

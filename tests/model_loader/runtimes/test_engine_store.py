@@ -13,9 +13,9 @@ from unittest.mock import Mock
 import pytest
 
 from depth_normal.geometry.files.json_file import MAX_BYTES
-from depth_normal.model_loader.comfy import feedback, interrupt
+from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.runtimes import engine_store
-from depth_normal.model_loader.runtimes.build import LeftError, _Progress, in_background
+from depth_normal.model_loader.runtimes.build import LeftError, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
 from tests.forked import event, forked, needs_fork
 from tests.whole_files import largest_file
@@ -243,12 +243,3 @@ def test_what_the_work_raises_is_raised_where_it_is_waited_for():
     with pytest.raises(ValueError, match="why"):
         in_background("model", Mock(side_effect=ValueError("why")))
     assert in_background("model", lambda _step: 7) == 7, "the next can be built"
-
-
-def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
-    shown = []
-    monkeypatch.setattr(feedback, "show_message", lambda words, **_: shown.append(words))
-    progress = _Progress("model")
-    progress.step("compiling (minutes)")
-    progress.tick()
-    assert shown == ["model: compiling (minutes), 0 s"]
