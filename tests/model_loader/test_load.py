@@ -1,17 +1,12 @@
 """Loading once, at the same time as others, and forgetting where main memory is short."""
 
 import gc
-import hashlib
-import io
 import logging
-import runpy
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -27,14 +22,12 @@ from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.load import parse_device
 from depth_normal.model_loader.weights import checkpoint
-from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
 from tests.whole_files import Stop, stop_after
 
 TIMEOUT = 60
-ZIPDEPTH = runpy.run_path(str(Path(__file__).parents[1] / "annotators" / "test_zipdepth.py"))
 
 
 def test_a_model_is_loaded_once_in_each_dtype(load, family):
@@ -61,24 +54,6 @@ def test_the_id_alone_finds_the_users_file(family, weights, caches):
     download_folder().mkdir(parents=True, exist_ok=True)
     torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")
     assert load_model("weighted", "float32", "cpu").weights_path == download_folder() / "weighted.pt"
-
-
-def test_a_file_of_a_github_repository_is_downloaded_loaded_and_known_by_its_tensors(server, elsewhere, caches, monkeypatch):
-    """github.com sends its raw files on to another host; the connection breaks once."""
-    spec, state = ZIPDEPTH["spec_of"]("zipdepth-base", ZIPDEPTH["SMALL"]), ZIPDEPTH["weights"](config=ZIPDEPTH["SMALL"])
-    torch.save({"model_state_dict": state, "epoch": 4}, stored := io.BytesIO())
-    body, address = stored.getvalue(), urlsplit(spec.file.url)
-    assert (address.netloc, address.path.split("/")[3]) == ("github.com", "raw")
-    server.serve(address.path, b"", redirect=elsewhere.url + "/raw")
-    elsewhere.serve("/raw", body, drops=[len(body) // 2])
-    file = replace(spec.file, url=server.url + address.path, size=len(body), sha256=hashlib.sha256(body).hexdigest())
-    monkeypatch.setitem(registry.MODELS, spec.id, replace(spec, files=(file,)))
-    model = load_model(spec.id, "float32", "cpu")
-    assert model.weights_path == caches.home / "zipdepth_base.pth"
-    registry.FAMILIES["zipdepth"].check_network(spec, read_shapes(model.weights_path))
-    assert [span for _, _, span in elsewhere.requests] == [None, f"bytes={len(body) // 2}-"]
-    image = torch.rand(1, 3, 96, 96)
-    torch.testing.assert_close(model.estimate(image, 96).depth, ZIPDEPTH["annotator"]().estimate(image, 96).depth)
 
 
 def test_free_gives_the_memory_back_and_by_id_leaves_the_others(load, family):

@@ -15,13 +15,11 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.tiles import AUTO_MOST, estimate_in_tiles, mosaics, shown, tiles_along
 from depth_normal.options.estimate import MOST_TILES
 from depth_normal.utils import resize_map
 from tests.geometry.test_devices import DEVICE, Questions
-from tests.whole_files import Stop
 
 SIDE = 48
 
@@ -270,19 +268,6 @@ def test_progress_counts_the_tiles_of_all_images(tiny):
     seen = []
     tiny.estimate(torch.rand(2, 3, 90, 90), 32, lambda done, total: seen.append((done, total)), tiles=2)
     assert seen[0] == (1, 10) and seen[-1] == (10, 10) and seen == sorted(seen)
-
-
-def test_cancelling_stops_between_tiles(tiny, monkeypatch):
-    calls = []
-
-    def throw():
-        calls.append(1)
-        if len(calls) == 3:
-            raise Stop
-
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", throw)
-    with pytest.raises(Stop):
-        tiny.estimate(torch.rand(1, 3, 200, 200), 32, tiles=4)
 
 
 def test_normals_follow_from_the_depth_of_all_tiles(tiny, monkeypatch):

@@ -12,7 +12,7 @@ from depth_normal.annotators import registry
 from depth_normal.annotators.video import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import devices, interrupt
+from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
 from depth_normal.model_loader.inference.stages import InferenceOptions
@@ -164,19 +164,6 @@ def test_half_precision_that_fails_in_a_video_that_continues_says_so(load, monke
     with pytest.raises(ArithmeticError, match="not finite: use float32"):
         list(model.estimate_video(frames[first.batch :].split(6), state=after))
     assert model.dtype == torch.bfloat16
-
-
-def test_it_can_be_stopped_between_chunks(load, monkeypatch):
-    model, asked = load(), []
-
-    def pressed():
-        asked.append(1)
-        if len(asked) > 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        list(windows(model, video(60)))
 
 
 def test_what_the_caller_did_to_gradients_stays(load):

@@ -368,14 +368,14 @@ def test_no_password_of_netrc_is_sent(server, elsewhere, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     (tmp_path / "netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    elsewhere.serve("/bytes", BODY)
-    server.serve("/a.pt", b"", redirect=f"{elsewhere.url}/bytes")
+    elsewhere.serve("/bytes", BODY, drops=[1_000_000])
+    server.serve("/a.pt", b"", redirect=f"{elsewhere.url}/bytes")  # as github.com sends its raw files on
     assert download_weights(WeightFile("a.pt", url=f"{server.url}/a.pt"), "MIT").read_bytes() == BODY
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
     assert download_weights(HUB, "MIT").read_bytes() == BODY
-    assert server.tokens == [None, "Bearer hf_good"]
-    assert elsewhere.tokens == [None]
+    assert server.tokens == [None, None, "Bearer hf_good"]
+    assert elsewhere.tokens == [None, None] and elsewhere.gets() == [None, "bytes=1000000-"]
 
 
 # --- hostile servers ---
