@@ -101,15 +101,6 @@ def test_a_foreign_entry_at_this_place_is_built_anew(caplog):
     assert "built for another version" in caplog.text
 
 
-def test_what_a_killed_process_left_half_built_is_never_taken_and_is_cleared():
-    folder = entry_folder(KEY)
-    part = folder.with_name(f"{folder.name}.0123abcd.part")
-    part.mkdir(parents=True)
-    (part / "engine.bin").write_text("half")
-    assert kept(KEY, build := Builder(), nothing) == folder and build.built == 1
-    assert not part.exists()
-
-
 @pytest.mark.parametrize(
     ("length", "error", "words"),
     [
