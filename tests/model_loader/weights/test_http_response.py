@@ -30,8 +30,6 @@ from depth_normal.model_loader.weights.network import NetworkError, plain_reason
 from tests.forked import needs_fork, printed_by
 from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, assert_refused, in_turn, leftovers, stop_after, unknown
 
-NINES = "9" * 5000
-
 
 @contextmanager
 def listening(answer):
@@ -71,30 +69,6 @@ def test_the_wait_that_a_busy_server_asks_for(kind, form):
     served.statuses = [429]
     assert download_weights(file, "MIT").read_bytes() == BODY
     assert time.time() - began >= (1 if form == "seconds" else int(began) + 2 - began)
-
-
-# --- numbers that are none ---
-
-
-@pytest.mark.parametrize(
-    ("status", "header"),
-    [
-        ("200 OK", f"Content-Length: {NINES}"),
-        ("200 OK", "Content-Length: \xb2"),
-        ("200 OK", "Content-Length: -5"),
-        ("200 OK", "X-Linked-Size: \xb2"),
-        ("200 OK", f"X-Linked-Size: {NINES}"),
-        ("206 Partial Content", f"Content-Range: bytes 0-{NINES}/{NINES}"),
-    ],
-    ids=lambda value: value[:24],
-)
-def test_a_number_that_is_none_counts_as_not_told(kind, status, header):
-    file, served = kind
-    served.raw = f"HTTP/1.1 {status}\r\nX-Repo-Commit: {'c' * 40}\r\n{header}\r\n\r\n".encode("latin-1") + BODY
-    for each in (unknown(file), file):
-        path = download_weights(each, "MIT")
-        assert path.read_bytes() == BODY
-        path.unlink()
 
 
 # --- redirects, and what must not be told ---

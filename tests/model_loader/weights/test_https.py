@@ -66,7 +66,12 @@ def stopped_after(seconds, within, ready=lambda: True):
 
 HEAD = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\n"
 CHUNKED = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{len(BODY):x}\r\n".encode() + BODY + b"\r\n"
-NO_NUMBERS = ("9" * 5000, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
+NINES = "9" * 5000
+NO_LENGTHS = (
+    *(f"200 OK\r\n{name}: {value}" for name in ("Content-Length", "X-Linked-Size") for value in (NINES, "\xb2", "-5")),
+    f"206 Partial Content\r\nContent-Range: bytes 0-{NINES}/{NINES}",
+)
+NO_NUMBERS = (NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
 
 
 def mended(name, spans, **trouble):
@@ -82,6 +87,13 @@ def mended(name, spans, **trouble):
             mended("no ranges", [None, "bytes=1000000-"], drops=[1_000_000], ranges=False),
             mended("a weak name", [None, None], drops=[1_000_000], etag='W/"weak"'),
             mended("chunks", [None], raw=CHUNKED + b"0\r\n\r\n"),
+            *(
+                mended(
+                    each.replace("\r\n", " "), [None], raw=f"HTTP/1.1 {each}\r\nX-Repo-Commit: {'c' * 40}\r\n\r\n".encode("latin-1") + BODY
+                )
+                for each in NO_LENGTHS
+                for _ in range(2)
+            ),
             mended("busy", [None] * 2, statuses=[503]),
             mended("busy for long", [None] * 4, statuses=[429, 503, 429], headers={"Retry-After": "0"}),
             *(mended(f"busy for {each}", [None] * 2, statuses=[429], headers={"Retry-After": each}) for each in NO_NUMBERS),
@@ -92,8 +104,10 @@ def mended(name, spans, **trouble):
 def test_a_file_comes_whole_from_where_it_broke(kind, server, trouble, spans):
     file, served = kind
     vars(served).update(copy.deepcopy(trouble))
-    assert download_weights(file, "MIT").read_bytes() == BODY
-    assert server.gets() == spans
+    path = download_weights(file, "MIT")
+    assert path.read_bytes() == BODY and server.gets() == spans
+    path.unlink()
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
 
 
 def test_a_stopped_download_goes_on_where_it_was(kind, server, tmp_path):
@@ -210,7 +224,7 @@ def beginning(first):
             refused(CorruptDownloadError, "ends after 3000000 bytes each time", 2, BOTH, raw=CHUNKED),
             refused(DownloadError, "HTTP Error 503", 2, statuses=[503] * 9),
             refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
-            *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
+            *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in (NINES, "\xb2", "", "0x0")),
             refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
             refused(CorruptDownloadError, "ends after 3000000 bytes each time .*after 3000000 of 3000010", 2, BOTH, raw=TEN_MORE),
             refused(CorruptDownloadError, "it sends more than the 3000000 bytes that the file has", endless=True),
