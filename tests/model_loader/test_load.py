@@ -25,6 +25,7 @@ from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
+from tests.refusals import refuses
 from tests.whole_files import Stop, stop_after
 
 TIMEOUT = 60
@@ -190,16 +191,13 @@ def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, f
     assert alive == [True, True, False], "before kept estimates are forgotten, before the model is, and after"
 
 
-@pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
-def test_an_unknown_model(asked):
-    with pytest.raises(ValueError, match=r"`depth-normal models --all` lists all") as refused:
-        load_model(asked)
-    assert repr(asked) in str(refused.value)
-
-
-def test_an_unknown_dtype(load):
-    with pytest.raises(ValueError, match="unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)):
-        load(dtype="float8")
+test_what_is_no_model_no_dtype_or_no_file_is_refused = refuses(
+    load_model,
+    ("no model is named",),
+    *((asked, f"{asked!r}.*`depth-normal models --all` lists all") for asked in ("", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large")),
+    ("tiny", "float8", "unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)),
+    ("tiny", "float32", "cpu", "nowhere.pt", r"nowhere\.pt does not exist"),
+)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +278,6 @@ def test_a_siblings_file_is_told_by_the_model_it_is_of_and_read_once(monkeypatch
     with pytest.raises(CheckpointError, match=r'It has the tensors of tiny: choose load_model\("tiny"\), or remove it'):
         load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
     assert len(begun) == 1
-
-
-def test_a_file_that_is_not_there(family, tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
-        load_model("weighted", weights=tmp_path / "nowhere.pt")
 
 
 def test_a_node_shows_the_progress_of_a_download():

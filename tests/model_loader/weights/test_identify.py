@@ -458,9 +458,4 @@ def test_a_model_loads_by_its_file_alone(tmp_path):
     model = load_model(weights=path)
     assert model.spec.id == "tiny" and model.weights_path == path
     assert load_model("tiny", weights=path) is model
-
-
-def test_neither_a_model_nor_a_file_is_an_error():
-    with pytest.raises(ValueError, match="no model is named"):
-        load_model()
     assert load.chosen_model(None, None, "tiny") == "tiny"
