@@ -95,7 +95,7 @@ def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
         load().estimate([pixels], 32)
 
 
-def test_out_of_memory_halves_the_batch_and_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(load, family, caplog):
+def test_out_of_memory_halves_the_batch_and_what_fitted_is_remembered(load, family, caplog):
     model = load()
 
     def batches_of(images, size=32):

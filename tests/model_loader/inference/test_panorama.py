@@ -257,7 +257,7 @@ def test_the_step_at_the_border_is_gone(small_room):
     assert ratio.log().diff(dim=-1).abs().max() < 0.01
 
 
-def test_a_panorama_rolled_by_half_a_turn_gives_the_rolled_estimate_and_by_a_quarter_differs_by_what_the_network_errs(small_room):
+def test_a_rolled_panorama_gives_the_rolled_estimate_but_for_what_the_network_errs(small_room):
     model = whole(small_room, 0.2)
     half, quarter = WHOLE_WIDTH // 2, WHOLE_WIDTH // 4
     plain = model.estimate_panorama(small_room.image).depth

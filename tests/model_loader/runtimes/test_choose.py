@@ -36,7 +36,7 @@ def test_an_engine_gives_what_torch_gives(runtime, words, convolved, image, expe
     assert words in model.runtime and "CPU" in model.runtime
 
 
-def test_torch_compile_gives_what_torch_gives_and_is_tried_at_the_size_of_usual_images(convolved, image, expected, monkeypatch):
+def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkeypatch):
     """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
     seen = []
     # the compiler takes a minute, and is torch's own

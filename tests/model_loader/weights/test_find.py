@@ -167,7 +167,7 @@ def test_a_generic_name_counts_only_in_its_repository(comfyui):
 
 
 @pytest.mark.parametrize("name", ["my_dpt_hybrid_384.pt", *(f"{HYBRID.name}.{end}" for end in ("part", "incomplete", "crdownload"))])
-def test_longer_names_unfinished_downloads_empty_files_dead_links_and_folders_do_not_count(caches, name):
+def test_what_only_looks_like_the_file_does_not_count(caches, name):
     put(caches.home / name)
     put(caches.home / "dpt_hybrid_384.pt", b"")
     (caches.home / HYBRID.name).mkdir()
@@ -302,7 +302,7 @@ def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
     assert find_weights(HYBRID) is None
 
 
-def test_a_folder_that_comes_and_one_that_goes_and_a_file_within_the_same_tick_of_the_clock(caches):
+def test_what_comes_and_goes_is_noticed_also_within_the_same_tick_of_the_clock(caches):
     put(caches.home / "x.txt")
     now = caches.home.stat().st_mtime_ns
     assert find_weights(HYBRID) is None
