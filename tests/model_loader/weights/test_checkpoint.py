@@ -28,20 +28,25 @@ def torch_legacy(state, path):
     torch.save(state, path, _use_new_zipfile_serialization=False)
 
 
-def assert_is_state(found):
-    assert found.keys() == STATE.keys()
+def parallel(state, path):
+    save_file({f"module.{name}": value for name, value in state.items()}, path)
+
+
+def assert_is_state(path):
+    found, shapes = read_checkpoint(path), read_shapes(path)
+    assert found.keys() == shapes.keys() == STATE.keys()
     for name, value in STATE.items():
-        assert found[name].dtype == value.dtype
-        assert torch.equal(found[name], value)
-        assert not found[name].requires_grad
+        assert found[name].dtype == shapes[name].dtype == value.dtype
+        assert torch.equal(found[name], value) and not found[name].requires_grad
+        assert shapes[name].shape == value.shape and shapes[name].is_meta
 
 
 @pytest.mark.parametrize("extension", [".pth", ".safetensors", ".bin", ""])
-@pytest.mark.parametrize("save", [torch_zip, torch_legacy, save_file])
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy, save_file, parallel])
 def test_the_content_tells_the_format_whatever_the_extension(tmp_path, save, extension):
     path = tmp_path / f"weights{extension}"
     save(STATE, path)
-    assert_is_state(read_checkpoint(path))
+    assert_is_state(path)
 
 
 @pytest.mark.parametrize("save", [torch_zip, torch_legacy])
@@ -59,7 +64,7 @@ def test_the_content_tells_the_format_whatever_the_extension(tmp_path, save, ext
 )
 def test_wrappers_come_off(tmp_path, save, wrap):
     save(wrap(STATE), tmp_path / "w.pt")
-    assert_is_state(read_checkpoint(tmp_path / "w.pt"))
+    assert_is_state(tmp_path / "w.pt")
 
 
 def noted(tensor):
@@ -136,7 +141,7 @@ def test_a_file_whose_name_is_no_text(tmp_path, save):
     except (OSError, RuntimeError, UnicodeEncodeError):  # file systems, and torch's own writer, may refuse such names
         save(STATE, tmp_path / "w.pt")
         (tmp_path / "w.pt").rename(path)
-    assert_is_state(read_checkpoint(path))
+    assert_is_state(path)
 
 
 @pytest.mark.parametrize("names", [{"module.a", "b"}, {"model", "state_dict.x"}], ids=["prefix of some", "tensor called model"])
