@@ -9,21 +9,18 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn.functional import normalize
 
 import depth_normal
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.preprocessing.resizing import Fit, Resizing, WholeSphere, linear_antialiased
+from depth_normal.annotators.preprocessing.resizing import WholeSphere, linear_antialiased
 from depth_normal.annotators.preprocessing.steps import Resize
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
 from depth_normal.app.outcomes import DEMO_IMAGE
-from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.sphere import view_rotations
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.model_loader import Model, load_model
@@ -34,42 +31,11 @@ from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
 from depth_normal.nodes.panorama import EstimatePanorama
 from depth_normal.utils import resize_map
 from tests import panorama_scenes as scenes
+from tests.panorama_oracle import oracle
 
 WIDTH, SIDE, WHOLE_WIDTH = 384, 192, 336
 SLOW = pytest.mark.slow("traces and merges panoramas")
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
-
-
-class Oracle(Annotator):
-    """Gives the true depth of the next views, in their order, with the sky masked, so that what is wrong is the merging's fault."""
-
-    bytes_per_pixel = 100
-
-    def __init__(self, spec, things, normals):
-        super().__init__(spec, nn.Conv2d(3, 1, 1))
-        self.things, self.normals, self.asked, self.fovs = things, normals, 0, []
-
-    def infer_resized(self, pixels, request=None):
-        self.fovs.append(request.fov)
-        return Estimate.cat([self.one(*pixels.shape[-2:], request.fov) for _ in pixels])
-
-    def one(self, height, width, fov):
-        into_scene = view_rotations()[self.asked % 12].mT
-        self.asked += 1
-        rays = pixel_rays(intrinsics_from_fov(fov, height, width), height, width)
-        length = rays.norm(dim=1, keepdim=True)
-        truth = scenes.traced(self.things, torch.einsum("rc,bchw->brhw", into_scene, rays / length))
-        normals = normalize(torch.einsum("rc,brhw->bchw", into_scene, truth.normals), dim=1) if self.normals else None
-        return Estimate(torch.where(truth.valid, truth.distance / length, 1e6), Quantity.METRIC_DEPTH, normals, Axes.OPENCV, truth.valid)
-
-
-def running(annotator):
-    return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path("known.pt")))
-
-
-def oracle(things, side, normals=False):
-    axes = Axes.OPENCV if normals else None
-    return running(Oracle(replace(find_spec("tiny"), axes=axes, resizing=Resizing(Fit.SHORT_SIDE), default_size=side), things, normals))
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +199,7 @@ class Whole(Annotator):
 
 
 def whole(small_room, slope=0.0):
-    return running(Whole(small_room.image, small_room.distance, slope))
+    return Model(LoadedNetwork(Whole(small_room.image, small_room.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
 
 
 def seam(depth):
