@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from depth_normal.geometry.files.json_file import MAX_BYTES
+from depth_normal.geometry.files.paths import MAX_BYTES
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.runtimes import engine_store
 from depth_normal.model_loader.runtimes.build import LeftError, in_background
