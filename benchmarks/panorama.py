@@ -32,9 +32,9 @@ from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model, load_model
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import panorama_scenes
-from panorama_oracle import oracle
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import panorama_scenes
+from tests.panorama_oracle import oracle
 
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
 QUARTER = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.annotators.specs.base import CheckpointError, WeightFile
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.weights.download import DownloadError, download_weights
 
 
@@ -41,6 +42,20 @@ def assert_refused(file, words, error=DownloadError):
     with pytest.raises(error, match=words) as caught:
         download_weights(file, "MIT")
     return str(caught.value)
+
+
+def refusal(path):
+    """The one line in which a file is refused, by its tensors and by their shapes alike."""
+    lines = []
+    for read in (read_checkpoint, read_shapes):
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        lines.append(str(caught.value))
+        assert str(path) in lines[-1] and "\n" not in lines[-1]
+
+    # safetensors names any of several entries that are wrong
+    assert len({line.partition(" (")[0] if "safetensors" in line else line for line in lines}) == 1
+    return lines[0]
 
 
 @contextmanager

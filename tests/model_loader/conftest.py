@@ -34,33 +34,21 @@ class Served:
     content_type: str = "application/octet-stream"
     etag: str | None = None
     commit: str | None = None
-    statuses: list[int] = field(default_factory=list)
-    """Answers of failure before the first good one; the last one stays if `always`."""
-    always: bool = False
+    statuses: list[int] = field(default_factory=list)  # answers of failure before the first good one
     token: str | None = None
-    drops: list[int] = field(default_factory=list)
-    """After how many bytes to hang up, one GET each."""
+    drops: list[int] = field(default_factory=list)  # after how many bytes to hang up, one GET each
     ranges: bool = True
     deaf_to_if_range: bool = False
-    seconds: float = 0.0
-    """How long a whole body takes."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """More headers, of answers of failure too."""
+    seconds: float = 0.0  # how long a whole body takes
+    headers: dict[str, str] = field(default_factory=dict)  # more headers, of answers of failure too
     redirect: str | None = None
-    off_by: int = 0
-    """What it says wrongly of where a rest begins."""
-    length: bool = True
-    """Whether the body's length is told; else its end is where the connection closes."""
-    late: float = 0.0
-    """Seconds before the answer begins."""
-    silent: bool = False
-    """Whether the connection stays open without any answer."""
-    stalls: bool = False
-    """Whether nothing comes after the headers, and the connection stays open."""
-    endless: bool = False
-    """Whether the body goes on with zeros until nobody takes them; its length is not told."""
-    raw: bytes | None = None
-    """The whole answer, instead of all this; then the connection closes."""
+    off_by: int = 0  # what it says wrongly of where a rest begins
+    length: bool = True  # whether the body's length is told; else its end is where the connection closes
+    late: float = 0.0  # seconds before the answer begins
+    silent: bool = False  # whether the connection stays open without any answer
+    stalls: bool = False  # whether nothing comes after the headers, and the connection stays open
+    endless: bool = False  # whether the body goes on with zeros until nobody takes them; its length is not told
+    raw: bytes | None = None  # the whole answer, instead of all this; then the connection closes
 
     def name(self):
         """The ETag: as the hub has it, where the test wants no other."""
@@ -73,16 +61,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
     def do_GET(self):
-        self.answer(with_body=True)
-
-    def do_POST(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body):
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
         self.server.tokens.append(self.headers.get("Authorization"))
         served = self.server.files.get(self.path.partition("?")[0])
@@ -99,8 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         if served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
             return self.refuse(403)
         if served.statuses:
-            status = served.statuses[0] if served.always else served.statuses.pop(0)
-            return self.refuse(status, served.headers)
+            return self.refuse(served.statuses.pop(0), served.headers)
         start = self.range_start(served)
         if start >= len(served.body) > 0:
             return self.refuse(416)
@@ -119,9 +97,11 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start + served.off_by}-{len(served.body) - 1}/{len(served.body)}")
         self.end_headers()
-        if with_body:
+        if self.command != "HEAD":
             self.send_body(served, rest)
         return None
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
 
     def range_start(self, served):
         wanted = self.headers.get("Range")
@@ -153,7 +133,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-
         self.send_header("Content-Length", "0")
         self.end_headers()
 

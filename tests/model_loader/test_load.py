@@ -1,22 +1,19 @@
 """Loading once, at the same time as others, and forgetting where main memory is short."""
 
 import gc
-import hashlib
-import io
 import logging
-import runpy
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators import registry
+from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
@@ -25,14 +22,13 @@ from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.load import parse_device, replacements
 from depth_normal.model_loader.weights import checkpoint
-from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
+from tests.refusals import refuses
 from tests.whole_files import Stop, stop_after
 
 TIMEOUT = 60
-ZIPDEPTH = runpy.run_path(str(Path(__file__).parents[1] / "annotators" / "test_zipdepth.py"))
 
 
 def test_a_model_is_loaded_once_in_each_dtype(load, family):
@@ -42,54 +38,27 @@ def test_a_model_is_loaded_once_in_each_dtype(load, family):
     assert family.built == 3
 
 
-def test_another_file_is_another_model(load, family, weights, tmp_path):
-    other = tmp_path / "mine.pt"
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, other)
-    model = load_model("weighted", "float32", "cpu", str(other))
-    assert model is not load()
-    assert model.weights_path == other
-    assert load().weights_path == weights
-    assert model.estimate(torch.rand(1, 3, 32, 64)).depth.abs().max() == 0
-
-
-def test_a_file_that_takes_the_place_of_another_is_loaded(load, family, tmp_path):
+def test_another_file_is_another_model_also_in_the_place_of_one(load, family, weights, tmp_path):
     mine, new = tmp_path / "mine.pt", tmp_path / "new.pt"
-    biases, counts = [], []
+    counts = []
     for bias in (torch.zeros(1), torch.ones(1)):
         torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": bias}, new)
         new.replace(mine)
         counts.append(replacements(None, mine))
-        model = load_model("weighted", "float32", "cpu", mine)
+        model = load_model("weighted", "float32", "cpu", str(mine))
         counts.append(replacements("weighted", mine))
-        biases.append(model.estimate(torch.rand(1, 3, 32, 64)).depth.max().item())
-    assert biases == [0, 1] and counts == [0, 0, 1, 1]
+        assert model.weights_path == mine and load().weights_path == weights
+        assert model.estimate(torch.rand(1, 3, 32, 64)).depth.max() == bias
+    assert counts == [0, 0, 1, 1]
     mine.unlink()
-    assert load_model("weighted", "float32", "cpu", mine) is model
-    assert family.built == 2
+    assert load_model("weighted", "float32", "cpu", mine) is model is not load()
+    assert family.built == 3
 
 
 def test_the_id_alone_finds_the_users_file(family, weights, caches):
     download_folder().mkdir(parents=True, exist_ok=True)
     torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")
     assert load_model("weighted", "float32", "cpu").weights_path == download_folder() / "weighted.pt"
-
-
-def test_a_file_of_a_github_repository_is_downloaded_loaded_and_known_by_its_tensors(server, elsewhere, caches, monkeypatch):
-    """github.com sends its raw files on to another host; the connection breaks once."""
-    spec, state = ZIPDEPTH["spec_of"]("zipdepth-base", ZIPDEPTH["SMALL"]), ZIPDEPTH["weights"](config=ZIPDEPTH["SMALL"])
-    torch.save({"model_state_dict": state, "epoch": 4}, stored := io.BytesIO())
-    body, address = stored.getvalue(), urlsplit(spec.file.url)
-    assert (address.netloc, address.path.split("/")[3]) == ("github.com", "raw")
-    server.serve(address.path, b"", redirect=elsewhere.url + "/raw")
-    elsewhere.serve("/raw", body, drops=[len(body) // 2])
-    file = replace(spec.file, url=server.url + address.path, size=len(body), sha256=hashlib.sha256(body).hexdigest())
-    monkeypatch.setitem(registry.MODELS, spec.id, replace(spec, files=(file,)))
-    model = load_model(spec.id, "float32", "cpu")
-    assert model.weights_path == caches.home / "zipdepth_base.pth"
-    registry.FAMILIES["zipdepth"].check_network(spec, read_shapes(model.weights_path))
-    assert [span for _, _, span in elsewhere.requests] == [None, f"bytes={len(body) // 2}-"]
-    image = torch.rand(1, 3, 96, 96)
-    torch.testing.assert_close(model.estimate(image, 96).depth, ZIPDEPTH["annotator"]().estimate(image, 96).depth)
 
 
 def test_free_gives_the_memory_back_and_by_id_leaves_the_others(load, family):
@@ -107,29 +76,21 @@ def test_free_gives_the_memory_back_and_by_id_leaves_the_others(load, family):
     assert load("other") is not other and family.built == 5
 
 
-class Gate:
-    """Holds up whoever builds a network of a family, the real way, until it is opened."""
-
-    def __init__(self, family, monkeypatch):
-        self.reached, self.opened, self.built, self.error = threading.Event(), threading.Event(), 0, None
-        build = family.build
-
-        def held(spec, states, dtype):
-            self.built += 1
-            self.reached.set()
-            assert self.opened.wait(TIMEOUT)
-            if self.error:
-                error, self.error = self.error, None
-                raise error
-            return build(spec, states, dtype)
-
-        monkeypatch.setattr(family, "build", held)
-
-
 @pytest.fixture
 def gate(monkeypatch):
-    """Before MiDaS."""
-    gate = Gate(registry.FAMILIES["midas"], monkeypatch)
+    """Holds up whoever builds a network of MiDaS, the real way, until it is opened; then raises its `error`, once."""
+    gate, build = SimpleNamespace(reached=threading.Event(), opened=threading.Event(), built=0, error=None), MidasAnnotator.build
+
+    def held(spec, states, dtype):
+        gate.built += 1
+        gate.reached.set()
+        assert gate.opened.wait(TIMEOUT)
+        if error := gate.error:
+            gate.error = None
+            raise error
+        return build(spec, states, dtype)
+
+    monkeypatch.setattr(MidasAnnotator, "build", held)
     yield gate
     gate.opened.set()
 
@@ -166,36 +127,11 @@ def test_a_model_waits_for_no_other_to_be_loaded(gate, pool, midas):
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
 
 
-@pytest.fixture
-def served(server, family, monkeypatch, tmp_path):
-    """The server's file of the model "weighted", which has other terms."""
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, tmp_path / "weighted.pt")
+def test_a_download_is_announced_with_its_terms(server, family, monkeypatch, weights, caplog):
     spec = registry.MODELS["weighted"]
+    server.serve("/weighted.pt", weights.read_bytes())
     files = (replace(spec.file, url=f"{server.url}/weighted.pt"),)
     monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, files=files, licence="BSD-2-Clause", commercial="unclear"))
-    return server.serve("/weighted.pt", (tmp_path / "weighted.pt").read_bytes())
-
-
-def test_a_model_in_use_does_not_wait_for_a_download(served, pool):
-    answering, answer = threading.Event(), threading.Event()
-
-    class Slow(bytes):
-        def __getitem__(self, part):
-            answering.set()
-            assert answer.wait(TIMEOUT)
-            return bytes(self)[part]
-
-    served.body = Slow(served.body)
-    tiny = load_model("tiny", "float32", "cpu")
-    loading = pool.submit(load_model, "weighted", "float32", "cpu")
-    assert answering.wait(TIMEOUT)
-    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is tiny
-    assert not loading.done()
-    answer.set()
-    assert loading.result(TIMEOUT).spec.id == "weighted"
-
-
-def test_a_download_is_announced_with_its_terms(served, caplog):
     with caplog.at_level(logging.INFO):
         load_model("weighted", "float32", "cpu")
     assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
@@ -259,53 +195,38 @@ def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, f
     assert alive == [True, True, False], "before kept estimates are forgotten, before the model is, and after"
 
 
-@pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
-def test_an_unknown_model(asked):
-    with pytest.raises(ValueError, match=r"`depth-normal models --all` lists all") as refused:
-        load_model(asked)
-    assert repr(asked) in str(refused.value)
-
-
-def test_an_unknown_dtype(load):
-    with pytest.raises(ValueError, match="unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)):
-        load(dtype="float8")
+test_what_is_no_model_no_dtype_or_no_file_is_refused = refuses(
+    load_model,
+    ("no model is named",),
+    *((asked, f"{asked!r}.*`depth-normal models --all` lists all") for asked in ("", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large")),
+    ("tiny", "float8", "unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)),
+    ("tiny", "float32", "cpu", "nowhere.pt", r"nowhere\.pt does not exist"),
+)
 
 
 @pytest.mark.parametrize(
-    ("device", "words"),
+    ("gpus", "devices", "words"),
     [
-        *(
-            (name, f"unknown device '{name}'; accepted: auto, cpu, cuda, mps, and cuda:N")
-            for name in ("tpu", "meta", "cuda:-1", "cuda:x", "cuda:", "")
-        ),
-        *(
-            (device, f"'{device}' is not available to this torch .*accepted: auto and cpu")
-            for device in ("cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0))
-        ),
+        (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, mps, and cuda:N"),
+        (0, ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)], "'{}' is not available to this .*accepted: auto and cpu"),
+        (1, [torch.device("cuda", 5)], "device '{}'.*has one such device, cuda:0"),
+        (2, ["cuda:2"], "device '{}'.*this machine has 2 such devices, cuda:0 to cuda:1"),
     ],
 )
-def test_an_unknown_device_and_one_that_is_not_there(load, device, words, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=words):
-        load(device=device)
-
-
-@pytest.mark.parametrize(
-    ("count", "device", "words"),
-    [(2, "cuda:2", "this machine has 2 such devices, cuda:0 to cuda:1"), (1, torch.device("cuda", 5), "has one such device, cuda:0")],
-)
-def test_a_number_that_no_gpu_has(count, device, words, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with pytest.raises(ValueError, match=f"device '{device}'.*{words}"):
-        parse_device(device)
-    assert parse_device("cuda:0") == parse_device("cuda") == parse_device(torch.device("cuda")) == torch.device("cuda", 0)
+def test_an_unknown_device_and_one_that_is_not_there(load, gpus, devices, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    for device in devices:
+        with pytest.raises(ValueError, match=words.format(device)):
+            load(device=device)
 
 
 def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
-    for name, there in (("is_available", True), ("is_initialized", True), ("device_count", 2), ("current_device", 1)):
+    for name, there in (("is_available", True), ("is_initialized", False), ("device_count", 2), ("current_device", 1)):
         monkeypatch.setattr(torch.cuda, name, lambda there=there: there)
     monkeypatch.setattr(devices, "default_device", lambda: torch.device("cuda"))
+    assert parse_device("cuda:0") == parse_device("cuda") == parse_device(torch.device("cuda")) == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
@@ -321,25 +242,20 @@ def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     assert load("other", dtype="auto").dtype == torch.float32
 
 
-@pytest.mark.parametrize("spec", registry.MODELS.values(), ids=lambda spec: spec.id)
-def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
-    """The best dtype by the entry, else by the family, where the device is fast in it."""
+def test_dtype_auto_on_a_gpu_and_on_a_cpu(monkeypatch):
+    """The best dtype by the entry, else by the family, where the device is fast in it: of transformers half precision."""
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    best, *_ = (*(spec.auto_dtypes or registry.FAMILIES[spec.family].auto_dtypes), "float32")
-    assert load_module._parse_dtype("auto", spec, cuda) == load_module.DTYPES[best]
-    if best == "float16":
-        assert load_module._parse_dtype("auto", spec, cpu) == torch.float32
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
-        assert load_module._parse_dtype("auto", spec, cuda) == torch.float32, "Pascal is 64 times slower in float16"
-    assert load_module._parse_dtype("auto", spec, torch.device("mps")) == torch.float32
-
-
-def test_transformers_run_in_half_precision_and_networks_of_many_convolutions_do_not(monkeypatch):
-    monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
     best = {"midas-dpt-large": "float16", **dict.fromkeys(("midas-v2.1-small", "zipdepth-base", "midas-dpt-hybrid", "tiny"), "float32")}
-    assert {name: load_module.default_dtype(registry.MODELS[name], torch.device("cuda")) for name in best} == best
+    for spec in registry.MODELS.values():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
+        first, *_ = (*(spec.auto_dtypes or registry.FAMILIES[spec.family].auto_dtypes), "float32")
+        assert load_module.default_dtype(spec, cuda) == first == best.get(spec.id, first)
+        assert load_module.default_dtype(spec, torch.device("mps")) == "float32"
+        if first == "float16":
+            assert load_module.default_dtype(spec, cpu) == "float32"
+            monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
+            assert load_module.default_dtype(spec, cuda) == "float32", "Pascal is 64 times slower in float16"
 
 
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
@@ -366,11 +282,6 @@ def test_a_siblings_file_is_told_by_the_model_it_is_of_and_read_once(monkeypatch
     with pytest.raises(CheckpointError, match=r'It has the tensors of tiny: choose load_model\("tiny"\), or remove it'):
         load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
     assert len(begun) == 1
-
-
-def test_a_file_that_is_not_there(family, tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
-        load_model("weighted", weights=tmp_path / "nowhere.pt")
 
 
 def test_a_node_shows_the_progress_of_a_download():

@@ -177,25 +177,21 @@ def test_comfyuis_devices_and_dtypes(comfy):
     assert comfy.emptied == [1]
 
 
+class Fixed(nn.Linear):
+    """Does not let its device be set, as the models of transformers; ComfyUI's manager sets it on whatever it is given."""
+
+    device = property(lambda self: self.weight.device)
+
+
 def test_the_memory_manager_is_asked_for_room(comfy):
-    network = nn.Linear(2, 2)
+    network = Fixed(2, 2)
     placement = place(network)
     assert placement.ready(777) == placement.ready(2) == CPU
     assert [call.memory_required for call in comfy.calls] == [777, 2] and all(call.force_full_load for call in comfy.calls)
     (patcher,) = comfy.calls[0].models
     assert comfy.calls[1].models == [patcher] and len(comfy.current_loaded_models) == 1, "one patcher serves all runs"
-    assert type(patcher) is Patcher
+    assert type(patcher) is Patcher and patcher.load_device == CPU
     assert list(patcher.model.children()) == [network]
-    assert patcher.load_device == CPU
-
-
-def test_a_network_that_does_not_let_its_device_be_set(comfy):
-    """The models of transformers; ComfyUI's manager sets it on whatever it is given."""
-
-    class Fixed(nn.Linear):
-        device = property(lambda self: self.weight.device)
-
-    assert place(Fixed(2, 2)).ready(1) == CPU
 
 
 def test_the_patchers_class_is_read_when_it_is_needed(comfy):

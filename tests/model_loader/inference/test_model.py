@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -60,33 +59,23 @@ def test_a_model_says_why_it_is_not_pickled(load):
         pickle.dumps(load())
 
 
-def test_a_batch_is_one_forward(load, family):
-    images = make_images(7)
-    estimate = load().estimate(images, 32)
-    assert family.batches == [7]
-    assert torch.allclose(estimate.depth, expected(images), atol=1e-5)
-    assert estimate.depth.dtype == torch.float32
+@pytest.mark.parametrize(("room", "batches"), [(99, [7]), (3.9, [3, 3, 1]), (0, [1] * 7)])
+def test_a_batch_is_one_forward_or_split_for_memory_alone(load, room_for, family, monkeypatch, room, batches):
+    images, steps = make_images(7), []
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(room))
+    estimate = load().estimate(images, 32, progress=lambda done, total: steps.append((done, total)))
+    assert family.batches == batches
+    assert steps == [(sum(batches[: i + 1]), 7) for i in range(len(batches))]
+    assert torch.allclose(estimate.depth, expected(images), atol=1e-5) and estimate.depth.dtype == torch.float32
     assert estimate.quantity is Quantity.DISPARITY and isinstance(estimate, depth_normal.Estimate)
 
 
-@pytest.mark.parametrize(("dtype", "tiles", "most"), [("float32", 0, 6), ("float16", 0, 6), ("float32", 2, 9)])
-def test_the_way_from_estimate_to_the_annotator_is_short(load, dtype, tiles, most):
-    """Two classes stand between them; more wrappers would be more to read, in each traceback too."""
-    model, walks = load(dtype=dtype).with_resizing(Resizing(Fit.STRETCHED)), []
-
-    def note(*_):
-        frame, walk = sys._getframe(), []
-        while frame is not None:
-            if frame.f_globals["__name__"].startswith("depth_normal.model_loader"):
-                walk.append((type(frame.f_locals.get("self")).__name__, frame.f_code.co_name))
-            frame = frame.f_back
-        walks.append(walk)
-
-    hook = model.network.register_forward_pre_hook(note)
-    model.estimate(make_images(2, 200, 300), 32, tiles=tiles)
-    hook.remove()
-    assert {name for walk in walks for name, _ in walk} - {"NoneType"} == {"Model", "LoadedNetwork"}
-    assert max(map(len, walks)) <= most, walks
+def test_large_images_count_not_only_the_networks_input(load, family, monkeypatch):
+    images = make_images(8, 64, 128)  # four times what the network sees
+    each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BytesPerPixel.IMAGE_ON_DEVICE
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 3 * each)
+    load().estimate(images, 32)
+    assert family.batches == [3, 3, 2]
 
 
 def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
@@ -106,47 +95,26 @@ def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
         load().estimate([pixels], 32)
 
 
-@pytest.mark.parametrize(("room", "batches"), [(3.9, [3, 3, 1]), (0, [1] * 7)])
-def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch, room, batches):
-    images, steps = make_images(7), []
-    whole = load().estimate(images, 32).depth
-    family.batches.clear()
-    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(room))
-    split = load().estimate(images, 32, progress=lambda done, total: steps.append((done, total))).depth
-    assert family.batches == batches
-    assert steps == [(sum(batches[: i + 1]), 7) for i in range(len(batches))]
-    torch.testing.assert_close(split, whole)
+def test_out_of_memory_halves_the_batch_and_what_fitted_is_remembered(load, family, caplog):
+    model = load()
 
+    def batches_of(images, size=32):
+        family.batches.clear()
+        caplog.clear()
+        found = model.estimate(images, size).depth
+        assert size != 32 or torch.allclose(found, expected(images), atol=1e-5)
+        return family.batches
 
-def test_out_of_memory_halves_the_batch(load, family, caplog):
-    images = make_images(7)
-    whole = load().estimate(images, 32).depth
-    family.batches.clear()
-    family.memory = 2
-    with caplog.at_level(logging.WARNING):
-        halved = load().estimate(images, 32).depth
-    assert family.batches == [1] * 7  # 7 -> 3 -> 1
-    assert "continuing with batches of 3: weighted at 64x32 on cpu" in caplog.text
-    torch.testing.assert_close(halved, whole)
-
-
-def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(load, family, caplog):
     family.memory = 3
-    load().estimate(make_images(8), 32)
-    assert family.batches == [2] * 4  # 8 -> 4 -> 2
-    family.batches.clear()
-    caplog.clear()
-    load().estimate(make_images(4), 32)
-    assert family.batches == [2, 2]
+    with caplog.at_level(logging.WARNING):
+        assert batches_of(make_images(8)) == [2] * 4  # 8 -> 4 -> 2
+        assert "continuing with batches of 4: weighted at 64x32 on cpu" in caplog.text
+    assert batches_of(make_images(4)) == [2, 2]
     assert not caplog.text, "no second attempt at what did not fit"
-    family.batches.clear()
-    load().estimate(make_images(3, 16, 32), 16)
-    assert family.batches == [3], "smaller images may fit all the same"
-    family.batches.clear()
+    assert batches_of(make_images(3, 16, 32), 16) == [3], "smaller images may fit all the same"
     family.memory = 1000
-    load().unload()
-    load().estimate(make_images(8), 32)
-    assert family.batches == [8]
+    model.unload()
+    assert batches_of(make_images(8)) == [8]
 
 
 @pytest.mark.parametrize("fits", [1, 0])
@@ -168,17 +136,9 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
     if fits:
         model.estimate(make_images(2), 32)
     else:
-        with pytest.raises(MemoryError, match="does not fit"):
+        with pytest.raises(MemoryError, match="weighted at 64x32 does not fit in the memory of cpu: lower size, or free"):
             model.estimate(make_images(1), 32)
     assert alive == [[None, None]]
-
-
-def test_large_images_count_not_only_the_networks_input(load, family, monkeypatch):
-    images = make_images(8, 64, 128)  # four times what the network sees
-    each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BytesPerPixel.IMAGE_ON_DEVICE
-    monkeypatch.setattr(devices, "available_memory", lambda _device: 3 * each)
-    load().estimate(images, 32)
-    assert family.batches == [3, 3, 2]
 
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
@@ -213,7 +173,10 @@ def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(loa
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = make_images(4)
     model = load(dtype="float16")
+    built, unloaded = too_large.built, []
+    monkeypatch.setattr(model._network.current.placement, "unload", lambda: unloaded.append(too_large.built))
     estimate = model.estimate(images, 32)
+    assert unloaded == [built], "the half network leaves the device before the other is read"
     assert torch.equal(estimate.depth, load(dtype="float32").estimate(images, 32).depth), "the file's float32, not the rounded weights"
     assert too_large.dtypes[:3] == [torch.float16, torch.float32, torch.float32]
     assert model.dtype == torch.float32
@@ -274,23 +237,6 @@ def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatc
             load(dtype=dtype).estimate(make_images(1), 32)
 
 
-def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_large, monkeypatch):
-    model = load(dtype="float16")
-    built, unloaded = too_large.built, []
-    monkeypatch.setattr(model._network.current.placement, "unload", lambda: unloaded.append(too_large.built))
-    model.estimate(make_images(1), 32)
-    assert unloaded == [built]
-    assert too_large.built == built + 1
-
-
-def test_not_even_one_fits(load, family):
-    family.memory = 0
-    with pytest.raises(MemoryError, match=r"weighted at 64x32 does not fit in the memory of cpu: lower size, or free"):
-        load().estimate(make_images(3), 32)
-    family.memory = 3
-    assert load().estimate(make_images(3), 32).batch == 3
-
-
 @pytest.fixture
 def of_scenes(family, monkeypatch):
     """Makes the family one that sees a batch as views of one scene."""
@@ -331,21 +277,6 @@ def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
     assert of_scenes.batches == [] and not [record for record in caplog.records if record.levelno > logging.INFO]
     assert load().estimate_scene(make_images(3), 32).batch == 3
     assert load().estimate(make_images(4), 32).batch == 4
-
-
-def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scenes, monkeypatch, caplog):
-    model = load(dtype="float16")
-    check, checked = of_scenes._check_estimate, []
-
-    def fails_once(self, estimate):
-        checked.append(self)
-        if len(checked) == 1:
-            raise ArithmeticError("depth that is not finite")
-        check(self, estimate)
-
-    monkeypatch.setattr(of_scenes, "_check_estimate", fails_once)
-    assert model.estimate_scene(make_images(2), 32).batch == 2 and model.dtype == torch.float32
-    assert "Computed again in float32" in caplog.text
 
 
 def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeypatch):

@@ -95,20 +95,12 @@ def test_normals_follow_from_the_depth_that_is_stable(tiny):
     assert derived[2:].diff(dim=0).abs().mean() < own[2:].diff(dim=0).abs().mean() / 1.5
 
 
-def test_it_goes_on_where_it_was_stopped(tiny):
-    video, first, second = frames(6), VideoState(), VideoState()
-    whole = depth_of(tiny, video.split(3))
-    depth_of(tiny, [video[:3]], state=first)
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(depth_of(tiny, [video[3:]], state=second), whole[3:])
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_network_in_a_thread_of_its_own_gives_the_same(tiny):
+@pytest.mark.parametrize("threads", [0, pytest.param(1, marks=pytest.mark.slow("takes most of a second"))])
+def test_it_goes_on_where_it_was_stopped(tiny, threads):
+    """Also where the network runs in a thread of its own, which changes nothing."""
     video, first, second = frames(6).split(2), VideoState(), VideoState()
-    threads = torch.get_num_threads()
-    whole = depth_of(tiny, video, network_threads=threads)
-    assert torch.equal(whole, depth_of(tiny, video))
+    whole = depth_of(tiny, video)
+    assert torch.equal(depth_of(tiny, video, network_threads=threads), whole)
     depth_of(tiny, video[:1], network_threads=threads, state=first)
     second.load_state_dict(first.state_dict())
     assert torch.equal(depth_of(tiny, video[1:], network_threads=threads, state=second), whole[2:])

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -11,7 +12,7 @@ from depth_normal.annotators import registry
 from depth_normal.annotators.video import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import devices, interrupt
+from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
 from depth_normal.model_loader.inference.stages import InferenceOptions
@@ -165,19 +166,6 @@ def test_half_precision_that_fails_in_a_video_that_continues_says_so(load, monke
     assert model.dtype == torch.bfloat16
 
 
-def test_it_can_be_stopped_between_chunks(load, monkeypatch):
-    model, asked = load(), []
-
-    def pressed():
-        asked.append(1)
-        if len(asked) > 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(interrupt, "throw_if_interrupted", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        list(windows(model, video(60)))
-
-
 def test_what_the_caller_did_to_gradients_stays(load):
     parts = windows(load(), video(40))
     part = next(parts)
@@ -185,48 +173,41 @@ def test_what_the_caller_did_to_gradients_stays(load):
     parts.close()
 
 
-def test_chunks_cover_all_once_and_in_order():
-    done, sizes = [], []
+SMALLER = partial(halved, spec=registry.MODELS[MODEL], height=32, width=32, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("fits", "tried"),
+    [
+        (lambda _, count: count <= 3, [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]),
+        # a last batch has another size than the full ones, with which it would be tried again as it is
+        (lambda start, count: start < 8 or count == 1, [(0, 8), (8, 10), (8, 9), (9, 10)]),
+    ],
+    ids=["all", "the last"],
+)
+def test_batches_that_do_not_fit_are_halved_and_cover_all_once_and_in_order(fits, tried):
+    asked = []
 
     def step(start, stop):
-        if stop - start > 3:
+        asked.append((start, stop))
+        if not fits(start, stop - start):
             raise MemoryError
-        done.append((start, stop))
+        return range(start, stop)
 
-    def smaller(_, size):
-        sizes.append(size // 2)
-        return size // 2
-
-    list(in_batches(step, 10, 8, smaller))
-    assert done == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)] and sizes == [4, 2]
-    with pytest.raises(ZeroDivisionError):
-        list(in_batches(lambda *_: 1 / 0, 10, 8, smaller))
+    done = list(in_batches(step, 10, 8, SMALLER))
+    assert asked == tried and [each for part in done for each in part] == [*range(10)]
 
 
-def test_a_last_batch_that_does_not_fit_is_halved_at_once():
-    """Not the size of the full ones, with which it would be tried again as it is."""
-    tried = []
-
-    def step(start, stop):
-        tried.append((start, stop))
-        if start >= 8 and stop - start > 1:
-            raise MemoryError
-
-    list(in_batches(step, 10, 8, lambda error, size: halved(error, size, registry.MODELS[MODEL], 32, 32, torch.device("cpu"))))
-    assert tried == [(0, 8), (8, 10), (8, 9), (9, 10)]
+@pytest.mark.parametrize("error", [ZeroDivisionError(), WeightsTooLargeError("tiny does not fit")], ids=["a fault", "as after a fall-back"])
+def test_what_smaller_batches_cannot_mend_is_not_tried_with_them(error):
+    with pytest.raises(type(error)):
+        list(in_batches(Mock(side_effect=error), 8, 8, pytest.fail))
 
 
-def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
-    """As after a fall-back to float32."""
-
-    with pytest.raises(WeightsTooLargeError, match="tiny does not fit"):
-        list(in_batches(Mock(side_effect=WeightsTooLargeError("tiny does not fit")), 8, 8, pytest.fail))
-
-
-def test_what_cannot_be_divided_is_not():
-    for size, divisible in ((1, True), (4, False)):
-        with pytest.raises(MemoryError, match="not fit in the memory of cpu"):
-            halved(MemoryError(), size, registry.MODELS[MODEL], 32, 32, torch.device("cpu"), divisible)
+@pytest.mark.parametrize(("size", "divisible"), [(1, True), (4, False)])
+def test_what_cannot_be_divided_is_not(size, divisible):
+    with pytest.raises(MemoryError, match="not fit in the memory of cpu"):
+        SMALLER(MemoryError(), size, divisible=divisible)
 
 
 def test_frames_are_read_again_until_they_are_forgotten():

@@ -51,19 +51,14 @@ class Convolved(Annotator):
 def write_onnx(graph, path, input_size=None):
     """The convolution as ONNX, for all sizes or for one."""
     onnx = pytest.importorskip("onnx")
-    from onnx import helper, numpy_helper
-
-    height, width = input_size or ("height", "width")
-    tensors = [numpy_helper.from_array(each.float().numpy(), name) for name, each in graph.module.network.named_parameters()]
-    float32 = onnx.TensorProto.FLOAT
-    made = helper.make_graph(
-        [helper.make_node("Conv", ["pixels", "weight", "bias"], ["disparity"])],
-        "convolved",
-        [helper.make_tensor_value_info("pixels", float32, ["batch", 3, height, width])],
-        [helper.make_tensor_value_info("disparity", float32, ["batch", 1, height, width])],
-        tensors,
+    size = ",".join(map(str, input_size or ("height", "width")))
+    made = onnx.parser.parse_graph(
+        f"convolved (float[batch,3,{size}] pixels) => (float[batch,1,{size}] disparity) {{ disparity = Conv(pixels, weight, bias) }}"
     )
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    made.initializer.extend(
+        onnx.numpy_helper.from_array(each.float().numpy(), name) for name, each in graph.module.network.named_parameters()
+    )
+    onnx.save(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), path)
 
 
 @pytest.fixture

@@ -1,22 +1,29 @@
 """Which runtime runs a model, and that torch takes over wherever one fails, with a line that says why."""
 
+import errno
 import gc
+import os
 import time
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import depth_normal
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.model_loader import free
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.runtimes import build as build_job
-from depth_normal.model_loader.runtimes import choose, engine, onnx_runtime, torch_compile
+from depth_normal.model_loader.runtimes import choose, engine, engine_store, onnx_runtime, openvino
 from depth_normal.model_loader.runtimes.engine import UnusableError
 from depth_normal.options.estimate import RUNTIME_CHOICES
 from tests import graph_families
+
+PACKAGES = ("onnx", "openvino")
 
 
 @pytest.mark.parametrize(("runtime", "words"), [("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")])
@@ -30,8 +37,12 @@ def test_an_engine_gives_what_torch_gives(runtime, words, convolved, image, expe
 
 
 def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # the compiler takes a minute, and is torch's own
+    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
+    seen = []
+    # the compiler takes a minute, and is torch's own
+    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
     model = convolved.load("compile")
+    assert seen == [(1, 3, 1, 32, 2, 32)], "in cells of 32; and not square: height and width would be taken for one number"
     assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6) and model.runtime.startswith("torch.compile")
 
 
@@ -60,22 +71,6 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monke
     torch.testing.assert_close(together[1:], model.estimate(large[1:], 96).depth)
 
 
-def test_torch_compile_is_tried_at_the_size_of_usual_images(convolved, monkeypatch):
-    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
-    seen = []
-    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
-    convolved.load("compile")
-    assert seen == [(1, 3, 1, 32, 2, 32)], "in cells of 32; and not square: height and width would be taken for one number"
-
-
-def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, image, expected, monkeypatch, told):
-    monkeypatch.setattr(choose, "find_spec", lambda name: None)
-    assert convolved.load("openvino").runtime == "torch"
-    (line,) = told()
-    assert 'pip install "openvino" "onnx" "onnxscript"' in line and "torch runs it" in line
-    assert torch.equal(convolved.load("openvino").estimate(image).depth, expected)
-
-
 def test_a_family_without_a_graph_is_run_by_torch(told):
     spec = MODELS["lotus-depth-g"]
     pytest.importorskip("onnxruntime")
@@ -89,6 +84,103 @@ def test_an_unknown_runtime_is_refused():
         depth_normal.load_model("tiny", runtime="tensorflow")
 
 
+def another_result(patch, _weights):
+    run = onnx_runtime._OnnxRunner.run
+    patch.setattr(onnx_runtime._OnnxRunner, "run", lambda *given: tuple(1.2 * each for each in run(*given)))
+
+
+def full_disk(patch, name):
+    """It takes half of the file of this name."""
+
+    def half(path, data):
+        if path.name != name:
+            return write(path, data)
+        write(path, bytes(data)[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write = Path.write_bytes
+    patch.setattr(Path, "write_bytes", half)
+    if name == build_job.GRAPH_FILE:
+        patch.setattr(build_job, "export_graph", lambda _graph, path, _sides: path.write_bytes(b"a graph"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "trouble", "words"),
+    [
+        ("openvino", lambda patch, _: patch.setattr(choose, "find_spec", lambda _: None), 'pip install "openvino" "onnx" "onnxscript"'),
+        ("onnx", another_result, "computes something else than torch"),
+        ("openvino", lambda patch, _: patch.setitem(openvino._CAPABILITIES, torch.float32, "FP4711"), "does not compute in float32"),
+        ("onnx", lambda patch, _: full_disk(patch, build_job.GRAPH_FILE), "cannot hold it: the disk is full"),
+        ("openvino", lambda patch, _: full_disk(patch, openvino._BLOB), "cannot hold it: the disk is full"),
+        *(
+            (runtime, lambda patch, weights: patch.setenv("DEPTH_NORMAL_HOME", str(weights)), "runtimes/convolved cannot hold it: ")
+            for runtime in PACKAGES
+        ),
+    ],
+)
+def test_torch_runs_the_model_and_a_line_says_why_until_it_is_mended(runtime, trouble, words, convolved, image, expected, told):
+    with pytest.MonkeyPatch.context() as patch:
+        trouble(patch, convolved.weights)
+        model = convolved.load(runtime)
+    assert model.runtime == "torch" and torch.equal(model.estimate(image).depth, expected)
+    assert words in "\n".join(told()) and told()[-1].endswith("torch runs it")
+    free()
+    assert convolved.load(runtime).runtime != "torch" and convolved.exports == [None]
+
+
+@pytest.mark.parametrize("runtime", PACKAGES)
+def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, convolved, image, expected, monkeypatch, told):
+    """As models lie in an image of a container: nothing is written, not even a lock."""
+    convolved.load(runtime)
+    free()
+
+    refused = Mock(side_effect=PermissionError(errno.EROFS, os.strerror(errno.EROFS)))
+    for name in ("mkdir", "write_bytes", "unlink", "touch"):
+        monkeypatch.setattr(Path, name, refused)
+    monkeypatch.setattr(engine_store, "locked", refused)
+    model = convolved.load(runtime)
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5) and model.runtime != "torch" and not told()
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["once", "for good"])
+def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolved, image, expected, monkeypatch, told):
+    """As after an update of a driver that has the same name: its record holds, and the library refuses it."""
+    convolved.load("openvino")
+    (blob,) = convolved.store.rglob(openvino._BLOB)
+    written = blob.stat().st_mtime_ns
+    free()
+    taken = openvino._imported
+
+    def refused(core, folder, *more):
+        if not again or (folder / openvino._BLOB).stat().st_mtime_ns == written:
+            raise RuntimeError("Check 'version == 7' failed")
+        return taken(core, folder, *more)
+
+    monkeypatch.setattr(openvino, "_imported", refused)
+    model = convolved.load("openvino")
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
+    assert (model.runtime != "torch") == again and "'version == 7' failed" in told()[0] and "built anew" in told()[0]
+    assert convolved.exports == [None] and (blob.parent / engine_store.RECORD).is_file()
+
+
+def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved, image, monkeypatch, told):
+    """Then also its trial overflows, as torch itself does."""
+    save_file({"weight": torch.ones(1, 3, 1, 1), "bias": torch.tensor([70000.0])}, convolved.weights)
+    expected = convolved.load("torch").estimate(image).depth
+    run, first = onnx_runtime._OnnxRunner.run, []
+
+    def narrow(self, *given):
+        first[:] = first or [self]
+        found = run(self, *given)
+        return tuple(each.half().float() for each in found) if self is first[0] else found
+
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", narrow)
+    model = convolved.load("onnx", "float16")
+    assert torch.allclose(model.estimate(image).depth, expected)
+    assert model.dtype == torch.float32 and "ONNX" in model.runtime
+    assert any("Computed again in float32" in line for line in told())
+
+
 def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, expected, monkeypatch, told):
     model = convolved.load("onnx")
     assert model.engine.runtime == "onnx"
@@ -99,25 +191,6 @@ def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, ex
     assert model.runtime == model.engine.runtime == "torch"
     (line,) = told()
     assert "the driver is gone" in line and "torch runs it from now on" in line
-
-
-def test_an_engine_that_computes_something_else_is_not_used(convolved, monkeypatch, told):
-    run = onnx_runtime._OnnxRunner.run
-    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", lambda *given: tuple(1.2 * each for each in run(*given)))
-    assert convolved.load("onnx").runtime == "torch"
-    assert "computes something else than torch" in told()[0]
-
-
-def test_float16_that_overflows_becomes_float32(convolved, image, expected, monkeypatch):
-    model = convolved.load("onnx", "float16")
-    run, first = onnx_runtime._OnnxRunner.run, model.annotator.engine._runners[None]
-
-    def overflowing(self, *given):
-        return (torch.full((2, 1, 32, 64), torch.inf),) if self is first else run(self, *given)
-
-    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", overflowing)
-    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
-    assert model.dtype == torch.float32 and "ONNX" in model.runtime, "the engine is built anew for float32"
 
 
 def test_want_of_memory_makes_fewer_images_at_once_not_torch(convolved, image, expected, monkeypatch):
@@ -192,7 +265,6 @@ def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, imag
 
 def test_the_choices_are_the_modules():
     assert set(choose._MODULES) == set(RUNTIME_CHOICES) - {"torch", "auto", "fast"}
-    assert torch_compile.start and onnx_runtime.start
 
 
 @pytest.mark.skipif(**graph_families.OLD_EXPORTER)

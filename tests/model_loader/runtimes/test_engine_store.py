@@ -7,18 +7,20 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from depth_normal.geometry.files.paths import MAX_BYTES
-from depth_normal.model_loader.comfy import feedback, interrupt
+from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.runtimes import engine_store
-from depth_normal.model_loader.runtimes.build import LeftError, _Progress, in_background
+from depth_normal.model_loader.runtimes.build import LeftError, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
 from tests.forked import event, forked, needs_fork
 from tests.whole_files import largest_file
 
+NO_SUCH_FILES = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
 
 
@@ -48,23 +50,17 @@ def endings():
     return [path.suffix for path in entry_folder(KEY).parent.iterdir()]
 
 
-def test_what_was_built_is_found_again():
+def test_what_was_built_is_found_again_by_all_that_it_depends_on():
     build = Builder()
     folder = kept(KEY, build, nothing)
     assert kept(KEY, build, nothing) == folder and build.built == 1
     assert (folder / "inner" / "engine.bin").read_text() == "engine"
     assert folder.is_relative_to(store_folder()) and json.loads((folder / RECORD).read_text())["key"] == KEY
-
-
-@pytest.mark.parametrize("name", KEY)
-def test_whatever_the_engine_depends_on_makes_another_entry(name):
-    build = Builder()
-    first = kept(KEY, build, nothing)
-    assert kept({**KEY, name: "another"}, build, nothing) != first and build.built == 2
+    assert len({folder, *(kept({**KEY, name: "another"}, build, nothing) for name in KEY)}) == build.built == 1 + len(KEY)
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "spoil"),
     [
         pytest.param("inner/engine.bin", b"enginE", id="changed"),
         pytest.param("inner/engine.bin", b"eng", id="cut short"),
@@ -76,38 +72,24 @@ def test_whatever_the_engine_depends_on_makes_another_entry(name):
         pytest.param(RECORD, b'{"key": ' * 100_000, id="deep key"),
         pytest.param(RECORD, b" " * (MAX_BYTES + 1), id="long record"),
         pytest.param(RECORD, b"\xff\xfe{", id="record without text"),
+        pytest.param(RECORD, lambda record: os.mkfifo(record), id="pipe", marks=NO_SUCH_FILES),
+        pytest.param(RECORD, Path.mkdir, id="folder"),
+        pytest.param(RECORD, lambda record: record.symlink_to("/dev/zero"), id="device", marks=NO_SUCH_FILES),
+        pytest.param(RECORD, lambda record: record.symlink_to(record), id="link to itself", marks=NO_SUCH_FILES),
     ],
 )
-def test_a_broken_entry_is_built_anew(name, content, caplog):
-    build = Builder()
-    folder = kept(KEY, build, nothing)
-    if content is None:
-        (folder / name).unlink()
-    else:
-        (folder / name).write_bytes(content)
+def test_a_broken_entry_is_built_anew(name, spoil, caplog):
+    folder = kept(KEY, build := Builder(), nothing)
+    (folder / name).unlink(missing_ok=True)
+    if callable(spoil):
+        spoil(folder / name)
+    elif spoil is not None:
+        (folder / name).write_bytes(spoil)
         os.utime(folder / name, ns=(1, 1))
     assert not is_whole(folder, KEY)
     assert ("its record cannot be read" in caplog.text) == (name == RECORD)
     assert kept(KEY, build, nothing) == folder and build.built == 2
     assert is_whole(folder, KEY) and "built anew" in caplog.text and not (folder / "other.bin").exists()
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to itself"])
-def test_a_record_that_is_no_file(kind, caplog):
-    folder = kept(KEY, build := Builder(), nothing)
-    record = folder / RECORD
-    record.unlink()
-    if kind == "pipe":
-        os.mkfifo(record)
-    elif kind == "folder":
-        record.mkdir()
-    else:
-        record.symlink_to("/dev/zero" if kind == "device" else record)
-    assert not is_whole(folder, KEY)
-    assert "its record cannot be read" in caplog.text
-    assert kept(KEY, build, nothing) == folder and build.built == 2
-    assert is_whole(folder, KEY)
 
 
 def test_a_foreign_entry_at_this_place_is_built_anew(caplog):
@@ -119,22 +101,21 @@ def test_a_foreign_entry_at_this_place_is_built_anew(caplog):
     assert "built for another version" in caplog.text
 
 
-def test_what_a_killed_process_left_half_built_is_never_taken_and_is_cleared():
-    folder = entry_folder(KEY)
-    part = folder.with_name(f"{folder.name}.0123abcd.part")
-    part.mkdir(parents=True)
-    (part / "engine.bin").write_text("half")
-    assert kept(KEY, build := Builder(), nothing) == folder and build.built == 1
-    assert not part.exists()
-
-
-def test_a_failure_leaves_nothing():
-    def fail(folder):
-        (folder / "engine.bin").write_text("half")
+@pytest.mark.parametrize(
+    ("length", "error", "words"),
+    [
+        pytest.param(4, ValueError, "no", id="a failure"),
+        pytest.param(10**6, StoreError, "cannot hold it: the disk is full", id="a full disk"),
+    ],
+)
+def test_what_is_half_built_is_removed(length, error, words):
+    def build(folder):
+        with largest_file(1000):
+            (folder / "engine.bin").write_bytes(bytes(length))
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"):
-        kept(KEY, fail, nothing)
+    with pytest.raises(error, match=words):
+        kept(KEY, build, nothing)
     assert endings() == [".lock"]
 
 
@@ -143,16 +124,6 @@ def test_too_little_room_is_said_before_anything_is_built(monkeypatch):
     with pytest.raises(StoreError, match="room for 5 MB, and about 20 MB are needed"):
         kept(KEY, build := Builder(), nothing, needed=20_000_000)
     assert not build.built
-
-
-def test_a_full_disk_is_said_and_leaves_nothing():
-    def build(folder):
-        with largest_file(1000):
-            (folder / "engine.bin").write_bytes(bytes(10**6))
-
-    with pytest.raises(StoreError, match="cannot hold it: the disk is full"):
-        kept(KEY, build, nothing)
-    assert endings() == [".lock"]
 
 
 @needs_fork
@@ -194,51 +165,35 @@ def begun(monkeypatch):
     return event
 
 
-def test_waiting_and_building_can_be_left(begun):
-    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
-    over, step = threading.Event(), []
+@pytest.mark.parametrize("takes_steps", [True, False])
+def test_waiting_and_building_can_be_left_and_the_next_begins(begun, takes_steps):
+    """Whoever waits leaves at once; the work ends at its next step, or without one, and nothing of it stays.
 
-    def build(folder):
-        (folder / "engine.bin").write_text("half")
-        begun.set()
-        try:
-            while True:
-                time.sleep(0.01)
-                step[0]("building")
-        finally:
-            over.set()
-
-    def work(say):
-        step.append(say)
-        return kept(KEY, build, say)
-
-    with pytest.raises(KeyboardInterrupt):
-        in_background("model", work)
-    assert over.wait(5)
-    deadline = time.monotonic() + 5
-    while endings() != [".lock"] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert endings() == [".lock"]
-    with pytest.raises(LeftError):
-        step[0]("anything")
-
-
-def test_work_that_takes_no_step_ends_too_and_the_next_begins(begun):
-    """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
+    An exporter is minutes in its own Python, and takes every Exception for a reason to try something else.
+    """
+    steps = []
 
     def build(folder):
         (folder / "engine.bin").write_text("half")
         begun.set()
         until = time.monotonic() + 60
         while time.monotonic() < until:
+            if takes_steps:
+                steps[0]("building")
             with suppress(Exception):
                 time.sleep(0.01)
 
+    def work(say):
+        steps.append(say)
+        return kept(KEY, build, say)
+
     with pytest.raises(KeyboardInterrupt):
-        in_background("model", lambda say: kept(KEY, build, say))
+        in_background("model", work)
     begun.clear()
     assert in_background("model", lambda _step: 7) == 7
     assert endings() == [".lock"]
+    with pytest.raises(LeftError):
+        steps[0]("anything")
 
 
 @needs_fork
@@ -279,12 +234,3 @@ def test_what_the_work_raises_is_raised_where_it_is_waited_for():
     with pytest.raises(ValueError, match="why"):
         in_background("model", Mock(side_effect=ValueError("why")))
     assert in_background("model", lambda _step: 7) == 7, "the next can be built"
-
-
-def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
-    shown = []
-    monkeypatch.setattr(feedback, "show_message", lambda words, **_: shown.append(words))
-    progress = _Progress("model")
-    progress.step("compiling (minutes)")
-    progress.tick()
-    assert shown == ["model: compiling (minutes), 0 s"]

@@ -20,6 +20,7 @@ EXACT = Measurement("onnx", "float32", 1.4, 0.02, 0.01, 1.0, 0.0)
 CHANGED = Measurement("openvino", "bfloat16", 3.5, 2.5, 1.0, 0.99996, 0.001)
 TURNED = replace(CHANGED, runtime="compile", dtype="float32", levels=0.1)
 WRONG = Measurement("torch", "bfloat16", 9.0, 40.0, 20.0, 0.99, 0.2)
+HALF = Measurement("torch", "float16", 3.0, 3.0, 2.0, 0.999, 0.1)
 ALL = [TORCH, EXACT, CHANGED, TURNED, WRONG]
 
 
@@ -44,27 +45,23 @@ def shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("found", "runtime", "dtype", "expected"),
+    ("found", "runtime", "dtype", "of_torch", "expected"),
     [
-        (ALL, "auto", "auto", EXACT),
-        (ALL, "fast", "auto", CHANGED),
-        (ALL, "fast", "float32", TURNED),
-        (ALL, "auto", "bfloat16", None),
-        ([TORCH, WRONG], "fast", "auto", None),
-        ([TORCH, replace(EXACT, times=1.04)], "auto", "auto", None),
-        ([TORCH, replace(EXACT, times=0.8)], "fast", "auto", None),
-        ([], "auto", "auto", None),
+        (ALL, "auto", "auto", "float32", EXACT),
+        (ALL, "fast", "auto", "float32", CHANGED),
+        (ALL, "fast", "float32", "float32", TURNED),
+        (ALL, "auto", "bfloat16", "float32", None),
+        ([TORCH, WRONG], "fast", "auto", "float32", None),
+        ([TORCH, replace(EXACT, times=1.04)], "auto", "auto", "float32", None),
+        ([TORCH, replace(EXACT, times=0.8)], "fast", "auto", "float32", None),
+        ([], "auto", "auto", "float32", None),
+        # on GPUs torch runs most models in half precision
+        ([TORCH, HALF, EXACT], "auto", "auto", "float16", None),
+        ([TORCH, HALF, replace(EXACT, times=3.5)], "auto", "auto", "float16", replace(EXACT, times=3.5)),
     ],
 )
-def test_the_fastest_of_those_that_keep_the_maps_is_chosen(found, runtime, dtype, expected):
-    assert measured.choose(found, runtime, dtype, "float32") == expected
-
-
-def test_an_engine_must_beat_torch_in_its_own_dtype():
-    """On GPUs torch runs most models in half precision."""
-    half = Measurement("torch", "float16", 3.0, 3.0, 2.0, 0.999, 0.1)
-    assert measured.choose([TORCH, half, EXACT], "auto", "auto", "float16") is None
-    assert measured.choose([TORCH, half, replace(EXACT, times=3.5)], "auto", "auto", "float16").runtime == "onnx"
+def test_the_fastest_of_those_that_keep_the_maps_is_chosen(found, runtime, dtype, of_torch, expected):
+    assert measured.choose(found, runtime, dtype, of_torch) == expected
 
 
 def test_auto_takes_what_was_measured_and_says_so_on_the_node_each_time(convolved, keep, image, told, shown):
@@ -109,8 +106,12 @@ def test_what_the_command_kept_counts_in_comfyui(keep, kept, monkeypatch, tmp_pa
     keep(ALL)
     monkeypatch.setattr(measured, "store_folder", lambda: tmp_path / "comfyui" / "runtimes")
     assert kept() == ALL
-    keep(ALL[:2])
+    path = keep(ALL[:2])
     assert kept() == ALL[:2]
+    monkeypatch.setattr("pathlib.Path.replace", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        keep(ALL[:1])
+    assert kept() == ALL[:2] and list(path.parent.iterdir()) == [path], "what cannot be kept leaves what was there"
 
 
 @pytest.mark.parametrize("other", ["threads", "version", "weights", "file", "SPEED_VERSION", "GRAPH_VERSION"])
@@ -141,15 +142,6 @@ def test_a_damaged_file_counts_as_none_and_says_so(text, convolved, keep, kept, 
     assert str(path) in line and "--keep" in line
     keep(ALL)
     assert kept() == ALL
-
-
-def test_what_cannot_be_kept_leaves_what_was_there(keep, monkeypatch):
-    path = keep(ALL)
-    before = path.read_bytes()
-    monkeypatch.setattr("pathlib.Path.replace", Mock(side_effect=OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        keep(ALL[:1])
-    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
 def test_a_loaded_model_is_found_again_under_what_auto_stands_for(caches):

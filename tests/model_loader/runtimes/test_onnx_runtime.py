@@ -45,21 +45,17 @@ def listed(monkeypatch):
     return listing
 
 
-def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(convolved, image, listed, told, monkeypatch):
-    """ONNX Runtime itself goes to the CPU and says nothing that a program can see."""
+@pytest.mark.parametrize(("device", "named"), [("auto", ["DirectML", "CoreML"]), ("cpu", [])])
+def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(
+    device, named, convolved, image, listed, told, monkeypatch
+):
+    """ONNX Runtime itself goes to the CPU and says nothing that a program can see. A device that was named gets no other."""
     listed("DmlExecutionProvider", "CoreMLExecutionProvider")
     monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: torch.device("cpu"))
-    model = convolved.load("onnx", device="auto")
+    model = convolved.load("onnx", device=device)
     assert model.runtime.endswith("CPU") and model.estimate(image).depth.shape == (2, 1, 32, 64)
-    assert [line.partition(", which does not work here")[0] for line in told()] == [
-        "ONNX Runtime lists DirectML",
-        "ONNX Runtime lists CoreML",
-    ]
-
-
-def test_a_device_that_was_named_gets_no_other(convolved, listed, told):
-    listed("DmlExecutionProvider", "CoreMLExecutionProvider")
-    assert convolved.load("onnx", device="cpu").runtime.endswith("CPU") and not told()
+    lists = [f"ONNX Runtime lists {name}" for name in named]
+    assert [line.partition(", which does not work here")[0] for line in told()] == lists
 
 
 def test_a_provider_whose_session_cannot_be_made_is_named(convolved, monkeypatch, told):

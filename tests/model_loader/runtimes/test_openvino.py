@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import engine_store, openvino
+from depth_normal.model_loader.runtimes import openvino
 
 pytest.importorskip("openvino", reason="needs the extra openvino")
 
@@ -21,17 +21,6 @@ def test_what_was_compiled_is_kept_and_taken_again(convolved, image):
     assert blob.stat().st_mtime_ns == written and convolved.exports == [None]
 
 
-def test_a_broken_blob_is_compiled_anew(convolved, image, told):
-    model = convolved.load("openvino")
-    expected = model.estimate(image).depth
-    model.unload()
-    (blob,) = convolved.store.glob("convolved/*/compiled.blob")
-    blob.write_bytes(blob.read_bytes()[:100])
-    engine_store._known.clear()
-    assert torch.equal(model.estimate(image).depth, expected)
-    assert "built anew" in told()[0] and "OpenVINO" in model.runtime
-
-
 def test_half_precision_is_taken_where_it_is_asked_for(convolved, image, expected):
     if "BF16" not in openvino.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bfloat16")
@@ -42,13 +31,6 @@ def test_half_precision_is_taken_where_it_is_asked_for(convolved, image, expecte
     assert (half.estimate(image).depth - expected).abs().max() < 0.02
     auto = convolved.load("openvino", "auto")
     assert auto.dtype == torch.float32 and (auto.estimate(image).depth - expected).abs().max() < 1e-5
-
-
-def test_a_dtype_that_the_processor_lacks_is_left_to_torch(convolved, image, monkeypatch, told):
-    monkeypatch.setitem(openvino._CAPABILITIES, torch.bfloat16, "FP4711")
-    model = convolved.load("openvino", "bfloat16")
-    assert model.runtime == "torch" and "does not compute in bfloat16" in told()[-2]
-    assert model.estimate(image).depth.shape == (2, 1, 32, 64)
 
 
 def test_threads_run_at_the_same_time(convolved, image):

@@ -64,11 +64,50 @@ def stopped_after(seconds, within, ready=lambda: True):
 # --- breaks, and going on ---
 
 
-def test_dropped_connections_are_taken_up_where_they_broke(kind, server):
+HEAD = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\n"
+CHUNKED = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{len(BODY):x}\r\n".encode() + BODY + b"\r\n"
+NINES = "9" * 5000
+NO_LENGTHS = (
+    *(f"200 OK\r\n{name}: {value}" for name in ("Content-Length", "X-Linked-Size") for value in (NINES, "\xb2", "-5")),
+    f"206 Partial Content\r\nContent-Range: bytes 0-{NINES}/{NINES}",
+)
+NO_NUMBERS = (NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
+
+
+def mended(name, spans, **trouble):
+    """What the server does, and which parts it is asked for until the file is whole."""
+    return pytest.param(trouble, spans, id=name[:30])
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble", "spans"),
+    FILES.in_turn(
+        [
+            *(mended("drops", [None, "bytes=1000000-", "bytes=1500000-"], drops=[1_000_000, 500_000]) for _ in range(3)),
+            mended("no ranges", [None, "bytes=1000000-"], drops=[1_000_000], ranges=False),
+            mended("a weak name", [None, None], drops=[1_000_000], etag='W/"weak"'),
+            mended("chunks", [None], raw=CHUNKED + b"0\r\n\r\n"),
+            *(
+                mended(
+                    each.replace("\r\n", " "), [None], raw=f"HTTP/1.1 {each}\r\nX-Repo-Commit: {'c' * 40}\r\n\r\n".encode("latin-1") + BODY
+                )
+                for each in NO_LENGTHS
+                for _ in range(2)
+            ),
+            mended("busy", [None] * 2, statuses=[503]),
+            mended("busy for long", [None] * 4, statuses=[429, 503, 429], headers={"Retry-After": "0"}),
+            *(mended(f"busy for {each}", [None] * 2, statuses=[429], headers={"Retry-After": each}) for each in NO_NUMBERS),
+        ]
+    ),
+    indirect=["kind"],
+)
+def test_a_file_comes_whole_from_where_it_broke(kind, server, trouble, spans):
     file, served = kind
-    served.drops = [1_000_000, 500_000]
-    assert download_weights(file, "MIT").read_bytes() == BODY
-    assert server.gets() == [None, "bytes=1000000-", "bytes=1500000-"]
+    vars(served).update(copy.deepcopy(trouble))
+    path = download_weights(file, "MIT")
+    assert path.read_bytes() == BODY and server.gets() == spans
+    path.unlink()
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
 
 
 def test_a_stopped_download_goes_on_where_it_was(kind, server, tmp_path):
@@ -96,12 +135,6 @@ def test_a_file_that_changes_while_its_connection_is_broken_is_begun_anew(kind, 
     served.drops = Changing([1])
     assert download_weights(FILES.unknown(file), "MIT").read_bytes() == OTHER
     assert len(server.gets()) == 2 and parts(tmp_path) == []
-
-
-@pytest.mark.parametrize("trouble", [{"ranges": False}, {"etag": 'W/"weak"'}])
-def test_a_server_that_cannot_resume_sends_all_again(server, small, trouble):
-    server.serve(SMALL_PATH, BODY, drops=[1_000_000], **trouble)
-    assert download_weights(small, "MIT").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(("body", "trouble"), [(OTHER, {"deaf_to_if_range": True}), (BODY, {"off_by": 7})])
@@ -153,7 +186,17 @@ def test_the_length_that_the_hub_states_holds_where_the_body_has_none(server, tm
 
 BOTH = ("size", "sha256")
 PAGE = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
-TEN_MORE = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\nContent-Length: {len(BODY) + 10}\r\n\r\n".encode() + BODY
+TEN_MORE = f"{HEAD}Content-Length: {len(BODY) + 10}\r\n\r\n".encode() + BODY
+REDIRECTS = {
+    "https://example.org:port/x": "not a valid address",
+    "https://example.org:99999/x": "not a valid address",
+    "https://[::1/x": "not a valid address",
+    "https:///x": "it names no host",
+    f"https://{'a' * 70}.example/x": "cannot be",
+    **dict.fromkeys(
+        ("ftp://example.org/x", "file:///etc/passwd", "javascript:alert(1)", "http://example.org/x"), "only fetched over https"
+    ),
+}
 
 
 def refused(error, words, asked=1, unknown=(), **trouble):
@@ -174,13 +217,14 @@ def beginning(first):
             refused(CorruptDownloadError, r"2999999 bytes.*3000000", unknown=("sha256",), body=BODY[:-1]),
             refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE),
             refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE, content_type="text/html"),
-            *(
-                refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each], always=True)
-                for each in (401, 403)
-            ),
-            refused(DownloadError, "HTTP Error 503", 2, statuses=[503], always=True),
+            *(refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each] * 9) for each in (401, 403)),
+            refused(DownloadError, r"127.0.0.1:\d+/.*NAME does not exist \(HTTP 404\)", statuses=[404] * 9),
+            *(refused(DownloadError, words, redirect=address) for address, words in REDIRECTS.items()),
+            *(refused(DownloadError, "redirects more than 8 times", 9, redirect="?") for _ in range(3)),
+            refused(CorruptDownloadError, "ends after 3000000 bytes each time", 2, BOTH, raw=CHUNKED),
+            refused(DownloadError, "HTTP Error 503", 2, statuses=[503] * 9),
             refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
-            *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
+            *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in (NINES, "\xb2", "", "0x0")),
             refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
             refused(CorruptDownloadError, "ends after 3000000 bytes each time .*after 3000000 of 3000010", 2, BOTH, raw=TEN_MORE),
             refused(CorruptDownloadError, "it sends more than the 3000000 bytes that the file has", endless=True),

@@ -13,49 +13,39 @@ from tests.whole_files import BODY, HUB, OTHER, SHA256, Stop, stop_after, unknow
 
 
 def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monkeypatch):
-    hashed = []
-    real = hashlib.sha256
+    hashed, real = [], hashlib.sha256
     monkeypatch.setattr(integrity.hashlib, "sha256", lambda *a: hashed.append(1) or real(*a))
     path = tmp_path / "hybrid.pt"
     path.write_bytes(OTHER)
+    with pytest.raises(Stop):
+        integrity.verify(path, HUB, lambda: stop_after(0)(0, 0))
     for _ in range(3):
         assert not integrity.verify(path, HUB)
-    assert len(hashed) == 1
-    assert caplog.text.count("WARNING") == 1
-    assert SHA256 in caplog.text
-    assert real(OTHER).hexdigest() in caplog.text
+    assert len(hashed) == 2, "what was stopped is done again"
+    assert caplog.text.count("WARNING") == 1 and SHA256 in caplog.text and real(OTHER).hexdigest() in caplog.text
     path.write_bytes(BODY)
     os.utime(path, (1, 1))
     assert integrity.verify(path, HUB)
 
 
-def test_comparing_a_brought_file_can_be_stopped_and_is_done_again(tmp_path):
-    path = tmp_path / "hybrid.pt"
-    path.write_bytes(OTHER)
-    with pytest.raises(Stop):
-        integrity.verify(path, HUB, lambda: stop_after(0)(0, 0))
-    assert not integrity.verify(path, HUB)
-
-
-def test_another_size_is_enough_to_know(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(integrity.hashlib, "sha256", None)
-    path = tmp_path / "hybrid.pt"
-    path.write_bytes(BODY[:10])
-    assert not integrity.verify(path, HUB)
-    assert "it has 10 bytes, the published file 3000000" in caplog.text
-
-
-def test_what_is_not_known_or_converted_is_not_held_against_a_file(tmp_path, caplog):
-    for name in ("hybrid.pt", "hybrid.safetensors"):
-        (tmp_path / name).write_bytes(OTHER)
-    assert integrity.verify(tmp_path / "hybrid.pt", unknown(HUB))
-    assert integrity.verify(tmp_path / "hybrid.safetensors", HUB)
-    (tmp_path / "hybrid.fp16.pt").write_bytes(OTHER[:-1])
-    assert integrity.verify(tmp_path / "hybrid.fp16.pt", HUB), "as depth_pro.fp16.safetensors, whose published file is model.safetensors"
-    assert caplog.text == ""
-    (tmp_path / "renamed.pt").write_bytes(OTHER)
-    assert not integrity.verify(tmp_path / "renamed.pt", HUB), "of the published size"
-    assert not integrity.verify(tmp_path / "renamed.pt", replace(HUB, size=None)), "by its sha256"
+@pytest.mark.parametrize(
+    ("name", "content", "file", "said"),
+    [
+        ("hybrid.pt", BODY[:10], HUB, "it has 10 bytes, the published file 3000000"),
+        ("renamed.pt", OTHER, HUB, "its sha256 is"),
+        ("renamed.pt", OTHER, replace(HUB, size=None), "its sha256 is"),
+        ("hybrid.pt", OTHER, unknown(HUB), ""),
+        ("hybrid.safetensors", OTHER, HUB, ""),
+        ("hybrid.fp16.pt", OTHER[:-1], HUB, ""),  # as depth_pro.fp16.safetensors, whose published file is model.safetensors
+    ],
+    ids=["another size", "renamed", "of a size that is not known", "not known", "converted", "in half precision"],
+)
+def test_whether_a_file_is_the_published_one(tmp_path, caplog, monkeypatch, name, content, file, said):
+    if "sha256" not in said:
+        monkeypatch.setattr(integrity.hashlib, "sha256", None)
+    (tmp_path / name).write_bytes(content)
+    assert integrity.verify(tmp_path / name, file) == (not said)
+    assert said in caplog.text and bool(said) == bool(caplog.text)
 
 
 def test_a_download_is_not_hashed_again(server, small, monkeypatch):
@@ -64,21 +54,14 @@ def test_a_download_is_not_hashed_again(server, small, monkeypatch):
     assert integrity.verify(path, small)
 
 
-def hub_link(caches, content):
-    """A file in the hub's cache as huggingface_hub lays it."""
-    folder = caches.hub / f"models--{HUB.repo_id.replace('/', '--')}"
-    blob, path = folder / "blobs" / SHA256, folder / "snapshots" / ("a" * 40) / HUB.filename
-    for parent in (blob.parent, path.parent):
-        parent.mkdir(parents=True)
-    blob.write_bytes(content)
-    path.symlink_to(os.path.relpath(blob, path.parent))
-    return path
-
-
 @pytest.mark.parametrize(("content", "believed"), [(OTHER, True), (BODY[:-1], False)], ids=["name", "another size"])
-def test_the_hubs_cache_is_believed_about_the_content_and_not_about_the_size(caches, monkeypatch, content, believed):
+def test_the_hubs_cache_is_believed_about_the_content_and_not_about_the_size(server, monkeypatch, content, believed):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    path = download_weights(HUB, "MIT")
+    path.resolve().write_bytes(content)
+    os.utime(path, (1, 1))
     monkeypatch.setattr(integrity, "sha256_of", None)
-    assert integrity.verify(hub_link(caches, content), HUB) is believed
+    assert integrity.verify(path, HUB) is believed
 
 
 def test_a_link_named_like_the_hash_proves_nothing(tmp_path, caches, caplog):
