@@ -155,7 +155,8 @@ def test_the_work_goes_on_where_nobody_reads(tmp_path):
 
 
 STARTING = """
-import builtins, sys, time
+import builtins, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 real = builtins.__import__
 def slow(name, *rest):
     if name == "torch":
