@@ -307,13 +307,13 @@ WAITS = {
     "asks before the first frame how far the move reaches, and of each frame where its holes are": (
         "views.parallax.parallax_frames views.parallax.parallax_of_clip views.parallax.parallax_of_estimate"
     ),
-    "few images are brighter than white": "images.highlights.compress_highlights",
+    "few images are brighter than white": "images.tone_mapping.compress_highlights",
     "looks at the pixels of ramps only": "edges.ramp_sharpening.sharpen_ramps",
     "most images have no sky, and few borders of skies are unseen": (
-        "regions.before_sky.depth_before_sky regions.sky.sky_alpha regions.sky_matte.sky_matte"
+        "regions.before_sky.depth_before_sky regions.sky.sky_alpha regions.sky.sky_matte"
     ),
     "the size of the photo on the sphere follows from its camera": "views.vr.half_sphere_size views.vr.pair_for views.vr.photo_fov",
-    "asks whether any pixel is left without neighbours": "surfaces.sparse_fit.fit_isolated",
+    "asks whether any pixel is left without neighbours": "surfaces.scattered_fit.fit_isolated",
 }
 REASONS = {name: reason for reason, names in WAITS.items() for name in names.split()}
 
@@ -368,7 +368,7 @@ CASES = {
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
     "images.display_defaults.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
-    "images.highlights.compress_highlights": lambda f: f(maps(3))[0],
+    "images.tone_mapping.compress_highlights": lambda f: f(maps(3))[0],
     "images.normal_map_image.normal_map_problem": lambda f: f(maps(3), estimate().normals),
     "images.normal_map_image.normal_map_to_estimate": lambda f: f(maps(3), "opengl"),
     "images.normal_map_image.stored_values": lambda f: f(maps(4), mask(), "a map"),
@@ -399,7 +399,7 @@ CASES = {
     "surfaces.noise.measure_noise": lambda f: f(one(), one()),
     "surfaces.plane_fit.fit_planes": lambda f: f(one(), one(), 30.0, NOISE, True),
     "surfaces.point_map.find_focal_and_shift": lambda f: f(maps(3), one(2), mask()),
-    "surfaces.sparse_fit.fit_isolated": lambda f: f(plane_fit.Planes(one(), one(), one()), one(), one(), matrices()[0]),
+    "surfaces.scattered_fit.fit_isolated": lambda f: f(plane_fit.Planes(one(), one(), one()), one(), one(), matrices()[0]),
     "surfaces.upsampling.enlarged_along": lambda f: f(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2),
     "surfaces.upsampling.same_surface": lambda f: f(maps(), maps()),
     "surfaces.upsampling.smoothings": lambda f: f(maps(), (upsampling.Line((1, 2, 1), 2),))[0](maps()),

@@ -180,7 +180,7 @@ CALLS = {
     ),
     "regions.sky.predicted_sky": lambda f, scene: f(with_sky(scene)),
     "regions.sky.fineness": lambda f, scene: f(scene.image.mean(1, keepdim=True), scene.image[:, :1] > 0.5),
-    "regions.sky_matte.sky_matte": lambda f, scene: f(scene.image, COARSE(scene.sky.float()), torch.ones_like(scene.depth)),
+    "regions.sky.sky_matte": lambda f, scene: f(scene.image, COARSE(scene.sky.float()), torch.ones_like(scene.depth)),
     "regions.before_sky.depth_before_sky": lambda f, scene: f(scene.depth, scene.image, with_sky(scene)),
     "edges.depth_edges.depth_at_image_edges, soft": lambda f, scene: f(scene.soft_depth, scene.image),
     "edges.depth_edges.sharpen_depth_edges": lambda f, scene: f(scene.soft_depth, scene.radius),
@@ -201,7 +201,7 @@ CALLS = {
     "surfaces.plane_fit.fit_planes": lambda f, scene: planes_of(scene),
     "surfaces.plane_fit.fit_planes, soft": lambda f, scene: planes_of(scene, True),
     "surfaces.scattered_fit.fit_scattered": lambda f, scene: planes_of(of_some_pixels(scene, 3), fit=f),
-    "surfaces.sparse_fit.fit_isolated": lambda f, scene: planes_of(scene, fit=f),
+    "surfaces.scattered_fit.fit_isolated": lambda f, scene: planes_of(scene, fit=f),
     "surfaces.point_map.sampled": lambda f, scene: f(scene.image),
     "surfaces.point_map.find_focal_and_shift": lambda f, scene: torch.stack(
         f(torch.cat((pixels(scene) * scene.depth / FOCAL, scene.depth), 1) + torch.tensor([0, 0, 0.3]).view(1, 3, 1, 1), pixels(scene))
@@ -212,7 +212,7 @@ CALLS = {
     "edges.stretches.share_above": lambda f, scene: f(scene.inverse, 0.2, 0.1),
     "regions.connected.region_around": lambda f, scene: f(scene.inverse[0, 0].log(), everywhere(scene), 20, 20, math.log(depth_edges.EDGE)),
     "regions.merging.merged_regions": merged,
-    "regions.nearness.small_scene": lambda f, scene: f(scene.depth, scene.image, 48, 64),
+    "regions.selections.small_scene": lambda f, scene: f(scene.depth, scene.image, 48, 64),
     "regions.objects.foreground_object": lambda f, scene: f(scene.depth, scene.image)[1],
     "regions.parts.parts_of": lambda f, scene: borders_of(*f(*shown(scene), behind(scene), (1.0, 2.0))),
     "regions.parts.corrected": lambda f, scene: f(
@@ -233,11 +233,11 @@ ELSE = {
         *(f"edges.{each}" for each in ("depth_edges.edge_growth", "depth_edges.edge_radius", "stretches.distances_to")),
         *(f"regions.connected.{each}" for each in ("connected_to", "holes_of", "label_regions", "large_regions")),
         *(f"regions.connected.{each}" for each in ("numbered", "opened", "regions_with")),
-        *(f"regions.{each}" for each in ("planes.image_places", "points.pixel_at", "points.pixels_at")),
+        *(f"regions.{each}" for each in ("planes.image_places", "selections.pixel_at", "selections.pixels_at")),
         "surfaces.upsampling.middles",
     ),
     "says yes or no, or words": (
-        *(f"regions.{each}" for each in ("nearness.check_maps_of_one", "parts.is_plain", "sky.describe_sky", "sky.masks_nothing")),
+        *(f"regions.{each}" for each in ("selections.check_maps_of_one", "parts.is_plain", "sky.describe_sky", "sky.masks_nothing")),
         *(f"surfaces.derive.{each}" for each in ("mask_of_depth", "without_normals")),
     ),
     "ground without slopes has no basins of its own, and `parts_of` merges what is alike": ("regions.merging.watershed",),
