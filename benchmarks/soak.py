@@ -32,6 +32,7 @@ from random_prompts import Prompts, write_images
 from depth_normal.annotators.registry import MODELS
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path.insert(0, str(TESTS.parent))  # tests import each other
 MEGABYTE = 2**20
 CANCELLED_SHARE = 0.1
 SOON = 1.0

@@ -22,6 +22,8 @@ def test_atomic_path_moves_the_whole_file_into_place_or_leaves_nothing_behind(tm
 
 @pytest.mark.parametrize("kind", ["files", "folders"])
 def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path, kind):
+    tmp_path = tmp_path / kind  # leftovers are looked for once in each folder, and pytest gives a folder's name again
+    tmp_path.mkdir()
     old, new, foreign = (tmp_path / name for name in (".depth-normal-1", ".depth-normal-2", ".mine-1"))
     for path in (old, new, foreign):
         if kind == "folders":
