@@ -34,7 +34,6 @@ Widget = tuple[Any, dict[str, Any]]
 Inputs = dict[str, dict[str, Any]]
 """The result of `INPUT_TYPES`: widgets by name, in groups such as "required" and "optional"."""
 
-
 COLOUR = "depth_normal_colour"
 """Option that marks a text widget as a colour."""
 

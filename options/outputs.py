@@ -22,7 +22,6 @@ READABLE_WORDS = f"{', '.join(READABLE)}; a .png of `convert` or the node Save G
 Y_UP, Z_UP = PLY_UP = ("y", "z")
 """The up axis of a PLY, which the format cannot state."""
 
-
 HOLES = "-holes"
 """Suffix of a stereo layout's name for its mask of filled disocclusions."""
 

@@ -219,12 +219,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 def to_dtype(network: nn.Module, dtype: torch.dtype, *exact: nn.Module) -> None:
-    """Converts a network's weights, but those of its modules `exact` to float32, with all digits that they have."""
-    states = [(module, module.state_dict()) for module in exact]
-    network.to(dtype)
-    for module, state in states:
-        digits = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-        module.float().load_state_dict(digits, assign=True)
+    """Converts a network's weights and buffers, but those of its modules `exact` to float32, with all digits that they have."""
+    kept = {value for module in exact for value in (*module.parameters(), *module.buffers())}
+    network._apply(lambda value: value.to(torch.float32 if value in kept else dtype) if value.is_floating_point() else value)
 
 
 def exact_group_norms(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""A private Ray cluster on this machine, for one run. It accepts only local connections with the run's token.
+"""Imports Ray, and runs it on this machine: a private cluster for one run, which accepts only local connections with the run's token.
 
 Ray's defaults are unsafe: up to 2.58 anyone who reaches its ports can run code, and from 2.59 on all runs share a token in a world-readable
 file. So authentication mode, token and interface are set here, and a call without the token verifies that Ray enforces them.
@@ -18,6 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from ...options.packages import how_to_install
+
+logger = logging.getLogger(__name__)
 
 RAY = "ray[data,client]>=2.55"
 _MISSING = f"Ray is not installed: {how_to_install(RAY, 'pyarrow>=17', 'fsspec>=2024.6')}"
@@ -59,8 +61,6 @@ def signals_kept() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
-
-logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _SECONDS_TO_ANSWER = 30

@@ -1,4 +1,4 @@
-"""The command's behaviour on a terminal: output, logging and interruption."""
+"""The command's behaviour on a terminal: output, logging, steps of long work, and interruption."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ..outcomes import INTERRUPTED, TERMINATED
+
+logger = logging.getLogger(__name__)
 
 NAME = "depth-normal"
 
@@ -194,8 +196,6 @@ def _write(text: str, stream: TextIO) -> None:
         if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
             echo_error(f"results cannot be printed any more: {error.strerror or error}")
 
-
-logger = logging.getLogger(__name__)
 
 Step = Callable[[str], None]
 """Called with the name of the step that begins."""

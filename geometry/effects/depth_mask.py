@@ -93,7 +93,7 @@ def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: st
         depths: Of one image.
         near: The near limit, in `unit`.
         far: The far limit; 0 in metres, or 100 percent, is no limit, and includes holes such as the sky.
-        unit: "percent" of the way from near to far (see `options.distances.UNITS`) or "metres".
+        unit: "percent" of the way from near to far (see `options.values.UNITS`) or "metres".
         feather: The falloff beyond each limit, in `unit`.
 
     Returns:

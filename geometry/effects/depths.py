@@ -103,7 +103,7 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
     Args:
         depths: Of the image.
         value: Metres or percent.
-        unit: One of `options.distances.UNITS`.
+        unit: One of `options.values.UNITS`.
         name: Its name in errors.
 
     Raises:

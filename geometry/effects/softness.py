@@ -1,4 +1,4 @@
-"""Distinguishes a network's maps, with or without refined edges, from rendered and measured ones."""
+"""Distinguishes a network's maps, with or without refined edges, from rendered and measured ones; sizes of highlight maps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,6 @@ from ..edges.depth_edges import Ramps, edge_radius, find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..filters.extremes import extremes_within, largest_within
-
-
-def pitch_of(height: int, width: int) -> int:
-    """The distance between values of a highlight map, in pixels of an image of this size."""
-    return max(1, edge_radius(height, width) // 3)
-
-
-def pitch_and_reach(height: int, width: int) -> tuple[int, int]:
-    """The distance between values of a highlight map in pixels, and the radius of soft edges in such values."""
-    pitch = pitch_of(height, width)
-    return pitch, max(1, round(edge_radius(height, width) / pitch))
-
 
 # Least difference of neighbouring normals on a bend, and on an edge.
 _BEND, _EDGE = 0.1, 0.3
@@ -162,3 +150,14 @@ def _ripple(changes: Tensor) -> float:
     """The quantile `_QUIET` of the changes."""
     place = int(_QUIET * (len(changes) - 1))
     return float(np.partition(changes.detach().numpy(), place)[place]) if len(changes) else 0.0
+
+
+def pitch_of(height: int, width: int) -> int:
+    """The distance between values of a highlight map, in pixels of an image of this size."""
+    return max(1, edge_radius(height, width) // 3)
+
+
+def pitch_and_reach(height: int, width: int) -> tuple[int, int]:
+    """The distance between values of a highlight map in pixels, and the radius of soft edges in such values."""
+    pitch = pitch_of(height, width)
+    return pitch, max(1, round(edge_radius(height, width) / pitch))

@@ -30,6 +30,9 @@ MAX_NUMBERS = 4 * MAX_PIXELS
 MAX_FILE_BYTES = 2**32
 """Maximum file size."""
 
+MAX_JSON_BYTES = 2**20
+"""Maximum size of a JSON file."""
+
 MAX_PIXELS_PER_BYTE = 2048
 """Limit for images above 8192 x 8192 pixels: beyond it the header is false, or the file is a decompression bomb."""
 
@@ -402,11 +405,8 @@ def one_image(estimate: Estimate, holder: str) -> None:
         raise ValueError(f"{holder} holds one image, the batch has {estimate.batch}; write each to its own, or all to one .npz")
 
 
-MAX_BYTES = 2**20
-
-
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file of at most `MAX_BYTES`.
+    """Reads a small, untrusted JSON file in bounded time and memory.
 
     Raises:
         OSError: It is absent or cannot be read.
@@ -416,8 +416,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may have no end
         raise ValueError("it is no regular file")
-    if status.st_size > MAX_BYTES:
-        raise ValueError(f"it has {status.st_size} bytes; at most {MAX_BYTES} are read")
+    if status.st_size > MAX_JSON_BYTES:
+        raise ValueError(f"it has {status.st_size} bytes; at most {MAX_JSON_BYTES} are read")
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:

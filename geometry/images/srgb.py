@@ -80,7 +80,7 @@ def colour_to_linear(colour: str) -> tuple[float, float, float]:
     """A colour as a person writes it, as linear light.
 
     Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.colours.LAMP_COLOURS` ("warm"), or red, green
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.values.LAMP_COLOURS` ("warm"), or red, green
             and blue from 0 to 255 ("255,180,107"); sRGB.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Slopes of inverse depth for scattered points, such as a lidar's: planes through the nearest points in space.
+"""Slopes of inverse depth for sparse maps: of sensors with many holes, in wider windows; of a lidar's scattered points, in space.
 
 In the image, a window large enough for several lidar points reaches over edges, and a smaller one holds a single scan line. So each point
 uses its nearest points in space, some from each image direction, so that one scan line never dominates. The plane is a weighted

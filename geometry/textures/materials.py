@@ -1,4 +1,4 @@
-"""`Materials`: albedo, roughness and metallic of a batch of images, and the maps that game engines read."""
+"""`Materials`: albedo, roughness and metallic of a batch of images, the maps that game engines read, and albedo without a network."""
 
 from __future__ import annotations
 

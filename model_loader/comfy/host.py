@@ -151,7 +151,7 @@ def temporary_file(suffix: str) -> Path:
 
 def user_settings(name: str) -> list[Any]:
     """The values of a setting of ComfyUI, of every user with --multi-user; none outside ComfyUI and in versions without a user folder."""
-    from ...geometry.files.paths import read_json
+    from ...geometry.files.paths import read_json  # imports torch, which lists of weights do not need
 
     user_directory = getattr(folder_paths(), "get_user_directory", None)
     options = getattr(sys.modules.get("comfy.cli_args"), "args", None)

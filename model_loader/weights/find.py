@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,9 @@ def find_file(name: str) -> Path:
     Raises:
         FileNotFoundError: No such file in the searched folders; the message lists them.
     """
-    path = Path(name.strip().strip('"')).expanduser()
+    path = Path(name.strip().strip('"'))
+    with suppress(RuntimeError):  # "~" before no user's name
+        path = path.expanduser()
     if path.is_absolute():
         return path
     end = f"/{path.as_posix()}".lower()

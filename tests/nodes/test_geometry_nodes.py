@@ -124,8 +124,9 @@ def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
 def test_a_file_that_is_not_named_or_not_there_is_told(own_file):
     with pytest.raises(ValueError, match="the widget weights is empty"):
         LoadDepthNormalModel().execute("(from file)")
-    with pytest.raises(FileNotFoundError, match=r"no weights file is called 'other.pth' .*geometry_estimation.* give its whole path"):
-        LoadDepthNormalModel().execute("(from file)", weights="other.pth")
+    for name in ("other.pth", "~no one/other.pth"):
+        with pytest.raises(FileNotFoundError, match=rf"no weights file is called '{name}' .*geometry_estimation.* give its whole path"):
+            LoadDepthNormalModel().execute("(from file)", weights=name)
 
 
 def test_estimate_joins_parts_at_the_images_size():

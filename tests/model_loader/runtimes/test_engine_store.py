@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from depth_normal.geometry.files.paths import MAX_BYTES
+from depth_normal.geometry.files.paths import MAX_JSON_BYTES
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.runtimes import engine_store
 from depth_normal.model_loader.runtimes.build import LeftError, in_background
@@ -70,7 +70,7 @@ def test_what_was_built_is_found_again_by_all_that_it_depends_on():
         pytest.param(RECORD, b'{"key": 3, "files": []}', id="record of nonsense"),
         pytest.param(RECORD, b"[" * 100_000, id="deep record"),
         pytest.param(RECORD, b'{"key": ' * 100_000, id="deep key"),
-        pytest.param(RECORD, b" " * (MAX_BYTES + 1), id="long record"),
+        pytest.param(RECORD, b" " * (MAX_JSON_BYTES + 1), id="long record"),
         pytest.param(RECORD, b"\xff\xfe{", id="record without text"),
         pytest.param(RECORD, lambda record: os.mkfifo(record), id="pipe", marks=NO_SUCH_FILES),
         pytest.param(RECORD, Path.mkdir, id="folder"),
