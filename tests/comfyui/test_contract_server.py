@@ -19,6 +19,8 @@ def test_every_node_is_served_as_it_is_described(bare_server):
     assert not ours.keys() - info.keys()
     served = {name: served_node(info[name], ours[name]) for name in ours}
     assert not INFO.broken(ours, served)
+    made = [path for folder in ("models", "cache", "hf") for path in bare_server.base.glob(f"{folder}/**/*") if path.is_file()]
+    assert not made, "describing the nodes fetches nothing"
     assert all(info[name]["python_module"] == "custom_nodes.ComfyUI-Depth-Normal" for name in ours)
 
 

@@ -1,5 +1,6 @@
 """Graphs and scripts of every kept version open; a script may leave out any widget; nodes are found by words of three languages."""
 
+import copy
 import inspect
 import re
 
@@ -20,6 +21,31 @@ NO_DEFAULT = {("DepthNormal_LoadGeometry", "file"), ("DepthNormal_DemoImage", "i
 def test_graphs_of_a_kept_version_open(version):
     found = INFO.broken(INFO.read(version), NOW)
     assert not found, "\n".join([*found, INFO.RENEW])
+
+
+EXAMPLE = {"name": "a", "type": "COMBO", "required": False, "default": "x", "choices": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda inputs, _: inputs.reverse(), "stored by position"),
+        (lambda inputs, _: inputs[0].update(default="y"), "a's default was 'x' and is 'y'"),
+        (lambda inputs, _: inputs[0].update(type="INT"), "a's type was 'COMBO' and is 'INT'"),
+        (lambda inputs, _: inputs[0]["choices"].remove("y"), "a has the choice 'y' no more"),
+        (lambda inputs, _: inputs[0].update(required=True), "the input a became required"),
+        (lambda inputs, _: inputs.pop(), "the input b is gone"),
+        (lambda inputs, _: inputs.append({**EXAMPLE, "name": "c", "required": True}), "the input c is new and required"),
+        (lambda _, outputs: outputs.insert(0, "MASK"), "the outputs were"),
+        (lambda inputs, outputs: (inputs.append({**EXAMPLE, "name": "c"}), outputs.append("MASK"), inputs[0]["choices"].append("z")), ""),
+    ],
+)
+def test_what_would_break_graphs_is_found(change, said):
+    before = {"Node": {"inputs": [EXAMPLE, {**EXAMPLE, "name": "b"}], "outputs": ["IMAGE"]}}
+    now = copy.deepcopy(before)
+    change(now["Node"]["inputs"], now["Node"]["outputs"])
+    found = INFO.broken(before, now)
+    assert any(said in each for each in found) if said else not found
 
 
 def test_this_version_is_kept():

@@ -105,6 +105,7 @@ PANORAMA = maps(Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
 TWO, FLAT = torch.rand(2, HEIGHT, WIDTH, 3), torch.tensor((0.5, 0.5, 1.0)).expand(1, HEIGHT, WIDTH, 3)
 GREY = torch.linspace(0, 1, WIDTH).view(1, 1, WIDTH, 1).expand(1, HEIGHT, WIDTH, 3)
 OF_MAP, OF_DEPTH = {"geometry": None, "normal_map": FLAT}, {"geometry": None, "depth": GREY}
+OUT = ({"filename_prefix": "../x"}, "the file name.* holds '..'")
 UNFIT = {
     "DepthAndNormals": [({"precision": "float8"}, "precision is"), ({"film": True, "tiles": "2"}, "tiles is 2 and film is on")],
     "LBMNormals": [
@@ -135,8 +136,9 @@ UNFIT = {
         ({"image": TWO}, "image holds 2 images, geometry 1; accepted: one for all, or one each"),
         ({"geometry": NORMALS}, "normals but no depth"),
     ],
-    "SaveMesh": [({"geometry": NORMALS}, "normals but no depth"), ({"image": TWO}, "image holds 2 images, geometry 1; accepted: one each")],
-    "SaveRelief": [({"geometry": NORMALS}, "normals but no depth")],
+    "SaveMesh": [({"geometry": NORMALS}, "normals but no depth"), ({"image": TWO}, "2 images, geometry 1; accepted: one each"), OUT],
+    "SaveRelief": [({"geometry": NORMALS}, "normals but no depth"), OUT],
+    "SaveTexture": [OUT],
     "DepthMask": [
         ({"box_left": 0.2, "box_top": 0.2}, "the box lacks box_right, box_bottom"),
         (

@@ -243,6 +243,17 @@ def test_what_trying_again_is_worth(error, again, tmp_path):
     assert failure_of("a.png", error, written_to=tmp_path).stops_run is False
 
 
+def test_what_is_made_anew_takes_the_place_of_the_old_whole(photos, tmp_path):
+    """A second name of a result or a record still shows the old one: nothing was written into it."""
+    out = tmp_path / "out"
+    assert estimate(photos, out) == 0
+    old = {path: path.read_bytes() for path in (out / "000_depth.png", out / RECORDS / "000.json")}
+    for path in old:
+        (tmp_path / path.name).hardlink_to(path)
+    assert estimate(photos, out, "--size", "128") == 0
+    assert all((tmp_path / path.name).read_bytes() == data != path.read_bytes() for path, data in old.items())
+
+
 def test_of_a_list_of_failures_lines_that_are_damaged_or_lead_elsewhere_are_passed_over(photos, tmp_path):
     log = FailureLog(tmp_path)
     (source,) = find_images([photos / "000.png"])[0]
