@@ -28,6 +28,20 @@ _WORKS = "it comes with the pack and works at once (a preview: disparity and nor
 OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 """Advice for nodes that do not offer the bundled model."""
 
+LABELS = "depth_normal_labels"
+"""Widget option for web/choices.js: the label of each choice in the page. Graphs keep the choices themselves."""
+
+TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
+"""Tooltip text for the bundled model in a list of choices."""
+
+FIRST_CHOICE = (
+    f"A good first choice is {RECOMMENDED_MODEL}: metres, normals and camera "
+    f"({MODELS[RECOMMENDED_MODEL].size_in_words}, {MODELS[RECOMMENDED_MODEL].licence})."
+)
+"""Tooltip text that recommends a model."""
+
+_DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
+
 _previewed: set[str] = set()
 """Ids of the models that the bundled one has replaced."""
 
@@ -85,21 +99,6 @@ def load_model(
 def options_for(model: Model, options: Any) -> Any:
     """The family's options; None if the bundled model, which has none, replaced the family's."""
     return None if options is None or model.spec.id == BUNDLED_MODEL else options
-
-
-LABELS = "depth_normal_labels"
-"""Widget option for web/choices.js: the label of each choice in the page. Graphs keep the choices themselves."""
-
-TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
-"""Tooltip text for the bundled model in a list of choices."""
-
-FIRST_CHOICE = (
-    f"A good first choice is {RECOMMENDED_MODEL}: metres, normals and camera "
-    f"({MODELS[RECOMMENDED_MODEL].size_in_words}, {MODELS[RECOMMENDED_MODEL].licence})."
-)
-"""Tooltip text that recommends a model."""
-
-_DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 
 
 def by_location(models: Sequence[str]) -> list[str]:
