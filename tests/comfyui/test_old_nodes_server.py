@@ -51,11 +51,13 @@ def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray
 @pytest.mark.parametrize("node", MODEL_OF)
 def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
     """Only the image is given; then any of the widgets, a batch, and the same through the node for all of them."""
+    loading = f"loading {MODEL_OF[node]} from {old_server.base / AUX}"
     (whole,) = make_images(old_server, node)
+    loaded = old_server.log.count(loading)
     assert whole.shape == (512, 768, 3) and whole.std() > 2
     size = {} if node in (DSINE, LERES) else {"network_size": 56}
     several = make_images(old_server, node, count=3, resolution=128, precision="float32", **size)
     assert len(several) == 3 and all(np.abs(each - several[0]).max() <= 2 for each in several)
     (through,) = make_images(old_server, "AIO_Preprocessor", preprocessor=node)
     assert np.array_equal(through, whole)
-    assert old_server.log.count(f"loading {MODEL_OF[node]} from {old_server.base / AUX}") == 1
+    assert old_server.log.count(loading) == loaded > 0
