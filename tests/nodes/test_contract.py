@@ -10,6 +10,7 @@ import depth_normal
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.search_words import _ALSO, with_other_languages
 from tests import object_info as INFO
+from tests.prompts import inputs_of
 
 UNCLEAR = {"a", "bg_threshold", "coding", "film", "refine"}
 NOW = INFO.described(NODE_CLASS_MAPPINGS)
@@ -55,7 +56,7 @@ def test_this_version_is_kept():
 @pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
 def test_every_node_explains_itself(node):
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    inputs = {name: each for group in ("required", "optional") for name, each in node.INPUT_TYPES().get(group, {}).items()}
+    inputs = inputs_of(node.INPUT_TYPES())
     assert [name for name, (_, options) in inputs.items() if not options.get("tooltip")] == []
     labels = {name: options.get("display_name", name) for name, (_, options) in inputs.items()}
     assert [name for name in UNCLEAR & set(labels) if labels[name] == name] == [], "a name that explains nothing has a label"

@@ -15,10 +15,10 @@ from depth_normal.nodes.lights import MAX_LIGHTS
 from depth_normal.nodes.widgets import COLOUR, GEOMETRY
 from depth_normal.options.fields import Number, options_of
 from depth_normal.options.views import AROUND_LAYOUTS
+from tests.prompts import inputs_of, linked
 
 HEIGHT, WIDTH = 16, 32
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3)
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 # Asked of the loader, or of ComfyUI; and widgets of old graphs that have no effect.
 ELSEWHERE = {("DepthNormal_LoadModel", "runtime"), ("AIO_Preprocessor", "resolution")}
 ELSEWHERE |= {(node, "model") for node in ("DepthNormal_LoadModel", "DepthNormal_MiDaSNormalMap", "MiDaS-NormalMapPreprocessor")}
@@ -42,19 +42,6 @@ SOCKETS = {
 }
 
 
-def linked(inputs):
-    """What is linked to a node: all that it requires, and its image and its geometry; None where it requires what only others make."""
-    found = {}
-    for group in ("required", "optional"):
-        for name, (kind, *_) in inputs.get(group, {}).items():
-            is_known = isinstance(kind, str) and kind in SOCKETS
-            if is_known and (group == "required" or name in ("image", "images", "geometry")):
-                found[name] = SOCKETS[kind]()
-            elif group == "required" and not is_known and isinstance(kind, str) and kind not in WIDGETS:
-                return None
-    return found
-
-
 def beyond(node_id, name, kind, options):
     """Values that neither the widget nor a script can give."""
     if isinstance(kind, list):
@@ -74,12 +61,12 @@ def is_open(node_id, name):
     return any(isinstance(each.get(name), Number) and (each[name].open or each[name].most is not None) for each in known)
 
 
-NODES = [each for each, node in NODE_CLASS_MAPPINGS.items() if linked(node.INPUT_TYPES()) is not None]
+NODES = [each for each, node in NODE_CLASS_MAPPINGS.items() if linked(node.INPUT_TYPES(), SOCKETS) is not None]
 
 
 def run(node_id, **inputs):
     node = NODE_CLASS_MAPPINGS[node_id]
-    return getattr(node(), node.FUNCTION)(**{**linked(node.INPUT_TYPES()), **inputs})
+    return getattr(node(), node.FUNCTION)(**{**linked(node.INPUT_TYPES(), SOCKETS), **inputs})
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +77,8 @@ def no_models(monkeypatch):
 
 @pytest.mark.parametrize("node_id", NODES)
 def test_what_no_widget_can_say_is_refused_by_its_name(node_id):
-    inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()
     file = {"file": "a.npz"} if node_id == "DepthNormal_LoadGeometry" else {}
-    for name, (kind, *options) in [each for group in ("required", "optional") for each in inputs.get(group, {}).items()]:
+    for name, (kind, *options) in inputs_of(NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()).items():
         if name == "precision" or (node_id, name) in ELSEWHERE:
             continue
         for value in beyond(node_id, name, kind, options[0] if options else {}):
@@ -210,7 +196,7 @@ WITH_HOLES = ("DepthNormal_DepthImageToGeometry", "DepthNormal_ConvertNormalMap"
 def test_what_is_no_image_is_refused(node_id):
     """But for the node of all preprocessors, which leaves that to the one that runs. None comes of a node that returned nothing."""
     inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()
-    for name in {"image", "images"} & linked(inputs).keys():
+    for name in {"image", "images"} & linked(inputs, SOCKETS).keys():
         for image, kind, message in NO_IMAGES:
             if (node_id in WITH_HOLES and "NaN" in message) or (image is None and name not in inputs["required"]):
                 continue
