@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.kinds import Axes, Quantity
-from ..options.packages import how_to_install
+from ..options.checks import how_to_install
 from .preprocessing.resizing import RGB
 from .specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 

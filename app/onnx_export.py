@@ -24,7 +24,7 @@ from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.runtimes.onnx_runtime import library
 from ..model_loader.weights.integrity import sha256_of
-from ..options.packages import how_to_install
+from ..options.checks import how_to_install
 from .batch import per_image
 from .batch.staging import folder_beside
 from .console.terminal import Step

@@ -25,7 +25,7 @@ from torch import Tensor
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
 from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion, focused
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.options.lens import LensOptions
+from depth_normal.options.effects import LensOptions
 
 SOFTNESS, SHIFT = 2.0, 1.5
 STOPS = 1.0

@@ -121,7 +121,7 @@ def _relight_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     from depth_normal.geometry.effects.lights import Light, light_direction
     from depth_normal.geometry.effects.lit_scene import lit_scene
     from depth_normal.geometry.effects.shadows import cast_shadow
-    from depth_normal.nodes.lights import Light as LightNode
+    from depth_normal.nodes.relight import Light as LightNode
     from depth_normal.nodes.relight import Relight
 
     (more,) = LightNode().execute(light_size=0.3)

@@ -31,7 +31,7 @@ from depth_normal.geometry.effects.fog import fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
-from depth_normal.options.fog import FogOptions
+from depth_normal.options.effects import FogOptions
 from depth_normal.utils import resize_map
 
 SKIES = {

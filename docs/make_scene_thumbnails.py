@@ -22,8 +22,7 @@ from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
-from depth_normal.geometry.images.display_defaults import default_depth_image
-from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.images.render import default_depth_image, depth_to_image
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb, to_image

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..options.packages import how_to_install
+from ..options.checks import how_to_install
 from ..options.video import CONTAINERS, DNXHR, FFV1, H264, H265, PRORES, QUALITY
 from .colour import BT_709, FULL, LIMITED, planes_to_frame, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors

@@ -9,12 +9,25 @@ from torch import Tensor
 from ..model_loader.comfy.host import has_node
 from ..model_loader.weights.download import DownloadError
 from ..options.legacy import ChosenNodeOptions
-from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
+from .depth_maps import (
+    DepthAnythingMap,
+    DepthAnythingV2Map,
+    DepthAnythingV2MetricMap,
+    LeresDepthMap,
+    MidasDepthMap,
+    MidasNormalMap,
+    ZoeDepthAnythingMap,
+    ZoeDepthMap,
+)
 from .loading import OTHER_NODE, LoadsByName, advised
+from .normal_maps import BaeNormalMap, DsineNormalMap, Metric3dDepthMap, Metric3dNormalMap
 from .option_widgets import option_widgets, takes
 from .widgets import Inputs, choice_widget, image_input
 
-SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, *leres.NODES, *dsine.NODES)
+SERVED = (
+    *(MidasNormalMap, MidasDepthMap, ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap),
+    *(BaeNormalMap, Metric3dDepthMap, Metric3dNormalMap, LeresDepthMap, DsineNormalMap),
+)
 """This pack's nodes that the old node can run."""
 
 NONE = "none"

@@ -12,7 +12,7 @@ from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
 from ..geometry.assumptions import NEAR_FAR_RATIO
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.images.display_defaults import METRIC_PERCENTILES
+from ..geometry.images.render import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.panorama import check_perspective_model

@@ -1,19 +1,38 @@
-"""The old pack's depth nodes of ZoeDepth and Depth Anything, with the same ids, widgets, sizes and display."""
+"""The old pack's nodes of MiDaS, ZoeDepth, Depth Anything and LeReS, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from ..annotators.registry import BUNDLED_MODEL, MODELS
+from ..annotators.leres import LeresOptions
+from ..annotators.preprocessing.resizing import SHORT_SIDE
+from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, models_of_family
+from ..geometry.conventions import encode_normal_map
+from ..geometry.estimate import Axes, Estimate
+from ..geometry.surfaces.normals import midas_normals
+from ..model_loader import Model
 from ..options.checks import check_choice
-from ..options.legacy import DepthMapOptions, MetricMapOptions, ZoeDepthAnythingOptions, ZoeOptions
-from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, old_inputs, render_depth
+from ..options.legacy import (
+    DISABLED,
+    ENABLED,
+    OLD_NODE,
+    DepthMapOptions,
+    LeresNodeOptions,
+    MetricMapOptions,
+    MidasDepthOptions,
+    MidasNormalsOptions,
+    MidasUnusedOptions,
+    ZoeDepthAnythingOptions,
+    ZoeOptions,
+)
+from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate, annotate_depth, old_inputs, render_depth
 from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget
-from .option_widgets import takes
-from .widgets import Inputs, choice_widget
+from .option_widgets import option_widgets, takes
+from .widgets import Inputs, Widget, choice_widget
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
@@ -33,6 +52,8 @@ V2_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)
 METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
 ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
+LERES_MODELS = {DISABLED: "leres", ENABLED: "leres-boost"}
+LERES_OR_TINY = ("leres", BUNDLED_MODEL)
 _TINY = f"{TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
 _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more grey levels for near things and fewer for far ones."
 
@@ -164,4 +185,126 @@ class ZoeDepthAnythingMap(_DepthMap):
         return _depth_map(options, image, network, "model")
 
 
-NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap)
+def _midas_widget() -> Widget:
+    tooltip = (
+        "Which MiDaS model to run. dpt-hybrid: the old nodes' model; its weights (493 MB) are downloaded once if no "
+        "installed pack has them. tiny: the pack's own small network, a preview without a download."
+    )
+    return model_widget(models_of_family("midas", "tiny"), tooltip, DEFAULT_MODEL)
+
+
+@takes(MidasNormalsOptions)
+class MidasNormalMap(LegacyNode):
+    """Normal maps from the slopes of MiDaS disparity."""
+
+    NODE_ID = "MiDaS-NormalMapPreprocessor"
+    DISPLAY_NAME = "MiDaS Normal Map"
+    DESCRIPTION = (
+        "Makes a normal map from an image with MiDaS, in the format of ControlNet 1.0's normal model "
+        "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
+    )
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
+    SEARCH_ALIASES = "normal map, midas, controlnet normal, normal preprocessor, surface normals"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return old_inputs(MidasNormalsOptions, {"model": _midas_widget()}, "precision")
+
+    def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
+        """Returns one normal map for each image."""
+        render = partial(_render_normals, a=options.a, bg_threshold=options.bg_threshold, coding=options.coding)
+        return (annotate(image, partial(_load_midas, model, options.precision), options.resolution, render, at_resolution=True),)
+
+
+@takes(MidasDepthOptions)
+class MidasDepthMap(LegacyNode):
+    """Depth maps from MiDaS disparity."""
+
+    NODE_ID = "MiDaS-DepthMapPreprocessor"
+    DISPLAY_NAME = "MiDaS Depth Map"
+    DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
+    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
+    SEARCH_ALIASES = "depth map, midas, disparity, controlnet depth, depth preprocessor"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        inputs = old_inputs(MidasDepthOptions, {"model": _midas_widget()}, "precision")
+        return {**inputs, "optional": {**option_widgets(MidasUnusedOptions), **inputs["optional"]}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, a: float | None = None, bg_threshold: float | None = None) -> bool:  # noqa: N802
+        """Accepts any value of these unused inputs: ComfyUI checks no range of inputs that this method names."""
+        return True
+
+    def execute(self, options: MidasDepthOptions, image: Tensor, model: str, a: object, bg_threshold: object) -> tuple[Tensor]:
+        """Returns one depth map for each image."""
+        load = partial(_load_midas, model, options.precision)
+        return (annotate_depth(image, load, options.resolution, options.normalisation, at_resolution=True),)
+
+
+def _load_midas(model: str, precision: str) -> Model:
+    """Loads a model whose input's short side is the resolution, as in the old nodes, whatever its authors' size."""
+    return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
+
+
+def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: str) -> Tensor:
+    assert estimate.depth is not None
+    return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
+
+
+@takes(LeresNodeOptions)
+class LeresDepthMap(LegacyNode):
+    """Depth maps from LeReS's relative depth."""
+
+    NODE_ID = "LeReS-DepthMapPreprocessor"
+    DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
+    DESCRIPTION = (
+        "Makes a depth map from an image with LeReS or LeReS++, near = white. The weights are not for commercial use; "
+        "LeReS++'s second file is for academic use only."
+    )
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution.",)
+    SEARCH_ALIASES = "depth map, leres, leres++, boost, relative depth, controlnet depth"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        model = (
+            f"Which model to run. leres: LeReS, or LeReS++ with boost. {TINY_CHOICE}; it gives disparity instead of depth and ignores "
+            "boost and input."
+        )
+        return old_inputs(LeresNodeOptions, {"model": choice_widget(LERES_OR_TINY, model)})
+
+    def execute(self, options: LeresNodeOptions, image: Tensor, model: str = LERES_OR_TINY[0]) -> tuple[Tensor]:
+        """Returns one depth map for each image."""
+        check_choice("model", model, LERES_OR_TINY)
+        old, boosted = options.input == OLD_NODE, options.boost == ENABLED
+        wanted = BUNDLED_MODEL if model == BUNDLED_MODEL else LERES_MODELS[options.boost]
+
+        def load() -> Model:
+            loaded = load_model(wanted, options.precision, choose_tiny("model"))
+            return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
+
+        size, own, at = options.network_size or None, LeresOptions(old_node=old), old or boosted
+        images = annotate_depth(image, load, options.resolution, options.normalisation, size, at_resolution=at, options=own)
+        return (without_ends(images, options.rm_nearest, options.rm_background),)
+
+
+def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
+    """Makes the nearest grey levels of depth maps white and the farthest black.
+
+    Args:
+        images: Depth maps in [0, 1], near = white, of any shape.
+        nearest: Percentage of the range that becomes white.
+        background: Percentage of the range that then becomes black.
+
+    Source:
+        `LeresDetector` of the ControlNet nodes, which compares 8-bit levels; the other values stay floats here.
+    """
+    if nearest:
+        images = torch.where(255 - _levels(images) <= nearest / 100 * 255, 1, images)
+    if background:
+        images = torch.where(_levels(images) <= background / 100 * 255, 0, images)
+    return images
+
+
+def _levels(images: Tensor) -> Tensor:
+    return (images.float() * 255).round()

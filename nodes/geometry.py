@@ -1,4 +1,4 @@
-"""Nodes that make geometry: from a model, from depth maps, and normals from depth."""
+"""Nodes that make geometry, from a model or from depth maps, derive normals from it, and align its edges with an image's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..annotators.moge import REFINED, MogeOptions
 from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
-from ..geometry.edges.refine import Derive
+from ..geometry.edges.refine import Derive, refine_geometry
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 from ..geometry.projections import need_perspective
@@ -22,18 +22,70 @@ from ..geometry.surfaces.normals import dmap2norm, midas_normals
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
+from ..options.effects import RefineOptions
 from ..options.estimate import AUTO, ONE_SCENE, EstimateOptions, RunOptions
 from ..options.map_images import METRES
 from ..options.render import MIDAS, PLANE_FIT, DepthMapOptions, DerivedNormalsOptions
 from ..options.video import VideoOptions
-from ..utils import to_images, to_planar
-from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
+from ..utils import images_to_rgb, to_images, to_planar, to_rgb
+from .batches import for_all, geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_geometry, check_model
-from .effect_inputs import masks_of
-from .load_model import LoadDepthNormalModel
+from .effect_inputs import effect_geometry, images_with, masks_of
+from .loading import LoadDepthNormalModel
 from .option_widgets import option_widgets, takes
-from .refine import refined_by_images
 from .widgets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs, geometry_input, image_input
+
+
+@takes(RefineOptions)
+class RefineGeometry:
+    """Aligns the edges of geometry to the image's edges."""
+
+    NODE_ID = "DepthNormal_RefineGeometry"
+    DISPLAY_NAME = "Refine Geometry"
+    DESCRIPTION = (
+        "Aligns the edges of depth and normals to the edges of the image: ramps between near and far things become "
+        "steps, and normals beside them follow their own surface. Surfaces and their textures do not change."
+    )
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals after refinement, at the image's size.",)
+    SEARCH_ALIASES = "refine depth, sharpen depth, depth edges, guided filter, joint bilateral upsampling, depth upscale, edge aware"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return {
+            "required": {
+                "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
+                "geometry": geometry_input("Depth as numbers, with or without normals, of any size; one for each image, or one for all."),
+            },
+            "optional": option_widgets(RefineOptions),
+        }
+
+    def execute(self, options: RefineOptions, image: Tensor, geometry: Estimate) -> tuple[Estimate]:
+        """Returns the refined geometry."""
+        derive = with_normals if options.normals == AUTO else None
+        return (_refined(to_rgb(image), geometry, options.strength, options.radius, derive),)
+
+
+def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
+    """Refines an estimate by its images if `refine` is set and there is depth; returns the node's GEOMETRY at their size.
+
+    Args:
+        estimate: One for each image.
+        images: (B, C, H, W), from `to_images`.
+    """
+    return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
+
+
+def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
+    """Refines each image on the compute device; the result is on ComfyUI's intermediate device."""
+    images = for_all(images, geometry)
+    whole = effect_geometry(images, geometry, None)
+    pairs = with_progress(images_with(images, whole), len(images))
+    parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)
+    return Estimate.cat(parts, len(images))
+
 
 _CODING = DepthCoding(
     name="the image",
@@ -214,4 +266,4 @@ def _known(mask: Tensor, image: Tensor) -> Tensor:
     return stack >= 0.5
 
 
-NODES = (LoadDepthNormalModel, EstimateGeometry, DepthImageToGeometry, NormalsFromDepth)
+NODES = (LoadDepthNormalModel, EstimateGeometry, DepthImageToGeometry, NormalsFromDepth, RefineGeometry)

@@ -1,4 +1,4 @@
-"""The old pack's BAE node, with the same id, widgets, sizes and display, and code shared by the old nodes of normal models."""
+"""The old pack's nodes of BAE, DSINE and Metric3D, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..annotators.dsine import DsineOptions
 from ..annotators.preprocessing.resizing import scale_short_side
-from ..geometry.estimate import Estimate
+from ..annotators.registry import BUNDLED_MODEL
+from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.render import normals_to_image
+from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..options.legacy import NormalsOptions
+from ..options.checks import check_choice
+from ..options.legacy import AS_OLD, DsineNodeOptions, Metric3dDepthOptions, Metric3dNormalsOptions, NormalsOptions
 from ..utils import to_images
 from .batches import to_output
-from .legacy import LegacyNode, network_side, old_inputs
-from .loading import OTHER_NODE, load_model, options_for
+from .legacy import LegacyNode, annotate_depth, network_side, old_inputs, render_depth
+from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model, options_for
 from .option_widgets import takes
-from .widgets import Inputs
+from .widgets import Inputs, Widget, choice_widget
 
 
 class NormalMapNode(LegacyNode):
@@ -90,4 +94,107 @@ class BaeNormalMap(NormalMapNode):
         return normal_map(options, image, partial(load_model, "bae-normal", options.precision, OTHER_NODE), at_resolution=True)
 
 
-NODES = (BaeNormalMap,)
+@takes(DsineNodeOptions)
+class DsineNormalMap(NormalMapNode):
+    """Normal maps from DSINE."""
+
+    NODE_ID = "DSINE-NormalMapPreprocessor"
+    DISPLAY_NAME = "DSINE Normal Map"
+    DESCRIPTION = (
+        "Makes a normal map from an image with DSINE, in the format of control_v11p_sd15_normalbae. Licence of "
+        "Imperial College London: for research only, not for commercial use."
+    )
+    SEARCH_ALIASES = "normal map, dsine, controlnet normal, normalbae, surface normals"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return old_inputs(DsineNodeOptions)
+
+    def execute(self, options: DsineNodeOptions, image: Tensor) -> tuple[Tensor]:
+        """Returns one normal map for each image."""
+        own = DsineOptions(options.iterations, old_camera=options.camera == AS_OLD)
+        load = partial(load_model, "dsine", options.precision, OTHER_NODE)
+        return normal_map(options, image, load, at_resolution=True, fov=options.fov, of_family=own)
+
+
+BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
+
+# the old node's grey levels, from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in _STEPS steps
+_GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
+_FARTHEST, _STEPS = 1.1, 256
+
+
+def _backbone_widget() -> Widget:
+    tooltip = (
+        "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
+        f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
+    )
+    return choice_widget(BACKBONES, tooltip)
+
+
+@takes(Metric3dDepthOptions)
+class Metric3dDepthMap(LegacyNode):
+    """Depth maps from Metric3D's metres."""
+
+    NODE_ID = "Metric3D-DepthMapPreprocessor"
+    DISPLAY_NAME = "Metric3D Depth Map"
+    DESCRIPTION = (
+        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
+        "It is unclear whether the weights may be used commercially."
+    )
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+    )
+    SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
+
+    def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
+        """Returns one depth map for each image."""
+        load, size = _loader(backbone, options.precision), options.network_size or None
+        return (annotate_depth(image, load, options.resolution, options.normalisation, size, show=_greys),)
+
+
+@takes(Metric3dNormalsOptions)
+class Metric3dNormalMap(NormalMapNode):
+    """Normal maps from Metric3D."""
+
+    NODE_ID = "Metric3D-NormalMapPreprocessor"
+    DISPLAY_NAME = "Metric3D Normal Map"
+    DESCRIPTION = (
+        "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
+        "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
+    )
+    SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
+
+    def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
+        """Returns one normal map for each image."""
+        return normal_map(options, image, _loader(backbone, options.precision))
+
+
+def _loader(backbone: str, precision: str) -> Callable[[], Model]:
+    """Validates the model widget and returns a function that loads the model."""
+    check_choice("backbone", backbone, BACKBONES)
+    model = BUNDLED_MODEL if backbone == BUNDLED_MODEL else f"metric3d-{backbone}"
+    return partial(load_model, model, precision, choose_tiny("backbone"))
+
+
+def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
+    """Renders the old depth map: 0 metres white, the farthest nearly black. Interpolates between the centres of the old grey steps."""
+    depth, quantity, valid = estimate.known_depth()
+    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's depth
+        return render_depth(estimate, measure)
+    farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
+    levels = depth.new_tensor(_GREYS) / 255
+    last = len(levels) - 1
+    # NaN has no index.
+    step = depth.where(valid, 0) / (-farthest * _FARTHEST) * _STEPS - 0.5
+    position = (step * (last / (_STEPS - 1))).clamp(0, last)
+    below = position.long().clamp(max=last - 1)
+    return torch.lerp(levels[below], levels[below + 1], position - below).where(valid, 0)

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..geometry.images.display_defaults import default_depth_image
-from ..geometry.images.render import normals_to_image
+from ..geometry.images.render import default_depth_image, normals_to_image
 from ..geometry.levels import measure_range_of_most
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.temporal.ranges import RunningRange

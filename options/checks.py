@@ -1,8 +1,10 @@
-"""Checks of numbers and choices. Each error names what was found and what is accepted."""
+"""Checks of numbers, choices and packages. Each error names what was found, what is accepted and what to do."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from numbers import Real
 
 _MOST = 1e18
@@ -59,3 +61,15 @@ def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """Rejects a name that is not among the accepted ones; raises as `check_range`."""
     if value not in accepted:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")
+
+
+def how_to_install(*requirements: str, newer: bool = False) -> str:
+    """The command that installs packages for the running Python: inside ComfyUI, ComfyUI's own. Environments of uv have no pip.
+
+    Args:
+        requirements: As for pip, such as "OpenEXR>=3.4".
+        newer: Whether installed versions are too old.
+    """
+    words = " ".join(("pip install", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
+    # not importlib's find_spec: setuptools would take it for an import of pip, and torch.compile would fail
+    return f'run  "{sys.executable}" -m {words}' if PathFinder.find_spec("pip") else f'run  uv {words} --python "{sys.executable}"'

@@ -16,8 +16,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import image_payload
-from depth_normal.nodes.load_model import FROM_FILE
-from depth_normal.nodes.loading import _describe
+from depth_normal.nodes.loading import FROM_FILE, _describe
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS, PAGE = (sorted((ROOT / folder).rglob("*.js")) for folder in ("web", "app/ui/page"))

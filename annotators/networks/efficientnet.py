@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import is_traced
-from .published import StateDict
+from .layers import StateDict, is_traced
 
 
 class Variant(NamedTuple):

@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor, nn
 
-from .published import Rule, StateDict, rename
+from .layers import Rule, StateDict, rename
 
 
 class LatentDiffusion(nn.Module):

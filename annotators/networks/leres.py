@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig, MergeConfig, ResnextConfig
-from .published import PublishedNetwork, StateDict, rename
+from .layers import PublishedNetwork, StateDict, rename
 
 STAGES = 4
 

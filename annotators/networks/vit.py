@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import VitConfig
-from .layers import Linear, attended, resized_positions
-from .published import StateDict, rename
+from .layers import Linear, StateDict, attended, rename, resized_positions
 
 PATCH = 14
 """Default side of a token's patch in pixels; see `VitConfig.patch`."""

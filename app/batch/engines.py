@@ -93,7 +93,7 @@ class FileFolder:
     """
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:
-        from .check_outputs import check_writes
+        from .outputs import check_writes
 
         if "://" in str(folder):
             raise ValueError(f"--out {folder}: files go to a folder, shards to a store too: add --write {' or '.join(SHARD_CHOICES)}")

@@ -21,11 +21,10 @@ from ...options.map_images import CODINGS
 from ...options.outputs import DEFAULT_WRITES, WRITE_CHOICES
 from ...options.views import StereoOptions
 from . import per_image
-from .check_outputs import check_writes
 from .failures import Failure, FailureLog
 from .local_engine import InFlight, process
 from .options import Options
-from .outputs import Outputs, Plan, plan_outputs
+from .outputs import Outputs, Plan, check_writes, plan_outputs
 from .sources import find_images
 from .staging import Stages, check_run_marker, open_run_marker, without_leftovers
 

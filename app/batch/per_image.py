@@ -27,7 +27,7 @@ from ...geometry.files import (
     write_normals_png,
 )
 from ...geometry.files.image_files import image_bits, image_size, read_colours
-from ...geometry.images.display_defaults import default_depth_image
+from ...geometry.images.render import default_depth_image
 from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.views.stereo import StereoPair, compose, compose_holes

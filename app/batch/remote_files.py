@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 from .sources import EXTENSIONS, IMAGE_FILES, Search, Source
 
 if TYPE_CHECKING:

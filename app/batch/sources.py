@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..console.parser import no_such_file
 from ..console.terminal import quoted
-from ..near_names import no_such_file
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,7 @@ from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
-from ...options.network import RUNTIME, NetworkOptions
-from ...options.outputs import ImagesOptions
+from ...options.outputs import RUNTIME, ImagesOptions, NetworkOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of

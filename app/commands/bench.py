@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
-from ...options.network import DeviceOptions
-from ...options.outputs import DEFAULT_WRITES
+from ...options.outputs import DEFAULT_WRITES, DeviceOptions
 from ..batch.allocator import keep_freed_memory
 from ..console.option_types import number_type
 from ..console.terminal import echo
@@ -45,8 +44,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 def _bench(arguments: argparse.Namespace) -> int:
     check_weights(arguments)
     keep_freed_memory()  # as the commands that it measures
-    from ..batch.check_outputs import check_writes
     from ..batch.options import Options
+    from ..batch.outputs import check_writes
     from ..bench.timing import measure
 
     options = Options(chosen_spec(arguments), weights=arguments.weights, dtype=arguments.dtype)

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.fields import options_of
 from ...options.folders import FolderOptions, RayOptions
-from ...options.network import NetworkOptions
-from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
+from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions, NetworkOptions
 from ...options.views import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
-from ..console.parser import Parser
+from ..console.parser import Parser, no_such_file
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
-from ..near_names import no_such_file
 from ..outcomes import DEMO_IMAGE, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_network, chosen_spec, network_options
 from .for_each_image import is_file_name
@@ -121,7 +119,7 @@ def run_images(arguments: argparse.Namespace) -> int:
         return NOTHING_DONE
     _refuse_videos(sources, writes)
     keep_freed_memory()
-    from ..batch.check_outputs import lacking_libraries
+    from ..batch.outputs import lacking_libraries
 
     lacking = lacking_libraries(writes)
     if len(lacking) == len(writes):
@@ -345,8 +343,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
 
     from ...geometry.files.paths import move_over
     from ...model_loader.load import parse_device
-    from ..batch.check_outputs import check_writes
-    from ..batch.outputs import Outputs
+    from ..batch.outputs import Outputs, check_writes
     from ..batch.overwriting import check_places, note_results
     from ..batch.per_image import computing_threads, read_with_alpha, write
     from ..batch.staging import folder_beside

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...options.effects import RefineOptions
 from ...options.outputs import READABLE_WORDS
-from ...options.refine import RefineOptions
 from ..outcomes import DONE
 from .arguments import add_map_kind, chosen_quantity
 from .option_table import add_options, chosen_options

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..console.parser import Parser, nearest
-from ..near_names import near_file, no_such_file
+from ..console.parser import Parser, near_file, nearest, no_such_file
 
 _PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version", "--print-completion")
 _IMPLIED = "estimate"

@@ -21,10 +21,9 @@ from ...options.views import LoopOptions, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
-from ..console.parser import Parser
+from ..console.parser import Parser, no_such_file
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
-from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .arguments import add_map_kind, add_network, chosen_model, chosen_move, network_options
 from .option_table import add_options, chosen_options, refuse_options, refuse_unused
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from ..batch.outputs import Plan
     from ..batch.run import Outcome
     from ..batch.sources import Source
-    from ..video.finished import Finished
+    from ..video.segment_record import Finished
     from ..video.segments import SegmentStore
     from ..video.task import VideoTask
 
@@ -229,8 +228,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     `options` are the model's, None for the task's own depth; `read` are this run's inputs, which no result may replace; `label` identifies
     the video beside its progress bar.
     """
-    from ..video.finished import FinishedRecord
     from ..video.run import computed_by, model_settings
+    from ..video.segment_record import FinishedRecord
     from ..video.segments import SegmentStore, begun_by
     from ..video.task import check_targets, has_segments
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 from .parser import Parser
 from .terminal import echo
 

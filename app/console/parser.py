@@ -11,14 +11,46 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...geometry.errors import MissingFileError
 from ...options.checks import InvalidArgumentError
-from ..near_names import no_such_file
 from ..outcomes import message_of
 from .terminal import shown
+
+# Limits the names compared in a large folder, to answer at once.
+_MOST_NAMES = 10_000
+_ALIKE = 0.7
+
+
+def no_such_file(path: Path) -> str:
+    """The message for a missing file, with the most similar name in its folder."""
+    close = near_file(path)
+    return f"{path}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
+
+
+def near_file(path: Path) -> str:
+    """The name in the same folder most similar to a mistyped one; empty if none is.
+
+    Names are compared without extensions, so that `nofile.jpg` is not matched to `photo.jpg`.
+    """
+    try:
+        with os.scandir(path.parent) as entries:
+            names = sorted(entry.name for entry in islice(entries, _MOST_NAMES) if not entry.name.startswith("."))
+    except (OSError, ValueError):
+        return ""
+    stem, extension = path.stem.casefold(), path.suffix.casefold()
+    scored = []
+    for name in names:
+        other = Path(name)
+        # As `difflib.get_close_matches`, but for stems.
+        alike = difflib.SequenceMatcher(None, stem, other.stem.casefold()).ratio()
+        scored.append((alike, other.suffix.casefold() == extension, name))
+    best = max(scored, default=(0.0, False, ""), key=lambda each: each[:2])
+    return best[2] if best[0] >= _ALIKE else ""
+
 
 _WIDTH = 100
 _HELP_COLUMN = 30

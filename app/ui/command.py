@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL
-from ...options.network import DeviceOptions
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
+from ...options.outputs import DeviceOptions
 from ..batch.overwriting import check_folder
 from ..commands.option_table import add_options
 from ..commands.result_paths import folder

@@ -28,11 +28,11 @@ from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
 from ...options.video import ClipOptions
-from ..batch.check_outputs import check_writes
 from ..batch.failures import Failure
 from ..batch.local_engine import InFlight, process
 from ..batch.name_locks import folded
 from ..batch.options import Options
+from ..batch.outputs import check_writes
 from ..batch.overwriting import note_results
 from ..batch.per_image import write
 from ..video.run import computed_by, make_video, model_settings

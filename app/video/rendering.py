@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
-from ...geometry.images.display_defaults import default_depth_range, resized_depth_image
-from ...geometry.images.render import normals_to_image
+from ...geometry.images.render import default_depth_range, normals_to_image, resized_depth_image
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.temporal.ranges import RunningRange
 from ...geometry.views.parallax import parallax_of_clip

@@ -40,8 +40,8 @@ from ...model_loader.inference.video import VideoState
 from ...options.estimate import TORCH
 from ...options.video import NORMALS, SIDE_BY_SIDE
 from ..batch.options import Options, is_light, known_weights
-from .finished import Finished
 from .rendering import Renderer, clip_range, from_levels
+from .segment_record import Finished
 from .segments import ENGINE, KEPT_DEPTH, SegmentStore, SegmentWriter
 from .task import RANGED, VIEWS, VideoTask
 

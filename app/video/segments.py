@@ -38,8 +38,7 @@ from ...options.estimate import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...options.video import DEPTH
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
-from .finished import differing_settings
-from .segment_record import SegmentRecord, checked_records, read_state, state_to_bytes
+from .segment_record import SegmentRecord, checked_records, differing_settings, read_state, state_to_bytes
 from .task import SEGMENTS_FILE, VideoTask, segments_folder
 
 logger = logging.getLogger(__name__)

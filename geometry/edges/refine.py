@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_range
-from ...options.refine import MAX_RADIUS, MAX_STRENGTH
+from ...options.effects import MAX_RADIUS, MAX_STRENGTH
 from ...utils import constant, resize_map, vector_lengths
 from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_not_negative
-from ...options.fog import FogOptions
+from ...options.effects import FogOptions
 from ...utils import constant, in_float32, vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays, rays_of_pixels

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...options.effects import EffectSpec
-from ...options.fog import FogOptions
-from ...options.lens import LensOptions
+from ...options.effects import EffectSpec, FogOptions, LensOptions
 from ...options.lights import LookOptions
 from ...options.masks import CutoutOptions, MaskOptions
 from ...utils import ends_of_parts, to_cpu

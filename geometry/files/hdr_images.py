@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 from ...utils import opencv
 from ..effects.relight import roll_off
 from ..images.srgb import LUMINANCE, linear_to_srgb

@@ -15,8 +15,8 @@ import torch
 from ...annotators.base import Annotator
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
+from ...options.checks import how_to_install
 from ...options.estimate import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
-from ...options.packages import how_to_install
 from ..comfy import feedback, interrupt
 from ..weights.network import in_one_line
 from . import measured

@@ -265,7 +265,7 @@ def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, ima
 def test_what_points_up_in_a_ply_is_a_choice(estimate, image, tmp_path, monkeypatch, words):
     plane = Estimate(depth=torch.full((1, 1, 64, 64), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 64, 64))
     stand_in(monkeypatch, plane)
-    monkeypatch.setattr("depth_normal.app.batch.check_outputs.check_writes", lambda *_: None)
+    monkeypatch.setattr("depth_normal.app.batch.outputs.check_writes", lambda *_: None)
     assert estimate(image, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))

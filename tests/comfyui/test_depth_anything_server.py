@@ -21,8 +21,6 @@ from tests import tiny_depth as TINY
 from tests.prompts import call
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = {node.NODE_ID: node for node in depth_maps.NODES}
-ZOE, V2 = "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
 # where the packs that came before keep them
 PLACES = {
@@ -83,7 +81,9 @@ def test_the_v2_workflow(run_workflow, here, image, tiny_server):
     previews = run_workflow(
         workflow("Depth Anything V2"), '2.precision="float32"', "2.network_size=182", '3.precision="float32"', "4.resolution=182"
     )
-    (expected,) = NODES[V2]().execute(image, ckpt_name="depth_anything_v2_vits.pth", network_size=182, precision="float32")
+    (expected,) = depth_maps.DepthAnythingV2Map().execute(
+        image, ckpt_name="depth_anything_v2_vits.pth", network_size=182, precision="float32"
+    )
     depth, normals = previews["6"], previews["7"]
     assert np.abs(depth - expected[0].numpy() * 255).max() <= 2 and depth.min() <= 2 and depth.max() >= 253
     assert normals.shape == (HEIGHT, WIDTH, 3) and normals[..., 2].mean() > 127, "blue holds the axis to the viewer"
@@ -123,7 +123,7 @@ def test_the_zoe_workflow(run_workflow, here, image, tiny_server, comfyui_python
         found = load_estimate(each)
         assert found.quantity.value == "metric_depth"
         torch.testing.assert_close(found.depth, metres, rtol=1e-4, atol=1e-5)
-    (expected,) = NODES[ZOE]().execute(image, resolution=HEIGHT, precision="float32")
+    (expected,) = depth_maps.ZoeDepthMap().execute(image, resolution=HEIGHT, precision="float32")
     assert np.abs(previews["5"] - expected[0].numpy() * 255).max() <= 2, "the image of the old node"
 
 

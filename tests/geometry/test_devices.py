@@ -292,7 +292,7 @@ WAITS = {
         "surfaces.normals.disparity_to_normals surfaces.plane_fit.fit_planes textures.occlusion.estimate_to_occlusion"
     ),
     "asks once whether there are any holes": (
-        "estimate.Estimate.resized images.display_defaults.resized_depth_image regions.sky.masks_nothing "
+        "estimate.Estimate.resized images.render.resized_depth_image regions.sky.masks_nothing "
         "surfaces.derive.without_normals textures.height.normals_to_height textures.pbr.height_map textures.pbr.pbr_maps"
     ),
     "goes to the CPU": "estimate.Estimate.to",
@@ -367,7 +367,7 @@ CASES = {
     "images.depth_image.depth_map_to_estimate": lambda f: f(maps()),
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
-    "images.display_defaults.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
+    "images.render.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
     "images.tone_mapping.compress_highlights": lambda f: f(maps(3))[0],
     "images.normal_map_image.normal_map_problem": lambda f: f(maps(3), estimate().normals),
     "images.normal_map_image.normal_map_to_estimate": lambda f: f(maps(3), "opengl"),

@@ -174,8 +174,8 @@ CALLS = {
     "regions.parts.drop_limit": lambda f, scene: torch.tensor(f(scene.inverse[0, 0], [(10, 10)])),
     "regions.planes.largest_plane": plane_of,
     "regions.mixtures.fit_mixture": lambda f, scene: f(scene.image[0].flatten(1).T, 5, 0.03).log_likelihood(scene.image[0].flatten(1).T),
-    "regions.cut.cheapest_region": cheapest,
-    "regions.cut.path_costs": lambda f, scene: f(
+    "regions.boxes.cheapest_region": cheapest,
+    "regions.boxes.path_costs": lambda f, scene: f(
         torch.arange(scene.depth[0, 0].numel()).view_as(scene.depth[0, 0]) == 70, *(scene.image[0, 0].diff(dim=dim).abs() for dim in (1, 0))
     ),
     "regions.sky.predicted_sky": lambda f, scene: f(with_sky(scene)),

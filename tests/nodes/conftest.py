@@ -6,7 +6,7 @@ import types
 import pytest
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import depth_maps, diffusion, dsine, leres, metric3d, midas, normal_maps
+from depth_normal.nodes import depth_maps, diffusion, normal_maps
 from tests.pretend import Pretend
 
 
@@ -26,7 +26,7 @@ def pretend(monkeypatch):
 
     def use(known, quantity=Quantity.DISPARITY, **more):
         model = Pretend(known if isinstance(known, Estimate) else Estimate(known, quantity, **more))
-        for module in (depth_maps, diffusion, dsine, leres, metric3d, midas, normal_maps):
+        for module in (depth_maps, diffusion, normal_maps):
             monkeypatch.setattr(module, "load_model", model)
         return model
 

@@ -12,14 +12,14 @@ from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.nodes import depth_maps, metric3d, midas
-from depth_normal.nodes.leres import LeresDepthMap
+from depth_normal.nodes import depth_maps, normal_maps
+from depth_normal.nodes.depth_maps import LeresDepthMap
 from depth_normal.utils import resize_image
 from tests import leres_oracle as oracle
 
-ZOE, V2, METRIC3D = depth_maps.ZoeDepthMap, depth_maps.DepthAnythingV2Map, metric3d.Metric3dDepthMap
+ZOE, V2, METRIC3D = depth_maps.ZoeDepthMap, depth_maps.DepthAnythingV2Map, normal_maps.Metric3dDepthMap
 QUANTITY = {
-    midas.MidasDepthMap: Quantity.DISPARITY,
+    depth_maps.MidasDepthMap: Quantity.DISPARITY,
     depth_maps.DepthAnythingMap: Quantity.DISPARITY,
     V2: Quantity.DISPARITY,
     LeresDepthMap: Quantity.RELATIVE_DEPTH,
@@ -78,11 +78,13 @@ def test_a_video_can_have_one_range(pretend, node):
 def small(midas_small, monkeypatch):
     """The nodes with a MiDaS network behind every model name."""
     load = depth_normal.load_model
-    monkeypatch.setattr(midas, "load_model", lambda _model, precision, _advice: load("midas-v2.1-small", precision, weights=midas_small))
+    monkeypatch.setattr(
+        depth_maps, "load_model", lambda _model, precision, _advice: load("midas-v2.1-small", precision, weights=midas_small)
+    )
     return load("midas-v2.1-small", weights=midas_small)
 
 
-@pytest.mark.parametrize("node", midas.NODES)
+@pytest.mark.parametrize("node", (depth_maps.MidasNormalMap, depth_maps.MidasDepthMap))
 def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, monkeypatch):
     seen, infer = [], type(small.annotator).infer_resized
     monkeypatch.setattr(
@@ -99,7 +101,7 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
 
 def test_an_absurdly_long_image_is_refused_with_what_to_do(small):
     with worded(NODES), pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
-        midas.MidasDepthMap().execute(torch.rand(1, 7, 5000, 3))
+        depth_maps.MidasDepthMap().execute(torch.rand(1, 7, 5000, 3))
 
 
 # --- Metric3D ---

@@ -7,12 +7,12 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes.effects import NODE_OF, NODES
+from depth_normal.nodes.geometry import RefineGeometry
 from depth_normal.nodes.interop import ConvertGeometry, GeometryToDa3, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
 from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.preview import PreviewGeometry
-from depth_normal.nodes.refine import RefineGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.stereo import Stereo
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight

@@ -23,8 +23,7 @@ from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import geometry
-from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
-from depth_normal.nodes.refine import RefineGeometry
+from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth, RefineGeometry
 from depth_normal.options.render import METHODS, MIDAS
 from tests.pretend import SameOfEach
 

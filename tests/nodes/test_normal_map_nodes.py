@@ -11,11 +11,9 @@ from depth_normal.annotators.dsine import DsineOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.conventions import decode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate
-from depth_normal.nodes.dsine import DsineNormalMap
+from depth_normal.nodes.depth_maps import MidasNormalMap
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
-from depth_normal.nodes.metric3d import Metric3dDepthMap, Metric3dNormalMap
-from depth_normal.nodes.midas import MidasNormalMap
-from depth_normal.nodes.normal_maps import BaeNormalMap
+from depth_normal.nodes.normal_maps import BaeNormalMap, DsineNormalMap, Metric3dDepthMap, Metric3dNormalMap
 from depth_normal.options.map_images import CODINGS
 from tests import tiny_old_nodes as TINY
 

@@ -10,7 +10,7 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.networks import bae, dsine, efficientnet
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.nodes import midas
+from depth_normal.nodes import depth_maps
 from depth_normal.nodes.legacy import LEGACY_CATEGORY
 from tests import tiny_depth, tiny_old_nodes
 
@@ -132,7 +132,7 @@ def test_a_bad_value_is_named_before_anything_is_loaded(node, name, value, messa
     assert not model.asked
 
 
-@pytest.mark.parametrize("node", [node for node in NODES.values() if node is not midas.MidasNormalMap])
+@pytest.mark.parametrize("node", [node for node in NODES.values() if node is not depth_maps.MidasNormalMap])
 def test_what_is_masked_is_black(node, model):
     mask = torch.ones(1, 1, 37, 66, dtype=torch.bool)
     mask[..., :18, :] = False

@@ -11,7 +11,7 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.nodes.lights import MAX_LIGHTS
+from depth_normal.nodes.relight import MAX_LIGHTS
 from depth_normal.nodes.widgets import COLOUR, GEOMETRY
 from depth_normal.options.fields import Number, options_of
 from depth_normal.options.views import AROUND_LAYOUTS

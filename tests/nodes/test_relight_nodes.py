@@ -10,7 +10,7 @@ from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
-from depth_normal.nodes.lights import Light
+from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.masks import SKIES
 

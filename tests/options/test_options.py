@@ -15,7 +15,7 @@ from depth_normal.app.console.parser import Parser
 from depth_normal.nodes.checks import with_kinds
 from depth_normal.nodes.option_widgets import option_widgets, takes
 from depth_normal.options.checks import InvalidArgumentError
-from depth_normal.options.effects import EFFECTS
+from depth_normal.options.effects import EFFECTS, FogOptions
 from depth_normal.options.fields import (
     Box,
     Choice,
@@ -31,7 +31,6 @@ from depth_normal.options.fields import (
     default_of,
     options_of,
 )
-from depth_normal.options.fog import FogOptions
 
 FILES = [importlib.import_module(f"{options.__name__}.{each.name}") for each in pkgutil.iter_modules(options.__path__)]
 CLASSES = {each: None for file in FILES for each in vars(file).values() if inspect.isclass(each) and issubclass(each, Options)}

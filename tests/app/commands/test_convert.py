@@ -13,7 +13,7 @@ import torch
 from depth_normal.app.cli import main
 from depth_normal.geometry import files
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.display_defaults import default_depth_image
+from depth_normal.geometry.images.render import default_depth_image
 from depth_normal.options.outputs import READABLE, WRITTEN
 
 pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.options.packages import how_to_install
+from depth_normal.options.checks import how_to_install
 
 
 def test_without_aiohttp_it_says_what_to_install(monkeypatch, capsys):

@@ -21,9 +21,9 @@ from PIL import Image
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import run as video_run
+from depth_normal.app.video import segment_record as video_finished
 from depth_normal.app.video import segments as video_segments
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.run import threads_of_pipeline
@@ -31,8 +31,7 @@ from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
-from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
-from depth_normal.geometry.images.render import normals_to_image
+from depth_normal.geometry.images.render import default_depth_image, default_depth_range, normals_to_image
 from depth_normal.geometry.levels import measure_range
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange

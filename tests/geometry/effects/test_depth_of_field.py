@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.effects.bokeh import aperture_kernel, blur_layer, size_step
 from depth_normal.geometry.effects.depth_of_field import MAX_CIRCLE, blur_levels, depth_of_field
+from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer, size_step
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from tests.refusals import refuses
 

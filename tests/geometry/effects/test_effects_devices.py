@@ -12,7 +12,7 @@ from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.options.lens import LensOptions
+from depth_normal.options.effects import LensOptions
 from depth_normal.utils import unit_vectors, vector_lengths
 from tests.geometry.test_devices import DEVICE, Questions, maps, matrices, one
 

@@ -9,7 +9,7 @@ from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.fog import add_fog, fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.srgb import colour_to_linear, srgb_to_linear
-from depth_normal.options.fog import FogOptions
+from depth_normal.options.effects import FogOptions
 from tests.refusals import refuses
 
 CAMERA = intrinsics_from_focal_length(4.0, 7, 7)

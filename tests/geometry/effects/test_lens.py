@@ -10,7 +10,7 @@ from depth_normal.geometry.camera import intrinsics_from_sensor
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
 from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion, focused, sharp_range
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.options.lens import LensOptions
+from depth_normal.options.effects import LensOptions
 from tests.refusals import refuses
 
 

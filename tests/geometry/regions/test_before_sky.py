@@ -10,7 +10,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
 from depth_normal.geometry.views.parallax import parallax_of_estimate
 from depth_normal.geometry.views.stereo import stereo_pair
-from depth_normal.options.lens import LensOptions
+from depth_normal.options.effects import LensOptions
 from depth_normal.options.views import StereoOptions
 
 HEIGHT, WIDTH, FAR, NEAR = 200, 320, 30.0, 2.0

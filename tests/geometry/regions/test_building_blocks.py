@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.geometry.regions.boxes import cheapest_region, path_costs
 from depth_normal.geometry.regions.connected import holes_of, regions_with
-from depth_normal.geometry.regions.cut import cheapest_region, path_costs
 from depth_normal.geometry.regions.merging import merged_regions, watershed
 from depth_normal.geometry.regions.mixtures import fit_mixture
 from depth_normal.geometry.regions.planes import image_places, largest_plane

@@ -15,8 +15,8 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.resizing import WholeSphere, linear_antialiased
 from depth_normal.annotators.preprocessing.steps import Resize
 from depth_normal.annotators.registry import MODELS, find_spec
-from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.outputs import check_writes
 from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image
