@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.camera import intrinsics_from_focal_length
+from ..geometry.camera import SAMPLED, find_focal_and_shift, intrinsics_from_focal_length, sampled
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
 from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu

@@ -23,7 +23,7 @@ from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from depth_normal.geometry.levels import measure_range_of_samples
-from depth_normal.geometry.panorama.affine import affine_to_distances
+from depth_normal.geometry.panorama.merge import affine_to_distances
 from depth_normal.geometry.regions.objects import foreground_object
 from depth_normal.geometry.sphere import view_rotations
 from depth_normal.geometry.surfaces.upsampling import Line, smoothings

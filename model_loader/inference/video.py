@@ -17,7 +17,7 @@ from ...annotators.video import ENCODED_AT_ONCE, IsCut, WindowState
 from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
-from ...geometry.temporal.shot_cuts import CutDetector
+from ...geometry.temporal.ranges import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner
 from ...geometry.valid import are_all
 from ...media import prefetch

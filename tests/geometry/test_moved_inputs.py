@@ -202,8 +202,8 @@ CALLS = {
     "surfaces.plane_fit.fit_planes, soft": lambda f, scene: planes_of(scene, True),
     "surfaces.scattered_fit.fit_scattered": lambda f, scene: planes_of(of_some_pixels(scene, 3), fit=f),
     "surfaces.scattered_fit.fit_isolated": lambda f, scene: planes_of(scene, fit=f),
-    "surfaces.point_map.sampled": lambda f, scene: f(scene.image),
-    "surfaces.point_map.find_focal_and_shift": lambda f, scene: torch.stack(
+    "camera.sampled": lambda f, scene: f(scene.image),
+    "camera.find_focal_and_shift": lambda f, scene: torch.stack(
         f(torch.cat((pixels(scene) * scene.depth / FOCAL, scene.depth), 1) + torch.tensor([0, 0, 0.3]).view(1, 3, 1, 1), pixels(scene))
     ),
     "edges.depth_edges.sharpen_known_depth": lambda f, scene: f(scene.soft_depth, scene.radius, 1, scene.image),
@@ -211,7 +211,7 @@ CALLS = {
     "edges.stretches.shares_above": lambda f, scene: f(scene.inverse, (0.2, 0.1)),
     "edges.stretches.share_above": lambda f, scene: f(scene.inverse, 0.2, 0.1),
     "regions.connected.region_around": lambda f, scene: f(scene.inverse[0, 0].log(), everywhere(scene), 20, 20, math.log(depth_edges.EDGE)),
-    "regions.merging.merged_regions": merged,
+    "regions.parts.merged_regions": merged,
     "regions.selections.small_scene": lambda f, scene: f(scene.depth, scene.image, 48, 64),
     "regions.objects.foreground_object": lambda f, scene: f(scene.depth, scene.image)[1],
     "regions.parts.parts_of": lambda f, scene: borders_of(*f(*shown(scene), behind(scene), (1.0, 2.0))),
@@ -240,7 +240,7 @@ ELSE = {
         *(f"regions.{each}" for each in ("selections.check_maps_of_one", "parts.is_plain", "sky.describe_sky", "sky.masks_nothing")),
         *(f"surfaces.derive.{each}" for each in ("mask_of_depth", "without_normals")),
     ),
-    "ground without slopes has no basins of its own, and `parts_of` merges what is alike": ("regions.merging.watershed",),
+    "ground without slopes has no basins of its own, and `parts_of` merges what is alike": ("regions.parts.watershed",),
 }
 
 

@@ -6,8 +6,8 @@ import torch
 
 from depth_normal.geometry.regions.boxes import cheapest_region, path_costs
 from depth_normal.geometry.regions.connected import holes_of, regions_with
-from depth_normal.geometry.regions.merging import merged_regions, watershed
 from depth_normal.geometry.regions.mixtures import fit_mixture
+from depth_normal.geometry.regions.parts import merged_regions, watershed
 from depth_normal.geometry.regions.planes import image_places, largest_plane
 from depth_normal.geometry.regions.selections import Pixels
 

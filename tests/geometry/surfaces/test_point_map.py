@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov
-from depth_normal.geometry.surfaces.point_map import find_focal_and_shift
+from depth_normal.geometry.camera import depth_to_points, find_focal_and_shift, intrinsics_from_fov
 
 
 def plane_of(height, width):
