@@ -21,15 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
-    """Angles between two normal maps, in degrees.
-
-    Args:
-        found: An estimate with normals, in any axes.
-        ground_truth: Another of the same size, in any axes.
+    """Angles in degrees between two normal maps of the same size, each in any axes.
 
     Returns:
-        "mean", "median", "RMSE", and the percentage of pixels below 5, 7.5, 11.25, 22.5 and 30 degrees, over the pixels that are
-        valid in both.
+        "mean", "median", "RMSE", and the percentage of pixels below 5, 7.5, 11.25, 22.5 and 30 degrees, over the pixels that are valid in
+        both.
 
     Raises:
         ValueError: Normals missing, sizes that differ, or no pixel to compare.
@@ -42,17 +38,7 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
 
 
 def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
-    """The angle between two normal maps at each pixel.
-
-    Args:
-        found, ground_truth: As `compare_normals`.
-
-    Returns:
-        (B, 1, H, W) float64, degrees; NaN where one of the two is not valid. On the CPU.
-
-    Raises:
-        ValueError: As `compare_normals`.
-    """
+    """The angle of `compare_normals` at each pixel: (B, 1, H, W) float64, degrees, on the CPU; NaN where one of the two is not valid."""
     if found.normals is None or ground_truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
@@ -95,15 +81,8 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     """The signed depth error at each pixel, after the alignment of `compare_depth`.
 
-    Args:
-        found, ground_truth: As `compare_depth`.
-
-    Returns:
-        (B, 1, H, W) float64 in percent, on the CPU; NaN where one of the two is not valid. Against metric depth: relative to the ground
-        truth, positive where `found` is farther. Else: relative to the ground truth's range, positive where `found` is larger.
-
-    Raises:
-        ValueError: As `compare_depth`.
+    (B, 1, H, W) float64 in percent, on the CPU; NaN where one of the two is not valid. Against metric depth: relative to the ground truth,
+    positive where `found` is farther. Else: relative to the ground truth's range, positive where `found` is larger.
     """
     a, b, _, valid = _aligned(found, ground_truth)
     whole = b if ground_truth.quantity is Quantity.METRIC_DEPTH else (b.max() - b.min()).clamp(min=1e-12)
@@ -113,18 +92,11 @@ def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
 
 
 def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
-    """Finds the axes in which normals and depth contradict each other, and logs a warning for each.
+    """Those of "x" and "y" in which normals and depth contradict each other (correlation below -0.2); logs a warning for each.
 
-    A surface that faces right gets farther to the right, and one that faces up gets farther upwards, so the depth's slope
-    and the normals' component correlate positively. Depth steps are clamped to the mean slope. Invalid
-    pixels, and slopes beside them, are ignored.
-
-    Args:
-        normals: In any axes.
-        depth: Of the same images, any quantity, any size.
-
-    Returns:
-        Those of "x" and "y" whose correlation is below -0.2.
+    A surface that faces right gets farther to the right, and one that faces up gets farther upwards, so the depth's slope and the normals'
+    component correlate positively. Depth steps are clamped to the mean slope. Invalid pixels, and slopes beside them, are ignored. Any
+    axes, quantity and size of either.
 
     Raises:
         ValueError: No normals, or no depth, or not the same number of images.

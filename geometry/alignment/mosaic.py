@@ -72,12 +72,9 @@ class Grid(NamedTuple):
 
 
 def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) -> Grid:
-    """Divides a map into evenly spaced tiles of one size.
+    """Divides a map into at most rows x columns evenly spaced tiles of one size.
 
-    Args:
-        height, width: Size of the map in pixels.
-        rows, columns: Number of tiles; limited to the number of pixels.
-        overlap: Overlap of neighbours as a share of a tile's side, 0 to 0.5.
+    `overlap` of neighbours is a share of a tile's side, 0 to 0.5. There is at least one pixel to a tile.
     """
     tops, tile_height = _spread(height, min(rows, height), overlap)
     lefts, tile_width = _spread(width, min(columns, width), overlap)
@@ -110,15 +107,9 @@ def _rise(places: Tensor, length: int) -> Tensor:
 
 
 class Mosaic:
-    """Blends tiles row by row; only the result is stored at full size.
+    """Blends tiles row by row; only `result` (1, channels, height, width), on `home`, is stored at full size.
 
-    Args:
-        grid: The tiles.
-        channels: Number of channels of the maps.
-        home: Device of the result. Tiles are summed on their own device.
-
-    Attributes:
-        result: (1, channels, height, width), complete after all `rows`.
+    Tiles are summed on their own device. The result is complete after all `rows`.
     """
 
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
@@ -166,17 +157,7 @@ class _Row:
 
 
 def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: int, width: int) -> Tensor:
-    """Samples parts of a map at another resolution.
-
-    Args:
-        values: (1, C, h, w), a map of an image.
-        places: The parts, in pixels of the image.
-        size: Height and width of the image.
-        height, width: Size of each result.
-
-    Returns:
-        (N, C, height, width), bilinear.
-    """
+    """Samples parts (`places`) of a map (1, C, h, w) of an image of `size` bilinearly: (N, C, height, width)."""
     box = sent_to(values.device, torch.tensor([tuple(place) for place in places], dtype=torch.float32))
     down, across = (
         (box[:, start, None] + (torch.arange(count, dtype=torch.float32, device=values.device) + 0.5) / count * box[:, start + 2, None])
@@ -196,16 +177,13 @@ def cells_of(height: float, width: float) -> tuple[int, int]:
 
 
 def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Aligns depth or disparity of tiles with the whole map.
+    """Aligns depth or disparity of tiles with the whole map: the tile's detail with the whole map's layout. Synchronises a GPU once.
 
     Args:
-        tile: (N, 1, H, W), finite.
+        tile: (N, 1, H, W), finite; so is the result, but arbitrary without valid pixels.
         valid: (N, 1, H, W) float, 1 = valid, 0 = invalid.
         whole: (N, 1, h, w), the same parts of the whole map, smaller, finite.
         whole_weight: (N, 1, h, w) float in [0, 1], weights of `whole`.
-
-    Returns:
-        (N, 1, H, W): the tile's detail with the whole map's layout; arbitrary without valid pixels. Synchronises a GPU once.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
@@ -243,18 +221,10 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
 
 
 def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Rotates the normals of tiles so that their low frequencies match the whole map's.
+    """Rotates unit normals of tiles (N, 3, H, W) so that their low frequencies match the whole map's. Otherwise as `align_values`.
 
-    Networks assume that the camera looks at the middle of a tile, so its normals lean by up to the angle between both optical axes.
-
-    Args:
-        tile: (N, 3, H, W) unit vectors.
-        valid: As `align_values`.
-        whole: (N, 3, h, w), the same parts of the whole map, smaller.
-        whole_weight: As `align_values`.
-
-    Returns:
-        (N, 3, H, W) unit vectors. The device is not synchronised.
+    Networks assume that the camera looks at the middle of a tile, so its normals lean by up to the angle between both optical axes. The
+    device is not synchronised.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
@@ -266,14 +236,9 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
 
 
 def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
-    """Aligns the masks of tiles with the whole map's: edges come from the tile, areas from the whole map.
+    """Aligns the masks of tiles (N, 1, H, W) float with the whole map's: edges come from the tile, areas from the whole map.
 
-    Args:
-        tile: (N, 1, H, W) float, 1 = valid, 0 = invalid.
-        whole: (N, 1, h, w) float, the same parts of the whole map's mask, smaller.
-
-    Returns:
-        (N, 1, H, W): above 0.5 where pixels are valid.
+    The result is above 0.5 where pixels are valid.
     """
     small = _at_size_of(whole, tile)
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))

@@ -22,19 +22,18 @@ _TINY = 1e-12
 def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Least-squares scale and shift that align each map with its target: scale * values + shift is nearest to target.
 
-    For affine-invariant depth and disparity, aligned with a known map, the previous frame, or a neighbouring tile. To fit a
-    clip as one, pass its frames as one map: `values.flatten()[None]`.
+    For affine-invariant depth and disparity, aligned with a known map, the previous frame, or a neighbouring tile. To fit a clip as one,
+    pass its frames as one map: `values.flatten()[None]`.
 
     Args:
-        values: (B, ...), any floating-point dtype.
-        target: (B, ...), the same shape and device.
+        values, target: (B, ...), any floating-point dtype, on one device.
         valid: (B, ...) bool, where both are valid; None = True everywhere. Other pixels may hold anything, NaN included.
 
     Returns:
         Scale and shift, each (B, 1, ...), broadcasting to `values`; float64 on CPU and CUDA, float32 on devices that may lack float64
-        (MPS). The scale is never negative, as near must not become far: for anticorrelated maps it is 0, and the shift is the
-        target's mean. For constant values, or none valid, the scale is 1, and
-        the shift is the difference of the means, or 0. The device is not synchronised.
+        (MPS). The scale is never negative, as near must not become far: for anticorrelated maps it is 0, and the shift is the target's
+        mean. For constant values, or none valid, the scale is 1, and the shift is the difference of the means, or 0. The device is not
+        synchronised.
 
     Raises:
         ValueError: Shapes that differ.
@@ -57,14 +56,13 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
 
 
 def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: float, with_scale: bool = True) -> tuple[Tensor, Tensor]:
-    """A robust scale and shift between noisy maps that ignores outliers.
+    """A robust scale and shift between noisy maps that ignores outliers. Computed on the CPU, with one synchronisation of a GPU.
 
-    Least squares with noisy `values` give too small a scale: along a video, aligned frame by frame, contrast would shrink.
-    Here both maps may be noisy, and outliers have no weight.
+    Least squares with noisy `values` give too small a scale: along a video, aligned frame by frame, contrast would shrink. Here both maps
+    may be noisy, and outliers have no weight.
 
     Args:
-        values: (B, ...) float32; finite everywhere.
-        target: The same shape and device; finite everywhere.
+        values, target: (B, ...) float32, finite everywhere, on one device.
         weight: The same shape, 0 or more: each pixel's weight.
         noise_ratio: The target's noise variance relative to the aligned values' noise variance: 1 for two single frames, 1 / n if the
             target is the mean of n frames.
@@ -72,7 +70,6 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: fl
 
     Returns:
         Scale (above 0) and shift, each (B, 1, ...), broadcasting to `values`; scale 1 for a constant map, shift 0 without weights.
-        Computed on the CPU, with one synchronisation of a GPU.
 
     Source:
         W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of
