@@ -32,14 +32,10 @@ _FOCUSED = 1.5**2
 
 
 def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
-    """Estimates the blur of each pixel of a photo.
+    """Estimates the blur of each pixel of a photo (1, 3, H, W) in [0, 1], with depth (1, 1, H, W), positive and finite.
 
     A second blur flattens a sharp edge a lot, and a blurred one hardly: at blur variance v, it multiplies squared slopes by v / (v + 8). In
     each layer of inverse depth, v is measured at the strongest edges.
-
-    Args:
-        image: (1, 3, H, W) in [0, 1].
-        depth: (1, 1, H, W), positive and finite.
 
     Returns:
         (1, 1, h, w), smaller than the image: the blur's standard deviation in pixels of the image, 0 in focus. Layers without strong edges
@@ -95,11 +91,8 @@ class BlurOfLayers(NamedTuple):
 def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:
     """(layers,): standard deviation of each layer's blur, 0 in focus; without evidence, the nearest layer's.
 
-    Args:
-        places: (5, N): inverse depth; the ratio of its maximum to its minimum nearby; squared slopes; squared slopes after the second blur;
-            and local means of squared slopes.
-        least: The least inverse depth.
-        per_layer: Layers per unit of inverse depth.
+    `places` (5, N) are inverse depth; the ratio of its maximum to its minimum nearby; squared slopes; squared slopes after the second blur;
+    and local means of squared slopes. `least` is the least inverse depth, `per_layer` the layers per unit of it.
     """
     inverse, factor, own, after, means = places
     noise = min(at_percentiles(np.sort(means), (100 * _QUIET,))[0], _MOST_NOISE)

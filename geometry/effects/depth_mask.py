@@ -22,15 +22,7 @@ _NAMED_POINTS = 3
 
 
 def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | None = None) -> Tensor:
-    """The mask of one image.
-
-    Args:
-        selection: What to select.
-        depths: Of the image.
-        image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = only depth.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
+    """The mask (1, 1, H, W) in [0, 1] of one image, whose edges an object follows; without the image it follows only depth.
 
     Raises:
         ValueError: Metres are requested and the depth is not metric.
@@ -87,17 +79,13 @@ def _named(points: Sequence[Point]) -> str:
 
 
 def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:
-    """A mask of a range of distances.
+    """A mask (1, 1, H, W) in [0, 1] of a range of distances of one image.
 
     Args:
-        depths: Of one image.
         near: The near limit, in `unit`.
         far: The far limit; 0 in metres, or 100 percent, is no limit, and includes holes such as the sky.
         unit: "percent" of the way from near to far (see `options.values.UNITS`) or "metres".
         feather: The falloff beyond each limit, in `unit`.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
 
     Raises:
         ValueError: An unknown unit, metres without metric depth, or limits out of order.
@@ -113,14 +101,9 @@ def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, u
     """A mask of the surfaces at points: regions connected to a point without a step of more than 5 % between neighbours.
 
     Args:
-        depths: Of one image.
         points: (x, y) each, 0 to 1 of the image from its top left corner.
         tolerance: Largest distance of a surface from its point, nearer or farther, in `unit`.
-        unit: As `range_mask`.
-        feather: The falloff beyond the tolerance, in `unit`.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
+        unit, feather: As `range_mask`.
 
     Raises:
         ValueError: An unknown unit, or metres without metric depth.
@@ -130,16 +113,9 @@ def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, u
 
 
 def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Point] = (), image: Tensor | None = None) -> Tensor:
-    """A mask of the whole object at points, without its support (see `objects.object_around`).
+    """A mask (1, 1, H, W) of the whole object at points, all on the same one, without its support (see `objects.object_around`).
 
-    Args:
-        depths: Of one image.
-        points: As `surface_mask`, all on the same object.
-        not_points: Points outside the object.
-        image: (1, 3, H, W) RGB in [0, 1], whose edges the mask follows; None = only depth.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
+    `not_points` are outside. The mask follows the edges of `image` (1, 3, H, W) RGB in [0, 1]; None = only depth.
     """
     first, *more = points
     return _alike_where(depths, points, object_around(depths.depth, _colours(depths, image), *first, more, not_points))
@@ -148,17 +124,9 @@ def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Po
 def box_mask(
     depths: Depths, box: Box, image: Tensor | None = None, points: Sequence[Point] = (), not_points: Sequence[Point] = ()
 ) -> Tensor:
-    """A mask of the whole object in a box (see `boxes.object_in_box`).
+    """A mask (1, 1, H, W) of the whole object in a box (left, top, right, bottom), 0 to 1 of the image (see `boxes.object_in_box`).
 
-    Args:
-        depths: Of one image.
-        box: (left, top, right, bottom), 0 to 1 of the image, around the object.
-        image: As `object_mask`.
-        points: Points on the object, in the box.
-        not_points: Points outside the object.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
+    `points` are on the object, in the box. Otherwise as `object_mask`.
 
     Raises:
         ValueError: An invalid box, or a point of the object outside it.

@@ -73,8 +73,7 @@ class Depths(NamedTuple):
 def known_depths(estimate: Estimate) -> Depths:
     """Prepares the depth of one image for the effects. Synchronises the device once.
 
-    Args:
-        estimate: Of one image, with depth of any quantity. Disparity and relative depth become assumed depth (`assumptions`).
+    Disparity and relative depth become assumed depth (`assumptions`).
 
     Raises:
         ValueError: No depth, no valid pixel, or several images.
@@ -98,13 +97,7 @@ def known_depths(estimate: Estimate) -> Depths:
 
 
 def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
-    """Converts a limit or a focus distance to depth.
-
-    Args:
-        depths: Of the image.
-        value: Metres or percent.
-        unit: One of `options.values.UNITS`.
-        name: Its name in errors.
+    """Converts a limit or a focus distance, in one of `options.values.UNITS`, to depth. `name` is its name in errors.
 
     Raises:
         ValueError: Metres without metric depth, or a number out of range.

@@ -29,17 +29,12 @@ SHARP_SHARE = 1 / 1500
 
 
 def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: float, sensor_mm: float, side: int) -> Tensor:
-    """The circle's diameter in pixels for a point at infinity.
+    """The circle's diameter in pixels for a point at infinity: f^2 / (N (focus - f)), times side / sensor.
 
     Args:
-        focus: Focused depth in metres; a number or any shape.
+        focus: Focused depth in metres; a number or any shape, which the result has.
         f_number: Focal length divided by the aperture's diameter.
-        focal_length_mm: Focal length in mm.
         sensor_mm: Length of the sensor in mm along the image's side of `side` pixels.
-        side: Length of this side in pixels.
-
-    Returns:
-        Pixels, of `focus`'s shape: f^2 / (N (focus - f)), times side / sensor.
 
     Raises:
         ValueError: A number that is not positive and finite, or a focus nearer than the focal length, where no lens focuses.
@@ -58,15 +53,14 @@ def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: floa
 
 
 def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | float) -> Tensor:
-    """Signed diameters of the circles.
+    """Signed diameters (B, 1, H, W) of the circles in pixels: scale * (1 - focus / depth).
+
+    It is linear in inverse depth, so disparity of unknown scale and shift suffices.
 
     Args:
         depth: (B, 1, H, W), positive; infinite is allowed.
         focus: Focused depth in the same unit; a number, or a tensor that broadcasts.
         scale: Diameter in pixels for a point at infinity, from `aperture_scale`.
-
-    Returns:
-        (B, 1, H, W) pixels: scale * (1 - focus / depth). It is linear in inverse depth, so disparity of unknown scale and shift suffices.
 
     Raises:
         ValueError: Not (B, 1, H, W).
@@ -78,10 +72,7 @@ def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | fl
 def sharp_range(focus: float, scale: float, circle: float) -> tuple[float, float]:
     """The nearest and farthest depth that look sharp; infinite beyond the hyperfocal distance.
 
-    Args:
-        focus: Focused depth.
-        scale: Diameter in pixels for a point at infinity.
-        circle: The largest diameter that looks sharp, in pixels.
+    `scale` is the diameter in pixels for a point at infinity, `circle` the largest one that looks sharp.
     """
     if scale <= circle:
         return focus / (1 + circle / scale) if scale > 0 else 0.0, math.inf
@@ -101,12 +92,7 @@ class Focused(NamedTuple):
 
 
 def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
-    """Computes the circles of one image.
-
-    Args:
-        estimate: With depth, of one image, at its size.
-        image: (1, 3, H, W), to whose edges the depth's edges are aligned.
-        lens: Focus and aperture.
+    """Computes the circles of one image (1, 3, H, W), to whose edges the depth's edges are aligned.
 
     Raises:
         ValueError: No depth, metres or an f-number without metric depth, or a focus that is impossible with such a lens.
@@ -159,15 +145,12 @@ _DIRECT = 11
 
 
 def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Tensor:
-    """The image of an out-of-focus point light, as a convolution kernel.
+    """The image of an out-of-focus point light, as a convolution kernel: (n, n) float32 weights, n odd, with sum 1, antialiased.
 
     Args:
         radius: Radius of the circle in pixels. Negative radii, in front of the focus, rotate the shape by 180 degrees.
         blades: Aperture blades: 3 and more make a polygon with its corners on the circle, fewer a disc.
         rotation: Rotation of the polygon in degrees.
-
-    Returns:
-        (n, n) float32 weights, n odd, with sum 1, antialiased.
 
     Raises:
         ValueError: Blades out of range.
@@ -194,14 +177,9 @@ def size_step(radius: float) -> int:
 
 
 def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 0.0) -> Tensor:
-    """Blurs a layer with zero padding.
+    """Blurs a layer (B, C, H, W) by `aperture_kernel` with zero padding. The sum is preserved, except across the border.
 
-    Args:
-        layer: (B, C, H, W), premultiplied by coverage; H and W multiples of `size_step(radius)`.
-        radius, blades, rotation: As `aperture_kernel`.
-
-    Returns:
-        (B, C, H, W). The sum is preserved, except across the border.
+    The layer is premultiplied by coverage; H and W are multiples of `size_step(radius)`.
     """
     step = size_step(radius)
     if step == 1:

@@ -103,15 +103,7 @@ class LightPlan:
         return cls(options.light, *place, colour_to_linear(options.colour), options.intensity, options.light_size, options.shadows)
 
     def placed(self, intrinsics: Tensor, height: int, width: int) -> Light:
-        """Places the lamp in front of a camera.
-
-        Args:
-            intrinsics: (1, 3, 3), pixels.
-            height, width: Of the image, in pixels.
-
-        Raises:
-            ValueError: As `Light`.
-        """
+        """Places the lamp in front of a camera with intrinsics (1, 3, 3). Raises as `Light`."""
         if self.kind == POINT:
             position = light_position(self.x * width - 0.5, self.y * height - 0.5, self.depth, intrinsics)
         else:
@@ -131,18 +123,10 @@ def light_direction(azimuth: float, elevation: float) -> tuple[float, float, flo
 
 
 def light_position(column: float, row: float, depth: float, intrinsics: Tensor) -> tuple[float, float, float]:
-    """The position of a lamp that appears at a pixel.
-
-    Args:
-        column, row: In pixels; may lie outside the image.
-        depth: Along the optical axis, in the unit of depth.
-        intrinsics: (1, 3, 3), pixels.
-
-    Returns:
-        (x, y, z), OPENGL axes, the unit of depth.
+    """The position (x, y, z) of a lamp that appears at a pixel, in or outside the image, in OPENGL axes and the unit of `depth`.
 
     Raises:
-        ValueError: Intrinsics that do not fit.
+        ValueError: Intrinsics that are not (1, 3, 3), or do not fit.
     """
     intrinsics = intrinsics.cpu()  # a few numbers, one synchronisation
     x, y, _ = (pixel_to_ray(intrinsics.new_tensor([[[column, row]]]), intrinsics)[0, 0] * depth).tolist()
@@ -152,8 +136,7 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
 def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     """The direction from points (B, 3, H, W), OPENGL axes, to a lamp, and the intensity of its light there.
 
-    Returns:
-        Unit vectors, (B, 3, H, W) or for all points (1, 3, 1, 1), and strengths, (B, 1, H, W) or a number for all.
+    Unit vectors, (B, 3, H, W) or for all points (1, 3, 1, 1), and strengths, (B, 1, H, W) or a number for all.
 
     Source:
         On the axis of a disk of radius r light falls as 1 / (distance^2 + r^2).
@@ -170,13 +153,10 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
 def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
     """The share of a lamp's light that a surface receives: the cosine, adjusted for the part of a sized lamp above the horizon.
 
-    With the cosine c of the angle between the normal and the direction to the lamp's middle, and the sine s of its angular
-    radius, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up
-    to s = 0.45, and within 0.02 up to 0.75; larger lamps light less than a disk would where they touch the horizon.
-
-    Args:
-        cosines: (B, 1, H, W).
-        strengths: From `towards`.
+    With the cosine c (B, 1, H, W) of the angle between the normal and the direction to the lamp's middle, and the sine s of its angular
+    radius, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up to s =
+    0.45, and within 0.02 up to 0.75; larger lamps light less than a disk would where they touch the horizon. `strengths` are from
+    `towards`.
     """
     if light.size == 0 or light.intensity == 0:
         return cosines.clamp(min=0)
