@@ -51,7 +51,8 @@ def write_compositing_exr(
     - `mask.A`: 1 where all maps are valid; `sky.A`: the share of sky, if there is an image; `confidence.A`.
 
     Missing maps are left out. Depth that is not metric is replaced by `assumed_depth`, which has the scene's shape but no unit; an unknown
-    camera is assumed too. The header has the attributes of `write_exr` and the standard `worldToCamera`, `worldToNDC`,
+    camera is assumed too. Positions and normals are in the camera's axes, OPENGL (+X right, +Y up, +Z to the viewer), the camera at 0, as
+    for the cameras of Nuke, Maya and Blender. The header has the attributes of `write_exr` and the standard `worldToCamera`, `worldToNDC`,
     `pinholeFocalLength` and `sensorOverallDimensions` (millimetres, for a film 36 mm wide).
 
     The `.chan` file has one line, as Nuke's camera imports it: frame, position, rotation, vertical field of view in degrees. It cannot
@@ -62,16 +63,9 @@ def write_compositing_exr(
         image: (1, 3, h, w) sRGB in [0, 1]; it is resized to the estimate.
         half: 16 bits for all but `Z` and `P`, which need 32.
 
-    Returns:
-        The two files.
-
     Raises:
         ValueError: More than one image, or an image that does not match the estimate.
         ImportError: OpenEXR is not installed.
-
-    Convention:
-        Positions and normals are in the camera's axes, OPENGL (+X right, +Y up, +Z to the viewer), the camera at 0, as for the cameras of
-        Nuke, Maya and Blender.
     """
     openexr()  # fail before any work
     path = Path(path)

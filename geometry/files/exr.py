@@ -289,9 +289,8 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
 def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray], set[str]]:
     """First header and all channels; bad headers are refused before pixels are read.
 
-    Returns:
-        The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
-        window does not cover it, a float32 (H, W) mask, 1 inside; and the names of the channels of integers.
+    The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
+    window does not cover it, a float32 (H, W) mask, 1 inside; and the names of the channels of integers.
     """
     headers = _read_headers(path)
     with damage_named(path, "OpenEXR cannot read the file"), openexr().File(str(path), separate_channels=True) as file:
@@ -402,19 +401,15 @@ def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
 
 
 def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
-    """Reads the values of one map of an OpenEXR file, whatever they mean.
+    """Reads the values of one map of an OpenEXR file, whatever they mean. Raises as `read_exr`.
 
     Args:
-        path: The file.
         wanted: "depth" or "normals", whose channel names are preferred, or "mask"; else R, G, B, or Y, or the lone channel.
         channel: Overrides these by a channel or layer.
 
     Returns:
-        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; and (H, W) bool from a
-        channel A or `mask`, None without.
-
-    Raises:
-        FileNotFoundError, FileFormatError, ImportError: As `read_exr`.
+        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; and (H, W) bool from a channel A
+        or `mask`, None without.
     """
     path = checked_file(path)
     header, channels, *_ = _read_channels(path)

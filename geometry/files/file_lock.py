@@ -64,11 +64,7 @@ class FileLock:
         self.release()
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Tries for `timeout` seconds to take the lock; True on success.
-
-        Raises:
-            OSError: The file cannot be opened or locked.
-        """
+        """Tries for `timeout` seconds to take the lock; True on success. Raises OSError if the file cannot be opened or locked."""
         deadline = time.monotonic() + timeout
         while not self._try():
             if time.monotonic() >= deadline:

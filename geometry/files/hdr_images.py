@@ -93,15 +93,7 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 
 
 def tone_mapped(pixels: np.ndarray, transfer: int, chromaticities: Sequence[float]) -> np.ndarray:
-    """Tone maps the colours of PQ or HLG, as those of a video (`tone_mapping.hdr_to_sdr`).
-
-    Args:
-        pixels: (H, W, 3 or 4) uint8 or uint16; alpha is kept.
-        transfer, chromaticities: As `hdr_to_sdr`.
-
-    Returns:
-        float32 in [0, 1] of the same shape.
-    """
+    """Tone maps the colours (H, W, 3 or 4) uint8 or uint16 of PQ or HLG to float32 in [0, 1], as `hdr_to_sdr`; alpha is kept."""
     shown = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     for start in range(0, len(shown), rows):

@@ -33,12 +33,9 @@ _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.
 
 
 def joined_scripts(name: str) -> str:
-    """Bundles a module of `web/` and its imports into one script.
+    """Bundles a module of `web/` (its name without `.js`) and its imports into one script.
 
     Each module becomes a constant named `$` plus its name, which holds its exports and keeps its private names.
-
-    Args:
-        name: Of the module, without `.js`.
 
     Raises:
         OSError: A script is missing: the installation is incomplete.
@@ -80,12 +77,11 @@ def write_html(
 ) -> None:
     """Writes one image with its depth, normals and mask as a standalone page, atomically.
 
-    The page shows the maps side by side and with a slider, values under the pointer, the surface in 3D, and, with
-    depth and normals, the image relit. It needs no network. It cannot be read back: depth has 65534 levels (metric depth:
-    of its logarithm), normals have 8 bits, and both are scaled down to `LONG_SIDE`.
+    The page shows the maps side by side and with a slider, values under the pointer, the surface in 3D, and, with depth and normals, the
+    image relit. It needs no network. It cannot be read back: depth has 65534 levels (metric depth: of its logarithm), normals have 8 bits,
+    and both are scaled down to `LONG_SIDE`.
 
     Args:
-        path: The file.
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], the source image; None = only the maps.
         title: Of the page; None = the file's stem.
@@ -100,15 +96,7 @@ def write_html(
 
 
 def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callable[[Estimate], Estimate] | None = None) -> dict[str, Any]:
-    """One image's maps for `showResult` of `web/viewer.js`, JSON-serialisable.
-
-    Args:
-        estimate: One image, with depth, normals or both.
-        image, derive: As `write_html`.
-
-    Raises:
-        ValueError: More than one image, or an image that does not match the estimate.
-    """
+    """One image's maps for `showResult` of `web/viewer.js`, JSON-serialisable. Arguments and errors as `write_html`."""
     one_image(estimate, "a page")
     need_perspective(estimate, "a page with a 3D view")
     if image is not None:
@@ -127,13 +115,7 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callab
 
 
 def page(name: str, title: str, payload: Any) -> str:
-    """Renders a page.
-
-    Args:
-        name: Of the template `<name>.html` and its script `<name>.js` in `web/`.
-        title: The page's title.
-        payload: JSON-serialisable data for the script.
-    """
+    """Renders the template `<name>.html` and its script `<name>.js` of `web/` with JSON-serialisable data for the script."""
     data = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")  # "</script>" would end it
     return filled_template(name, {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)})
 

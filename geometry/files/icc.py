@@ -68,11 +68,10 @@ class _Profile(NamedTuple):
 
 
 def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | Coding) -> np.ndarray:
-    """Converts colours to sRGB; a damaged profile, or one for another colour model, is ignored with a warning.
+    """Converts colours (H, W) or (H, W, 3 or 4) uint8 or uint16, whose alpha is kept, to sRGB.
 
     Args:
-        path: The image's, for the warning.
-        pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; alpha is kept.
+        path: The image's, for the warning that a damaged profile, or one for another colour model, is ignored.
         profile: The ICC profile, or what stands for it, without HDR; empty = sRGB.
 
     Returns:
@@ -104,8 +103,7 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | C
 def pillow_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
     """Converts a CMYK or LAB image of Pillow to (H, W, 3) uint8 sRGB.
 
-    Returns:
-        The colours; None for CMYK without a profile or, with a warning, if LittleCMS refuses the profile.
+    None for CMYK without a profile or, with a warning, if LittleCMS refuses the profile.
     """
     return _by_cms(path, image, profile) if profile or image.mode == "LAB" else None
 

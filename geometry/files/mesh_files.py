@@ -42,13 +42,7 @@ _STL_TRIANGLES = 2**18
 def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = Y_UP) -> None:
     """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically. Colours are 8-bit sRGB.
 
-    Args:
-        path: The file.
-        mesh: The mesh.
-        up: The up axis, a key of PLY_AXES; PLY does not record it.
-
-    Raises:
-        ValueError: Another `up`.
+    `up` is a key of PLY_AXES, else ValueError; PLY does not record it.
     """
     if up not in PLY_AXES:
         raise ValueError(f"up is {up!r}; accepted: {', '.join(PLY_AXES)}")
@@ -121,14 +115,10 @@ def _facets(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> None:
-    """Writes meshes (without triangles: point clouds) as binary glTF 2.0, atomically.
+    """Writes meshes (without triangles: point clouds), one or the views of one scene, as binary glTF 2.0, atomically.
 
     A mesh has its texture, or else its points' colours as linear 16-bit values, as glTF requires. Materials are unlit, as a photograph
     already contains its light, and double-sided.
-
-    Args:
-        path: The file.
-        meshes: One, or the views of one scene.
 
     Raises:
         ValueError: Beyond the format's 4 GiB.
@@ -286,15 +276,9 @@ class SaveOptions:
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
-    """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), atomically.
+    """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), one of SURFACES, atomically.
 
-    Args:
-        path: The file, with one of SURFACES as extension.
-        estimate: As `depth_to_meshes` or `depth_to_relief`.
-        options: The options.
-
-    Returns:
-        One line of text: points, triangles, bytes, and the kind of depth.
+    Returns one line of text: points, triangles, bytes, and the kind of depth.
 
     Raises:
         ValueError: An estimate without a surface, another extension, or a file beyond its format's limits.

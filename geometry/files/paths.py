@@ -63,12 +63,7 @@ def damage_named(
 ) -> Iterator[None]:
     """Converts any exception of a foreign decoder, on a damaged or hostile file, to FileFormatError.
 
-    Args:
-        path: The file, for the message.
-        problem: Precedes the decoder's own message.
-
-    Raises:
-        FileFormatError: For any exception but a missing library or lack of memory.
+    `problem` precedes the decoder's own message. A missing library and lack of memory are not converted.
     """
     try:
         yield
@@ -80,16 +75,10 @@ def damage_named(
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block succeeds and removed when it fails.
+    """Yields a free path beside `path` to write to, moved onto it when the block succeeds and removed when it fails.
 
-    Readers see the old file or the whole new one. The temporary name keeps the extension. Leftovers of killed processes
-    are removed a day later, at the next write to the same folder.
-
-    Args:
-        path: The final path; its folder exists.
-
-    Yields:
-        The path to write to. Nothing exists there yet.
+    Readers see the old file or the whole new one. The temporary name keeps the extension. Leftovers of killed processes are removed a day
+    later, at the next write to the same folder.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -174,14 +163,7 @@ def _lock_of(folder: Path) -> Path:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
-    """Removes temporary files and folders that no process can still be writing.
-
-    Args:
-        folder: Where `atomic_path` or `temporary_folder` wrote; may be absent.
-
-    Returns:
-        The temporary folders whose process lives.
-    """
+    """Removes a folder's temporary files and folders, if any, that no process can still be writing. Returns folders of live processes."""
     alive = []
     for path in Path(folder).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
@@ -251,11 +233,7 @@ def move_over(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 
 
 def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Moves a finished file atomically to an unused name. Of two processes that try, one succeeds.
-
-    Args:
-        source: The file, on the same file system.
-        path: The new name.
+    """Moves a finished file atomically to an unused name on its file system. Of two processes that try, one succeeds.
 
     Raises:
         FileExistsError: The name is taken; both files are unchanged.
@@ -277,20 +255,14 @@ def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
 
 
 def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
-    r"""Resolves a file name below `folder`, for names from users or saved graphs.
+    r"""Resolves a relative file name below `folder`, for names from users or saved graphs: absolute, links followed.
 
-    The name is limited to what every system can store, so that graphs are portable.
-
-    Args:
-        folder: The folder that must not be left.
-        name: A relative path, parts divided by `/` or `\`.
-
-    Returns:
-        The absolute path, links followed. The file need not exist.
+    The name is limited to what every system can store, so that graphs are portable; parts are divided by `/` or `\`. The file need not
+    exist.
 
     Raises:
-        ValueError: The name is empty, absolute, has a drive letter, `..`, control characters or characters and device names that
-            Windows reserves, leads out of the folder through a link, or its links cannot be followed.
+        ValueError: The name is empty, absolute, has a drive letter, `..`, control characters or characters and device names that Windows
+            reserves, leads out of the folder through a link, or its links cannot be followed.
     """
     if not isinstance(name, str):
         raise TypeError(f"the file name is {name!r}, of type {type(name).__name__}; give text, such as 'maps/depth'")
@@ -380,13 +352,8 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
 def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes: int) -> None:
     """Refuses the size that a header claims before memory is allocated for it.
 
-    Args:
-        path: The file.
-        width, height: From the header.
-        file_bytes: Length of the whole file.
-
     Raises:
-        FileFormatError: A side below 1, more than MAX_PIXELS, or far more than a file of this length can hold.
+        FileFormatError: A side below 1, more than MAX_PIXELS, or far more than a file of `file_bytes` can hold.
     """
     if min(width, height) < 1:
         raise FileFormatError(f"{path}: an image of {width}x{height} pixels; at least 1x1 is needed")

@@ -15,10 +15,7 @@ _HEADER = re.compile(rb"(P[Ff])[ \t\r\n]+(\d{1,9})[ \t\r\n]+(\d{1,9})[ \t\r\n]+(
 
 
 def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:
-    """Writes one map as a little-endian PFM, atomically.
-
-    Args:
-        values: (1, H, W) or (3, H, W), or the same with a batch of one in front; float32.
+    """Writes one float32 map, (1, H, W) or (3, H, W), or with a batch of one in front, as a little-endian PFM, atomically.
 
     Raises:
         ValueError: Another shape.
@@ -35,10 +32,7 @@ def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:
 
 
 def read_pfm(path: str | os.PathLike[str]) -> Tensor:
-    """Reads a PFM, grey or colour, of either byte order.
-
-    Returns:
-        (1, C, H, W) float32 on the CPU, C = 1 (Pf) or 3 (PF), bit for bit; the scale's size is not applied.
+    """Reads a PFM of either byte order, (1, 1 or 3, H, W) float32 on the CPU, bit for bit; the scale's size is not applied.
 
     Raises:
         FileNotFoundError: No such file.

@@ -37,11 +37,9 @@ NOTES = (_QUANTITY, _AXES)
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
-    """Writes a depth image as 16-bit grey PNG, rounded, atomically.
+    """Writes a depth image (1, H, W) or (1, 1, H, W) in [0, 1], near = white, as 16-bit grey PNG, rounded, atomically.
 
-    Args:
-        image: (1, H, W) or (1, 1, H, W) in [0, 1], near = white; clamped, NaN becomes 0.
-        text: Keywords and texts to keep in the file.
+    Clamped, NaN becomes 0. `text` are keywords and texts to keep in the file.
 
     Raises:
         ValueError: Another shape.
@@ -50,15 +48,10 @@ def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str,
 
 
 def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8, text: dict[str, str] | None = None) -> None:
-    """Writes a normal map as RGB PNG, rounded, atomically.
-
-    Args:
-        image: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
-        bits: 8 or 16. 8 bits cost 0.17 degrees on average.
-        text: Keywords and texts to keep in the file.
+    """Writes a normal map (3, H, W) or (1, 3, H, W) as RGB PNG, as `write_depth_png`; 8 bits cost 0.17 degrees on average.
 
     Raises:
-        ValueError: Another shape, or another number of bits.
+        ValueError: Another shape, or another number of bits than 8 or 16.
     """
     _write(path, _rounded(image, 3, _whole_numbers(bits)), text)
 
@@ -67,9 +60,8 @@ def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) 
     """Writes a grey or colour image, with or without alpha, atomically.
 
     Args:
-        path: The file, replaced if it exists.
-        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not
-            premultiplied), on any device; clamped, NaN becomes 0.
+        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not premultiplied), on any device;
+            clamped, NaN becomes 0.
         bits: 8 or 16 a channel.
 
     Raises:
@@ -90,21 +82,13 @@ def write_normals_png(
     target: NormalMapCoding | str = NormalMapCoding.OPENGL,
     bits: int = 8,
 ) -> None:
-    """Writes normals as an RGB PNG, black where masked or without a direction, atomically.
+    """Writes normals (1, 3, H, W) in `source` axes as an RGB PNG, black where masked or without a direction, atomically.
 
-    Equals `write_normal_png` of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: a value midway
-    between two levels, within float32 rounding, may become the other one.
-
-    Args:
-        path: The file.
-        normals: (1, 3, H, W) unit vectors in `source` axes.
-        source: The axes of `normals`.
-        mask: (1, 1, H, W) bool; None = True everywhere.
-        target: The image's coding.
-        bits: 8 or 16 a channel.
+    Equals `write_normal_png` of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: a value midway between two levels,
+    within float32 rounding, may become the other one.
 
     Raises:
-        ValueError: Another shape, unknown axes or coding, or other bits.
+        ValueError: Another shape, unknown axes or coding, or other bits than 8 or 16.
     """
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
         raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one image (1, 3, height, width) are written to a file")
@@ -125,13 +109,10 @@ def write_normals_png(
 def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Writes depth as a 16-bit grey PNG from which its values are recovered within half a step, atomically.
 
-    The image is near = white and linear in the estimate's own quantity. Text chunks: `depth_normal.quantity`,
-    `depth_normal.white` and `depth_normal.black` (values of the brightest and darkest level in use), `depth_normal.invalid`
-    ("0" if level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
-
-    Args:
-        path: The file.
-        estimate: One image with depth; invalid pixels (`Estimate.depth_valid`) and those at FAR_AWAY get no value.
+    The image is near = white and linear in the estimate's own quantity. Text chunks: `depth_normal.quantity`, `depth_normal.white` and
+    `depth_normal.black` (values of the brightest and darkest level in use), `depth_normal.invalid` ("0" if level 0 means "no value" and
+    black is level 1), `depth_normal.intrinsics` (9 numbers, row by row). Invalid pixels (`Estimate.depth_valid`) and those at FAR_AWAY get
+    no value.
 
     Raises:
         ValueError: More than one image, no depth, or no valid pixel.
@@ -181,11 +162,7 @@ def holds_depth(text: Mapping[str, str]) -> bool:
 
 
 def read_values_png(path: str | os.PathLike[str], image: DecodedImage | None = None) -> Estimate:
-    """Reads depth or normals from a PNG with their range or axes.
-
-    Args:
-        path: A file of `write_depth_values_png` or `write_normal_values_png`.
-        image: The decoded file, if known.
+    """Reads depth or normals of `write_depth_values_png` or `write_normal_values_png`, from the `image` if decoded already.
 
     Returns:
         The estimate on the CPU: depth within half a step of the written values, 0 where there is none; or unit normals, OPENGL axes.

@@ -33,15 +33,12 @@ def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
 
 
 def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], metric: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Tells depth from normals by their values, if no channel name does.
+    """Tells depth from normals by their values, if no channel name does: (depth, None) or (None, normals).
 
     Args:
         path: The file, for messages.
         channels: Float32 (H, W) by name; `A` is ignored.
         metric: Whether depth would be taken for metres by default.
-
-    Returns:
-        (depth, None) or (None, normals).
 
     Raises:
         FileFormatError: Neither; or default metres that lie within [0, 1] as images do.
