@@ -15,12 +15,8 @@ def by_bands(
 ) -> tuple[Tensor, ...]:
     """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
 
-    Args:
-        function: Takes maps with `radius` more pixels on every side than it returns; all have 4 dimensions, of which the last two are H and
-            W.
-        radius: The function's reach in pixels.
-        maps: The first map has the result's size; all have its height. None is passed through.
-        outside: Fill value beyond the border of each map; None = zeros.
+    The function takes maps (B, C, H, W) with `radius` more pixels on every side than it returns, of value `outside` beyond the border (None
+    = zeros). The first map has the result's size; all have its height. None is passed through.
     """
     first = maps[0]
     assert first is not None

@@ -71,11 +71,7 @@ def pixels_where(chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]
 
 
 class ChosenPixels:
-    """Selected pixels of maps: on a CPU a list of N pixels; elsewhere all pixels, as the list's length would synchronise the device.
-
-    Args:
-        chosen: Bool, of any shape.
-    """
+    """The `chosen` pixels of maps: on a CPU a list of N pixels; elsewhere all pixels, as the list's length would synchronise the device."""
 
     def __init__(self, chosen: Tensor) -> None:
         self.chosen = chosen

@@ -11,15 +11,7 @@ from ...utils import resize_map
 
 
 def shrunk(maps: Tensor, pitch: int) -> Tensor:
-    """Means over squares of `pitch` pixels.
-
-    Args:
-        maps: (B, C, H, W).
-        pitch: Height and width of a square in pixels, at least 1; the last row and column of squares may be cut by the border.
-
-    Returns:
-        (B, C, h, w), h and w being H / pitch and W / pitch, rounded up.
-    """
+    """Means over squares of `pitch` pixels of maps (B, C, H, W); the border may cut the last row and column of squares."""
     rows, columns = maps.shape[-2] // pitch, maps.shape[-1] // pitch
     if maps.shape[-2:] == (rows * pitch, columns * pitch):
         return resize_map(maps, rows, columns)
@@ -34,18 +26,9 @@ def middles_of(values: Tensor, pitch: int | tuple[int, int]) -> Tensor:
 
 
 def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """Upsamples maps of `shrunk` or `middles_of` to the image, aligned with their squares.
+    """Upsamples maps of `shrunk` or `middles_of` to the image's size, aligned with their squares. "bilinear" or "nearest".
 
     Plain resizing would shift values by up to `pitch` - 1 pixels if the squares do not fill the image exactly.
-
-    Args:
-        small: (B, C, h, w).
-        pitch: As in `shrunk`.
-        size: (height, width) of the image.
-        mode: "bilinear" or "nearest", as in `F.interpolate`.
-
-    Returns:
-        (B, C, height, width).
     """
     if pitch == 1:
         return small

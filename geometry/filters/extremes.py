@@ -40,12 +40,9 @@ def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:
-    """Maximum over a square around every pixel, clipped at the border; NaN counts as the largest value.
+    """Maximum of (B, C, H, W) over a square around every pixel, clipped at the border; NaN counts as the largest value.
 
-    Args:
-        values: (B, C, H, W).
-        radius: In pixels; 0 = the pixel itself.
-        has_nan: Whether there may be NaN; None = check.
+    `has_nan`: whether there may be NaN; None = check.
     """
     if (cv2 := _opencv_for(values, radius)) and not (bool(values.sum().isnan()) if has_nan is None else has_nan):
         return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius, radius)
@@ -85,12 +82,7 @@ def _by_opencv(extreme: Any, border: int, values: Tensor, down: int, along: int)
 
 
 def median_within(values: Tensor, radius: int) -> Tensor:
-    """Median over a square around every pixel, with replicated borders.
-
-    Args:
-        values: (B, C, H, W), without NaN.
-        radius: 1 or 2 pixels.
-    """
+    """Median over a square of 1 or 2 pixels around every pixel of (B, C, H, W), with replicated borders, without NaN."""
     size, planes = 2 * radius + 1, values.reshape(-1, 1, *values.shape[-2:])
     if cv2 := opencv_for(values):
         medians = [cv2.medianBlur(plane, size) for plane in planes[:, 0].contiguous().numpy()]

@@ -30,9 +30,6 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 
     Returns:
         (B, 1, H, W) in [0, 1]: the mask, with an alpha matte in the band, which is soft where the image is (hair, leaves).
-
-    Raises:
-        ValueError: Maps of the wrong shapes.
     """
     check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)
@@ -49,14 +46,9 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 
 
 def moments(values: Tensor, image: Tensor) -> Tensor:
-    """The products whose means determine the linear function of the colour that fits a map best.
+    """The products whose means determine the linear function of the colour that fits a map (B, 1, H, W) best.
 
-    Args:
-        values: (B, 1, H, W), the map.
-        image: (B, 3, H, W).
-
-    Returns:
-        (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
+    (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
     """
     numbers = torch.cat((constant(values, 1.0).expand_as(values), values, image), 1)
     first, second = numbers.index_select(1, _pairs(numbers, True)).chunk(2, 1)
@@ -64,14 +56,9 @@ def moments(values: Tensor, image: Tensor) -> Tensor:
 
 
 def fit_of_means(means: Tensor, radius: int) -> Tensor:
-    """Fits a linear function of the colour to a map, in a window around each pixel.
+    """Fits a linear function of the colour to a map, in a window around each pixel, averaged over a window of `radius` pixels.
 
-    Args:
-        means: (B, 13, H, W): means of `moments` in the window, without the first one, which is 1.
-        radius: Radius in pixels of the window over which functions are averaged.
-
-    Returns:
-        (B, 4, H, W): the factors of the three channels, and the offset.
+    `means` (B, 13, H, W) are those of `moments` without the first one, which is 1. (B, 4, H, W): three factors, and the offset.
     """
     first, second = means[:, :4].index_select(1, _pairs(means, False)).chunk(2, 1)
     slope = _solved(torch.addcmul(means[:, 4:], first, second, value=-1))
@@ -80,13 +67,7 @@ def fit_of_means(means: Tensor, radius: int) -> Tensor:
 
 
 def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
-    """Applies linear functions of the colour to an image (B, 3, H, W): (B, 1, H, W).
-
-    Args:
-        fit: (B, 4, h, w), from `fit_of_means`, one function per square of `pitch` pixels.
-        image: (B, 3, H, W).
-        pitch: Side of the squares in pixels.
-    """
+    """Applies the functions (B, 4, h, w) of `fit_of_means`, one per square of `pitch` pixels, to an image: (B, 1, H, W)."""
     fit = enlarged(fit, pitch, image.shape[-2:])
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
@@ -101,13 +82,9 @@ def _pairs(with_one: bool) -> Tensor:
 
 
 def _solved(covariances: Tensor) -> Tensor:
-    """Solves a symmetric system of three equations for each pixel, regularised where colours hardly vary.
+    """Solves a symmetric system of three equations for each pixel, (B, 3, H, W), regularised where colours hardly vary.
 
-    Args:
-        covariances: (B, 9, H, W): the right side, and the matrix rr, rg, rb, gg, gb, bb.
-
-    Returns:
-        (B, 3, H, W).
+    `covariances` are (B, 9, H, W): the right side, and the matrix rr, rg, rb, gg, gb, bb.
     """
     diagonal, factors, columns = _adjugate(covariances)
     steady = covariances + diagonal.to(covariances)
@@ -124,11 +101,9 @@ def _solved(covariances: Tensor) -> Tensor:
 def _adjugate() -> tuple[Tensor, Tensor, Tensor]:
     """Constants for solving symmetric 3 x 3 systems by the adjugate, which also has the six numbers rr, rg, rb, gg, gb, bb.
 
-    Returns:
-        (1, 9, 1, 1): the regularisation, to be added to the nine numbers of each system.
-        (36,): indices among the nine numbers. The first 24, in four groups: group 1 times group 2 minus group 3 times group 4 is the
-        adjugate. The last 12: factors from the right side and from the matrix's first row.
-        (12,): indices of the adjugate's numbers that those 12 are multiplied with.
+    (1, 9, 1, 1): the regularisation, to be added to the nine numbers of each system. (36,): indices among the nine numbers. The first 24,
+    in four groups: group 1 times group 2 minus group 3 times group 4 is the adjugate. The last 12: factors from the right side and from the
+    matrix's first row. (12,): indices of the adjugate's numbers that those 12 are multiplied with.
     """
     rr, rg, rb, gg, gb, bb = range(6)
     factors = (gg, gb, rg, rr, rb, rr), (bb, rb, gb, bb, rg, gg), (gb, rg, gg, rb, rr, rg), (gb, bb, rb, rb, gb, rg)

@@ -68,15 +68,9 @@ def idst(coefficients: Tensor, dim: int) -> Tensor:
 
 
 def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur, whose run time does not depend on its width.
+    """A Gaussian blur of maps (B, C, H, W), whose run time does not depend on its width; `sigma` 0 = no blur.
 
-    Args:
-        values: (B, C, H, W).
-        sigma: Standard deviation in pixels; 0 = no blur.
-        seamless: Whether the map continues at its opposite border; otherwise it is mirrored.
-
-    Returns:
-        (B, C, H, W).
+    Seamless maps continue at their opposite border; others are mirrored.
     """
     if sigma <= 0:
         return values
@@ -91,16 +85,7 @@ def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
 
 
 def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur of weighted pixels.
-
-    Args:
-        values: (B, C, H, W), finite even where the weight is 0.
-        weight: (B, 1, H, W) in [0, 1].
-        sigma, seamless: As `blurred`.
-
-    Returns:
-        (B, C, H, W): weighted means, which fade to 0 far from any weight.
-    """
+    """A Gaussian blur of maps, finite everywhere, weighted by (B, 1, H, W) in [0, 1]: means that fade to 0 far from any weight."""
     share = blurred(weight, sigma, seamless).clamp(min=1e-4)
     return blurred(values * weight, sigma, seamless) / share
 
@@ -108,14 +93,8 @@ def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool =
 def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
     """The low frequencies of a map: at each position, the value of the plane that fits best under Gaussian and pixel weights.
 
-    Far from borders it equals `blurred_where`. Beside a border or a hole, with pixels on one side only, a mean is biased on slopes, and a
-    plane is not. It is computed on a smaller map, with about eight values per sigma.
-
-    Args:
-        values, weight, sigma, seamless: As `blurred_where`.
-
-    Returns:
-        (B, C, H, W).
+    Far from borders it equals `blurred_where`, whose arguments it has. Beside a border or a hole, with pixels on one side only, a mean is
+    biased on slopes, and a plane is not. It is computed on a smaller map, with about eight values per sigma.
 
     Source:
         W. S. Cleveland, "Robust locally weighted regression" (1979); H. Knutsson and C.-F. Westin, "Normalized and differential
