@@ -123,16 +123,15 @@ def _ends(values: Tensor, trusted: Tensor) -> tuple[float, float]:
 def image_to_depth(
     image: Tensor, *, near: str = "white", linear_in: str = "disparity", metric_range: tuple[float, float] | None = None
 ) -> tuple[Tensor, Quantity]:
-    """Converts grey levels to depth.
+    """Converts grey levels (B, 1, H, W) in [0, 1] to depth and its quantity.
 
     Args:
-        image: (B, 1, H, W) in [0, 1].
         near: Which end of the grey levels is near, "white" or "black".
         linear_in: The quantity that is linear in the grey levels, "disparity" or "depth".
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
 
     Returns:
-        (B, 1, H, W) and its quantity: metric depth if the range is known, otherwise disparity or relative depth in [0, 1].
+        Metric depth if the range is known, otherwise disparity or relative depth in [0, 1].
 
     Raises:
         ValueError: Wrong shape, unknown names, or a range that is not ascending, is infinite, or, for disparity, begins at 0.
@@ -154,15 +153,9 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """Combines a depth map and a normal map of any sizes into an estimate at the image's size.
+    """Combines a depth map and a normal map of any sizes, or one of them, into an estimate at the image's size.
 
-    Args:
-        depth: From `depth_map_to_estimate`, or None.
-        normals: From `normal_map_to_estimate`, or None.
-        height, width: Size of the images.
-
-    Returns:
-        The estimate without a mask; masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch.
+    It has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch.
 
     Raises:
         ValueError: Both are None.

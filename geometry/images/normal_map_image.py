@@ -68,15 +68,12 @@ def normal_map_to_estimate(
 
 
 def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tensor, Tensor]:
-    """Splits a map into its values and its valid pixels, which are finite and at least half opaque.
+    """Splits a map into its values (B, 1 or 3, H, W) float32 and its valid pixels, which are finite and at least half opaque.
 
     Args:
         image: (B, C, H, W), C = 1, 3 or 4 (with alpha).
         known: (B or 1, 1, H, W) bool, other pixels are invalid; None = all.
         name: Name of the map, for the error.
-
-    Returns:
-        Values (B, 1 or 3, H, W) float32, and valid pixels (B, 1, H, W) bool.
 
     Raises:
         ValueError: No pixel is valid.
@@ -93,11 +90,9 @@ def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tenso
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
-    """Describes why an image is probably not a normal map, or has another coding than assumed; None if it looks right.
+    """Why an image is probably not a normal map, or has another coding than assumed; None if it looks right.
 
-    Args:
-        image: (B, 3, H, W) in [0, 1].
-        normals: (B, 3, H, W) vectors decoded from it, in OPENGL axes.
+    `normals` (B, 3, H, W) were decoded from it, in OPENGL axes.
     """
     step = -(-max(image.shape[-2:]) // LOOKED_AT)
     samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]

@@ -50,16 +50,9 @@ _ROUNDING = 1e-5
 
 
 def normalise_per_image(values: Tensor) -> Tensor:
-    """Scales each image to the range from 0 to 1.
+    """Scales each image (B, 1, H, W) to [0, 1], ignoring NaN and infinite values.
 
-    Args:
-        values: (B, 1, H, W), any range; NaN and infinite values are ignored.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]; 0 at NaN, and in images that are constant or have no finite value.
-
-    Raises:
-        ValueError: Not (B, 1, H, W).
+    0 at NaN, and in images that are constant or have no finite value.
     """
     check_map(values, 1, "values")
     low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH))
@@ -82,7 +75,6 @@ def depth_to_image(
 
     Args:
         depth: (B, 1, H, W) in the unit that `quantity` names. Metric depth that is not positive and finite is a hole.
-        quantity: What `depth` holds.
         near: "white" or "black".
         normalisation: "per_image": the range of each image; "per_clip": one range for the whole batch, so that a video does not flicker;
             "running": the batch is a video, whose range is updated frame by frame (`RunningRange`); "fixed": `value_range`. Or a function,
@@ -94,12 +86,12 @@ def depth_to_image(
         mask: (B, 1, H, W) bool, True where depth is valid; None = everywhere.
 
     Returns:
-        (B, 1, H, W), or (B, 3, H, W) with a colour map, in [0, 1]. Black where masked or invalid. An image of constant depth is all at
-        the far end.
+        (B, 1, H, W), or (B, 3, H, W) with a colour map, in [0, 1]. Black where masked or invalid. An image of constant depth is all at the
+        far end.
 
     Raises:
-        ValueError: Unknown names, percentiles or a range out of order, `as_disparity` of what is not metric depth, or maps of
-            the wrong shape, dtype or device.
+        ValueError: Unknown names, percentiles or a range out of order, `as_disparity` of what is not metric depth, or maps of the wrong
+            shape, dtype or device.
     """
     check_map(depth, 1, "depth")
     check_mask(mask, depth)
@@ -131,16 +123,7 @@ def normals_to_image(
     source: Axes | str = Axes.OPENGL,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Renders normals as an image, black where masked or without a direction.
-
-    Args:
-        normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: Axes and channel order of the image.
-        source: The axes of `normals`.
-        mask: (B, 1, H, W) bool, True where normals are valid; None = everywhere.
-
-    Returns:
-        (B, 3, H, W) in [0, 1].
+    """Renders normals (B, 3, H, W) in `source` axes as an image in [0, 1], black where masked (B, 1, H, W) or without a direction.
 
     Raises:
         ValueError: Maps of the wrong shape, dtype or device, unknown axes or coding.
@@ -152,14 +135,7 @@ def normals_to_image(
 
 
 def colourise(image: Tensor, colour_map: str) -> Tensor:
-    """Applies a colour map to grey levels.
-
-    Args:
-        image: (B, 1, H, W) in [0, 1].
-        colour_map: One of `COLOUR_MAPS`.
-
-    Returns:
-        (B, 3, H, W) RGB in [0, 1].
+    """Colours grey levels (B, 1, H, W) in [0, 1] by one of `COLOUR_MAPS`: (B, 3, H, W) RGB in [0, 1].
 
     Source:
         turbo: A. Mikhailov, "Turbo, An Improved Rainbow Colormap for Visualization" (2019); inferno: S. van der Walt and N. Smith,
@@ -220,14 +196,9 @@ def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = 
 
 
 def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps `low` to 0 and `high` to 1, linearly, without clamping.
+    """Maps `low` to 0 and `high` to 1, which broadcast to `values` (B, 1, H, W), linearly, without clamping, in a copy.
 
-    Args:
-        values: (B, 1, H, W).
-        low, high: Ends of the range; they broadcast to `values`.
-
-    Returns:
-        The mapped values, a copy; and, in the shape of `low`, bool: where the range is finite and not empty.
+    Returns also, in the shape of `low`, bool: where the range is finite and not empty.
     """
     usable = are_apart(low, high)
     # Halves keep the difference of huge values finite.
@@ -236,15 +207,9 @@ def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
 
 
 def heat_map(values: Tensor, end: float, signed: bool = False) -> Tensor:
-    """Colours errors: from black (0) to yellow (`end`), or signed, from blue (`-end`) over white (0) to red (`end`).
+    """Colours errors (B, 1, H, W) as (B, 3, H, W) float32 RGB in [0, 1], grey where they are NaN, which means unknown.
 
-    Args:
-        values: (B, 1, H, W); NaN = unknown, which becomes grey.
-        end: The value of the last colour; larger values have the same colour.
-        signed: Whether the first colour is `-end` instead of 0.
-
-    Returns:
-        (B, 3, H, W) RGB in [0, 1], float32.
+    From black (0) to yellow (`end`), or signed, from blue (`-end`) over white (0) to red (`end`). Larger values have the last colour.
 
     Source:
         inferno: as `colourise`; RdBu: C. Brewer, colorbrewer2.org, evenly spaced samples.
@@ -263,8 +228,7 @@ def heat_colours(signed: bool) -> list[str]:
 def heat_map_end(values: Tensor) -> float:
     """The `end` of a heat map: the least of a few round numbers from 1 to 180 that at least 95 percent of the magnitudes do not exceed.
 
-    Args:
-        values: Any shape and sign; NaN = unknown. Without other values the result is 1, and for larger magnitudes 180.
+    NaN is unknown. Without other values the result is 1, and for larger magnitudes 180.
     """
     magnitudes = values[~values.isnan()].abs().flatten().sort().values
     if not len(magnitudes):
@@ -280,16 +244,12 @@ _WHOLE_RANGE = (0.0, 100.0)
 
 
 def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
-    """Renders the depth of an estimate as grey levels.
+    """Renders the depth of an estimate as grey levels (B, 1, H, W) in [0, 1]; black where depth is invalid.
 
     Args:
-        estimate: With depth.
         normalisation: Function that measures the range from black to white, as for `depth_to_image`: the range of each image by default, or
             a stateful one, such as the `update` of a `RunningRange`.
         near: "white" or "black".
-
-    Returns:
-        (B, 1, H, W) in [0, 1]; black where depth is invalid.
 
     Raises:
         ValueError: No depth.
@@ -305,17 +265,7 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
 def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear") -> Tensor:
     """`default_depth_image` of `estimate.resized`, with a given range. Resizes the grey levels instead, which is faster, where equivalent.
 
-    Args:
-        estimate: With depth.
-        height, width: New size in pixels.
-        ends: Nearness of black and of white, from `default_depth_range`.
-        resampling: As `Estimate.resized`.
-
-    Returns:
-        (B, 1, height, width) in [0, 1]; black where depth is invalid.
-
-    Raises:
-        ValueError: No depth.
+    `ends` are the nearness of black and of white, from `default_depth_range`.
     """
     depth, quantity, valid = estimate.known_depth()
     # 1 / metres does not commute with resampling, and holes must be filled after resizing.
@@ -332,14 +282,9 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
 
 
 def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:
-    """The range of `default_depth_image` of each image, as nearness.
+    """The range of `default_depth_image` of each image: nearness of black and of white, (B, 1, 1, 1) each.
 
-    Args:
-        estimate: With depth.
-        normalisation: As `default_depth_image`.
-
-    Returns:
-        Nearness of black and of white, (B, 1, 1, 1) each: 1 / metres, disparity, or negated relative depth; infinite without valid pixels.
+    Nearness is 1 / metres, disparity, or negated relative depth; infinite without valid pixels.
 
     Raises:
         ValueError: No depth.

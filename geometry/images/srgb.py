@@ -77,14 +77,11 @@ def matrix_to_709(chromaticities: Sequence[float]) -> np.ndarray:
 
 
 def colour_to_linear(colour: str) -> tuple[float, float, float]:
-    """A colour as a person writes it, as linear light.
+    """A colour as a person writes it, as linear R, G, B in [0, 1].
 
     Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.values.LAMP_COLOURS` ("warm"), or red, green
-            and blue from 0 to 255 ("255,180,107"); sRGB.
-
-    Returns:
-        Linear R, G, B in [0, 1].
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.values.LAMP_COLOURS` ("warm"), or red, green and blue from
+            0 to 255 ("255,180,107"); sRGB.
 
     Raises:
         ValueError: Anything else.

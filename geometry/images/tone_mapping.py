@@ -26,15 +26,11 @@ PEAK = 1000.0
 
 
 def hdr_to_sdr(image: Tensor, transfer: int, chromaticities: Sequence[float] = BT_2020) -> Tensor:
-    """Tone maps PQ or HLG to BT.709 SDR.
+    """Tone maps coded PQ or HLG RGB (3, H, W) in [0, 1] to BT.709 SDR in [0, 1].
 
     Args:
-        image: (3, H, W) coded RGB in [0, 1].
         transfer: PQ or HLG.
         chromaticities: The primaries, as `srgb.BT_709`.
-
-    Returns:
-        (3, H, W) in [0, 1].
 
     Source:
         ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
@@ -95,14 +91,14 @@ _KNEE = 0.9
 
 
 def compress_highlights(image: Tensor, has_none: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Compresses HDR images, which have values above 1, to [0, 1]. Synchronises the device once.
+    """Compresses HDR images, which have values above 1, to [0, 1]. Synchronises the device once, unless `has_none` is known.
 
     A value x above 0.9 becomes 0.9 + 0.1 log(x / 0.9) / log(p / 0.9), with the image's maximum p. Values below stay unchanged, so that
     edges and colour mixtures are treated as in other images. Images without values above 1 stay unchanged.
 
     Args:
         image: (B, 3, H, W), 0 or more.
-        has_none: True if all values are known to be at most 1, for example by `check_image`; then the device is not synchronised.
+        has_none: True if all values are known to be at most 1, for example by `check_image`.
 
     Returns:
         The images in [0, 1], in at least float32 if any was compressed; and a function that expands results (B, 3, h, w), computed from
