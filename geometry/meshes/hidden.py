@@ -66,8 +66,7 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
     """Continues surfaces behind cuts.
 
     Args:
-        depth: (H, W), positive where valid, on the CPU.
-        valid: (H, W) bool.
+        depth: (H, W), positive where `valid`, on the CPU.
         joins: From `cut_grid`: valid neighbours that are not joined are cut.
         reach: Pixels by which the far side of a cut continues, per unit of difference in inverse depth: the parallax of the expected view
             change.
@@ -110,15 +109,10 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
 
 
 def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -> tuple[Tensor, Tensor]:
-    """Finds the pixels of far surfaces beside cuts, whose colour may be mixed with the occluder's.
+    """Finds the pixels (H, W) of far surfaces within `reach` pixels, at least 1, of cuts.
 
-    Args:
-        depth, valid, joins: As `continue_behind`.
-        reach: In pixels, at least 1.
-
-    Returns:
-        (H, W) bool, and row and column (2, H, W) of their mirror pixel, farther from the cut on the same surface; elsewhere of the pixel
-        itself. Surfaces without such pixels are left out.
+    Their colour may be mixed with the occluder's. Returns also row and column (2, H, W) of their mirror pixel, farther from the cut on the
+    same surface; elsewhere of the pixel itself. Surfaces without such pixels are left out. Arguments as `continue_behind`.
     """
     inverse = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
     across, down = np.pad(joins.across.numpy(), ((1, 1), (1, 2))), np.pad(joins.down.numpy(), ((1, 2), (1, 1)))

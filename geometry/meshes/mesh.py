@@ -336,13 +336,7 @@ def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[T
 
 
 def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list[Tensor]:
-    """The grid row of each row of an image of another size, and the grid column of each column.
-
-    Args:
-        grid: The sampled grid.
-        size: Height and width of the map that the grid samples.
-        shape: Height and width of the image.
-    """
+    """The grid row of each row of an image of height and width `shape`, and the grid column of each column; `size` is the map's."""
     return [
         (((torch.arange(now, dtype=torch.float32, device="cpu") + 0.5) * whole / now - 0.5 - grid.first) / grid.step)
         .round()
@@ -426,17 +420,10 @@ def _at_points(maps: Tensor, points: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, inverse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Paints hidden surfaces into an image, as their texture.
+    """Paints `found` hidden surfaces behind a grid's pixels into an image (1, 3, h, w), as their texture, for a depth map of `size`.
 
-    Args:
-        image: (1, 3, h, w).
-        grid: The sampled pixels of the image.
-        found: The hidden surfaces behind these pixels.
-        inverse: (1, 1, H, W) inverse depth of the sampled pixels; infinite where invalid.
-        size: Height and width of the depth map.
-
-    Returns:
-        The image (1, 3, h, w), downsized to at most `_HIDDEN_SIDE` pixels, and where it was painted, with a margin, (1, 1, h, w) bool.
+    `inverse` (1, 1, H, W) is infinite where invalid. Returns the image, downsized to at most `_HIDDEN_SIDE` pixels, and where it was
+    painted, with a margin, (1, 1, h, w) bool.
     """
     share = min(1.0, _HIDDEN_SIDE / max(image.shape[-2:]))
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])

@@ -56,8 +56,7 @@ def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP, noise: 
     """Finds the neighbouring pixels that share a surface.
 
     Args:
-        depth: (H, W), positive where valid.
-        valid: (H, W) bool.
+        depth: (H, W), positive where `valid`.
         max_jump: Largest relative difference, as `MAX_JUMP`.
         noise: (H, W), from `noise_within`: tolerated jump of inverse depth.
 
@@ -100,11 +99,7 @@ def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor, rows: Tensor, 
 def cut_grid(
     depth: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
 ) -> tuple[Tensor, Joins]:
-    """Computes depth with steps at its edges, and which neighbours share a surface.
-
-    Args:
-        depth, valid, image, edges: As `step_edges`.
-        max_jump: As MAX_JUMP.
+    """Computes depth with steps at its edges, and which neighbours share a surface; arguments as `step_edges` and `find_joins`.
 
     Returns:
         The depth of `step_edges`, (1, 1, H, W), and the joins of `find_joins`. If edges are soft, remains of ramps beside cuts, and ribbons
@@ -132,19 +127,15 @@ def cut_grid(
 
 
 def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:
-    """Estimates the largest differences of inverse depth within a surface that noise and 8-bit levels cause.
+    """Estimates the largest differences of inverse depth within a surface that noise and 8-bit levels cause: (H, W) for each lag.
 
     In disparity of unknown shift, far objects have inverse depths near 0, where noise is a large share of the value, and a limit relative
     to depth would tear them. The noise is measured in the straightest parts of each block of pixels, which silhouettes hardly reach, and is
-    limited to a small share of the image's range or of the value.
+    limited to a small share of the image's range or of the value. Few differences by noise exceed it.
 
     Args:
-        depth: (H, W), positive where valid, before its edges become steps.
-        valid: (H, W) bool.
+        depth: (H, W), positive where `valid`, before its edges become steps.
         lags: Distances of the compared pixels, in pixels.
-
-    Returns:
-        (H, W) for each lag, in inverse depth, 0 or more; few differences by noise exceed it.
     """
     height, width = depth.shape
     inverse = torch.where(valid, 1 / depth, 0)
@@ -243,15 +234,9 @@ def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
 
 
 def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tensor:
-    """Grows surfaces over loose pixels: each takes the value of the adjacent surface pixel that is most similar to its own.
+    """Grows surfaces (`whole`, which keep their value) over loose pixels by up to `rounds` pixels: (H, W) of values of `depth`.
 
-    Args:
-        depth, valid: (H, W), depth positive where valid.
-        whole: (H, W) bool, surface pixels, which keep their value.
-        rounds: Largest growth in pixels.
-
-    Returns:
-        (H, W) of values of `depth`.
+    Each takes the value of the adjacent surface pixel that is most similar to its own.
     """
     width = depth.shape[1]
     # Padded by a border that is never loose, so that each pixel has four neighbours.
@@ -306,8 +291,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     """Turns depth ramps between objects into steps. Networks and resizing cause ramps, and a mesh of them has curtains between objects.
 
     Args:
-        depth: (1, 1, H, W), positive and finite where valid.
-        valid: (1, 1, H, W) bool.
+        depth: (1, 1, H, W), positive and finite where `valid`.
         image: (1, 3, H, W) in [0, 1]; if given, steps follow its edges.
         edges: "sharp" leaves depth unchanged; "soft" steepens; "auto" steepens if `measure_noise` finds ramps.
 
@@ -362,14 +346,10 @@ def _slope_has_reason(inverse: Tensor, valid: Tensor, length: int) -> tuple[Tens
 
 
 def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of the pixel grid between joined neighbours.
+    """Triangles of the pixel grid between joined neighbours of a depth (H, W), positive where joined.
 
-    A cell whose four sides are joined becomes two triangles, cut along the diagonal with the smaller jump in inverse depth; a cell with
-    two joined sides that meet becomes one.
-
-    Args:
-        depth: (H, W), positive where joined.
-        joins: As `find_joins`.
+    A cell whose four sides are joined becomes two triangles, cut along the diagonal with the smaller jump in inverse depth; a cell with two
+    joined sides that meet becomes one.
 
     Returns:
         The pixels that are corners of triangles, (H, W) bool; and triangles (M, 3) uint32, indices among these pixels in reading order,
@@ -425,16 +405,7 @@ _BESIDE = 1 / 16
 def cut_closed_grid(
     distance: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = 0.05
 ) -> tuple[Tensor, Joins]:
-    """`cut_grid` for a panorama; the first column is repeated after the last one.
-
-    Args:
-        distance: (1, 1, H, W), positive where valid.
-        valid: (1, 1, H, W) bool.
-        image, edges, max_jump: As `cut_grid`.
-
-    Returns:
-        Distances (1, 1, H, W + 1), and their joins.
-    """
+    """`cut_grid` for a panorama (1, 1, H, W); the first column is repeated after the last one: (1, 1, H, W + 1)."""
     width = distance.shape[-1]
     beside = min(width, max(1, round(width * _BESIDE)))
 
@@ -450,11 +421,7 @@ def cut_closed_grid(
 
 
 def closed_triangles(distance: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
-    """Triangles of a panorama's grid, with a fan around each pole.
-
-    Args:
-        distance: (H, W + 1), from `cut_closed_grid`.
-        joins: From `cut_closed_grid`.
+    """Triangles of the grid of `cut_closed_grid`, (H, W + 1), with a fan around each pole.
 
     Returns:
         The pixels that are corners of triangles, (H, W + 1) bool. Triangles (M, 3) uint32, counter-clockwise seen from the camera: indices

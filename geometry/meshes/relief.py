@@ -27,7 +27,6 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
     Args:
         estimate: One image, with depth of any quantity; metric depth is converted to inverse depth.
         image: (1, 3, h, w) RGB in [0, 1], of any size with the depth's aspect ratio, for detecting the sky; None = no sky.
-        options: Size and shape of the relief.
 
     Returns:
         A closed surface in mm, +X right and +Y up in the image, +Z out of it, with its underside at z = 0. Each edge belongs to two
@@ -102,8 +101,7 @@ def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
 def _integrated(right: Tensor, down: Tensor) -> Tensor:
     """Least-squares heights (1, 1, H, W) from differences (1, 1, H, W - 1) and (1, 1, H - 1, W).
 
-    Source:
-        Poisson's equation with free borders is diagonal in the cosine transform.
+    Poisson's equation with free borders is diagonal in the cosine transform.
     """
     pad = torch.nn.functional.pad
     divergence = pad(right, (0, 1)) - pad(right, (1, 0)) + pad(down, (0, 0, 0, 1)) - pad(down, (0, 0, 1, 0))

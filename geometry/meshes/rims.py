@@ -30,17 +30,15 @@ _TINY = 1e-9
 
 
 def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: Tensor) -> Tensor:
-    """Extends surfaces to their cuts along planes fitted farther inside.
+    """Extends surfaces to their cuts along planes fitted farther inside: (H, W) depth.
+
+    Values change by less than the step at the cut beside them, and only within `_BAND` ramp radii of cuts.
 
     Args:
-        depth: (H, W), positive where valid, with steps in place of ramps.
-        valid: (H, W) bool.
+        depth: (H, W), positive where `valid`, with steps in place of ramps.
         cut: (H, W) bool, the pixels on both sides of cuts.
         radius: Half the width of ramps in pixels.
         noise: (H, W), from `noise_within`; cuts whose step barely exceeds it are ignored.
-
-    Returns:
-        (H, W) depth. Values change by less than the step at the cut beside them, and only within `_BAND` ramp radii of cuts.
     """
     inverse = torch.where(valid, 1 / depth, 0)  # 0 differs too much from any value to be on the same side
     step, span = (_span(inverse, valid, reach) for reach in (1, radius))
@@ -80,15 +78,10 @@ def _distances(cut: Tensor, farthest: int) -> Tensor:
 
 
 def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Tensor, reach: int) -> Tensor:
-    """The value (N,) at each pixel of the plane fitted to its neighbours on the same side of a cut.
+    """The value (N,) at each pixel of the plane fitted to its neighbours, up to `reach` pixels, on the same side of a cut.
 
-    Args:
-        padded: (2, pixels): inverse depth and weights, of maps padded by `reach`.
-        index: (N,) flat indices of the pixels in the padded maps.
-        width: Row length of the padded maps.
-        here: (N,) inverse depth of the pixels.
-        allowed: (N,) largest difference of inverse depth on the same side, and largest change by the fit.
-        reach: Radius of the fit in pixels.
+    `padded` (2, pixels), of rows of `width`, are inverse depth and weights of maps padded by `reach`; `index` (N,) the pixels in it, `here`
+    (N,) their inverse depth; `allowed` (N,) the largest difference of inverse depth on the same side, and largest change by the fit.
     """
     sums = here.new_zeros(9, len(here))
     for down, right in _places(reach):

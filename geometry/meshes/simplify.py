@@ -20,17 +20,13 @@ _LARGEST = 5  # squares of 32 cells
 def even_triangles(
     inverse: np.ndarray, joins: Joins, normals: np.ndarray | None = None, within: np.ndarray | None = None, even: float = EVEN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Triangulates a pixel grid, with larger triangles where it is planar.
+    """`grid_triangles`, larger where the grid is planar and free of cracks: a square includes the corners of smaller ones on its border.
 
     Args:
         inverse: (H, W), inverse depth, positive where joined.
-        joins: As `mesh_cuts.find_joins`.
         normals: (3, H, W) unit vectors, which must be nearly linear too; or None.
         within: (H, W) bool; no square straddles the border of this mask.
         even: As EVEN; 0 = all pixels.
-
-    Returns:
-        As `grid_triangles`. Free of cracks: a square includes the corners of smaller squares on its border.
     """
     used, triangles = grid_triangles(1 / inverse, joins)
     if not even or not len(triangles):

@@ -131,14 +131,9 @@ def _longest(grid: SampledGrid) -> Tensor:
 
 
 def _axes(across: Tensor, down: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
-    """The axes and standard deviations of discs.
+    """Rotation matrices (N, 3, 3), whose columns are the axes of discs spanned by vectors (N, 3), and deviations (N, 3) along them.
 
-    Args:
-        across, down: (N, 3) vectors that span each disc.
-        longest: (N,) maximum aspect ratios.
-
-    Returns:
-        Rotation matrices (N, 3, 3), whose columns are a splat's axes, and standard deviations (N, 3) along them.
+    `longest` (N,) are maximum aspect ratios.
     """
     # The covariance is A A^T with A = (across, down). Its axes are A times the eigenvectors of A^T A, which have a closed form.
     uu, uv, vv = (across * across).sum(-1), (across * down).sum(-1), (down * down).sum(-1)
