@@ -41,15 +41,9 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     surrounding sky. Without predicted sky, depth is unchanged. The device is synchronised once; more often if the mask excludes pixels.
 
     Args:
-        depth: (B, 1, H, W), positive and finite.
+        depth: (B, 1, H, W), positive and finite; the result is nowhere farther.
         image: (B, 3, H, W) in [0, 1].
         estimate: Of the images, at their size, with a mask that excludes the sky.
-
-    Returns:
-        (B, 1, H, W), nowhere farther than `depth`.
-
-    Raises:
-        ValueError: Maps of wrong shapes.
     """
     check_map(image, 3, "image")
     check_map(depth, 1, "depth", like=image)
@@ -97,13 +91,8 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
 def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
     """Extends the land's depth to objects in front of the sky that have the sky's depth: hair, masts, and repaired parts of a sky mask.
 
-    Args:
-        depth: (1, 1, H, W), positive and finite.
-        sky: (1, 1, H, W) bool, pixels that have or may have the sky's depth.
-
-    Returns:
-        (1, 1, H, W): in the sky, and where its depth exceeds its border, the depth of the surrounding land; elsewhere `depth`. Without sky
-        or land it is `depth`. The device is not synchronised.
+    `sky` are the pixels that have or may have the sky's depth: there, and where its depth exceeds its border, the result is the depth of
+    the surrounding land; elsewhere, and without sky or land, `depth`. Maps (1, 1, H, W). The device is not synchronised.
     """
     height, width = depth.shape[-2:]
     inverse, is_sky, (radius, step, unit) = depth.reciprocal(), sky.to(depth), _lengths(height, width)
@@ -139,12 +128,7 @@ def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:
 
 
 def _spread(sums: Tensor, unit: int) -> Tensor:
-    """Means around every pixel with weights decreasing with distance; 0 where nothing is near.
-
-    Args:
-        sums: (1, 2, h, w), weighted values, and the weights.
-        unit: Of the distances, in pixels.
-    """
+    """Means of weighted values and weights (1, 2, h, w) around every pixel, weighted less with distance (in `unit` pixels); 0 far off."""
     total, less = torch.zeros_like(sums), 1.0
     for step in range(_STEPS):
         total, less = total + box_sums(sums, unit * 2**step) * less, less * _LESS

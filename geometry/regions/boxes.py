@@ -86,15 +86,9 @@ _MOST_TURNS = 500  # of a path; more than a maze of the size of a small image ha
 
 
 def path_costs(start: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """The cost of the cheapest path to each pixel, by steps to the pixels above, below, left and right.
+    """The cost (H, W) float64 of the cheapest path to each pixel from `start`, by steps to the pixels above, below, left and right.
 
-    Args:
-        start: (H, W) bool, where paths begin.
-        across: (H, W - 1), 0 or more: cost of a step between a pixel and the one to its right.
-        down: (H - 1, W), 0 or more: cost of a step between a pixel and the one below.
-
-    Returns:
-        (H, W) float64; infinite everywhere without a start.
+    `across` and `down` as `cheapest_region`. Infinite everywhere without a start.
     """
     costs = torch.zeros(start.shape, dtype=torch.float64, device=start.device).masked_fill(~start, torch.inf)
     if not bool(start.any()):
@@ -179,15 +173,14 @@ _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
 
 
 class _Scene(NamedTuple):
-    """The surroundings of a box, downsampled.
+    """The surroundings of a box, downsampled. Colours are (3, H, W), other maps (H, W).
 
     Attributes:
-        colours: (3, H, W) in [0, 1].
-        nearness: (H, W), inverse depth as a share of its range, about 0 at its far end.
-        height: (H, W), distance from the closest plane outside the box (`above_planes`); 1 without planes.
-        raised: (H, W), least distance from the background planes outside the box and the farthest pixels (`above_planes`).
-        outside: (H, W) bool, outside the box.
-        middle: (H, W), 0 in the middle of the box, 1 at its border, more outside.
+        nearness: Inverse depth as a share of its range, about 0 at its far end.
+        height: Distance from the closest plane outside the box (`above_planes`); 1 without planes.
+        raised: Least distance from the background planes outside the box and the farthest pixels (`above_planes`).
+        outside: Bool, outside the box.
+        middle: 0 in the middle of the box, 1 at its border, more outside.
     """
 
     colours: Tensor
@@ -299,16 +292,7 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
 
 
 def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
-    """Adds adjacent parts that stand out about as far, if no depth step separates them, whatever their colours.
-
-    Args:
-        found: (H, W) bool, the region.
-        scene: The surroundings.
-        allowed: (H, W) bool, pixels that may be added.
-
-    Returns:
-        (H, W) bool.
-    """
+    """Adds adjacent `allowed` parts that stand out about as far, if no depth step separates them, whatever their colours. (H, W) bool."""
     typical = _standing_out(found, scene)
     if typical < _STANDS_OUT:
         return found
@@ -358,16 +342,9 @@ def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
 
 
 def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-likelihoods under the background.
+    """Log-likelihoods (N,) under the background: of the colours, of the colours as shadows, and of the depths.
 
-    Args:
-        colours: (N, 3) RGB.
-        depths: (N, 2): inverse depth, and height above planes.
-        sample: (N,) bool, background pixels.
-        on_planes: (N,) bool, pixels on which shadows may fall.
-
-    Returns:
-        (N,) each: of the colours, of the colours as shadows (-inf outside `on_planes`), and of the depths.
+    Depths (N, 2) are inverse depth and height above planes. `sample` are background pixels; shadows may fall `on_planes` only (else -inf).
     """
     mixture = fit_mixture(colours[sample], _COLOURS.components, _COLOURS.noise)
     lit, on_plane = mixture.log_likelihood(colours), colours[on_planes]
@@ -379,10 +356,7 @@ def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     """(H, W) bool: the pixels in the box whose values are rarest outside.
 
-    Args:
-        scene: The surroundings.
-        near: (H, W) from `_near`.
-        behind: Log-likelihoods (N,) of the pixels under the background, one for each kind of evidence.
+    `near` is `_near`'s; `behind` the pixels' log-likelihoods (N,) under the background, for each kind of evidence.
     """
     outside = scene.outside.flatten()
     raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in the foreground is near, too
@@ -416,10 +390,7 @@ def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
 
 
 def _tidied(region: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
-    """Removes threads and small parts of a region, and closes holes without visible background.
-
-    Parts with an inside point stay, and holes with an outside point stay open.
-    """
+    """Removes threads and small parts without an inside point, and closes holes without visible background or an outside point."""
     marks = pixels.mark(region.shape)
     broad = opened(region, 1)
     large = large_regions(broad, max(1, round(_SMALLEST_PART * int(broad.sum()))))

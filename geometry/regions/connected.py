@@ -26,16 +26,9 @@ def regions_with(cells: Tensor, seeds: Tensor) -> Tensor:
 
 
 def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: float) -> Tensor:
-    """The pixels that can be reached from one pixel without a step in value.
+    """The pixels (H, W) bool that can be reached from one pixel of values (H, W) on the CPU without a step in value.
 
-    Args:
-        values: (H, W) float32, on the CPU.
-        allowed: (H, W) bool, the pixels that may be passed.
-        row, column: The start.
-        step: Maximum difference between 4-neighbours.
-
-    Returns:
-        (H, W) bool; all False if the start is not allowed.
+    Only `allowed` pixels are passed, and 4-neighbours that differ by at most `step`. All False if the start is not allowed.
     """
     if not allowed[row, column]:
         return torch.zeros_like(allowed)
@@ -51,13 +44,7 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
 
 
 def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
-    """The pixels (H, W) bool that are connected with one pixel.
-
-    Args:
-        row, column: Of the pixel.
-        across: (H, W - 1) bool, on the CPU: whether a pixel and the one to its right are connected.
-        down: (H - 1, W) bool: the same for the one below.
-    """
+    """The pixels (H, W) bool that are connected with one pixel; `across` and `down` as `label_regions`, on the CPU."""
     labels = label_regions(across, down)
     return labels == labels[row, column]
 

@@ -53,12 +53,9 @@ class Mixture(NamedTuple):
 
 
 def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
-    """Fits a mixture: parts are split across their longest axis, then refined by expectation maximisation.
+    """Fits a mixture to values (N, D) on the CPU: parts are split across their longest axis, then refined by expectation maximisation.
 
-    Args:
-        values: (N, D) on the CPU, at least one.
-        count: Maximum number of Gaussians.
-        noise: Minimum standard deviation of each.
+    `count` is the maximum number of Gaussians, `noise` the minimum standard deviation of each.
 
     Source:
         M. Orchard and C. Bouman, "Color Quantization of Images" (1991), for the splits.

@@ -97,14 +97,7 @@ def object_around(
 def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
     """Segments the object that stands out most from floors, tables and walls; the middle of the image is preferred.
 
-    Args:
-        depth, image: As `object_around`.
-
-    Returns:
-        A point on the object, as relative x and y; and the mask that `object_around` returns for it.
-
-    Raises:
-        ValueError: As `object_around`.
+    Returns a point on the object, as relative x and y, and the mask of `object_around`, whose arguments and errors these are.
     """
     scene = _search_scene(depth, image)
     _, raised = above_planes(scene.nearness, torch.ones_like(scene.nearness, dtype=torch.bool))
@@ -143,12 +136,10 @@ def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:
-    """The planes behind a pixel.
+    """The planes behind a pixel: four values.
 
-    Returns:
-        Flat pixels on these planes, (H, W) bool. Pixels of the planes that the pixel is clearly in front of, (H, W) bool. How far the
-        pixel stands out, in inverse depth, 0 in front of a support. Height above the supports in inverse depth, (H, W), None without a
-        support.
+    Flat pixels on these planes, (H, W) bool. Pixels of the planes that the pixel is clearly in front of, (H, W) bool. How far the pixel
+    stands out, in inverse depth, 0 in front of a support. Height above the supports in inverse depth, (H, W), None without a support.
     """
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
@@ -217,17 +208,9 @@ def _region(
 
 
 def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:
-    """Joins a part with the parts above and below it, if there is no depth step between them.
+    """Joins a part `found` (H, W) with the `parts` (H, W) above and below it, if there is no depth step between them.
 
-    Args:
-        parts: (H, W) int64, numbers of all parts.
-        found: (H, W) bool, the part.
-        sharp: (H, W), inverse depth as a share of its range.
-        above: (H, W), height above the support in inverse depth.
-        floors: (H, W) bool, planes behind the object. Parts that are mostly on them are excluded.
-
-    Returns:
-        (H, W) bool.
+    `above` is the height above the support in inverse depth. Parts that are mostly on `floors`, planes behind the object, are excluded.
     """
     parts = numbered(parts)
     numbers = parts.flatten()
@@ -281,10 +264,7 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
 
 
 def _tidied(found: Tensor, behind: Tensor, pixels: Pixels) -> Tensor:
-    """Removes threads, and parts without an inside pixel, and closes holes.
-
-    Holes stay open if a plane behind the object is visible in them, or if they contain an outside pixel.
-    """
+    """Removes threads, and parts without an inside pixel, and closes holes without an outside pixel or a plane visible in them."""
     marks = pixels.mark(found.shape)
     broad = opened(found, 1)
     if bool(broad[marks > 0].all()):

@@ -70,15 +70,10 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
 
 
 def above_planes(nearness: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-    """Measures how far pixels are in front of planes.
+    """Measures how far pixels are in front of planes, which are searched `around` (H, W).
 
-    Args:
-        nearness: (H, W), inverse depth as a share of its range.
-        around: (H, W) bool, the pixels in which planes are searched.
-
-    Returns:
-        Two maps (H, W) of distances in inverse depth, positive in front. The first: from the closest plane; 1 without planes. The second:
-        the least distance from the background planes, which have few pixels behind them, and from the farthest pixels.
+    Two maps (H, W) of distances in inverse depth, positive in front. The first: from the closest plane; 1 without planes. The second: the
+    least distance from the background planes, which have few pixels behind them, and from the farthest pixels.
     """
     places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
     left, least = around.clone(), _LEAST_SHARE * int(around.sum())

@@ -80,14 +80,9 @@ def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
 def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Downsamples nearness and colours to `rows` and `columns`, on the CPU. Synchronises the device once.
 
-    Args:
-        depth: (1, 1, H, W), positive and finite.
-        image: (1, 3, H, W) RGB in [0, 1].
-        rows, columns: New size.
-
     Returns:
-        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours
-        (1, 3, rows, columns) in [0, 1]. Constant depth becomes constant nearness.
+        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours (1, 3,
+        rows, columns) in [0, 1]. Constant depth becomes constant nearness.
 
     Raises:
         ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.

@@ -42,13 +42,7 @@ _TINY = 1e-6
 def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
     """Moves the border of a coarse sky mask to the image's edges; fades it where the image shows none.
 
-    Args:
-        image: (1, 3, H, W) RGB in [0, 1].
-        coarse: (1, 1, H, W) in [0, 1], the coarse mask.
-        far: (1, 1, h, w) of any size in [0, 1], 0 where depth is too near for sky.
-
-    Returns:
-        (1, 1, H, W) in [0, 1].
+    `coarse` and the result are (1, 1, H, W) in [0, 1]; `far` (1, 1, h, w), of any size, is 0 where depth is too near for sky.
     """
     return _faded(_at_image_edges(image, coarse), image, far) if bool((coarse > 0).any()) else coarse
 
@@ -224,17 +218,7 @@ def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
 
 
 def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
-    """Whether images show all signs of a sky.
-
-    Args:
-        image: (B, 3, h, w) RGB in [0, 1].
-        share: (B, 1, h, w) nearness, from 0 (far end) to 1.
-        valid: (B, 1, h, w) bool, where nearness is known.
-        far: (B, 1, h, w) bool, far pixels.
-
-    Returns:
-        (B,) bool.
-    """
+    """(B,) bool: whether images show all signs of a sky. `share` is nearness from 0 (far end) to 1, known where `valid`."""
     brightness, blueness = image.mean(1, keepdim=True), image[:, 2:] - image[:, :1]
     rows = max(1, round(far.shape[-2] * _BORDER))
     # In each column, the far pixels that are connected to the top border.
@@ -256,14 +240,9 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
 
 
 def looks_blue(image: Tensor, region: Tensor) -> Tensor:
-    """Whether a region is blue, and bluer than the rest of its image, like a clear sky by day or at dusk.
+    """(B,) bool: whether a region (B, 1, H, W) is bluer than the rest of its image (sRGB) and blue, like a clear sky by day or at dusk.
 
-    Args:
-        image: (B, 3, H, W) RGB in [0, 1].
-        region: (B, 1, H, W) bool.
-
-    Returns:
-        (B,) bool; False if the region is empty or the whole image.
+    False if the region is empty or the whole image.
     """
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
@@ -283,17 +262,9 @@ def coloured_as_sky(image: Tensor) -> Tensor:
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
-    """A soft mask of the sky that `find_sky` finds.
+    """A soft mask (B, 1, H, W) in [0, 1] of the sky that `find_sky` finds, whose arguments and errors these are.
 
-    Args:
-        image: As `find_sky`.
-        estimate: As `find_sky`. Sharpened depth edges avoid a rim of intermediate values around near objects.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]; 0 in an image without sky.
-
-    Raises:
-        ValueError: As `find_sky`.
+    The estimate's sharpened depth edges avoid a rim of intermediate values around near objects.
     """
     sky = find_sky(image, estimate)
     depth, quantity, valid = estimate.known_depth()
@@ -314,13 +285,9 @@ def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
 
 
 def predicted_sky(estimate: Estimate) -> Tensor:
-    """The sky predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
+    """The sky (B, 1, H, W) bool predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
-    Args:
-        estimate: With depth, of any quantity.
-
-    Returns:
-        (B, 1, H, W) bool; False without a mask. In an image that is masked everywhere, all pixels with a depth.
+    False without a mask. In an image that is masked everywhere, all pixels with a depth.
 
     Raises:
         ValueError: No depth.
@@ -337,15 +304,7 @@ def predicted_sky(estimate: Estimate) -> Tensor:
 
 
 def fineness(brightness: Tensor, side: Tensor) -> Tensor:
-    """Local texture: the summed absolute differences of each pixel to its right and lower neighbours in the same region.
-
-    Args:
-        brightness: (B, 1, H, W).
-        side: (B, 1, H, W) bool, which of two regions each pixel is in.
-
-    Returns:
-        (B, 1, H, W), at least 0.
-    """
+    """Local texture: each pixel's summed absolute differences to its right and lower neighbours in the same of two regions (`side`)."""
     differences = torch.zeros_like(brightness)
     for axis in (2, 3):
         length = brightness.shape[axis] - 1
