@@ -21,17 +21,10 @@ from .normals import depth_to_normals
 
 
 def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None) -> Estimate:
-    """Adds normals derived from the estimate's own depth.
+    """Adds unit normals in OPENGL axes derived from the estimate's own depth, and masks pixels without depth.
 
     Estimates that have normals are returned unchanged, and so is relative depth without a ratio: its zero, and so its slopes, are unknown.
-
-    Args:
-        estimate: Any estimate. Unknown cameras and zeros of depth are assumed.
-        edges: As `depth_to_normals`.
-        near_far_ratio: As `assumed_depth`.
-
-    Returns:
-        An estimate whose derived `normals` are unit vectors in OPENGL axes, with pixels without depth masked.
+    Other unknown cameras and zeros of depth are assumed: `edges` as `depth_to_normals`, `near_far_ratio` as `assumed_depth`.
     """
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
@@ -40,16 +33,9 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
 
 
 def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
-    """Normals of an estimate's depth, for perspective images and panoramas; its own normals are ignored.
+    """Normals (B, 3, H, W), OPENGL axes, of an estimate's depth, for perspective images and panoramas, ignoring its own normals.
 
-    Args:
-        estimate: With depth of any quantity.
-        edges: As `depth_to_normals`.
-        near_far_ratio: As `assumed_depth`.
-        fov: As `assumed_intrinsics`.
-
-    Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes; arbitrary where there is no depth (see `mask_of_depth`).
+    They are arbitrary where there is no depth (see `mask_of_depth`). Arguments as `with_normals`; `fov` as `assumed_intrinsics`.
 
     Raises:
         ValueError: As `assumed_depth` and `assumed_intrinsics`.
@@ -61,12 +47,7 @@ def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: fl
 
 
 def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> Estimate:
-    """The depth and mask of `with_normals`, without computing the normals, so that resized depth is the same.
-
-    Args:
-        estimate: Any estimate; one without depth is returned unchanged.
-        near_far_ratio: As `with_normals`.
-    """
+    """The depth and mask of `with_normals`, without computing the normals, so that resized depth is the same."""
     if estimate.depth is None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio and estimate.normals is None):
         return estimate
     if estimate.normals is not None:
@@ -77,8 +58,7 @@ def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> 
 def mask_of_depth(estimate: Estimate) -> Tensor | None:
     """Masks pixels without depth, because derived normals are arbitrary there.
 
-    Returns:
-        (B, 1, H, W) bool; the estimate's own mask, or None, if all depth is valid.
+    (B, 1, H, W) bool; the estimate's own mask, or None, if all depth is valid.
 
     Raises:
         ValueError: No depth.
@@ -93,7 +73,7 @@ _KNOWN = 0.5
 
 
 def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = "auto") -> Tensor:
-    """Normals of the surfaces in panoramas.
+    """Normals (B, 3, H, W) float32 of panoramas, OPENGL axes (+X right of their middle, +Y up, +Z behind), facing the camera.
 
     `depth_to_normals` of six perspective views, slightly larger than a cube's faces, rotated and blended: all directions are treated alike,
     including the poles and the left and right border.
@@ -102,9 +82,6 @@ def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = 
         distance: (B, 1, H, W) along each pixel's ray, any unit. NaN, infinite, zero and negative values are holes.
         mask: (B, 1, H, W) bool; None = True everywhere.
         edges: As `depth_to_normals`.
-
-    Returns:
-        (B, 3, H, W) float32 unit vectors in OPENGL axes of the panorama (+X right of its middle, +Y up, +Z behind), facing the camera.
 
     Raises:
         ValueError: Maps of the wrong shape, or unknown `edges`.

@@ -150,11 +150,9 @@ class _Quiet(NamedTuple):
 
 @torch.no_grad()
 def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
-    """Measures noise, quantisation and edge softness from a sample of rows and columns. Synchronises the device several times.
+    """Measures noise, quantisation and edge softness of inverse depth (1, 1, H, W) from a sample of rows and columns.
 
-    Args:
-        inverse: (1, 1, H, W) inverse depth, positive and finite.
-        valid: (1, 1, H, W), 1 = valid, 0 = invalid.
+    Synchronises the device several times. `valid` is 1 or 0; there inverse depth is positive and finite.
     """
     height, width = inverse.shape[-2:]
     row_stride = max(1, height * width // _SAMPLE_PIXELS)
@@ -250,9 +248,7 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
 def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Medians of blocks, fetched from the device in one copy; NaN where a block has hardly any pixels.
 
-    Returns:
-        The lags that fit into the image, the blocks' values (N,), and their relative second differences (lags, 2, N), along rows and
-        along columns.
+    The lags that fit into the image, the blocks' values (N,), and their relative second differences (lags, 2, N), along rows and columns.
     """
     height, width = inverse.shape[-2:]
     # Odd, so that patterns of period 2 are sampled in both phases.
@@ -355,9 +351,8 @@ def _every(lines: Tensor, stride: int) -> Tensor:
 def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
     """Second differences along lines (N, L).
 
-    Returns:
-        For usable pixels, all (M,): value, |second difference|, the share of the largest step in the rise over five
-        pixels, 1 where exactly one neighbour is equal, and that rise if it is nearly monotonic, else 0.
+    For usable pixels, all (M,): value, |second difference|, the share of the largest step in the rise over five pixels, 1 where exactly one
+    neighbour is equal, and that rise if it is nearly monotonic, else 0.
     """
     before2, before, centre, after, after2 = (lines[:, i : lines.shape[1] - 4 + i] for i in range(5))
     usable = valid.unfold(1, 5, 1).amin(-1) > 0
@@ -388,12 +383,9 @@ def _quantisation_step(values: Tensor) -> tuple[float, int, bool]:
 def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
     """The step of a source that was quantised, then resampled and rounded again: the period at which values are frequent, or 0.
 
-    Equidistant levels are a peak in the spectrum of the histogram. The rows of an upright camera's floor and the columns of a wall
-    are such levels too, but in one direction only.
-
-    Args:
-        treads: Values with an equal neighbour on one side, and the distance to the neighbour on the other side, both (N,); along
-            rows and along columns.
+    Equidistant levels are a peak in the spectrum of the histogram. The rows of an upright camera's floor and the columns of a wall are such
+    levels too, but in one direction only. `treads` are values with an equal neighbour on one side, and the distance to the neighbour on the
+    other side, both (N,); along rows and along columns.
     """
     values = torch.cat([each for each, _ in treads]).cpu().double()
     if len(treads) < 2 or values.numel() < _LEAST_LEVELS:

@@ -28,8 +28,8 @@ _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
 def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold: float = 0.1) -> Tensor:
     """The MiDaS normal map's vectors: Sobel slopes of raw disparity against a constant z.
 
-    The formula of ControlNet 1.0's annotator, on whose images its `normal` model was trained. It ignores the camera; for
-    correct normals use `disparity_to_normals`.
+    The formula of ControlNet 1.0's annotator, on whose images its `normal` model was trained. It ignores the camera; for correct normals
+    use `disparity_to_normals`.
 
     Args:
         disparity: (B, 1, H, W), large = near, in the network's own unit (the result depends on it).
@@ -37,16 +37,11 @@ def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold:
         bg_threshold: Slopes are zero where the disparity, min-max normalised per image, is below this.
 
     Returns:
-        (B, 3, H, W) float32 unit vectors in SCANNET axes; zero vectors (`a` = 0 on flat parts) become (0, 0, 1).
-
-    Convention:
-        The ControlNet image is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+        (B, 3, H, W) float32 unit vectors in SCANNET axes; zero vectors (`a` = 0 on flat parts) become (0, 0, 1). The ControlNet image is
+        `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
 
     Source:
         lllyasviel/ControlNet, annotator/midas (Sobel with ksize 3 and OpenCV's default border, reflect without the edge).
-
-    Raises:
-        ValueError: `disparity` is not (B, 1, H, W) floating point.
     """
     check_map(disparity, 1, "disparity")
     disparity = _finite(disparity.float())
@@ -56,20 +51,13 @@ def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold:
 
 
 def dmap2norm(depth: Tensor) -> Tensor:
-    """The normals of the Blender tutorial's `dmap2norm`: 5x5 Sobel slopes of depth against z = 1.
+    """The normals of the Blender tutorial's `dmap2norm`: 5x5 Sobel slopes of depth (B, 1, H, W), large = far, against z = 1.
 
-    Args:
-        depth: (B, 1, H, W), large = far; the result depends on its unit.
-
-    Returns:
-        (B, 3, H, W) float32 unit vectors in SCANNET axes (the tutorial's x points left). Its `nmap` array, x last, is
-        `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+    The result depends on the depth's unit: (B, 3, H, W) float32 unit vectors in SCANNET axes (the tutorial's x points left). Its `nmap`
+    array, x last, is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
 
     Source:
         S. Khichi, "Generate Depth and Normal Maps with Blender" (2021), https://www.saifkhichi.com/blog/blender-depth-map-surface-normals
-
-    Raises:
-        ValueError: `depth` is not (B, 1, H, W) floating point.
     """
     check_map(depth, 1, "depth")
     depth = _finite(depth.float())
@@ -79,22 +67,19 @@ def dmap2norm(depth: Tensor) -> Tensor:
 def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = None, edges: str = "sharp") -> Tensor:
     """Normals of the surface in a depth map.
 
-    Exact on planes up to borders and edges, at any tilt and depth scale. The window follows the noise: 3x3 pixels for clean
-    depth, larger where depth is noisy or quantised and the surface is flat.
+    Exact on planes up to borders and edges, at any tilt and depth scale. The window follows the noise: 3x3 pixels for clean depth, larger
+    where depth is noisy or quantised and the surface is flat.
 
     Args:
-        depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative
-            values are holes.
+        depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative values are holes.
         intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
         mask: (B, 1, H, W) bool; None = True everywhere. Masked pixels are never used.
-        edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
-            pixels on a ramp take the normal of the surface beside it; "auto" decides image by image.
+        edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth): pixels on a
+            ramp take the normal of the surface beside it; "auto" decides image by image.
 
     Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
-
-    Convention:
-        Facing the camera means normal . ray < 0. In perspective a visible surface (a ceiling) may have z < 0.
+        (B, 3, H, W) unit vectors in OPENGL axes, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth. They face the
+        camera: normal . ray < 0. In perspective a visible surface (a ceiling) may have z < 0.
 
     Source:
         Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
@@ -115,20 +100,15 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
 def disparity_to_normals(
     disparity: Tensor, mask: Tensor | None = None, fov: float | None = None, near_far_ratio: float | None = None, edges: str = "auto"
 ) -> Tensor:
-    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with an assumed camera and shift.
+    """Normals, as `depth_to_normals`, from disparity of unknown scale and shift (MiDaS, Depth Anything).
 
-    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. A field of view that is
-    15 degrees off costs about 4 degrees of normal.
+    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. A field of view that is 15
+    degrees off costs about 4 degrees of normal.
 
     Args:
         disparity: (B, 1, H, W), large = near, any scale and shift.
-        mask: (B, 1, H, W) bool; None = True everywhere.
         fov: Degrees on the longer side; None or 0 = 55.
         near_far_ratio: As `assumed_depth`.
-        edges: As `depth_to_normals`.
-
-    Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes, as `depth_to_normals`.
 
     Raises:
         ValueError: Maps of the wrong shape, dtype or device, `fov` not below 180, or a ratio that is not above 1.

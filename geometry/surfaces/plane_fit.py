@@ -86,7 +86,6 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise:
         inverse: (1, 1, H, W) inverse depth around 1, positive and finite everywhere (arbitrary where not valid).
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
         focal_length: In pixels; converts uncertain slopes to angles.
-        depth_noise: From `measure_noise`.
         soft: Whether pixels on soft edges take a plane from beside the edge.
 
     Returns:
@@ -207,15 +206,10 @@ class _PlaneSums:
 
 
 def _join_windows(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, focal_length: float, size: float) -> Planes:
-    """Joins planes over growing distances until neither noise nor float32 rounding leaves the slope uncertain.
+    """Joins planes of size x size windows over growing distances until neither noise nor float32 rounding leaves the slope uncertain.
 
-    Args:
-        planes: Fitted in size x size windows.
-        weight: Share of the window that supports each.
-        deviation: White-noise-equivalent standard deviation of a pixel.
-        angle: That deviation as a tilt in radians over one pixel.
-        focal_length: In pixels.
-        size: Side of the windows.
+    `weight` is the share of the window that supports each, `deviation` the white-noise-equivalent standard deviation of a pixel, `angle`
+    that deviation as a tilt in radians over one pixel.
     """
     for stride in _STRIDES:
         share = math.sqrt(12) / size**2
@@ -261,13 +255,10 @@ def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: 
 
 
 def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float) -> Tensor:
-    """Weights in (0, 1] of pairs of planes, for all pixels that have a partner at the offset (dy, dx).
+    """Weights in (0, 1] of pairs of planes (value and slopes), for all pixels that have a partner at the offset (dy, dx).
 
-    Args:
-        planes: Value and slopes.
-        precision: Half of the weight of a squared difference of slopes.
-        dy, dx: Rows and columns to the partner.
-        value_share: Weight of a squared difference of values relative to slopes.
+    `precision` is half of the weight of a squared difference of slopes, `value_share` the weight of a squared difference of values relative
+    to slopes.
     """
     value, slope_x, slope_y = planes
     # The mean of both slopes also predicts the rise of a curved surface: only creases and jumps disagree.
@@ -414,10 +405,8 @@ def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
 def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, around: Tensor, value_share: float) -> tuple[Tensor, ...]:
     """For N pixels: value and slopes (N,) of the plane with the least difference from all others, blended with near ties.
 
-    Args:
-        usable, value, slope_x, slope_y: Flat maps; `usable` is 1 or 0.
-        around: (9, N) indices of the 3x3 pixels around each pixel.
-        value_share: Weight of value errors relative to slope errors.
+    The maps are flat, `usable` 1 or 0; `around` (9, N) are indices of the 3x3 pixels around each pixel. `value_share` is the weight of
+    value errors relative to slope errors.
     """
     maps = [each.index_select(0, around.flatten()).view(3, 3, around.shape[1]) for each in (usable, value, slope_x, slope_y)]
     cost = (1 - maps[0]) * _NEVER

@@ -35,16 +35,9 @@ _OWN_SHARE = 0.3
 
 @without_autocast
 def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
-    """Fits planes through the nearest points in space, for every valid pixel.
+    """Fits planes through the nearest points in space, for every valid pixel of inverse depth (1, 1, H, W), positive and finite.
 
-    Args:
-        planes: Planes to keep where points are too few or collinear.
-        inverse: (1, 1, H, W) inverse depth, positive and finite.
-        valid: (1, 1, H, W), nonzero = valid.
-        intrinsics: (3, 3), in pixels.
-
-    Returns:
-        The planes, on the device of `inverse`. They are computed on the CPU, as points are few, and their cells depend on the data.
+    `planes` are kept where points are too few or collinear. Computed on the CPU, as points are few, and their cells depend on the data.
     """
     device = inverse.device
     planes, inverse, valid, intrinsics = Planes(*(each.cpu() for each in planes)), inverse.cpu(), valid.cpu(), intrinsics.cpu()
@@ -83,8 +76,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
 def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
     """Points sorted into square cells.
 
-    Returns:
-        The 3x3 cells around each point (N, 9), and the points of each cell (cells, P), -1 where there are fewer.
+    The 3x3 cells around each point (N, 9), and the points of each cell (cells, P), -1 where there are fewer.
     """
     own = (places / side).long() + 1
     height, width = (int(count) + 2 for count in own.amax(0))
@@ -100,15 +92,9 @@ def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
 
 
 def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Fits planes at the chosen points.
+    """Fits planes at `chosen` (N,) of the points (P, 6), which have column, row, inverse depth, and position in space.
 
-    Args:
-        points: (P, 6): column, row, inverse depth, and position in space.
-        chosen: (N,) indices of points.
-        near: (N, M) indices of candidate neighbours; -1 = none.
-
-    Returns:
-        (N,) bool, where a plane was found; and value and slopes of the planes, (N, 3).
+    `near` (N, M) are indices of candidate neighbours; -1 = none. (N,) bool, where a plane was found; and value and slopes, (N, 3).
     """
     centre = points[chosen][:, None]
     offset = points[near.clamp(min=0)] - centre
@@ -178,19 +164,11 @@ _FLAT_WINDOW, _SPREAD = 0.02, 0.3
 
 
 def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
-    """Fits planes in a wider window for pixels with hardly any valid neighbours.
+    """Fits planes in a wider window for pixels with hardly any valid neighbours. Synchronises the device.
 
     If most valid pixels are isolated, such as a lidar's, all planes are fitted to the nearest points in space (`fit_scattered`). Otherwise
-    they are fitted by unweighted least squares, and accepted only where the window shows one flat surface.
-
-    Args:
-        planes: From `fit_planes`.
-        inverse: (1, 1, H, W) inverse depth, finite everywhere.
-        valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
-        intrinsics: (3, 3), in pixels.
-
-    Returns:
-        The planes; unchanged for pixels with neighbours or without a suitable window. Synchronises the device.
+    they are fitted by unweighted least squares, and accepted only where the window shows one flat surface. Planes of other pixels stay.
+    `planes`, `inverse` and `valid` as `fit_planes`.
     """
     waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
     if float(waiting.sum() / valid.sum().clamp(min=1)) > _SPARSE:

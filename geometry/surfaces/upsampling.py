@@ -41,14 +41,9 @@ def _neighbours_of_places(length: int, pitch: int) -> tuple[Tensor, Tensor, Tens
 
 
 def enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axis: int) -> Tensor:
-    """Interpolates values at every `pitch`-th pixel of an axis, using the neighbours on the same surface.
+    """Interpolates values (B, C, h, w) at every `pitch`-th pixel of an axis (2 or 3), using the neighbours on the same surface.
 
-    Args:
-        values: (B, C, h, w).
-        small: Their inverse depth, (B, 1, h, w).
-        large: Inverse depth at all pixels of the axis.
-        pitch: Distance of the values.
-        axis: 2 or 3.
+    `small` is their inverse depth, `large` that of all pixels of the axis.
     """
     both, asides, share = _neighbours_of_places(values, large.shape[axis], pitch)
     shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
@@ -96,14 +91,9 @@ class Line(NamedTuple):
 
 
 def smoothings(inverse: Tensor, lines: Sequence[Line]) -> list[Smoothing]:
-    """Builds separable smoothing filters over pixels of the same surface, weighted as by `same_surface`.
+    """Builds separable smoothing filters over pixels of the same surface, weighted as by `same_surface` of inverse depth (B, 1, H, W).
 
-    Args:
-        inverse: (B, 1, H, W) inverse depth.
-        lines: One for each filter.
-
-    Returns:
-        For each line a function of maps (B, C, H, W), with replicated borders.
+    For each line a function of maps (B, C, H, W), with replicated borders.
     """
     per_other = (inverse * ANOTHER).reciprocal_()  # scales inverse depth to 1 where another surface begins
     means_along = _means_one_by_one if inverse.device.type == "cpu" else _means_at_once
@@ -152,8 +142,7 @@ def _sameness(continued: Tensor, per_other: Tensor) -> Tensor:
 def _places_in_lines(lines: tuple[Line, ...], length: int, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """For the taps of each line around every position of an axis: positions, offsets back to the centre, and weights.
 
-    Returns:
-        (N, K, length), and twice (N, K, 1) for axis 3 or (N, K, 1, 1) for axis 2.
+    (N, K, length), and twice (N, K, 1) for axis 3 or (N, K, 1, 1) for axis 2.
     """
     middle = max(len(line.weights) for line in lines) // 2
     steps = torch.arange(-middle, middle + 1) * torch.tensor([line.pitch for line in lines])[:, None]
