@@ -24,11 +24,10 @@ _DAMPING = 1e-4
 
 @without_autocast
 def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) -> Tensor:
-    """The global motion between two frames: one shift, rotation and zoom, robust to independently moving objects.
+    """The global motion between frames (1, 3, H, W): one shift, rotation and zoom, robust to independently moving objects.
 
     Args:
-        before: (1, 3, H, W) in [0, 1].
-        after: The same shape.
+        before, after: (1, 3, H, W) in [0, 1].
         start: An initial motion, such as the motion between two similar images; then only the finest level is searched. None = unknown.
 
     Returns:
@@ -36,8 +35,8 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
         makes the images much more similar. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
 
     Source:
-        B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
-        I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
+        B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and I.
+        Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
     """
     height, width = after.shape[-2:]
     pyramid = _pyramid(brightness(before), brightness(after), _LEVELS if start is None else _LEVELS[-1:])

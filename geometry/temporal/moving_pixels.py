@@ -22,19 +22,15 @@ _SHORTEST_SIDE = 16
 
 
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
-    """The motion of every pixel between two images, in torch only, so that it does not depend on OpenCV.
-
-    Args:
-        before: (B, 1, H, W) in [0, 1].
-        after: The same shape.
+    """The motion of every pixel between two images (B, 1, H, W) in [0, 1], in torch only, so that it does not depend on OpenCV.
 
     Returns:
         (B, 2, H, W): x and y in pixels from a point of `after` to its position in `before`: `warped(before, flow)` looks like `after`.
         About 0 without texture. The device is not synchronised.
 
     Source:
-        B. Lucas and T. Kanade, "An iterative image registration technique" (1981), in a Gaussian window around every pixel, coarse to
-        fine as J.-Y. Bouguet, "Pyramidal implementation of the affine Lucas Kanade feature tracker" (2001).
+        B. Lucas and T. Kanade, "An iterative image registration technique" (1981), in a Gaussian window around every pixel, coarse to fine
+        as J.-Y. Bouguet, "Pyramidal implementation of the affine Lucas Kanade feature tracker" (2001).
     """
     return FlowTarget(after).flow_from(before)
 
@@ -191,14 +187,9 @@ class MovingPixels:
 
     @without_autocast
     def push(self, frame: Tensor, cut: Tensor | None = None) -> Tensor:
-        """Processes the next frame.
+        """Processes the next frame (1, 3, H, W) in [0, 1]: confidence (1, 1, H, W) in [0, 1] that each pixel moves.
 
-        Args:
-            frame: (1, 3, H, W) in [0, 1].
-            cut: () bool: whether the frame begins a shot; None = no.
-
-        Returns:
-            (1, 1, H, W) in [0, 1]: confidence that each pixel moves. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
+        `cut` is () bool: whether the frame begins a shot; None = no. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
         """
         fetched = to_cpu({"now": _thumbnail(frame)} if cut is None else {"now": _thumbnail(frame), "cut": cut})
         now, cut = fetched["now"], fetched.get("cut")

@@ -37,8 +37,7 @@ class CutDetector:
     def push(self, frames: Tensor) -> Tensor:
         """Returns (B,) bool: True where a new shot begins, never for the first frame. The device is not synchronised.
 
-        Args:
-            frames: (B, C, H, W); images in [0, 1], or any finite maps of about that range.
+        The frames are images (B, C, H, W) in [0, 1], or any finite maps of about that range.
         """
         thumbs = resize_map(frames.float(), _SIDE, _SIDE)
         last = thumbs[:1] if self._last is None else self._last
@@ -55,15 +54,7 @@ class CutDetector:
 
 
 def shared_contrast(before: Tensor, after: Tensor) -> Tensor:
-    """The similarity of thumbnails, at the shift where it is greatest.
-
-    Args:
-        before: (B, C, h, w) of some dozen pixels.
-        after: The same shape.
-
-    Returns:
-        (B,) from -1 to 1.
-    """
+    """The similarity (B,) from -1 to 1 of thumbnails (B, C, h, w) of some dozen pixels, at the shift where it is greatest."""
     height, width = (side - 2 * _REACH for side in before.shape[-2:])
     moved = F.unfold(before, (height, width)).movedim(1, 2)
     centre = after[..., _REACH : _REACH + height, _REACH : _REACH + width].flatten(1)[:, None]
@@ -106,16 +97,15 @@ class RunningRange:
     def update(
         self, values: Tensor, valid: Tensor | None = None, percentiles: tuple[float, float] = (0.0, 100.0), cuts: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Updates the range with the next frames.
+        """Updates the range with the next frames, and returns low and high, (B, 1, 1, 1); infinite until the first valid value.
+
+        The device is not synchronised.
 
         Args:
             values: (B, 1, H, W), one or more frames in order.
             valid: (B, 1, H, W) bool; None = where finite.
             percentiles: As `measure_range`.
             cuts: (B,) bool, which frames begin a shot, from a `CutDetector` of the images; None = detected in the values.
-
-        Returns:
-            Low and high, (B, 1, 1, 1), one for each frame; infinite until the first valid value. The device is not synchronised.
         """
         valid = values.abs() < torch.inf if valid is None else valid  # twice as fast as torch.isfinite
         low, high = self._measure(values, valid, percentiles)
@@ -196,14 +186,9 @@ class ClipRange:
                 self._every *= 2
 
     def ends(self, values: Tensor, _valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
-        """The range of all added frames, for `depth_to_image`.
+        """The range of all added frames, for `depth_to_image`: low and high, (1, 1, 1, 1), on the device of the rendered `values`.
 
-        Args:
-            values: Frames to be rendered; the range is returned on their device.
-            percentiles: As `measure_range`.
-
-        Returns:
-            Low and high, (1, 1, 1, 1); infinite if no value was valid.
+        Infinite if no value was valid.
 
         Raises:
             ValueError: No frames were added.

@@ -88,9 +88,9 @@ class VideoAligner:
             estimate: The model's estimate of these frames; quantity and size must not change within a video.
 
         Returns:
-            The aligned estimate of the same frames. Invalid pixels keep their values. Masked sky, invalid pixels at the farthest
-            depth, is an exception unless depth is metric: it gets the farthest aligned depth, or the mean's depth where it becomes land.
-            Each frame synchronises a GPU a few times.
+            The aligned estimate of the same frames. Invalid pixels keep their values. Masked sky, invalid pixels at the farthest depth, is
+            an exception unless depth is metric: it gets the farthest aligned depth, or the mean's depth where it becomes land. Each frame
+            synchronises a GPU a few times.
 
         Raises:
             ValueError: The numbers of frames and estimates differ, or the maps' size, or which maps there are, changed within the video.
@@ -259,10 +259,9 @@ class _Mean:
         return replace(self, value=maps[:, :channels], against=None if self.against is None else maps[:, channels:], count=count)
 
     def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor, spread: Tensor | float | None = None) -> _Mean:
-        """Adds one frame.
+        """Adds one frame of finite values (1, C, h, w).
 
         Args:
-            values: (1, C, h, w), finite.
             valid: (1, 1, h, w) bool, where they are valid; None = everywhere.
             unchanged: (1, 1, h, w) in [0, 1]: the weight of each pixel's past.
             spread: Typical deviation of values from each other, (1, 1, 1, 1) or a number; the mean then restarts where consecutive frames
