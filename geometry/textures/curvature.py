@@ -43,7 +43,6 @@ def mean_curvature(
 
     Args:
         normals: (B, 3, H, W) unit vectors of an orthographic view.
-        axes: Their camera axes.
         scale: Bends narrower than this, in pixels, are smoothed away; 0 to `MAX_SCALE`.
         weight: (B, 1, H, W) bool, valid pixels; None = all with a direction. Curvature is 0 at and beside invalid pixels.
         borders: "free" or "seamless".
@@ -67,10 +66,9 @@ def mean_curvature(
 
 
 def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0.0, weight: Tensor | None = None) -> CurvatureMaps:
-    """Renders curvature as images, without synchronising the device.
+    """Renders curvature (B, 1, H, W) in 1 / pixels as images, without synchronising the device.
 
     Args:
-        curvature: (B, 1, H, W), 1 / pixels.
         scale: Reference length in pixels: curvature times this is an angle in radians.
         strength: Contrast relative to one radian over `scale`; 0 = automatic: 1 % of each image is saturated, at the end that bends more.
         weight: (B, 1, H, W) bool, pixels for the automatic strength; None = all.

@@ -39,14 +39,9 @@ _DARK = 0.02
 
 
 def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
-    """Computes detail normals relative to a base: the exact inverse of `conventions.blend_normals`.
+    """Detail normals that, blended into the base, give `normals`: the exact inverse of `conventions.blend_normals`.
 
-    Args:
-        normals: (B, 3, H, W) unit vectors, OPENGL axes.
-        base: (B, 3, H, W) unit vectors of the large shape, OPENGL axes.
-
-    Returns:
-        (B, 3, H, W) unit vectors that, blended into the base, give `normals`; (0, 0, 1) where both are equal.
+    All are (B, 3, H, W) unit vectors in OPENGL axes; (0, 0, 1) where both are equal.
 
     Raises:
         ValueError: Shapes that are not (B, 3, H, W), or differ.
@@ -63,17 +58,13 @@ def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
 def detail_normals(
     normals: Tensor, axes: Axes | str = Axes.OPENGL, *, radius: float = 32.0, weight: Tensor | None = None, borders: str = FREE
 ) -> Tensor:
-    """Removes the large shape from normals: what remains is the fine relief, on a flat base.
+    """Removes the large shape from normals: the fine relief on a flat base, (B, 3, H, W) unit vectors, OPENGL axes.
 
     Args:
-        normals: (B, 3, H, W) unit vectors.
-        axes: Their camera axes.
+        normals: (B, 3, H, W) unit vectors in `axes`.
         radius: Shapes wider than this, in pixels, are removed; 1 to `MAX_SHAPE`.
-        weight: (B, 1, H, W) bool, valid pixels; None = all with a direction.
+        weight: (B, 1, H, W) bool, valid pixels; None = all with a direction. The others become (0, 0, 1).
         borders: "free" or "seamless".
-
-    Returns:
-        (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) at invalid pixels.
 
     Raises:
         ValueError: Wrong shapes, unknown borders, too many pixels, or a radius out of range.
@@ -87,14 +78,11 @@ def detail_normals(
 
 
 def bright_lines(image: Tensor) -> Tensor:
-    """Measures how much stronger the bright lines of a photograph are than its dark lines.
+    """Measures how much stronger the bright lines of photographs (B, 3, H, W) in [0, 1] are than their dark lines.
 
     Stones, bricks and tiles are areas, and joints are the lines between them. Bright mortar is deep although it is bright; dark crevices
     are deep and dark. In side light, each groove has a bright and a dark line next to each other, which cancel at coarse scales. Bright
     lines in a few places only, such as the rims of craters, are not joints.
-
-    Args:
-        image: (B, 3, H, W), RGB in [0, 1].
 
     Returns:
         (B,) natural logarithm of the ratio of their strengths, at the line width where it is largest: 0 = equal, or no joints; from
@@ -113,12 +101,7 @@ def bright_lines(image: Tensor) -> Tensor:
 def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
     """Detects grey joints between coloured stones, such as the mortar of a brick wall, lit or in shadow.
 
-    Args:
-        image: (B, 3, H, W), RGB in [0, 1].
-        borders: "free" or "seamless".
-
-    Returns:
-        (B, 1, H, W) in [0, 1], 1 = joint; 0 everywhere in an image without a pattern of grey lines.
+    (B, 1, H, W) from 0 to 1 = joint, of RGB (B, 3, H, W) in [0, 1]; 0 everywhere in an image without a pattern of grey lines.
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
@@ -137,9 +120,8 @@ def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
 def _clearest_lines(values: Tensor, seamless: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Measures lines of high values in a map (B, 1, H, W), at the width where they differ most from lines of low values.
 
-    Returns:
-        (B,) each: the log ratio of the strengths of both, whether the lines of high values run through the whole image, and how much these
-        stand out, in units of the values.
+    (B,) each: the log ratio of the strengths of both, whether the lines of high values run through the whole image, and how much these
+    stand out, in units of the values.
     """
     shorter = min(values.shape[-2:])
     candidates = [_lines(values, max(_NARROWEST, share * shorter), seamless) for share in _JOINTS]
@@ -214,13 +196,10 @@ class PhotoRelief:
         return (self.lines >= DARK_JOINTS) & ~self.is_low & ~self.joints.flatten(1).any(1)
 
     def height(self, bright: str = AUTO) -> Tensor:
-        """The relief, with bright parts high or low.
+        """The relief (B, 1, H, W), larger = nearer, in standard deviations of fine brightness, -3 to 3 (0 where it is constant).
 
         Args:
             bright: One of `BRIGHT`. "auto": "low" for images with `is_low`, otherwise "high"; `joints` are deep whatever their brightness.
-
-        Returns:
-            (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, from -3 to 3 (0 in an image of constant brightness).
         """
         check_choice("bright", bright, BRIGHT)
         if bright == AUTO:
@@ -229,14 +208,11 @@ class PhotoRelief:
         return self._high if bright == HIGH else -self._high
 
     def normals(self, relief: float = 1.0, bright: str = AUTO) -> Tensor:
-        """Normals of `height`.
+        """Normals (B, 3, H, W) of `height`, OPENGL axes.
 
         Args:
             relief: Height in pixels of one standard deviation of brightness. Negative values invert the relief, with "auto" as "high".
             bright: As `height`.
-
-        Returns:
-            (B, 3, H, W) unit vectors, OPENGL axes.
         """
         check_range("relief", relief, -MAX_RELIEF, MAX_RELIEF)
         bright = HIGH if bright == AUTO and relief < 0 else bright

@@ -47,14 +47,9 @@ _LEVEL = 0.01
 
 
 def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Converts normals to slopes.
+    """Converts normals (B, 3, H, W) of any length to changes of height per pixel to the right and downwards (B, 2, H, W).
 
-    Args:
-        normals: (B, 3, H, W) vectors of any length.
-        axes: Their camera axes.
-
-    Returns:
-        (B, 2, H, W): change of height per pixel to the right and downwards; at most `MAX_SLOPE` steep, 0 for vectors without a direction.
+    They are at most `MAX_SLOPE`, and 0 for vectors without a direction.
     """
     across, up, towards = unit_normals(convert_normals(normals, axes, Axes.OPENGL)).split(1, 1)
     least = torch.hypot(across, up) / MAX_SLOPE
@@ -110,18 +105,10 @@ def normals_to_height(
 
 
 def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = CENTRAL) -> Tensor:
-    """The normals of a height field: the inverse of `normals_to_height`.
-
-    Args:
-        height: (B, 1, H, W) in pixels, larger = nearer the viewer.
-        borders: One of `BORDERS`.
-        derivative: One of `DERIVATIVES`.
-
-    Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes.
+    """The normals (B, 3, H, W), OPENGL axes, of a height field (B, 1, H, W) in pixels: the inverse of `normals_to_height`.
 
     Raises:
-        ValueError: Wrong shape, unknown names, or too many pixels.
+        ValueError: Wrong shape, unknown borders or derivative, or too many pixels.
     """
     check_map(height, 1, "height")
     check_choice("derivative", derivative, DERIVATIVES)
@@ -131,15 +118,10 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
 
 
 def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Scales heights to grey levels, the highest white. A batch shares one range.
+    """Scales heights (B, 1, H, W) in pixels to grey levels in [0, 1], the highest white. A batch shares one range.
 
-    Args:
-        height: (B, 1, H, W) in pixels. Heights that are not finite become 0 pixels.
-        known: (B, 1, H, W) bool, pixels that determine the range; None = all.
-
-    Returns:
-        Grey levels (B, 1, H, W) in [0, 1], and the height range () in pixels between black and white. A flat height becomes 0.5, with a
-        range of 0.
+    Heights that are not finite become 0 pixels; `known` pixels determine the range (None = all). Returns also the height range () in pixels
+    between black and white. A flat height becomes 0.5, with a range of 0.
     """
     measured = torch.isfinite(height) if known is None else known & torch.isfinite(height)
     measured = measured | ~measured.any()
@@ -151,14 +133,9 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
 
 
 def image_to_height(image: Tensor, height_range: float) -> Tensor:
-    """Converts grey levels to heights.
+    """Converts grey levels (B, C, H, W), white = high, to heights (B, 1, H, W), `height_range` pixels between black and white.
 
-    Args:
-        image: (B, C, H, W) in [0, 1], white = high; channels are averaged.
-        height_range: Height in pixels between black and white.
-
-    Returns:
-        (B, 1, H, W) in pixels.
+    Channels are averaged.
 
     Raises:
         ValueError: `height_range` is below 0 or above 1e6.
@@ -168,15 +145,9 @@ def image_to_height(image: Tensor, height_range: float) -> Tensor:
 
 
 def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
-    """The grey levels of a height map. Logs a warning if it is coloured, and so is probably not a height map.
+    """The mean of the channels of a height map (B, C, H, W), white = high; NaN where it is not `known`.
 
-    Args:
-        image: (B, C, H, W), white = high.
-        known: (B, 1, H, W) bool, where it has values.
-        name: Name of the map, for the warning.
-
-    Returns:
-        (B, 1, H, W): the mean of the channels; NaN where the map has no values.
+    Logs a warning with its `name` if it is coloured, and so is probably not a height map.
     """
     spread = (image.amax(1) - image.amin(1)).where(known[:, 0], 0)
     if (spread.sum() / known.sum()).item() > _COLOURED:
@@ -201,10 +172,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
-    """Checks normals (B, 3, H, W) and finds their valid pixels.
-
-    Returns:
-        (B, 1, H, W) bool: pixels that have a direction and are in `weight` (None = all).
+    """Checks normals (B, 3, H, W): their pixels (B, 1, H, W) bool that have a direction and are in `weight` (None = all).
 
     Raises:
         ValueError: Wrong shapes, unknown borders, or too many pixels.
@@ -265,16 +233,7 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
 
 
 def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
-    """`integrated` of slopes with holes, by conjugate gradients.
-
-    Args:
-        known: (1, 1, H, W) bool, pixels with valid slopes.
-        target: (1, 2, H, W) slopes, 0 in holes.
-        seamless, derivative, screening: As `integrated`.
-
-    Returns:
-        (1, 1, H, W) heights.
-    """
+    """`integrated` of slopes (1, 2, H, W), 0 in holes, where `known` (1, 1, H, W) has holes, by conjugate gradients."""
     weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
 
     def applied(height: Tensor) -> Tensor:

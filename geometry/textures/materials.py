@@ -69,12 +69,7 @@ class Materials:
 
     @staticmethod
     def cat(parts: Iterable[Materials], total: int, device: torch.device | str) -> Materials:
-        """Concatenates parts of one size along the batch; each is copied to its place before the next one is computed.
-
-        Args:
-            parts: Materials of one or more images each.
-            total: Total number of images.
-            device: Device of the result.
+        """Concatenates parts of one size and `total` images; each is copied to its place before the next one is computed.
 
         Raises:
             ValueError: The parts hold more or fewer images than `total`.
@@ -106,15 +101,7 @@ def gamma_to_linear(values: Tensor) -> Tensor:
 
 
 def pack_orm(occlusion: Tensor, roughness: Tensor, metallic: Tensor) -> Tensor:
-    """Packs three maps into the channels of one, as glTF, Unreal and Godot read them.
-
-    Args:
-        occlusion: (B, 1, H, W) in [0, 1], linear, 1 = open.
-        roughness: (B, 1, H, W) in [0, 1], linear.
-        metallic: (B, 1, H, W) in [0, 1], linear.
-
-    Returns:
-        (B, 3, H, W): occlusion in red, roughness in green, metallic in blue.
+    """Packs occlusion, roughness and metallic (B, 1, H, W) into red, green and blue, as glTF, Unreal and Godot read them.
 
     Raises:
         ValueError: The maps differ in shape, or are not (B, 1, H, W).
@@ -132,31 +119,25 @@ _FLAT = 1e-4
 
 
 def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials:
-    """Materials with constant roughness and no metal, as one photograph determines neither (`benchmarks/simple_materials.py`).
+    """Materials of an albedo (B, 3, H, W) sRGB with constant roughness and no metal.
 
-    Args:
-        albedo: (B, 3, H, W), sRGB in [0, 1].
-        roughness: In [0, 1].
+    One photograph determines neither (`benchmarks/simple_materials.py`).
     """
     check_range("roughness", roughness, 0, 1)
     return Materials(albedo, torch.full_like(albedo[:, :1], roughness), torch.zeros_like(albedo[:, :1]))
 
 
 def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: str = FREE) -> Tensor:
-    """Removes estimated shading from a photographed material.
+    """Removes estimated shading from a photographed material, sRGB (B, 3, H, W) in [0, 1].
 
     Log luminance is fitted by three terms: a trend across the photograph, such as from a lamp to one side; the relief's log occlusion, with
     a factor in [0, 1]; and the normals' x and y. Red, green and blue are divided by the same fit, which keeps hues and exposure (the mean
     log). Cast shadows and highlights stay. A relief computed from the photograph's own brightness does not reveal the direction of light.
 
     Args:
-        image: (B, 3, H, W), sRGB in [0, 1].
         normals: (B, 3, H, W) unit vectors, OPENGL axes, of the relief.
         occlusion: (B, 1, H, W) in [0, 1], 1 = open.
         borders: "free" or "seamless".
-
-    Returns:
-        (B, 3, H, W), sRGB in [0, 1].
 
     Raises:
         ValueError: Wrong shapes, unknown borders, or too many pixels.

@@ -93,20 +93,14 @@ def depth_to_occlusion(
     directions: int = 16,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Ambient occlusion of the visible surfaces in perspective images.
+    """Ambient occlusion, as `height_to_occlusion`, of the visible surfaces in perspective images.
 
     Args:
         depth: (B, 1, H, W) positive and finite, any unit.
-        intrinsics: (B, 3, 3), pixels.
         normals: (B, 3, H, W) unit vectors.
-        axes: Camera axes of the normals.
-        radius: Range of occluders in pixels at the depth of the occluded point, from 1 to `MAX_RADIUS`. Their weight falls from 1 at half
-            of it to 0. It also falls to 0 where they stand from one to two radii in front of the point, as their thickness is unknown.
-        directions: Number of directions around each point, from `MIN_DIRECTIONS` to `MAX_DIRECTIONS`.
+        radius: As there, at the depth of the occluded point. Occluders' weight also falls to 0 where they stand from one to two radii in
+            front of the point, as their thickness is unknown.
         weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. Other pixels, such as sky, occlude nothing and get 1.
-
-    Returns:
-        (B, 1, H, W) in [0, 1], 1 = open.
 
     Raises:
         ValueError: Wrong shapes, numbers out of range, depth with holes, or too many pixels.
@@ -127,14 +121,9 @@ def depth_to_occlusion(
 
 
 def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
-    """`depth_to_occlusion` of an estimate.
+    """`depth_to_occlusion` of an estimate with depth of any quantity; sky and holes are 1.
 
-    Args:
-        estimate: With depth of any quantity. Missing normals are computed from depth, a missing camera is assumed.
-        radius, directions: As `depth_to_occlusion`.
-
-    Returns:
-        (B, 1, H, W) in [0, 1], 1 = open; sky and holes are 1.
+    Missing normals are computed from depth, a missing camera is assumed.
 
     Raises:
         ValueError: No depth, a projection that is not perspective, numbers out of range, or too many pixels.
@@ -183,17 +172,9 @@ def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int,
 
 
 def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, radius: float, directions: int) -> Tensor:
-    """`height_to_occlusion` of a band of rows.
+    """`height_to_occlusion` of a band of rows: heights (B, 1, h, W), slopes (B, 2, h, W), and its rows in the unpadded map.
 
-    Args:
-        level: (B, 1, h, W) heights of the band.
-        slopes: (B, 2, h, W) slopes of the band.
-        standing: (B, 1, H, W), padded by the radius on every side: heights of occluders, -inf where nothing occludes.
-        band: Rows of the band in the unpadded map.
-        radius, directions: As `height_to_occlusion`.
-
-    Returns:
-        (B, 1, h, W).
+    `standing` (B, 1, H, W), padded by the radius on every side, are the heights of occluders, -inf where nothing occludes.
     """
     reach, (rows, width) = math.ceil(radius), level.shape[-2:]
     towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
@@ -248,10 +229,7 @@ def _added(total: Tensor, values: Tensor, share: Any) -> Tensor:
 def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
     """The integral, over all elevations above the horizon in one direction, of the cosine to the normal times the cosine of the elevation.
 
-    Args:
-        horizon: Slope of the horizon: the tangent of its elevation.
-        along: The normal's component in the direction.
-        towards: The normal's component towards the zenith.
+    `horizon` is the tangent of the horizon's elevation; `along` and `towards` are the normal's components in the direction and up.
     """
     cosine = (horizon * horizon).add_(1).reciprocal_()
     return (math.pi / 4 - 0.5 * (horizon.atan() + horizon * cosine)).mul_(along).add_(cosine.mul_(0.5).mul_(towards))

@@ -43,15 +43,11 @@ def relief_of_photo(image: Tensor, options: DetailOptions) -> PhotoRelief:
 
 
 def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: DetailOptions) -> Tensor:
-    """Normals of a material's relief, without the shape of the object.
+    """Normals of a material's relief (B, 3, H, W), OPENGL axes, without the shape of the object.
 
     Args:
         estimate: With normals; None if the source is the photograph alone.
         photo: From `relief_of_photo`, at the estimate's size; None if the source is the normals alone.
-        options: Source, radius, relief and borders.
-
-    Returns:
-        (B, 3, H, W) unit vectors, OPENGL axes.
 
     Raises:
         ValueError: An input that the source needs is missing.
@@ -78,11 +74,7 @@ def is_in_doubt(photo: PhotoRelief | None, options: DetailOptions) -> bool:
 
 
 def check_source(source: str, has_normals: bool, has_photo: bool) -> None:
-    """Refuses a source whose input is missing.
-
-    Raises:
-        ValueError: Says what is missing and what to choose instead.
-    """
+    """Refuses a source whose input is missing: a ValueError says which, and what to choose instead."""
     check_choice("source", source, DETAILS)
     if source != PHOTO and not has_normals:
         raise ValueError(f"source is {source}, and there are no normals: link geometry or a normal map, or choose {PHOTO}")
@@ -91,12 +83,7 @@ def check_source(source: str, has_normals: bool, has_photo: bool) -> None:
 
 
 def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
-    """Computes all maps of a material from its normals.
-
-    Args:
-        normals: (B, 3, H, W) unit vectors, OPENGL axes, from `material_normals`.
-        options: Radii, scale and borders.
-    """
+    """Computes all maps of a material from its normals (B, 3, H, W), OPENGL axes, from `material_normals`."""
     radius = shape_width(options, *normals.shape[-2:])
     height, normals = _flattened(normals, 2 * radius, options.borders)
     reach = options.occlusion_radius or max(4.0, radius / 2)

@@ -22,15 +22,7 @@ def margins(height: int, width: int, share: float) -> tuple[int, int]:
 
 
 def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Pads each border with the pixels at the opposite border.
-
-    Args:
-        maps: (B, C, H, W).
-        margin: Rows and columns of padding at each border.
-
-    Returns:
-        (B, C, H + 2 rows, W + 2 columns).
-    """
+    """Pads maps (B, C, H, W) by `margin` rows and columns at each border with the pixels at the opposite border."""
     height, width = maps.shape[-2:]
     rows = torch.arange(-margin[0], height + margin[0], device=maps.device) % height
     columns = torch.arange(-margin[1], width + margin[1], device=maps.device) % width
@@ -38,24 +30,12 @@ def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def mirror(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Pads each border with its mirror image, for maps that do not tile. The outermost pixels are not repeated.
-
-    Args:
-        maps: (B, C, H, W).
-        margin: Rows and columns of padding at each border, fewer than H and W.
-
-    Returns:
-        (B, C, H + 2 rows, W + 2 columns).
-    """
+    """Pads as `wrap` with mirror images, for maps that do not tile. The outermost pixels are not repeated; `margin` is below the size."""
     return F.pad(maps, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
 
 
 def unmirrored_normals(estimate: Estimate, margin: tuple[int, int]) -> Estimate:
-    """Crops the normals in an estimate of `mirror(image, margin)`, which removes the model's artifacts at borders.
-
-    Raises:
-        ValueError: No normals.
-    """
+    """Crops the normals in an estimate of `mirror(image, margin)`, which removes artifacts at borders. ValueError without normals."""
     normals, valid = estimate.normals, estimate.normals_valid
     if normals is None or valid is None:
         raise ValueError("the estimate has no normals")
@@ -63,30 +43,16 @@ def unmirrored_normals(estimate: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Undoes `wrap`: blends the padding with the pixels that it duplicates, so that opposite borders continue each other.
-
-    Args:
-        maps: (B, C, H + 2 rows, W + 2 columns).
-        margin: Rows and columns of padding, as given to `wrap`.
-
-    Returns:
-        (B, C, H, W).
-    """
+    """Undoes `wrap`: blends the padding with the pixels that it duplicates, so that opposite borders continue each other."""
     return _folded(_folded(maps, margin[0], -2), margin[1], -1)
 
 
 def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
-    """Converts a model's estimate of a wrapped image to seamless maps of the image.
+    """Converts a model's estimate of `wrap(image, margin)` to seamless maps of the image.
 
     Depth: pixel differences are folded, their mean, which makes opposite borders differ, is subtracted, and the rest is integrated on the
-    torus. Metric depth is processed as its logarithm, so that it stays positive. Normals are blended as vectors.
-
-    Args:
-        wrapped: An estimate of `wrap(image, margin)`.
-        margin: Rows and columns of padding, as given to `wrap`.
-
-    Returns:
-        The estimate of the image, with depth NaN where it is invalid. It has no camera, as seamless maps are orthographic.
+    torus; NaN where it is invalid. Metric depth is processed as its logarithm, so that it stays positive. Normals are blended as vectors.
+    There is no camera, as seamless maps are orthographic.
     """
     depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
     kept = cropped(mask, margin)
@@ -110,13 +76,9 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def tileable(maps: Tensor) -> Tensor:
-    """Makes opposite borders meet by subtracting a smooth function that is nearly 0 inside; nothing is moved or invented.
+    """Makes opposite borders of maps (B, C, H, W) meet by subtracting a smooth function that is nearly 0 inside.
 
-    Args:
-        maps: (B, C, H, W). Objects cut off at a border, such as half a brick, stay cut.
-
-    Returns:
-        (B, C, H, W), with the same mean; not clamped.
+    Nothing is moved or invented: half a brick at a border stays cut. The mean stays; values are not clamped.
 
     Source:
         L. Moisan, "Periodic plus smooth image decomposition" (2011).

@@ -21,16 +21,7 @@ _UNSEEN = 0.05
 
 
 def slopes_of(height: Tensor, seamless: bool, derivative: str = CENTRAL) -> Tensor:
-    """The slopes of a height.
-
-    Args:
-        height: (B, 1, H, W) in pixels.
-        seamless: Whether it continues at its opposite border.
-        derivative: One of `DERIVATIVES`.
-
-    Returns:
-        (B, 2, H, W): change per pixel to the right and downwards.
-    """
+    """The slopes (B, 2, H, W) of a height (B, 1, H, W) in pixels, by one of `DERIVATIVES`: change to the right and downwards."""
     return mirrored_slopes(height, seamless, derivative) / border_share(height, seamless, derivative)
 
 
@@ -62,31 +53,15 @@ def _slope_of_ramp(length: int, derivative: str, dtype: torch.dtype) -> Tensor:
 
 
 def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float = 0.0) -> Tensor:
-    """The height, with mean 0, whose `mirrored_slopes` fit the given slopes best by least squares.
+    """The height (B, 1, H, W), with mean 0, whose `mirrored_slopes` fit slopes (B, 2, H, W) best by least squares.
 
-    Args:
-        slopes: (B, 2, H, W).
-        seamless, derivative: As `slopes_of`.
-        screening: Weight of squared heights relative to squared slope errors (screened Poisson).
-
-    Returns:
-        (B, 1, H, W).
+    `screening` is the weight of squared heights relative to squared slope errors (screened Poisson).
     """
     return solved(adjoint(slopes, seamless, derivative), seamless, derivative, screening=screening)
 
 
 def solved(values: Tensor, seamless: bool, *derivatives: str, screening: float = 0.0) -> Tensor:
-    """Solves adjoint(mirrored_slopes(h)) + screening * h = values for heights h of mean 0.
-
-    Args:
-        values: (B, N, H, W).
-        seamless: As `slopes_of`.
-        derivatives: One of `DERIVATIVES` for each of the N channels.
-        screening: As `integrated`.
-
-    Returns:
-        (B, N, H, W).
-    """
+    """Solves adjoint(mirrored_slopes(h)) + screening * h = values, (B, N, H, W), for heights h of mean 0, with N `derivatives`."""
     power = _power(values, seamless, derivatives, screening)
     if seamless:
         return torch.fft.irfft2(torch.fft.rfft2(values) * (1 / power), s=values.shape[-2:])
@@ -94,12 +69,9 @@ def solved(values: Tensor, seamless: bool, *derivatives: str, screening: float =
 
 
 def _power(like: Tensor, seamless: bool, derivatives: tuple[str, ...], screening: float) -> Tensor:
-    """The symbol of the left side in `solved`, for each Fourier or cosine coefficient.
+    """The symbol of the left side in `solved`: (N, H, W) cosine or (N, H, W // 2 + 1) Fourier coefficients.
 
     At high frequencies it is at least `_UNSEEN`. Where it would be 0 it is infinite, so that the coefficient becomes 0.
-
-    Returns:
-        (N, H, W), or (N, H, W // 2 + 1) if seamless.
     """
     height, width = like.shape[-2:]
     down, right = frequencies(height, seamless, like)[:, None], frequencies(width, seamless, like)
