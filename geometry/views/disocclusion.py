@@ -81,17 +81,15 @@ class _Lines(NamedTuple):
 
 
 def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False, blurred: bool = False) -> Tensor:
-    """Fills the pixels where no surface is visible with the background beside them.
+    """Fills the pixels of colours (B, C, H, W) where no surface is visible with the background beside them.
+
+    Images without any visible pixel get arbitrary colours.
 
     Args:
-        colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         sideways: The camera moved along the rows only, so backgrounds are continued along the rows only.
         traces: Also fill the first background pixels beside a hole, along stretches where they show the occluder. Ignored with `blurred`.
         blurred: For results that a simulated lens blurs: without grain, and with backgrounds at any depth (no limit `_DEEPEST`).
-
-    Returns:
-        (B, C, H, W): `colour` where a surface is visible and shows no traces. Images without any visible pixel get arbitrary colours.
     """
     inverse = inverse.float()
     hole = inverse <= 0
@@ -110,16 +108,10 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
 
 
 def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) -> _Side:
-    """Selects, of several sides, the one with the closest visible pixel whose inverse depth is at most `middle`.
+    """Selects, of S sides (S, N), opposite ones in pairs, the one with the closest visible pixel of a background.
 
-    Args:
-        sides: All sides, (S, N), opposite ones in pairs.
-        middle: (N,) largest inverse depth of a background.
-        places: (N,) flat indices of the holes.
-        far: Larger than any distance.
-
-    Returns:
-        The selected side, (N,), with the surface on the opposite side as occluder if its inverse depth is above `middle`.
+    Its inverse depth is at most `middle` (N,). The result has the surface on the opposite side as occluder if its inverse depth is above.
+    `places` (N,) are the holes; `far` is larger than any distance.
     """
     # One pixel beyond the first visible one, which may be mixed.
     is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
@@ -134,19 +126,15 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
-    """Fills pixels by continuing given surfaces.
+    """Fills pixels of colours (B, C, H, W) by continuing given surfaces.
 
     Args:
-        colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth. If `hole` is None, 0 marks the pixels to fill.
         last: (B, 2, H, W): for each pixel to fill, row and column of the last visible pixel of the surface that continues there. The
             surface is mirrored at this pixel.
         inset: Number of pixels next to the last one that are not mirrored, as they may show the occluder.
         hole: (B, 1, H, W) bool, the pixels to fill. May contain last pixels, as a surface may continue behind one object and in front of
             another.
-
-    Returns:
-        (B, C, H, W): `colour` outside the filled pixels.
     """
     height, width = inverse.shape[-2:]
     hole = inverse <= 0 if hole is None else hole
@@ -185,17 +173,9 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
 def _filled(
     colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None, weight: Tensor | None = None
 ) -> Tensor:
-    """Fills pixels with the colours of their sources, averaged locally.
+    """Fills pixels `hole` (B, 1, H, W) of colours (B, C, H, W), whose flat indices are `places` (N,), with locally averaged sources (N,).
 
-    Args:
-        colour: (B, C, H, W).
-        hole: (B, 1, H, W) bool, the pixels to fill.
-        places, source: (N,) flat indices of the pixels to fill, and of the pixels to copy.
-        grain: (N,) share of detail that is kept despite averaging; None = 0.
-        weight: (N,) share of the new colour in a blend with the old one; None = 1.
-
-    Returns:
-        (B, C, H, W).
+    `grain` (N,) is the share of detail that is kept despite averaging (None = 0), `weight` (N,) of the new colour in a blend (None = 1).
     """
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
@@ -207,13 +187,7 @@ def _filled(
 
 
 def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side) -> _Lines:
-    """The lines over backgrounds whose occluder is known.
-
-    Args:
-        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places, pixels: (N,) flat indices of the holes, and their image, row and column.
-        side: The side of each hole that continues into it.
-    """
+    """The lines over backgrounds whose occluder is known, from holes (N,) into the `side` that continues into each."""
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     begins = (side.hider >= 0) & (side.distance == 1)
     start, pitch, hider = places, side.pitch * begins, side.hider
@@ -339,12 +313,8 @@ def _pitches(width: int) -> Tensor:
 def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """The closest visible pixel of holes in each of S directions: distance, inverse depth and source as in `_Side`, (S, N) each.
 
-    Args:
-        values: Inverse depth of all pixels, flat.
-        places: (S, N) flat indices of the holes, in line order from the end in each direction.
-        room: (S, N) number of pixels of the line in that direction.
-        pitch: (S, 1) index step in that direction.
-        length: Length of the longest line.
+    `places` (S, N) are in line order from the end in each direction, with `room` (S, N) pixels of the line there and index step `pitch` (S,
+    1). `length` is the longest line's.
     """
 
     def values_there(there: Tensor) -> Tensor:

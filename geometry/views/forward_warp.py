@@ -61,15 +61,14 @@ class Camera(Protocol):
         ...
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Projects pixels of the source image to the new view.
+        """Projects pixels of the source image to columns and rows of the new view, plus 0.5 for rounding by floor.
+
+        If `sideways`, the rows are the given integers.
 
         Args:
             inverse: Inverse depth of the pixels: a map (B, 1, h, w), or (N,).
             rows: Their rows, relative to the image's first: (h, 1), or (N,).
             columns: Their columns, relative to the image's first: (w,) or (N,). May be overwritten.
-
-        Returns:
-            Columns and rows in the new view, plus 0.5 for rounding by floor. If `sideways`, the rows are the given integers.
         """
         ...
 
@@ -186,11 +185,7 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
 def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tuple[Tensor, Tensor] | None = None) -> RenderedLayer:
     """Renders a layer for moved cameras: all views of one image, or one view of each image.
 
-    Args:
-        layer: The surfaces.
-        view: The cameras.
-        height, width: Size of the views in pixels.
-        rims: From `soft_edges.land_rims`; their cracks are closed together with the layer's. None = no rims.
+    `rims` are from `soft_edges.land_rims`; their cracks are closed together with the layer's.
     """
     inverse, source, of_rims = _splat(layer, view, height, width), layer.inverse, None
     if rims is not None:
@@ -261,12 +256,8 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     Args:
         source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. Several layers of the same images may be concatenated.
         margin: The layer's margin, (columns, rows).
-        view: The camera.
         inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. For several layers, all views of the
             first one come first.
-
-    Returns:
-        `inverse` (B, 1, H, W) with closed cracks.
     """
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
@@ -294,8 +285,7 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's margin, (columns, rows).
         image: (N,) index of the map; ignored if there is only one.
-        column: (N,) or (K, N), relative to the image's first column; clamped to the layer.
-        row: (N,) or (K, N), relative to the image's first row; clamped to the layer. Integers are not rounded.
+        column, row: (N,) or (K, N), relative to the image's first; clamped to the layer. Integers are not rounded.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
     v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row

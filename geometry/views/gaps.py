@@ -26,20 +26,14 @@ _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bool) -> RenderedLayer:
-    """Fills gaps by continuing the surfaces beside them.
+    """Fills gaps by continuing the surfaces beside them. Synchronises the device several times.
 
     A gap lies in a row or column, between two surfaces. One of them could continue through it at its own depth without contradicting the
-    layer, as everything that the layer shows there is as near or nearer. This surface is mirrored into the gap. Synchronises the device
-    several times.
+    layer, as everything that the layer shows there is as near or nearer. This surface is mirrored into the gap.
 
     Args:
-        layer: The layer that was rendered.
-        view: The camera.
-        rendered: From `render_layer`; its colours may be overwritten.
+        rendered: From `render_layer` of the layer; its colours may be overwritten.
         sideways: Whether to search gaps along rows only.
-
-    Returns:
-        `rendered` with closed gaps.
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
     begins, count = places_where(_before_far(rendered.inverse, directions)), rendered.inverse.numel()
@@ -109,15 +103,9 @@ class _Gaps(NamedTuple):
 
 
 def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, direction: Tensor) -> tuple[RenderedLayer, Tensor | None]:
-    """Continues surfaces through gaps.
+    """Continues surfaces through gaps that may begin at last pixels (N,), in directions (N,) of `_DIRECTIONS`.
 
-    Args:
-        layer, view, rendered: As `close_gaps`.
-        begins: (N,) last pixels of surfaces, flat indices over the images.
-        direction: (N,) indices of `_DIRECTIONS`, in which gaps may begin.
-
-    Returns:
-        `rendered` with closed gaps, and their pixels (B, 1, H, W) bool; None if no gap was found.
+    `rendered` with closed gaps, and their pixels (B, 1, H, W) bool; None if no gap was found.
     """
     inverse = rendered.inverse
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))

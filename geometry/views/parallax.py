@@ -45,15 +45,9 @@ _FARTHEST = 1e-3
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
-    """Camera positions of a loop.
+    """Camera positions of a loop: (frames, 3) float32, OPENCV axes; swing and dolly begin at (0, 0, 0).
 
-    Args:
-        move: One of `MOVES`.
-        frames: At least 1.
-        amount: Amplitude of the motion (the radius of the orbit), in the unit of depth.
-
-    Returns:
-        (frames, 3) float32, OPENCV axes; swing and dolly begin at (0, 0, 0).
+    `amount` is the amplitude of the motion (the radius of the orbit), in the unit of depth.
 
     Raises:
         ValueError: Unknown move, no frames, or an amount that is not finite.
@@ -96,11 +90,7 @@ class _Course(NamedTuple):
 
     @classmethod
     def of(cls, path: Tensor) -> _Course:
-        """The extent of a path (F, 3).
-
-        Raises:
-            ValueError: Another shape, or positions that are not finite.
-        """
+        """The extent of a path (F, 3). Raises ValueError for another shape, or positions that are not finite."""
         if path.ndim != 2 or path.shape[1] != 3:
             raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
         positions = path.tolist()
@@ -119,11 +109,7 @@ class _Course(NamedTuple):
     def zoom(self, intrinsics: Tensor, height: int, width: int, still: float, low: float, high: float) -> float:
         """The least enlargement at which no frame shows the area outside the image, at most `LARGEST_ZOOM`.
 
-        Args:
-            intrinsics: (3, 3), pixels.
-            height, width: Size of the image in pixels.
-            still: Inverse depth of the focus.
-            low, high: Lowest and highest inverse depth of the scene.
+        `still` is the inverse depth of the focus; `low` and `high` are the lowest and highest of the scene.
         """
         farthest = max(high - still, still - low)
         shares = (self.across * float(intrinsics[0, 0]) / width, self.down * float(intrinsics[1, 1]) / height)
@@ -195,18 +181,13 @@ def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> 
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5, border: str = BORDERS[0]) -> Iterator[Tensor]:
-    """`parallax_frames` for an image and its estimate.
+    """`parallax_frames` for an image (1, 3, H, W) and its estimate, with depth of any quantity and size.
 
     Args:
-        image: (1, 3, H, W), as `parallax_frames`.
-        estimate: With depth of any quantity and size.
         path: (F, 3) as `camera_path`; 1 is the distance of the scene's near end.
         focus: Depth that stays in place while the camera moves sideways: 0 = the far end, 1 = the near end, linear in inverse depth.
         border: One of `BORDERS`. "crop" enlarges as much as this path's horizontal and vertical motion needs, so a part of a path may need
             less than the whole.
-
-    Yields:
-        F times (1, 3, H, W) as `parallax_frames`.
 
     Raises:
         ValueError: As `parallax_frames`; an unknown border, no depth, or a panorama.
@@ -239,19 +220,16 @@ def parallax_of_clip(
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
 ) -> Iterator[Tensor]:
-    """Renders each frame of a video from the camera's position at its time.
+    """Renders each frame of a video from the camera's position at its time, as `parallax_frames`; frames do not depend on neighbours.
 
     Args:
-        images: (F, 3, H, W), as `parallax_frames`.
+        images: (F, 3, H, W).
         estimate: With depth of any quantity and size, of as many images. Metric depth keeps its proportions; other depth is assumed to have
             a far end three times as far as its near end.
         move: The camera's motion. Cropping is the same for all frames: the maximum that depth within its range may need.
         times: Time of each frame in seconds of the video.
         depth_range: As `stereo_pair`; a temporally smoothed range keeps the motion steady. None = the range of each frame.
         fov: Field of view of all frames in degrees along the longer side; 0 = the first frame's, or `camera.DEFAULT_FOV`.
-
-    Yields:
-        F times (1, 3, H, W), as `parallax_frames`; frames do not depend on their neighbours.
 
     Raises:
         ValueError: No depth, a panorama, or different numbers of images, estimates and times.

@@ -130,11 +130,9 @@ class _Band(NamedTuple):
 
 
 def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
-    """Separates the soft rims of near surfaces from a layer.
+    """Separates the soft rims of near surfaces from a layer of `with_margin`, with stepped depth (see `depth_at_image_edges`).
 
-    Args:
-        layer: From `with_margin`, with colours in [0, 1] and stepped depth (see `depth_at_image_edges`). Rims are computed without the
-            margin, which then mirrors the result, so that it does not depend on camera or batch.
+    Rims are computed without the margin, which then mirrors the result, so that it does not depend on camera or batch.
 
     Returns:
         The layer, in which the far surface replaces rims or, where it is unknown, a hole does; and the rims. Where edges are sharp or
@@ -177,11 +175,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
 
 
 def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Projects rims to moved cameras.
-
-    Returns:
-        `Rims.surface`, and the inverse depth of rims in each view, (B, 1, height, width), 0 where none lands.
-    """
+    """`Rims.surface`, and the inverse depth of rims in each view of a camera, (B, 1, height, width), 0 where none lands."""
     views = max(len(rims.surface), view.views)
     if len(rims.surface) == 1:  # one image: every view shows the same rims
         image = whole_numbers(rims.surface, 0, views).view(-1, 1, 1, 1)
@@ -195,17 +189,9 @@ def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor
 
 
 def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: Tensor | None = None) -> Tensor:
-    """Composites rims, as a moved camera sees them, over the rendered view.
+    """Composites rims, as a moved camera sees them, over the rendered view (B, 3, H, W) in [0, 1], which has no holes.
 
-    Args:
-        rims: From `split_soft_edges`.
-        view: The camera.
-        colour: (B, 3, H, W) in [0, 1], without holes.
-        inverse: (B, 1, H, W) inverse depth of the view; 0 where unknown. Rims behind it are hidden.
-        front: `RenderedLayer.rims`; None if the rims were not rendered with the layer.
-
-    Returns:
-        (B, 3, H, W).
+    `inverse` (B, 1, H, W) is the view's; rims behind it are hidden. `front` is `RenderedLayer.rims`, if rendered with the layer.
     """
     if front is None:
         surface, landed = land_rims(rims, view, *inverse.shape[-2:])
@@ -225,10 +211,8 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
 def _joined(rest: Layer, band: _Band, colour: Tensor) -> Rims:
     """Joins the rims of a band with strips of the near surfaces beside them, so that no crack opens between them.
 
-    Args:
-        rest: The layer without the rims.
-        band: The band, of the image without a margin; `near_inverse` is 0 where there is no rim.
-        colour: (4, N) premultiplied linear colours and opacity, 0 where there is no rim.
+    `rest` is the layer without the rims; the band is of the image without a margin. Its `near_inverse`, and the premultiplied linear
+    colours and opacity (4, N), are 0 where there is no rim.
     """
     (margin, above), (height, width) = rest.margin, rest.inverse.shape[-2:]
     inside = rest.inverse.new_zeros(len(rest.inverse), 1, height - 2 * above, width - 2 * margin)
@@ -265,10 +249,7 @@ def _mirrored(count: int, margin: int) -> Tensor:
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
     """Samples rims bilinearly, at columns u and rows v (N,) of the layer. Pixels without a rim count as transparent.
 
-    Only pixels of the surface at inverse depth `nearest` (N,) count.
-
-    Returns:
-        Premultiplied colours and opacities (4, N), and the total weight (N,) of the pixels that count.
+    Only pixels of the surface at inverse depth `nearest` (N,) count. Premultiplied colours and opacities (4, N), and their total weight.
     """
     height, width = rims.surface.shape[-2:]
     sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
@@ -368,10 +349,9 @@ def _farthest(growth: int) -> float:
 def _tried(growth: int) -> tuple[Tensor, Tensor]:
     """The candidate mixtures, with W widths, of which the first is a sharp edge, and O offsets.
 
-    Returns:
-        A matrix (W * O, 3 * D) that multiplies the profiles of `products` in `_mixtures`, at D distances, to each candidate's squared
-        error: with opacity a, -2 a times the first product, plus a squared times the second, plus the third. And the offsets and the
-        deviations, in pixels, of all candidates but the sharp ones, (2, (W - 1) * O, 1, 1).
+    A matrix (W * O, 3 * D) that multiplies the profiles of `products` in `_mixtures`, at D distances, to each candidate's squared error:
+    with opacity a, -2 a times the first product, plus a squared times the second, plus the third. And the offsets and the deviations, in
+    pixels, of all candidates but the sharp ones, (2, (W - 1) * O, 1, 1).
     """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
@@ -385,11 +365,8 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tensor, Tensor]:
     """Finds the mixture at each pixel of the band: a mean of candidates, weighted by how well they explain the stretch's colours.
 
-    Widths that explain the whole image better are preferred.
-
-    Returns:
-        (N,) each: the offset of its middle from the depth edge and its standard deviation, both in pixels, and the confidence that there is
-        a mixture, in [0, 1].
+    Widths that explain the whole image better are preferred. (N,) each: the offset of its middle from the depth edge and its standard
+    deviation, both in pixels, and the confidence that there is a mixture, in [0, 1].
     """
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far

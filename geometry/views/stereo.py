@@ -106,16 +106,10 @@ def check_as_many(estimate: Estimate, images: Tensor) -> None:
 
 
 def disparity_range(estimate: Estimate, per_clip: bool = False, is_whole: bool = False) -> tuple[Tensor, Tensor]:
-    """The far and near end of scenes, as nearness.
+    """The far and near end of scenes, as nearness: the 2nd and 98th percentile of 1 / metres, disparity, or negated relative depth.
 
-    Args:
-        estimate: With depth.
-        per_clip: Whether to compute one range for all images.
-        is_whole: All pixels are known to be valid, which a GPU measures faster.
-
-    Returns:
-        Far and near end, (B, 1, 1, 1) each, or (1, 1, 1, 1) per clip: the 2nd and 98th percentile of 1 / metres, of disparity, or of
-        negated relative depth. Infinite without valid pixels.
+    (B, 1, 1, 1) each, or (1, 1, 1, 1) per clip; infinite without valid pixels. `is_whole`: all pixels are known to be valid, which a GPU
+    measures faster.
 
     Raises:
         ValueError: No depth.
@@ -128,11 +122,6 @@ def disparity_range(estimate: Estimate, per_clip: bool = False, is_whole: bool =
 
 def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tensor:
     """Combines the images of both eyes to one.
-
-    Args:
-        pair: The images of both eyes.
-        layout: One of `LAYOUTS`.
-        anaglyph: As `StereoOptions`.
 
     Returns:
         (B, 3 or 4, H', W') in the range of the pair; an anaglyph is composited over white. Size: (H, 2 W) for full-sbs, cross-eyed, vr180
@@ -147,11 +136,7 @@ def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tens
 
 
 def compose_holes(pair: StereoPair, layout: str) -> Tensor:
-    """The filled pixels in the layout of `compose`: (B, 1, H', W') in [0, 1], 1 where filled; in an anaglyph, where filled in either eye.
-
-    Raises:
-        ValueError: As `compose`.
-    """
+    """The filled pixels in the layout of `compose`, (B, 1, H', W'), 1 where filled; in an anaglyph, where filled in either eye."""
     check_choice("layout", layout, LAYOUTS)
     if layout == "anaglyph":
         return (pair.holes_left | pair.holes_right).to(pair.left)
@@ -183,16 +168,10 @@ def _nearness(estimate: Estimate, is_whole: bool) -> tuple[Tensor, Tensor | None
 
 
 def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float, is_whole: bool = False) -> Tensor:
-    """Disparity as a share of its range.
+    """Disparity of one image (1, 1, H, W) as a share of its range; -0.25 to 1.25.
 
-    Args:
-        estimate: Of one image, with depth.
-        far, near: From `disparity_range`; for the image, or a number each on the CPU.
-        flat: Result for an image of constant depth.
-        is_whole: All pixels are known to be valid.
-
-    Returns:
-        (1, 1, H, W), linear in disparity: 0 at the far end (and for invalid pixels), 1 at the near end; clamped to -0.25..1.25.
+    0 at the `far` end of `disparity_range` (and for invalid pixels), 1 at the `near` end; both are the image's, or numbers on the CPU.
+    `flat` is the result for constant depth; `is_whole`: all pixels are known to be valid.
 
     Raises:
         ValueError: No depth.

@@ -56,11 +56,9 @@ class Layers(NamedTuple):
         return torch.cat((effect, (self.alpha if alpha is None else alpha).to(effect)), 1)
 
     def through(self, effect: Callable[[Tensor], Tensor], of_alpha: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Applies an effect that warps or mixes pixels in linear light; transparent images get alpha as fourth channel.
+        """Applies an effect of sRGB images that warps or mixes pixels in linear light; transparent images get alpha as fourth channel.
 
-        Args:
-            effect: Of images (B, 3, H, W) sRGB.
-            of_alpha: The same without parts for photographs only; None = `effect`.
+        `of_alpha` is the effect without parts for photographs only; None = `effect`.
         """
         return next(self.each_through(lambda image: iter((effect(image),)), of_alpha and (lambda alpha: iter((of_alpha(alpha),)))))
 
@@ -79,10 +77,7 @@ class Layers(NamedTuple):
 def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
     """Splits images (B, 3 or 4, H, W) in [0, 1] with straight alpha into layers.
 
-    `checked` skips the check of the levels, which synchronises a GPU.
-
-    Raises:
-        ValueError: Levels that `check_levels` refuses in HDR images.
+    `checked` skips the check of the levels, which synchronises a GPU: a ValueError of `check_levels` for HDR images.
     """
     if not checked:
         check_levels(images, hdr=True)
@@ -93,12 +88,7 @@ def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
 
 
 def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Tensor | None]:
-    """The estimate without values where the image is less than half opaque, and the image's colours, as meshes need them.
-
-    Args:
-        estimate: Of the image, at any size.
-        image: (B, 3 or 4, h, w) in [0, 1], or None.
-    """
+    """The estimate without values where the image (B, 3 or 4, h, w) is less than half opaque, and the image's colours, for meshes."""
     if image is None or image.shape[1] < 4:
         return estimate, image
     layers = split_layers(image)

@@ -62,19 +62,14 @@ def pair_for(
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
 ) -> StereoPair:
-    """The images of both eyes for any layout.
+    """The images of both eyes for any layout of `LAYOUTS`, for `compose`: at the images' size, or square for vr180.
 
     Args:
         images: (B, 3, H, W) in [0, 1], or with alpha as a fourth channel, which `FLAT_LAYOUTS` keep. For headsets, transparent images are
             composited over white.
         estimate: As `stereo_pair`, or of panoramas.
-        layout: One of `LAYOUTS`.
-        options: As `StereoOptions`.
         depth_range: As `stereo_pair`. Ignored for metric depth in a headset.
         fov: Field of view of photos for vr180, in degrees along the longer side; 0 = the estimate's own, or 55 if it has none.
-
-    Returns:
-        The pair, for `compose`: at the images' size, or square for vr180.
 
     Raises:
         ValueError: As `stereo_pair` and `vr_pair`.
@@ -156,14 +151,9 @@ def vr_pair(
 
 
 def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
-    """The field of view of photos. The first image's is used for a whole clip, so that all frames have the same size on the sphere.
+    """The field of view of photos in degrees along the longer side: `fov` if known (not 0), the first image's own, or 55.
 
-    Args:
-        estimate: Of perspective images.
-        fov: Known field of view in degrees along the longer side; 0 = unknown.
-
-    Returns:
-        Degrees along the longer side: `fov`, the first image's own, or 55.
+    The first image's is used for a whole clip, so that all frames have the same size on the sphere.
 
     Raises:
         ValueError: A `fov` that is not below 180, or panoramas.
@@ -173,18 +163,9 @@ def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
 
 
 def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
-    """The number of rows of a half sphere whose middle has a photo's resolution.
+    """The number of rows, even, 64 to `MAX_EYE_SIZE`, of a half sphere whose middle has a photo's resolution.
 
-    Args:
-        estimate: As `photo_fov`.
-        longer: Longer side of the photo in pixels.
-        fov: As `photo_fov`.
-
-    Returns:
-        An even number, 64 to `MAX_EYE_SIZE`.
-
-    Raises:
-        ValueError: As `photo_fov`.
+    `longer` is the photo's longer side in pixels; otherwise as `photo_fov`.
     """
     half = math.tan(math.radians(photo_fov(estimate, fov)) / 2)
     return min(MAX_EYE_SIZE, max(EYE_SIZES[0], round(math.pi * longer / (2 * half) / 2) * 2))
@@ -199,11 +180,7 @@ def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]
 
 
 def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) -> Tensor:
-    """Inverse depth (1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, for panoramas along the ray.
-
-    Raises:
-        ValueError: The depth is not metric and has no far and near end.
-    """
+    """Inverse depth (1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, for panoramas along the ray."""
     if far is not None and near is not None:
         return (nearness_share(estimate, far, near, 0.0) * (1 - 1 / NEAR_FAR_RATIO) + 1 / NEAR_FAR_RATIO) / NEAR_END
     depth, quantity, valid = estimate.known_depth()
