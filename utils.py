@@ -28,13 +28,7 @@ _AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda"
 
 
 def to_planar(image: Tensor) -> Tensor:
-    """Returns any ComfyUI image as a channels-first view, without checking its values.
-
-    Args:
-        image: As `to_rgb`.
-
-    Returns:
-        (B, C, H, W), C = 1, 3 or 4.
+    """Returns any ComfyUI image (as `to_rgb`) as a channels-first view (B, C, H, W), without checking its values.
 
     Raises:
         ValueError: Wrong rank or channel count, or an empty batch or image.
@@ -54,16 +48,9 @@ def to_planar(image: Tensor) -> Tensor:
 
 
 def to_images(image: Tensor) -> Tensor:
-    """Converts any ComfyUI image to a network's input: channels first, HDR values above 1 clamped.
+    """Converts any ComfyUI image to a network's input: channels first (B, C, H, W), HDR values above 1 clamped.
 
-    Args:
-        image: As `to_rgb`.
-
-    Returns:
-        (B, C, H, W) in [0, 1], C = 1, 3 or 4; a view if no value had to be clamped.
-
-    Raises:
-        ValueError, TypeError: As `to_rgb`.
+    A view if no value had to be clamped. Arguments and errors as `to_rgb`.
     """
     planar = to_planar(image)
     low, high = check_levels(planar, hdr=True)
@@ -71,13 +58,10 @@ def to_images(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> Tensor:
-    """Converts any ComfyUI image to planar RGB.
+    """Converts any ComfyUI image to planar RGB, (B, 3, H, W) float32 in [0, 1].
 
     Args:
         image: (B, H, W, C) or (H, W, C) floats, C = 1 (grey), 3 (RGB) or 4 (RGBA, composited on white); clamped to [0, 1].
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1].
 
     Raises:
         ValueError: Wrong rank, channel count, an empty batch or image, or levels that `check_levels` refuses in HDR images.
@@ -105,15 +89,12 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def check_levels(images: Tensor | np.ndarray, hdr: bool = False, ends: Tensor | None = None) -> tuple[float, float]:
-    """Refuses images whose values are not in [0, 1]. Synchronises the device once; twice for HDR images.
+    """Returns the minimum and maximum of images in [0, 1]. Synchronises the device once; twice for HDR images.
 
     Args:
         images: (B, C, H, W), or an array (B, H, W, C).
         hdr: Accept values above 1 as long as at least half of the non-black values are 8 or less.
         ends: The `ends_of_parts` of a tensor, if fetched already, with other values: then the device is synchronised only for HDR images.
-
-    Returns:
-        Minimum and maximum.
 
     Raises:
         ValueError: Another range, such as 0 to 255 or -1 to 1, or NaN or infinite values.
@@ -130,14 +111,7 @@ def check_levels(images: Tensor | np.ndarray, hdr: bool = False, ends: Tensor | 
 
 
 def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
-    """Converts checked images to planar RGB, without synchronising the device.
-
-    Args:
-        images: The result of `check_images` or `to_images`, or a slice of it.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], a copy.
-    """
+    """Converts `check_images`' or `to_images`' result, or a slice, to a copy (B, 3, H, W) float32 in [0, 1], without synchronising."""
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(_scaled(images))).movedim(-1, 1)
     return on_white(images.to(torch.float32).clamp(0, 1)).expand(-1, 3, -1, -1)
@@ -223,14 +197,10 @@ def sent_to(device: torch.device, values: Tensor) -> Tensor:
 
 
 def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
-    """Samples maps at fractional positions; positions outside take the border's values.
+    """Samples maps at `places` (B, h, w, 2) of `F.grid_sample` with `align_corners=False`; outside are the border's values.
 
-    Before torch 2.13, MPS supports neither border padding nor "bicubic", and raises even with PYTORCH_ENABLE_MPS_FALLBACK.
-
-    Args:
-        values: (B, C, H, W).
-        places: (B, h, w, 2), as for `F.grid_sample` with `align_corners=False`.
-        mode: "bilinear", "nearest" or "bicubic".
+    Mode "bilinear", "nearest" or "bicubic". Before torch 2.13, MPS supports neither border padding nor "bicubic", and raises even with
+    PYTORCH_ENABLE_MPS_FALLBACK.
     """
     if values.device.type not in _SAMPLES_BORDERS:
         if mode == "bicubic":
@@ -256,15 +226,11 @@ def to_cpu(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:
-    """Resamples maps or images: area average along axes that shrink, interpolation along axes that grow.
+    """Resamples maps (B, C, H, W): area average along axes that shrink, interpolation along axes that grow.
 
     Args:
-        values: (B, C, H, W).
-        height, width: New size in pixels.
-        growing: "bilinear" (never outside the range of the neighbours), "bicubic" or "nearest-exact".
-
-    Returns:
-        (B, C, height, width), as with `align_corners=False`.
+        values, height, width: Maps or images, and their new size in pixels.
+        growing: "bilinear" (never outside the range of the neighbours), "bicubic" or "nearest-exact"; all as with `align_corners=False`.
 
     Source:
         The kernels of OpenCV's INTER_AREA, INTER_LINEAR and INTER_CUBIC (a = -0.75).

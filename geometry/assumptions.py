@@ -67,8 +67,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
 def filled_depth(estimate: Estimate) -> Tensor:
     """Depth without holes whose near end is 1, so that camera motions and light positions mean the same in every scene.
 
-    Args:
-        estimate: With depth of any quantity. Relative depth is assumed to span 1 to 3.
+    The estimate has depth of any quantity; relative depth is assumed to span 1 to 3.
 
     Returns:
         (B, 1, H, W) float32, 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
@@ -108,15 +107,12 @@ def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, 
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
-    """Intrinsics from `fov`, else the estimate's own, else from `DEFAULT_FOV`.
+    """Intrinsics (B, 3, 3) float32 from `fov`, else the estimate's own, else from `DEFAULT_FOV`.
 
     Args:
         estimate: Of perspective images.
         fov: Degrees on the longer side; None or 0 = not set.
         size: (height, width) that the intrinsics are for; None = the estimate's.
-
-    Returns:
-        (B, 3, 3) float32, pixels, on the estimate's device.
 
     Raises:
         ValueError: A `fov` that is not below 180, or a panorama.

@@ -25,15 +25,11 @@ DEFAULT_FOV = 55.0
 def intrinsics_from_focal_length(
     focal_length: float | Tensor, height: int, width: int, *, focal_length_y: float | Tensor | None = None, batch: int = 1
 ) -> Tensor:
-    """Intrinsics with the principal point at the middle of the image.
+    """Intrinsics (B, 3, 3) float32 with the principal point at the middle of the image.
 
     Args:
-        focal_length: In pixels; a number, or (B,) for one each.
+        focal_length: In pixels; a number, or (B,) for one each. Otherwise `batch` copies.
         focal_length_y: Vertical focal length where pixels are not square; None = the same.
-        batch: Number of copies, where the focal lengths are numbers.
-
-    Returns:
-        (B, 3, 3) float32.
 
     Raises:
         ValueError: A focal length that is not positive and finite.
@@ -64,15 +60,11 @@ def check_fov(fov: float | Tensor) -> None:
 
 
 def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: str = "longer", batch: int = 1) -> Tensor:
-    """Intrinsics from a field of view.
+    """Intrinsics (B, 3, 3) float32 from a field of view.
 
     Args:
-        fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each.
+        fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each. Otherwise `batch` copies.
         side: The image side that it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
-        batch: Number of copies, where `fov` is a number.
-
-    Returns:
-        (B, 3, 3) float32.
 
     Raises:
         ValueError: `fov` out of range, or unknown side.
@@ -87,15 +79,11 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
 def intrinsics_from_sensor(
     focal_length_mm: float, height: int, width: int, *, sensor_mm: float = 36.0, side: str = "longer", batch: int = 1
 ) -> Tensor:
-    """Intrinsics from a lens and a sensor.
+    """`batch` copies of the intrinsics (B, 3, 3) float32 of a lens and a sensor.
 
     Args:
         sensor_mm: Length of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
         side: "longer" (Blender's "auto"), "shorter", "horizontal", "vertical" or "diagonal".
-        batch: Number of copies.
-
-    Returns:
-        (B, 3, 3) float32.
 
     Raises:
         ValueError: A length that is not positive, or unknown side.
@@ -107,18 +95,7 @@ def intrinsics_from_sensor(
 
 
 def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: str = "longer") -> Tensor:
-    """Field of view of an image whose principal point is its middle.
-
-    Args:
-        intrinsics: (B, 3, 3), pixels.
-        side: "longer", "shorter", "horizontal" or "vertical".
-
-    Returns:
-        (B,) degrees.
-
-    Raises:
-        ValueError: Unknown side.
-    """
+    """Field of view, (B,) degrees along `side` as `intrinsics_from_fov` has but "diagonal"; the principal point is the image's middle."""
     check_intrinsics(intrinsics)
     _check_size(height, width)
     if side == "diagonal":
@@ -130,18 +107,7 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
 
 
 def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Intrinsics after resizing the image.
-
-    Args:
-        intrinsics: (B, 3, 3), pixels of the old size.
-        old_size, new_size: (height, width).
-
-    Returns:
-        (B, 3, 3), pixels of the new size.
-
-    Convention:
-        Pixel centres, corners not aligned: u' + 0.5 = scale * (u + 0.5).
-    """
+    """Intrinsics (B, 3, 3) after resizing the image from `old_size` to `new_size` (height, width): u' + 0.5 = scale * (u + 0.5)."""
     check_intrinsics(intrinsics)
     _check_size(*old_size)
     _check_size(*new_size)
@@ -157,28 +123,13 @@ def scaled_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
 
 
 def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
-    """Intrinsics after cropping the image.
-
-    Args:
-        intrinsics: (B, 3, 3), pixels.
-        left, top: Columns and rows that are cut off; negative numbers pad.
-
-    Returns:
-        (B, 3, 3), pixels of the crop.
-    """
+    """Intrinsics (B, 3, 3) after cropping `left` columns and `top` rows; negative numbers pad."""
     check_intrinsics(intrinsics)
     return intrinsics - intrinsics.new_tensor([[0, 0, left], [0, 0, top], [0, 0, 0]])
 
 
 def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """The ray through every pixel's centre.
-
-    Args:
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): multiplied by depth they are points.
-    """
+    """The rays (B, 3, height, width) through the pixels' centres with Z = 1, not unit length: multiplied by depth they are points."""
     check_intrinsics(intrinsics)
     _check_size(height, width)
     return rays_of_pixels(intrinsics, height, width)
@@ -195,15 +146,7 @@ def rays_of_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
-    """The rays through pixel positions.
-
-    Args:
-        pixels: (B, N, 2) columns and rows (u, v); fractions allowed.
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, N, 3), OPENCV axes, Z = 1.
-    """
+    """The rays (B, N, 3) with Z = 1 through columns and rows (B, N, 2), which may be fractions."""
     check_intrinsics(intrinsics, pixels.shape[0], pixels)
     _check_last(pixels, 2, "pixels")
     y = (pixels[..., 1] - intrinsics[:, 1, 2, None]) / intrinsics[:, 1, 1, None]
@@ -212,15 +155,7 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Projects rays or points into the image: the inverse of `pixel_to_ray`.
-
-    Args:
-        rays: (B, N, 3), OPENCV axes, any length.
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, N, 2) columns and rows (u, v); NaN for points that are not in front of the camera (Z <= 0).
-    """
+    """Projects rays or points (B, N, 3) of any length into the image: the inverse of `pixel_to_ray`. NaN where Z <= 0."""
     check_intrinsics(intrinsics, rays.shape[0], rays)
     _check_last(rays, 3, "rays")
     z = torch.where(rays[..., 2] > 0, rays[..., 2], float("nan"))
@@ -230,15 +165,7 @@ def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def depth_to_ray_distance(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Converts planar depth (along the optical axis) to distance from the camera (along each pixel's ray).
-
-    Args:
-        depth: (B, 1, H, W), any unit.
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, 1, H, W), the same unit.
-    """
+    """Converts planar depth (along the optical axis), (B, 1, H, W), to distance from the camera (along each pixel's ray), in its unit."""
     return depth * _ray_length(depth, intrinsics)
 
 
@@ -248,15 +175,7 @@ def ray_distance_to_depth(ray_distance: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Unprojects every pixel to its point in space.
-
-    Args:
-        depth: (B, 1, H, W) planar depth, any unit.
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, 3, H, W), OPENCV axes, the same unit. `convert_normals` converts to other axes.
-    """
+    """Unprojects planar depth (B, 1, H, W) to points (B, 3, H, W) in its unit. `convert_normals` converts to other axes."""
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
     return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
@@ -264,30 +183,14 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 @without_autocast
 def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
-    """Transforms points from the world to cameras.
-
-    Args:
-        points: (B, 3, H, W) in world axes, in the unit of the extrinsics.
-        extrinsics: (B, 3, 4), from the world to the camera.
-
-    Returns:
-        (B, 3, H, W), OPENCV axes of the camera.
-    """
+    """Transforms points (B, 3, H, W) from the world to cameras' axes by extrinsics (B, 3, 4) of the same unit."""
     rotation, shift = _pose(points, extrinsics)
     return (rotation @ points.flatten(2) + shift).view_as(points)
 
 
 @without_autocast
 def camera_to_world_points(points: Tensor, extrinsics: Tensor) -> Tensor:
-    """Transforms points from cameras to the world: the inverse of `world_to_camera_points`.
-
-    Args:
-        points: (B, 3, H, W), OPENCV axes of the camera, as from `depth_to_points`, in the unit of the extrinsics.
-        extrinsics: (B, 3, 4), from the world to the camera.
-
-    Returns:
-        (B, 3, H, W) in world axes.
-    """
+    """Transforms points (B, 3, H, W) in cameras' axes, as from `depth_to_points`, to the world: the inverse of `world_to_camera_points`."""
     rotation, shift = _pose(points, extrinsics)
     return (rotation.mT @ (points.flatten(2) - shift)).view_as(points)
 
@@ -358,12 +261,9 @@ def find_focal_and_shift(
         Focal length and shift, (B,) float32 each, on the CPU. NaN and 0 with fewer than two valid points or if no positive focal length
         fits. The device is synchronised once.
 
-    Raises:
-        ValueError: Shapes that do not fit.
-
     Source:
-        The problem: Wang et al., "MoGe" (2024), whose code minimises it with MINPACK. Solving for the focal length within the search:
-        Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems" (1973).
+        The problem: Wang et al., "MoGe" (2024), whose code minimises it with MINPACK. Solving for the focal length within the search: Golub
+        and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems" (1973).
     """
     check_map(points, 3, "points")
     check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)

@@ -39,19 +39,9 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
 
 
 def check_image(image: Tensor, name: str = "image", ends: Tensor | None = None) -> bool:
-    """Checks a batch of images (B, 3, H, W) in [0, 1], HDR images above 1 included. Synchronises the device once or twice.
+    """Whether some values of images (B, 3, H, W) in [0, 1] are above 1, as in HDR images. Synchronises the device once or twice.
 
-    Args:
-        image: The images.
-        name: What errors call them.
-        ends: As in `check_levels`.
-
-    Returns:
-        Whether some values are above 1.
-
-    Raises:
-        TypeError: As `check_map`.
-        ValueError: As `check_map`, or values that `utils.check_levels` refuses in HDR images.
+    `name` and errors as `check_map`, and a ValueError for values that `check_levels` refuses in HDR images; `ends` as there.
     """
     check_map(image, 3, name)
     return check_levels(image, hdr=True, ends=ends)[1] > 1
@@ -67,16 +57,7 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
 
 
 def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
-    """Refuses depth with holes. Synchronises the device once.
-
-    Args:
-        depth: Should be (B, 1, H, W), positive and finite.
-        like: A map whose batch, height and width it must have; None = any.
-
-    Raises:
-        TypeError: Not a tensor.
-        ValueError: Not (B, 1, H, W), not positive and finite everywhere, or of another batch or size than `like`.
-    """
+    """Refuses depth that is not (B, 1, H, W), positive and finite. Synchronises the device once. `like` and errors as `check_map`."""
     check_map(depth, 1, "depth", like)
     _check_ends(torch.stack(depth.aminmax()))
 
@@ -88,10 +69,9 @@ def _check_ends(ends: Tensor) -> None:
 
 
 def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses impossible intrinsics, and those that do not match the maps. Synchronises the device once.
+    """Refuses impossible intrinsics (B, 3, 3), and those that do not match the maps. Synchronises the device once.
 
     Args:
-        intrinsics: Should be (B, 3, 3).
         batch: Expected B; None = any.
         like: Maps that must be on the same device; None = any device.
 
@@ -104,15 +84,7 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_view(depth: Tensor, intrinsics: Tensor, like: Tensor | None = None) -> None:
-    """`check_depth` and `check_intrinsics` of the same images. Synchronises the device once.
-
-    Args:
-        depth, like: As `check_depth`.
-        intrinsics: As `check_intrinsics`.
-
-    Raises:
-        TypeError, ValueError: As both.
-    """
+    """`check_depth` and `check_intrinsics` of the same images. Synchronises the device once."""
     check_map(depth, 1, "depth", like)
     _check_matrices(intrinsics, len(depth), depth)
     fetched = to_cpu({"ends": torch.stack(depth.aminmax()), "intrinsics": intrinsics.float()})
@@ -141,15 +113,9 @@ def _check_cameras(intrinsics: Tensor) -> None:
 
 @without_autocast
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses impossible extrinsics. Synchronises the device once.
+    """Refuses extrinsics that are not (B, 3, 4): [R | t], from the world to the camera. Synchronises the device once.
 
-    Args:
-        extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.
-        batch, like: As `check_intrinsics`.
-
-    Raises:
-        TypeError: Not a tensor.
-        ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is not a rotation.
+    `batch`, `like` and errors as `check_intrinsics`; R must be a rotation.
     """
     expected = f"({'batch' if batch is None else batch}, 3, 4)"
     _check_tensor(extrinsics, "extrinsics are", expected)
@@ -167,15 +133,7 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
-    """Refuses maps whose aspect ratio differs from the image's by more than rounding.
-
-    Args:
-        name: What the error calls the maps.
-        found, image: (height, width) of the maps and of the image.
-
-    Raises:
-        ValueError: Names both sizes.
-    """
+    """Refuses maps (height, width) `found` whose aspect ratio differs from the image's by more than rounding: a ValueError with both."""
     stretch = found[0] * image[1] / (found[1] * image[0])
     # In small images one pixel is a large share.
     most = _STRETCH + 1 / min(*found, *image)
@@ -187,12 +145,7 @@ def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> No
 
 
 def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
-    """Checks that depth maps can belong to these images: the same batch and aspect ratio, any size.
-
-    Args:
-        image: Should be (B, 3, h, w).
-        batch: Number of depth maps.
-        height, width: Of the depth maps.
+    """Checks that depth maps of a batch and size can belong to images (B, 3, h, w) of any size.
 
     Raises:
         ValueError: Not RGB, another number of images, or another aspect ratio; names both sizes.

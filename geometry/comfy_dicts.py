@@ -30,12 +30,10 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
         near_far_ratio: As `assumed_depth`.
 
     Returns:
-        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and
-        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width
-        and height. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals are not valid, as MoGe does.
-
-    Convention:
-        Normalised intrinsics put the image's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
+        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and `points` (B, H,
+        W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width and height: the
+        image's corners are at 0 and 1, cx = (cx in pixels + 0.5) / W. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth
+        or normals are not valid, as MoGe does.
 
     Raises:
         ValueError: An image of another batch or size, or as `assumed_depth`.
@@ -63,13 +61,9 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
 
 
 def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
-    """Converts core's MOGE_GEOMETRY to an estimate.
+    """Converts core's MOGE_GEOMETRY, of which `image` is ignored and other entries may be missing, to an estimate.
 
-    Args:
-        geometry: As `estimate_to_moge` returns it; `image` is ignored, and other entries may be missing.
-
-    Returns:
-        Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics.
+    Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics.
 
     Raises:
         ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is not planar.
@@ -102,19 +96,12 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
 def estimate_to_da3(
     estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None
 ) -> dict[str, Tensor | str]:
-    """Converts an estimate to core's DA3_GEOMETRY.
-
-    Args:
-        estimate: With depth.
-        image, fov, near_far_ratio: As `estimate_to_moge`.
+    """Converts an estimate with depth to core's DA3_GEOMETRY. Arguments and errors as `estimate_to_moge`.
 
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
-        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), identity where the poses are unknown; `confidence` (B, H, W)
-        if known. And `mode` = "multiview", the only mode in which core reads the camera.
-
-    Raises:
-        ValueError: An image of another batch or size, or as `assumed_depth`.
+        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), identity where the poses are unknown; `confidence` (B, H, W) if
+        known. And `mode` = "multiview", the only mode in which core reads the camera.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
@@ -136,15 +123,13 @@ def estimate_to_da3(
 
 
 def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
-    """Converts core's DA3_GEOMETRY to an estimate.
+    """Converts core's DA3_GEOMETRY, of which only `depth` is required, to an estimate.
+
+    Depth is masked where `sky` is 0.5 or more, with confidence, intrinsics and extrinsics if present. Identity poses for all cameras mean
+    unknown ones.
 
     Args:
-        geometry: As `estimate_to_da3` returns it; only `depth` is required.
         quantity: What the depth is; None = metric depth (up to scale) where there is a camera, else relative depth.
-
-    Returns:
-        Depth, masked where `sky` is 0.5 or more, with confidence, intrinsics and extrinsics if present. Identity poses for all
-        cameras mean unknown ones.
 
     Raises:
         ValueError: No depth, tensors that do not fit, or disparity requested: Depth Anything 3 gives depth.

@@ -53,10 +53,9 @@ class NormalMapCoding(Kind):
 
 
 def are_unit_vectors(values: Tensor) -> bool:
-    """True if the values are unit vectors; encoded vectors (1 + n) / 2 have another length almost everywhere.
+    """True if the values (B, 3, H, W) are unit vectors; those that are zero, NaN or infinite are ignored.
 
-    Args:
-        values: (B, 3, H, W); vectors that are zero, NaN or infinite are ignored.
+    Encoded vectors (1 + n) / 2 have another length almost everywhere.
     """
     step = -(-max(values.shape[-2:]) // LOOKED_AT)
     lengths = vector_lengths(values[..., ::step, ::step])
@@ -65,14 +64,7 @@ def are_unit_vectors(values: Tensor) -> bool:
 
 
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:
-    """Expresses vectors in other camera axes.
-
-    Args:
-        normals: (B, 3, H, W) vectors of any length in `source` axes.
-        source, target: The current and the wanted axes.
-
-    Returns:
-        (B, 3, H, W) in `target` axes. Only signs change, so the round-trip is exact.
+    """Expresses vectors (B, 3, H, W) of any length in other camera axes. Only signs change, so the round-trip is exact.
 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
@@ -85,16 +77,9 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
 def encode_normal_map(
     normals: Tensor, target: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, source: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """Encodes unit vectors as an image.
+    """Encodes unit vectors (B, 3, H, W) in `source` axes as an image in [0, 1]: (vector + 1) / 2, not rounded.
 
-    Args:
-        normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: The image's coding.
-        source: The axes of `normals`.
-
-    Returns:
-        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. Rounding to 8 bits costs 0.17 degrees on average and 0.39 at
-        most; truncating costs twice as much.
+    Rounding to 8 bits costs 0.17 degrees on average and 0.39 at most; truncating costs twice as much.
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
@@ -108,15 +93,9 @@ def encode_normal_map(
 def decode_normal_map(
     image: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """Decodes the unit vectors of an image.
+    """Decodes the unit vectors (B, 3, H, W), in `target` axes, of an image in [0, 1].
 
-    Args:
-        image: (B, 3, H, W) in [0, 1].
-        source: The image's coding.
-        target: The axes wanted.
-
-    Returns:
-        (B, 3, H, W) unit vectors in `target` axes; facing the viewer where the image holds no direction (mid grey).
+    They face the viewer where the image holds no direction (mid grey).
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
@@ -129,15 +108,10 @@ def decode_normal_map(
 
 
 def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool = False) -> Tensor:
-    """Normalises vectors; those without a direction face the viewer.
+    """Normalises vectors (B, 3, H, W) of any length.
 
-    Args:
-        vectors: (B, 3, H, W), any length.
-        axes: The axes of `vectors`, which define the direction to the viewer.
-        in_place: Allows reuse of the memory of `vectors`, which must not be a view of another tensor.
-
-    Returns:
-        (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
+    Those that are zero or not finite become (0, 0, 1), towards the viewer (OPENCV: (0, 0, -1)). `in_place` allows reuse of the memory of
+    `vectors`, which must not be a view of another tensor.
 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
@@ -164,14 +138,11 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
-    """Rotates camera-space normals into world space.
+    """Rotates camera-space normals into world space: R @ n, (B, 3, H, W).
 
     Args:
         normals: (B, 3, H, W) in the camera's own axes (OPENGL for a Blender or OpenGL camera, OPENCV for a COLMAP one).
         camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose (Blender's `matrix_world`).
-
-    Returns:
-        (B, 3, H, W): R @ n in world axes.
 
     Raises:
         ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
@@ -180,31 +151,14 @@ def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
 
 
 def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
-    """Rotates world-space normals into camera space: the inverse of `camera_to_world_normals`, with the same matrix.
-
-    Args:
-        normals: (B, 3, H, W) in world axes.
-        camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose.
-
-    Returns:
-        (B, 3, H, W): transpose(R) @ n in the camera's own axes.
-
-    Raises:
-        ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
-    """
+    """Rotates world-space normals into camera space, transpose(R) @ n: the inverse of `camera_to_world_normals`, with the same matrix."""
     return _rotate(normals, _rotation(camera_to_world, normals).transpose(1, 2))
 
 
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Makes relief stronger or weaker: multiplies the surface's slopes by `strength`.
+    """Makes the relief of unit vectors (B, 3, H, W) stronger or weaker: multiplies the surface's slopes by `strength`.
 
-    Args:
-        normals: (B, 3, H, W) unit vectors.
-        strength: 1 keeps them, 0 flattens, negative numbers turn bumps into dents; or a tensor that broadcasts to (B, 1, H, W).
-        axes: The axes of `normals`.
-
-    Returns:
-        (B, 3, H, W) unit vectors in the same axes.
+    1 keeps them, 0 flattens, negative numbers turn bumps into dents. A tensor broadcasts to (B, 1, H, W).
 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
@@ -219,7 +173,6 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     Args:
         base: (B, 3, H, W) unit vectors of the large shape.
         detail: (B, 3, H, W) unit vectors of the fine relief, measured from a flat surface that faces the viewer.
-        axes: The axes of both.
 
     Returns:
         (B, 3, H, W) unit vectors in the same axes. A flat detail gives the base; a flat base gives the detail.

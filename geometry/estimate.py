@@ -159,11 +159,7 @@ class Estimate:
         return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
-        """`depth`, `quantity` and `depth_valid`, for callers that need depth.
-
-        Raises:
-            ValueError: There are only normals.
-        """
+        """`depth`, `quantity` and `depth_valid`, for callers that need depth. Raises ValueError if there are only normals."""
         if self.depth is None or self.quantity is None:
             raise ValueError("there are normals but no depth, and depth is needed here; use a model that gives depth")
         return self.depth, self.quantity, valid_depth(self.depth, self.quantity, self.mask)
@@ -193,11 +189,7 @@ class Estimate:
         return replace(self, depth=depth, normals=normals)
 
     def expanded(self, batch: int) -> Estimate:
-        """Repeats an estimate of one image `batch` times, sharing memory.
-
-        Raises:
-            ValueError: It holds more than one image.
-        """
+        """Repeats an estimate of one image `batch` times, sharing memory. Raises ValueError if it holds more than one."""
         if self.batch != 1:
             raise ValueError(f"an estimate of {self.batch} images cannot stand for {batch}; expected one of a single image")
         return self._map(lambda value: value.expand(batch, *value.shape[1:]))
@@ -205,23 +197,18 @@ class Estimate:
     def resized(self, height: int, width: int, resampling: str = "bilinear", *, checked: bool = False) -> Estimate:
         """Resamples to another size: area average along axes that shrink, interpolation along axes that grow.
 
-        Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where
-        the map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
+        Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where the
+        map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
+        Normals are renormalised (facing the viewer where opposite ones cancel), intrinsics scaled. Pixel centres, corners not aligned.
 
         Args:
             height, width: New size in pixels.
             resampling: For depth where it grows, "bilinear" or "bicubic" (clamped to the range of the map).
-            checked: All unmasked pixels are known to be valid and the intrinsics to be a camera's, as in a model's fresh
-                output. Avoids synchronising a GPU.
-
-        Returns:
-            The estimate, normals renormalised (facing the viewer where opposite ones cancel), intrinsics scaled.
+            checked: All unmasked pixels are known to be valid and the intrinsics to be a camera's, as in a model's fresh output. Avoids
+                synchronising a GPU.
 
         Raises:
             ValueError: A side below 1.
-
-        Convention:
-            Pixel centres, corners not aligned; the intrinsics follow the same mapping.
         """
         if min(height, width) < 1:
             raise ValueError(f"an estimate cannot be resized to {width}x{height} pixels; at least 1x1 is needed")
@@ -427,15 +414,7 @@ HANDLED = ", ".join(
 
 
 def need_perspective(estimate: Estimate, what: str) -> None:
-    """Refuses panoramas.
-
-    Args:
-        estimate: Any.
-        what: The error's subject: "stereo", "a .stl file", ...
-
-    Raises:
-        ValueError: The estimate is of a panorama.
-    """
+    """Refuses panoramas by a ValueError about `what`: "stereo", "a .stl file", ..."""
     if estimate.projection is Projection.PERSPECTIVE:
         return
     raise ValueError(

@@ -30,13 +30,7 @@ _SORTED = 2**20
 
 
 def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
-    """Values that increase with nearness.
-
-    Args:
-        depth: Any shape, in the unit that `quantity` names.
-        quantity: What `depth` holds.
-        as_disparity: Return 1 / depth instead of -depth; disparity stays unchanged.
-    """
+    """Values that increase with nearness: disparity, and -depth, or 1 / depth with `as_disparity`. Any shape."""
     if quantity is Quantity.DISPARITY:
         return depth
     return 1 / depth if as_disparity else -depth
@@ -59,7 +53,7 @@ def are_ends_apart(low: float, high: float) -> bool:
 def measure_range(
     values: Tensor, valid: Tensor | None, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The ends of the range of values.
+    """The ends of the range of values. The device is not synchronised.
 
     Args:
         values: (B, 1, H, W).
@@ -68,7 +62,7 @@ def measure_range(
         per_clip: One range for all images instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1), or (1, 1, 1, 1) per clip; infinite without valid values. The device is not synchronised.
+        Low and high, (B, 1, 1, 1), or (1, 1, 1, 1) per clip; infinite without valid values.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
@@ -94,15 +88,7 @@ def sample_stride(pixels: int) -> int:
 
 
 def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each image from some ten thousand samples, for ends that need not be exact.
-
-    Args:
-        values, percentiles: As `measure_range`.
-        valid: As there; None = everywhere.
-
-    Returns:
-        Low and high, (B, 1, 1, 1); infinite where no sample is valid. The device is not synchronised.
-    """
+    """`measure_range` of each image from some ten thousand samples, for ends that need not be exact; infinite where none is valid."""
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     if valid is None:
         return _range_of_all(values[..., ::stride, ::stride], percentiles)
@@ -135,12 +121,8 @@ def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[fl
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
     """`measure_range` of each image for display: exact extremes, percentiles of samples.
 
-    Args:
-        values, valid, percentiles: As `measure_range`.
-
-    Returns:
-        Low and high, (B, 1, 1, 1): the extremes if the percentiles coincide or no sample is valid; infinite without valid values. The
-        device is not synchronised.
+    Low and high, (B, 1, 1, 1): the extremes if the percentiles coincide or no sample is valid; infinite without valid values. The device is
+    not synchronised.
     """
     least, greatest = measure_range(values, valid)
     if percentiles == (0.0, 100.0):
@@ -151,29 +133,15 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
 
 
 def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tensor:
-    """Exact order statistics of the valid values.
-
-    Args:
-        values: Any shape.
-        valid: The same shape, bool, True more often than the highest rank.
-        ranks: Positions in ascending order, from 0.
-
-    Returns:
-        One value for each rank.
-    """
+    """Exact order statistics of the valid values, one for each of the `ranks`: ascending positions from 0, fewer than valid values."""
     wanted = torch.tensor(ranks, device=values.device)
     return _ranked([(values.flatten().float(), valid.flatten())], wanted).to(values)
 
 
 def sampled(values: Tensor, valid: Tensor) -> Tensor:
-    """Some ten thousand valid values, for medians and percentiles that need not be exact.
+    """Some ten thousand valid values (N,) of a map (1, 1, H, W), for medians and percentiles that need not be exact.
 
-    Args:
-        values: (1, 1, H, W).
-        valid: (1, 1, H, W) bool.
-
-    Returns:
-        (N,) values of a sparse grid, without gradient; all valid values if the grid misses them. Synchronises the device.
+    They are of a sparse grid, without gradient; all valid values if the grid misses them. Synchronises the device.
     """
     stride = sample_stride(values.numel())
     sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()

@@ -35,26 +35,15 @@ def panorama_directions(height: int, width: int, device: torch.device | str = "c
 
 
 def panorama_points(distance: Tensor) -> Tensor:
-    """Unprojects a panorama to points.
-
-    Args:
-        distance: (B, 1, H, W), along each pixel's ray, any unit.
-
-    Returns:
-        (B, 3, H, W), OPENCV axes, the same unit.
-
-    Raises:
-        ValueError: Another shape.
-    """
+    """Unprojects a panorama's distances along the rays (B, 1, H, W) to points (B, 3, H, W), OPENCV axes, in the same unit."""
     check_map(distance, 1, "distance")
     return distance * panorama_directions(distance.shape[-2], distance.shape[-1], distance.device).to(distance.dtype)
 
 
 def view_rotations() -> Tensor:
-    """Twelve views that cover the sphere. They look at the corners of an icosahedron, none at a pole.
+    """Twelve views that cover the sphere, (12, 3, 3) float32. They look at the corners of an icosahedron, none at a pole.
 
-    Returns:
-        (12, 3, 3) float32 rotations from the panorama's axes to each view's (OPENCV).
+    Like all rotations here, they are from the panorama's axes to each view's (OPENCV).
 
     Source:
         The panorama code of Wang et al., "MoGe" (2024).
@@ -72,14 +61,7 @@ def cube_rotations(device: torch.device | str = "cpu") -> Tensor:
 
 
 def rotations_towards(directions: Tensor) -> Tensor:
-    """Level views in given directions.
-
-    Args:
-        directions: (N, 3) of any length but 0, OPENCV axes of the panorama. For straight up or down, the view's bottom points ahead.
-
-    Returns:
-        (N, 3, 3) rotations from the panorama's axes to each view's.
-    """
+    """Rotations (N, 3, 3) of level views in directions (N, 3) of any length but 0. Straight up or down, the bottom points ahead."""
     forward = F.normalize(directions, dim=1)
     down = forward.new_tensor([[0.0, 1.0, 0.0]]).expand_as(forward)
     ahead = forward.new_tensor([[0.0, 0.0, 1.0]]).expand_as(forward)
@@ -95,16 +77,9 @@ def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
 
 @without_autocast
 def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0) -> Tensor:
-    """Cuts a perspective view by bilinear sampling. Resize the panorama to about the view's resolution first.
+    """Cuts a perspective view (B, C, side, side) by bilinear sampling. Resize the panorama to about its resolution first.
 
-    Args:
-        panorama: (B, C, H, W) of any values.
-        rotation: (3, 3), from the panorama's axes to the view's.
-        side: Of the view, in pixels.
-        tangent: Of half the view's field of view.
-
-    Returns:
-        (B, C, side, side), unmodified values: distances stay distances along the ray.
+    `tangent` is that of half the field of view. Values are not modified: distances stay distances along the ray.
     """
     height, width = panorama.shape[-2:]
     rays = pixel_rays(view_intrinsics(side, tangent), side, side)[0].to(panorama.device)
@@ -131,16 +106,11 @@ def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
 
 @without_autocast
 def in_view(directions: Tensor, rotation: Tensor, tangent: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Projects directions into a view.
-
-    Args:
-        directions: (1, 3, H, W), axes of the panorama.
-        rotation: (3, 3), from the panorama's axes to the view's.
-        tangent: Of half the view's field of view.
+    """Projects directions (1, 3, H, W) into a view of `cut_view`.
 
     Returns:
-        Positions (1, H, W, 2), -1 and 1 at the view's borders, and blend weights (1, 1, H, W): 1 in the middle of the view, 0 at
-        its border and outside.
+        Positions (1, H, W, 2), -1 and 1 at the view's borders, and blend weights (1, 1, H, W): 1 in the middle of the view, 0 at its border
+        and outside.
     """
     x, y, z = torch.einsum("rc,bchw->rbhw", rotation.to(directions), directions)
     ahead = z > 1e-3

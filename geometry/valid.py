@@ -18,41 +18,24 @@ _INFINITY = float("inf")
 
 
 def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -> Tensor:
-    """The valid pixels of a depth map.
-
-    Args:
-        depth: (B, 1, H, W), in the unit that `quantity` names.
-        quantity: Only metric depth must be positive; the zero of the others is unknown.
-        mask: (B, 1, H, W) bool; None = True everywhere.
-
-    Returns:
-        (B, 1, H, W) bool: finite, positive if metric, unmasked.
-    """
+    """The valid pixels of a depth map, (B, 1, H, W) bool: finite, unmasked and, if metric, positive; the zero of others is unknown."""
     finite = are_positive(depth) if quantity is Quantity.METRIC_DEPTH else are_finite(depth)
     return finite if mask is None else finite & mask
 
 
 def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
-    """The pixels where nothing was hit: FAR_AWAY or farther, or the largest 16-bit value.
+    """The pixels where nothing was hit: FAR_AWAY or farther, or the largest 16-bit value. `depth` has any shape, large = far.
 
-    Args:
-        depth: Of any shape, large = far.
-        quantity: Metric or relative depth. In relative depth the largest integer is the scene's far end, as images are stretched to it.
+    In relative depth the largest integer is the scene's far end, as images are stretched to it.
     """
     far = (depth >= FAR_AWAY) | (depth == LARGEST_HALF)
     return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
 
 
 def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -> Tensor | None:
-    """The valid pixels of a depth map from a file.
+    """The valid pixels (B, 1, H, W) of a depth map from a file, or None if True everywhere.
 
-    Args:
-        depth: (B, 1, H, W), in the unit that `quantity` names.
-        quantity: What `depth` holds.
-        known: (B, 1, H, W) bool, where the file has depth; None = everywhere.
-
-    Returns:
-        (B, 1, H, W) bool: known, `valid_depth` and, unless it is disparity, not `infinitely_far`; None if True everywhere.
+    `known` (B, 1, H, W), where the file has depth (None = everywhere), `valid_depth` and, unless it is disparity, not `infinitely_far`.
     """
     mask = valid_depth(depth, quantity, known)
     if quantity is not Quantity.DISPARITY:
@@ -87,15 +70,7 @@ def are_all(valid: Tensor) -> bool:
 
 
 def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The pixels whose normals have a direction.
-
-    Args:
-        normals: (B, 3, H, W) unit vectors.
-        mask: (B, 1, H, W) bool; None = True everywhere.
-
-    Returns:
-        (B, 1, H, W) bool: all three numbers finite, not all zero, unmasked.
-    """
+    """The pixels whose normals have a direction, (B, 1, H, W) bool: all three numbers finite, not all zero, unmasked."""
     if normals.device.type == "cpu":
         x, y, z = normals.split(1, 1)
         length = x.abs().add_(y.abs()).add_(z.abs())
