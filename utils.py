@@ -128,8 +128,7 @@ def ends_of_parts(images: Tensor) -> Tensor:
 def finite_bounds(images: Tensor | np.ndarray, ends: Tensor | None = None) -> tuple[float, float]:
     """Returns the minimum and maximum with one device synchronisation; 0 and 1 for integer arrays. `ends` as in `check_levels`.
 
-    Raises:
-        ValueError: NaN or infinite pixels.
+    Raises ValueError: NaN or infinite pixels.
     """
     if isinstance(images, Tensor):
         bounds = np.array((ends_of_parts(images) if ends is None else ends).tolist()).reshape(-1, 2)

@@ -147,8 +147,7 @@ def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> No
 def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
     """Checks that depth maps of a batch and size can belong to images (B, 3, h, w) of any size.
 
-    Raises:
-        ValueError: Not RGB, another number of images, or another aspect ratio; names both sizes.
+    Raises ValueError: not RGB, another number of images, or another aspect ratio; names both sizes.
     """
     if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")

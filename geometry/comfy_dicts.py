@@ -63,10 +63,8 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
 def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
     """Converts core's MOGE_GEOMETRY, of which `image` is ignored and other entries may be missing, to an estimate.
 
-    Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics.
-
-    Raises:
-        ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is not planar.
+    Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics. Raises ValueError: neither depth nor
+    normals, tensors that do not fit, or a panorama, whose depth is not planar.
     """
     _check_mapping(geometry, "MOGE_GEOMETRY")
     if "points" in geometry and "intrinsics" not in geometry:

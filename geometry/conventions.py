@@ -66,8 +66,7 @@ def are_unit_vectors(values: Tensor) -> bool:
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:
     """Expresses vectors (B, 3, H, W) of any length in other camera axes. Only signs change, so the round-trip is exact.
 
-    Raises:
-        ValueError: Not (B, 3, H, W), or unknown axes.
+    Raises ValueError: not (B, 3, H, W), or unknown axes.
     """
     check_map(normals, 3, "normals")
     source, target = Axes(source), Axes(target)
@@ -79,10 +78,8 @@ def encode_normal_map(
 ) -> Tensor:
     """Encodes unit vectors (B, 3, H, W) in `source` axes as an image in [0, 1]: (vector + 1) / 2, not rounded.
 
-    Rounding to 8 bits costs 0.17 degrees on average and 0.39 at most; truncating costs twice as much.
-
-    Raises:
-        ValueError: Not (B, 3, H, W), unknown axes or coding.
+    Rounding to 8 bits costs 0.17 degrees on average and 0.39 at most; truncating costs twice as much. Raises ValueError: not (B, 3, H, W),
+    unknown axes or coding.
     """
     check_map(normals, 3, "normals")
     coding = _as_coding(target)
@@ -95,10 +92,7 @@ def decode_normal_map(
 ) -> Tensor:
     """Decodes the unit vectors (B, 3, H, W), in `target` axes, of an image in [0, 1].
 
-    They face the viewer where the image holds no direction (mid grey).
-
-    Raises:
-        ValueError: Not (B, 3, H, W), unknown axes or coding.
+    They face the viewer where the image holds no direction (mid grey). Raises ValueError: not (B, 3, H, W), unknown axes or coding.
     """
     check_map(image, 3, "image")
     coding = _as_coding(source)
@@ -111,10 +105,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     """Normalises vectors (B, 3, H, W) of any length.
 
     Those that are zero or not finite become (0, 0, 1), towards the viewer (OPENCV: (0, 0, -1)). `in_place` allows reuse of the memory of
-    `vectors`, which must not be a view of another tensor.
-
-    Raises:
-        ValueError: Not (B, 3, H, W), or unknown axes.
+    `vectors`, which must not be a view of another tensor. Raises ValueError: not (B, 3, H, W), or unknown axes.
     """
     check_map(vectors, 3, "vectors")
     facing = constant(vectors, (0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
@@ -158,10 +149,8 @@ def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     """Makes the relief of unit vectors (B, 3, H, W) stronger or weaker: multiplies the surface's slopes by `strength`.
 
-    1 keeps them, 0 flattens, negative numbers turn bumps into dents. A tensor broadcasts to (B, 1, H, W).
-
-    Raises:
-        ValueError: Not (B, 3, H, W), or unknown axes.
+    1 keeps them, 0 flattens, negative numbers turn bumps into dents. A tensor broadcasts to (B, 1, H, W). Raises ValueError: not (B, 3, H,
+    W), or unknown axes.
     """
     check_map(normals, 3, "normals")
     return unit_normals(torch.cat((normals[:, :2] * strength, normals[:, 2:]), 1), axes)

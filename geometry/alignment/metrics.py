@@ -96,10 +96,7 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
 
     A surface that faces right gets farther to the right, and one that faces up gets farther upwards, so the depth's slope and the normals'
     component correlate positively. Depth steps are clamped to the mean slope. Invalid pixels, and slopes beside them, are ignored. Any
-    axes, quantity and size of either.
-
-    Raises:
-        ValueError: No normals, or no depth, or not the same number of images.
+    axes, quantity and size of either. Raises ValueError: no normals, or no depth, or not the same number of images.
     """
     if normals.normals is None or depth.depth is None or normals.batch != depth.batch:
         raise ValueError(

@@ -24,8 +24,7 @@ _NAMED_POINTS = 3
 def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | None = None) -> Tensor:
     """The mask (1, 1, H, W) in [0, 1] of one image, whose edges an object follows; without the image it follows only depth.
 
-    Raises:
-        ValueError: Metres are requested and the depth is not metric.
+    Raises ValueError: metres are requested and the depth is not metric.
     """
     if selection.box is not None:
         return box_mask(depths, selection.box, image, selection.all_points, selection.not_points)
@@ -126,10 +125,8 @@ def box_mask(
 ) -> Tensor:
     """A mask (1, 1, H, W) of the whole object in a box (left, top, right, bottom), 0 to 1 of the image (see `boxes.object_in_box`).
 
-    `points` are on the object, in the box. Otherwise as `object_mask`.
-
-    Raises:
-        ValueError: An invalid box, or a point of the object outside it.
+    `points` are on the object, in the box. Otherwise as `object_mask`. Raises ValueError: an invalid box, or a point of the object outside
+    it.
     """
     return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box, points, not_points))
 

@@ -73,10 +73,7 @@ class Depths(NamedTuple):
 def known_depths(estimate: Estimate) -> Depths:
     """Prepares the depth of one image for the effects. Synchronises the device once.
 
-    Disparity and relative depth become assumed depth (`assumptions`).
-
-    Raises:
-        ValueError: No depth, no valid pixel, or several images.
+    Disparity and relative depth become assumed depth (`assumptions`). Raises ValueError: no depth, no valid pixel, or several images.
     """
     depth, quantity, valid = estimate.known_depth()
     if estimate.batch != 1:
@@ -99,8 +96,7 @@ def known_depths(estimate: Estimate) -> Depths:
 def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
     """Converts a limit or a focus distance, in one of `options.values.UNITS`, to depth. `name` is its name in errors.
 
-    Raises:
-        ValueError: Metres without metric depth, or a number out of range.
+    Raises ValueError: metres without metric depth, or a number out of range.
     """
     check_limit(value, unit, name)
     if unit == "metres":

@@ -94,8 +94,7 @@ class Focused(NamedTuple):
 def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
     """Computes the circles of one image (1, 3, H, W), to whose edges the depth's edges are aligned.
 
-    Raises:
-        ValueError: No depth, metres or an f-number without metric depth, or a focus that is impossible with such a lens.
+    Raises ValueError: no depth, metres or an f-number without metric depth, or a focus that is impossible with such a lens.
     """
     need_perspective(estimate, "depth of field")
     depths = known_depths(estimate)

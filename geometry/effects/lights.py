@@ -125,8 +125,7 @@ def light_direction(azimuth: float, elevation: float) -> tuple[float, float, flo
 def light_position(column: float, row: float, depth: float, intrinsics: Tensor) -> tuple[float, float, float]:
     """The position (x, y, z) of a lamp that appears at a pixel, in or outside the image, in OPENGL axes and the unit of `depth`.
 
-    Raises:
-        ValueError: Intrinsics that are not (1, 3, 3), or do not fit.
+    Raises ValueError: intrinsics that are not (1, 3, 3), or do not fit.
     """
     intrinsics = intrinsics.cpu()  # a few numbers, one synchronisation
     x, y, _ = (pixel_to_ray(intrinsics.new_tensor([[[column, row]]]), intrinsics)[0, 0] * depth).tolist()

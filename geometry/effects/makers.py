@@ -110,8 +110,7 @@ def under_lamps(
 def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: Any, mask: Tensor | bool) -> Made:
     """Applies an effect to one image; see `Maker`. Some makers check for panoramas again, for direct callers.
 
-    Raises:
-        ValueError: The image is a panorama, and the effect does not support it.
+    Raises ValueError: the image is a panorama, and the effect does not support it.
     """
     if estimate is not None and not spec.panoramas:
         need_perspective(estimate, spec.title.lower())

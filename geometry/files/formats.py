@@ -149,11 +149,7 @@ class FileFormat:
 
 
 def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """All files that `save_estimate` may write for `path`.
-
-    Raises:
-        FileFormatError: An extension that is not written.
-    """
+    """All files that `save_estimate` may write for `path`. Raises FileFormatError: an extension that is not written."""
     path = Path(path)
     return (path, _beside(path)) if _format(path, WRITTEN, "written to").one_map else (path,)
 

@@ -95,8 +95,7 @@ def _columns(names: str, values: np.ndarray) -> dict[str, np.ndarray]:
 def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
     """Writes a mesh's triangles as binary STL, atomically. STL has no colours; programs assume millimetres.
 
-    Raises:
-        ValueError: No triangles.
+    Raises ValueError: no triangles.
     """
     if not len(mesh.triangles):
         raise ValueError("an STL holds triangles, and the mesh has points alone (an image of one row or column?)")
@@ -278,10 +277,8 @@ class SaveOptions:
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
     """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), one of SURFACES, atomically.
 
-    Returns one line of text: points, triangles, bytes, and the kind of depth.
-
-    Raises:
-        ValueError: An estimate without a surface, another extension, or a file beyond its format's limits.
+    Returns one line of text: points, triangles, bytes, and the kind of depth. Raises ValueError: an estimate without a surface, another
+    extension, or a file beyond its format's limits.
     """
     path = Path(path)
     suffix = path.suffix.lower()

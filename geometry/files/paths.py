@@ -78,10 +78,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a free path beside `path` to write to, moved onto it when the block succeeds and removed when it fails.
 
     Readers see the old file or the whole new one. The temporary name keeps the extension. Leftovers of killed processes are removed a day
-    later, at the next write to the same folder.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
+    later, at the next write to the same folder. Raises FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -212,10 +209,8 @@ def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> No
 def move_over(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Moves a finished file atomically onto a name, replacing any file.
 
-    Windows refuses while one of the two is open. Virus scanners open new files briefly, so it retries for a second.
-
-    Raises:
-        OSError: Explains if another program has the file open.
+    Windows refuses while one of the two is open. Virus scanners open new files briefly, so it retries for a second. Raises OSError:
+    explains if another program has the file open.
     """
     source, path = Path(source), Path(path)
     for pause in (*_WAITS * (sys.platform == "win32"), None):
@@ -235,8 +230,7 @@ def move_over(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> N
 def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Moves a finished file atomically to an unused name on its file system. Of two processes that try, one succeeds.
 
-    Raises:
-        FileExistsError: The name is taken; both files are unchanged.
+    Raises FileExistsError: the name is taken; both files are unchanged.
     """
     source, path = Path(source), Path(path)
     try:
@@ -352,8 +346,7 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
 def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes: int) -> None:
     """Refuses the size that a header claims before memory is allocated for it.
 
-    Raises:
-        FileFormatError: A side below 1, more than MAX_PIXELS, or far more than a file of `file_bytes` can hold.
+    Raises FileFormatError: a side below 1, more than MAX_PIXELS, or far more than a file of `file_bytes` can hold.
     """
     if min(width, height) < 1:
         raise FileFormatError(f"{path}: an image of {width}x{height} pixels; at least 1x1 is needed")

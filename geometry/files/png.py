@@ -39,10 +39,7 @@ NOTES = (_QUANTITY, _AXES)
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
     """Writes a depth image (1, H, W) or (1, 1, H, W) in [0, 1], near = white, as 16-bit grey PNG, rounded, atomically.
 
-    Clamped, NaN becomes 0. `text` are keywords and texts to keep in the file.
-
-    Raises:
-        ValueError: Another shape.
+    Clamped, NaN becomes 0. `text` are keywords and texts to keep in the file. Raises ValueError: another shape.
     """
     _write(path, _rounded(image, 1, np.uint16), text)
 
@@ -50,8 +47,7 @@ def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str,
 def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8, text: dict[str, str] | None = None) -> None:
     """Writes a normal map (3, H, W) or (1, 3, H, W) as RGB PNG, as `write_depth_png`; 8 bits cost 0.17 degrees on average.
 
-    Raises:
-        ValueError: Another shape, or another number of bits than 8 or 16.
+    Raises ValueError: another shape, or another number of bits than 8 or 16.
     """
     _write(path, _rounded(image, 3, _whole_numbers(bits)), text)
 
@@ -85,10 +81,7 @@ def write_normals_png(
     """Writes normals (1, 3, H, W) in `source` axes as an RGB PNG, black where masked or without a direction, atomically.
 
     Equals `write_normal_png` of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: a value midway between two levels,
-    within float32 rounding, may become the other one.
-
-    Raises:
-        ValueError: Another shape, unknown axes or coding, or other bits than 8 or 16.
+    within float32 rounding, may become the other one. Raises ValueError: another shape, unknown axes or coding, or other bits than 8 or 16.
     """
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
         raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one image (1, 3, height, width) are written to a file")
@@ -112,10 +105,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     The image is near = white and linear in the estimate's own quantity. Text chunks: `depth_normal.quantity`, `depth_normal.white` and
     `depth_normal.black` (values of the brightest and darkest level in use), `depth_normal.invalid` ("0" if level 0 means "no value" and
     black is level 1), `depth_normal.intrinsics` (9 numbers, row by row). Invalid pixels (`Estimate.depth_valid`) and those at FAR_AWAY get
-    no value.
-
-    Raises:
-        ValueError: More than one image, no depth, or no valid pixel.
+    no value. Raises ValueError: more than one image, no depth, or no valid pixel.
     """
     one_image(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
@@ -136,10 +126,8 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
 def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Writes normals as a 16-bit RGB PNG in OpenGL colours, rounded, atomically; invalid pixels are black, which is no direction.
 
-    Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`.
-
-    Raises:
-        ValueError: More than one image, or no normals.
+    Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`. Raises
+    ValueError: more than one image, or no normals.
     """
     one_image(estimate, "a PNG")
     if estimate.normals is None:

@@ -91,8 +91,7 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
 def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[FileValues] | None:
     """Reads the depth of a clip's frames from one NPZ or NPY of an array (B, H, W); None of any other file.
 
-    Raises:
-        FileNotFoundError, FileFormatError: As `read_values`, or there is no depth in it.
+    Raises FileNotFoundError, FileFormatError: as `read_values`, or there is no depth in it.
     """
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block

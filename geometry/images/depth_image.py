@@ -155,10 +155,8 @@ def image_to_depth(
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
     """Combines a depth map and a normal map of any sizes, or one of them, into an estimate at the image's size.
 
-    It has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch.
-
-    Raises:
-        ValueError: Both are None.
+    It has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are
+    None.
     """
     parts = [replace(each.where_known(each.mask), mask=None).resized(height, width) for each in (depth, normals) if each is not None]
     batch = max((part.batch for part in parts), default=0)

@@ -125,8 +125,7 @@ def normals_to_image(
 ) -> Tensor:
     """Renders normals (B, 3, H, W) in `source` axes as an image in [0, 1], black where masked (B, 1, H, W) or without a direction.
 
-    Raises:
-        ValueError: Maps of the wrong shape, dtype or device, unknown axes or coding.
+    Raises ValueError: maps of the wrong shape, dtype or device, unknown axes or coding.
     """
     image = encode_normal_map(normals, target, source)
     check_mask(mask, normals[:, :1])
@@ -284,10 +283,7 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
 def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:
     """The range of `default_depth_image` of each image: nearness of black and of white, (B, 1, 1, 1) each.
 
-    Nearness is 1 / metres, disparity, or negated relative depth; infinite without valid pixels.
-
-    Raises:
-        ValueError: No depth.
+    Nearness is 1 / metres, disparity, or negated relative depth; infinite without valid pixels. Raises ValueError: no depth.
     """
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH

@@ -193,11 +193,7 @@ def grid_step(height: int, width: int, max_points: float) -> int:
 
 
 def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> str:
-    """Describes the depth and the camera of a mesh in one line; arguments as `depth_to_meshes`.
-
-    Raises:
-        ValueError: No depth.
-    """
+    """Describes the depth and the camera of a mesh in one line; arguments as `depth_to_meshes`. Raises ValueError: no depth."""
     options = options or MeshOptions()
     near, far = near_and_far(estimate, options)
     if estimate.quantity is Quantity.METRIC_DEPTH:

@@ -68,8 +68,7 @@ _FARTHEST = 1e-9
 def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
     """Checks for one depth map (1, 1, H, W) with its image (1, 3, H, W).
 
-    Raises:
-        TypeError, ValueError: As `check_map`, or several images.
+    Raises TypeError, ValueError: as `check_map`, or several images.
     """
     check_map(depth, 1, "depth")
     if len(depth) != 1:

@@ -287,10 +287,7 @@ def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
 def predicted_sky(estimate: Estimate) -> Tensor:
     """The sky (B, 1, H, W) bool predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
-    False without a mask. In an image that is masked everywhere, all pixels with a depth.
-
-    Raises:
-        ValueError: No depth.
+    False without a mask. In an image that is masked everywhere, all pixels with a depth. Raises ValueError: no depth.
     """
     depth, quantity, valid = estimate.known_depth()
     if estimate.mask is None:

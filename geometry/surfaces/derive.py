@@ -35,10 +35,8 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
 def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
     """Normals (B, 3, H, W), OPENGL axes, of an estimate's depth, for perspective images and panoramas, ignoring its own normals.
 
-    They are arbitrary where there is no depth (see `mask_of_depth`). Arguments as `with_normals`; `fov` as `assumed_intrinsics`.
-
-    Raises:
-        ValueError: As `assumed_depth` and `assumed_intrinsics`.
+    They are arbitrary where there is no depth (see `mask_of_depth`). Arguments as `with_normals`; `fov` as `assumed_intrinsics`. Raises
+    ValueError: as `assumed_depth` and `assumed_intrinsics`.
     """
     depth = assumed_depth(estimate, near_far_ratio)
     if estimate.projection is Projection.EQUIRECTANGULAR and not fov:
@@ -58,10 +56,7 @@ def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> 
 def mask_of_depth(estimate: Estimate) -> Tensor | None:
     """Masks pixels without depth, because derived normals are arbitrary there.
 
-    (B, 1, H, W) bool; the estimate's own mask, or None, if all depth is valid.
-
-    Raises:
-        ValueError: No depth.
+    (B, 1, H, W) bool; the estimate's own mask, or None, if all depth is valid. Raises ValueError: no depth.
     """
     _, _, valid = estimate.known_depth()
     return estimate.mask if bool(valid.all()) else valid

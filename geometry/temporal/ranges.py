@@ -188,10 +188,7 @@ class ClipRange:
     def ends(self, values: Tensor, _valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
         """The range of all added frames, for `depth_to_image`: low and high, (1, 1, 1, 1), on the device of the rendered `values`.
 
-        Infinite if no value was valid.
-
-        Raises:
-            ValueError: No frames were added.
+        Infinite if no value was valid. Raises ValueError: no frames were added.
         """
         if self._extremes is None:
             raise ValueError("the range of a clip is asked for before any of its frames was added; add them all first")

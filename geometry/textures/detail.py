@@ -41,10 +41,8 @@ _DARK = 0.02
 def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
     """Detail normals that, blended into the base, give `normals`: the exact inverse of `conventions.blend_normals`.
 
-    All are (B, 3, H, W) unit vectors in OPENGL axes; (0, 0, 1) where both are equal.
-
-    Raises:
-        ValueError: Shapes that are not (B, 3, H, W), or differ.
+    All are (B, 3, H, W) unit vectors in OPENGL axes; (0, 0, 1) where both are equal. Raises ValueError: shapes that are not (B, 3, H, W),
+    or differ.
     """
     check_map(normals, 3, "normals")
     check_map(base, 3, "base", like=normals)

@@ -107,8 +107,7 @@ def normals_to_height(
 def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = CENTRAL) -> Tensor:
     """The normals (B, 3, H, W), OPENGL axes, of a height field (B, 1, H, W) in pixels: the inverse of `normals_to_height`.
 
-    Raises:
-        ValueError: Wrong shape, unknown borders or derivative, or too many pixels.
+    Raises ValueError: wrong shape, unknown borders or derivative, or too many pixels.
     """
     check_map(height, 1, "height")
     check_choice("derivative", derivative, DERIVATIVES)
@@ -135,10 +134,7 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
 def image_to_height(image: Tensor, height_range: float) -> Tensor:
     """Converts grey levels (B, C, H, W), white = high, to heights (B, 1, H, W), `height_range` pixels between black and white.
 
-    Channels are averaged.
-
-    Raises:
-        ValueError: `height_range` is below 0 or above 1e6.
+    Channels are averaged. Raises ValueError: `height_range` is below 0 or above 1e6.
     """
     check_range("height_range", height_range, 0, 1e6)
     return image.mean(1, keepdim=True) * height_range
@@ -160,8 +156,7 @@ def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
 def check_size(height: int, width: int) -> None:
     """Refuses maps that are too large, before memory is allocated for them.
 
-    Raises:
-        ValueError: More than `MAX_PIXELS` pixels. The message names the largest size of the same proportions.
+    Raises ValueError: more than `MAX_PIXELS` pixels. The message names the largest size of the same proportions.
     """
     if height * width > MAX_PIXELS:
         share = math.sqrt(MAX_PIXELS / (height * width))
@@ -174,8 +169,7 @@ def check_size(height: int, width: int) -> None:
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
     """Checks normals (B, 3, H, W): their pixels (B, 1, H, W) bool that have a direction and are in `weight` (None = all).
 
-    Raises:
-        ValueError: Wrong shapes, unknown borders, or too many pixels.
+    Raises ValueError: wrong shapes, unknown borders, or too many pixels.
     """
     check_map(normals, 3, "normals")
     _check(normals, borders)

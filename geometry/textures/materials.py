@@ -71,8 +71,7 @@ class Materials:
     def cat(parts: Iterable[Materials], total: int, device: torch.device | str) -> Materials:
         """Concatenates parts of one size and `total` images; each is copied to its place before the next one is computed.
 
-        Raises:
-            ValueError: The parts hold more or fewer images than `total`.
+        Raises ValueError: the parts hold more or fewer images than `total`.
         """
         whole: dict[str, Tensor] = {}
         done = 0
@@ -103,8 +102,7 @@ def gamma_to_linear(values: Tensor) -> Tensor:
 def pack_orm(occlusion: Tensor, roughness: Tensor, metallic: Tensor) -> Tensor:
     """Packs occlusion, roughness and metallic (B, 1, H, W) into red, green and blue, as glTF, Unreal and Godot read them.
 
-    Raises:
-        ValueError: The maps differ in shape, or are not (B, 1, H, W).
+    Raises ValueError: the maps differ in shape, or are not (B, 1, H, W).
     """
     shapes = [tuple(each.shape) for each in (occlusion, roughness, metallic)]
     if len(set(shapes)) > 1 or shapes[0][1] != 1:

@@ -123,10 +123,8 @@ def depth_to_occlusion(
 def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
     """`depth_to_occlusion` of an estimate with depth of any quantity; sky and holes are 1.
 
-    Missing normals are computed from depth, a missing camera is assumed.
-
-    Raises:
-        ValueError: No depth, a projection that is not perspective, numbers out of range, or too many pixels.
+    Missing normals are computed from depth, a missing camera is assumed. Raises ValueError: no depth, a projection that is not perspective,
+    numbers out of range, or too many pixels.
     """
     need_perspective(estimate, "ambient occlusion")
     if estimate.depth is None:

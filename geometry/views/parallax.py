@@ -47,10 +47,8 @@ _FARTHEST = 1e-3
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
     """Camera positions of a loop: (frames, 3) float32, OPENCV axes; swing and dolly begin at (0, 0, 0).
 
-    `amount` is the amplitude of the motion (the radius of the orbit), in the unit of depth.
-
-    Raises:
-        ValueError: Unknown move, no frames, or an amount that is not finite.
+    `amount` is the amplitude of the motion (the radius of the orbit), in the unit of depth. Raises ValueError: unknown move, no frames, or
+    an amount that is not finite.
     """
     check_choice("move", move, MOVES)
     if frames < 1 or not math.isfinite(amount):

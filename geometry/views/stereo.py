@@ -109,10 +109,7 @@ def disparity_range(estimate: Estimate, per_clip: bool = False, is_whole: bool =
     """The far and near end of scenes, as nearness: the 2nd and 98th percentile of 1 / metres, disparity, or negated relative depth.
 
     (B, 1, 1, 1) each, or (1, 1, 1, 1) per clip; infinite without valid pixels. `is_whole`: all pixels are known to be valid, which a GPU
-    measures faster.
-
-    Raises:
-        ValueError: No depth.
+    measures faster. Raises ValueError: no depth.
     """
     values, valid = _nearness(estimate, is_whole)
     stride = sample_stride(values.shape[-2] * values.shape[-1])
@@ -171,10 +168,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float, i
     """Disparity of one image (1, 1, H, W) as a share of its range; -0.25 to 1.25.
 
     0 at the `far` end of `disparity_range` (and for invalid pixels), 1 at the `near` end; both are the image's, or numbers on the CPU.
-    `flat` is the result for constant depth; `is_whole`: all pixels are known to be valid.
-
-    Raises:
-        ValueError: No depth.
+    `flat` is the result for constant depth; `is_whole`: all pixels are known to be valid. Raises ValueError: no depth.
     """
     values, valid = _nearness(estimate, is_whole)
     apart = are_apart(far, near)

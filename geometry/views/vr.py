@@ -153,10 +153,8 @@ def vr_pair(
 def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
     """The field of view of photos in degrees along the longer side: `fov` if known (not 0), the first image's own, or 55.
 
-    The first image's is used for a whole clip, so that all frames have the same size on the sphere.
-
-    Raises:
-        ValueError: A `fov` that is not below 180, or panoramas.
+    The first image's is used for a whole clip, so that all frames have the same size on the sphere. Raises ValueError: a `fov` that is not
+    below 180, or panoramas.
     """
     first = estimate.slice(0, 1)
     return fov or float(fov_from_intrinsics(assumed_intrinsics(first), first.height, first.width)[0])
