@@ -79,27 +79,28 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         TypeError: Not a tensor.
         ValueError: Wrong shape, batch or device, a focal length that is not positive, or numbers that are not finite.
     """
-    _check_matrices(intrinsics, batch, like)
+    _check_matrices(intrinsics, "intrinsics", 3, batch, like)
     _check_cameras(intrinsics.detach().float().cpu())
 
 
 def check_view(depth: Tensor, intrinsics: Tensor, like: Tensor | None = None) -> None:
     """`check_depth` and `check_intrinsics` of the same images. Synchronises the device once."""
     check_map(depth, 1, "depth", like)
-    _check_matrices(intrinsics, len(depth), depth)
+    _check_matrices(intrinsics, "intrinsics", 3, len(depth), depth)
     fetched = to_cpu({"ends": torch.stack(depth.aminmax()), "intrinsics": intrinsics.float()})
     _check_ends(fetched["ends"])
     _check_cameras(fetched["intrinsics"])
 
 
-def _check_matrices(intrinsics: Tensor, batch: int | None, like: Tensor | None) -> None:
-    """`check_intrinsics` without the numbers."""
-    expected = f"({'batch' if batch is None else batch}, 3, 3)"
-    _check_tensor(intrinsics, "intrinsics are", expected, "; `intrinsics_from_fov` makes them of a field of view")
-    if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or batch not in (None, intrinsics.shape[0]):
-        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
-    if like is not None and intrinsics.device != like.device:
-        raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
+def _check_matrices(matrices: Tensor, name: str, columns: int, batch: int | None, like: Tensor | None) -> None:
+    """Checks all but the numbers of intrinsics or extrinsics."""
+    expected = f"({'batch' if batch is None else batch}, 3, {columns})"
+    advice = "; `intrinsics_from_fov` makes them of a field of view" if name == "intrinsics" else ""
+    _check_tensor(matrices, f"{name} are", expected, advice)
+    if matrices.ndim != 3 or matrices.shape[1:] != (3, columns) or batch not in (None, matrices.shape[0]):
+        raise ValueError(f"{name} have shape {tuple(matrices.shape)}; expected {expected}, one matrix for each image")
+    if like is not None and matrices.device != like.device:
+        raise ValueError(f"{name} are on {matrices.device}, the map on {like.device}; move one to the other's device")
 
 
 def _check_cameras(intrinsics: Tensor) -> None:
@@ -117,12 +118,7 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
     `batch`, `like` and errors as `check_intrinsics`; R must be a rotation.
     """
-    expected = f"({'batch' if batch is None else batch}, 3, 4)"
-    _check_tensor(extrinsics, "extrinsics are", expected)
-    if extrinsics.ndim != 3 or extrinsics.shape[1:] != (3, 4) or batch not in (None, extrinsics.shape[0]):
-        raise ValueError(f"extrinsics have shape {tuple(extrinsics.shape)}; expected {expected}, one matrix for each image")
-    if like is not None and extrinsics.device != like.device:
-        raise ValueError(f"extrinsics are on {extrinsics.device}, the map on {like.device}; move one to the other's device")
+    _check_matrices(extrinsics, "extrinsics", 4, batch, like)
     rotation = extrinsics[:, :, :3]
     lean = (rotation @ rotation.mT - torch.eye(3, device=rotation.device, dtype=rotation.dtype)).abs().amax()
     mirrored = (torch.linalg.cross(rotation[:, 0], rotation[:, 1]) - rotation[:, 2]).abs().amax()
