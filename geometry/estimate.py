@@ -62,16 +62,12 @@ class Estimate:
             raise ValueError("an Estimate needs depth, normals or both; found neither")
         if (self.depth is None) != (self.quantity is None):
             raise ValueError(f"depth and its quantity go together; found depth {self.depth is not None}, quantity {self.quantity}")
-        shape = (self.batch, self.height, self.width)
-        for name, channels in (("depth", 1), ("normals", 3), ("mask", 1), ("confidence", 1)):
+        batch, *size = shape = (self.batch, self.height, self.width)
+        sizes = {name: (channels, *size) for name, channels in (("depth", 1), ("normals", 3), ("mask", 1), ("confidence", 1))}
+        for name, expected in (sizes | {"intrinsics": (3, 3), "extrinsics": (3, 4)}).items():
             value = getattr(self, name)
-            if value is not None and value.shape != (shape[0], channels, *shape[1:]):
-                expected = (shape[0], channels, *shape[1:])
-                raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
-        for name, expected in (("intrinsics", (shape[0], 3, 3)), ("extrinsics", (shape[0], 3, 4))):
-            value = getattr(self, name)
-            if value is not None and value.shape != expected:
-                raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
+            if value is not None and value.shape != (batch, *expected):
+                raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {(batch, *expected)}")
         if self.projection is not Projection.PERSPECTIVE and not (self.intrinsics is None and self.extrinsics is None):
             raise ValueError(
                 f"an Estimate of {self.projection.value} images has intrinsics or extrinsics, which are a pinhole camera's; leave out the "
@@ -219,7 +215,9 @@ class Estimate:
         size = (height, width)
         # One synchronisation costs less than treating every map as one with holes.
         trusted = checked and self.device.type != "cpu"
-        without_holes = {True} if trusted and self.mask is None else self._without_holes()
+        valid = None if trusted and self.mask is None else self.valid
+        # For which values of "valid everywhere" there are images.
+        without_holes = {True} if valid is None or are_all(valid) else set(valid.flatten(1).all(1).tolist())
         if len(without_holes) > 1:
             # Image by image, so that each result is bit-identical whatever else is in the batch.
             return Estimate.cat((each.resized(height, width, resampling, checked=checked) for each in self.split()), self.batch)
@@ -238,11 +236,6 @@ class Estimate:
             intrinsics=None if intrinsics is None else scaled(intrinsics, (self.height, self.width), size),
             confidence=confidence,
         )
-
-    def _without_holes(self) -> set[bool]:
-        """For which values of "valid everywhere" there are images."""
-        valid = self.valid
-        return {True} if are_all(valid) else set(valid.flatten(1).all(1).tolist())
 
     def _resized_around(self, height: int, width: int, resampling: str) -> Estimate:
         """Resamples a panorama to another width, wrapping around its left and right borders."""
