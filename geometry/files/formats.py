@@ -53,16 +53,6 @@ def npz_holds_maps(path: Path) -> bool:
         return False
 
 
-def exr_holds_maps(path: Path) -> bool:
-    """True for any OpenEXR file: only the values tell whether it is an image."""
-    return _beginning(path, len(MAGIC)) == MAGIC
-
-
-def pfm_holds_maps(path: Path) -> bool:
-    """True if it begins like a PFM."""
-    return _beginning(path, 3) in _PFM_BEGINNINGS
-
-
 def png_holds_maps(path: Path) -> bool:
     """True if a PNG's text chunks describe its values."""
     try:
@@ -80,11 +70,6 @@ def png_holds_maps(path: Path) -> bool:
     except (OSError, FileFormatError, struct.error):
         return False
     return False
-
-
-def npy_holds_numbers(path: Path) -> bool:
-    """True if it begins like a NumPy array."""
-    return _beginning(path, len(MAGIC_PREFIX)) == MAGIC_PREFIX
 
 
 def tiff_holds_maps(path: Path) -> bool:
@@ -108,6 +93,11 @@ def _beginning(path: Path, count: int) -> bytes:
             return file.read(count)
     except (OSError, FileFormatError):
         return b""
+
+
+def _begins_with(*beginnings: bytes) -> Callable[[Path], bool]:
+    """Tests for files that begin with one of these, which are equally long."""
+    return lambda path: _beginning(path, len(beginnings[0])) in beginnings
 
 
 NORMALS_SUFFIX = "_normals"
@@ -163,15 +153,10 @@ def read_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
-    """Writes an estimate in the format of the extension, atomically.
+    """Writes an estimate in the format of the extension, atomically, into an existing folder, and returns the files written.
 
-    Args:
-        path: The file; its folder exists. PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it.
-        estimate: On any device. One image, except for `.npz`, and for meshes of views of one scene (with extrinsics).
-        options: For some formats.
-
-    Returns:
-        The files written.
+    PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it. An estimate of several images needs
+    `.npz`, or a mesh if they are views of one scene (with extrinsics).
 
     Raises:
         ValueError: An extension that is not written, or an estimate that the format cannot hold.
@@ -191,16 +176,14 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
 def load_estimate(
     path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
-    """Reads an estimate in the format of the extension. Nothing is unpickled, and sizes are checked before pixels are read.
+    """Reads an estimate in the format of the extension, on the CPU; for a PNG or PFM of depth with the normals beside it, if they fit.
+
+    Nothing is unpickled, and sizes are checked before pixels are read.
 
     Args:
-        path: The file.
         quantity: What depth holds, a member or its value, if the file does not say (None = the format's default).
         axes: The axes of the normals if the file does not say (None = OPENGL).
         channel: Selects depth or normals: the channel or layer of an EXR, the key of an array in an NPZ.
-
-    Returns:
-        The estimate, on the CPU; for a PNG or PFM of depth including the normals beside it, if they fit.
 
     Raises:
         FileNotFoundError: No such file.
@@ -304,7 +287,7 @@ FORMATS: dict[str, FileFormat] = {
         _write_exr,
         read_exr,
         check_library=openexr,
-        is_likely=exr_holds_maps,
+        is_likely=_begins_with(MAGIC),  # any OpenEXR file: only the values tell whether it is an image
     ),
     ".png": FileFormat(
         "16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True, is_likely=png_holds_maps
@@ -314,13 +297,13 @@ FORMATS: dict[str, FileFormat] = {
         _write_pfm,
         read_map,
         one_map=True,
-        is_likely=pfm_holds_maps,
+        is_likely=_begins_with(*_PFM_BEGINNINGS),
     ),
     ".ply": FileFormat("PLY mesh, made from depth, with coloured points", save_surface, surface=True, scene=True),
     ".glb": FileFormat("binary glTF mesh, made from depth, with the image on it", save_surface, surface=True, scene=True),
     ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", save_surface, surface=True),
     ".html": FileFormat("page for any browser, the maps, their values, a 3D view and a lamp", _write_html),
-    ".npy": FileFormat("NumPy array of other tools, depth or normals", None, read_npz, is_likely=npy_holds_numbers),
+    ".npy": FileFormat("NumPy array of other tools, depth or normals", None, read_npz, is_likely=_begins_with(MAGIC_PREFIX)),
     **dict.fromkeys((".tif", ".tiff"), FileFormat("TIFF of floats, depth or normals", None, read_map, is_likely=tiff_holds_maps)),
     **dict.fromkeys((".heic", ".heif"), FileFormat("photograph of a phone, the depth in it", None, read_map, is_likely=heif_holds_depth)),
 }
