@@ -46,23 +46,13 @@ def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = Y_UP) -> None:
     """
     if up not in PLY_AXES:
         raise ValueError(f"up is {up!r}; accepted: {', '.join(PLY_AXES)}")
-    fields: list[tuple[str, str, str, np.ndarray]] = []
+    columns: dict[str, np.ndarray] = {}
     for names, values in (("xyz", mesh.points), (("nx", "ny", "nz"), mesh.normals)):
         if values is not None:
-            fields += [(name, "<f4", "float", sign * values[:, i]) for name, (sign, i) in zip(names, PLY_AXES[up], strict=True)]
+            columns |= {name: sign * values[:, i] for name, (sign, i) in zip(names, PLY_AXES[up], strict=True)}
     if mesh.colours is not None:
-        levels = np.round(mesh.colours * 255).astype(np.uint8)
-        fields += [(name, "u1", "uchar", levels[:, i]) for i, name in enumerate(("red", "green", "blue"))]
-    vertices = np.empty(len(mesh.points), [(name, kind) for name, kind, _, _ in fields])
-    for name, _, _, values in fields:
-        vertices[name] = values
-    faces = np.empty(len(mesh.triangles), [("count", "u1"), ("corners", "<u4", 3)])
-    faces["count"], faces["corners"] = 3, mesh.triangles
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    lines += [f"property {word} {name}" for name, _, word, _ in fields]
-    if len(faces):
-        lines += [f"element face {len(faces)}", "property list uchar uint vertex_indices"]
-    write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), _bytes(vertices), _bytes(faces))
+        columns |= _columns("red green blue", np.round(mesh.colours * 255).astype(np.uint8))
+    _write_ply(path, columns, mesh.triangles)
 
 
 def write_splats(path: str | os.PathLike[str], splats: Splats) -> None:
@@ -73,7 +63,7 @@ def write_splats(path: str | os.PathLike[str], splats: Splats) -> None:
     Source:
         B. Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering" (2023): logit of opacity, logarithms of scales.
     """
-    fields = {
+    columns = {
         **_columns("x y z", splats.points),
         **_columns("nx ny nz", np.zeros_like(splats.points)),
         **_columns("f_dc_0 f_dc_1 f_dc_2", (splats.colours - 0.5) / SH_0),
@@ -81,15 +71,26 @@ def write_splats(path: str | os.PathLike[str], splats: Splats) -> None:
         **_columns("scale_0 scale_1 scale_2", np.log(splats.scales)),
         **_columns("rot_0 rot_1 rot_2 rot_3", splats.rotations),
     }
-    vertices = np.empty(len(splats.points), [(name, "<f4") for name in fields])
-    for name, values in fields.items():
-        vertices[name] = values
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    write_bytes(path, "\n".join([*lines, *(f"property float {name}" for name in fields), "end_header", ""]).encode(), _bytes(vertices))
+    _write_ply(path, columns, np.empty((0, 3), np.uint32))
 
 
 def _columns(names: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names.split(), values.T, strict=True))
+
+
+def _write_ply(path: str | os.PathLike[str], columns: dict[str, np.ndarray], triangles: np.ndarray) -> None:
+    """Writes vertices by the columns (N,) of their properties, uint8 or as float32, and triangles (M, 3)."""
+    kinds = {name: ("u1", "uchar") if values.dtype == np.uint8 else ("<f4", "float") for name, values in columns.items()}
+    vertices = np.empty(len(columns["x"]), [(name, kind) for name, (kind, _) in kinds.items()])
+    for name, values in columns.items():
+        vertices[name] = values
+    faces = np.empty(len(triangles), [("count", "u1"), ("corners", "<u4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    lines += [f"property {word} {name}" for name, (_, word) in kinds.items()]
+    if len(faces):
+        lines += [f"element face {len(faces)}", "property list uchar uint vertex_indices"]
+    write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), _bytes(vertices), _bytes(faces))
 
 
 def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
