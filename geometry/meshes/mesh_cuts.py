@@ -120,7 +120,7 @@ def cut_grid(
     smooth = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)
     before = find_joins(smooth, here, max_jump, noise)
     firm = _without_skins(before, smooth, here, radius, noise)
-    smooth = smooth_rims(smooth, here, _beside_cuts(before, here), radius, noise)
+    smooth = smooth_rims(smooth, here, beside_cuts(before, here), radius, noise)
     after = _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
     # Existing joins are kept: a steep far surface beside a near object is no longer straight.
     return smooth[None, None], Joins(*(one | other for one, other in zip(firm, after, strict=True)))
@@ -179,16 +179,16 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
 def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
     """Removes joins that are steep, near a cut, and not part of a similarly steep line longer than a ramp."""
     inverse = torch.where(valid, 1 / depth, 0)
-    doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
+    doubtful = (largest_within(beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
     down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
     trusted = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
     # New cuts that are not connected to an original cut are cracks within a surface, and are undone.
-    at_cuts = regions_with(_beside_cuts(trusted, valid), _beside_cuts(joins, valid))
+    at_cuts = regions_with(beside_cuts(trusted, valid), beside_cuts(joins, valid))
     return Joins(trusted.across | (joins.across & ~at_cuts[:, :-1]), trusted.down | (joins.down & ~at_cuts[:-1]))
 
 
-def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
+def beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
     """(H, W) bool: valid pixels that are not joined with one of their valid neighbours."""
     beside = torch.zeros_like(valid)
     for joined, dim in ((joins.across, 1), (joins.down, 0)):

@@ -15,6 +15,7 @@ from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, need_perspective
 from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
+from .mesh_cuts import beside_cuts
 
 # Standard deviation of a projected splat relative to the pixel distance, and the opacity at its centre.
 _SPREAD, _OPACITY = 0.6, 0.98
@@ -49,18 +50,9 @@ def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: Me
     """Converts the visible surface of an image, or of all views of one scene, to Gaussian splats: a flat disc for each sampled pixel.
 
     In the camera's view each disc is round and a little wider than its pixel. It lies in the surface, so that a slanted wall has no gaps
-    when the camera moves. Hidden surfaces are not filled.
-
-    Args:
-        estimate: As `depth_to_meshes`. Splats follow its normals, or normals computed from depth if it has none.
-        image: As `depth_to_meshes`, for the colours. Without it the splats are grey.
-        options: As `depth_to_meshes`. They choose the pixels, the same as for a mesh without simplification.
-
-    Returns:
-        The splats in camera axes, or, with extrinsics, in world axes.
-
-    Raises:
-        ValueError: A panorama, or as `depth_to_meshes`.
+    when the camera moves. Hidden surfaces are not filled. The splats follow the estimate's normals, or normals computed from depth if it
+    has none, and are grey without an image. They are in camera axes, or, with extrinsics, in world axes. Arguments and errors as
+    `depth_to_meshes`, and for the same pixels as a mesh without simplification; a panorama is refused.
     """
     options = options or MeshOptions()
     need_perspective(estimate, "a set of Gaussian splats")
@@ -75,7 +67,8 @@ def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
     intrinsics = assumed_intrinsics(view, options.fov).to(grid.depth)[0]
     rays = _rays(grid, intrinsics)
     across, down = _footprints(view, grid, intrinsics, rays)
-    rotations, scales = _axes(across[chosen], down[chosen], _longest(grid)[chosen])
+    longest = torch.where(beside_cuts(grid.joins, torch.ones_like(chosen)), _LONGEST_AT_CUTS, _LONGEST)
+    rotations, scales = _axes(across[chosen], down[chosen], longest[chosen])
     points = (grid.depth[0, 0, ..., None] * rays)[chosen]
     if view.extrinsics is not None:
         rotation, moved = view.extrinsics[0].to(points).split((3, 1), 1)
@@ -119,15 +112,6 @@ def _normals(view: Estimate, grid: SampledGrid, intrinsics: Tensor) -> Tensor:
     normals = normals[0].movedim(0, -1).to(grid.depth)
     length = normals.norm(dim=-1, keepdim=True)
     return torch.where((length > 0) & length.isfinite(), normals / length, normals.new_tensor([0.0, 0.0, -1.0]))
-
-
-def _longest(grid: SampledGrid) -> Tensor:
-    """The maximum aspect ratio of each pixel's splat: (h, w)."""
-    cut = torch.zeros_like(grid.valid[0, 0])
-    for joined, dim in ((grid.joins.across, 1), (grid.joins.down, 0)):
-        for start in (0, 1):
-            cut.narrow(dim, start, joined.shape[dim]).logical_or_(~joined)
-    return torch.where(cut, _LONGEST_AT_CUTS, _LONGEST)
 
 
 def _axes(across: Tensor, down: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
