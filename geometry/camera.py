@@ -69,11 +69,9 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
     Raises:
         ValueError: `fov` out of range, or unknown side.
     """
-    _check_size(height, width)
     check_fov(fov)
-    degrees = _numbers(fov)
-    length = _side_length(side, height, width)
-    return intrinsics_from_focal_length(0.5 * length / torch.tan(torch.deg2rad(degrees) / 2), height, width, batch=batch)
+    half = 0.5 * _side_length(side, height, width)
+    return intrinsics_from_focal_length(half / torch.tan(torch.deg2rad(_numbers(fov)) / 2), height, width, batch=batch)
 
 
 def intrinsics_from_sensor(
@@ -88,7 +86,6 @@ def intrinsics_from_sensor(
     Raises:
         ValueError: A length that is not positive, or unknown side.
     """
-    _check_size(height, width)
     if not (focal_length_mm > 0 and sensor_mm > 0):
         raise ValueError(f"focal length {focal_length_mm} mm and sensor {sensor_mm} mm must both be positive")
     return intrinsics_from_focal_length(focal_length_mm / sensor_mm * _side_length(side, height, width), height, width, batch=batch)

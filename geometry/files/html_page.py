@@ -105,7 +105,8 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callab
     small = preview_maps(estimate.to("cpu").in_float32(), *size)
     small = derive(small) if derive else small
     shown = None if image is None else resize_map(image.detach().cpu().float().clamp(0, 1), *size)
-    maps, meaning = pack_maps(small, sky=_sky(small, shown), thickness=_thickness(small))
+    sky = None if shown is None or small.depth is None else sky_alpha(shown, small) > 0.5  # where no shadow falls
+    maps, meaning = pack_maps(small, sky=sky, thickness=_thickness(small))
     return {
         **meaning,
         "full": [estimate.width, estimate.height],
@@ -124,11 +125,6 @@ def filled_template(name: str, parts: Mapping[str, str]) -> str:
     """Fills `<name>.html` in `web/`: `{{title}}` becomes `parts["title"]`, as HTML, and so on."""
     template = (WEB / f"{name}.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
-
-
-def _sky(estimate: Estimate, image: Tensor | None) -> Tensor | None:
-    """Where no shadow falls: (1, 1, H, W) bool; None if unknown."""
-    return None if image is None or estimate.depth is None else sky_alpha(image, estimate) > 0.5
 
 
 def _thickness(estimate: Estimate) -> Tensor | None:

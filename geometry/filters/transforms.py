@@ -36,7 +36,7 @@ def dct(values: Tensor, dim: int) -> Tensor:
     """
     rows = values.movedim(dim, -1)
     length = rows.shape[-1]
-    turned = torch.fft.rfft(torch.cat((rows[..., ::2], rows[..., 1::2].flip(-1)), -1)) * _turn(length, rows)
+    turned = torch.fft.rfft(torch.cat((rows[..., ::2], rows[..., 1::2].flip(-1)), -1)) * _turns(rows, length, rows.dtype, False)
     return torch.cat((turned.real, -turned.imag[..., 1 : (length + 1) // 2].flip(-1)), -1).movedim(-1, dim)
 
 
@@ -46,7 +46,7 @@ def idct(coefficients: Tensor, dim: int) -> Tensor:
     length = rows.shape[-1]
     half = length // 2 + 1
     mirrored = torch.cat((torch.zeros_like(rows[..., :1]), rows[..., length - half + 1 :].flip(-1)), -1)
-    mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turn(length, rows, back=True), length)
+    mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turns(rows, length, rows.dtype, True), length)
     values = torch.empty_like(mixed)
     middle = (length + 1) // 2
     values[..., ::2], values[..., 1::2] = mixed[..., :middle], mixed[..., middle:].flip(-1)
@@ -56,7 +56,7 @@ def idct(coefficients: Tensor, dim: int) -> Tensor:
 def dst(values: Tensor, dim: int) -> Tensor:
     """The sine transform along an axis: sum over n of x_n sin(pi (n + 1/2) k / N), for k from 0 to N - 1, as in `dct`."""
     rows = values.movedim(dim, -1)
-    all_but_first = dct(rows * _alternating(rows), -1).flip(-1)[..., :-1]
+    all_but_first = dct(rows * _alternating(rows, rows.shape[-1], rows.dtype), -1).flip(-1)[..., :-1]
     return torch.cat((torch.zeros_like(rows[..., :1]), all_but_first), -1).movedim(-1, dim)
 
 
@@ -64,7 +64,7 @@ def idst(coefficients: Tensor, dim: int) -> Tensor:
     """The inverse of `dst`, for values whose coefficient at k = N is 0."""
     rows = coefficients.movedim(dim, -1)
     shifted = torch.cat((rows[..., 1:], torch.zeros_like(rows[..., :1])), -1).flip(-1)
-    return (idct(shifted, -1) * _alternating(rows)).movedim(-1, dim)
+    return (idct(shifted, -1) * _alternating(rows, rows.shape[-1], rows.dtype)).movedim(-1, dim)
 
 
 def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
@@ -152,22 +152,14 @@ def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tens
     return torch.cat(trends, 1)
 
 
-def _turn(length: int, like: Tensor, back: bool = False) -> Tensor:
-    """exp(-i pi k / 2N) for the coefficients of a real Fourier transform, or its inverse."""
-    return _turns(like, length, like.dtype, back)
-
-
 @kept_constants
 def _turns(length: int, dtype: torch.dtype, back: bool) -> Tensor:
+    """exp(-i pi k / 2N) for the coefficients of a real Fourier transform, or its inverse."""
     angle = torch.arange(length // 2 + 1, dtype=dtype) * (-math.pi / (2 * length))
     return torch.complex(angle.cos(), -angle.sin() if back else angle.sin())
 
 
-def _alternating(like: Tensor) -> Tensor:
-    """(N,): 1, -1, 1, ..."""
-    return _alternating_ones(like, like.shape[-1], like.dtype)
-
-
 @kept_constants
-def _alternating_ones(length: int, dtype: torch.dtype) -> Tensor:
+def _alternating(length: int, dtype: torch.dtype) -> Tensor:
+    """(N,): 1, -1, 1, ..."""
     return 1 - 2 * (torch.arange(length) % 2).to(dtype)

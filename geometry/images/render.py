@@ -102,7 +102,8 @@ def depth_to_image(
     whole = on_cpu and (mask is None or bool(mask.all())) and all_valid_depth(depth, quantity)
     valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
-    measure = _measure(normalisation)
+    make = _RANGES[normalisation] if isinstance(normalisation, str) else lambda: normalisation
+    measure = make and make()
     if measure is None:
         low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
     else:
@@ -154,14 +155,6 @@ def _coloured(share: Tensor, colours: Sequence[str]) -> Tensor:
     position = share[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
     below = position.detach().floor().long().clamp(max=len(table) - 2)
     return torch.lerp(table[below], table[below + 1], (position - below)[..., None]).movedim(-1, 1)
-
-
-def _measure(normalisation: str | MeasureRange) -> MeasureRange | None:
-    """The function that measures the range; None for a fixed range."""
-    if not isinstance(normalisation, str):
-        return normalisation
-    make = _RANGES[normalisation]
-    return None if make is None else make()
 
 
 def _check_choices(

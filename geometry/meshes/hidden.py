@@ -105,7 +105,9 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
     rim[far] = True
     rim, source = (torch.from_numpy(each.reshape(visible.shape)[1:-1, 1:-1].copy()) for each in (rim, source))
     last = torch.stack((source // stride - 1, source % stride - 1))
-    return HiddenSurface(sheet, hidden, last, _joins(sheet, hidden, rim, joins))
+    alike = find_joins(sheet, hidden | rim, _ALIKE)
+    joins = Joins(*(each & (seen | pair) for each, seen, pair in zip(alike, joins, _with_one_of(hidden), strict=True)))
+    return HiddenSurface(sheet, hidden, last, joins)
 
 
 def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -> tuple[Tensor, Tensor]:
@@ -169,12 +171,6 @@ def _merged(front: _Front, stride: int) -> _Front:
     nearest = order[np.searchsorted(of[order], np.arange(len(unique)))]
     mean = np.bincount(of, inverse, len(unique)) / np.bincount(of, minlength=len(unique))
     return _Front(unique, mean, left[nearest], way[nearest], last[nearest])
-
-
-def _joins(depth: Tensor, hidden: Tensor, rim: Tensor, visible: Joins) -> Joins:
-    """The `joins` of a `HiddenSurface`."""
-    alike = find_joins(depth, hidden | rim, _ALIKE)
-    return Joins(*(each & (seen | pair) for each, seen, pair in zip(alike, visible, _with_one_of(hidden), strict=True)))
 
 
 def _with_one_of(pixels: Tensor) -> Joins:

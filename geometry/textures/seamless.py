@@ -131,13 +131,9 @@ def _level(values: Tensor, margin: tuple[int, int]) -> Tensor:
         right[..., -1] = 0
     if margin[0] == 0:
         down[..., -1, :] = 0
-    right, down = (_without_mean(folded(each, margin)) for each in (right, down))
+    right, down = (each - each.mean((2, 3), keepdim=True) for each in (folded(right, margin), folded(down, margin)))
     divergence = right - right.roll(1, -1) + down - down.roll(1, -2)
     return (_poisson(-divergence) + cropped(exact, margin).mean((2, 3), keepdim=True)).to(values.dtype)
-
-
-def _without_mean(values: Tensor) -> Tensor:
-    return values - values.mean((2, 3), keepdim=True)
 
 
 def _poisson(values: Tensor) -> Tensor:
