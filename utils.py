@@ -75,9 +75,7 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
     Args:
         images: A tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
-
-    Returns:
-        The same values: (B, C, H, W) for a tensor, (B, H, W, C) for an array.
+            Returned are the same values, of an array (B, H, W, C).
 
     Raises:
         TypeError: Neither a tensor nor an array (a PIL image, a path), or another dtype.

@@ -28,19 +28,15 @@ _NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
 
 
 def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
-    """Depth with zero at the camera, in metres or up to scale.
+    """Depth (B, 1, H, W), positive, with zero at the camera, in metres or up to scale; NaN where it is not valid (`Estimate.depth_valid`).
 
-    Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd
-    and the 98th percentile of each image; the near end is at depth 1.
+    Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd and the
+    98th percentile of each image; the near end is at depth 1.
 
     Args:
-        estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = 3 for disparity, or 30 if a constant, farthest region along
             the top border, masked or not, looks like sky. Only networks that were trained on sky predict it in this way; if their mask is
             True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 30 for landscapes.
-
-    Returns:
-        (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).
 
     Raises:
         ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio.
@@ -128,12 +124,8 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple
 class _Scale(NamedTuple):
     """Converts one image's disparity to inverse depth: 1 at the near end, 1 / ratio at the far end.
 
-    Attributes:
-        far, near: Disparity of both ends; near = None: the image has no range, and inverse depth is 1 everywhere.
-        ratio: Far depth divided by near depth.
-        farthest: The least valid disparity.
-        is_whole: Whether all pixels are valid.
-        nearest, deepest: The depth of the near end (close to 1) and of the far end.
+    `far` and `near` are the disparity of both ends; near = None: the image has no range, and inverse depth is 1 everywhere. `ratio` is far
+    depth divided by near depth, `farthest` the least valid disparity; `nearest` (close to 1) and `deepest` are the depth of the ends.
     """
 
     far: float

@@ -159,12 +159,8 @@ def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes 
 def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     """Adds detail normals to base normals by reoriented normal mapping: rotates the detail as the base is rotated from flat.
 
-    Args:
-        base: (B, 3, H, W) unit vectors of the large shape.
-        detail: (B, 3, H, W) unit vectors of the fine relief, measured from a flat surface that faces the viewer.
-
-    Returns:
-        (B, 3, H, W) unit vectors in the same axes. A flat detail gives the base; a flat base gives the detail.
+    All are (B, 3, H, W) unit vectors in the same axes; the detail is measured from a flat surface that faces the viewer. A flat detail
+    gives the base; a flat base gives the detail.
 
     Raises:
         ValueError: Shapes that are not (B, 3, H, W) or not the same, or unknown axes.

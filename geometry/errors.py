@@ -6,14 +6,7 @@ from pathlib import Path
 
 
 class MissingFileError(FileNotFoundError):
-    """A file that is to be read does not exist.
-
-    Args:
-        path: The file.
-
-    Attributes:
-        path: As above: a caller can suggest another name.
-    """
+    """A file (`path`) that is to be read does not exist: a caller can suggest another name."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

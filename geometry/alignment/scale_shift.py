@@ -59,7 +59,8 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: fl
     """A robust scale and shift between noisy maps that ignores outliers. Computed on the CPU, with one synchronisation of a GPU.
 
     Least squares with noisy `values` give too small a scale: along a video, aligned frame by frame, contrast would shrink. Here both maps
-    may be noisy, and outliers have no weight.
+    may be noisy, and outliers have no weight. Scale (above 0) and shift are (B, 1, ...), broadcasting to `values`; scale 1 for a constant
+    map, shift 0 without weights.
 
     Args:
         values, target: (B, ...) float32, finite everywhere, on one device.
@@ -67,9 +68,6 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: fl
         noise_ratio: The target's noise variance relative to the aligned values' noise variance: 1 for two single frames, 1 / n if the
             target is the mean of n frames.
         with_scale: False fits only the shift.
-
-    Returns:
-        Scale (above 0) and shift, each (B, 1, ...), broadcasting to `values`; scale 1 for a constant map, shift 0 without weights.
 
     Source:
         W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of

@@ -93,8 +93,7 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
 def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     """Writes an image as 32-bit floats, unrounded and unclamped, atomically.
 
-    Args:
-        image: (C, H, W) or (1, C, H, W), 1 channel (Y), 3 (R, G, B) or 4 (and A).
+    It is (C, H, W) or (1, C, H, W), of 1 channel (Y), 3 (R, G, B) or 4 (and A).
 
     Raises:
         ValueError: More than one image, or another number of channels.
@@ -113,19 +112,15 @@ def read_exr(
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files without these names:
-    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
-    floats are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
-    pixels outside the data window are masked, and overscan is cropped.
+    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata floats
+    are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read: pixels outside the data window are
+    masked, and overscan is cropped. The estimate is on the CPU; 32-bit values bit for bit.
 
     Args:
-        path: The file.
         quantity: What depth holds if the file does not say (None = metres).
         axes: The axes of the normals if the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` declares them as camera axes.
         channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by name.
-
-    Returns:
-        The estimate, one image, on the CPU; 32-bit values bit for bit.
 
     Raises:
         FileNotFoundError: No such file.
@@ -168,14 +163,11 @@ def read_exr(
 
 
 def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads the colours of an OpenEXR image.
-
-    Args:
-        path: With channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and optionally A.
+    """Reads channels R, G, B, or Y, of an OpenEXR file or of its layer ("ViewLayer.Combined.R"), and optionally A.
 
     Returns:
-        (H, W, 3) float32 linear light of the display window, premultiplied, in BT.709's primaries if the header names its own, as that
-        of ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
+        (H, W, 3) float32 linear light of the display window, premultiplied, in BT.709's primaries if the header names its own, as that of
+        ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
 
     Raises:
         FileNotFoundError: No such file.

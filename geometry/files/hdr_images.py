@@ -45,15 +45,10 @@ def is_hdr(data: bytes) -> bool:
 
 
 def read_hdr_image(path: str | os.PathLike[str], data: bytes, exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image of linear light, exposed and encoded for SDR.
+    """Reads a .hdr, or an .exr with channels R, G, B or Y, and A as opacity, of linear light, exposed and encoded for SDR.
 
-    The exposure maps the geometric mean of the luminance to mid-grey (18 %); light above `relight.KNEE` rolls off to white.
-    NaN becomes black, infinite light the brightest of the image.
-
-    Args:
-        path: A .hdr, or an .exr with channels R, G, B or Y, and A as opacity.
-        data: The file's bytes.
-        exposure: The factor of the light; None = the image's own, as above. The frames of a clip share one.
+    The exposure maps the geometric mean of the luminance to mid-grey (18 %), unless it is given, as the factor of the light: the frames of
+    a clip share one. Light above `relight.KNEE` rolls off to white. NaN becomes black, infinite light the brightest of the image.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], and alpha (H, W) float32 in [0, 1], None without.

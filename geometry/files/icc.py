@@ -56,11 +56,9 @@ class Coding(NamedTuple):
 
 
 class _Profile(NamedTuple):
-    """A profile of curves.
+    """A profile of one curve (grey) or three, of 256 or 65536 values: the linear light of each level.
 
-    Attributes:
-        curves: One (grey) or three, of 256 or 65536 values: the linear light of each level.
-        matrix: (3, 3) from linear light to linear sRGB; None for grey.
+    The matrix (3, 3) converts linear light to linear sRGB; None for grey.
     """
 
     curves: list[np.ndarray]
@@ -68,14 +66,10 @@ class _Profile(NamedTuple):
 
 
 def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | Coding) -> np.ndarray:
-    """Converts colours (H, W) or (H, W, 3 or 4) uint8 or uint16, whose alpha is kept, to sRGB.
+    """Converts colours (H, W) or (H, W, 3 or 4) uint8 or uint16 to sRGB: float32 in [0, 1], or the same pixels if they are sRGB already.
 
-    Args:
-        path: The image's, for the warning that a damaged profile, or one for another colour model, is ignored.
-        profile: The ICC profile, or what stands for it, without HDR; empty = sRGB.
-
-    Returns:
-        The same pixels if they are sRGB already; else float32 in [0, 1] of the same shape.
+    Alpha is kept. `profile` is the ICC profile, or what stands for it, without HDR; empty = sRGB. A damaged one, or one for another colour
+    model, is ignored with a warning that names the path.
     """
     if not profile:
         return pixels

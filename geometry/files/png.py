@@ -152,8 +152,7 @@ def holds_depth(text: Mapping[str, str]) -> bool:
 def read_values_png(path: str | os.PathLike[str], image: DecodedImage | None = None) -> Estimate:
     """Reads depth or normals of `write_depth_values_png` or `write_normal_values_png`, from the `image` if decoded already.
 
-    Returns:
-        The estimate on the CPU: depth within half a step of the written values, 0 where there is none; or unit normals, OPENGL axes.
+    Depth is within half a step of the written values, 0 where there is none; normals are unit vectors in OPENGL axes. On the CPU.
 
     Raises:
         FileNotFoundError: No such file.

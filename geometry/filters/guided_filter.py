@@ -21,15 +21,9 @@ _CONTRAST = 1.6
 
 @in_float32
 def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
-    """Moves the border of a mask to the image's edges.
+    """Moves the border of a mask (B, 1, H, W) in [0, 1] to the edges of the image (B, 3, H, W), at most `radius` pixels away.
 
-    Args:
-        mask: (B, 1, H, W) in [0, 1], whose border is at most `radius` pixels from the image's edge.
-        image: (B, 3, H, W) in [0, 1].
-        radius: Half the width of the band around the border that is changed, in pixels.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]: the mask, with an alpha matte in the band, which is soft where the image is (hair, leaves).
+    A band of that half width around the border becomes an alpha matte, which is soft where the image is (hair, leaves).
     """
     check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)

@@ -77,14 +77,10 @@ def matrix_to_709(chromaticities: Sequence[float]) -> np.ndarray:
 
 
 def colour_to_linear(colour: str) -> tuple[float, float, float]:
-    """A colour as a person writes it, as linear R, G, B in [0, 1].
+    """A colour as a person writes it, in sRGB, as linear R, G, B in [0, 1].
 
-    Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.values.LAMP_COLOURS` ("warm"), or red, green and blue from
-            0 to 255 ("255,180,107"); sRGB.
-
-    Raises:
-        ValueError: Anything else.
+    "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.values.LAMP_COLOURS` ("warm"), or red, green and blue from 0 to 255
+    ("255,180,107"). Raises ValueError for anything else.
     """
     red, green, blue = srgb_to_linear(torch.tensor(colour_levels(colour, "colour"), dtype=torch.float64) / 255).tolist()
     return red, green, blue

@@ -270,14 +270,13 @@ def affine_to_distances(
 ) -> list[Tensor]:
     """Aligns N views, whose values are known up to a scale and a shift each, and converts them to distances.
 
+    They are N maps (1, 1, S, S), positive, along the rays, on the CPU, up to one common scale.
+
     Args:
         values: N maps (1, 1, S, S), each of a view of 90 degrees: disparity (`inverse`), or relative depth.
         valid: N masks (1, 1, S, S) bool.
         rotations: (N, 3, 3), from the panorama's axes to the views'.
         normals: N maps (1, 3, S, S) in the views' OPENCV axes, 0 where unknown, or None for views without normals. Empty = no normals.
-
-    Returns:
-        N maps (1, 1, S, S) of positive distances along the rays, on the CPU, up to one common scale.
     """
     normalised = [_normalised(value.detach().cpu().float(), known.cpu()) for value, known in zip(values, valid, strict=True)]
     rotations = rotations.cpu()

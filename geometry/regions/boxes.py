@@ -39,11 +39,7 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         cost: (H, W), cost of including each pixel; negative = gain, infinite = excluded.
         across: (H, W - 1), 0 or more: cost of a border between a pixel and the one to its right.
         down: (H - 1, W), 0 or more: cost of a border between a pixel and the one below.
-        start: (H, W) in [0, 1], initial shares.
-        rounds: Number of steps.
-
-    Returns:
-        (H, W) shares in [0, 1].
+        start: (H, W) in [0, 1], initial shares; so are those returned after the `rounds`.
 
     Source:
         M. Nikolova et al., "Algorithms for Finding Global Minimizers of Image Segmentation and Denoising Models" (2006); the steps are
@@ -108,12 +104,10 @@ def path_costs(start: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 class _Evidence(NamedTuple):
-    """Parameters of one kind of evidence about a pixel's side.
+    """One kind of evidence about a pixel's side.
 
-    Attributes:
-        noise: Minimum standard deviation within an object.
-        components: Gaussians of each side's mixture.
-        limit: Maximum log odds of a pixel.
+    `noise` is the minimum standard deviation within an object, `components` the Gaussians of each side's mixture, `limit` the maximum log
+    odds.
     """
 
     noise: float

@@ -29,16 +29,10 @@ def image_places(height: int, width: int) -> Tensor:
 
 
 def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.Generator) -> Tensor:
-    """The plane with the most pixels (RANSAC): the best of many planes through three pixels, refitted to all its inliers.
+    """The plane with the most pixels (RANSAC), (3,) float64 coefficients of x, y and 1.
 
-    Args:
-        places: As `image_places`.
-        nearness: (H, W) float64, inverse depth as a share of its range.
-        left: (H, W) bool, the pixels to consider.
-        random: Generator that chooses the three pixels of each trial.
-
-    Returns:
-        (3,) float64 coefficients of x, y and 1.
+    The best of many planes through three pixels, refitted to all its inliers. `nearness` is float64, inverse depth as a share of its range;
+    `left` are the pixels to consider, `random` chooses the three pixels of each trial.
     """
     places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
     # Each sample is the next considered pixel in a fixed random order, so that adding or removing a pixel changes few samples.

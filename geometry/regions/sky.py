@@ -126,7 +126,7 @@ _MAY_BE_SKY = (0.6, 0.3)
 
 @in_float32
 def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None) -> Tensor:
-    """An alpha matte of the sky, whose border follows the image. For a binary mask, use `sky_alpha(...) > 0.5`.
+    """An alpha matte (B, 1, H, W) in [0, 1] of the sky, whose border follows the image; 0 without sky. `sky_alpha(...) > 0.5` is a mask.
 
     Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`.
 
@@ -134,9 +134,6 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
         image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
         estimate: Estimate of the images, with depth of any quantity, at any size.
         predicted: The estimate's `predicted_sky`, if computed already.
-
-    Returns:
-        (B, 1, H, W) in [0, 1]: the share of sky in each pixel; 0 in an image without sky.
 
     Raises:
         ValueError: No depth, or an image of another batch.
@@ -191,20 +188,11 @@ def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
 
 
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
-    """Finds the sky from image and depth, for networks that do not predict it.
+    """Finds the sky from image and depth, for networks that do not predict it: (B, 1, H, W) bool; False at invalid depth.
 
     It is a guess from the signs above; `python -m training.sky` prints how often it is right. Night skies, red skies and skies as dark as
-    the ground are missed. Unless depth is metric, a white or blue wall behind near objects may be taken for sky.
-
-    Args:
-        image: (B, 3, H, W) RGB in [0, 1], at the estimate's size.
-        estimate: With depth, of any quantity.
-
-    Returns:
-        (B, 1, H, W) bool; False at invalid depth, and everywhere in images without signs of a sky.
-
-    Raises:
-        ValueError: No depth, or an image of another batch or size.
+    the ground are missed. Unless depth is metric, a white or blue wall behind near objects may be taken for sky. The image (B, 3, H, W) RGB
+    in [0, 1] is of the estimate's size. Raises ValueError: no depth, or an image of another batch or size.
     """
     depth, quantity, _ = estimate.known_depth()
     check_map(image, 3, "image", like=depth)

@@ -80,16 +80,13 @@ class Planes(NamedTuple):
 
 
 def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise: DepthNoise, soft: bool) -> Planes:
-    """Fits the plane of inverse depth around every pixel.
+    """Fits the plane of inverse depth around every pixel; exact (to rounding) wherever the valid surroundings are a plane.
 
     Args:
-        inverse: (1, 1, H, W) inverse depth around 1, positive and finite everywhere (arbitrary where not valid).
+        inverse: (1, 1, H, W) inverse depth around 1, positive and finite everywhere (arbitrary where not valid, as are the planes).
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
         focal_length: In pixels; converts uncertain slopes to angles.
         soft: Whether pixels on soft edges take a plane from beside the edge.
-
-    Returns:
-        Planes; exact (to rounding) wherever the valid surroundings are a plane. Meaningless where not valid.
     """
     size = 5 if soft else 3
 

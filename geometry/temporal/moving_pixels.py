@@ -170,12 +170,10 @@ class MovingPixels:
     """Detects the pixels of each frame that move independently, by optical flow over 6 frames with a forward-backward check.
 
     From frame to frame, grain hides a slow motion; over six frames it does not. The camera's motion, refined by the flow of most pixels, is
-    removed first. If almost the whole image moves differently, no pixel counts as moving.
+    removed first. If almost the whole image moves differently, no pixel counts as moving. `motion` is the `camera_motion` from the previous
+    to the last frame; None before the second.
 
     Flow is computed for every second frame. The state is seven thumbnails.
-
-    Attributes:
-        motion: The `camera_motion` from the previous to the last frame; None before the second.
     """
 
     def __init__(self) -> None:

@@ -196,8 +196,7 @@ class PhotoRelief:
     def height(self, bright: str = AUTO) -> Tensor:
         """The relief (B, 1, H, W), larger = nearer, in standard deviations of fine brightness, -3 to 3 (0 where it is constant).
 
-        Args:
-            bright: One of `BRIGHT`. "auto": "low" for images with `is_low`, otherwise "high"; `joints` are deep whatever their brightness.
+        `bright` is one of `BRIGHT`. "auto": "low" for images with `is_low`, otherwise "high"; `joints` are deep whatever their brightness.
         """
         check_choice("bright", bright, BRIGHT)
         if bright == AUTO:

@@ -259,14 +259,10 @@ def _pitch(depth: Tensor, radius: float) -> int:
 
 
 class _Around:
-    """Surface positions, and their squared distances from the camera, around the points at every `pitch`-th pixel.
+    """Positions (1, 3, H, W), and their squared distances from the camera, around the points at every `pitch`-th pixel.
 
-    Args:
-        points: (1, 3, H, W) positions.
-        surface: (1, 1, H, W) bool, where there is a surface; elsewhere, and beyond the border, nothing occludes.
-        reach: Largest offset in pixels.
-        pitch: Distance between points in pixels.
-        first: Row and column of the first point.
+    Where there is no `surface` (1, 1, H, W), and beyond the border, nothing occludes. `reach` is the largest offset in pixels, `first` the
+    row and column of the first point.
     """
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:

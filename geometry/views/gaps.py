@@ -91,10 +91,8 @@ def _steps(height: int, width: int) -> Tensor:
 class _Gaps(NamedTuple):
     """Pixels in gaps, and the surfaces that continue there; all (M,).
 
-    Attributes:
-        places: Flat indices over the images, possibly repeated.
-        sources: Flat indices of the pixels whose colours fill the gaps.
-        beside: Inverse depth of the surfaces.
+    `places` are flat indices over the images, possibly repeated, `sources` those of the pixels whose colours fill the gaps, `beside` the
+    inverse depth of the surfaces.
     """
 
     places: Tensor

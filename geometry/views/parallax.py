@@ -75,10 +75,8 @@ def looped_positions(move: LoopOptions, times: Sequence[float | Fraction]) -> Te
 class _Course(NamedTuple):
     """The extent of a path, which all its frames share, so that all are rendered by the same rule.
 
-    Attributes:
-        across, down, ahead: Maximum motion to a side, up or down, and forward, in the unit of depth; forward is below 0 for a camera
-            that only goes back.
-        level: Whether the whole path only moves left and right; single positions of an orbit may be level, too.
+    The maximum motion to a side, up or down, and ahead, in the unit of depth; `ahead` is below 0 for a camera that only goes back. `level`:
+    the whole path only moves left and right; single positions of an orbit may be level, too.
     """
 
     across: float

@@ -63,18 +63,14 @@ class StereoPair:
 def stereo_pair(
     images: Tensor, estimate: Estimate, options: StereoOptions = _USUAL, depth_range: tuple[Tensor | float, Tensor | float] | None = None
 ) -> StereoPair:
-    """Renders the images of both eyes.
+    """Renders the images of both eyes, in the images' dtype, computed in float32. A flat scene lies on the screen.
 
     Args:
         images: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
         estimate: With depth of any quantity and size, of as many images, or of one for all. The far end of relative depth is assumed to be
             three times as far as its near end. Masked pixels and holes are at the far end.
-        options: Stereo options.
         depth_range: Far and near end from `disparity_range`, numbers or (B or 1, 1, 1, 1). One range for all frames keeps a video's depth
             and screen plane stable. None = the range of each image.
-
-    Returns:
-        The pair, on the images' device and in their dtype, computed in float32. A flat scene lies on the screen.
 
     Raises:
         ValueError: Invalid images, no depth, a panorama, or another number of estimates.

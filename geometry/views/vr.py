@@ -198,8 +198,7 @@ class _Part:
         layer: The surfaces of the part, with the margin.
         rims: Soft edges split off a photo's layer; None for panoramas, where they would take too much memory.
         height, width: Size of the full panorama.
-        row, column: First rendered row and column.
-        columns: Number of rendered columns.
+        row, column, columns: First rendered row and column, and number of rendered columns.
     """
 
     layer: Layer
