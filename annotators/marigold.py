@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..geometry.textures.materials import Materials, gamma_to_linear
 from ..options.checks import check_range
+from .base import check_finite
 from .building import from_diffusers, how_to_install_diffusion
-from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .family import Progress, Request
 from .specs.base import no_geometry

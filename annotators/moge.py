@@ -26,9 +26,8 @@ from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
 from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
-from .base import Annotator
+from .base import Annotator, check_ends, check_finite, ends_of
 from .building import build_published, checkpoint_mismatch
-from .checks import check_ends, check_finite, ends_of
 from .choices import wording
 from .family import Progress, Request
 from .graphs import ScalarInputs, Signature

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...annotators.base import Annotator
-from ...annotators.checks import other_size
+from ...annotators.base import Annotator, other_size
 from ...annotators.family import Progress
 from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing

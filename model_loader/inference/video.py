@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.video import ENCODED_AT_ONCE, IsCut, WindowState
-from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
+from ...annotators.video_depth_anything import ENCODED_AT_ONCE, IsCut, VideoDepthAnythingAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from .disk_space import KEPT_FREE, free_space
 from .https import Request, Timeouts, checked, exchange
 from .network import NetworkError, Offer, UnexpectedContentError, WrongRangeError, requested_wait
-from .waiting import Background
+from .waiting import KEPT_FREE, Background, free_space
 
 logger = logging.getLogger(__name__)
 
