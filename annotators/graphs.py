@@ -43,49 +43,30 @@ _AXES = {
 
 @dataclass(frozen=True)
 class ScalarInputs:
-    """A network's inputs besides the images: a few scalars, shared by the whole batch.
+    """A network's inputs besides the images: a few scalars, shared by the whole batch."""
 
-    Attributes:
-        name: Of the graph's second input, (n,) float32.
-        meaning: In words.
-        example: Values for tracing.
-        step: Describes their source in an exported file's metadata.
-    """
-
-    name: str
-    meaning: str
-    example: tuple[float, ...]
-    step: Mapping[str, Any]
+    name: str  # of the graph's second input, (n,) float32
+    meaning: str  # in words
+    example: tuple[float, ...]  # values for tracing
+    step: Mapping[str, Any]  # describes their source in an exported file's metadata
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of a family's network.
+    """Inputs and outputs of a family's network."""
 
-    Attributes:
-        outputs: Names and meanings of the outputs, in order.
-        mean, std: Normalisation of RGB in [0, 1].
-        scalar_inputs: Inputs besides the images.
-        dynamic_batch: Whether one trace holds for any B.
-        dynamic_size: Whether one trace holds for any h and w; else for those of its example only.
-        most_batch: The largest B; None = any.
-        batch_is_clip: Whether a batch is the frames of one clip.
-        least_side: The smallest h and w.
-        afterwards: Steps from the outputs to maps, for an exported file's metadata; depth limits and resizing are added automatically.
-        at_image_size: Whether these steps end at image size, so that no resizing follows.
-    """
-
-    outputs: Mapping[str, str]
-    mean: RGB = IMAGENET_MEAN
+    outputs: Mapping[str, str]  # names and meanings of the outputs, in order
+    mean: RGB = IMAGENET_MEAN  # and `std`: normalisation of RGB in [0, 1]
     std: RGB = IMAGENET_STD
-    scalar_inputs: ScalarInputs | None = None
-    dynamic_batch: bool = True
-    dynamic_size: bool = True
-    most_batch: int | None = None
-    batch_is_clip: bool = False
-    least_side: int = 1
+    scalar_inputs: ScalarInputs | None = None  # inputs besides the images
+    dynamic_batch: bool = True  # whether one trace holds for any B
+    dynamic_size: bool = True  # whether one trace holds for any h and w; else for those of its example only
+    most_batch: int | None = None  # the largest B; None = any
+    batch_is_clip: bool = False  # whether a batch is the frames of one clip
+    least_side: int = 1  # the smallest h and w
+    # steps from the outputs to maps, for an exported file's metadata; depth limits and resizing are added automatically
     afterwards: Sequence[dict[str, Any]] = field(default=())
-    at_image_size: bool = False
+    at_image_size: bool = False  # whether these steps end at image size, so that no resizing follows
 
     @classmethod
     def of(cls, spec: ModelSpec, **changes: Any) -> Signature:
@@ -112,16 +93,12 @@ class Signature:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(Signature):
-    """A network as one function, with its signature.
+    """A network as one function, with its signature."""
 
-    Attributes:
-        module: Takes float32 pixels (B, 3, h, w), resized and normalised, and `scalar_inputs` if any; returns a tuple of float32
-            tensors. It converts to the network's dtype and back, and shares the annotator's parameters.
-        multiple_of: h and w are multiples of this.
-    """
-
+    # takes float32 pixels (B, 3, h, w), resized and normalised, and `scalar_inputs` if any; returns a tuple of float32 tensors. It
+    # converts to the network's dtype and back, and shares the annotator's parameters.
     module: nn.Module
-    multiple_of: int
+    multiple_of: int  # h and w are multiples of this
 
     def checked_size(self, input_size: tuple[int, int] | None) -> tuple[int, int]:
         """Height and width for tracing: `input_size`, or small ones.

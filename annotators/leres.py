@@ -56,23 +56,16 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Booster:
-    """Estimates depth in more detail than the network alone.
+    """Estimates depth in more detail than the network alone."""
 
-    Attributes:
-        estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the given side.
-        merge: Merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1].
-        field: Side of the network's receptive field.
-        merge_side: M.
-        greatest_side: Side of the network's largest input.
-        fit: Scale and shift that align a patch with the base estimate.
-    """
-
+    # depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the given side
     estimate: Callable[[Tensor, int], Tensor]
+    # merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1]
     merge: Callable[[Tensor, Tensor], Tensor]
-    field: int
-    merge_side: int
-    greatest_side: int
-    fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift
+    field: int  # side of the network's receptive field
+    merge_side: int  # M
+    greatest_side: int  # side of the network's largest input
+    fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift  # scale and shift that align a patch with the base estimate
 
     def depth(self, image: Tensor, progress: Progress | None = None) -> Tensor:
         """Depth of one image.

@@ -35,17 +35,12 @@ InChunks = Callable[[Callable[[int, int], None], int], None]
 
 @dataclass
 class WindowState:
-    """State between the frames of a video; with it an interrupted video resumes bit for bit.
+    """State between the frames of a video; with it an interrupted video resumes bit for bit."""
 
-    Attributes:
-        before: The result of `now` at the interruption; empty = a new video.
-        now: Returns the tensors to save, by name, on the CPU. `estimate_video` sets it with every estimate; valid until the next one.
-        at_once: The largest batch of frames so far; 0 = none.
-    """
-
-    before: Mapping[str, Tensor] = field(default_factory=dict)
+    before: Mapping[str, Tensor] = field(default_factory=dict)  # the result of `now` at the interruption; empty = a new video
+    # returns the tensors to save, by name, on the CPU. `estimate_video` sets it with every estimate; valid until the next one.
     now: Callable[[], dict[str, Tensor]] = dict
-    at_once: int = 0
+    at_once: int = 0  # the largest batch of frames so far; 0 = none
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:

@@ -76,22 +76,13 @@ def without_unused(state: StateDict) -> dict[str, Tensor]:
 
 
 class Prediction(NamedTuple):
-    """The network's outputs for B images, float32.
+    """The network's outputs for B images, float32."""
 
-    Attributes:
-        depth: (B, 1, H, W), large = far, positive.
-        sky: (B, 1, H, W), at least 0; None from networks that accept scenes (`small`, `base`, `large`).
-        confidence: (B, 1, H, W), at least 1; this and the rest are None from the others (`mono`, `metric`).
-        fov: (B, 2) radians, vertical and horizontal.
-        pose: (B, 7), camera to world in OPENCV axes: the position in the unit of depth, and the rotation as an unnormalised quaternion x,
-        y,
-            z, w.
-    """
-
-    depth: Tensor
-    sky: Tensor | None
-    confidence: Tensor | None
-    fov: Tensor | None
+    depth: Tensor  # (B, 1, H, W), large = far, positive
+    sky: Tensor | None  # (B, 1, H, W), at least 0; None from networks that accept scenes (`small`, `base`, `large`)
+    confidence: Tensor | None  # (B, 1, H, W), at least 1; this and the rest are None from the others (`mono`, `metric`)
+    fov: Tensor | None  # (B, 2) radians, vertical and horizontal
+    # (B, 7), camera to world in OPENCV axes: position in the unit of depth, and rotation as an unnormalised quaternion x, y, z, w
     pose: Tensor | None = None
 
 

@@ -19,19 +19,12 @@ from .layers import StateDict, is_traced
 
 
 class Variant(NamedTuple):
-    """A variant of EfficientNet.
+    """A variant of EfficientNet."""
 
-    Attributes:
-        stem: Channels of the first convolution.
-        stages: (repeats, kernel, stride, expansion, output channels) of each stage.
-        activation: Of every block, except at its end.
-        squeezes: Whether blocks use squeeze-and-excitation.
-    """
-
-    stem: int
-    stages: tuple[tuple[int, int, int, int, int], ...]
-    activation: Callable[[Tensor], Tensor]
-    squeezes: bool
+    stem: int  # channels of the first convolution
+    stages: tuple[tuple[int, int, int, int, int], ...]  # (repeats, kernel, stride, expansion, output channels) of each stage
+    activation: Callable[[Tensor], Tensor]  # of every block, except at its end
+    squeezes: bool  # whether blocks use squeeze-and-excitation
 
 
 LITE3 = Variant(

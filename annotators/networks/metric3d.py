@@ -30,19 +30,12 @@ _LEAST_CONCENTRATION = 0.01
 
 
 class Metric3dOutput(NamedTuple):
-    """The network's outputs for B images, float32, at the input's size.
+    """The network's outputs for B images, float32, at the input's size."""
 
-    Attributes:
-        depth: (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`.
-        confidence: (B, 1, H, W): of the depth, trained to be 1 minus its relative error; may leave [0, 1].
-        normals: (B, 3, H, W) unit vectors in OPENCV axes.
-        concentration: (B, 1, H, W): of the normals, at least 0.01, larger = more certain.
-    """
-
-    depth: Tensor
-    confidence: Tensor
-    normals: Tensor
-    concentration: Tensor
+    depth: Tensor  # (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`
+    confidence: Tensor  # (B, 1, H, W): of the depth, trained to be 1 minus its relative error; may leave [0, 1]
+    normals: Tensor  # (B, 3, H, W) unit vectors in OPENCV axes
+    concentration: Tensor  # (B, 1, H, W): of the normals, at least 0.01, larger = more certain
 
 
 class _Rectified(nn.Module):

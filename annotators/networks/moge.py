@@ -21,19 +21,12 @@ _IMAGENET_BUFFERS = ("encoder.image_mean", "encoder.image_std")
 
 
 class MogeOutput(NamedTuple):
-    """The network's outputs for B images, float32, at 16 x 16 cells per token.
+    """The network's outputs for B images, float32, at 16 x 16 cells per token."""
 
-    Attributes:
-        points: (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`.
-        mask: (B, 1, h, w): above 0 for valid points.
-        scale: (B,): metres per unit of the points.
-        normals: (B, 3, h, w), not normalised, in OPENCV axes; None without the head.
-    """
-
-    points: Tensor
-    mask: Tensor
-    scale: Tensor
-    normals: Tensor | None = None
+    points: Tensor  # (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`
+    mask: Tensor  # (B, 1, h, w): above 0 for valid points
+    scale: Tensor  # (B,): metres per unit of the points
+    normals: Tensor | None = None  # (B, 3, h, w), not normalised, in OPENCV axes; None without the head
 
 
 def replicating_conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -27,43 +27,26 @@ _NUMBERS_AT_ONCE = 1 << 23
 
 
 class Pairs(NamedTuple):
-    """Pairs of voxels at one offset from each other.
+    """Pairs of voxels at one offset from each other."""
 
-    Attributes:
-        offset: (row, column, bin), each -1, 0 or 1.
-        voxels: (P,) int64: indices of voxels that have a neighbour at the offset; unique.
-        neighbours: (P,) int64: indices of those neighbours; unique.
-    """
-
-    offset: tuple[int, int, int]
-    voxels: Tensor
-    neighbours: Tensor
+    offset: tuple[int, int, int]  # (row, column, bin), each -1, 0 or 1
+    voxels: Tensor  # (P,) int64: indices of voxels that have a neighbour at the offset; unique
+    neighbours: Tensor  # (P,) int64: indices of those neighbours; unique
 
 
 class Level(NamedTuple):
-    """The voxels of one level of detail.
+    """The voxels of one level of detail."""
 
-    Attributes:
-        places: (N, 3) int64: row, column and bin of each; non-negative and unique.
-        pairs: For each offset of half the kernel; see `SubmanifoldConv`.
-    """
-
-    places: Tensor
-    pairs: tuple[Pairs, ...]
+    places: Tensor  # (N, 3) int64: row, column and bin of each; non-negative and unique
+    pairs: tuple[Pairs, ...]  # for each offset of half the kernel; see `SubmanifoldConv`
 
 
 class Coarsening(NamedTuple):
-    """The map from the voxels of a level to those of the next, which are twice as large in each dimension.
+    """The map from the voxels of a level to those of the next, which are twice as large in each dimension."""
 
-    Attributes:
-        parents: (N,) int64: each voxel's parent.
-        children: For each of the eight octants of a parent, the indices of the voxels there.
-        counts: (M, 1) float32: number of voxels per parent, at least 1.
-    """
-
-    parents: Tensor
-    children: tuple[Tensor, ...]
-    counts: Tensor
+    parents: Tensor  # (N,) int64: each voxel's parent
+    children: tuple[Tensor, ...]  # for each of the eight octants of a parent, the indices of the voxels there
+    counts: Tensor  # (M, 1) float32: number of voxels per parent, at least 1
 
     def mean(self, features: Tensor) -> Tensor:
         """Features (M, C) of the parents: the mean of their children's (N, C)."""

@@ -51,15 +51,10 @@ class Margins(NamedTuple):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Resamples images.
+    """Resamples images."""
 
-    Attributes:
-        rule: Determines the size.
-        kernel: One of `KERNELS`.
-    """
-
-    rule: SizeRule
-    kernel: Kernel
+    rule: SizeRule  # determines the size
+    kernel: Kernel  # one of `KERNELS`
 
     def size(self, height: int, width: int) -> Size:
         return self.rule.size(height, width)
@@ -74,15 +69,10 @@ class Resize(Step):
 
 @dataclass(frozen=True)
 class Pad(Step):
-    """Adds a border of one colour around the image; of an odd number of pixels the larger half goes right and below.
+    """Adds a border of one colour around the image; of an odd number of pixels the larger half goes right and below."""
 
-    Attributes:
-        height, width: Of the result; 0 = the next multiples of `multiple_of`.
-        value: The colour, RGB in [0, 1].
-    """
-
-    value: RGB
-    height: int = 0
+    value: RGB  # the colour, RGB in [0, 1]
+    height: int = 0  # and `width`: of the result; 0 = the next multiples of `multiple_of`
     width: int = 0
     multiple_of: int = 1
 
@@ -112,13 +102,9 @@ class Pad(Step):
 
 @dataclass(frozen=True)
 class PadReflect(Step):
-    """Adds a border that reflects the image, without repeating its outermost pixels.
+    """Adds a border that reflects the image, without repeating its outermost pixels."""
 
-    Attributes:
-        factor: The border's width is `factor` times the square root of half the side, truncated, and less than the side.
-    """
-
-    factor: float
+    factor: float  # the border's width is `factor` times the square root of half the side, truncated, and less than the side
 
     def size(self, height: int, width: int) -> Size:
         _, columns, _, rows = self.margins(height, width)

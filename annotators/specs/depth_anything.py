@@ -13,17 +13,11 @@ from .base import ModelSpec, WeightFile
 
 @dataclass(frozen=True)
 class DepthAnythingConfig:
-    """An architecture of the family.
-
-    Attributes:
-        vit: The transformer.
-        dpt: The head.
-        max_depth: Metres that the metric networks end at; None for disparity.
-    """
+    """An architecture of the family."""
 
     vit: VitConfig
     dpt: DptConfig
-    max_depth: float | None = None
+    max_depth: float | None = None  # metres that the metric networks end at; None for disparity
 
 
 RESIZING = Resizing(Fit.LOWER_BOUND, resample=cubic)

@@ -57,19 +57,12 @@ class _Running:
 
 @dataclass
 class _Spoken:
-    """The messages of the running node.
+    """The messages of the running node."""
 
-    Attributes:
-        run: Ids of the prompt and the node.
-        notes: Prefixes of every message.
-        at: Time of the last message.
-        said: Whether there was a message.
-    """
-
-    run: tuple[str | None, str | None] = (None, None)
-    notes: list[str] = field(default_factory=list)
-    at: float = 0.0
-    said: bool = False
+    run: tuple[str | None, str | None] = (None, None)  # ids of the prompt and the node
+    notes: list[str] = field(default_factory=list)  # prefixes of every message
+    at: float = 0.0  # time of the last message
+    said: bool = False  # whether there was a message
 
 
 _spoken = _Spoken()

@@ -36,19 +36,12 @@ _SUFFIX = ".mp4"
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A VIDEO stored as a file or file-like object.
+    """A VIDEO stored as a file or file-like object."""
 
-    Attributes:
-        source: A path or a file-like object.
-        header: Its header.
-        start: Seconds trimmed from its beginning.
-        seconds: Length from there; 0 = to its end.
-    """
-
-    source: Any
+    source: Any  # a path or a file-like object
     header: VideoHeader
-    start: Fraction = Fraction(0)
-    seconds: Fraction = Fraction(0)
+    start: Fraction = Fraction(0)  # seconds trimmed from its beginning
+    seconds: Fraction = Fraction(0)  # length from there; 0 = to its end
 
     @property
     def count(self) -> int:
@@ -101,15 +94,10 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """A VIDEO held as a batch of images, as Create Video returns it.
+    """A VIDEO held as a batch of images, as Create Video returns it."""
 
-    Attributes:
-        video: ComfyUI's object.
-        parts: Its components: images, audio, frame_rate.
-    """
-
-    video: Any
-    parts: Any
+    video: Any  # ComfyUI's object
+    parts: Any  # its components: images, audio, frame_rate
 
     @property
     def count(self) -> int:

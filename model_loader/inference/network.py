@@ -43,37 +43,24 @@ Sizes = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class InDtype:
-    """A loaded network in one dtype; replaced as a whole by a fallback to float32.
+    """A loaded network in one dtype; replaced as a whole by a fallback to float32."""
 
-    Attributes:
-        annotator: The network with its family's pre- and postprocessing.
-        dtype: The dtype to compute in.
-        placement: Brings it to its device.
-        varies: The network that it is a variation of; None = it is the one in the files.
-        batch_limits: Largest batch per image size, after memory ran out; shared by all variations.
-    """
-
-    annotator: Annotator
-    dtype: torch.dtype
-    placement: Placement
-    varies: InDtype | None = None
-    batch_limits: dict[Sizes, int] = field(default_factory=dict)
+    annotator: Annotator  # the network with its family's pre- and postprocessing
+    dtype: torch.dtype  # to compute in
+    placement: Placement  # brings it to its device
+    varies: InDtype | None = None  # the network that it is a variation of; None = it is the one in the files
+    batch_limits: dict[Sizes, int] = field(default_factory=dict)  # per image size, after memory ran out; shared by all variations
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network on its device, with memory for images of one size.
-
-    Attributes:
-        height, width: Of the network's input.
-        fits: Number of images that fit in one batch, at least 1.
-    """
+    """A network on its device, with memory for images of one size."""
 
     network: InDtype
     device: torch.device
-    height: int
+    height: int  # and `width`: of the network's input
     width: int
-    fits: int
+    fits: int  # number of images that fit in one batch, at least 1
 
     def halved(self, problem: Exception, size: int, divisible: bool = True) -> int:
         """The next batch size after one that ran out of memory; see `memory_budget.halved`."""
@@ -91,10 +78,6 @@ class LoadedNetwork:
         device: The device to run on, if the network fits there.
         path: The file that it was read from.
         rebuild: Reads the files again in another dtype; None = no fallback.
-
-    Attributes:
-        spec: Its entry in the table of models.
-        variations: Functions that turn an annotator into a variant that shares its weights.
     """
 
     def __init__(
@@ -108,7 +91,7 @@ class LoadedNetwork:
         self.spec = annotator.spec
         self.path = path
         self.device = device
-        self.variations: tuple[Variation, ...] = ()
+        self.variations: tuple[Variation, ...] = ()  # turn an annotator into a variant that shares its weights
         self._shared: LoadedNetwork | None = None  # not `self`: a cycle would keep the weights until garbage collection
         self._rebuild = rebuild
         self._lock = threading.Lock()

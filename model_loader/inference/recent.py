@@ -34,19 +34,12 @@ Make = Callable[[Iterable[Any]], Iterator[Estimate]]
 
 @dataclass
 class _Run:
-    """A completed run of a network.
+    """A completed run of a network."""
 
-    Attributes:
-        key: The network and everything else that determines its outputs, except the images.
-        digests: One per chunk of images.
-        parts: Its estimates, on the CPU, and their original devices.
-        notes: The messages shown on the node about inputs and settings.
-    """
-
-    key: Hashable
-    digests: list[bytes]
-    parts: list[tuple[Estimate, torch.device]]
-    notes: list[str]
+    key: Hashable  # the network and everything else that determines its outputs, except the images
+    digests: list[bytes]  # one per chunk of images
+    parts: list[tuple[Estimate, torch.device]]  # its estimates, on the CPU, and their original devices
+    notes: list[str]  # the messages shown on the node about inputs and settings
 
     @property
     def bytes(self) -> int:

@@ -34,19 +34,12 @@ _LEAST_WEIGHT, _KNOWN = 1e-6, 0.01
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of an image or of some of its tiles, in values that can be blended.
+    """Maps of an image or of some of its tiles, in values that can be blended."""
 
-    Attributes:
-        values: (N, C, h, w): depth or disparity, normals, mask and confidence, each if present. Metric depth is stored as 1 / metres.
-        quantity: The quantity of the original depth.
-        axes: Of the normals.
-        parts: Names of the maps, in channel order.
-    """
-
-    values: Tensor
-    quantity: Quantity | None
-    axes: Axes
-    parts: tuple[str, ...]
+    values: Tensor  # (N, C, h, w): depth or disparity, normals, mask and confidence, each if present. Metric depth is stored as 1 / metres.
+    quantity: Quantity | None  # the quantity of the original depth
+    axes: Axes  # of the normals
+    parts: tuple[str, ...]  # names of the maps, in channel order
 
     def part(self, name: str) -> Tensor | None:
         """One of the maps; None if absent."""

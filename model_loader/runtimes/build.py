@@ -34,24 +34,14 @@ _MOST_DIFFERENCE = {torch.float32: 1.0, torch.float16: 8.0, torch.bfloat16: 16.0
 
 @dataclass(frozen=True)
 class Job:
-    """An engine to build.
-
-    Attributes:
-        spec: The model.
-        weights: Digests of its files.
-        graph: Its network.
-        dtype: The dtype that the engine computes in.
-        device: The device that torch would use.
-        any_device: Whether another device is acceptable, because the user named none.
-        step: See `engine_store.Step`.
-    """
+    """An engine to build."""
 
     spec: ModelSpec
-    weights: str
-    graph: Graph
-    dtype: torch.dtype
-    device: torch.device
-    any_device: bool
+    weights: str  # digests of its files
+    graph: Graph  # its network
+    dtype: torch.dtype  # the dtype that the engine computes in
+    device: torch.device  # the device that torch would use
+    any_device: bool  # whether another device is acceptable, because the user named none
     step: Step
 
     def key(self, engine: str, input_size: Size | None, **more: str) -> Key:

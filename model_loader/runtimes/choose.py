@@ -40,19 +40,12 @@ def check_runtime(runtime: str) -> str:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The resolved runtime and dtype of a model, and a message about the choice.
+    """The resolved runtime and dtype of a model, and a message about the choice."""
 
-    Attributes:
-        runtime: Never "auto" or "fast".
-        dtype: May be "auto".
-        words: A line for the user; empty = none.
-        is_logged: Whether the line is logged; else only ComfyUI's node shows it.
-    """
-
-    runtime: str
-    dtype: str
-    words: str = ""
-    is_logged: bool = True
+    runtime: str  # never "auto" or "fast"
+    dtype: str  # may be "auto"
+    words: str = ""  # a line for the user; empty = none
+    is_logged: bool = True  # whether the line is logged; else only ComfyUI's node shows it
 
     def tell(self) -> None:
         """Shows the message: on the node each time, in the log once per process."""

@@ -34,15 +34,10 @@ class OutOfRangeError(ValueError):
 
 
 class Runner(Protocol):
-    """Runs a graph on an engine.
+    """Runs a graph on an engine."""
 
-    Attributes:
-        words: The engine's name, version and device.
-        size: Approximate bytes of memory.
-    """
-
-    words: str
-    size: int
+    words: str  # the engine's name, version and device
+    size: int  # approximate bytes of memory
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """The graph's outputs. Thread-safe.

@@ -42,25 +42,15 @@ LEAST_CORRELATION, MOST_MOVED = 0.9999, 0.01
 
 @dataclass(frozen=True)
 class Measurement:
-    """A runtime and dtype, compared with torch in float32.
+    """A runtime and dtype, compared with torch in float32."""
 
-    Attributes:
-        runtime: As in `load_model`.
-        dtype: As in `load_model`; never "auto".
-        times: Speed relative to torch in float32.
-        levels: Difference of the depth images, 99.9th percentile, in 255ths of the range.
-        degrees: Angle between the normals, 99.9th percentile; normals are derived from depth if the model predicts none.
-        correlation: Of the depth images, -1 to 1.
-        moved: Share of depth edges without an edge of the other image within a pixel, 0 to 1.
-    """
-
-    runtime: str
-    dtype: str
-    times: float
-    levels: float
-    degrees: float
-    correlation: float
-    moved: float
+    runtime: str  # as in `load_model`
+    dtype: str  # as in `load_model`; never "auto"
+    times: float  # speed relative to torch in float32
+    levels: float  # difference of the depth images, 99.9th percentile, in 255ths of the range
+    degrees: float  # angle between the normals, 99.9th percentile; normals are derived from depth if the model predicts none
+    correlation: float  # of the depth images, -1 to 1
+    moved: float  # share of depth edges without an edge of the other image within a pixel, 0 to 1
 
     @property
     def is_exact(self) -> bool:

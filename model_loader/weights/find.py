@@ -213,19 +213,12 @@ def _wanted(file: WeightFile) -> list[str]:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The content of a folder at the time it was read.
+    """The content of a folder at the time it was read."""
 
-    Attributes:
-        changed: The folder's modification time, in nanoseconds.
-        settled: Whether that was older than a file system's clock resolution, so that any later change must alter it.
-        files: Names of everything but folders, by lower case, with and without `_COPY`.
-        folders: Names of the folders to search.
-    """
-
-    changed: int
-    settled: bool
-    files: Mapping[str, Sequence[str]]
-    folders: Sequence[str]
+    changed: int  # the folder's modification time, in nanoseconds
+    settled: bool  # whether that was older than a file system's clock resolution, so that any later change must alter it
+    files: Mapping[str, Sequence[str]]  # names of everything but folders, by lower case, with and without `_COPY`
+    folders: Sequence[str]  # names of the folders to search
 
 
 _listings: dict[Path, _Listing] = {}

@@ -48,15 +48,10 @@ _MOST_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Timeouts of a request, in seconds.
+    """Timeouts of a request, in seconds."""
 
-    Attributes:
-        connect: For establishing a connection, TLS included. Renewing a token may take as long.
-        read: For the next byte over an established connection, the first one included.
-    """
-
-    connect: float = 10.0
-    read: float = 60.0
+    connect: float = 10.0  # for establishing a connection, TLS included. Renewing a token may take as long.
+    read: float = 60.0  # for the next byte over an established connection, the first one included
 
     @classmethod
     def from_environment(cls) -> Timeouts:
@@ -84,20 +79,14 @@ def _seconds(names: tuple[str, ...], default: float) -> float:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a file.
+    """A request for a file."""
 
-    Attributes:
-        url: https; http only for this machine or with `plain_http`. A name and password in it are sent.
-        token: Returns the user's token, if any. It is sent to the url's own host and port only, never to redirects. It may use the network,
-            so it is called in the background thread.
-        plain_http: Whether the user chose a server without encryption.
-        size: Known size of the file in bytes; a longer body is refused.
-    """
-
-    url: str
+    url: str  # https; http only for this machine or with `plain_http`. A name and password in it are sent.
+    # returns the user's token, if any. It is sent to the url's own host and port only, never to redirects. It may use the network, so
+    # it is called in the background thread.
     token: Callable[[], str | None] = lambda: None
-    plain_http: bool = False
-    size: int | None = None
+    plain_http: bool = False  # whether the user chose a server without encryption
+    size: int | None = None  # known size of the file in bytes; a longer body is refused
 
 
 def is_plain_http(url: str) -> bool:

@@ -119,21 +119,13 @@ class WrongRangeError(NetworkError):
 
 @dataclass(frozen=True)
 class Offer:
-    """A server's description of a file.
+    """A server's description of a file."""
 
-    Attributes:
-        url: The requested address, without credentials.
-        size: Bytes of the whole file; None if not stated.
-        etag: Without quotes; None if absent or weak.
-        sha256: Hex digest, if a hub states it.
-        commit: The commit in the hub's repository.
-    """
-
-    url: str
-    size: int | None = None
-    etag: str | None = None
-    sha256: str | None = None
-    commit: str | None = None
+    url: str  # the requested address, without credentials
+    size: int | None = None  # bytes of the whole file; None if not stated
+    etag: str | None = None  # without quotes; None if absent or weak
+    sha256: str | None = None  # hex digest, if a hub states it
+    commit: str | None = None  # the commit in the hub's repository
 
 
 def read_offer(response: Response, url: str, start: int, known: tuple[str, str]) -> tuple[Offer, int]:

@@ -84,21 +84,13 @@ def discard(part: Path) -> None:
 
 @dataclass
 class _Attempts:
-    """State of the attempts at one file.
+    """State of the attempts at one file."""
 
-    Attributes:
-        part: The file to fill.
-        furthest: The most bytes that any attempt reached.
-        start: The offset that the current attempt continues from; None before the server's answer.
-        failures: Number of attempts in a row without progress.
-        received: Whether any attempt received data.
-    """
-
-    part: Path
-    furthest: int
-    start: int | None = None
-    failures: int = 0
-    received: bool = False
+    part: Path  # the file to fill
+    furthest: int  # the most bytes that any attempt reached
+    start: int | None = None  # the offset that the current attempt continues from; None before the server's answer
+    failures: int = 0  # number of attempts in a row without progress
+    received: bool = False  # whether any attempt received data
 
     def note(self, error: Exception) -> None:
         """Counts an attempt that broke off.
