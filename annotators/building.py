@@ -77,24 +77,14 @@ _VAE_TRAINING = re.compile(r"^(loss|model_ema)\.")
 
 
 def vae_to_diffusers(state: StateDict, levels: int) -> dict[str, Tensor]:
-    """Renames a VAE's state dict from the original Stable Diffusion or old diffusers to current diffusers.
+    """Renames a VAE's state dict, from the original Stable Diffusion or any diffusers, to current diffusers.
 
-    Args:
-        state: Any of the layouts.
-        levels: Number of the VAE's resolutions.
-
-    Returns:
-        The tensors, with the attention's 1x1 convolutions as matrices, without training-only entries.
+    The attention's 1x1 convolutions become matrices, training-only entries are dropped. `levels` is the number of the VAE's resolutions.
     """
     # the original counts the decoder's levels from the finest
     from_the_finest: Rule = (r"\{(\d)\}", lambda match: str(levels - 1 - int(match[1])))
-    renamed = {}
-    for key, value in state.items():
-        if _VAE_TRAINING.match(key):
-            continue
-        key = rename(key, (*_VAE_RULES, from_the_finest))
-        renamed[key] = value.flatten(1) if ".attentions." in key and value.ndim == 4 else value
-    return renamed
+    renamed = {rename(key, (*_VAE_RULES, from_the_finest)): value for key, value in state.items() if not _VAE_TRAINING.match(key)}
+    return {key: value.flatten(1) if ".attentions." in key and value.ndim == 4 else value for key, value in renamed.items()}
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
@@ -120,13 +110,8 @@ def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
 def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
     """Loads a state dict into a network on the meta device, strictly and without copying.
 
-    Args:
-        network: A module whose tensors are on the meta device.
-        state: The state dict.
-        complaint: Prefix of the error, such as "not a checkpoint of tiny"; the first mismatches are added.
-
     Raises:
-        CheckpointError: The tensors do not match the network's exactly.
+        CheckpointError: The tensors differ; says how, after the `complaint` ("not a checkpoint of tiny").
     """
     if mismatch := checkpoint_mismatch(network.state_dict(), state):
         raise CheckpointError(f"{complaint}: {mismatch}")
@@ -134,17 +119,7 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
 
 
 def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtype: torch.dtype, complaint: str) -> nn.Module:
-    """Builds a network from its authors' checkpoint, strictly, on the CPU.
-
-    Args:
-        make: Makes the network; called under torch's meta device.
-        state: The published state dict.
-        dtype: The dtype to compute in.
-        complaint: As in `fill`.
-
-    Raises:
-        CheckpointError: As for `fill`.
-    """
+    """Builds a network, which `make` makes under torch's meta device, from its authors' state dict on the CPU; strict as `fill`."""
     with torch.device("meta"):
         network = make()
     fill(network, network.official_names(state), complaint)
@@ -224,8 +199,7 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
     """Builds a network of the transformers library, strictly, through from_pretrained, which renames keys between versions.
 
     Args:
-        network_class: A model class of the library (see `from_transformers`), or a subclass.
-        config: Its configuration.
+        network_class, config: A model class of the library (see `from_transformers`), or a subclass, and its configuration.
         state: Tensors under the hub's names. If they are meta tensors, only names and shapes are compared, and the network is meta too.
         model_id: The model's name, for the message.
 
@@ -298,12 +272,10 @@ def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[
 
 
 def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LatentDiffusion:
-    """Builds a spec's networks on the CPU from their state dicts, strictly.
+    """Builds the networks of a diffusion spec on the CPU from their state dicts, strictly. A VAE that overflows float16 gets float32.
 
     Args:
-        spec: Its `config` is a `DiffusionConfig`.
         states: By role: "network" (the UNet), "vae", and "text_encoder" if the UNet takes a prompt.
-        dtype: The dtype to compute in; a VAE that overflows float16 gets float32.
 
     Raises:
         CheckpointError: A part is missing, in float8, or of another architecture; the message names it.
@@ -331,11 +303,7 @@ def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
 
 
 def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
-    """(tokens, width) float32: the embedding of a spec's prompt by its text encoder.
-
-    Raises:
-        CheckpointError: The tensors do not match the text encoder.
-    """
+    """(tokens, width) float32: the embedding of a spec's prompt by its text encoder; raises a CheckpointError if `state` is another's."""
     model_class, config_class = from_transformers("CLIPTextModel", "CLIPTextConfig")
     # published files have the prefix, files saved by transformers 5 do not; older ones contain the buffer position_ids
     used = {key.removeprefix("text_model."): value.float() for key, value in state.items() if not key.endswith("position_ids")}

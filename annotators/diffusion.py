@@ -110,12 +110,11 @@ class DiffusionAnnotator(Annotator):
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
-        """Samples the latents of depth or normals.
+        """Samples the latents of depth or normals; calls `step` after each UNet pass.
 
         Args:
             latents: (B, 4, h, w) float32: the encoded images, scaled for the UNet.
             options: Of the family's `options_type`.
-            step: Call it after each UNet pass.
 
         Yields:
             (B, 4 T, h, w) float32 for each ensemble member; T = 1 unless the UNet predicts several images.
@@ -152,10 +151,7 @@ class DiffusionAnnotator(Annotator):
         return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
 
     def decoded_members(self, pixels: Tensor, request: Request | None = None) -> Iterator[Tensor]:
-        """Samples and decodes; reports progress after each UNet pass.
-
-        Args:
-            pixels, request: As in `infer_resized`.
+        """Samples and decodes; arguments and progress as `infer_resized`.
 
         Yields:
             (B, 3 T, h, w) float32, about [-1, 1], for each ensemble member; T as in `sample`.
@@ -217,16 +213,7 @@ class DiffusionAnnotator(Annotator):
 
 
 def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
-    """The same noise for each image, whatever the device, and generators to continue with.
-
-    Args:
-        shape: Of one image's noise.
-        images: Number of images.
-        seed: Shared by all of them.
-
-    Returns:
-        (images, *shape) float32 on the CPU, and one generator per image.
-    """
+    """The same noise for each image, (images, *shape) float32 on the CPU, whatever the device; and a generator per image."""
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
 

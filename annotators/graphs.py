@@ -101,11 +101,7 @@ class Graph(Signature):
     multiple_of: int  # h and w are multiples of this
 
     def checked_size(self, input_size: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width for tracing: `input_size`, or small ones.
-
-        Raises:
-            ValueError: They are no multiples of `multiple_of`, or too small.
-        """
+        """Height and width for tracing: `input_size`, or small ones; a ValueError if they are too small or no multiples."""
         multiple = self.multiple_of
         height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
         if height % multiple or width % multiple or min(height, width) < self.least_side:
@@ -164,8 +160,7 @@ def export_graph(
     Args:
         graph: The graph; its module on the CPU.
         path: The file; an existing one is overwritten.
-        input_size: Height and width for tracing, multiples of `graph.multiple_of`; fixed if the graph's size is not dynamic.
-        batch: The same for the number of images.
+        input_size, batch: For tracing, height and width multiples of `graph.multiple_of`; fixed where the graph is not dynamic.
         notes: Metadata of the file.
         step: Called with the name of each step as it begins.
 
@@ -194,7 +189,8 @@ def export_graph(
         )
     step("writing the file")
     program.model.metadata_props.update(notes or {})
-    program.save(str(path), external_data=_weights(graph) > MOST_INSIDE)
+    weights = sum(each.nbytes for each in (*graph.module.parameters(), *graph.module.buffers()))
+    program.save(str(path), external_data=weights > MOST_INSIDE)
 
 
 def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
@@ -220,10 +216,6 @@ def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
         ends = {"min": max(1, -(-graph.least_side // multiple)), "max": _MOST_SIDE // multiple}
         axes |= {axis: multiple * dim(name, **ends) for axis, name in ((2, "rows"), (3, "columns"))}
     return (axes, None)[: len(graph.inputs)]
-
-
-def _weights(graph: Graph) -> int:
-    return sum(each.numel() * each.element_size() for each in (*graph.module.parameters(), *graph.module.buffers()))
 
 
 @contextlib.contextmanager

@@ -107,15 +107,10 @@ class MarigoldMaterialsAnnotator(MarigoldAnnotator):
     ) -> Materials:
         """Estimates the materials of a batch of images.
 
-        Args:
-            images, size, progress: As in `Annotator.estimate`.
-            options: None = the defaults.
+        Arguments and errors are as in `Annotator.estimate`.
 
         Returns:
             Materials at the network's size, float32 and finite.
-
-        Raises:
-            ValueError, TypeError, ArithmeticError: As for `Annotator.estimate`.
         """
         checked = self._checked_options(options)
         height, width = images.shape[-2:]

@@ -44,15 +44,7 @@ class WindowState:
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
-    """Splits a video at its cuts.
-
-    Args:
-        frames: Chunks (B, 3, H, W) of the video.
-        is_cut: Detects the start of a shot; None = a single shot.
-
-    Yields:
-        A piece (b, 3, H, W), and whether a new shot begins with it.
-    """
+    """Splits a video's chunks (B, 3, H, W) at its cuts into pieces, each with whether a new shot begins with it. None = a single shot."""
     for chunk in frames:
         cuts: list[bool] = [False] * len(chunk) if is_cut is None else is_cut(chunk).tolist()
         starts = [index for index, cut in enumerate(cuts) if cut or not index]
@@ -76,12 +68,8 @@ window, so that the result does not depend on the chunks that the frames come in
 class Shot:
     """Processes one shot in windows: takes frames, returns depth as soon as it is final.
 
-    Holds the features of one window, whatever the shot's length. `state_dict` can save it between two estimates.
-
-    Args:
-        prepare: Makes the network's input of one frame.
-        in_chunks: Splits frames into network calls.
-        aligned: Whether to align each window in scale and shift with earlier ones.
+    Holds the features of one window, whatever the shot's length. `state_dict` can save it between two estimates. `prepare` makes the
+    network's input of one frame; `aligned` is as in `JoinedWindows`.
     """
 
     def __init__(self, network: VideoDepthAnything, prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, *, aligned: bool) -> None:
@@ -96,14 +84,7 @@ class Shot:
         """Number of frames of the window with features."""
 
     def push(self, frames: Tensor) -> Iterator[Tensor]:
-        """Takes the next frames.
-
-        Args:
-            frames: (B, 3, H, W), as `prepare` takes them.
-
-        Yields:
-            Depth (b, 1, h, w) float32 at the network's size, non-negative, of frames in order.
-        """
+        """Takes the next frames (B, 3, H, W); yields depth (b, 1, h, w) float32 at the network's size, non-negative, in order."""
         for frame in frames.split(1):
             self._waiting.append(self._prepare(frame))
             if len(self._waiting) == min(ENCODED_AT_ONCE, MAX_FRAMES - self._known):
@@ -131,13 +112,10 @@ class Shot:
         return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
-        """Restores another instance's `state_dict`.
+        """Restores another instance's `state_dict`, or raises a ValueError if it is invalid.
 
         Returns:
             The number of frames without returned depth that are already encoded: they must not be pushed again.
-
-        Raises:
-            ValueError: An invalid state.
         """
         frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
         shapes = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
@@ -195,11 +173,7 @@ def _window_like(features: Tensor) -> Tensor:
 
 
 class JoinedWindows:
-    """Joins the windows of a shot.
-
-    Args:
-        aligned: Whether to align each window in scale and shift with earlier ones, by their shared frames.
-    """
+    """Joins the windows of a shot; if `aligned`, each is aligned in scale and shift with earlier ones, by their shared frames."""
 
     def __init__(self, aligned: bool) -> None:
         self._aligned = aligned
@@ -207,14 +181,9 @@ class JoinedWindows:
         self._fading: Tensor | None = None
 
     def push(self, depth: Tensor) -> Tensor:
-        """Takes the next window.
+        """Takes the depth (B, 1, h, w) of the next window's frames, without padding; returns the next depth maps, in order, that are final.
 
-        Args:
-            depth: (B, 1, h, w) of its frames, without padding. All windows but the last have `MAX_FRAMES`; a last one is needed if the
-                window before has more than `MAX_FRAMES - FADE`.
-
-        Returns:
-            The next depth maps, in order, that are final.
+        All windows but the last have `MAX_FRAMES`; a last one is needed if the window before has more than `MAX_FRAMES - FADE`.
         """
         if self._reference is None or self._fading is None:
             first, begin = depth[:1], depth[:_OVERLAP]
@@ -355,11 +324,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
             yield shot.finish()
 
     def video_bytes(self, height: int, width: int) -> int:
-        """A video's memory besides its chunks, in the network's dtype: the window's features and the motion modules.
-
-        Args:
-            height, width: Of the network's input.
-        """
+        """A video's memory besides its chunks, by the network's input size and in its dtype: the window's features and motion modules."""
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

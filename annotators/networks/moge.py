@@ -147,8 +147,7 @@ class MoGe(PublishedNetwork):
 
         Args:
             aspect: Width by height of the image, which the input only approximates.
-            refine_steps: Number of refinement steps of version 3 per image.
-            refined: Called after each step.
+            refine_steps: Of version 3, per image; `refined` is called after each.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
         features, token = self.encoder(pixels)
@@ -304,11 +303,7 @@ class MoGe1(PublishedNetwork):
         to_dtype(self, dtype, *(list(block.children())[-1] for block in self.head.output_block))
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
-        """The network's outputs; the points have no metric unit, and the scale is 1.
-
-        Args:
-            aspect: Ignored: this version uses the input's own aspect.
-        """
+        """The network's outputs; the points have no metric unit, and the scale is 1. Ignores `aspect`: uses the input's own."""
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)
         # in float32: torch has no antialiasing in float16 on a CPU
@@ -324,5 +319,4 @@ class MoGe1(PublishedNetwork):
 
 
 def _with_places(x: Tensor, aspect: float | Tensor) -> Tensor:
-    places = view_plane(x.shape[-2], x.shape[-1], aspect, x.device).to(x.dtype)
-    return torch.cat((x, places.expand(x.shape[0], -1, -1, -1)), 1)
+    return torch.cat((x, _places(x, x.shape[-2], x.shape[-1], aspect)), 1)

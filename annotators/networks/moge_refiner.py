@@ -58,11 +58,7 @@ class Coarsening(NamedTuple):
 
 
 def pixel_level(bins: Tensor) -> Level:
-    """The voxels of an image, one per pixel, in pixel order.
-
-    Args:
-        bins: (rows, columns) int64, non-negative.
-    """
+    """The voxels of an image, one per pixel, in pixel order, from non-negative bins (rows, columns) int64."""
     rows, columns = bins.shape
     indices = torch.arange(rows * columns, device=bins.device).view(rows, columns)
     pairs = []
@@ -190,14 +186,17 @@ class Refiner(nn.Module):
             features: (C, token rows, token columns): the encoder's, with view positions; a token covers 16 x 16 points.
         """
         bins = (points[2] * self.bins).round().long()
-        levels, coarsenings = _levels(pixel_level(bins - bins.min()), len(self.down_stages))
+        levels, coarsenings = [pixel_level(bins - bins.min())], []
         x = self.input_proj(points.flatten(1).T)
         skipped: list[Tensor] = []
         for index, stage in enumerate(self.down_stages):
             x = _through(stage, x, levels[index])
-            if index < len(coarsenings):
+            if index < len(self.downsample_blocks):
+                level, coarsening = coarser_level(levels[-1])
+                levels.append(level)
+                coarsenings.append(coarsening)
                 skipped.append(x)
-                x = self.downsample_blocks[index](coarsenings[index].mean(x))
+                x = self.downsample_blocks[index](coarsening.mean(x))
         row, column, _ = levels[-1].places.unbind(1)
         encoded = self.encoder_fuse(features[:, row, column].T)
         x = _through(self.bottleneck_stage, self.fuse_proj(torch.cat((x, encoded), 1)), levels[-1])
@@ -206,15 +205,6 @@ class Refiner(nn.Module):
             x = project(x)[coarsening.parents].add_(skipped.pop())
             x = _through(stage, x, levels[len(coarsenings)])
         return self.out_proj(x).view(points.shape[1:])
-
-
-def _levels(finest: Level, total: int) -> tuple[list[Level], list[Coarsening]]:
-    levels, coarsenings = [finest], []
-    while len(levels) < total:
-        level, coarsening = coarser_level(levels[-1])
-        levels.append(level)
-        coarsenings.append(coarsening)
-    return levels, coarsenings
 
 
 def _through(stage: nn.Module, x: Tensor, level: Level) -> Tensor:
