@@ -126,12 +126,7 @@ def model_folders(name: str) -> Iterator[Path]:
 
 
 def user_folder(kind: str) -> Path:
-    """ComfyUI's current folder of this kind, one of `USER_FOLDERS`.
-
-    Raises:
-        ValueError: Unknown kind.
-        RuntimeError: ComfyUI is not running.
-    """
+    """ComfyUI's current folder of this kind, one of `USER_FOLDERS`, else a ValueError; a RuntimeError if ComfyUI is not running."""
     if kind not in USER_FOLDERS:
         raise ValueError(f"unknown folder {kind!r}; accepted: {', '.join(USER_FOLDERS)}")
     if (module := folder_paths()) is None:
@@ -140,11 +135,7 @@ def user_folder(kind: str) -> Path:
 
 
 def temporary_file(suffix: str) -> Path:
-    """A unique path in ComfyUI's temporary folder, which is created.
-
-    Raises:
-        RuntimeError: As `user_folder`.
-    """
+    """A unique path in ComfyUI's temporary folder, which is created; raises as `user_folder`."""
     folder = user_folder("temp")
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"

@@ -57,14 +57,7 @@ class VideoFile:
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """Creates a VIDEO in ComfyUI's temporary folder from other images at these frames' times, with this one's sound.
 
-        Args:
-            images: Frames, each with an image (1 or 3, H, W) in [0, 1].
-
-        Returns:
-            ComfyUI's own object.
-
-        Raises:
-            VideoReadError: There are no frames.
+        Images are (1 or 3, H, W) in [0, 1]. Raises a VideoReadError if there are no frames.
         """
         path = temporary_file(_SUFFIX)
         segment = path.with_stem(f"{path.stem}_pictures")
@@ -136,11 +129,7 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
 
 
 def video_of_file(path: Path) -> Any:
-    """ComfyUI's VIDEO of a file.
-
-    Raises:
-        RuntimeError: ComfyUI is not running, or too old for videos.
-    """
+    """ComfyUI's VIDEO of a file; raises a RuntimeError if ComfyUI is not running, or too old for videos."""
     return _file_class()(str(path))
 
 

@@ -136,11 +136,7 @@ class LoadedNetwork:
         return self if annotator.shareable or annotator.engine is not None else self.varied(_with_own_object)
 
     def run(self, call: Callable[[InDtype], T]) -> T:
-        """Calls with the current network, and again in float32 if half precision overflows.
-
-        Raises:
-            ArithmeticError: float32 overflows too, or there is no fallback.
-        """
+        """Calls with the current network, and again in float32 if half precision overflows and there is a fallback."""
         network = self.current
         try:
             return call(network)
@@ -164,7 +160,7 @@ class LoadedNetwork:
             size: As `InferenceOptions.size`.
             progress: Called with (work done, total work), in images or a family's passes over them.
             divisible: Whether the batch may be split.
-            arguments: Further arguments of the method.
+            arguments: The method's others.
 
         Raises:
             MemoryError: A part that cannot be split does not fit.
@@ -205,8 +201,7 @@ class LoadedNetwork:
 
         Args:
             network: The current one.
-            height, width: Of the images.
-            size: As `InferenceOptions.size`.
+            height, width, size: Of the images, and as `InferenceOptions.size`.
             images: Number of images to free memory for.
             extra_bytes: Additional bytes per batch, from height and width of the network's input.
 

@@ -203,8 +203,7 @@ def estimate_in_tiles(
     """Estimates one image as a whole and in tiles.
 
     Args:
-        run: The network.
-        network_size: Maps an image's height and width to those of the network's input.
+        run, network_size: The network.
         image: (1, C, H, W) or an array (1, H, W, C), from `check_images`. It is converted in parts only, to save memory.
         tiles: Rows and columns.
         fov: As in `Annotator.estimate`. Tiles get their share of it, or of the one that the pass over the whole predicts.
