@@ -76,7 +76,7 @@ class Job:
     @property
     def bytes_of_weights(self) -> int:
         """The bytes of the network's parameters."""
-        return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
+        return sum(each.nbytes for each in self.graph.module.parameters())
 
     @property
     def default_input_size(self) -> Size:
@@ -86,14 +86,7 @@ class Job:
         return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
 
     def trial(self, runner: Runner, input_size: Size | None) -> float:
-        """Runs an engine once and compares it with torch.
-
-        Returns:
-            The maximum difference, in 255ths of the output's range.
-
-        Raises:
-            UnusableError: The results differ.
-        """
+        """Runs an engine once; the maximum difference from torch in 255ths of the output's range, or an UnusableError if it is large."""
         multiple = self.graph.multiple_of
         side = max(1, _TRIAL_PIXELS // multiple) * multiple
         # not square, so that torch.compile does not unify height and width
@@ -161,11 +154,7 @@ class _Progress:
             _working.discard(self._thread)
 
     def step(self, words: str) -> None:
-        """Reports the current step, from the worker thread.
-
-        Raises:
-            LeftError: The caller no longer waits.
-        """
+        """Reports the current step, from the worker thread; raises a LeftError if the caller no longer waits."""
         if self._left.is_set():
             raise LeftError(self._what)
         if words != self._words:
@@ -203,9 +192,6 @@ def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -
     Args:
         what: Prefix of every step.
         work: Takes a function to call with the current step, which raises `LeftError` if the caller no longer waits.
-
-    Raises:
-        Exception: Any exception of the work.
     """
     progress = _Progress(what)
 

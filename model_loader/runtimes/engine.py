@@ -40,11 +40,7 @@ class Runner(Protocol):
     size: int  # approximate bytes of memory
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """The graph's outputs. Thread-safe.
-
-        Raises:
-            OutOfRangeError: The engine was built for other sizes.
-        """
+        """The graph's outputs; an OutOfRangeError if the engine was built for other sizes. Thread-safe."""
         ...
 
 
@@ -93,11 +89,7 @@ class GraphEngine:
         return sum(runner.size for runner in self._runners.values() if runner)
 
     def begin(self) -> None:
-        """Starts the engine, if that does not depend on the image size.
-
-        Raises:
-            Exception: It cannot be started; the message says why.
-        """
+        """Starts the engine, if that does not depend on the image size; raises an exception that says why if it cannot."""
         if self._graph.dynamic_size:
             with self._lock:
                 self._add(None)

@@ -94,11 +94,7 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def drop(folder: Path) -> None:
-    """Invalidates an entry, so that its next use rebuilds it.
-
-    Raises:
-        StoreError: The folder is not writable.
-    """
+    """Invalidates an entry, so that its next use rebuilds it; raises a StoreError if the folder is not writable."""
     try:
         (folder / RECORD).unlink(missing_ok=True)
     except OSError as error:

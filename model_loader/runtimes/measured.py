@@ -19,7 +19,7 @@ import torch
 
 from ...annotators.graphs import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
-from ...geometry.files.paths import read_json
+from ...geometry.files.paths import read_json, write_bytes
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
@@ -72,12 +72,9 @@ class Measurement:
 
 
 def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, default: str) -> Measurement | None:
-    """The fastest measurement that `auto` or `fast` allows; None if that is plain torch, or less than 5 % faster.
+    """The fastest measurement that the runtime `auto` or `fast` allows; None if that is plain torch, or less than 5 % faster.
 
-    Args:
-        runtime: "auto" or "fast".
-        dtype: The requested dtype; "auto" = any.
-        default: torch's default dtype for the model.
+    `dtype` is the requested one, "auto" = any; `default` is torch's for the model.
     """
     of_dtype = [each for each in measurements if dtype in ("auto", each.dtype)]
     torch_itself = (TORCH, default if dtype == "auto" else dtype)
@@ -103,8 +100,6 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
     Raises:
         OSError: The file cannot be written; earlier measurements are kept.
     """
-    from ...geometry.files.paths import write_bytes  # imports torch
-
     key = _key(spec, weights, device)
     path = _path(key, store_folder())
     path.parent.mkdir(parents=True, exist_ok=True)

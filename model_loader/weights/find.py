@@ -38,15 +38,8 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     repository. Empty and unreadable files do not count. Among several in one place, the file of the published size wins. Bundled files are
     not searched for elsewhere.
 
-    Folders are read once for all files, and again when their modification time changes.
-
-    Args:
-        file: The file.
-        usable: Whether a found file counts. Checking the content of PyTorch files needs torch; `seems_usable`, for lists, reads their
-            index only.
-
-    Returns:
-        Its path, or None.
+    Folders are read once for all files, and again when their modification time changes. `usable` tells whether a found file counts:
+    checking the content of PyTorch files needs torch; `seems_usable`, for lists, reads their index only.
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
@@ -70,10 +63,7 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
 
 
 def find_file(name: str) -> Path:
-    """A weights file named by the user: an absolute path, returned unchecked, or a name within the searched folders.
-
-    Args:
-        name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"), ignoring case.
+    """A weights file named by the user: an absolute path, returned unchecked, or the end of one, ignoring case, in the searched folders.
 
     Raises:
         FileNotFoundError: No such file in the searched folders; the message lists them.

@@ -55,11 +55,7 @@ class Timeouts:
 
     @classmethod
     def from_environment(cls) -> Timeouts:
-        """The first of the variables that is set, else the defaults.
-
-        Raises:
-            SettingError: One of them is not a number of seconds.
-        """
+        """The first of the variables that is set, else the defaults; a SettingError if it is not a number of seconds."""
         return cls(_seconds(CONNECT_VARIABLES, cls.connect), _seconds(READ_VARIABLES, cls.read))
 
 

@@ -93,13 +93,10 @@ class _Attempts:
     received: bool = False  # whether any attempt received data
 
     def note(self, error: Exception) -> None:
-        """Counts an attempt that broke off.
+        """Counts an attempt that broke off; an UnexpectedContentError if it started over and ended where the last did: so does the file.
 
         An attempt that continues the last one and makes progress is no failure. One that starts over is: otherwise a server that cannot
         resume and always hangs up would be retried forever.
-
-        Raises:
-            UnexpectedContentError: It started over and ended at the same byte as before: the file ends there.
         """
         there = _size(self.part)
         came = self.start is not None and there > self.start
@@ -154,12 +151,7 @@ def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: C
 
 
 def _check_room(part: Path, there: int, size: int | None) -> None:
-    """Stops a body that exceeds its limits.
-
-    Raises:
-        UnexpectedContentError: It is longer than the file.
-        OSError: ENOSPC: its length is unknown and the disk is nearly full.
-    """
+    """Stops a body that is longer than the file, or of unknown length on a nearly full disk."""
     if size is not None and there > size:
         raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
     if size is None and free_space(part.parent) < KEPT_FREE:

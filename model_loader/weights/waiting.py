@@ -38,16 +38,11 @@ class Background:
         self._left.set()
 
     def get(self, tick: Callable[[], None], until: float, complaint: str) -> Any:
-        """The next item; None at the end.
+        """The next item; None at the end. Raises any exception of the iterator.
 
         Args:
             tick: Called about ten times a second while waiting; may raise to stop.
-            until: Deadline, on the clock of `time.monotonic`.
-            complaint: The message after the deadline.
-
-        Raises:
-            TimeoutError: The deadline passed.
-            BaseException: Any exception of the iterator.
+            until, complaint: Deadline, on the clock of `time.monotonic`, and the message of the TimeoutError after it.
         """
         while True:
             with suppress(queue.Empty):
@@ -84,12 +79,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
-    """Holds a lock shared by all processes of this machine.
+    """Holds a lock shared by all processes of this machine: a file in an existing folder.
 
-    Args:
-        path: The lock file, in an existing folder.
-        work: What the process that holds the lock is doing, for the log.
-        tick: Called five times a second while waiting; may raise to stop.
+    `work` is what the process that holds the lock is doing, for the log. `tick` is called five times a second; it may raise to stop.
     """
     from ...geometry.files.file_lock import FileLock  # imports torch, which the list of models does not need
 
