@@ -28,7 +28,7 @@ from ..options.checks import check_range
 from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
 from .building import LatentDiffusion, build_network, check_network, from_diffusers
-from .family import Request
+from .family import Request, counted
 from .networks.layers import StateDict, faster_products
 from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
@@ -161,14 +161,7 @@ class DiffusionAnnotator(Annotator):
         height, width = pixels.shape[-2:]
         multiple = self.spec.multiple_of
         padded = F.pad(pixels * 2 - 1, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        done, total = 0, self.passes(options)
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
+        step = counted(progress, self.passes(options))
         for latents in self.sample(self._encode(padded, options.tiled), options, step):
             yield self._decode(latents, options.tiled)[..., :height, :width]
 

@@ -33,6 +33,19 @@ def progress_of_part(progress: Progress | None, start: int, stop: int, total: in
     return lambda done, parts: progress(start * parts + done * (stop - start), total * parts)
 
 
+def counted(progress: Progress | None, total: int) -> Callable[..., None]:
+    """A callback that takes the number of passes since its last call, by default 1, and reports their sum as progress."""
+    done = 0
+
+    def passed(passes: int = 1) -> None:
+        nonlocal done
+        done += passes
+        if progress is not None:
+            progress(done, total)
+
+    return passed
+
+
 @dataclass(frozen=True)
 class Request:
     """The inputs of one call."""

@@ -10,6 +10,7 @@ Source:
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -139,15 +140,9 @@ class _Block(nn.Module):
         return self.conv2(F.silu(inner, inplace=True), pairs).add_(x)
 
 
-class _Projection(nn.Module):
+def _projection(inputs: int, outputs: int) -> nn.Module:
     """A linear layer, nested for the authors' parameter names."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+    return nn.Sequential(OrderedDict(linear=nn.Linear(inputs, outputs)))
 
 
 def _stage(channels: int) -> nn.ModuleList:
@@ -172,9 +167,9 @@ class Refiner(nn.Module):
         self.encoder_fuse = nn.Linear(encoder_channels, channels[-1])
         self.fuse_proj = nn.Sequential(nn.Linear(2 * channels[-1], channels[-1]), nn.SiLU(), nn.Linear(channels[-1], channels[-1]))
         self.down_stages = nn.ModuleList(map(_stage, channels))
-        self.downsample_blocks = nn.ModuleList(_Projection(fine, coarse) for fine, coarse in itertools.pairwise(channels))
+        self.downsample_blocks = nn.ModuleList(_projection(fine, coarse) for fine, coarse in itertools.pairwise(channels))
         self.bottleneck_stage = _stage(channels[-1])
-        self.upsample_blocks = nn.ModuleList(_Projection(coarse, fine) for coarse, fine in upwards)
+        self.upsample_blocks = nn.ModuleList(_projection(coarse, fine) for coarse, fine in upwards)
         self.up_stages = nn.ModuleList(_stage(fine) for _, fine in upwards)
         self.out_proj = nn.Linear(channels[0], 1)
 

@@ -1,4 +1,4 @@
-"""Estimates memory per image and batch sizes, halves batches that do not fit, and advises when one image does not.
+"""Estimates memory per image and batch sizes, retries batches that do not fit, and advises when one image does not.
 
 Operating systems kill programs without notice when memory runs out. So what certainly does not fit is refused before any allocation;
 what may fit is tried.
@@ -16,7 +16,6 @@ import torch
 
 from ...annotators.base import Annotator, is_out_of_memory
 from ...annotators.choices import wording
-from ...annotators.specs.base import ModelSpec
 from ..comfy import devices, interrupt
 from ..comfy.devices import free_main_memory
 from ..comfy.placement import WeightsTooLargeError
@@ -117,20 +116,6 @@ def in_batches(
         size = mend(problem, stop - done)
 
 
-def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: int, device: torch.device, divisible: bool = True) -> int:
-    """Halves the size of a batch that ran out of memory, and logs it; height and width are those of the network's input.
-
-    Raises:
-        MemoryError: The batch is a single image, or indivisible views of one scene.
-    """
-    devices.empty_cache()
-    if batch == 1 or not divisible:
-        raise MemoryError(_too_large(spec, height, width, device, batch)) from problem
-    where = f"{spec.id} at {width}x{height} on {device}"
-    logger.warning("out of memory: continuing with batches of %d: %s", batch // 2, where)
-    return batch // 2
-
-
 def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:
     """Computes on a device, or on the CPU if the GPU runs out of memory; `what` is the action for the log: "the maps are enlarged".
 
@@ -198,18 +183,6 @@ def check_effect_fits(height: int, width: int, device: torch.device) -> None:
     if need > free:
         advice = f"{_smaller_image(height, width, BytesPerPixel.EFFECT, free)}, or close other programs"
         raise _refusal(f"an image of {width}x{height}", need, device, free, advice)
-
-
-def _too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int) -> str:
-    if views == 1:
-        return (
-            f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "
-            f"{wording().lower_size}{wording().where_size}, or free other models"
-        )
-    return (
-        f"{views} views of one scene, which {spec.id} processes in one batch, do not fit in the memory of {device} at "
-        f"{width}x{height} each: give fewer views, {wording().lower_size}, or free other models"
-    )
 
 
 def _refusal(what: str, need: float, device: torch.device, free: float, advice: str) -> MemoryError:

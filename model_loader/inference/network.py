@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.base import Annotator
+from ...annotators.choices import wording
 from ...annotators.family import Progress, progress_of_part
 from ...utils import images_to_rgb
 from ..comfy import devices, feedback
@@ -22,7 +23,6 @@ from ..comfy.placement import Placement
 from .memory_budget import (
     IMAGES_TO_MAKE_ROOM_FOR,
     check_network_fits,
-    halved,
     images_that_fit,
     in_batches,
     is_batch_too_large,
@@ -63,8 +63,24 @@ class Prepared:
     fits: int  # number of images that fit in one batch, at least 1
 
     def halved(self, problem: Exception, size: int, divisible: bool = True) -> int:
-        """The next batch size after one that ran out of memory; see `memory_budget.halved`."""
-        return halved(problem, size, self.network.annotator.spec, self.height, self.width, self.device, divisible)
+        """The next batch size, half of one that ran out of memory, and logs it.
+
+        Raises:
+            MemoryError: The batch is a single image, or indivisible views of one scene.
+        """
+        devices.empty_cache()
+        model, words = self.network.annotator.spec.id, wording()
+        where = f"at {self.width}x{self.height}"
+        if size == 1:
+            advice = f"{words.lower_size}{words.where_size}, or free other models"
+            raise MemoryError(f"{model} {where} does not fit in the memory of {self.device}: {advice}") from problem
+        if not divisible:
+            raise MemoryError(
+                f"{size} views of one scene, which {model} processes in one batch, do not fit in the memory of {self.device} {where} each: "
+                f"give fewer views, {words.lower_size}, or free other models"
+            ) from problem
+        logger.warning("out of memory: continuing with batches of %d: %s %s on %s", size // 2, model, where, self.device)
+        return size // 2
 
 
 class LoadedNetwork:

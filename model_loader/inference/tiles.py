@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...annotators.family import Progress, progress_of_part
+from ...annotators.family import Progress, counted, progress_of_part
 from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
 from ...geometry.camera import resize_intrinsics
 from ...geometry.conventions import unit_normals
@@ -216,12 +216,11 @@ def estimate_in_tiles(
     _, height, width = batch_shape(image)
     home = image.device if isinstance(image, Tensor) else torch.device("cpu")
     counts = mosaics(*tiles)
-    total, done = 1 + sum(rows * columns for rows, columns in counts), 1
+    passed = counted(progress, 1 + sum(rows * columns for rows, columns in counts))
     (whole,) = run(shown(image, (0, height, 0, width), network_size), fov)
     detail = whole.height / network_size(height, width)[0]
     maps = maps_of(whole)
-    if progress is not None:
-        progress(done, total)
+    passed()
     for rows, columns in counts:
         grid = grid_of(height, width, rows, columns, network_size, detail)
         mosaic = Mosaic(grid, maps.values.shape[1], home)
@@ -230,9 +229,7 @@ def estimate_in_tiles(
             predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0]))
             for part, places in _with_places(predicted, grid.row(row.index)):
                 row.add(aligned(maps_of(part, maps.parts), maps, places, grid))
-                done += part.batch
-                if progress is not None:
-                    progress(done, total)
+                passed(part.batch)
         maps = Maps(mosaic.result, maps.quantity, maps.axes, maps.parts)
     return estimate_of(maps, whole)
 

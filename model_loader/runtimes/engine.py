@@ -59,7 +59,7 @@ class GraphEngine:
         self._model_id = model_id
         self._name = name
         self._graph = graph
-        self._device = device
+        self.device = device
         self._start = start
         self._runners: dict[Size | None, Runner | None] = {}
         self._reported: set[object] = set()
@@ -77,11 +77,6 @@ class GraphEngine:
     def runtime(self) -> str:
         """The runtime, as in `load_model`; torch before the engine has started and after it failed."""
         return self._name if self._words else TORCH
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return self._device
 
     @property
     def size(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -134,13 +135,13 @@ def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
 def _checked(found: list[Measurement]) -> list[Measurement]:
     for each in found:
         figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
-        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(_is_figure(x) for x in figures):
+        if (
+            each.runtime not in RUNTIME_CHOICES
+            or each.dtype not in DTYPE_CHOICES
+            or not all(isinstance(x, int | float) and math.isfinite(x) for x in figures)
+        ):
             raise ValueError(f"{each} is no measurement")
     return found
-
-
-def _is_figure(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= abs(value) < float("inf")
 
 
 def _path(key: Key, store: Path) -> Path:

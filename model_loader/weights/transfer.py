@@ -40,14 +40,8 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         The server's description of the file.
 
     Raises:
-        UnexpectedContentError: A web page, JSON, another size than the hub's, too many bytes, or repeatedly too few.
-        AddressError: The address is malformed or not https.
-        TokenError: The user's token cannot be read, or is malformed.
-        SettingError: An invalid timeout or proxy in the environment.
-        ServerBusyError: The server requests a wait beyond `network.LONGEST_WAIT`.
-        NetworkError: The network or the server failed; `RefusalError` for HTTP errors.
-        TimeoutError: No answer within the timeouts.
-        OSError: Disk errors; also if a file of unknown size would leave less than `KEPT_FREE`.
+        OSError: An error of `network` (UnexpectedContentError also for too many bytes, and for repeatedly too few), a TimeoutError without
+            an answer, or a disk's, also if a file of unknown size would leave less than `KEPT_FREE`.
     """
     attempts, timeouts = _Attempts(part, _size(part)), Timeouts.from_environment()
     deadline, has_connected = time.monotonic() + timeouts.connect, False
