@@ -121,8 +121,7 @@ class Annotator(Family):
             fov: Field of view along the longer side, in degrees, in (0, 180); 0 = unknown.
             options: Of the family's `options_type`; None = its defaults.
             progress: Called with (passes done, total passes) by families that need several per image; its exceptions end the work.
-            normals: As `Request.normals`.
-            sharp: As `Request.sharp`.
+            normals, sharp: As in `Request`.
             fetched: Estimates of at most this many pixels are copied to the CPU before they are checked, for callers that continue
                 there. The GPU is then synchronised only once.
 

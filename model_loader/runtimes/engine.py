@@ -99,8 +99,9 @@ class GraphEngine:
         runner = self.runner(pixels)
         if runner is None:
             return self._by_torch(pixels, scalar_inputs)
+        at_once = (self._graph.most_batch or len(pixels)) if self._graph.dynamic_batch else 1
         try:
-            parts = [runner.run(part, scalar_inputs) for part in pixels.split(self._at_once(pixels))]
+            parts = [runner.run(part, scalar_inputs) for part in pixels.split(at_once)]
         except OutOfRangeError as error:
             self._report(tuple(pixels.shape), f"{error}: torch runs such images")
             return self._by_torch(pixels, scalar_inputs)
@@ -128,9 +129,6 @@ class GraphEngine:
                         raise
                     self._give_up(error, input_size)
             return self._runners[input_size]
-
-    def _at_once(self, pixels: Tensor) -> int:
-        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
 
     def _add(self, input_size: Size | None) -> None:
         runner = self._runners[input_size] = self._start(input_size)

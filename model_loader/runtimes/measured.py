@@ -135,11 +135,8 @@ def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
 def _checked(found: list[Measurement]) -> list[Measurement]:
     for each in found:
         figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
-        if (
-            each.runtime not in RUNTIME_CHOICES
-            or each.dtype not in DTYPE_CHOICES
-            or not all(isinstance(x, int | float) and math.isfinite(x) for x in figures)
-        ):
+        are_figures = all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures)
+        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not are_figures:
             raise ValueError(f"{each} is no measurement")
     return found
 

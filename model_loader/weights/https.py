@@ -98,10 +98,9 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
     """Requests a file or the rest of one. Blocks on servers, so run it in a background thread.
 
     Args:
-        request: The request.
+        request, timeouts: Each step but name resolution has timeouts.
         start: The first byte to request.
         known: ETag and hub sha256 of the bytes before it, each empty if unknown.
-        timeouts: Of each step but name resolution, which has none.
 
     Yields:
         An item once the user's token is available; the result of `read_offer`; then the body in chunks.
