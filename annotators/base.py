@@ -1,23 +1,86 @@
-"""Runs a model family, by torch or by another engine."""
+"""Runs a model family, by torch or by another engine; checks the network's inputs and outputs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import constant
-from .checks import check_finite, check_network_size, check_scene_size, least_depth, log_used_size
+from .choices import wording
 from .family import Family, Progress, Request
 from .graphs import NOT_NORMALISED, Engine, Graph, GraphModule
 from .preprocessing.resizing import Fit, Resizing, Size
 from .preprocessing.steps import Metadata, Steps, for_one_size, limit_depth, resize_to_image, size_after
+from .specs.base import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+MAX_NETWORK_PIXELS = 64 * 2**20
+MAX_ASPECT = 1000
+"""The largest aspect ratio of an image. Beyond it, rounding of the shorter side would dominate the input."""
+
+LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
+"""Lower bounds of metric depth in an estimate: in metres, and where the unit is unknown.
+
+A prediction at or behind the camera (a ReLU's 0, a cubic's undershoot) means near, not a hole: holes are marked by the mask.
+Photographs show nothing nearer than a centimetre, and its 1 / depth of 100 still leaves other pixels a share of the range.
+Without a unit, a typical depth is about 1; `depth_to_normals`, too, ignores depths below a millionth of the median.
+"""
+
+
+def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]) -> None:
+    """Raises an ArithmeticError, which names the first such map and the network's dtype, if maps hold NaN or infinity."""
+    check_ends(spec, network, dict(zip(maps, ends_of(maps).tolist(), strict=True)))  # synchronises a GPU, after all work is queued
+
+
+def ends_of(maps: Mapping[str, Tensor]) -> Tensor:
+    """(N, 2): minimum and maximum of each map, both NaN if it contains NaN. One pass, no map-sized temporaries."""
+    return torch.stack([end for value in maps.values() for end in value.aminmax()]).view(-1, 2)
+
+
+def check_ends(spec: ModelSpec, network: nn.Module, ends: Mapping[str, Sequence[float]]) -> None:
+    """`check_finite` for values of `ends_of` that the caller fetched along with others."""
+    name = next((name for name, pair in ends.items() if not all(map(isfinite, pair))), "")
+    if not name:
+        return
+    dtype = next(network.parameters()).dtype
+    remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
+    raise ArithmeticError(f"{spec.id} in {dtype} gave {name} that is not finite: {remedy}")
+
+
+def least_depth(spec: ModelSpec) -> float:
+    """The least metric depth in a model's estimates."""
+    return LEAST_METRES if spec.in_metres else LEAST_UP_TO_SCALE
+
+
+def other_size(spec: ModelSpec, size: int | None) -> str:
+    """A message if a model cannot run at the requested size, else empty."""
+    if not size or (used := spec.used_size(size)) == size:
+        return ""
+    which = "only one" if spec.smallest_size == spec.largest_size else "largest" if size > used else "smallest"
+    return f"{spec.id} runs at size {used}, its {which}, in place of {size}"
+
+
+def log_used_size(spec: ModelSpec, size: int) -> None:
+    """Warns once per size if a model cannot run at the requested size."""
+    if words := other_size(spec, size):
+        _log_once(words)
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(text: str) -> None:
+    logger.warning(text)
+
 
 _LIBRARIES = ("transformers", "diffusers")
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
@@ -27,16 +90,14 @@ class Annotator(Family):
     """A family and the code that runs its network: from a batch of images to an `Estimate`.
 
     A family that needs one pass of its network overrides nothing here; one that needs several overrides `infer` or `infer_resized`.
-
-    Attributes:
-        engine: Runs the network's `graph` instead of torch; None = torch.
-        input_size: Fixed height and width of the network's input; None = from `preprocess`.
-        default_options: Options, of the family's `options_type`, of calls that pass none; None = that type's defaults.
     """
 
     default_options: Any = None
+    """Options, of the family's `options_type`, of calls that pass none; None = that type's defaults."""
     engine: Engine | None = None
+    """Runs the network's `graph` instead of torch; None = torch."""
     input_size: Size | None = None
+    """Fixed height and width of the network's input; None = from `preprocess`."""
 
     # From images to an estimate
 
@@ -60,13 +121,12 @@ class Annotator(Family):
             fov: Field of view along the longer side, in degrees, in (0, 180); 0 = unknown.
             options: Of the family's `options_type`; None = its defaults.
             progress: Called with (passes done, total passes) by families that need several per image; its exceptions end the work.
-            normals: As `Request.normals`.
-            sharp: As `Request.sharp`.
+            normals, sharp: As in `Request`.
             fetched: Estimates of at most this many pixels are copied to the CPU before they are checked, for callers that continue
                 there. The GPU is then synchronised only once.
 
         Returns:
-            An estimate at the network's size; all maps are float32 and finite, metric depth is positive (`checks.LEAST_METRES`).
+            An estimate at the network's size; all maps are float32 and finite, metric depth is positive (`LEAST_METRES`).
 
         Raises:
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS, or `fov` is out of range.
@@ -86,10 +146,7 @@ class Annotator(Family):
         """Estimates images in one batch, as views of one static scene.
 
         Args:
-            images: As in `estimate`; the views, in any order.
-            size: As in `estimate`.
-            fov: As in `estimate`; all views share one camera.
-            progress: As in `estimate`.
+            images, size, fov, progress: As in `estimate`; the views, in any order, share one camera.
 
         Returns:
             An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera.
@@ -157,7 +214,7 @@ class Annotator(Family):
         check_finite(self.spec, self.network, maps)
 
     def _clamped(self, estimate: Estimate) -> Estimate:
-        """The estimate with metric depth clamped to [`checks.least_depth`, the family's `max_depth`]."""
+        """The estimate with metric depth clamped to [`least_depth`, the family's `max_depth`]."""
         if estimate.depth is None or estimate.quantity is not Quantity.METRIC_DEPTH:
             return estimate
         return replace(estimate, depth=estimate.depth.clamp(min=least_depth(self.spec), max=self.max_depth))
@@ -183,17 +240,27 @@ class Annotator(Family):
         """`network_size`, or a ValueError if the input is too large for any machine or the image's aspect is too extreme."""
         size = size or self.spec.default_size
         log_used_size(self.spec, size)
-        input_size = self.network_size(height, width, size)
-        check_network_size(self.spec, (height, width), size, input_size)
-        return input_size
+        rows, columns = self.network_size(height, width, size)
+        if rows * columns > MAX_NETWORK_PIXELS:
+            raise ValueError(
+                f"an image of {width}x{height} at resolution {size} makes {self.spec.id} run at {columns}x{rows}, "
+                f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: {wording().lower_size} or crop the image"
+            )
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise ValueError(
+                f"an image of {width}x{height} has one side more than {MAX_ASPECT} times as long as the other: crop it, or cut it in pieces"
+            )
+        return rows, columns
 
     def check_scene(self, views: int, height: int, width: int, size: int | None) -> None:
-        """Refuses more views of one scene than any machine can process in one batch.
-
-        Raises:
-            ValueError: As for `checked_network_size`, or more than MAX_NETWORK_PIXELS in total.
-        """
-        check_scene_size(self.spec, views, self.checked_network_size(height, width, size))
+        """Raises a ValueError as `checked_network_size`, or if the views of one scene exceed MAX_NETWORK_PIXELS in total."""
+        rows, columns = self.checked_network_size(height, width, size)
+        if views * rows * columns > MAX_NETWORK_PIXELS:
+            raise ValueError(
+                f"{views} views of one scene, which {self.spec.id} processes in one batch at {columns}x{rows} each, are more than "
+                f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (rows * columns)} views, "
+                f"or {wording().lower_size}"
+            )
 
     # What runs the network
 
@@ -222,12 +289,7 @@ class Annotator(Family):
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The outputs of the engine, or else of `predict`.
-
-        Args:
-            inputs: As from `normalised`.
-            scalar_inputs: Values of `Signature.scalar_inputs`.
-        """
+        """The outputs of the engine, or else of `predict`, for inputs as from `normalised`."""
         if self.engine is None:
             return self.predict(inputs, scalar_inputs)
         if scalar_inputs:
@@ -238,11 +300,7 @@ class Annotator(Family):
         return tuple(map(torch.cat, zip(*(self.engine(image) for image in inputs.split(1)), strict=True)))
 
     def graph(self) -> Graph:
-        """The network as one function, for exporters and engines.
-
-        Raises:
-            ValueError: It cannot be exported as one; the message says why.
-        """
+        """The network as one function, for exporters and engines; raises a ValueError with the reason if it has none."""
         if why := self.why_no_graph(self.spec):
             raise ValueError(f"{self.spec.id} has no graph: {why}")
         module = GraphModule(self.network, self.predict, self.dtype)
@@ -257,11 +315,7 @@ class Annotator(Family):
         return self._with(input_size=(height, width))
 
     def with_options(self, options: Any) -> Annotator:
-        """A copy with other default options.
-
-        Raises:
-            TypeError: As for `estimate`.
-        """
+        """A copy with other default options; raises a TypeError as `estimate`."""
         return self._with(default_options=self._checked_options(options))
 
     def with_resizing(self, resizing: Resizing) -> Annotator:

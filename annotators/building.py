@@ -1,4 +1,7 @@
-"""Builds networks from state dicts, strictly, and imports the libraries that only some families need."""
+"""Builds networks from state dicts, strictly: the pack's, transformers' and, for the diffusion families, diffusers'.
+
+These two libraries, which only some families need, are imported here.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,72 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..options.checks import how_to_install
-from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
-from .networks.layers import PublishedNetwork, StateDict, exact_group_norms
+from .networks.layers import PublishedNetwork, Rule, StateDict, exact_group_norms, rename
 from .specs.base import CheckpointError, ModelSpec, printable
 from .specs.diffusion import DiffusionConfig
+
+
+class LatentDiffusion(nn.Module):
+    """UNet, VAE and the prompt's embedding (tokens, width) in one module for the memory manager."""
+
+    prompt: Tensor | None
+
+    def __init__(self, unet: nn.Module, vae: nn.Module, prompt: Tensor | None) -> None:
+        super().__init__()
+        self.unet = unet
+        self.vae = vae
+        self.register_buffer("prompt", prompt, persistent=False)
+
+
+_TEXT_WIDTHS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
+
+
+def describe_unet(state: StateDict) -> str:
+    """Describes the kind of UNet in a state dict."""
+    if any(key.startswith(("model.diffusion_model.", "input_blocks.", "diffusion_model.")) for key in state):
+        return "a UNet with the names of the original Stable Diffusion (or a whole checkpoint) instead of diffusers'"
+    if "conv_in.weight" not in state:
+        return "no UNet of diffusers"
+    channels = state["conv_in.weight"].shape[1]
+    # attention keys of the middle block: in a UNet without text they are as wide as its deepest level
+    deepest = state.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+    width = 0 if deepest is None else deepest.shape[1]
+    text = "no text" if deepest is not None and width == deepest.shape[0] else f"text of width {width}"
+    kind = f" ({_TEXT_WIDTHS[width]})" if width in _TEXT_WIDTHS else ""
+    task = "a" if "class_embedding.linear_1.weight" in state else "no"
+    return f"a UNet with {channels} input channels, {text}{kind} and {task} task embedding"
+
+
+_VAE_RULES = (
+    (r"^first_stage_model\.", ""),
+    (r"^encoder\.down\.(\d)\.block\.(\d)\.", r"encoder.down_blocks.\1.resnets.\2."),
+    (r"^encoder\.down\.(\d)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0."),
+    (r"^decoder\.up\.(\d)\.block\.(\d)\.", r"decoder.up_blocks.{\1}.resnets.\2."),
+    (r"^decoder\.up\.(\d)\.upsample\.", r"decoder.up_blocks.{\1}.upsamplers.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+    # names of the original, and of diffusers before 0.18
+    (r"(\.attentions\.0)\.norm\.", r"\1.group_norm."),
+    (r"(\.attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
+    (r"(\.attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
+    (r"(\.attentions\.0)\.(?:v|value)\.", r"\1.to_v."),
+    (r"(\.attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
+)
+_VAE_TRAINING = re.compile(r"^(loss|model_ema)\.")
+
+
+def vae_to_diffusers(state: StateDict, levels: int) -> dict[str, Tensor]:
+    """Renames a VAE's state dict, from the original Stable Diffusion or any diffusers, to current diffusers.
+
+    The attention's 1x1 convolutions become matrices, training-only entries are dropped. `levels` is the number of the VAE's resolutions.
+    """
+    # the original counts the decoder's levels from the finest
+    from_the_finest: Rule = (r"\{(\d)\}", lambda match: str(levels - 1 - int(match[1])))
+    renamed = {rename(key, (*_VAE_RULES, from_the_finest)): value for key, value in state.items() if not _VAE_TRAINING.match(key)}
+    return {key: value.flatten(1) if ".attentions." in key and value.ndim == 4 else value for key, value in renamed.items()}
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
@@ -45,13 +110,8 @@ def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
 def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
     """Loads a state dict into a network on the meta device, strictly and without copying.
 
-    Args:
-        network: A module whose tensors are on the meta device.
-        state: The state dict.
-        complaint: Prefix of the error, such as "not a checkpoint of tiny"; the first mismatches are added.
-
     Raises:
-        CheckpointError: The tensors do not match the network's exactly.
+        CheckpointError: The tensors differ; says how, after the `complaint` ("not a checkpoint of tiny").
     """
     if mismatch := checkpoint_mismatch(network.state_dict(), state):
         raise CheckpointError(f"{complaint}: {mismatch}")
@@ -59,17 +119,7 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
 
 
 def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtype: torch.dtype, complaint: str) -> nn.Module:
-    """Builds a network from its authors' checkpoint, strictly, on the CPU.
-
-    Args:
-        make: Makes the network; called under torch's meta device.
-        state: The published state dict.
-        dtype: The dtype to compute in.
-        complaint: As in `fill`.
-
-    Raises:
-        CheckpointError: As for `fill`.
-    """
+    """Builds a network, which `make` makes under torch's meta device, from its authors' state dict on the CPU; strict as `fill`."""
     with torch.device("meta"):
         network = make()
     fill(network, network.official_names(state), complaint)
@@ -149,8 +199,7 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
     """Builds a network of the transformers library, strictly, through from_pretrained, which renames keys between versions.
 
     Args:
-        network_class: A model class of the library (see `from_transformers`), or a subclass.
-        config: Its configuration.
+        network_class, config: A model class of the library (see `from_transformers`), or a subclass, and its configuration.
         state: Tensors under the hub's names. If they are meta tensors, only names and shapes are compared, and the network is meta too.
         model_id: The model's name, for the message.
 
@@ -223,12 +272,10 @@ def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[
 
 
 def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LatentDiffusion:
-    """Builds a spec's networks on the CPU from their state dicts, strictly.
+    """Builds the networks of a diffusion spec on the CPU from their state dicts, strictly. A VAE that overflows float16 gets float32.
 
     Args:
-        spec: Its `config` is a `DiffusionConfig`.
         states: By role: "network" (the UNet), "vae", and "text_encoder" if the UNet takes a prompt.
-        dtype: The dtype to compute in; a VAE that overflows float16 gets float32.
 
     Raises:
         CheckpointError: A part is missing, in float8, or of another architecture; the message names it.
@@ -256,11 +303,7 @@ def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
 
 
 def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
-    """(tokens, width) float32: the embedding of a spec's prompt by its text encoder.
-
-    Raises:
-        CheckpointError: The tensors do not match the text encoder.
-    """
+    """(tokens, width) float32: the embedding of a spec's prompt by its text encoder; raises a CheckpointError if `state` is another's."""
     model_class, config_class = from_transformers("CLIPTextModel", "CLIPTextConfig")
     # published files have the prefix, files saved by transformers 5 do not; older ones contain the buffer position_ids
     used = {key.removeprefix("text_model."): value.float() for key, value in state.items() if not key.endswith("position_ids")}

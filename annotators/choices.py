@@ -38,29 +38,17 @@ BUNDLED_MODEL = "tiny"
 
 @dataclass(frozen=True)
 class Wording:
-    """The wording of one user interface.
+    """The wording of one user interface."""
 
-    Attributes:
-        lower_size: Advice for a network input that is too large.
-        where_size: Where to set the size, if not obvious.
-        tiles: Names the tiled mode for large images.
-        model: How to choose a model; {} is its name.
-        make_writable: Advice where results cannot be written.
-        up_to: A size limit; {} is the number. Empty if sizes are not numbers.
-        use_cpu: How to run a model on the CPU.
-        names_weights: Whether the line on loading a model names its file. If not, a command lists the files.
-        store_elsewhere: How to have weights stored in another folder.
-    """
-
-    lower_size: str
-    where_size: str
-    tiles: str
-    model: str
-    make_writable: str = "free room there, change its permissions, or choose another folder"
-    up_to: str = " to {} or less"
-    use_cpu: str = "run it on the CPU"
-    names_weights: bool = True
-    store_elsewhere: str = "set DEPTH_NORMAL_HOME or HF_HOME to another folder"
+    lower_size: str  # advice for a network input that is too large
+    where_size: str  # where to set the size, if not obvious
+    tiles: str  # names the tiled mode for large images
+    model: str  # how to choose a model; {} is its name
+    make_writable: str = "free room there, change its permissions, or choose another folder"  # advice where results cannot be written
+    up_to: str = " to {} or less"  # a size limit; {} is the number. Empty if sizes are not numbers.
+    use_cpu: str = "run it on the CPU"  # how to run a model on the CPU
+    names_weights: bool = True  # whether the line on loading a model names its file. If not, a command lists the files.
+    store_elsewhere: str = "set DEPTH_NORMAL_HOME or HF_HOME to another folder"  # how to have weights stored in another folder
 
     def choose(self, *models: str) -> str:
         """Advice to choose one of several models, such as "choose the model 'tiny'"."""

@@ -40,11 +40,7 @@ _SUSPICIOUS_SHARE = 0.75
 
 
 class DinoAnnotator(Annotator):
-    """Base of all families on DINOv2: builds their networks and interprets file names.
-
-    Attributes:
-        network_class: The network.
-    """
+    """Base of all families on DINOv2: builds their networks and interprets file names."""
 
     bytes_per_pixel = 2200
     auto_dtypes = ("float16",)

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate
 from .base import Annotator
-from .family import Progress, Request
+from .family import Request, counted
 from .graphs import Signature
-from .networks.depth_pro import PASSES, DepthPro, Passed
+from .networks.depth_pro import PASSES, DepthPro
 from .preprocessing.resizing import Fixed, linear
 from .preprocessing.steps import Resize, Steps
 from .specs.base import HALF, ModelSpec
@@ -63,7 +63,7 @@ class DepthProAnnotator(Annotator):
         """See `Annotator.infer_resized`; reports progress after each batch of passes."""
         if request is None or request.progress is None or self.engine is not None:
             return super().infer_resized(pixels, request)
-        passed = _counted(request.progress, PASSES * len(pixels))
+        passed = counted(request.progress, PASSES * len(pixels))
         return self.postprocess(self.run_network(self.normalised(pixels), (passed,)), request)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
@@ -90,15 +90,3 @@ class DepthProAnnotator(Annotator):
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
         return "its depth depends on a field of view that it finds beside it, which exported files do not describe"
-
-
-def _counted(progress: Progress, total: int) -> Passed:
-    """A callback that takes the number of passes since the last call and reports the sum as progress."""
-    done = 0
-
-    def passed(passes: int) -> None:
-        nonlocal done
-        done += passes
-        progress(done, total)
-
-    return passed

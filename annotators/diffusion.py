@@ -27,9 +27,8 @@ from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
 from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
-from .building import build_network, check_network, from_diffusers
-from .family import Request
-from .networks.latent_diffusion import LatentDiffusion
+from .building import LatentDiffusion, build_network, check_network, from_diffusers
+from .family import Request, counted
 from .networks.layers import StateDict, faster_products
 from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
@@ -111,12 +110,11 @@ class DiffusionAnnotator(Annotator):
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
-        """Samples the latents of depth or normals.
+        """Samples the latents of depth or normals; calls `step` after each UNet pass.
 
         Args:
             latents: (B, 4, h, w) float32: the encoded images, scaled for the UNet.
             options: Of the family's `options_type`.
-            step: Call it after each UNet pass.
 
         Yields:
             (B, 4 T, h, w) float32 for each ensemble member; T = 1 unless the UNet predicts several images.
@@ -153,10 +151,7 @@ class DiffusionAnnotator(Annotator):
         return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
 
     def decoded_members(self, pixels: Tensor, request: Request | None = None) -> Iterator[Tensor]:
-        """Samples and decodes; reports progress after each UNet pass.
-
-        Args:
-            pixels, request: As in `infer_resized`.
+        """Samples and decodes; arguments and progress as `infer_resized`.
 
         Yields:
             (B, 3 T, h, w) float32, about [-1, 1], for each ensemble member; T as in `sample`.
@@ -166,14 +161,7 @@ class DiffusionAnnotator(Annotator):
         height, width = pixels.shape[-2:]
         multiple = self.spec.multiple_of
         padded = F.pad(pixels * 2 - 1, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        done, total = 0, self.passes(options)
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
+        step = counted(progress, self.passes(options))
         for latents in self.sample(self._encode(padded, options.tiled), options, step):
             yield self._decode(latents, options.tiled)[..., :height, :width]
 
@@ -218,16 +206,7 @@ class DiffusionAnnotator(Annotator):
 
 
 def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
-    """The same noise for each image, whatever the device, and generators to continue with.
-
-    Args:
-        shape: Of one image's noise.
-        images: Number of images.
-        seed: Shared by all of them.
-
-    Returns:
-        (images, *shape) float32 on the CPU, and one generator per image.
-    """
+    """The same noise for each image, (images, *shape) float32 on the CPU, whatever the device; and a generator per image."""
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
 

@@ -27,39 +27,36 @@ Progress = Callable[[int, int], None]
 
 
 def progress_of_part(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
-    """Maps the progress of one part of a job to that of the whole job.
-
-    Args:
-        progress: Called with (work done, total work) of the whole job, or None.
-        start, stop: The part's range of the `total` units, without `stop`.
-        total: Number of units of the whole job.
-    """
+    """Maps the progress of the part [start, stop) of a job's `total` units to that of the whole job."""
     if progress is None:
         return None
     return lambda done, parts: progress(start * parts + done * (stop - start), total * parts)
 
 
+def counted(progress: Progress | None, total: int) -> Callable[..., None]:
+    """A callback that takes the number of passes since its last call, by default 1, and reports their sum as progress."""
+    done = 0
+
+    def passed(passes: int = 1) -> None:
+        nonlocal done
+        done += passes
+        if progress is not None:
+            progress(done, total)
+
+    return passed
+
+
 @dataclass(frozen=True)
 class Request:
-    """The inputs of one call.
+    """The inputs of one call."""
 
-    Attributes:
-        images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
-        size: What the family resizes by; see `ModelSpec.default_size`.
-        fov: Field of view along the longer side, in degrees; 0 = unknown.
-        options: Of the family's `options_type`; None = it has no options.
-        progress: For families that need several passes per image.
-        normals: Whether the caller needs normals; a family that predicts depth too may skip them otherwise.
-        sharp: Whether to align depth to image edges, where the family can. Off for single video frames: edges would flicker.
-    """
-
-    images: Tensor
-    size: int
-    fov: float = 0.0
-    options: Any = None
-    progress: Progress | None = None
-    normals: bool = True
-    sharp: bool = False
+    images: Tensor  # (B, 3, H, W) float32 RGB in [0, 1], on the network's device
+    size: int  # what the family resizes by; see `ModelSpec.default_size`
+    fov: float = 0.0  # field of view along the longer side, in degrees; 0 = unknown
+    options: Any = None  # of the family's `options_type`; None = it has no options
+    progress: Progress | None = None  # for families that need several passes per image
+    normals: bool = True  # whether the caller needs normals; a family that predicts depth too may skip them otherwise
+    sharp: bool = False  # whether to align depth to image edges, where the family can. Off for single video frames: edges would flicker.
 
     @property
     def image_size(self) -> Size:
@@ -68,32 +65,21 @@ class Request:
 
 
 class Family:
-    """A network with its authors' pre- and post-processing. Everything but `network_of` (or `build`) has a default.
+    """A network with its authors' pre- and post-processing. Everything but `network_of` (or `build`) has a default."""
 
-    Attributes:
-        spec: The model's entry in the table of models.
-        network: An `nn.Module` in eval mode without gradients. Only the loader moves it between devices.
-        bytes_per_pixel: Measured working memory per pixel of the network's input, in float32.
-        needs_by_size: Whether that holds at every `network_size`; else it may take much less.
-        auto_dtypes: Dtypes that "auto" may choose on devices that are fast in them, named as in DTYPE_CHOICES, best first. The resulting
-            8-bit image must not change (measured by benchmarks/families.py). float32 is always the last choice.
-        resampling: How the authors resize depth, "bilinear" or "bicubic".
-        options_type: The class of `estimate`'s `options`; None = the family has none.
-        max_depth: The authors' upper clamp, in metres; None = no clamp.
-        undoes_stretching: Whether `postprocess` restores the image's aspect where the network's input has another.
-    """
-
-    bytes_per_pixel: ClassVar[int] = 2000
-    needs_by_size: ClassVar[bool] = True
+    bytes_per_pixel: ClassVar[int] = 2000  # measured working memory per pixel of the network's input, in float32
+    needs_by_size: ClassVar[bool] = True  # whether that holds at every `network_size`; else it may take much less
+    # dtypes that "auto" may choose on devices that are fast in them, named as in DTYPE_CHOICES, best first; then float32. The resulting
+    # 8-bit image must not change (measured by benchmarks/families.py).
     auto_dtypes: ClassVar[tuple[str, ...]] = ()
-    resampling: ClassVar[str] = "bilinear"
-    options_type: ClassVar[type | None] = None
-    max_depth: ClassVar[float | None] = None
-    undoes_stretching: ClassVar[bool] = False
+    resampling: ClassVar[str] = "bilinear"  # how the authors resize depth: or "bicubic"
+    options_type: ClassVar[type | None] = None  # the class of `estimate`'s `options`; None = the family has none
+    max_depth: ClassVar[float | None] = None  # the authors' upper clamp, in metres; None = no clamp
+    undoes_stretching: ClassVar[bool] = False  # whether `postprocess` restores the image's aspect where the network's input has another
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
-        self.network = network.train(False).requires_grad_(False)
+        self.network = network.train(False).requires_grad_(False)  # only the loader moves it between devices
 
     # From files to a network
 
@@ -104,11 +90,7 @@ class Family:
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Any:
-        """Builds the network on the CPU, with strictly loaded checkpoints. By default one file for `network_of`.
-
-        Args:
-            states: Unwrapped state dict by the role of its file ("network" first).
-            dtype: The dtype to compute in.
+        """Builds the network on the CPU, strictly, from unwrapped state dicts by their files' roles; by default one file for `network_of`.
 
         Raises:
             CheckpointError: The tensors do not fit this architecture; the message names the first mismatch.
@@ -123,29 +105,15 @@ class Family:
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        """Checks the file of `spec`'s network by names and shapes of its tensors alone.
+        """Checks the file of `spec`'s network by its tensors on torch's meta device; raises as `build`.
 
-        Override it if `build` needs more than that.
-
-        Args:
-            state: As in `build`, for the network's role, on torch's meta device.
-
-        Raises:
-            CheckpointError: As for `build`.
+        Override it if `build` needs more than names and shapes.
         """
         cls.build(spec, {spec.file.role: state}, torch.float32)
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """Warns if a file's name, or for generic names the nearest folder's that says anything, contradicts `spec`.
-
-        Args:
-            spec: The model to load the file as.
-            path: The file's name or path.
-
-        Returns:
-            A sentence; None if the name fits.
-        """
+        """A sentence if a file's name, or for generic names the nearest folder's that says anything, contradicts `spec`; else None."""
         expected = cls.claims(spec.file.name) or cls.claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
         parts = PurePath(path.replace("\\", "/")).parts[: -TELLING_PARTS - 1 : -1]
         claimed = next((claims for part in parts if (claims := cls.claims(part))), {})
@@ -169,26 +137,18 @@ class Family:
         Raises:
             ImportError: One is missing or broken; the message says how to fix it.
         """
-        return
 
     # From images to an estimate
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
         """The size to which larger images may first be reduced by area average without changing the maps beyond rounding; None = none.
 
-        Not for a known field of view: pixels of the reduced images need not be square.
-
-        Args:
-            size: As `Request.size`.
+        Not for a known field of view: pixels of the reduced images need not be square. `size` is as in `Request`.
         """
         return None
 
     def preprocess(self, size: int) -> Steps:
-        """The steps from an image to the network's input, before the normalisation of the `signature`.
-
-        Args:
-            size: As `Request.size`; the default rule is the spec's `resizing`.
-        """
+        """The steps to the network's input, before the `signature`'s normalisation; by default the spec's `resizing` to `Request.size`."""
         resizing = self.spec.resizing
         return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
 
@@ -197,14 +157,11 @@ class Family:
         return ()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The network's outputs, before any cast to float32. Exporters trace this method.
+        """The outputs that the `signature` names, in order, before any cast to float32. Exporters trace this method.
 
         Args:
             inputs: (B, 3, h, w), resized and normalised, in the network's dtype.
             scalar_inputs: Values of `Signature.scalar_inputs`: numbers or 0-dimensional tensors.
-
-        Returns:
-            The outputs that the `signature` names, in order.
         """
         return (self.network(inputs),)
 
@@ -216,12 +173,7 @@ class Family:
         return Estimate(depth, quantity, normals=maps.get("normals"), axes=self.spec.axes or Axes.OPENGL, confidence=maps.get("confidence"))
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """Adapts an estimate to a known camera. By default only records the camera.
-
-        Args:
-            estimate: As from `postprocess`.
-            intrinsics: (B, 3, 3), in pixels at the estimate's size.
-        """
+        """Adapts an estimate to a known camera, by intrinsics (B, 3, 3) at its size. By default only records the camera."""
         return replace(estimate, intrinsics=intrinsics)
 
     # Declarations

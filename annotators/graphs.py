@@ -43,49 +43,30 @@ _AXES = {
 
 @dataclass(frozen=True)
 class ScalarInputs:
-    """A network's inputs besides the images: a few scalars, shared by the whole batch.
+    """A network's inputs besides the images: a few scalars, shared by the whole batch."""
 
-    Attributes:
-        name: Of the graph's second input, (n,) float32.
-        meaning: In words.
-        example: Values for tracing.
-        step: Describes their source in an exported file's metadata.
-    """
-
-    name: str
-    meaning: str
-    example: tuple[float, ...]
-    step: Mapping[str, Any]
+    name: str  # of the graph's second input, (n,) float32
+    meaning: str  # in words
+    example: tuple[float, ...]  # values for tracing
+    step: Mapping[str, Any]  # describes their source in an exported file's metadata
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of a family's network.
+    """Inputs and outputs of a family's network."""
 
-    Attributes:
-        outputs: Names and meanings of the outputs, in order.
-        mean, std: Normalisation of RGB in [0, 1].
-        scalar_inputs: Inputs besides the images.
-        dynamic_batch: Whether one trace holds for any B.
-        dynamic_size: Whether one trace holds for any h and w; else for those of its example only.
-        most_batch: The largest B; None = any.
-        batch_is_clip: Whether a batch is the frames of one clip.
-        least_side: The smallest h and w.
-        afterwards: Steps from the outputs to maps, for an exported file's metadata; depth limits and resizing are added automatically.
-        at_image_size: Whether these steps end at image size, so that no resizing follows.
-    """
-
-    outputs: Mapping[str, str]
-    mean: RGB = IMAGENET_MEAN
+    outputs: Mapping[str, str]  # names and meanings of the outputs, in order
+    mean: RGB = IMAGENET_MEAN  # and `std`: normalisation of RGB in [0, 1]
     std: RGB = IMAGENET_STD
-    scalar_inputs: ScalarInputs | None = None
-    dynamic_batch: bool = True
-    dynamic_size: bool = True
-    most_batch: int | None = None
-    batch_is_clip: bool = False
-    least_side: int = 1
+    scalar_inputs: ScalarInputs | None = None  # inputs besides the images
+    dynamic_batch: bool = True  # whether one trace holds for any B
+    dynamic_size: bool = True  # whether one trace holds for any h and w; else for those of its example only
+    most_batch: int | None = None  # the largest B; None = any
+    batch_is_clip: bool = False  # whether a batch is the frames of one clip
+    least_side: int = 1  # the smallest h and w
+    # steps from the outputs to maps, for an exported file's metadata; depth limits and resizing are added automatically
     afterwards: Sequence[dict[str, Any]] = field(default=())
-    at_image_size: bool = False
+    at_image_size: bool = False  # whether these steps end at image size, so that no resizing follows
 
     @classmethod
     def of(cls, spec: ModelSpec, **changes: Any) -> Signature:
@@ -112,23 +93,15 @@ class Signature:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(Signature):
-    """A network as one function, with its signature.
+    """A network as one function, with its signature."""
 
-    Attributes:
-        module: Takes float32 pixels (B, 3, h, w), resized and normalised, and `scalar_inputs` if any; returns a tuple of float32
-            tensors. It converts to the network's dtype and back, and shares the annotator's parameters.
-        multiple_of: h and w are multiples of this.
-    """
-
+    # takes float32 pixels (B, 3, h, w), resized and normalised, and `scalar_inputs` if any; returns a tuple of float32 tensors. It
+    # converts to the network's dtype and back, and shares the annotator's parameters.
     module: nn.Module
-    multiple_of: int
+    multiple_of: int  # h and w are multiples of this
 
     def checked_size(self, input_size: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width for tracing: `input_size`, or small ones.
-
-        Raises:
-            ValueError: They are no multiples of `multiple_of`, or too small.
-        """
+        """Height and width for tracing: `input_size`, or small ones; a ValueError if they are too small or no multiples."""
         multiple = self.multiple_of
         height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
         if height % multiple or width % multiple or min(height, width) < self.least_side:
@@ -187,8 +160,7 @@ def export_graph(
     Args:
         graph: The graph; its module on the CPU.
         path: The file; an existing one is overwritten.
-        input_size: Height and width for tracing, multiples of `graph.multiple_of`; fixed if the graph's size is not dynamic.
-        batch: The same for the number of images.
+        input_size, batch: For tracing, height and width multiples of `graph.multiple_of`; fixed where the graph is not dynamic.
         notes: Metadata of the file.
         step: Called with the name of each step as it begins.
 
@@ -217,7 +189,8 @@ def export_graph(
         )
     step("writing the file")
     program.model.metadata_props.update(notes or {})
-    program.save(str(path), external_data=_weights(graph) > MOST_INSIDE)
+    weights = sum(each.nbytes for each in (*graph.module.parameters(), *graph.module.buffers()))
+    program.save(str(path), external_data=weights > MOST_INSIDE)
 
 
 def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
@@ -243,10 +216,6 @@ def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
         ends = {"min": max(1, -(-graph.least_side // multiple)), "max": _MOST_SIDE // multiple}
         axes |= {axis: multiple * dim(name, **ends) for axis, name in ((2, "rows"), (3, "columns"))}
     return (axes, None)[: len(graph.inputs)]
-
-
-def _weights(graph: Graph) -> int:
-    return sum(each.numel() * each.element_size() for each in (*graph.module.parameters(), *graph.module.buffers()))
 
 
 @contextlib.contextmanager

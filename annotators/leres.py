@@ -56,33 +56,21 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Booster:
-    """Estimates depth in more detail than the network alone.
+    """Estimates depth in more detail than the network alone."""
 
-    Attributes:
-        estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the given side.
-        merge: Merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1].
-        field: Side of the network's receptive field.
-        merge_side: M.
-        greatest_side: Side of the network's largest input.
-        fit: Scale and shift that align a patch with the base estimate.
-    """
-
+    # depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the given side
     estimate: Callable[[Tensor, int], Tensor]
+    # merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1]
     merge: Callable[[Tensor, Tensor], Tensor]
-    field: int
-    merge_side: int
-    greatest_side: int
-    fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift
+    field: int  # side of the network's receptive field
+    merge_side: int  # M
+    greatest_side: int  # side of the network's largest input
+    fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift  # scale and shift that align a patch with the base estimate
 
     def depth(self, image: Tensor, progress: Progress | None = None) -> Tensor:
-        """Depth of one image.
+        """Depth (1, 1, H, W) of an image (1, 3, H, W) in [0, 1]: about 0 to 1, oriented like the network's depth.
 
-        Args:
-            image: (1, 3, H, W) in [0, 1].
-            progress: Called with (patches done, total patches).
-
-        Returns:
-            (1, 1, H, W), about 0 to 1, oriented like the network's depth.
+        `progress` is called with (patches done, total patches).
         """
         height, width = image.shape[-2:]
         side, detail = find_side(image, self.field, self.greatest_side)
@@ -127,10 +115,9 @@ class Booster:
 
 
 def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
-    """The largest input side at which most of an image still has an edge within the receptive field, as the network needs.
+    """The largest input side at which most of an image (1, 3, H, W) still has an edge within the receptive field, as the network needs.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
         field: Side of the network's receptive field; the minimum of the result.
         greatest: Upper bound, along with three times the image's side.
 
@@ -165,12 +152,11 @@ def _context(edges: Tensor, side: int, cells: int) -> Tensor:
 
 
 def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
-    """Selects square patches with at least the image's average detail, each grown as long as that holds; the largest first.
+    """Selects square patches with at least the image's average detail, each grown by `step` pixels as long as that holds; largest first.
 
     Args:
         slopes: (1, 1, H, W), the image's `gradients`.
         field: Half the side of the smallest patch.
-        step: Growth of a patch in pixels.
     """
     height, width = slopes.shape[-2:]
     values = slopes[0, 0].cpu().double()
@@ -261,8 +247,7 @@ class LeresOptions:
 
     Attributes:
         old_node: Whether to feed the network like the old ControlNet nodes: BGR in 0 to 255, normalised by the mean and deviation for RGB
-        in
-            [0, 1]. LeReS++ then also fits its patches as they do (`fit_in_float32`).
+            in [0, 1]. LeReS++ then also fits its patches as they do (`fit_in_float32`).
     """
 
     old_node: bool = False

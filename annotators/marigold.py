@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..geometry.textures.materials import Materials, gamma_to_linear
 from ..options.checks import check_range
+from .base import check_finite
 from .building import from_diffusers, how_to_install_diffusion
-from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .family import Progress, Request
 from .specs.base import no_geometry
@@ -107,15 +107,10 @@ class MarigoldMaterialsAnnotator(MarigoldAnnotator):
     ) -> Materials:
         """Estimates the materials of a batch of images.
 
-        Args:
-            images, size, progress: As in `Annotator.estimate`.
-            options: None = the defaults.
+        Arguments and errors are as in `Annotator.estimate`.
 
         Returns:
             Materials at the network's size, float32 and finite.
-
-        Raises:
-            ValueError, TypeError, ArithmeticError: As for `Annotator.estimate`.
         """
         checked = self._checked_options(options)
         height, width = images.shape[-2:]

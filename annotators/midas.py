@@ -38,10 +38,8 @@ class MidasAnnotator(Annotator):
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MidasAnnotator:
         """See `Family.build`. Accepts the authors' checkpoints and their Hugging Face conversions."""
-        if spec.config.backbone == "efficientnet-lite3":
-            network = _build_small(spec, states["network"])
-        else:
-            network = _build_dpt(spec, states["network"])
+        build = _build_small if spec.config.backbone == "efficientnet-lite3" else _build_dpt
+        network = build(spec, states["network"])
         exact = [layer for module in network.modules() if isinstance(module, DisparityHead) for layer in list(module)[1:]]
         if spec.config.backbone == "swinv2" and dtype == torch.float16:
             # attention divides by norms, which are zero where windows are padded; its epsilon is below float16's range

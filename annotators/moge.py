@@ -9,9 +9,8 @@ Source:
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,11 +24,10 @@ from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
-from .base import Annotator
+from .base import Annotator, check_ends, check_finite, ends_of
 from .building import build_published, checkpoint_mismatch
-from .checks import check_ends, check_finite, ends_of
 from .choices import wording
-from .family import Progress, Request
+from .family import Request, counted
 from .graphs import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
 from .networks.layers import StateDict, middles
@@ -148,7 +146,7 @@ class MogeAnnotator(Annotator):
             return super().infer_resized(pixels, request)
         request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
         steps = request.options.refine_steps
-        refined = None if request.progress is None else _counted(request.progress, steps * len(pixels))
+        refined = counted(request.progress, steps * len(pixels))
         outputs = self.run_network(self.normalised(pixels), (*self.scalar_inputs(request), steps, refined))
         return self.postprocess(outputs, request)
 
@@ -226,12 +224,6 @@ def _is_first(spec: ModelSpec) -> bool:
 
 def _is_third(spec: ModelSpec) -> bool:
     return isinstance(spec.config, MogeConfig) and spec.config.refiner is not None
-
-
-def _counted(progress: Progress, total: int) -> Callable[[], None]:
-    """A callback that counts calls and reports them as progress."""
-    done = itertools.count(1)
-    return lambda: progress(next(done), total)
 
 
 def _as_in_file(config: MogeConfig | Moge1Config, state: StateDict) -> MogeConfig | Moge1Config:

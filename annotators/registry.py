@@ -89,11 +89,7 @@ def find_any_spec(model_id: str) -> ModelSpec:
 
 
 def find_material_spec(model_id: str) -> ModelSpec:
-    """The entry of a material model.
-
-    Raises:
-        ValueError: Unknown, or not a material model.
-    """
+    """The entry of a material model; raises a ValueError for any other id."""
     if model_id not in MATERIAL_MODELS:
         raise ValueError(f"{model_id!r} is no model of materials; accepted: {', '.join(MATERIAL_MODELS)}")
     return MATERIAL_MODELS[model_id]

@@ -16,9 +16,8 @@ from ..geometry.filters.box import box_means
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, GREEN, WARM, coloured_as_sky, looks_blue, looks_green
 from ..geometry.valid import are_all
 from ..utils import brightness, constant, resize_image, resize_map, sent_to, to_cpu, unit_vectors
-from .base import Annotator
+from .base import Annotator, check_ends, ends_of
 from .building import fill
-from .checks import check_ends, ends_of
 from .detail import COLOURS, EDGE, GROWTH, grown_sky, guided_detail, guided_upsample, sky_by_colours, with_clouds, without_border_lines
 from .family import Request
 from .graphs import NOT_NORMALISED, Signature

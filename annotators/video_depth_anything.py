@@ -1,26 +1,218 @@
 """Video Depth Anything: temporally stable depth of videos of any length, and depth of single images.
 
+Each window begins with frames of earlier ones: the shot's first frame, one frame of the window before, and its last eight. The first two
+determine the scale and shift to earlier windows; over the eight, one window fades into the next.
+
 Source:
-    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
-    DepthAnything/Video-Depth-Anything.
+    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), section 3.3; code
+    DepthAnything/Video-Depth-Anything (`infer_video_depth`), which holds the whole video and re-encodes frames of earlier windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
 from .graphs import Graph, GraphModule, Signature
 from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
 from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
-from .video import InChunks, IsCut, Shot, WindowState, shots
+
+IsCut = Callable[[Tensor], Tensor]
+"""Detects the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. Called with all frames in order."""
+
+InChunks = Callable[[Callable[[int, int], None], int], None]
+"""Calls a step with (start, stop) over a number of frames, in batches that fit in memory."""
+
+
+@dataclass
+class WindowState:
+    """State between the frames of a video; with it an interrupted video resumes bit for bit."""
+
+    before: Mapping[str, Tensor] = field(default_factory=dict)  # the result of `now` at the interruption; empty = a new video
+    # returns the tensors to save, by name, on the CPU. `estimate_video` sets it with every estimate; valid until the next one.
+    now: Callable[[], dict[str, Tensor]] = dict
+    at_once: int = 0  # the largest batch of frames so far; 0 = none
+
+
+def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
+    """Splits a video's chunks (B, 3, H, W) at its cuts into pieces, each with whether a new shot begins with it. None = a single shot."""
+    for chunk in frames:
+        cuts: list[bool] = [False] * len(chunk) if is_cut is None else is_cut(chunk).tolist()
+        starts = [index for index, cut in enumerate(cuts) if cut or not index]
+        for start, stop in zip(starts, [*starts[1:], len(chunk)], strict=True):
+            yield chunk[start:stop], cuts[start]
+
+
+FADE = 8
+"""Number of frames over which one window fades into the next."""
+_REFERENCES = 2
+_OVERLAP = _REFERENCES + FADE
+_SECOND_REFERENCE = 12
+"""Index, in the window before, of the frame that becomes a window's second reference; the first is the shot's first frame."""
+_CERTAIN = MAX_FRAMES - FADE
+"""Number of frames of a window that the next one does not change."""
+ENCODED_AT_ONCE = 8
+"""Number of frames encoded per call, if they fit. On a GPU the last bits of features depend on the batch size: groups are aligned to the
+window, so that the result does not depend on the chunks that the frames come in."""
+
+
+class Shot:
+    """Processes one shot in windows: takes frames, returns depth as soon as it is final.
+
+    Holds the features of one window, whatever the shot's length. `state_dict` can save it between two estimates. `prepare` makes the
+    network's input of one frame; `aligned` is as in `JoinedWindows`.
+    """
+
+    def __init__(self, network: VideoDepthAnything, prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, *, aligned: bool) -> None:
+        self._network = network
+        self._prepare = prepare
+        self._in_chunks = in_chunks
+        self._joined = JoinedWindows(aligned)
+        self._waiting: list[Tensor] = []
+        """Frames that are prepared but not yet encoded."""
+        self._features: list[Tensor] | None = None
+        self._known = 0
+        """Number of frames of the window with features."""
+
+    def push(self, frames: Tensor) -> Iterator[Tensor]:
+        """Takes the next frames (B, 3, H, W); yields depth (b, 1, h, w) float32 at the network's size, non-negative, in order."""
+        for frame in frames.split(1):
+            self._waiting.append(self._prepare(frame))
+            if len(self._waiting) == min(ENCODED_AT_ONCE, MAX_FRAMES - self._known):
+                self._encode_waiting()
+            if self._known == MAX_FRAMES:
+                depth = self._window()
+                self._next_window()
+                yield depth
+
+    def finish(self) -> Tensor:
+        """The depth of the remaining frames, as from `push`; windows are padded with the last frame."""
+        if self._waiting:
+            self._encode_waiting()
+        known = self._known
+        depth = [self._window()]
+        if known > _CERTAIN:
+            self._next_window()
+            depth.append(self._window())
+        return torch.cat(depth)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state for the next window, copied to the CPU. Call it right after `push` yielded."""
+        assert self._features is not None
+        features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
+        return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
+        """Restores another instance's `state_dict`, or raises a ValueError if it is invalid.
+
+        Returns:
+            The number of frames without returned depth that are already encoded: they must not be pushed again.
+        """
+        frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
+        shapes = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
+        if shapes.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in shapes.items()):
+            raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {shapes}")
+        features = [state[f"features.{level}"].to(device) for level in range(4)]
+        self._features = [_window_like(each) for each in features]
+        for kept, each in zip(self._features, features, strict=True):
+            kept[:_OVERLAP] = each
+        self._known = _OVERLAP
+        self._joined.load_state_dict(state, device)
+        return FADE
+
+    def _encode_waiting(self) -> None:
+        frames, self._waiting = torch.cat(self._waiting), []
+        self._in_chunks(lambda start, stop: self._encode(frames[start:stop], self._known + start), len(frames))
+        self._known += len(frames)
+
+    def _encode(self, frames: Tensor, place: int) -> None:
+        features = self._network.encode(frames)
+        if self._features is None:
+            self._features = [_window_like(each) for each in features]
+        for kept, each in zip(self._features, features, strict=True):
+            kept[place : place + len(each)] = each
+
+    def _next_window(self) -> None:
+        """Moves the features of frames shared with the next window to its beginning."""
+        assert self._features is not None
+        for each in self._features:
+            each[1] = each[_SECOND_REFERENCE]
+            each[_REFERENCES:_OVERLAP] = each[_CERTAIN:]
+        self._known = _OVERLAP
+
+    def _window(self) -> Tensor:
+        """The final depth that a window adds."""
+        features, known = self._features, self._known
+        assert features is not None and known
+        for each in features:
+            each[known:] = each[known - 1]
+        path: list[Tensor] = []
+        self._in_chunks(lambda *_: path.append(self._network.through_time(features, MAX_FRAMES)), 1)
+        parts: dict[int, Tensor] = {}
+
+        def finish(start: int, stop: int) -> None:
+            fine = [each[start:stop] for each in features[:2]]
+            parts[start] = F.relu(self._network.finish(path[0][start:stop], fine)).contiguous()
+
+        self._in_chunks(finish, known)
+        return self._joined.push(torch.cat(list(parts.values())))
+
+
+def _window_like(features: Tensor) -> Tensor:
+    shape = (MAX_FRAMES, *features.shape[1:])
+    return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
+
+
+class JoinedWindows:
+    """Joins the windows of a shot; if `aligned`, each is aligned in scale and shift with earlier ones, by their shared frames."""
+
+    def __init__(self, aligned: bool) -> None:
+        self._aligned = aligned
+        self._reference: Tensor | None = None
+        self._fading: Tensor | None = None
+
+    def push(self, depth: Tensor) -> Tensor:
+        """Takes the depth (B, 1, h, w) of the next window's frames, without padding; returns the next depth maps, in order, that are final.
+
+        All windows but the last have `MAX_FRAMES`; a last one is needed if the window before has more than `MAX_FRAMES - FADE`.
+        """
+        if self._reference is None or self._fading is None:
+            first, begin = depth[:1], depth[:_OVERLAP]
+        else:
+            first = self._reference[:1]
+            if self._aligned:
+                depth = _brought(depth, self._reference)
+            # from entirely the old to entirely the new
+            weights = torch.linspace(0, 1, FADE, device=depth.device)[: len(self._fading), None, None, None]
+            begin = torch.lerp(self._fading, depth[_REFERENCES : _REFERENCES + len(self._fading)], weights)
+        self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
+        self._fading = depth[_CERTAIN:]
+        return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state needed to join the next window."""
+        assert self._reference is not None and self._fading is not None
+        return {"reference": self._reference, "fading": self._fading}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        """Restores another instance's `state_dict`."""
+        self._reference, self._fading = state["reference"].to(device), state["fading"].to(device)
+
+
+def _brought(depth: Tensor, reference: Tensor) -> Tensor:
+    """A window's depth (B, 1, h, w) with scale and shift fitted to the reference by its first frames; clamped to at least 0."""
+    scale, shift = fit_scale_shift(depth[:_REFERENCES].flatten()[None], reference.flatten()[None])
+    return (depth * scale.to(depth.dtype) + shift.to(depth.dtype)).clamp(min=0)
+
 
 # Frames longer than this are reduced, as a batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
@@ -132,11 +324,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
             yield shot.finish()
 
     def video_bytes(self, height: int, width: int) -> int:
-        """A video's memory besides its chunks, in the network's dtype: the window's features and the motion modules.
-
-        Args:
-            height, width: Of the network's input.
-        """
+        """A video's memory besides its chunks, by the network's input size and in its dtype: the window's features and motion modules."""
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from families import mend_torchvision
 
-from depth_normal.annotators.building import from_diffusers
+from depth_normal.annotators.building import LatentDiffusion, from_diffusers
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions, LbmAnnotator, LbmOptions, LotusAnnotator
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldMaterialsAnnotator, MarigoldOptions
-from depth_normal.annotators.networks.latent_diffusion import LatentDiffusion
 from depth_normal.annotators.registry import find_any_spec
 from depth_normal.annotators.specs.base import ModelSpec
 

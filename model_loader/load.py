@@ -118,12 +118,7 @@ def chosen_runtime(
 
 
 def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
-    """The requested model's id: the one named, else the one that the weights belong to, else the default.
-
-    Raises:
-        ValueError: None of the three, or an unknown model.
-        CheckpointError: As `recognise`.
-    """
+    """The requested model's id: the one named, else the one that the weights belong to (see `recognise`), else the default."""
     if model_id is not None:
         return find_any_spec(model_id).id
     if weights is not None:
@@ -143,11 +138,9 @@ def free(model_id: str | None = None) -> None:
 
 
 def replacements(model_id: str | None = None, weights: Path | None = None) -> int:
-    """How often files of loaded models were replaced, whether they were loaded again or not yet.
+    """How often files of loaded models (None = any) were replaced, whether they were loaded again or not yet.
 
-    Args:
-        model_id: None = any model.
-        weights: The user's file; None = the published ones.
+    `weights` is the user's file; None = the published ones.
     """
     with _lock:
         loaded_again = [count for key, count in _replacements.items() if key[1] == str(weights or "") and model_id in (None, key[0])]
@@ -295,13 +288,9 @@ def _advice(spec: ModelSpec) -> str:
 
 
 def parse_device(device: str | torch.device) -> torch.device:
-    """Parses a device. CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
+    """Parses "auto", one of DEVICE_CHOICES, optionally with an index, or any torch device; a ValueError if this machine or torch lacks it.
 
-    Args:
-        device: "auto", one of DEVICE_CHOICES, optionally with an index ("cuda:1"), or any torch device.
-
-    Raises:
-        ValueError: An unknown device, or one that this machine or its torch lacks.
+    CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
     """
     if device == "auto":
         return _with_index(devices.default_device())

@@ -13,7 +13,7 @@ from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMMENDED_MODEL, find_any_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec
 from ..model_loader import Model
-from ..model_loader.environment import environment
+from ..model_loader.comfy.host import environment
 from ..model_loader.load import chosen_model, chosen_runtime, replacements
 from ..model_loader.weights.download import DownloadError
 from ..model_loader.weights.find import find_file, models_on_disk

@@ -76,22 +76,13 @@ def without_unused(state: StateDict) -> dict[str, Tensor]:
 
 
 class Prediction(NamedTuple):
-    """The network's outputs for B images, float32.
+    """The network's outputs for B images, float32."""
 
-    Attributes:
-        depth: (B, 1, H, W), large = far, positive.
-        sky: (B, 1, H, W), at least 0; None from networks that accept scenes (`small`, `base`, `large`).
-        confidence: (B, 1, H, W), at least 1; this and the rest are None from the others (`mono`, `metric`).
-        fov: (B, 2) radians, vertical and horizontal.
-        pose: (B, 7), camera to world in OPENCV axes: the position in the unit of depth, and the rotation as an unnormalised quaternion x,
-        y,
-            z, w.
-    """
-
-    depth: Tensor
-    sky: Tensor | None
-    confidence: Tensor | None
-    fov: Tensor | None
+    depth: Tensor  # (B, 1, H, W), large = far, positive
+    sky: Tensor | None  # (B, 1, H, W), at least 0; None from networks that accept scenes (`small`, `base`, `large`)
+    confidence: Tensor | None  # (B, 1, H, W), at least 1; this and the rest are None from the others (`mono`, `metric`)
+    fov: Tensor | None  # (B, 2) radians, vertical and horizontal
+    # (B, 7), camera to world in OPENCV axes: position in the unit of depth, and rotation as an unnormalised quaternion x, y, z, w
     pose: Tensor | None = None
 
 
@@ -126,11 +117,7 @@ class DepthAnything3(DinoNetwork):
             self.cam_dec.float()
 
     def forward(self, x: Tensor, one_scene: bool = False) -> Prediction:
-        """The prediction for normalised images; see the class.
-
-        Args:
-            one_scene: Whether the batch is views of one scene, for networks that accept that.
-        """
+        """The prediction for normalised images, see the class; for `one_scene`, as views of it, by networks that accept that."""
         maps, camera = self.pretrained(x, one_scene)
         height, width = x.shape[-2:]
         head = self.depth_head
@@ -171,9 +158,7 @@ class _FrameAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.to_q = Linear(channels, channels, bias=False)
-        self.to_k = Linear(channels, channels, bias=False)
-        self.to_v = Linear(channels, channels, bias=False)
+        self.to_q, self.to_k, self.to_v = (Linear(channels, channels, bias=False) for _ in range(3))
         self.to_out = Linear(channels, channels)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -206,12 +191,7 @@ class MotionModule(nn.Module):
         self.proj_out = Linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Adds information from other frames to the maps of videos of equal length.
-
-        Args:
-            x: (videos * frames, channels, h, w), the frames of a video consecutive.
-            frames: Per video, at most `MAX_FRAMES`.
-        """
+        """Adds information from other frames to maps (videos * frames, channels, h, w), each video's, at most `MAX_FRAMES`, consecutive."""
         channels, height, width = x.shape[1:]
         videos = x.shape[0] // frames
         pixels = self.norm(x).unflatten(0, (videos, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
@@ -261,12 +241,7 @@ class VideoDepthAnything(DepthAnything):
         self.motion_modules.to(dtype)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        """The head's output for normalised images, or for videos of equal length; see the class.
-
-        Args:
-            x: (videos * frames, 3, H, W), the frames of a video consecutive.
-            frames: Per video; 1 = independent images.
-        """
+        """The head's output for normalised videos (videos * frames, 3, H, W), frames consecutive; 1 = independent images. See the class."""
         features = self.encode(x)
         return self.finish(self.through_time(features, frames), features)
 
@@ -278,15 +253,7 @@ class VideoDepthAnything(DepthAnything):
         return maps[0], maps[1], third, fourth
 
     def through_time(self, features: Sequence[Tensor], frames: int) -> Tensor:
-        """The fusion path of videos, down to its second level.
-
-        Args:
-            features: Of videos * frames images.
-            frames: Per video.
-
-        Returns:
-            (videos * frames, dpt.features, 2 * rows, 2 * columns).
-        """
+        """The fusion path of videos, down to its second level: (videos * frames, dpt.features, 2 * rows, 2 * columns)."""
         head, grid = self.depth_head, features[0].shape[-2:]
         third, fourth = (
             head.narrowed(level, motion(features[level], frames)) for level, motion in zip((2, 3), self.motion_modules, strict=False)

@@ -49,11 +49,9 @@ class _Encoder(nn.Module):
         self.fuse_lowres = nn.Conv2d(2 * last, last, 1)
 
     def patches(self, images: Sequence[Tensor], passed: Passed) -> list[Tensor]:
-        """Merged features of the patches: of a shallow block, of a deeper one, and of the last at full, half and quarter size.
+        """Merged features of the patches of images (B, 3, side, side) at full, half and quarter size.
 
-        Args:
-            images: (B, 3, side, side) at full, half and quarter size.
-            passed: Called after each batch of patches.
+        Of a shallow block, of a deeper one, and of the last at the three sizes; `passed` is called after each batch of patches.
         """
         batch, grid, window = len(images[0]), self.patch_encoder.config.grid, images[-1].shape[-1]
         patches = [patch for image, steps in zip(images, _STEPS, strict=True) for patch in _split(image, window, steps)]
@@ -163,12 +161,8 @@ class DepthPro(PublishedNetwork):
         to_dtype(self, dtype, self.head[4], self.fov.head)
 
     def forward(self, pixels: Tensor, passed: Passed | None = None) -> tuple[Tensor, Tensor]:
-        """Inverse depth and field of view; see the class.
-
-        Args:
-            passed: Called after each batch of passes, `PASSES` per image in total.
-        """
-        passed = passed or _ignore
+        """Inverse depth and field of view, see the class; `passed` is called after each batch of passes, `PASSES` per image in total."""
+        passed = passed or (lambda _passes: None)
         encoder, decoder = self.encoder, self.decoder
         halved, quartered = (F.interpolate(pixels, scale_factor=scale, mode="bilinear") for scale in (0.5, 0.25))
         shallow, deeper, *maps, coarse = encoder.patches((pixels, halved, quartered), passed)
@@ -226,10 +220,6 @@ _HUB_NAMES = (
     (r"\.encoder\.layer\.(\d+)\.", r".blocks.\1."),
     *HUB_BLOCKS,
 )
-
-
-def _ignore(_passes: int) -> None:
-    pass
 
 
 def _last_only(vit: VitConfig) -> VitConfig:

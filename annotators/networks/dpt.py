@@ -39,13 +39,7 @@ class ResidualUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds a finer map to the path, refines it and resizes it for the next level.
-
-    Args:
-        channels: Of the path.
-        outputs: Output channels; None = `channels`.
-        joins: Whether there is a finer map.
-    """
+    """Adds a finer map, unless it `joins` none, to the path, refines it and resizes it for the next level."""
 
     def __init__(self, channels: int, outputs: int | None = None, joins: bool = True) -> None:
         super().__init__()
@@ -100,31 +94,16 @@ class DptHead(nn.Module):
         if config.positions:
             self.norm = nn.LayerNorm(inputs)
         self.projects = nn.ModuleList(nn.Conv2d(inputs, channels, 1) for channels in config.channels)
-        self.resize_layers = nn.ModuleList(
-            (
-                nn.ConvTranspose2d(first, first, 4, 4),
-                nn.ConvTranspose2d(second, second, 2, 2),
-                nn.Identity(),
-                nn.Conv2d(last, last, 3, 2, 1),
-            )
-        )
+        larger = nn.ConvTranspose2d(first, first, 4, 4), nn.ConvTranspose2d(second, second, 2, 2)
+        self.resize_layers = nn.ModuleList((*larger, nn.Identity(), nn.Conv2d(last, last, 3, 2, 1)))
         self.scratch = _Scratch(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Converts all but the last convolutions: half precision there would show as steps in the map, and thus in normals."""
-        exact = [self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else [])]
-        to_dtype(self, dtype, *exact)
+        to_dtype(self, dtype, self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else []))
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """The head's output for the transformer's four maps, before any activation.
-
-        Args:
-            maps: (B, inputs, rows, columns) each.
-            height, width: Of the output.
-
-        Returns:
-            (B, outputs, height, width) float32.
-        """
+        """(B, outputs, height, width) float32, before any activation, of the transformer's four maps (B, inputs, rows, columns)."""
         return self.scratch.output_conv2(self.full_size(self.pyramid(maps, height, width)[-1], height, width))
 
     def pyramid(self, maps: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
@@ -137,15 +116,9 @@ class DptHead(nn.Module):
         return levels
 
     def reassembled(self, level: int, x: Tensor, aspect: float | Tensor) -> Tensor:
-        """A transformer map with the channels and size of its level.
+        """A transformer map (B, inputs, rows, columns) with the channels and size of its level, 0 (the finest) to `COARSEST`.
 
-        Args:
-            level: 0 = the finest, `COARSEST` = the coarsest.
-            x: (B, inputs, rows, columns).
-            aspect: The image's width by its height.
-
-        Returns:
-            (B, config.channels[level], h, w): 4, 2, 1 and half times as many rows and columns, from the finest to the coarsest.
+        They have 4, 2, 1 and half times as many rows and columns. `aspect` is the image's width by its height.
         """
         if self.config.positions:
             x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
@@ -159,15 +132,12 @@ class DptHead(nn.Module):
         return self.scratch.get_submodule(f"layer{level + 1}_rn")(x)
 
     def fused(self, level: int, path: Tensor, finer: Tensor | None, grid: Sequence[int]) -> Tensor:
-        """The next level of the fusion path.
+        """The next level of the fusion path, (B, features, h, w): from the coarsest 1, 2, 4 and 8 times the rows and columns of the grid.
 
         Args:
             path: The previous level; for `COARSEST` its narrowed map.
             finer: The level's narrowed map; None for `COARSEST`.
             grid: Rows and columns of the transformer's maps.
-
-        Returns:
-            (B, features, h, w): 1, 2, 4 and 8 times as many rows and columns as the grid, from the coarsest to the finest.
         """
         size = [side * 2 ** (COARSEST - level) for side in grid]
         return self.scratch.get_submodule(f"refinenet{level + 1}")(path, finer, size)

@@ -80,14 +80,10 @@ def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
 class _Upsampling(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self._net = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            GroupNorm(_GROUPS, outputs),
-            nn.LeakyReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-            GroupNorm(_GROUPS, outputs),
-            nn.LeakyReLU(),
-        )
+        layers = []
+        for channels in (inputs, outputs):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), GroupNorm(_GROUPS, outputs), nn.LeakyReLU()]
+        self._net = nn.Sequential(*layers)
 
     def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
         grown = F.interpolate(coarse, size=finer.shape[-2:], mode="bilinear", align_corners=False)

@@ -19,19 +19,12 @@ from .layers import StateDict, is_traced
 
 
 class Variant(NamedTuple):
-    """A variant of EfficientNet.
+    """A variant of EfficientNet."""
 
-    Attributes:
-        stem: Channels of the first convolution.
-        stages: (repeats, kernel, stride, expansion, output channels) of each stage.
-        activation: Of every block, except at its end.
-        squeezes: Whether blocks use squeeze-and-excitation.
-    """
-
-    stem: int
-    stages: tuple[tuple[int, int, int, int, int], ...]
-    activation: Callable[[Tensor], Tensor]
-    squeezes: bool
+    stem: int  # channels of the first convolution
+    stages: tuple[tuple[int, int, int, int, int], ...]  # (repeats, kernel, stride, expansion, output channels) of each stage
+    activation: Callable[[Tensor], Tensor]  # of every block, except at its end
+    squeezes: bool  # whether blocks use squeeze-and-excitation
 
 
 LITE3 = Variant(
@@ -102,17 +95,14 @@ class _InvertedResidual(nn.Module):
         inner = inputs * expansion
         self.activation = variant.activation
         self.shortcut = stride == 1 and inputs == outputs
-        depthwise = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
+        self.conv_dw = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
+        self.bn1 = batch_norm(inner)
         if expansion > 1:
             self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
-            self.bn1 = batch_norm(inner)
-            self.conv_dw = depthwise
             self.bn2 = batch_norm(inner)
             self.conv_pwl = nn.Conv2d(inner, outputs, 1, bias=False)
             self.bn3 = batch_norm(outputs)
         else:
-            self.conv_dw = depthwise
-            self.bn1 = batch_norm(inner)
             self.conv_pw = nn.Conv2d(inner, outputs, 1, bias=False)
             self.bn2 = batch_norm(outputs)
         self.se = _SqueezeExcite(inner, inputs // 4) if variant.squeezes else nn.Identity()
@@ -156,12 +146,7 @@ class EfficientNetB5(nn.Module):
 
     @staticmethod
     def without_unused(state: StateDict, prefix: str = "") -> dict[str, Tensor]:
-        """Drops the last convolution's norm and the classifier from a state dict.
-
-        Args:
-            state: Of a network that contains this one.
-            prefix: Of this network's names in it, with the trailing dot.
-        """
+        """Drops the last convolution's norm and the classifier from the state dict of a network that names this one's with a prefix."""
         unused = tuple(prefix + name for name in _B5_UNUSED)
         return {key: value for key, value in state.items() if not key.startswith(unused)}
 

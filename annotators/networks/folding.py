@@ -27,11 +27,7 @@ def folds(x: Tensor) -> bool:
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Folds batch norms into the convolutions before them in a network's `nn.Sequential`s, in place.
-
-    Args:
-        network: In float32 and eval mode.
-    """
+    """Folds batch norms into the convolutions before them in the `nn.Sequential`s of a float32 network in eval mode, in place."""
     for layers in [*network.modules()]:
         if isinstance(layers, nn.Sequential):
             for (name, conv), (norm_name, norm) in itertools.pairwise(layers.named_children()):
@@ -41,13 +37,9 @@ def fold_norms(network: nn.Module) -> None:
 
 
 class RepeatedBorder:
-    """A reusable buffer for maps with a replicated border of one pixel.
+    """A reusable buffer for maps, of the shape (B, C, h, w) and by default the dtype of `like`, with a replicated border of one pixel.
 
     Allocating memory for each of a stack of large maps would take longer than the computation.
-
-    Args:
-        like: (B, C, h, w), of the maps' shape.
-        dtype: Of the maps; None = that of `like`.
     """
 
     def __init__(self, like: Tensor, dtype: torch.dtype | None = None) -> None:
@@ -74,28 +66,19 @@ class RepeatedBorder:
 
 
 def then_pointwise(conv: nn.Conv2d, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias, float32, of one convolution that equals `conv` followed by a 1x1 convolution.
-
-    Args:
-        conv: The first, with c outputs.
-        weight: (outputs, c, 1, 1) of the second, without its bias.
-    """
+    """Weight and bias, float32, of one convolution that equals `conv` and then a 1x1 convolution by a weight (outputs, inputs, 1, 1)."""
     weight = weight.flatten(1).float()
     return torch.einsum("oc,cihw->oihw", weight, conv.weight.float()), weight @ _bias(conv)
 
 
 def bilinear_then_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Bilinear enlargement to twice the size, then a 3x3 convolution with replicate padding.
+    """Bilinear enlargement to twice the size, then a 3x3 convolution with replicate padding: (B, outputs, 2 * h, 2 * w).
 
     Both are folded into one 3x3 convolution of the smaller map, with four output pixels per input pixel.
 
     Args:
         x: (B, C, h + 2, w + 2), with a replicated border, from which interpolation at the edge continues.
-        weight: (outputs, C, 3, 3).
-        bias: (outputs,).
-
-    Returns:
-        (B, outputs, 2 * h, 2 * w).
+        weight, bias: (outputs, C, 3, 3) and (outputs,).
     """
     rows = torch.tensor(_BILINEAR, dtype=weight.dtype, device=weight.device).unfold(0, 3, 1)  # (row of two, row of the map, tap)
     folded = torch.einsum("pkt,qlu,octu->opqckl", rows, rows, weight).flatten(0, 2)
@@ -105,12 +88,8 @@ def bilinear_then_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def add_transposed_then_conv(total: Tensor, x: Tensor, transposed: nn.ConvTranspose2d, conv: nn.Conv2d) -> None:
     """Adds a 2x2 transposed convolution of stride 2, followed by a 3x3 convolution with replicate padding, to a map in place.
 
-    Away from the border, both are folded into one 2x2 convolution of the smaller map, with four output pixels per input pixel.
-
-    Args:
-        total: (B, outputs, 2 * h, 2 * w); changed in place.
-        x: (B, C, h, w).
-        transposed, conv: The layers.
+    Away from the border, both are folded into one 2x2 convolution of the smaller map (B, C, h, w), with four output pixels per input pixel.
+    `total` is (B, outputs, 2 * h, 2 * w).
     """
     height, width = x.shape[-2:]
     folded, bias = _folded(transposed, conv)

@@ -60,12 +60,9 @@ def ends(length: int, device: torch.device) -> Tensor:
 
 
 def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
-    """Resizes a position grid as DINOv2 does: bicubic, by (size + offset) / grid, unless the size is the grid's own.
+    """Resizes a position grid (1, C, grid, grid) float32 as DINOv2 does: bicubic, by (size + offset) / grid, unless that is its size.
 
-    Args:
-        patches: (1, C, grid, grid) float32.
-        rows, columns: Of the result.
-        offset: See above; 0.1 in DINOv2's code, which shifts every value.
+    The offset, 0.1 in DINOv2's code, shifts every value.
     """
     grid = patches.shape[-1]
     if is_traced():
@@ -176,13 +173,8 @@ def _is_amd() -> bool:
 def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
     """`F.linear` as a 1x1 convolution over tokens as one row of pixels, without copying contiguous ones.
 
-    The stride of 2 over the single row has no effect, but without it, single-threaded torch would call MKL here, too.
-
-    Args:
-        x: (..., in_features).
-        weight: (out_features, in_features / groups).
-        bias: (out_features,).
-        groups: Feature groups, as in `nn.Conv2d`.
+    The stride of 2 over the single row has no effect, but without it, single-threaded torch would call MKL here, too. Features may have
+    `groups` as in `nn.Conv2d`: the weight is (out_features, in_features / groups).
     """
     pixels = x.flatten(0, -2).contiguous()[None].mT[:, :, None]  # (1, in_features, 1, tokens)
     products = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
@@ -278,11 +270,7 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def faster_products(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which another library's network uses `attended` and `linear` instead of torch's functions; in this thread only.
-
-    Args:
-        x: The network's input.
-    """
+    """A context, for a network's input, in which another library's network uses `attended` and `linear`; in this thread only."""
     return _Replaced() if _may_be_faster(x) else nullcontext()
 
 

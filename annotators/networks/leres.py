@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig, MergeConfig, ResnextConfig
-from .layers import PublishedNetwork, StateDict, rename
+from .layers import PublishedNetwork, StateDict, rename, to_dtype
 
 STAGES = 4
 
@@ -134,10 +134,7 @@ class Leres(PublishedNetwork):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Converts all but the last layers: half precision would show as steps."""
-        state = {name: value.clone() for name, value in self.decoder.head.state_dict().items()}
-        self.to(dtype)
-        self.decoder.head.float()
-        self.decoder.head.load_state_dict(state)
+        to_dtype(self, dtype, self.decoder.head)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder(pixels))

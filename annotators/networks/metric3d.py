@@ -30,19 +30,12 @@ _LEAST_CONCENTRATION = 0.01
 
 
 class Metric3dOutput(NamedTuple):
-    """The network's outputs for B images, float32, at the input's size.
+    """The network's outputs for B images, float32, at the input's size."""
 
-    Attributes:
-        depth: (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`.
-        confidence: (B, 1, H, W): of the depth, trained to be 1 minus its relative error; may leave [0, 1].
-        normals: (B, 3, H, W) unit vectors in OPENCV axes.
-        concentration: (B, 1, H, W): of the normals, at least 0.01, larger = more certain.
-    """
-
-    depth: Tensor
-    confidence: Tensor
-    normals: Tensor
-    concentration: Tensor
+    depth: Tensor  # (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`
+    confidence: Tensor  # (B, 1, H, W): of the depth, trained to be 1 minus its relative error; may leave [0, 1]
+    normals: Tensor  # (B, 3, H, W) unit vectors in OPENCV axes
+    concentration: Tensor  # (B, 1, H, W): of the normals, at least 0.01, larger = more certain
 
 
 class _Rectified(nn.Module):
@@ -156,9 +149,7 @@ class _Context(nn.Module):
     def __init__(self, config: Metric3dConfig) -> None:
         super().__init__()
         finest, fine, coarse, _ = config.levels
-        self.outputs04 = _context_pair(finest, config.hidden)
-        self.outputs08 = _context_pair(fine, config.hidden)
-        self.outputs16 = _context_pair(coarse, config.hidden)
+        self.outputs04, self.outputs08, self.outputs16 = (_context_pair(each, config.hidden) for each in (finest, fine, coarse))
 
     def forward(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         finest, fine, coarse, _ = levels
@@ -174,9 +165,7 @@ def _context_pair(inputs: int, hidden: int) -> nn.ModuleList:
 class _Gru(nn.Module):
     def __init__(self, hidden: int, inputs: int) -> None:
         super().__init__()
-        self.convz = _conv(hidden + inputs, hidden)
-        self.convr = _conv(hidden + inputs, hidden)
-        self.convq = _conv(hidden + inputs, hidden)
+        self.convz, self.convr, self.convq = (_conv(hidden + inputs, hidden) for _ in range(3))
 
     def forward(self, hidden: Tensor, context: list[Tensor], *inputs: Tensor) -> Tensor:
         update, reset, new = context

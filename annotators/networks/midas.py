@@ -18,8 +18,7 @@ from .layers import Rule, StateDict, rename
 
 _VIT = r"^pretrained\.model\."
 _BLOCK = {
-    "hybrid": (_VIT + r"blocks\.(\d+)\.", r"dpt.encoder.layer.\1."),
-    "vit": (_VIT + r"blocks\.(\d+)\.", r"dpt.encoder.layer.\1."),
+    **dict.fromkeys(("hybrid", "vit"), (_VIT + r"blocks\.(\d+)\.", r"dpt.encoder.layer.\1.")),
     "beit": (_VIT + r"blocks\.(\d+)\.", r"backbone.encoder.layer.\1."),
     "swinv2": (_VIT + r"layers\.(\d)\.blocks\.(\d+)\.", r"backbone.encoder.layers.\1.blocks.\2."),
 }

@@ -21,19 +21,12 @@ _IMAGENET_BUFFERS = ("encoder.image_mean", "encoder.image_std")
 
 
 class MogeOutput(NamedTuple):
-    """The network's outputs for B images, float32, at 16 x 16 cells per token.
+    """The network's outputs for B images, float32, at 16 x 16 cells per token."""
 
-    Attributes:
-        points: (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`.
-        mask: (B, 1, h, w): above 0 for valid points.
-        scale: (B,): metres per unit of the points.
-        normals: (B, 3, h, w), not normalised, in OPENCV axes; None without the head.
-    """
-
-    points: Tensor
-    mask: Tensor
-    scale: Tensor
-    normals: Tensor | None = None
+    points: Tensor  # (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`
+    mask: Tensor  # (B, 1, h, w): above 0 for valid points
+    scale: Tensor  # (B,): metres per unit of the points
+    normals: Tensor | None = None  # (B, 3, h, w), not normalised, in OPENCV axes; None without the head
 
 
 def replicating_conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -154,8 +147,7 @@ class MoGe(PublishedNetwork):
 
         Args:
             aspect: Width by height of the image, which the input only approximates.
-            refine_steps: Number of refinement steps of version 3 per image.
-            refined: Called after each step.
+            refine_steps: Of version 3, per image; `refined` is called after each.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
         features, token = self.encoder(pixels)
@@ -311,11 +303,7 @@ class MoGe1(PublishedNetwork):
         to_dtype(self, dtype, *(list(block.children())[-1] for block in self.head.output_block))
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
-        """The network's outputs; the points have no metric unit, and the scale is 1.
-
-        Args:
-            aspect: Ignored: this version uses the input's own aspect.
-        """
+        """The network's outputs; the points have no metric unit, and the scale is 1. Ignores `aspect`: uses the input's own."""
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)
         # in float32: torch has no antialiasing in float16 on a CPU
@@ -331,5 +319,4 @@ class MoGe1(PublishedNetwork):
 
 
 def _with_places(x: Tensor, aspect: float | Tensor) -> Tensor:
-    places = view_plane(x.shape[-2], x.shape[-1], aspect, x.device).to(x.dtype)
-    return torch.cat((x, places.expand(x.shape[0], -1, -1, -1)), 1)
+    return torch.cat((x, _places(x, x.shape[-2], x.shape[-1], aspect)), 1)

@@ -10,6 +10,7 @@ Source:
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,43 +28,26 @@ _NUMBERS_AT_ONCE = 1 << 23
 
 
 class Pairs(NamedTuple):
-    """Pairs of voxels at one offset from each other.
+    """Pairs of voxels at one offset from each other."""
 
-    Attributes:
-        offset: (row, column, bin), each -1, 0 or 1.
-        voxels: (P,) int64: indices of voxels that have a neighbour at the offset; unique.
-        neighbours: (P,) int64: indices of those neighbours; unique.
-    """
-
-    offset: tuple[int, int, int]
-    voxels: Tensor
-    neighbours: Tensor
+    offset: tuple[int, int, int]  # (row, column, bin), each -1, 0 or 1
+    voxels: Tensor  # (P,) int64: indices of voxels that have a neighbour at the offset; unique
+    neighbours: Tensor  # (P,) int64: indices of those neighbours; unique
 
 
 class Level(NamedTuple):
-    """The voxels of one level of detail.
+    """The voxels of one level of detail."""
 
-    Attributes:
-        places: (N, 3) int64: row, column and bin of each; non-negative and unique.
-        pairs: For each offset of half the kernel; see `SubmanifoldConv`.
-    """
-
-    places: Tensor
-    pairs: tuple[Pairs, ...]
+    places: Tensor  # (N, 3) int64: row, column and bin of each; non-negative and unique
+    pairs: tuple[Pairs, ...]  # for each offset of half the kernel; see `SubmanifoldConv`
 
 
 class Coarsening(NamedTuple):
-    """The map from the voxels of a level to those of the next, which are twice as large in each dimension.
+    """The map from the voxels of a level to those of the next, which are twice as large in each dimension."""
 
-    Attributes:
-        parents: (N,) int64: each voxel's parent.
-        children: For each of the eight octants of a parent, the indices of the voxels there.
-        counts: (M, 1) float32: number of voxels per parent, at least 1.
-    """
-
-    parents: Tensor
-    children: tuple[Tensor, ...]
-    counts: Tensor
+    parents: Tensor  # (N,) int64: each voxel's parent
+    children: tuple[Tensor, ...]  # for each of the eight octants of a parent, the indices of the voxels there
+    counts: Tensor  # (M, 1) float32: number of voxels per parent, at least 1
 
     def mean(self, features: Tensor) -> Tensor:
         """Features (M, C) of the parents: the mean of their children's (N, C)."""
@@ -75,11 +59,7 @@ class Coarsening(NamedTuple):
 
 
 def pixel_level(bins: Tensor) -> Level:
-    """The voxels of an image, one per pixel, in pixel order.
-
-    Args:
-        bins: (rows, columns) int64, non-negative.
-    """
+    """The voxels of an image, one per pixel, in pixel order, from non-negative bins (rows, columns) int64."""
     rows, columns = bins.shape
     indices = torch.arange(rows * columns, device=bins.device).view(rows, columns)
     pairs = []
@@ -160,15 +140,9 @@ class _Block(nn.Module):
         return self.conv2(F.silu(inner, inplace=True), pairs).add_(x)
 
 
-class _Projection(nn.Module):
+def _projection(inputs: int, outputs: int) -> nn.Module:
     """A linear layer, nested for the authors' parameter names."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+    return nn.Sequential(OrderedDict(linear=nn.Linear(inputs, outputs)))
 
 
 def _stage(channels: int) -> nn.ModuleList:
@@ -193,9 +167,9 @@ class Refiner(nn.Module):
         self.encoder_fuse = nn.Linear(encoder_channels, channels[-1])
         self.fuse_proj = nn.Sequential(nn.Linear(2 * channels[-1], channels[-1]), nn.SiLU(), nn.Linear(channels[-1], channels[-1]))
         self.down_stages = nn.ModuleList(map(_stage, channels))
-        self.downsample_blocks = nn.ModuleList(_Projection(fine, coarse) for fine, coarse in itertools.pairwise(channels))
+        self.downsample_blocks = nn.ModuleList(_projection(fine, coarse) for fine, coarse in itertools.pairwise(channels))
         self.bottleneck_stage = _stage(channels[-1])
-        self.upsample_blocks = nn.ModuleList(_Projection(coarse, fine) for coarse, fine in upwards)
+        self.upsample_blocks = nn.ModuleList(_projection(coarse, fine) for coarse, fine in upwards)
         self.up_stages = nn.ModuleList(_stage(fine) for _, fine in upwards)
         self.out_proj = nn.Linear(channels[0], 1)
 
@@ -207,14 +181,17 @@ class Refiner(nn.Module):
             features: (C, token rows, token columns): the encoder's, with view positions; a token covers 16 x 16 points.
         """
         bins = (points[2] * self.bins).round().long()
-        levels, coarsenings = _levels(pixel_level(bins - bins.min()), len(self.down_stages))
+        levels, coarsenings = [pixel_level(bins - bins.min())], []
         x = self.input_proj(points.flatten(1).T)
         skipped: list[Tensor] = []
         for index, stage in enumerate(self.down_stages):
             x = _through(stage, x, levels[index])
-            if index < len(coarsenings):
+            if index < len(self.downsample_blocks):
+                level, coarsening = coarser_level(levels[-1])
+                levels.append(level)
+                coarsenings.append(coarsening)
                 skipped.append(x)
-                x = self.downsample_blocks[index](coarsenings[index].mean(x))
+                x = self.downsample_blocks[index](coarsening.mean(x))
         row, column, _ = levels[-1].places.unbind(1)
         encoded = self.encoder_fuse(features[:, row, column].T)
         x = _through(self.bottleneck_stage, self.fuse_proj(torch.cat((x, encoded), 1)), levels[-1])
@@ -223,15 +200,6 @@ class Refiner(nn.Module):
             x = project(x)[coarsening.parents].add_(skipped.pop())
             x = _through(stage, x, levels[len(coarsenings)])
         return self.out_proj(x).view(points.shape[1:])
-
-
-def _levels(finest: Level, total: int) -> tuple[list[Level], list[Coarsening]]:
-    levels, coarsenings = [finest], []
-    while len(levels) < total:
-        level, coarsening = coarser_level(levels[-1])
-        levels.append(level)
-        coarsenings.append(coarsening)
-    return levels, coarsenings
 
 
 def _through(stage: nn.Module, x: Tensor, level: Level) -> Tensor:

@@ -247,7 +247,8 @@ class Surfaces(NamedTuple):
 
     def seen(self, height: int, width: int, channels: slice = slice(None), steeper: float = 1.0) -> Tensor:
         """The visible maps (B, C, height, width)."""
-        first, second, logit = (_sized(each, (height, width)) for each in (self.first[:, channels], self.second[:, channels], self.logit))
+        maps = (self.first[:, channels], self.second[:, channels], self.logit)
+        first, second, logit = (F.interpolate(each, (height, width), mode="bilinear", align_corners=False) for each in maps)
         return torch.lerp(second, first, (logit if steeper == 1 else logit * steeper).sigmoid())
 
 
@@ -270,9 +271,9 @@ class SharpHead(nn.Module):
         self.down = nn.ModuleList((_conv(first, second, 2), _conv(second, third, 2), _conv(third, fourth, 2)))
         self.finest = nn.Conv2d(FINEST, second, 1)
         self.path = nn.Conv2d(PATH, third, 1)
-        self.encode = nn.ModuleList(_SharpResidual(width) for width in (second, third, fourth))
+        self.encode = nn.ModuleList(_Residual(width, width, 1) for width in (second, third, fourth))
         self.up = nn.ModuleList((nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1), nn.Conv2d(fourth, third, 1)))
-        self.decode = nn.ModuleList((_conv(first, first), _SharpResidual(second), _SharpResidual(third)))
+        self.decode = nn.ModuleList((_conv(first, first), _Residual(second, second, 1), _Residual(third, third, 1)))
         self.last = nn.Conv2d(first, more + 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
@@ -317,17 +318,3 @@ def _largest(x: Tensor) -> Tensor:
 
 def _smoothed(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-def _sized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-class _SharpResidual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _conv(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu_(self.second(self.first(x)).add(x))

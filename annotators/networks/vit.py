@@ -116,10 +116,7 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, x: Tensor, one_scene: bool = False) -> tuple[list[Tensor], Tensor]:
-        """Features of normalised images; see the class.
-
-        Args:
-            one_scene: Whether the batch is views of one scene: global blocks of an alternating network then attend across all of them.
+        """Features of normalised images; see the class. Of views of `one_scene`, an alternating network's global blocks attend across all.
 
         Returns:
             Normalised maps (B, channels, H / patch, W / patch), one per taken block; and token 0 of the last block (B, channels), not
@@ -244,9 +241,7 @@ _HUB_NAMES = (
 
 def hub_to_official(state: StateDict) -> dict[str, Tensor]:
     """Renames transformers' parameters of the transformer (`backbone.*`) to the authors' (`pretrained.*`)."""
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        renamed[rename(key, _HUB_NAMES) if key.startswith("backbone.") else key] = value
+    renamed = {rename(key, _HUB_NAMES) if key.startswith("backbone.") else key: value for key, value in state.items()}
     return with_joined_attention(renamed)
 
 

@@ -93,13 +93,9 @@ def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int
 
 @dataclass(frozen=True)
 class SizeRule(ABC):
-    """A rule that maps an image's size to the resized one; an exported file's metadata holds its fields.
+    """A rule that maps an image's size to the resized one; an exported file's metadata holds its fields."""
 
-    Attributes:
-        name: The rule's name there.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # the rule's name there
 
     @abstractmethod
     def size(self, height: int, width: int) -> Size:
@@ -144,20 +140,14 @@ _SCALES: Mapping[Fit, Callable[[Sequence[float]], float]] = {
 class Frame(SizeRule):
     """Fits images to a frame.
 
-    Attributes:
-        fit: The kind of fit.
-        height: Of the frame; for `Fit.SHORT_SIDE` the shorter side.
-        width: Of the frame.
-        multiple_of: Both sides are rounded to the nearest positive multiple, or to the next one within the frame's bound.
-
     Source:
         `Resize` in MiDaS's transforms.py (Ranftl et al.), which ZoeDepth and Depth Anything adopted.
     """
 
     fit: Fit
-    height: float
-    width: float
-    multiple_of: int
+    height: float  # of the frame; for `Fit.SHORT_SIDE` the shorter side
+    width: float  # of the frame
+    multiple_of: int  # both sides are rounded to the nearest positive multiple, or to the next one within the frame's bound
 
     @property
     def description(self) -> str:
@@ -190,20 +180,14 @@ class Frame(SizeRule):
 class WideFrame(SizeRule):
     """`Fit.LOWER_BOUND` with a square frame that shrinks for elongated images, to limit their pixels.
 
-    Attributes:
-        side: Of the frame.
-        longest_aspect: Aspect (longer by shorter side) above which the frame shrinks ...
-        of_aspect: ... by the factor `of_aspect` / aspect.
-        multiple_of: As in `Frame`.
-
     Source:
         Video Depth Anything (Chen et al.), `infer_video_depth`.
     """
 
-    side: int
-    longest_aspect: float
-    of_aspect: float
-    multiple_of: int
+    side: int  # of the frame
+    longest_aspect: float  # aspect (longer by shorter side) above which the frame shrinks ...
+    of_aspect: float  # ... by the factor `of_aspect` / aspect
+    multiple_of: int  # as in `Frame`
     name: ClassVar[str] = "lower_bound_wide"
 
     @property
@@ -226,17 +210,11 @@ class WideFrame(SizeRule):
 
 @dataclass(frozen=True)
 class ShortSideCapped(SizeRule):
-    """Scales to a given shorter side, or less where the longer side would exceed a multiple of it.
+    """Scales to a given shorter side, or less where the longer side would exceed a multiple of it."""
 
-    Attributes:
-        side: The shorter side.
-        longest_aspect: Limit of the longer side as a multiple of `side`, unless the shorter side would fall below `multiple_of`.
-        multiple_of: As in `Frame`.
-    """
-
-    side: int
-    longest_aspect: float
-    multiple_of: int
+    side: int  # the shorter side
+    longest_aspect: float  # limit of the longer side as a multiple of `side`, unless the shorter side would fall below `multiple_of`
+    multiple_of: int  # as in `Frame`
     name: ClassVar[str] = "short_side_capped"
 
     @property
@@ -254,15 +232,10 @@ class ShortSideCapped(SizeRule):
 
 @dataclass(frozen=True)
 class LongSide(SizeRule):
-    """Scales to a given longer side, in whole pixels, then rounds both sides to the nearest multiple, ties up.
+    """Scales to a given longer side, in whole pixels, then rounds both sides to the nearest multiple, ties up."""
 
-    Attributes:
-        side: The longer side.
-        multiple_of: As in `Frame`.
-    """
-
-    side: int
-    multiple_of: int
+    side: int  # the longer side
+    multiple_of: int  # as in `Frame`
     name: ClassVar[str] = "long_side"
 
     @property
@@ -294,15 +267,10 @@ class LongSideCut(SizeRule):
 
 @dataclass(frozen=True)
 class PixelCount(SizeRule):
-    """Scales to the number of pixels of a square, aspect kept.
+    """Scales to the number of pixels of a square, aspect kept."""
 
-    Attributes:
-        side: Of the square.
-        multiple_of: As in `Frame`.
-    """
-
-    side: int
-    multiple_of: int
+    side: int  # of the square
+    multiple_of: int  # as in `Frame`
     name: ClassVar[str] = "pixel_count"
 
     @property
@@ -318,15 +286,10 @@ class PixelCount(SizeRule):
 
 @dataclass(frozen=True)
 class PixelCountCut(SizeRule):
-    """Scales to the number of pixels of a square, aspect kept, sides truncated to whole pixels.
+    """Scales to the number of pixels of a square, aspect kept, sides truncated to whole pixels."""
 
-    Attributes:
-        side: Of the square.
-        least: Minimum of both sides.
-    """
-
-    side: int
-    least: int
+    side: int  # of the square
+    least: int  # minimum of both sides
     name: ClassVar[str] = "pixel_count_cut"
 
     @property
@@ -340,15 +303,10 @@ class PixelCountCut(SizeRule):
 
 @dataclass(frozen=True)
 class WholeSphere(SizeRule):
-    """A full-sphere panorama of about this width, half as high.
+    """A full-sphere panorama of about this width, half as high."""
 
-    Attributes:
-        width: The requested width.
-        multiple_of: Of the height; as in `Frame`.
-    """
-
-    width: int
-    multiple_of: int
+    width: int  # the requested width
+    multiple_of: int  # of the height; as in `Frame`
     name: ClassVar[str] = "whole_sphere"
 
     @property
@@ -415,17 +373,11 @@ class Fixed(SizeRule):
 
 @dataclass(frozen=True)
 class Resizing:
-    """A family's resizing of images to a frame, at a size that the caller may choose.
+    """A family's resizing of images to a frame, at a size that the caller may choose."""
 
-    Attributes:
-        fit: How the image fits the frame.
-        aspect: Width by height of the frame; its height is the caller's `size`.
-        resample: One of `KERNELS`.
-    """
-
-    fit: Fit = Fit.SHORT_SIDE
-    aspect: float = 1.0
-    resample: Kernel = by_area
+    fit: Fit = Fit.SHORT_SIDE  # how the image fits the frame
+    aspect: float = 1.0  # width by height of the frame; its height is the caller's `size`
+    resample: Kernel = by_area  # one of `KERNELS`
 
     def rule(self, size: int, multiple_of: int) -> SizeRule:
         """The rule for a frame of height `size`; `multiple_of` as in `Frame`."""

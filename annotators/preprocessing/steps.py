@@ -51,15 +51,10 @@ class Margins(NamedTuple):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Resamples images.
+    """Resamples images."""
 
-    Attributes:
-        rule: Determines the size.
-        kernel: One of `KERNELS`.
-    """
-
-    rule: SizeRule
-    kernel: Kernel
+    rule: SizeRule  # determines the size
+    kernel: Kernel  # one of `KERNELS`
 
     def size(self, height: int, width: int) -> Size:
         return self.rule.size(height, width)
@@ -74,15 +69,10 @@ class Resize(Step):
 
 @dataclass(frozen=True)
 class Pad(Step):
-    """Adds a border of one colour around the image; of an odd number of pixels the larger half goes right and below.
+    """Adds a border of one colour around the image; of an odd number of pixels the larger half goes right and below."""
 
-    Attributes:
-        height, width: Of the result; 0 = the next multiples of `multiple_of`.
-        value: The colour, RGB in [0, 1].
-    """
-
-    value: RGB
-    height: int = 0
+    value: RGB  # the colour, RGB in [0, 1]
+    height: int = 0  # and `width`: of the result; 0 = the next multiples of `multiple_of`
     width: int = 0
     multiple_of: int = 1
 
@@ -112,13 +102,9 @@ class Pad(Step):
 
 @dataclass(frozen=True)
 class PadReflect(Step):
-    """Adds a border that reflects the image, without repeating its outermost pixels.
+    """Adds a border that reflects the image, without repeating its outermost pixels."""
 
-    Attributes:
-        factor: The border's width is `factor` times the square root of half the side, truncated, and less than the side.
-    """
-
-    factor: float
+    factor: float  # the border's width is `factor` times the square root of half the side, truncated, and less than the side
 
     def size(self, height: int, width: int) -> Size:
         _, columns, _, rows = self.margins(height, width)
@@ -186,10 +172,7 @@ def undo_resize(kernel: Kernel) -> dict[str, Any]:
 def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str, Any]:
     """Metadata: depth is multiplied by the focal length in pixels, relative to the one at which it is in metres.
 
-    Args:
-        fov: Degrees along the longer side, for an unknown camera.
-        focal_length: The focal length at which the network's output is in metres.
-        of: Whose longer side the field of view spans: "input", or "image" as scaled by the resizing.
+    For an unknown camera, `fov` degrees span the longer side of the "input", or of the "image" as scaled by the resizing.
     """
     side = "input" if of == "input" else "image as it lies in the input, before its sides are cut to whole pixels"
     words = f"depth * f / {focal_length:g}, f = longer side / 2 / tan(fov / 2) in pixels, of the {side}; fov: the camera's if it is known"
@@ -197,12 +180,7 @@ def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str,
 
 
 def limit_depth(least: float | None = None, most: float | None = None, unit: str = "m") -> dict[str, Any]:
-    """Metadata: depth is clamped.
-
-    Args:
-        least, most: The limits; None = no limit.
-        unit: Of the limits, for people.
-    """
+    """Metadata: depth is clamped to these limits, in `unit` for people; None = no limit."""
     limits = {name: limit for name, limit in (("least", least), ("most", most)) if limit is not None}
     words = " and ".join(f"at {name} {limit:g} {unit}" for name, limit in limits.items())
     return {"step": "limit_depth", **limits, "means": f"depth is {words}"}

@@ -35,40 +35,23 @@ class WeightFile:
 
     It comes from the Hugging Face hub (`repo_id`) or an address (`url`), or ships in the folder `annotators` (neither), unless its authors
     have not published it.
-
-    Attributes:
-        filename: Its path in the Hugging Face repository, or its plain name.
-        repo_id: The Hugging Face repository, if any.
-        url: HTTPS address of a release file, if any.
-        repo_type: "model" or "space".
-        revision: The hub's commit. "main", where no commit is known, is whatever the owner uploads.
-        sha256: Hex digest of the published file, if known.
-        size: Bytes, if known.
-        approximate_size: Bytes estimated from the number of parameters, if `size` is unknown.
-        aliases: Other file names in use, without folders.
-        fits_published: Whether it only fits the published network, and is omitted if the user gives other weights.
-        conversions: Files of the hub with the same weights in another form. They are found, and never downloaded.
-        copies: Hex digests of known conversions. Only `verify` uses them.
-        role: The part of the model: "network", "vae", ...
-        folders: ComfyUI model folders to search, besides the pack's own.
-        published: Whether it can be downloaded; otherwise it is still found and recognised.
     """
 
-    filename: str
-    repo_id: str | None = None
-    url: str | None = None
-    repo_type: str = "model"
-    revision: str = "main"
-    sha256: str | None = None
-    size: int | None = None
-    aliases: tuple[str, ...] = ()
-    conversions: tuple[WeightFile, ...] = ()
-    role: str = "network"
-    folders: tuple[str, ...] = ()
-    approximate_size: int | None = None
-    copies: tuple[str, ...] = ()
-    fits_published: bool = False
-    published: bool = True
+    filename: str  # its path in the Hugging Face repository, or its plain name
+    repo_id: str | None = None  # the Hugging Face repository, if any
+    url: str | None = None  # HTTPS address of a release file, if any
+    repo_type: str = "model"  # "model" or "space"
+    revision: str = "main"  # the hub's commit. "main", where no commit is known, is whatever the owner uploads.
+    sha256: str | None = None  # hex digest of the published file, if known
+    size: int | None = None  # bytes, if known
+    aliases: tuple[str, ...] = ()  # other file names in use, without folders
+    conversions: tuple[WeightFile, ...] = ()  # files of the hub with the same weights in another form: found, never downloaded
+    role: str = "network"  # the part of the model: "network", "vae", ...
+    folders: tuple[str, ...] = ()  # ComfyUI model folders to search, besides the pack's own
+    approximate_size: int | None = None  # bytes estimated from the number of parameters, if `size` is unknown
+    copies: tuple[str, ...] = ()  # hex digests of known conversions. Only `verify` uses them.
+    fits_published: bool = False  # whether it only fits the published network, and is omitted if the user gives other weights
+    published: bool = True  # whether it can be downloaded; otherwise it is still found and recognised
 
     def __post_init__(self) -> None:
         if self.repo_id and self.url:
@@ -93,48 +76,27 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One entry of the table of models.
+    """One entry of the table of models."""
 
-    Attributes:
-        id: The name users type: `depth-normal estimate --model <id>`.
-        family: The key in `registry.FAMILIES`.
-        files: The weights; the first file is the network's.
-        licence: SPDX identifier, or the name of the weights' licence.
-        quantity: The meaning of its depth; None without depth.
-        up_to_scale: Whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`.
-        axes: The native axes of its normals; None without normals.
-        licence_url: The page with the licence, if the file's own page states none or another; see `licence_page`.
-        commercial: Whether commercial use is allowed, "yes", "no" or "unclear", if the licence's name does not say.
-        auto_dtypes: Overrides the family's `auto_dtypes`; empty = the family's.
-        multiple_of: Height and width of the network's input are multiples of this.
-        resizing: The resizing of images, if the family has no rule of its own.
-        default_size: Height in pixels of the frame of `resizing`, or of the family's own measure of size.
-        knows_camera: Whether its estimates have intrinsics even for an unknown camera.
-        for_panoramas: Whether the network takes only full-sphere panoramas.
-        largest_size, smallest_size: Limits that `size` is clamped to; `largest_size` None = no limits.
-        materials: The maps of a material model, which has neither depth nor normals; else empty.
-        config: The family's description of the architecture.
-    """
-
-    id: str
-    family: str
-    files: tuple[WeightFile, ...]
-    licence: str
-    quantity: Quantity | None = None
-    axes: Axes | None = None
-    licence_url: str | None = None
-    commercial: str = ""
-    auto_dtypes: tuple[str, ...] = ()
-    multiple_of: int = 32
-    resizing: Resizing = SHORT_SIDE
-    default_size: int = 384
-    config: Any = None
-    up_to_scale: bool = False
-    knows_camera: bool = False
-    for_panoramas: bool = False
-    largest_size: int | None = None
+    id: str  # the name users type: `depth-normal estimate --model <id>`
+    family: str  # the key in `registry.FAMILIES`
+    files: tuple[WeightFile, ...]  # the weights; the first file is the network's
+    licence: str  # SPDX identifier, or the name of the weights' licence
+    quantity: Quantity | None = None  # the meaning of its depth; None without depth
+    axes: Axes | None = None  # the native axes of its normals; None without normals
+    licence_url: str | None = None  # the page with the licence, if the file's own page states none or another; see `licence_page`
+    commercial: str = ""  # whether commercial use is allowed, "yes", "no" or "unclear", if the licence's name does not say
+    auto_dtypes: tuple[str, ...] = ()  # overrides the family's `auto_dtypes`; empty = the family's
+    multiple_of: int = 32  # height and width of the network's input are multiples of this
+    resizing: Resizing = SHORT_SIDE  # the resizing of images, if the family has no rule of its own
+    default_size: int = 384  # height in pixels of the frame of `resizing`, or of the family's own measure of size
+    config: Any = None  # the family's description of the architecture
+    up_to_scale: bool = False  # whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`
+    knows_camera: bool = False  # whether its estimates have intrinsics even for an unknown camera
+    for_panoramas: bool = False  # whether the network takes only full-sphere panoramas
+    largest_size: int | None = None  # and `smallest_size`: limits that `size` is clamped to; `largest_size` None = no limits
     smallest_size: int = 1
-    materials: tuple[str, ...] = ()
+    materials: tuple[str, ...] = ()  # the maps of a material model, which has neither depth nor normals; else empty
 
     @property
     def file(self) -> WeightFile:

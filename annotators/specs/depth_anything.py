@@ -13,17 +13,11 @@ from .base import ModelSpec, WeightFile
 
 @dataclass(frozen=True)
 class DepthAnythingConfig:
-    """An architecture of the family.
-
-    Attributes:
-        vit: The transformer.
-        dpt: The head.
-        max_depth: Metres that the metric networks end at; None for disparity.
-    """
+    """An architecture of the family."""
 
     vit: VitConfig
     dpt: DptConfig
-    max_depth: float | None = None
+    max_depth: float | None = None  # metres that the metric networks end at; None for disparity
 
 
 RESIZING = Resizing(Fit.LOWER_BOUND, resample=cubic)
@@ -40,21 +34,24 @@ V2_SMALL = DepthAnythingConfig(VitConfig(384, 12, 6, _SPREAD_OF_12), _DPT_SMALL)
 V2_BASE = DepthAnythingConfig(VitConfig(768, 12, 12, _SPREAD_OF_12), _DPT_BASE)
 V2_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23)), _DPT_LARGE)
 V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), DptConfig((1536, 1536, 1536, 1536), 384))
+_V2 = {"small": V2_SMALL, "base": V2_BASE, "large": V2_LARGE, "giant": V2_GIANT}
 
 FOLDERS = ("depthanything",)
 _HUB_NAME = "model.safetensors"
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
+_LICENCES = {"small": _APACHE, **dict.fromkeys(("base", "large", "giant"), _NON_COMMERCIAL)}
+"""Of V2 and the video models, by size."""
 V1_LICENCE = "https://github.com/LiheYoung/Depth-Anything/issues/15"
 """The licence of version 1's weights according to the authors; their Space states none."""
 _V2_LICENCE = "https://github.com/DepthAnything/Depth-Anything-V2#license"
 _DISTILLED_LICENCE = "https://github.com/Westlake-AGI-Lab/Distill-Any-Depth/issues/40"
 
 
-def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length: int | None = None, about: int | None = None) -> ModelSpec:
+def _v1(size: str, config: DepthAnythingConfig, sha256: str, length: int | None = None, about: int | None = None) -> ModelSpec:
     file = WeightFile(
         repo_id="LiheYoung/Depth-Anything",
         repo_type="space",
-        filename=f"checkpoints/depth_anything_vit{letter}14.pth",
+        filename=f"checkpoints/depth_anything_vit{size[0]}14.pth",
         sha256=sha256,
         size=length,
         approximate_size=about,
@@ -64,21 +61,21 @@ def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length
     return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config, licence_url=V1_LICENCE)
 
 
-def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
+def _v2(name: str, **published: Any) -> ModelSpec:
     repo_id = f"depth-anything/Depth-Anything-V2-{name.capitalize()}" if published.get("published", True) else None
     file = WeightFile(
         repo_id=repo_id,
-        filename=f"depth_anything_v2_vit{letter}.pth",
-        aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        filename=f"depth_anything_v2_vit{name[0]}.pth",
+        aliases=tuple(f"depth_anything_v2_vit{name[0]}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
         conversions=(WeightFile(_HUB_NAME, f"{repo_id}-hf"),) if repo_id else (),
         folders=FOLDERS,
         **published,
     )
     stated = None if file.published else _V2_LICENCE
-    return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config, licence_url=stated)
+    return _spec(f"depth-anything-v2-{name}", file, _LICENCES[name], Quantity.DISPARITY, _V2[name], licence_url=stated)
 
 
-def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str, sha256: str, length: int) -> ModelSpec:
+def _v2_metric(scene: str, size: str, revision: str, sha256: str, length: int) -> ModelSpec:
     dataset, max_depth = {"indoor": ("Hypersim", 20.0), "outdoor": ("VKITTI", 80.0)}[scene]
     name = f"depth_anything_v2_metric_{dataset.lower()}_vit{size[0]}"
     file = WeightFile(
@@ -93,12 +90,11 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
     )
     # Some hub pages say Apache-2.0 and some nothing; the project's README says that all base and large networks are non-commercial:
     # the stricter statement is used.
-    licence = _APACHE if size == "small" else _NON_COMMERCIAL
-    config = replace(config, max_depth=max_depth)
-    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config, licence_url=_V2_LICENCE)
+    config = replace(_V2[size], max_depth=max_depth)
+    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, _LICENCES[size], Quantity.METRIC_DEPTH, config, licence_url=_V2_LICENCE)
 
 
-def _distilled(name: str, config: DepthAnythingConfig, **published: Any) -> ModelSpec:
+def _distilled(name: str, **published: Any) -> ModelSpec:
     titled = f"Distill-Any-Depth-{name.capitalize()}"
     file = WeightFile(
         f"{name}/model.safetensors",
@@ -110,7 +106,7 @@ def _distilled(name: str, config: DepthAnythingConfig, **published: Any) -> Mode
     )
     # The hub's page says Apache-2.0 for all; base and large were initialised with Depth Anything V2's non-commercial weights.
     doubt = {} if name == "small" else {"licence_url": _DISTILLED_LICENCE, "commercial": "unclear"}
-    return _spec(f"distill-any-depth-{name}", file, _APACHE, Quantity.DISPARITY, config, **doubt)
+    return _spec(f"distill-any-depth-{name}", file, _APACHE, Quantity.DISPARITY, _V2[name], **doubt)
 
 
 def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: DepthAnythingConfig, **more: Any) -> ModelSpec:
@@ -130,42 +126,32 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
 
 # No commit of V1's Space is known here: its files are verified by sha256, or else by what the hub states.
 SPECS = (
-    _v1("small", "s", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
-    _v1("base", "b", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
-    _v1("large", "l", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
+    _v1("small", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
+    _v1("base", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
+    _v1("large", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
     _v2(
         "small",
-        "s",
-        V2_SMALL,
-        _APACHE,
         revision="03876f8651c73a60fe4c2c48294e09fcb6838fcf",
         sha256="715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378",
         size=99_218_434,
     ),
     _v2(
         "base",
-        "b",
-        V2_BASE,
-        _NON_COMMERCIAL,
         revision="a4e71a6c2ce52fe50df0f212066b0d4a87be9b5e",
         sha256="0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328",
         size=389_961_218,
     ),
     _v2(
         "large",
-        "l",
-        V2_LARGE,
-        _NON_COMMERCIAL,
         revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9",
         sha256="a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345",
         size=1_341_395_338,
     ),
     # announced by its authors
-    _v2("giant", "g", V2_GIANT, _NON_COMMERCIAL, approximate_size=5_030_000_000, published=False),
+    _v2("giant", approximate_size=5_030_000_000, published=False),
     _v2_metric(
         "indoor",
         "small",
-        V2_SMALL,
         "3bc65d4e14a6786a61acec16453c50e12bf5f338",
         "b782898d8a3e8be1f639de33837ed85e9b4b73e40f8f5e5cd99067588d722545",
         99_222_290,
@@ -173,7 +159,6 @@ SPECS = (
     _v2_metric(
         "indoor",
         "base",
-        V2_BASE,
         "4ebcd7fd0858cbb953451619ca943ea39ec08e00",
         "9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2",
         389_965_138,
@@ -181,7 +166,6 @@ SPECS = (
     _v2_metric(
         "indoor",
         "large",
-        V2_LARGE,
         "79720800638389a78b2defc92caa885104f69974",
         "6f82ff2bc543ac02ddff4aa31fa363676a8305dd3ccf04e80e2af115a044cb6d",
         1_341_401_882,
@@ -189,7 +173,6 @@ SPECS = (
     _v2_metric(
         "outdoor",
         "small",
-        V2_SMALL,
         "c725b8589bdf6ab04072cab74c0467830db80d6d",
         "9203e538d35255c90dda4b7fedb47ff33fe725497bcca3b1e53b3a65ee63f0cb",
         99_221_808,
@@ -197,7 +180,6 @@ SPECS = (
     _v2_metric(
         "outdoor",
         "base",
-        V2_BASE,
         "e96fd0c8cedf1825a55b9c61309f754982948df0",
         "4dad67a7cc10b462bca48e6b8569c762b8eb3c1adada170a3851a6d3ba37bb3e",
         389_964_656,
@@ -205,20 +187,18 @@ SPECS = (
     _v2_metric(
         "outdoor",
         "large",
-        V2_LARGE,
         "070e97e4b80e317ec1d03c19927304f4091a180b",
         "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38",
         1_341_401_064,
     ),
     _distilled(
         "small",
-        V2_SMALL,
         revision="38095a41cca1e28a28e8bb6372c68df721455a2d",
         sha256="56a173c0e1b5045bf6296a5c1fb16eace0bbde2eddc24b37532cb1774ac09caa",
         size=99_165_428,
     ),
-    _distilled("base", V2_BASE, approximate_size=390_000_000),
-    _distilled("large", V2_LARGE, approximate_size=1_341_000_000),
+    _distilled("base", approximate_size=390_000_000),
+    _distilled("large", approximate_size=1_341_000_000),
 )
 
 
@@ -305,7 +285,7 @@ V3_SPECS = (
 )
 
 
-def _video(name: str, config: DepthAnythingConfig, licence: str, metric: bool = False, **published: Any) -> ModelSpec:
+def _video(name: str, metric: bool = False, **published: Any) -> ModelSpec:
     repository, prefix = ("Metric-", "metric_") if metric else ("", "")
     stem = f"{prefix}video_depth_anything_vit{name[0]}"
     file = WeightFile(
@@ -319,12 +299,12 @@ def _video(name: str, config: DepthAnythingConfig, licence: str, metric: bool = 
         id=f"video-depth-anything-{'metric-' if metric else ''}{name}",
         family="video-depth-anything",
         files=(file,),
-        licence=licence,
-        licence_url="https://github.com/DepthAnything/Video-Depth-Anything#license" if metric and licence == _NON_COMMERCIAL else None,
+        licence=_LICENCES[name],
+        licence_url="https://github.com/DepthAnything/Video-Depth-Anything#license" if metric and name != "small" else None,
         quantity=Quantity.METRIC_DEPTH if metric else Quantity.DISPARITY,
         multiple_of=14,
         default_size=518,
-        config=config,
+        config=_V2[name],
     )
 
 
@@ -332,32 +312,24 @@ def _video(name: str, config: DepthAnythingConfig, licence: str, metric: bool = 
 VIDEO_SPECS = (
     _video(
         "small",
-        V2_SMALL,
-        _APACHE,
         revision="256875362cff76724b920335dfb4b29dd611f66e",
         sha256="13379300b739e659f076a59d52e9801bd8d38c541a7e71f73bbca4dcfb013609",
         size=116_440_756,
     ),
     _video(
         "base",
-        V2_BASE,
-        _NON_COMMERCIAL,
         revision="7231d0c6e260f54f103eba5005d01f6efa4f43db",
         sha256="775e578e8f9431ec0496514aa466bd0a1f67c28d0f518267809f35a43c04329b",
         size=458_247_082,
     ),
     _video(
         "large",
-        V2_LARGE,
-        _NON_COMMERCIAL,
         revision="7aafbcb5c6af0bac741aad2b6471894fb4761afa",
         sha256="43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa",
         size=1_538_392_012,
     ),
     _video(
         "small",
-        V2_SMALL,
-        _APACHE,
         metric=True,
         revision="273d090f2ce17df50c2872d82c8322c45da5b4dd",
         sha256="3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33",
@@ -365,8 +337,6 @@ VIDEO_SPECS = (
     ),
     _video(
         "base",
-        V2_BASE,
-        _NON_COMMERCIAL,
         metric=True,
         revision="f6a245abad4b5a5b0d26722c8e1767ef310c547d",
         sha256="f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade",
@@ -374,8 +344,6 @@ VIDEO_SPECS = (
     ),
     _video(
         "large",
-        V2_LARGE,
-        _NON_COMMERCIAL,
         metric=True,
         revision="607fcdbd454b95c3bd39abbd3054142869a527d3",
         sha256="24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620",

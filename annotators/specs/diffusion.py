@@ -44,21 +44,13 @@ EMPTY_PROMPT = (49406, 49407)
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """An architecture.
+    """An architecture."""
 
-    Attributes:
-        unet: Keyword arguments of diffusers' UNet2DConditionModel.
-        vae: Keyword arguments of diffusers' AutoencoderKL.
-        text_encoder: Keyword arguments of transformers' CLIPTextConfig; None where the UNet takes no text.
-        prompt: The tokens of the prompt, which is always the same.
-        float16_vae: Whether the VAE's activations stay within float16.
-    """
-
-    unet: Mapping[str, Any]
-    vae: Mapping[str, Any]
-    text_encoder: Mapping[str, Any] | None = None
-    prompt: tuple[int, ...] = EMPTY_PROMPT
-    float16_vae: bool = True
+    unet: Mapping[str, Any]  # keyword arguments of diffusers' UNet2DConditionModel
+    vae: Mapping[str, Any]  # keyword arguments of diffusers' AutoencoderKL
+    text_encoder: Mapping[str, Any] | None = None  # keyword arguments of transformers' CLIPTextConfig; None where the UNet takes no text
+    prompt: tuple[int, ...] = EMPTY_PROMPT  # the tokens of the prompt, which is always the same
+    float16_vae: bool = True  # whether the VAE's activations stay within float16
 
 
 _LEADING = {
@@ -77,17 +69,11 @@ _ZERO_SNR = {**_TRAILING, "rescale_betas_zero_snr": True}
 
 @dataclass(frozen=True, kw_only=True)
 class MarigoldConfig(DiffusionConfig):
-    """An architecture of Marigold.
+    """An architecture of Marigold."""
 
-    Attributes:
-        scheduler: Name of diffusers' scheduler.
-        schedule: Its keyword arguments.
-        steps: How many the authors recommend.
-    """
-
-    scheduler: str
-    schedule: Mapping[str, Any]
-    steps: int
+    scheduler: str  # name of diffusers' scheduler
+    schedule: Mapping[str, Any]  # its keyword arguments
+    steps: int  # how many the authors recommend
 
 
 _MARIGOLD_PARTS: dict[str, Any] = {"unet": {**SD2_UNET, "in_channels": 8}, "vae": SD_VAE, "text_encoder": SD2_TEXT_ENCODER}
@@ -236,13 +222,9 @@ LOTUS_SPECS = (
 
 @dataclass(frozen=True)
 class LbmConfig(DiffusionConfig):
-    """An architecture of LBM.
+    """An architecture of LBM."""
 
-    Attributes:
-        bridge_noise: Between steps, noise of this times sqrt(sigma (1 - sigma)) as standard deviation is added.
-    """
-
-    bridge_noise: float = 0.005
+    bridge_noise: float = 0.005  # between steps, noise of this times sqrt(sigma (1 - sigma)) as standard deviation is added
 
 
 LBM = LbmConfig(

@@ -13,21 +13,13 @@ from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, ModelSpec, WeightFile
 
 @dataclass(frozen=True)
 class MidasConfig:
-    """An architecture of MiDaS.
+    """An architecture of MiDaS."""
 
-    Attributes:
-        backbone: "hybrid", "vit", "swinv2" or "beit" (transformers' DPT), or "efficientnet-lite3".
-        dpt: Keyword arguments of transformers' DPTConfig.
-        backbone_config: Keyword arguments of the backbone's own config, where it has one.
-        mean: Subtracted from the RGB values in [0, 1] ...
-        std: ... before they are divided by this.
-    """
-
-    backbone: str
-    dpt: Mapping[str, Any] | None = None
-    backbone_config: Mapping[str, Any] | None = None
-    mean: RGB = HALF
-    std: RGB = HALF
+    backbone: str  # "hybrid", "vit", "swinv2" or "beit" (transformers' DPT), or "efficientnet-lite3"
+    dpt: Mapping[str, Any] | None = None  # keyword arguments of transformers' DPTConfig
+    backbone_config: Mapping[str, Any] | None = None  # keyword arguments of the backbone's own config, where it has one
+    mean: RGB = HALF  # subtracted from the RGB values in [0, 1] ...
+    std: RGB = HALF  # ... before they are divided by this
 
 
 DPT_HYBRID = MidasConfig(
@@ -166,23 +158,14 @@ SPECS = (
 
 @dataclass(frozen=True)
 class ZoeConfig:
-    """An architecture of ZoeDepth.
+    """An architecture of ZoeDepth."""
 
-    Attributes:
-        bin_centres: "softplus" (unbounded) or "normed" (between the ranges' ends).
-        ranges: Name and greatest depth in metres of each kind of scene.
-        backbone: Keyword arguments of transformers' BeitConfig.
-        neck: Channels of the neck's four levels.
-        features: Channels of the fusion path.
-        frame: Height and width that images are fitted to.
-    """
-
-    bin_centres: str
-    ranges: tuple[tuple[str, float], ...]
-    backbone: Mapping[str, Any]
-    neck: tuple[int, int, int, int] = (256, 512, 1024, 1024)
-    features: int = 256
-    frame: tuple[int, int] = (384, 512)
+    bin_centres: str  # "softplus" (unbounded) or "normed" (between the ranges' ends)
+    ranges: tuple[tuple[str, float], ...]  # name and greatest depth in metres of each kind of scene
+    backbone: Mapping[str, Any]  # keyword arguments of transformers' BeitConfig
+    neck: tuple[int, int, int, int] = (256, 512, 1024, 1024)  # channels of the neck's four levels
+    features: int = 256  # channels of the fusion path
+    frame: tuple[int, int] = (384, 512)  # height and width that images are fitted to
 
 
 _BEIT_LARGE_384 = {**(DPT_BEIT_LARGE.backbone_config or {}), "image_size": 384}

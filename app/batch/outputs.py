@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ...annotators.checks import log_used_size
+from ...annotators.base import log_used_size
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
 from ...geometry.estimate import Quantity

@@ -88,10 +88,8 @@ def empty_cache() -> None:
 def free_main_memory(root: Path = Path("/")) -> float:
     """Bytes of main memory still available, including swap and reclaimable file cache; infinite if unknown.
 
-    On Linux the minimum over the machine and every control group of the process (container, service, user) with its limit.
-
-    Args:
-        root: Parent folder of `proc` and `sys`.
+    On Linux the minimum over the machine and every control group of the process (container, service, user) with its limit. `root` is the
+    parent folder of `proc` and `sys`.
     """
     if sys.platform == "win32":
         return _windows_memory()

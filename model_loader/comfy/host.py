@@ -1,8 +1,9 @@
-"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings."""
+"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings; and the environment's variables."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import uuid
@@ -125,12 +126,7 @@ def model_folders(name: str) -> Iterator[Path]:
 
 
 def user_folder(kind: str) -> Path:
-    """ComfyUI's current folder of this kind, one of `USER_FOLDERS`.
-
-    Raises:
-        ValueError: Unknown kind.
-        RuntimeError: ComfyUI is not running.
-    """
+    """ComfyUI's current folder of this kind, one of `USER_FOLDERS`, else a ValueError; a RuntimeError if ComfyUI is not running."""
     if kind not in USER_FOLDERS:
         raise ValueError(f"unknown folder {kind!r}; accepted: {', '.join(USER_FOLDERS)}")
     if (module := folder_paths()) is None:
@@ -139,11 +135,7 @@ def user_folder(kind: str) -> Path:
 
 
 def temporary_file(suffix: str) -> Path:
-    """A unique path in ComfyUI's temporary folder, which is created.
-
-    Raises:
-        RuntimeError: As `user_folder`.
-    """
+    """A unique path in ComfyUI's temporary folder, which is created; raises as `user_folder`."""
     folder = user_folder("temp")
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
@@ -162,3 +154,14 @@ def user_settings(name: str) -> list[Any]:
             if isinstance(settings := read_json(path), dict) and name in settings:
                 values.append(settings[name])
     return values
+
+
+# ComfyUI's registry lists every file that reads environment variables: only this one and the runtimes, for their libraries, do.
+def environment(name: str) -> str:
+    """The value of an environment variable; "" if unset."""
+    return os.environ.get(name, "")
+
+
+def variables_beginning(prefix: str) -> list[str]:
+    """The sorted names of the set environment variables with this prefix."""
+    return sorted(name for name in os.environ if name.startswith(prefix))

@@ -35,11 +35,7 @@ _undisturbed: set[int] = set()
 
 
 class Watch:
-    """While entered, interrupts the thread's computation between two steps once `look` raises.
-
-    Args:
-        look: Raises if the user pressed cancel; called from another thread.
-    """
+    """While entered, interrupts the thread's computation between two steps once `look`, called from another thread, raises."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self._look = look
@@ -104,12 +100,9 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
-    """Raises an exception in a thread wherever its Python code is, except during an import. Native code cannot be interrupted.
+    """Raises an exception in another thread wherever its Python code is, except during an import. Native code cannot be interrupted.
 
-    Args:
-        thread: Another thread than this one.
-        kind: The exception.
-        is_working: Whether the thread still does the work to end.
+    `is_working` tells whether the thread still does the work to end.
     """
     while is_working() and thread.ident is not None:
         if not _is_importing(sys._current_frames().get(thread.ident)):

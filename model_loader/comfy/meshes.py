@@ -25,17 +25,14 @@ _FITTED_SIZE = 5.0
 _FOV_INSIDE = 75.0
 """Vertical field of view, in degrees, of the camera at the centre of a panorama's mesh."""
 
-_NEAR, _FAR = 0.01, 1000.0
 _UPDATE = "update ComfyUI, or use Save Mesh"
 
 
 def comfy_mesh(mesh: Mesh) -> Any:
     """Creates ComfyUI's MESH: a batch of one, on the CPU, without normals, which MESH lacks.
 
-    The image becomes the texture; without uvs, or if this version's MESH has no texture, vertex colours are used if possible.
-
-    Returns:
-        ComfyUI's object. If this ComfyUI has no MESH, a blocker that stops the nodes behind this output and says why.
+    The image becomes the texture; without uvs, or if this version's MESH has no texture, vertex colours are used if possible. If this
+    ComfyUI has no MESH, returns a blocker that stops the nodes behind this output and says why.
 
     Raises:
         RuntimeError: ComfyUI is not running.
@@ -55,11 +52,7 @@ def comfy_mesh(mesh: Mesh) -> Any:
 
 
 def comfy_splats(splats: Splats) -> Any:
-    """Creates ComfyUI's SPLAT: a batch of one, on the CPU, in the axes of splats.
-
-    Returns, raises:
-        As `comfy_mesh`.
-    """
+    """Creates ComfyUI's SPLAT: a batch of one, on the CPU, in the axes of splats. Returns and raises as `comfy_mesh`."""
     splat_type = _type("SPLAT")
     if splat_type is None or "positions" not in inspect.signature(splat_type).parameters:
         return blocked("this ComfyUI has no splats; update ComfyUI, or use Save Mesh with the format splats")
@@ -69,14 +62,9 @@ def comfy_splats(splats: Splats) -> Any:
 
 
 def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
-    """Creates a file in ComfyUI's temporary folder, as the 3D files that its nodes save and preview.
+    """Creates a file, by `write`, in ComfyUI's temporary folder, as the 3D files (".glb" or ".ply") that its nodes save and preview.
 
-    Args:
-        suffix: ".glb" or ".ply".
-        write: Writes the file.
-
-    Returns, raises:
-        As `comfy_mesh`; if blocked, nothing is written.
+    Returns and raises as `comfy_mesh`; if blocked, nothing is written.
     """
     file_type = _type("File3D")
     if file_type is None:
@@ -113,17 +101,7 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
         vertical = float(fov_from_intrinsics(intrinsics, view.height, view.width, side="vertical"))
     else:
         vertical = _FOV_INSIDE
-    return {
-        "position": _xyz((position - ground) * scale),
-        "target": _xyz((position - rotation[:, 2] * distance - ground) * scale),
-        "zoom": 1,
-        "cameraType": "perspective",
-        "quaternion": _quaternion(torch.from_numpy(rotation)),
-        "fov": vertical,
-        "aspect": view.width / view.height,
-        "near": _NEAR,
-        "far": _FAR,
-    }
+    return _camera(view, (position - ground) * scale, (position - rotation[:, 2] * distance - ground) * scale, rotation, vertical)
 
 
 def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, Any]:
@@ -140,16 +118,21 @@ def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, 
     intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
     position, rotation = _pose(view)
     away = (splats.points * [1, -1, -1] - position) @ -rotation[:, 2]
+    shorter = float(fov_from_intrinsics(intrinsics, view.height, view.width, side="shorter"))
+    return _camera(view, position, position - rotation[:, 2] * float(np.median(away)), rotation, shorter)
+
+
+def _camera(view: Estimate, position: np.ndarray, target: np.ndarray, rotation: np.ndarray, fov: float) -> dict[str, Any]:
     return {
         "position": _xyz(position),
-        "target": _xyz(position - rotation[:, 2] * float(np.median(away))),
+        "target": _xyz(target),
         "zoom": 1,
         "cameraType": "perspective",
         "quaternion": _quaternion(torch.from_numpy(rotation)),
-        "fov": float(fov_from_intrinsics(intrinsics, view.height, view.width, side="shorter")),
+        "fov": fov,
         "aspect": view.width / view.height,
-        "near": _NEAR,
-        "far": _FAR,
+        "near": 0.01,
+        "far": 1000.0,
     }
 
 
@@ -184,11 +167,7 @@ def _quaternion(rotation: Tensor) -> dict[str, float]:
 
 
 def _type(name: str) -> Any:
-    """A class of ComfyUI's API; None if this version lacks it.
-
-    Raises:
-        RuntimeError: ComfyUI is not running.
-    """
+    """A class of ComfyUI's API; None if this version lacks it. Raises a RuntimeError if ComfyUI is not running."""
     if "comfy_api" not in sys.modules and "comfy_execution.graph_utils" not in sys.modules:
         raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.meshes.mesh")
     return getattr(getattr(sys.modules.get("comfy_api.latest"), "Types", None), name, None)

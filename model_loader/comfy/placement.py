@@ -26,12 +26,7 @@ class Placement:
     """Moves a network to its device, inside ComfyUI through its memory manager.
 
     Inside ComfyUI, a network that does not fit on the device runs on the CPU: the graph waits for it. Outside, that is an error: a folder
-    or a video would take many times as long as expected, and results would depend on free memory.
-
-    Args:
-        network: The network.
-        device: The device to run on.
-        name: Its name in messages.
+    or a video would take many times as long as expected, and results would depend on free memory. `name` is the network's in messages.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, name: str) -> None:
@@ -61,12 +56,8 @@ class Placement:
         assert manager is not None
         with undisturbed():  # an interruption would leave ComfyUI's records inconsistent
             manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
-        return self._gather()
-
-    def _gather(self) -> torch.device:
-        """Moves weights that ComfyUI left in place, as it does for plain torch modules under memory pressure and with --novram."""
-        target = self._patcher.load_device
-        if self._move_to(target):
+        # ComfyUI leaves weights of plain torch modules in place under memory pressure and with --novram
+        if self._move_to(target := self._patcher.load_device):
             return target
         logger.warning("%s does not fit on %s: running on the CPU", self._name, target)
         return torch.device("cpu")

@@ -36,19 +36,12 @@ _SUFFIX = ".mp4"
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A VIDEO stored as a file or file-like object.
+    """A VIDEO stored as a file or file-like object."""
 
-    Attributes:
-        source: A path or a file-like object.
-        header: Its header.
-        start: Seconds trimmed from its beginning.
-        seconds: Length from there; 0 = to its end.
-    """
-
-    source: Any
+    source: Any  # a path or a file-like object
     header: VideoHeader
-    start: Fraction = Fraction(0)
-    seconds: Fraction = Fraction(0)
+    start: Fraction = Fraction(0)  # seconds trimmed from its beginning
+    seconds: Fraction = Fraction(0)  # length from there; 0 = to its end
 
     @property
     def count(self) -> int:
@@ -64,14 +57,7 @@ class VideoFile:
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """Creates a VIDEO in ComfyUI's temporary folder from other images at these frames' times, with this one's sound.
 
-        Args:
-            images: Frames, each with an image (1 or 3, H, W) in [0, 1].
-
-        Returns:
-            ComfyUI's own object.
-
-        Raises:
-            VideoReadError: There are no frames.
+        Images are (1 or 3, H, W) in [0, 1]. Raises a VideoReadError if there are no frames.
         """
         path = temporary_file(_SUFFIX)
         segment = path.with_stem(f"{path.stem}_pictures")
@@ -101,15 +87,10 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """A VIDEO held as a batch of images, as Create Video returns it.
+    """A VIDEO held as a batch of images, as Create Video returns it."""
 
-    Attributes:
-        video: ComfyUI's object.
-        parts: Its components: images, audio, frame_rate.
-    """
-
-    video: Any
-    parts: Any
+    video: Any  # ComfyUI's object
+    parts: Any  # its components: images, audio, frame_rate
 
     @property
     def count(self) -> int:
@@ -148,11 +129,7 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
 
 
 def video_of_file(path: Path) -> Any:
-    """ComfyUI's VIDEO of a file.
-
-    Raises:
-        RuntimeError: ComfyUI is not running, or too old for videos.
-    """
+    """ComfyUI's VIDEO of a file; raises a RuntimeError if ComfyUI is not running, or too old for videos."""
     return _file_class()(str(path))
 
 

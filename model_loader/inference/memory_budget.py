@@ -1,4 +1,4 @@
-"""Estimates memory per image and batch sizes, halves batches that do not fit, and advises when one image does not.
+"""Estimates memory per image and batch sizes, retries batches that do not fit, and advises when one image does not.
 
 Operating systems kill programs without notice when memory runs out. So what certainly does not fit is refused before any allocation;
 what may fit is tried.
@@ -16,7 +16,6 @@ import torch
 
 from ...annotators.base import Annotator, is_out_of_memory
 from ...annotators.choices import wording
-from ...annotators.specs.base import ModelSpec
 from ..comfy import devices, interrupt
 from ..comfy.devices import free_main_memory
 from ..comfy.placement import WeightsTooLargeError
@@ -91,8 +90,7 @@ def in_batches(
     ComfyUI's user can interrupt between batches.
 
     Args:
-        step: Computes the items [start, stop).
-        total: The number of items.
+        step: Computes the items [start, stop) of `total`.
         size: The first batch size, at least 1.
         mend: Called with an error and the batch size; returns the size of all following batches, or raises.
         can_mend: Whether to call `mend` with an error; other errors are raised.
@@ -118,27 +116,10 @@ def in_batches(
         size = mend(problem, stop - done)
 
 
-def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: int, device: torch.device, divisible: bool = True) -> int:
-    """Halves the size of a batch that ran out of memory, and logs it; height and width are those of the network's input.
-
-    Raises:
-        MemoryError: The batch is a single image, or indivisible views of one scene.
-    """
-    devices.empty_cache()
-    if batch == 1 or not divisible:
-        raise MemoryError(_too_large(spec, height, width, device, batch)) from problem
-    where = f"{spec.id} at {width}x{height} on {device}"
-    logger.warning("out of memory: continuing with batches of %d: %s", batch // 2, where)
-    return batch // 2
-
-
 def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:
-    """Computes on a device, or on the CPU if the GPU runs out of memory.
+    """Computes on a device, or on the CPU if the GPU runs out of memory; `what` is the action for the log: "the maps are enlarged".
 
-    Args:
-        compute: Computes on a device. A network that does not fit raises MemoryError instead, which is not retried on the CPU.
-        device: The preferred device.
-        what: The action, for the log: "the maps are enlarged".
+    A network that does not fit raises MemoryError instead, which is not retried on the CPU.
     """
     try:
         return compute(device)
@@ -157,14 +138,7 @@ def without_traceback(error: Exception) -> Exception:
 
 
 def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:
-    """Refuses an image if it, or the network's input, certainly does not fit.
-
-    Args:
-        annotator: The model.
-        device: The device to run on.
-        height, width: Of the image.
-        size: As `InferenceOptions.size`.
-        half: Whether the network computes in half precision.
+    """Refuses an image of height x width if it, or the network's input, by default in float32 or else `half` of it, certainly does not fit.
 
     Raises:
         MemoryError: Names the required memory, the available memory and a size that fits.
@@ -191,11 +165,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
 
 
 def check_result_fits(images: int, height: int, width: int) -> None:
-    """Refuses a batch of results of height x width that certainly does not fit in main memory.
-
-    Raises:
-        MemoryError: As `check_network_fits`.
-    """
+    """Refuses a batch of results of height x width that certainly does not fit in main memory; raises as `check_network_fits`."""
     cpu = torch.device("cpu")
     free = _total_memory(cpu)
     each = BytesPerPixel.RESULT + BytesPerPixel.FURTHER_RESULT * (images - 1)
@@ -208,27 +178,11 @@ def check_result_fits(images: int, height: int, width: int) -> None:
 
 
 def check_effect_fits(height: int, width: int, device: torch.device) -> None:
-    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on the device that computes them.
-
-    Raises:
-        MemoryError: As `check_network_fits`.
-    """
+    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on their device; raises as `check_network_fits`."""
     free, need = _total_memory(device), height * width * BytesPerPixel.EFFECT
     if need > free:
         advice = f"{_smaller_image(height, width, BytesPerPixel.EFFECT, free)}, or close other programs"
         raise _refusal(f"an image of {width}x{height}", need, device, free, advice)
-
-
-def _too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int) -> str:
-    if views == 1:
-        return (
-            f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "
-            f"{wording().lower_size}{wording().where_size}, or free other models"
-        )
-    return (
-        f"{views} views of one scene, which {spec.id} processes in one batch, do not fit in the memory of {device} at "
-        f"{width}x{height} each: give fewer views, {wording().lower_size}, or free other models"
-    )
 
 
 def _refusal(what: str, need: float, device: torch.device, free: float, advice: str) -> MemoryError:

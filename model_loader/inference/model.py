@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...annotators.base import Annotator
-from ...annotators.checks import other_size
+from ...annotators.base import Annotator, other_size
 from ...annotators.family import Progress
 from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing
@@ -103,14 +102,11 @@ class Model:
         options: Any = None,
         refine: bool | None = None,
     ) -> Iterator[Estimate]:
-        """Yields estimates at the network's size, on its device, in batches as large as memory allows.
+        """Yields estimates of one or more images at the network's size, on its device, in batches as large as memory allows, on demand.
 
         Args:
             images, size, progress, fov, options: As in `estimate`.
             refine: False = without a model's own edge network, whose estimates may have image size. `refine_geometry` is never called.
-
-        Returns:
-            Estimates of one or more images, in order, each computed on demand.
 
         Raises:
             As `estimate`; images are checked before this returns, other errors occur during iteration.
@@ -137,8 +133,7 @@ class Model:
         """Estimates depth and cameras of several images of one static scene, at image size.
 
         Args:
-            images: The views, in any order, all processed in one batch.
-            size, progress, fov, derive: As in `estimate`; `fov` is that of the one camera that took all views.
+            images, size, progress, fov, derive: As in `estimate`; the views, in any order, all processed in one batch, share one camera.
 
         Returns:
             An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is measured from
@@ -198,15 +193,7 @@ class Model:
     ) -> Materials:
         """Estimates albedo, roughness and metallic of images, at image size, by a material model (`spec.materials`).
 
-        Args:
-            images, size, progress, options: As in `estimate`.
-
-        Returns:
-            Float32 materials of B images, H x W, on the images' device; on the CPU for arrays and files.
-
-        Raises:
-            ValueError: The model predicts no materials, or as for `estimate`.
-            MemoryError, ArithmeticError: As for `estimate`.
+        Arguments, device and errors are as for `estimate`; a ValueError, too, for a model that predicts no materials.
         """
         asked, batch = InferenceOptions(size=size, family_options=options), _checked(images)
         total, height, width = batch_shape(batch)
@@ -295,11 +282,7 @@ class Model:
         return self.varied(WithSetting("with_resizing", resizing))
 
     def with_options(self, options: Any) -> Model:
-        """A copy with other default options; see `Annotator.with_options`.
-
-        Raises:
-            TypeError: Options of another family, or of any where the family has none.
-        """
+        """A copy with other default options; a TypeError for another family's, or any where the family has none."""
         self.annotator.with_options(options)  # raises now, not in the first call
         return self.varied(WithSetting("with_options", options))
 

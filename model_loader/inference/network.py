@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.base import Annotator
+from ...annotators.choices import wording
 from ...annotators.family import Progress, progress_of_part
 from ...utils import images_to_rgb
 from ..comfy import devices, feedback
@@ -22,7 +23,6 @@ from ..comfy.placement import Placement
 from .memory_budget import (
     IMAGES_TO_MAKE_ROOM_FOR,
     check_network_fits,
-    halved,
     images_that_fit,
     in_batches,
     is_batch_too_large,
@@ -43,41 +43,44 @@ Sizes = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class InDtype:
-    """A loaded network in one dtype; replaced as a whole by a fallback to float32.
+    """A loaded network in one dtype; replaced as a whole by a fallback to float32."""
 
-    Attributes:
-        annotator: The network with its family's pre- and postprocessing.
-        dtype: The dtype to compute in.
-        placement: Brings it to its device.
-        varies: The network that it is a variation of; None = it is the one in the files.
-        batch_limits: Largest batch per image size, after memory ran out; shared by all variations.
-    """
-
-    annotator: Annotator
-    dtype: torch.dtype
-    placement: Placement
-    varies: InDtype | None = None
-    batch_limits: dict[Sizes, int] = field(default_factory=dict)
+    annotator: Annotator  # the network with its family's pre- and postprocessing
+    dtype: torch.dtype  # to compute in
+    placement: Placement  # brings it to its device
+    varies: InDtype | None = None  # the network that it is a variation of; None = it is the one in the files
+    batch_limits: dict[Sizes, int] = field(default_factory=dict)  # per image size, after memory ran out; shared by all variations
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network on its device, with memory for images of one size.
-
-    Attributes:
-        height, width: Of the network's input.
-        fits: Number of images that fit in one batch, at least 1.
-    """
+    """A network on its device, with memory for images of one size."""
 
     network: InDtype
     device: torch.device
-    height: int
+    height: int  # and `width`: of the network's input
     width: int
-    fits: int
+    fits: int  # number of images that fit in one batch, at least 1
 
     def halved(self, problem: Exception, size: int, divisible: bool = True) -> int:
-        """The next batch size after one that ran out of memory; see `memory_budget.halved`."""
-        return halved(problem, size, self.network.annotator.spec, self.height, self.width, self.device, divisible)
+        """The next batch size, half of one that ran out of memory, and logs it.
+
+        Raises:
+            MemoryError: The batch is a single image, or indivisible views of one scene.
+        """
+        devices.empty_cache()
+        model, words = self.network.annotator.spec.id, wording()
+        where = f"at {self.width}x{self.height}"
+        if size == 1:
+            advice = f"{words.lower_size}{words.where_size}, or free other models"
+            raise MemoryError(f"{model} {where} does not fit in the memory of {self.device}: {advice}") from problem
+        if not divisible:
+            raise MemoryError(
+                f"{size} views of one scene, which {model} processes in one batch, do not fit in the memory of {self.device} {where} each: "
+                f"give fewer views, {words.lower_size}, or free other models"
+            ) from problem
+        logger.warning("out of memory: continuing with batches of %d: %s %s on %s", size // 2, model, where, self.device)
+        return size // 2
 
 
 class LoadedNetwork:
@@ -91,10 +94,6 @@ class LoadedNetwork:
         device: The device to run on, if the network fits there.
         path: The file that it was read from.
         rebuild: Reads the files again in another dtype; None = no fallback.
-
-    Attributes:
-        spec: Its entry in the table of models.
-        variations: Functions that turn an annotator into a variant that shares its weights.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class LoadedNetwork:
         self.spec = annotator.spec
         self.path = path
         self.device = device
-        self.variations: tuple[Variation, ...] = ()
+        self.variations: tuple[Variation, ...] = ()  # turn an annotator into a variant that shares its weights
         self._shared: LoadedNetwork | None = None  # not `self`: a cycle would keep the weights until garbage collection
         self._rebuild = rebuild
         self._lock = threading.Lock()
@@ -153,11 +152,7 @@ class LoadedNetwork:
         return self if annotator.shareable or annotator.engine is not None else self.varied(_with_own_object)
 
     def run(self, call: Callable[[InDtype], T]) -> T:
-        """Calls with the current network, and again in float32 if half precision overflows.
-
-        Raises:
-            ArithmeticError: float32 overflows too, or there is no fallback.
-        """
+        """Calls with the current network, and again in float32 if half precision overflows and there is a fallback."""
         network = self.current
         try:
             return call(network)
@@ -181,7 +176,7 @@ class LoadedNetwork:
             size: As `InferenceOptions.size`.
             progress: Called with (work done, total work), in images or a family's passes over them.
             divisible: Whether the batch may be split.
-            arguments: Further arguments of the method.
+            arguments: The method's others.
 
         Raises:
             MemoryError: A part that cannot be split does not fit.
@@ -222,8 +217,7 @@ class LoadedNetwork:
 
         Args:
             network: The current one.
-            height, width: Of the images.
-            size: As `InferenceOptions.size`.
+            height, width, size: Of the images, and as `InferenceOptions.size`.
             images: Number of images to free memory for.
             extra_bytes: Additional bytes per batch, from height and width of the network's input.
 

@@ -38,15 +38,7 @@ _COMPARED, _BESIDE, _DIFFERENT = 64, 6, 1.4
 
 
 def check_panorama(height: int, width: int, any_aspect: bool) -> None:
-    """Refuses images that cannot be full-sphere panoramas.
-
-    Args:
-        height, width: Of the images.
-        any_aspect: Whether to accept other aspect ratios: the image is stretched over the whole sphere.
-
-    Raises:
-        ValueError: The aspect ratio is not 2:1, or a side is shorter than 8 pixels.
-    """
+    """Raises a ValueError for images with a side below 8 pixels or, except for `any_aspect`, another aspect ratio than 2:1."""
     if min(height, width) < 8:
         raise ValueError(f"the image has {width}x{height} pixels; a panorama needs at least 16x8")
     if not any_aspect and not 1 / _STRETCH <= width / (2 * height) <= _STRETCH:
@@ -79,10 +71,9 @@ def panorama_estimates(
     """Estimates panoramas, one after another.
 
     Args:
-        network: The network to run.
-        images: The batch.
+        network, images: The network to run, and the batch.
         options: Uses `size` and `family_options`.
-        any_aspect: As in `check_panorama`.
+        any_aspect: Whether to accept other aspect ratios: the image is stretched over the whole sphere.
         progress: Called with (passes done, total passes); views and merging both count.
 
     Yields:
@@ -176,11 +167,7 @@ def _warn_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
 
 
 def borders_meet(panorama: Tensor) -> bool:
-    """Whether the left and right border of an image match as neighbouring columns do.
-
-    Args:
-        panorama: (1, 3, H, W), any values.
-    """
+    """Whether the left and right border of an image (1, 3, H, W) match as neighbouring columns do."""
     width = panorama.shape[-1]
     small = (
         resize_map(panorama.float(), max(4, round(_COMPARED * panorama.shape[-2] / width)), _COMPARED) if width > _COMPARED else panorama
@@ -229,10 +216,10 @@ def _at_resolution(image: Images, width: int) -> Tensor:
 
 
 def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
-    squares = [_square(part) for part in parts]
+    sides = [max(part.height, part.width) for part in parts]
+    squares = [replace(part.to("cpu").in_float32(), intrinsics=None).resized(side, side) for part, side in zip(parts, sides, strict=True)]
     depths, quantities, valid = zip(*(part.known_depth() for part in squares), strict=True)
     if quantities[0] is Quantity.METRIC_DEPTH:
-        sides = [depth.shape[-1] for depth in depths]
         distances = [
             depth_to_ray_distance(torch.where(known, depth, 1), view_intrinsics(side))
             for depth, known, side in zip(depths, valid, sides, strict=True)
@@ -244,11 +231,6 @@ def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
         View(distance, known, rotation, _opencv_normals(part))
         for distance, known, rotation, part in zip(distances, valid, rotations, squares, strict=True)
     ]
-
-
-def _square(estimate: Estimate) -> Estimate:
-    side = max(estimate.height, estimate.width)
-    return replace(estimate.to("cpu").in_float32(), intrinsics=None).resized(side, side)
 
 
 def _opencv_normals(estimate: Estimate) -> Tensor | None:

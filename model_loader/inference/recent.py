@@ -34,19 +34,12 @@ Make = Callable[[Iterable[Any]], Iterator[Estimate]]
 
 @dataclass
 class _Run:
-    """A completed run of a network.
+    """A completed run of a network."""
 
-    Attributes:
-        key: The network and everything else that determines its outputs, except the images.
-        digests: One per chunk of images.
-        parts: Its estimates, on the CPU, and their original devices.
-        notes: The messages shown on the node about inputs and settings.
-    """
-
-    key: Hashable
-    digests: list[bytes]
-    parts: list[tuple[Estimate, torch.device]]
-    notes: list[str]
+    key: Hashable  # the network and everything else that determines its outputs, except the images
+    digests: list[bytes]  # one per chunk of images
+    parts: list[tuple[Estimate, torch.device]]  # its estimates, on the CPU, and their original devices
+    notes: list[str]  # the messages shown on the node about inputs and settings
 
     @property
     def bytes(self) -> int:
@@ -74,15 +67,12 @@ def keeping_estimates(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def recalled(key: Hashable, chunks: Iterable[Images], make: Make) -> Iterator[Estimate]:
-    """Returns the cached estimates of images, or makes new ones and caches them for the running node.
+    """The cached estimates of images, or those by `make`, which are cached for the running node; outside of nodes nothing is cached.
 
     Args:
         key: The network and everything else that determines its outputs, except the images.
         chunks: The images in one or more chunks.
         make: Runs the network on chunks. A failed or unfinished run is not cached.
-
-    Returns:
-        The estimates as from `make`. Outside of nodes nothing is cached.
     """
     node = _running.get()
     return make(chunks) if node is None else _recalled(node, key, iter(chunks), make)
@@ -130,7 +120,8 @@ def _recorded(
                 digests.append(_digest(chunk))
             yield chunk
 
-    for part in make(chain(_taken(read), noted())):
+    taken = (read.pop(0) for _ in range(len(read)))  # drops each reference first
+    for part in make(chain(taken, noted())):
         if parts is not None:
             room -= _bytes_of(part)
             if room < 0:
@@ -143,26 +134,16 @@ def _recorded(
         _keep(node, _Run(key, digests, parts, notes_of_run(before)))
 
 
-def _taken(read: list[Images]) -> Iterator[Images]:
-    """Yields the chunks and drops each reference first."""
-    while read:
-        yield read.pop(0)
-
-
 def _keep(node: Any, run: _Run) -> None:
     """Caches a run as its node's most recent, and evicts the least recently used beyond the limits."""
     with _lock:
         others = [each for each in _runs.pop(node, []) if each is not run]
         _runs[node] = [*others, run][-RUNS_OF_A_NODE:]  # makes the node the most recent, too
         limit = _limit()
-        while sum(each.bytes for each in _unique()) > limit:
+        while sum({id(each): each.bytes for runs in _runs.values() for each in runs}.values()) > limit:
             _runs[next(iter(_runs))].pop(0)
             for empty in [each for each, runs in _runs.items() if not runs]:
                 del _runs[empty]
-
-
-def _unique() -> Iterable[_Run]:
-    return {id(run): run for runs in _runs.values() for run in runs}.values()
 
 
 def _limit() -> float:

@@ -61,17 +61,12 @@ class InferenceOptions:
 def image_estimates(
     network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None, fetched: int = 0
 ) -> Iterator[Estimate]:
-    """Estimates images independently of each other.
+    """Estimates images independently of each other, of one or more at a time, at the network's size, on its device, in order, on demand.
 
     Args:
-        network: The network to run.
-        images: The batch; each part is converted to float32 RGB on the device separately.
+        network, images, progress: As in `LoadedNetwork.batches`.
         options: Uses `size`, `fov`, `family_options`, `normals` and `refine`.
-        progress: Called with (work done, total work), in images or a family's passes over them.
         fetched: As in `Annotator.estimate`.
-
-    Returns:
-        Estimates of one or more images at the network's size, on its device, in order, each computed on demand.
     """
     return network.batches(
         "estimate",
@@ -104,11 +99,7 @@ def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOp
 
 
 def material_maps(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Materials]:
-    """Estimates the materials of images independently of each other.
-
-    Raises:
-        ValueError: The model predicts depth or normals, not materials.
-    """
+    """Estimates the materials of images independently of each other; a ValueError for models of depth or normals."""
     if not isinstance(annotator := network.annotator, MarigoldMaterialsAnnotator):
         raise ValueError(f"{annotator.spec.id} gives {annotator.spec.gives}, and no materials; choose a model of materials")
     return network.batches("estimate_materials", images, options.size, progress, options=options.family_options)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...annotators.family import Progress, progress_of_part
+from ...annotators.family import Progress, counted, progress_of_part
 from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
 from ...geometry.camera import resize_intrinsics
 from ...geometry.conventions import unit_normals
@@ -34,19 +34,12 @@ _LEAST_WEIGHT, _KNOWN = 1e-6, 0.01
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of an image or of some of its tiles, in values that can be blended.
+    """Maps of an image or of some of its tiles, in values that can be blended."""
 
-    Attributes:
-        values: (N, C, h, w): depth or disparity, normals, mask and confidence, each if present. Metric depth is stored as 1 / metres.
-        quantity: The quantity of the original depth.
-        axes: Of the normals.
-        parts: Names of the maps, in channel order.
-    """
-
-    values: Tensor
-    quantity: Quantity | None
-    axes: Axes
-    parts: tuple[str, ...]
+    values: Tensor  # (N, C, h, w): depth or disparity, normals, mask and confidence, each if present. Metric depth is stored as 1 / metres.
+    quantity: Quantity | None  # the quantity of the original depth
+    axes: Axes  # of the normals
+    parts: tuple[str, ...]  # names of the maps, in channel order
 
     def part(self, name: str) -> Tensor | None:
         """One of the maps; None if absent."""
@@ -210,8 +203,7 @@ def estimate_in_tiles(
     """Estimates one image as a whole and in tiles.
 
     Args:
-        run: The network.
-        network_size: Maps an image's height and width to those of the network's input.
+        run, network_size: The network.
         image: (1, C, H, W) or an array (1, H, W, C), from `check_images`. It is converted in parts only, to save memory.
         tiles: Rows and columns.
         fov: As in `Annotator.estimate`. Tiles get their share of it, or of the one that the pass over the whole predicts.
@@ -224,12 +216,11 @@ def estimate_in_tiles(
     _, height, width = batch_shape(image)
     home = image.device if isinstance(image, Tensor) else torch.device("cpu")
     counts = mosaics(*tiles)
-    total, done = 1 + sum(rows * columns for rows, columns in counts), 1
+    passed = counted(progress, 1 + sum(rows * columns for rows, columns in counts))
     (whole,) = run(shown(image, (0, height, 0, width), network_size), fov)
     detail = whole.height / network_size(height, width)[0]
     maps = maps_of(whole)
-    if progress is not None:
-        progress(done, total)
+    passed()
     for rows, columns in counts:
         grid = grid_of(height, width, rows, columns, network_size, detail)
         mosaic = Mosaic(grid, maps.values.shape[1], home)
@@ -238,9 +229,7 @@ def estimate_in_tiles(
             predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0]))
             for part, places in _with_places(predicted, grid.row(row.index)):
                 row.add(aligned(maps_of(part, maps.parts), maps, places, grid))
-                done += part.batch
-                if progress is not None:
-                    progress(done, total)
+                passed(part.batch)
         maps = Maps(mosaic.result, maps.quantity, maps.axes, maps.parts)
     return estimate_of(maps, whole)
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.video import ENCODED_AT_ONCE, IsCut, WindowState
-from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
+from ...annotators.video_depth_anything import ENCODED_AT_ONCE, IsCut, VideoDepthAnythingAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.ranges import CutDetector
@@ -33,17 +32,13 @@ logger = logging.getLogger(__name__)
 def window_estimates(
     network: LoadedNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
-    """Estimates a video by a video model. Memory does not grow with the video's length.
+    """Estimates a video by a video model, on its device, as `VideoDepthAnythingAnnotator.estimate_video`. Memory does not grow with length.
 
     Args:
         network: The video model.
         frames: The video in chunks (B, 3, H, W) in [0, 1], all of one size; each is requested when needed.
         options: Uses `size` and `fov`.
-        is_cut: Detects the start of a shot; nothing carries over between shots. None = a single shot.
-        state: The state to continue from, as in `VideoDepthAnythingAnnotator.estimate_video`.
-
-    Yields:
-        Estimates of one or more frames at the network's size, on its device, in order, as soon as they are final.
+        is_cut, state: As there.
 
     Raises:
         ValueError: A chunk that `utils.check_images` refuses, or an unsupported size.

@@ -34,24 +34,14 @@ _MOST_DIFFERENCE = {torch.float32: 1.0, torch.float16: 8.0, torch.bfloat16: 16.0
 
 @dataclass(frozen=True)
 class Job:
-    """An engine to build.
-
-    Attributes:
-        spec: The model.
-        weights: Digests of its files.
-        graph: Its network.
-        dtype: The dtype that the engine computes in.
-        device: The device that torch would use.
-        any_device: Whether another device is acceptable, because the user named none.
-        step: See `engine_store.Step`.
-    """
+    """An engine to build."""
 
     spec: ModelSpec
-    weights: str
-    graph: Graph
-    dtype: torch.dtype
-    device: torch.device
-    any_device: bool
+    weights: str  # digests of its files
+    graph: Graph  # its network
+    dtype: torch.dtype  # the dtype that the engine computes in
+    device: torch.device  # the device that torch would use
+    any_device: bool  # whether another device is acceptable, because the user named none
     step: Step
 
     def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
@@ -86,7 +76,7 @@ class Job:
     @property
     def bytes_of_weights(self) -> int:
         """The bytes of the network's parameters."""
-        return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
+        return sum(each.nbytes for each in self.graph.module.parameters())
 
     @property
     def default_input_size(self) -> Size:
@@ -96,14 +86,7 @@ class Job:
         return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
 
     def trial(self, runner: Runner, input_size: Size | None) -> float:
-        """Runs an engine once and compares it with torch.
-
-        Returns:
-            The maximum difference, in 255ths of the output's range.
-
-        Raises:
-            UnusableError: The results differ.
-        """
+        """Runs an engine once; the maximum difference from torch in 255ths of the output's range, or an UnusableError if it is large."""
         multiple = self.graph.multiple_of
         side = max(1, _TRIAL_PIXELS // multiple) * multiple
         # not square, so that torch.compile does not unify height and width
@@ -171,11 +154,7 @@ class _Progress:
             _working.discard(self._thread)
 
     def step(self, words: str) -> None:
-        """Reports the current step, from the worker thread.
-
-        Raises:
-            LeftError: The caller no longer waits.
-        """
+        """Reports the current step, from the worker thread; raises a LeftError if the caller no longer waits."""
         if self._left.is_set():
             raise LeftError(self._what)
         if words != self._words:
@@ -213,9 +192,6 @@ def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -
     Args:
         what: Prefix of every step.
         work: Takes a function to call with the current step, which raises `LeftError` if the caller no longer waits.
-
-    Raises:
-        Exception: Any exception of the work.
     """
     progress = _Progress(what)
 

@@ -40,19 +40,12 @@ def check_runtime(runtime: str) -> str:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The resolved runtime and dtype of a model, and a message about the choice.
+    """The resolved runtime and dtype of a model, and a message about the choice."""
 
-    Attributes:
-        runtime: Never "auto" or "fast".
-        dtype: May be "auto".
-        words: A line for the user; empty = none.
-        is_logged: Whether the line is logged; else only ComfyUI's node shows it.
-    """
-
-    runtime: str
-    dtype: str
-    words: str = ""
-    is_logged: bool = True
+    runtime: str  # never "auto" or "fast"
+    dtype: str  # may be "auto"
+    words: str = ""  # a line for the user; empty = none
+    is_logged: bool = True  # whether the line is logged; else only ComfyUI's node shows it
 
     def tell(self) -> None:
         """Shows the message: on the node each time, in the log once per process."""
@@ -66,16 +59,11 @@ class Chosen:
 def measured_choice(
     runtime: str, dtype: str, spec: ModelSpec, weights: Path | None, device: torch.device, default: Callable[[], str]
 ) -> Chosen:
-    """Resolves "auto" and "fast" for this machine; other runtimes are returned as they are.
+    """Resolves "auto" and "fast" for this machine; other known runtimes are returned as they are.
 
     Args:
-        runtime, dtype: As in `load_model`.
-        weights: A file that replaces the published one.
-        device: The device that torch would use.
-        default: torch's default dtype for the model.
-
-    Raises:
-        ValueError: Unknown runtime.
+        runtime, dtype, weights: As in `load_model`.
+        device, default: torch's device and default dtype for the model.
     """
     if check_runtime(runtime) not in (AUTO_RUNTIME, FAST_RUNTIME):
         return Chosen(runtime, dtype)
@@ -112,14 +100,7 @@ def _missing(runtime: str) -> str | None:
 
 
 def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:
-    """The dtype that a model computes in.
-
-    Args:
-        runtime: The runtime.
-        asked: The dtype as in `load_model`.
-        of_torch: Returns the dtype that torch would use.
-        device: The device that torch would use.
-    """
+    """The dtype that a model computes in, where `load_model` was `asked` for one and torch would use that of `of_torch` on a device."""
     if runtime == OPENVINO and asked == "auto":
         return torch.float32  # bfloat16 would change the image
     dtype = of_torch()
@@ -139,15 +120,9 @@ def network_dtype(runtime: str, dtype: torch.dtype) -> torch.dtype:
 def with_runtime(
     annotator: Annotator, runtime: str, weights: str, dtype: torch.dtype, device: torch.device, any_device: bool = False
 ) -> Annotator:
-    """Lets an engine run the annotator's network, building it if it is not cached; keeps torch if that fails.
+    """Lets an engine run the annotator's network, which is on the CPU, building it if it is not cached; keeps torch if that fails.
 
-    Args:
-        annotator: With a torch network, on the CPU.
-        runtime: "compile", "onnx" or "openvino".
-        weights: Digests of its files.
-        dtype: The engine's dtype.
-        device: The device that torch would use.
-        any_device: Whether another device is acceptable.
+    `weights`, `dtype`, `device` and `any_device` are as in `Job`.
     """
     spec = annotator.spec
     try:

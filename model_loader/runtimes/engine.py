@@ -34,22 +34,13 @@ class OutOfRangeError(ValueError):
 
 
 class Runner(Protocol):
-    """Runs a graph on an engine.
+    """Runs a graph on an engine."""
 
-    Attributes:
-        words: The engine's name, version and device.
-        size: Approximate bytes of memory.
-    """
-
-    words: str
-    size: int
+    words: str  # the engine's name, version and device
+    size: int  # approximate bytes of memory
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """The graph's outputs. Thread-safe.
-
-        Raises:
-            OutOfRangeError: The engine was built for other sizes.
-        """
+        """The graph's outputs; an OutOfRangeError if the engine was built for other sizes. Thread-safe."""
         ...
 
 
@@ -68,7 +59,7 @@ class GraphEngine:
         self._model_id = model_id
         self._name = name
         self._graph = graph
-        self._device = device
+        self.device = device
         self._start = start
         self._runners: dict[Size | None, Runner | None] = {}
         self._reported: set[object] = set()
@@ -88,21 +79,12 @@ class GraphEngine:
         return self._name if self._words else TORCH
 
     @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return self._device
-
-    @property
     def size(self) -> int:
         """Approximate bytes of device memory in use."""
         return sum(runner.size for runner in self._runners.values() if runner)
 
     def begin(self) -> None:
-        """Starts the engine, if that does not depend on the image size.
-
-        Raises:
-            Exception: It cannot be started; the message says why.
-        """
+        """Starts the engine, if that does not depend on the image size; raises an exception that says why if it cannot."""
         if self._graph.dynamic_size:
             with self._lock:
                 self._add(None)
@@ -117,8 +99,9 @@ class GraphEngine:
         runner = self.runner(pixels)
         if runner is None:
             return self._by_torch(pixels, scalar_inputs)
+        at_once = (self._graph.most_batch or len(pixels)) if self._graph.dynamic_batch else 1
         try:
-            parts = [runner.run(part, scalar_inputs) for part in pixels.split(self._at_once(pixels))]
+            parts = [runner.run(part, scalar_inputs) for part in pixels.split(at_once)]
         except OutOfRangeError as error:
             self._report(tuple(pixels.shape), f"{error}: torch runs such images")
             return self._by_torch(pixels, scalar_inputs)
@@ -146,9 +129,6 @@ class GraphEngine:
                         raise
                     self._give_up(error, input_size)
             return self._runners[input_size]
-
-    def _at_once(self, pixels: Tensor) -> int:
-        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
 
     def _add(self, input_size: Size | None) -> None:
         runner = self._runners[input_size] = self._start(input_size)

@@ -18,11 +18,10 @@ from shutil import rmtree
 from typing import Any
 
 from ...geometry.files.paths import read_json, write_bytes
-from ..weights.disk_space import KEPT_FREE, free_space, is_disk_full
 from ..weights.find import download_folder
 from ..weights.integrity import sha256_of, stamp
 from ..weights.network import in_one_line
-from ..weights.waiting import locked
+from ..weights.waiting import KEPT_FREE, free_space, is_disk_full, locked
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +94,7 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def drop(folder: Path) -> None:
-    """Invalidates an entry, so that its next use rebuilds it.
-
-    Raises:
-        StoreError: The folder is not writable.
-    """
+    """Invalidates an entry, so that its next use rebuilds it; raises a StoreError if the folder is not writable."""
     try:
         (folder / RECORD).unlink(missing_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ import torch
 
 from ...annotators.graphs import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
-from ...geometry.files.paths import read_json
+from ...geometry.files.paths import read_json, write_bytes
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
@@ -42,25 +43,15 @@ LEAST_CORRELATION, MOST_MOVED = 0.9999, 0.01
 
 @dataclass(frozen=True)
 class Measurement:
-    """A runtime and dtype, compared with torch in float32.
+    """A runtime and dtype, compared with torch in float32."""
 
-    Attributes:
-        runtime: As in `load_model`.
-        dtype: As in `load_model`; never "auto".
-        times: Speed relative to torch in float32.
-        levels: Difference of the depth images, 99.9th percentile, in 255ths of the range.
-        degrees: Angle between the normals, 99.9th percentile; normals are derived from depth if the model predicts none.
-        correlation: Of the depth images, -1 to 1.
-        moved: Share of depth edges without an edge of the other image within a pixel, 0 to 1.
-    """
-
-    runtime: str
-    dtype: str
-    times: float
-    levels: float
-    degrees: float
-    correlation: float
-    moved: float
+    runtime: str  # as in `load_model`
+    dtype: str  # as in `load_model`; never "auto"
+    times: float  # speed relative to torch in float32
+    levels: float  # difference of the depth images, 99.9th percentile, in 255ths of the range
+    degrees: float  # angle between the normals, 99.9th percentile; normals are derived from depth if the model predicts none
+    correlation: float  # of the depth images, -1 to 1
+    moved: float  # share of depth edges without an edge of the other image within a pixel, 0 to 1
 
     @property
     def is_exact(self) -> bool:
@@ -82,12 +73,9 @@ class Measurement:
 
 
 def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, default: str) -> Measurement | None:
-    """The fastest measurement that `auto` or `fast` allows; None if that is plain torch, or less than 5 % faster.
+    """The fastest measurement that the runtime `auto` or `fast` allows; None if that is plain torch, or less than 5 % faster.
 
-    Args:
-        runtime: "auto" or "fast".
-        dtype: The requested dtype; "auto" = any.
-        default: torch's default dtype for the model.
+    `dtype` is the requested one, "auto" = any; `default` is torch's for the model.
     """
     of_dtype = [each for each in measurements if dtype in ("auto", each.dtype)]
     torch_itself = (TORCH, default if dtype == "auto" else dtype)
@@ -113,8 +101,6 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
     Raises:
         OSError: The file cannot be written; earlier measurements are kept.
     """
-    from ...geometry.files.paths import write_bytes  # imports torch
-
     key = _key(spec, weights, device)
     path = _path(key, store_folder())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,13 +135,10 @@ def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
 def _checked(found: list[Measurement]) -> list[Measurement]:
     for each in found:
         figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
-        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(_is_figure(x) for x in figures):
+        are_figures = all(isinstance(figure, int | float) and math.isfinite(figure) for figure in figures)
+        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not are_figures:
             raise ValueError(f"{each} is no measurement")
     return found
-
-
-def _is_figure(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= abs(value) < float("inf")
 
 
 def _path(key: Key, store: Path) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,23 @@ from typing import Any
 from ...annotators.choices import wording
 from ...annotators.specs.base import ModelSpec, WeightFile, size_in_words
 from ...geometry.files.paths import move_over, write_bytes
-from ..comfy.host import folder_paths
-from ..environment import environment
-from ..terminal_bar import terminal_bar
+from ..comfy.feedback import terminal_bar
+from ..comfy.host import environment, folder_paths
 from . import hub
-from .disk_space import KEPT_FREE, free_space, is_disk_full
 from .find import download_folder, download_path, find_in_hub_cache, find_weights, search_places
 from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
 from .network import AddressError, Offer, RefusalError, ServerBusyError, SettingError, TokenError, UnexpectedContentError, plain_reason
-from .waiting import locked
+from .waiting import KEPT_FREE, free_space, is_disk_full, locked
 
 
 class DownloadError(RuntimeError):
-    """A weights file could not be downloaded; the message says why and what to do.
-
-    Attributes:
-        reason: The message without the caller's advice.
-    """
+    """A weights file could not be downloaded; the message says why and what to do."""
 
     __module__ = "depth_normal"  # ComfyUI's page shows it before the message; the real one is a path
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = reason  # the message without the caller's advice
 
     def advised(self, advice: str) -> DownloadError:
         """A copy with advice as its first sentence, replacing earlier advice."""
@@ -84,7 +78,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
             f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or {wording().store_elsewhere}"
         )
     if isinstance(error, UnexpectedContentError):
-        return corrupt_error(file, str(error))
+        return _corrupt_error(file, str(error))
     if isinstance(error, AddressError | ServerBusyError | SettingError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if isinstance(error, RefusalError) and error.status in (401, 403):
@@ -98,34 +92,10 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
     return kind(f"{file.name} cannot be fetched: {plain_reason(error)}; try again, or {_by_hand(file)}. {_nowhere(file)}")
 
 
-def offline_error(file: WeightFile) -> NoNetworkError:
-    """The error where HF_HUB_OFFLINE, or else TRANSFORMERS_OFFLINE, is set."""
-    variable = next(filter(environment, ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")), "HF_HUB_OFFLINE")
-    return NoNetworkError(
-        f"{file.name} cannot be fetched: {variable} forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
-    )
-
-
-def unpublished_error(file: WeightFile) -> DownloadError:
-    """The error for a file that its authors have not published."""
-    return DownloadError(
-        f"{file.name} cannot be downloaded: its authors have not published it. Put a file of your own at {download_path(file)}"
-    )
-
-
-def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
-    """The error for content that is not the file; `problem` says why."""
+def _corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
     return CorruptDownloadError(
         f"what {source_url(file)} sent is not the published {file.name}: {problem}. It was deleted; try again. "
         f"If you trust another copy, put it at {download_path(file)} yourself"
-    )
-
-
-def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> DownloadError:
-    """The error for an unusable file at the download's path that the pack may not replace; `problem` says why."""
-    return DownloadError(
-        f"{path} cannot be read as weights ({problem}) and was not downloaded by this pack, so it is left as it is: "
-        f"move it away to have {file.name} downloaded"
     )
 
 
@@ -191,7 +161,8 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     if file.bundled:
         return bundled_weights(file)
     if not file.published:
-        raise unpublished_error(file)
+        own = f"Put a file of your own at {download_path(file)}"
+        raise DownloadError(f"{file.name} cannot be downloaded: its authors have not published it. {own}")
     if file.repo_id:
         try:
             hub.library()
@@ -204,7 +175,9 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
             if there := _present(file, meter):
                 return there
             if hub.is_offline():
-                raise offline_error(file)
+                variable = next(filter(environment, ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")), "HF_HUB_OFFLINE")
+                advice = f"unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
+                raise NoNetworkError(f"{file.name} cannot be fetched: {variable} forbids it; {advice}")
             _check_disk_space(file, root, file.size, _part(file))
             terms = f"{licence} ({licence_url})" if licence_url else licence
             logger.info("downloading %s (%s) from %s; licence: %s", file.name, file.size_in_words, source_url(file), terms)
@@ -220,22 +193,12 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
 
 
 def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
-    """The path of a model's file, downloaded if it is not available locally.
-
-    Raises:
-        DownloadError: It cannot be downloaded.
-        CheckpointError: A bundled file is missing or damaged.
-    """
+    """The path of a model's file, downloaded if it is not available locally; raises as `download_weights`."""
     return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)
 
 
 def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
-    """All files of a model, by `find_or_download`; `weights` replaces the network's published file.
-
-    Raises:
-        FileNotFoundError: `weights` does not exist.
-        DownloadError, CheckpointError: As `find_or_download`.
-    """
+    """All files of a model, by `find_or_download`; `weights`, else a FileNotFoundError, replaces the network's published file."""
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f"{weights}: there is no such file")
     return [weights if weights is not None and file is spec.file else find_or_download(spec, file) for file in spec.files]
@@ -273,12 +236,10 @@ class _Meter:
             self.bar.close()
 
 
-@contextmanager
-def _lock(root: Path, file: WeightFile, meter: _Meter) -> Iterator[None]:
+def _lock(root: Path, file: WeightFile, meter: _Meter) -> AbstractContextManager[None]:
     folder = root / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / f"{_flat_name(file)}.lock", f"downloading {file.name}", lambda: meter.report(0, file.size or 0)):
-        yield
+    return locked(folder / f"{_flat_name(file)}.lock", f"downloading {file.name}", lambda: meter.report(0, file.size or 0))
 
 
 def _flat_name(file: WeightFile) -> str:
@@ -295,11 +256,7 @@ def _part(file: WeightFile) -> Path:
 
 
 def _present(file: WeightFile, meter: _Meter) -> Path | None:
-    """The valid file at its final path. An invalid one is downloaded again if the pack itself put it there.
-
-    Raises:
-        DownloadError: The invalid file is not the pack's.
-    """
+    """The valid file at its final path. An invalid one is downloaded again if the pack itself put it there, else a DownloadError."""
     if _uses_hub_cache(file):
         return find_in_hub_cache(file)
     path = download_path(file)
@@ -312,7 +269,10 @@ def _present(file: WeightFile, meter: _Meter) -> Path | None:
     if is_usable(path, tick):
         return path
     if not _is_own(path, file):
-        raise foreign_file_error(file, path, structure_problem(path, tick))
+        raise DownloadError(
+            f"{path} cannot be read as weights ({structure_problem(path, tick)}) and was not downloaded by this pack, so it is left as it "
+            f"is: move it away to have {file.name} downloaded"
+        )
     return None
 
 
@@ -343,7 +303,7 @@ def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
     problem = structure_problem(part, tick) or difference(part, published, tick)
     if problem:
         transfer.discard(part)
-        raise corrupt_error(file, problem)
+        raise _corrupt_error(file, problem)
     sha256 = published.sha256 or sha256_of(part, tick)
     path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
     transfer.discard(part)

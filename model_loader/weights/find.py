@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ...annotators.registry import all_specs
 from ...annotators.specs.base import WeightFile
-from ..comfy.host import model_folders
-from ..environment import environment
+from ..comfy.host import environment, model_folders
 from . import hub
 from .integrity import bundled_path, is_usable, seems_usable
 
@@ -39,15 +38,8 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     repository. Empty and unreadable files do not count. Among several in one place, the file of the published size wins. Bundled files are
     not searched for elsewhere.
 
-    Folders are read once for all files, and again when their modification time changes.
-
-    Args:
-        file: The file.
-        usable: Whether a found file counts. Checking the content of PyTorch files needs torch; `seems_usable`, for lists, reads their
-            index only.
-
-    Returns:
-        Its path, or None.
+    Folders are read once for all files, and again when their modification time changes. `usable` tells whether a found file counts:
+    checking the content of PyTorch files needs torch; `seems_usable`, for lists, reads their index only.
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
@@ -71,10 +63,7 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
 
 
 def find_file(name: str) -> Path:
-    """A weights file named by the user: an absolute path, returned unchecked, or a name within the searched folders.
-
-    Args:
-        name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"), ignoring case.
+    """A weights file named by the user: an absolute path, returned unchecked, or the end of one, ignoring case, in the searched folders.
 
     Raises:
         FileNotFoundError: No such file in the searched folders; the message lists them.
@@ -214,19 +203,12 @@ def _wanted(file: WeightFile) -> list[str]:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The content of a folder at the time it was read.
+    """The content of a folder at the time it was read."""
 
-    Attributes:
-        changed: The folder's modification time, in nanoseconds.
-        settled: Whether that was older than a file system's clock resolution, so that any later change must alter it.
-        files: Names of everything but folders, by lower case, with and without `_COPY`.
-        folders: Names of the folders to search.
-    """
-
-    changed: int
-    settled: bool
-    files: Mapping[str, Sequence[str]]
-    folders: Sequence[str]
+    changed: int  # the folder's modification time, in nanoseconds
+    settled: bool  # whether that was older than a file system's clock resolution, so that any later change must alter it
+    files: Mapping[str, Sequence[str]]  # names of everything but folders, by lower case, with and without `_COPY`
+    folders: Sequence[str]  # names of the folders to search
 
 
 _listings: dict[Path, _Listing] = {}

@@ -23,7 +23,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseErro
 from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
-from ..environment import environment
+from ..comfy.host import environment
 from .network import (
     AddressError,
     NetworkError,
@@ -48,23 +48,14 @@ _MOST_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Timeouts of a request, in seconds.
+    """Timeouts of a request, in seconds."""
 
-    Attributes:
-        connect: For establishing a connection, TLS included. Renewing a token may take as long.
-        read: For the next byte over an established connection, the first one included.
-    """
-
-    connect: float = 10.0
-    read: float = 60.0
+    connect: float = 10.0  # for establishing a connection, TLS included. Renewing a token may take as long.
+    read: float = 60.0  # for the next byte over an established connection, the first one included
 
     @classmethod
     def from_environment(cls) -> Timeouts:
-        """The first of the variables that is set, else the defaults.
-
-        Raises:
-            SettingError: One of them is not a number of seconds.
-        """
+        """The first of the variables that is set, else the defaults; a SettingError if it is not a number of seconds."""
         return cls(_seconds(CONNECT_VARIABLES, cls.connect), _seconds(READ_VARIABLES, cls.read))
 
 
@@ -84,20 +75,14 @@ def _seconds(names: tuple[str, ...], default: float) -> float:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a file.
+    """A request for a file."""
 
-    Attributes:
-        url: https; http only for this machine or with `plain_http`. A name and password in it are sent.
-        token: Returns the user's token, if any. It is sent to the url's own host and port only, never to redirects. It may use the network,
-            so it is called in the background thread.
-        plain_http: Whether the user chose a server without encryption.
-        size: Known size of the file in bytes; a longer body is refused.
-    """
-
-    url: str
+    url: str  # https; http only for this machine or with `plain_http`. A name and password in it are sent.
+    # returns the user's token, if any. It is sent to the url's own host and port only, never to redirects. It may use the network, so
+    # it is called in the background thread.
     token: Callable[[], str | None] = lambda: None
-    plain_http: bool = False
-    size: int | None = None
+    plain_http: bool = False  # whether the user chose a server without encryption
+    size: int | None = None  # known size of the file in bytes; a longer body is refused
 
 
 def is_plain_http(url: str) -> bool:
@@ -113,10 +98,9 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
     """Requests a file or the rest of one. Blocks on servers, so run it in a background thread.
 
     Args:
-        request: The request.
+        request, timeouts: Each step but name resolution has timeouts.
         start: The first byte to request.
         known: ETag and hub sha256 of the bytes before it, each empty if unknown.
-        timeouts: Of each step but name resolution, which has none.
 
     Yields:
         An item once the user's token is available; the result of `read_offer`; then the body in chunks.

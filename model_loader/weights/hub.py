@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...annotators.specs.base import WeightFile
-from ..environment import environment, variables_beginning
+from ..comfy.host import environment, variables_beginning
 from .network import Offer, SettingError, TokenError, UnexpectedContentError, without_credentials
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def library() -> Any:
-    """The package huggingface_hub. It reads its settings on import, which fails if they are invalid.
-
-    Raises:
-        SettingError: Invalid settings; the message says which.
-    """
+    """The package huggingface_hub. It reads its settings on import; if they are invalid, a SettingError says which."""
     endpoint = environment("HF_ENDPOINT")
     try:
         _ = urlsplit(endpoint).port
@@ -73,11 +69,7 @@ def part(file: WeightFile) -> Path:
 
 
 def commit_of(file: WeightFile, offer: Offer) -> str:
-    """The commit that the hub stated.
-
-    Raises:
-        UnexpectedContentError: The server stated none: it is no hub.
-    """
+    """The commit that the hub stated; an UnexpectedContentError if the server stated none: it is no hub."""
     commit = offer.commit or file.revision
     if not _COMMIT.fullmatch(commit):
         raise UnexpectedContentError(f"it is no hub: it names no commit (X-Repo-Commit is {offer.commit!r})")
@@ -85,11 +77,7 @@ def commit_of(file: WeightFile, offer: Offer) -> str:
 
 
 def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
-    """Moves a complete file on the cache's disk into the cache, in huggingface_hub's layout (blobs, snapshots, refs).
-
-    Returns:
-        Its path in the snapshot.
-    """
+    """Moves a file on the cache's disk into the cache, in huggingface_hub's layout (blobs, snapshots, refs); its path in the snapshot."""
     from ...geometry.files.paths import atomic_path, move_over, write_bytes
 
     folder, commit = cache_folder(file), commit_of(file, offer)

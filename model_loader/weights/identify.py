@@ -48,10 +48,7 @@ def recognise(path: Path) -> ModelSpec:
 
     Reads only names and shapes, and builds networks without memory. Some models share all names and shapes (relative and metric, versions,
     kinds of scene): then the file's size, and if needed sha256, identify the published file, else the file's or its folder's name.
-    Remaining doubt is logged once and noted on each node. Results are cached per file.
-
-    Args:
-        path: A file of any format that `read_checkpoint` accepts; for models of several files, the network's.
+    Remaining doubt is logged once and noted on each node. Results are cached per file. For models of several files, give the network's.
 
     Raises:
         CheckpointError: It cannot be read or fits no model; the message says what it holds.

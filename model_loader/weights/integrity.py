@@ -28,11 +28,7 @@ def bundled_path(file: WeightFile) -> Path:
 
 
 def bundled_weights(file: WeightFile) -> Path:
-    """The path of a file that ships with the pack, after a check of its content.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
+    """The path of a file that ships with the pack; a CheckpointError if it is missing or damaged."""
     path = bundled_path(file)
     problem = difference(path, file) if path.is_file() else "it is missing"
     if problem:
@@ -41,19 +37,11 @@ def bundled_weights(file: WeightFile) -> Path:
 
 
 def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
-    """Compares a user's file with the published one. A difference is only logged, as a warning.
+    """Compares a user's file with the published one. A difference, of size or sha256, is only logged, as a warning; then returns False.
 
-    Conversions are not compared. Files of the right repository in the Hugging Face cache are not
-    hashed, as the sha256 is their blob's name; only their size is checked.
-    All others whose sha256 is published are hashed once per process.
-
-    Args:
-        path: The file.
-        file: The published one.
-        tick: Called many times a second meanwhile; may raise to stop.
-
-    Returns:
-        False if size or sha256 differs.
+    Conversions are not compared. Files of the right repository in the Hugging Face cache are not hashed, as the sha256 is their blob's
+    name; only their size is checked. All others whose sha256 is published are hashed once per process. `tick` is called many times a
+    second meanwhile; it may raise to stop.
     """
     key = (*stamp(path), file)
     if key not in _verdicts:
@@ -148,10 +136,7 @@ def seems_usable(path: Path) -> bool:
 
 
 def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
-    """Whether a file can be read as weights; if not, logs why, once.
-
-    `tick` is as in `structure_problem`.
-    """
+    """Whether a file can be read as weights; if not, logs why, once. `tick` is as in `structure_problem`."""
     try:
         key = stamp(path)
         if key not in _structures:

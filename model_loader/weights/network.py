@@ -18,33 +18,22 @@ _UNREACHABLE = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
 class NetworkError(OSError):
-    """A request failed on its way or at the server.
-
-    Attributes:
-        connected: Whether a connection to the server was established.
-        temporary: Whether another attempt can succeed.
-    """
+    """A request failed on its way or at the server."""
 
     def __init__(self, message: str, *, connected: bool = True, temporary: bool = True) -> None:
         super().__init__(message)
-        self.connected = connected
-        self.temporary = temporary
+        self.connected = connected  # whether a connection to the server was established
+        self.temporary = temporary  # whether another attempt can succeed
 
 
 class RefusalError(NetworkError):
-    """The server answered with an HTTP error.
-
-    Attributes:
-        status: The HTTP status.
-        retry_after: The Retry-After header, if any.
-        authorized: Whether the request carried credentials.
-    """
+    """The server answered with an HTTP error."""
 
     def __init__(self, status: int, reason: str, retry_after: str | None = None, *, authorized: bool = False) -> None:
         super().__init__(f"HTTP Error {status}: {reason}", temporary=status >= 500 or status in (408, 416, 429))
         self.status = status
         self.retry_after = retry_after
-        self.authorized = authorized
+        self.authorized = authorized  # whether the request carried credentials
 
 
 class AddressError(OSError):
@@ -119,34 +108,23 @@ class WrongRangeError(NetworkError):
 
 @dataclass(frozen=True)
 class Offer:
-    """A server's description of a file.
+    """A server's description of a file."""
 
-    Attributes:
-        url: The requested address, without credentials.
-        size: Bytes of the whole file; None if not stated.
-        etag: Without quotes; None if absent or weak.
-        sha256: Hex digest, if a hub states it.
-        commit: The commit in the hub's repository.
-    """
-
-    url: str
-    size: int | None = None
-    etag: str | None = None
-    sha256: str | None = None
-    commit: str | None = None
+    url: str  # the requested address, without credentials
+    size: int | None = None  # bytes of the whole file; None if not stated
+    etag: str | None = None  # without quotes; None if absent or weak
+    sha256: str | None = None  # hex digest, if a hub states it
+    commit: str | None = None  # the commit in the hub's repository
 
 
 def read_offer(response: Response, url: str, start: int, known: tuple[str, str]) -> tuple[Offer, int]:
-    """Reads the headers of a response and its redirects.
+    """Reads the headers of a response and its redirects: the offer, and the file offset of the body.
 
     Args:
         response: The final response.
         url: The first requested address, without credentials.
         start: The requested first byte.
         known: ETag and hub sha256 of the bytes before it, each empty if unknown.
-
-    Returns:
-        The offer, and the file offset of the body.
 
     Raises:
         UnexpectedContentError: A web page, JSON, compressed content, or another size than the hub's.
@@ -189,11 +167,7 @@ def parsed_number(value: str | None) -> int | None:
 
 
 def requested_wait(error: BaseException) -> float | None:
-    """Seconds to wait by a refusal's Retry-After, a number or a date; None if absent.
-
-    Raises:
-        ServerBusyError: More than `LONGEST_WAIT`.
-    """
+    """Seconds to wait by a refusal's Retry-After, a number or a date; None if absent. A ServerBusyError if above `LONGEST_WAIT`."""
     value = error.retry_after if isinstance(error, RefusalError) else None
     seconds = parsed_number(value)
     if value and seconds is None:

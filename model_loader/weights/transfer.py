@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from .disk_space import KEPT_FREE, free_space
 from .https import Request, Timeouts, checked, exchange
 from .network import NetworkError, Offer, UnexpectedContentError, WrongRangeError, requested_wait
-from .waiting import Background
+from .waiting import KEPT_FREE, Background, free_space
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +40,8 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         The server's description of the file.
 
     Raises:
-        UnexpectedContentError: A web page, JSON, another size than the hub's, too many bytes, or repeatedly too few.
-        AddressError: The address is malformed or not https.
-        TokenError: The user's token cannot be read, or is malformed.
-        SettingError: An invalid timeout or proxy in the environment.
-        ServerBusyError: The server requests a wait beyond `network.LONGEST_WAIT`.
-        NetworkError: The network or the server failed; `RefusalError` for HTTP errors.
-        TimeoutError: No answer within the timeouts.
-        OSError: Disk errors; also if a file of unknown size would leave less than `KEPT_FREE`.
+        OSError: An error of `network` (UnexpectedContentError also for too many bytes, and for repeatedly too few), a TimeoutError without
+            an answer, or a disk's, also if a file of unknown size would leave less than `KEPT_FREE`.
     """
     attempts, timeouts = _Attempts(part, _size(part)), Timeouts.from_environment()
     deadline, has_connected = time.monotonic() + timeouts.connect, False
@@ -85,30 +78,19 @@ def discard(part: Path) -> None:
 
 @dataclass
 class _Attempts:
-    """State of the attempts at one file.
+    """State of the attempts at one file."""
 
-    Attributes:
-        part: The file to fill.
-        furthest: The most bytes that any attempt reached.
-        start: The offset that the current attempt continues from; None before the server's answer.
-        failures: Number of attempts in a row without progress.
-        received: Whether any attempt received data.
-    """
-
-    part: Path
-    furthest: int
-    start: int | None = None
-    failures: int = 0
-    received: bool = False
+    part: Path  # the file to fill
+    furthest: int  # the most bytes that any attempt reached
+    start: int | None = None  # the offset that the current attempt continues from; None before the server's answer
+    failures: int = 0  # number of attempts in a row without progress
+    received: bool = False  # whether any attempt received data
 
     def note(self, error: Exception) -> None:
-        """Counts an attempt that broke off.
+        """Counts an attempt that broke off; an UnexpectedContentError if it started over and ended where the last did: so does the file.
 
         An attempt that continues the last one and makes progress is no failure. One that starts over is: otherwise a server that cannot
         resume and always hangs up would be retried forever.
-
-        Raises:
-            UnexpectedContentError: It started over and ended at the same byte as before: the file ends there.
         """
         there = _size(self.part)
         came = self.start is not None and there > self.start
@@ -163,12 +145,7 @@ def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: C
 
 
 def _check_room(part: Path, there: int, size: int | None) -> None:
-    """Stops a body that exceeds its limits.
-
-    Raises:
-        UnexpectedContentError: It is longer than the file.
-        OSError: ENOSPC: its length is unknown and the disk is nearly full.
-    """
+    """Stops a body that is longer than the file, or of unknown length on a nearly full disk."""
     if size is not None and there > size:
         raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
     if size is None and free_space(part.parent) < KEPT_FREE:

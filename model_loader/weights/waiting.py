@@ -1,9 +1,12 @@
-"""Cancellable waiting: for work in a thread, and for a lock of another process."""
+"""Shared by downloads and engines: cancellable waiting, for a thread's work and another process's lock, and checks of disk space."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,16 +38,11 @@ class Background:
         self._left.set()
 
     def get(self, tick: Callable[[], None], until: float, complaint: str) -> Any:
-        """The next item; None at the end.
+        """The next item; None at the end. Raises any exception of the iterator.
 
         Args:
             tick: Called about ten times a second while waiting; may raise to stop.
-            until: Deadline, on the clock of `time.monotonic`.
-            complaint: The message after the deadline.
-
-        Raises:
-            TimeoutError: The deadline passed.
-            BaseException: Any exception of the iterator.
+            until, complaint: Deadline, on the clock of `time.monotonic`, and the message of the TimeoutError after it.
         """
         while True:
             with suppress(queue.Empty):
@@ -81,12 +79,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
-    """Holds a lock shared by all processes of this machine.
+    """Holds a lock shared by all processes of this machine: a file in an existing folder.
 
-    Args:
-        path: The lock file, in an existing folder.
-        work: What the process that holds the lock is doing, for the log.
-        tick: Called five times a second while waiting; may raise to stop.
+    `work` is what the process that holds the lock is doing, for the log. `tick` is called five times a second; it may raise to stop.
     """
     from ...geometry.files.file_lock import FileLock  # imports torch, which the list of models does not need
 
@@ -100,3 +95,23 @@ def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+KEPT_FREE = 2**30
+"""Bytes to leave free on the disk when writing a file of unknown size, or an engine."""
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes on the disk of a folder, or of its nearest ancestor that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error means a full disk, an exceeded quota or the file system's file size limit.
+
+    Libraries raise their own error types, with the system's message.
+    """
+    return getattr(error, "errno", None) in _DISK_FULL or any(os.strerror(number) in str(error) for number in _DISK_FULL)

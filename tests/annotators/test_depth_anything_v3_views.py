@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da3
-from depth_normal.annotators.checks import MAX_NETWORK_PIXELS
+from depth_normal.annotators.base import MAX_NETWORK_PIXELS
 from depth_normal.annotators.networks.depth_anything import DepthAnything3, Prediction
 from depth_normal.annotators.registry import MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import (

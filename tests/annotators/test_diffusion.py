@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from depth_normal.annotators.building import vae_to_diffusers
 from depth_normal.annotators.diffusion import DiffusionOptions, LbmAnnotator, LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
-from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
 from depth_normal.annotators.registry import FAMILIES, all_specs, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.diffusion import LBM, LOTUS_G, SD2_UNET, SD_VAE

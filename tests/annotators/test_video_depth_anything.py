@@ -7,15 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.annotators import video as windows
-from depth_normal.annotators.checks import LEAST_METRES
+from depth_normal.annotators import video_depth_anything as windows
+from depth_normal.annotators.base import LEAST_METRES
 from depth_normal.annotators.networks import depth_anything as motion
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.video import shots
-from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
+from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator, shots
 from tests import video_depth_oracle as ORACLE
 
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)

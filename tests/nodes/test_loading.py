@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.checks import _log_once
+from depth_normal.annotators.base import _log_once
 from depth_normal.annotators.choices import BEST_FIRST, RECOMMENDED_MODEL
 from depth_normal.annotators.registry import MODELS
 from depth_normal.nodes import loading

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.checks import LEAST_METRES, LEAST_UP_TO_SCALE
+from depth_normal.annotators.base import LEAST_METRES, LEAST_UP_TO_SCALE, Annotator
 from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile

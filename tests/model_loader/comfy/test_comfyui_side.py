@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from depth_normal import NODE_CLASS_MAPPINGS, geometry, load_model
-from depth_normal.annotators.checks import other_size
+from depth_normal.annotators.base import other_size
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import free
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
