@@ -80,7 +80,7 @@ class LocalEngine(Engine):
             from .local_engine import estimate_files
 
             return estimate_files(self._model, todo, options, stop, marker)
-        from .shards.local_shards import estimate_shards
+        from .local_engine import estimate_shards
 
         return estimate_shards(self._model, todo, options, target, stop, marker)
 

@@ -23,7 +23,7 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
-from ...options.folders import RayOptions
+from ...options.outputs import RayOptions
 from ..batch.engines import Engine, Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
@@ -36,8 +36,7 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row, check_utf8
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
-from .local_ray import import_ray
-from .session import session
+from .local_ray import import_ray, session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
 
 if TYPE_CHECKING:

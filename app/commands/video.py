@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME
 from ...options.fields import options_of
-from ...options.folders import SourcesOptions
+from ...options.outputs import SourcesOptions
 from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
 from ...options.views import LoopOptions, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory

@@ -1,4 +1,4 @@
-"""The user's own depth of a video: a depth video, numbered files, a folder of them, or an archive of arrays."""
+"""The user's own depth of a video: a depth video, numbered files, a folder of them, or an archive of arrays; what its levels mean."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...geometry.checks import check_alike
-from ...geometry.estimate import Estimate
+from ...geometry.estimate import Estimate, Quantity
 from ...geometry.files.image_files import is_still_image
 from ...geometry.files.values import FileValues, read_clip, read_values
+from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 from ...media import (
     MAPS,
     Frame,
@@ -27,8 +28,53 @@ from ...media import (
     read_frames,
     video_header,
 )
+from ...options.map_images import NEAR
 from ..batch.records import digest_of_marks
-from ..depth_kind import DepthKind
+
+
+@dataclass(frozen=True)
+class DepthKind:
+    """The options --quantity, --channel and --depth-near.
+
+    Attributes:
+        quantity: The kind of depth if the file does not state it; None = grey levels of disparity.
+        channel: As `read_values`.
+        near: The near end of grey levels, of `NEAR`.
+    """
+
+    quantity: Quantity | None = None
+    channel: str | None = None
+    near: str = NEAR[0]
+
+    def as_record(self) -> list[str | None]:
+        """The options, JSON-serialisable."""
+        return [self.quantity and self.quantity.value, self.channel, self.near]
+
+    def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
+        """The estimate of a --depth file: of the kind that it or --quantity states, else grey levels of disparity.
+
+        Args:
+            values: The file's content.
+            if_normals: As `DepthCoding`.
+
+        Raises:
+            ValueError: As `depth_map_to_estimate`.
+        """
+        quantity = values.quantity or self.quantity
+        if values.coded and quantity is Quantity.RELATIVE_DEPTH:
+            meaning = DepthCoding(NEAR[1], "depth", name=name)
+        else:
+            meaning = DepthCoding(
+                self.near,
+                quantity=quantity,
+                name=name,
+                if_normals=if_normals,
+                if_metres="add --quantity metric-depth",
+                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                may_be_levels=values.coded,
+            )
+        return depth_map_to_estimate(values.planes, meaning, values.known)
+
 
 logger = logging.getLogger(__name__)
 _ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
