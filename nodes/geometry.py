@@ -69,11 +69,9 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """Refines an estimate by its images if `refine` is set and there is depth; returns the node's GEOMETRY at their size.
+    """Refines an estimate by its images (B, C, H, W), from `to_images`, if `refine` is set and there is depth.
 
-    Args:
-        estimate: One for each image.
-        images: (B, C, H, W), from `to_images`.
+    Returns the node's GEOMETRY at the images' size.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
@@ -141,18 +139,10 @@ class _Common(TypedDict):
 
 
 def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
-    """Runs images through a model, with ComfyUI's progress bar.
+    """Runs an IMAGE through a model, with ComfyUI's progress bar; the estimate is on ComfyUI's intermediate device, at the images' size.
 
-    Args:
-        load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
-        image: ComfyUI's IMAGE, (B, H, W, C).
-        derive: Adds normals to an estimate; None = no normals are added.
-
-    Returns:
-        The estimate at the images' own size, on ComfyUI's intermediate device.
-
-    Raises:
-        ValueError: As `utils.to_images`.
+    `load` is called after the images were checked, so that nothing is downloaded for invalid input. `derive` adds normals to an estimate;
+    None = none are added. Raises as `utils.to_images`.
     """
     images = to_images(image)
     model, total = load(), images.shape[0]

@@ -208,13 +208,8 @@ def photo_relief(photos: Tensor, index: int, options: DetailOptions) -> PhotoRel
 def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: DetailOptions) -> Any:
     """If "auto" cannot decide, adds the first photo and its heights with bright parts high and low, for ComfyUI's image view.
 
-    Args:
-        result: The node's outputs.
-        photo: The relief of the first photo; None if the relief is not from a photo.
-        known: The normals in use, one for all or one for each photo.
-
-    Returns:
-        {"ui": ..., "result": result}; outside ComfyUI and without doubt `result`.
+    `photo` is the relief of the first photo, None without one; `known` are the normals in use, one for all or one for each photo. Outside
+    ComfyUI and without doubt the plain `result` is returned.
     """
     if photo is None or not in_comfyui() or not is_in_doubt(photo, options):
         return result

@@ -57,16 +57,12 @@ def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Esti
 
 
 def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask: Tensor | None = None) -> Estimate:
-    """A node's input normals, from a normal map or a geometry.
+    """A node's input normals, from a normal map or a geometry, with a mask if some are invalid.
 
     Args:
-        normal_map: Images; black pixels are invalid.
-        coding: Convention of the normal map.
+        normal_map: Images in the convention `coding`; black pixels are invalid.
         geometry: An estimate to use instead; missing normals are computed from its depth.
         mask: (B, H, W), white = valid; of any size.
-
-    Returns:
-        An estimate with normals, and a mask if some are invalid.
 
     Raises:
         ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is valid.
