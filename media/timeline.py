@@ -20,9 +20,8 @@ def is_recording(container: Any) -> bool:
 def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
     """Demuxes streams in file order, with all times on one clock. One empty packet a stream at the end flushes its decoder.
 
-    Args:
-        container: PyAV's, at its beginning; in formats whose clock cannot jump, also after a seek.
-        streams: The streams to read; the same for all readers of a container, so that they detect the same jumps.
+    PyAV's container is at its beginning, or, in formats whose clock cannot jump, after a seek. The streams are the same for all readers of
+    a container, so that they detect the same jumps.
     """
     clocks = _Clocks(is_recording(container))
     unfinished = {stream.index for stream in streams}
@@ -37,16 +36,13 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 class _Clocks:
-    """Removes the jumps of a recording's clock.
+    """Removes the jumps of a recording's clock; nothing is changed if the format's clock cannot jump.
 
-    The clock restarts where recordings were concatenated, and in a transport stream after 26.5 hours. The first stream that
-    jumps defines the new clock; the others follow when they jump, so that audio and images stay in sync.
+    The clock restarts where recordings were concatenated, and in a transport stream after 26.5 hours. The first stream that jumps defines
+    the new clock; the others follow when they jump, so that audio and images stay in sync.
 
     Source:
         The limit of 10 seconds is ffmpeg's `-dts_delta_threshold`; ffmpeg, however, lets each stream jump by itself.
-
-    Args:
-        may_jump: Whether the clock of this format can jump; otherwise nothing is changed.
     """
 
     def __init__(self, may_jump: bool) -> None:

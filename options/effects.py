@@ -136,12 +136,7 @@ class LensOptions(Options):
 
 
 class Result(NamedTuple):
-    """The kind of an effect's result.
-
-    Attributes:
-        kind: The type of the node's output.
-        extensions: File extensions that can hold it.
-    """
+    """The kind of an effect's result: the type of the node's output, and file extensions that can hold it."""
 
     kind: str
     extensions: tuple[str, ...]

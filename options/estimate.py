@@ -62,11 +62,7 @@ _SHARP = (
 
 
 def check_tiles(tiles: int | str | None) -> int | str:
-    """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0.
-
-    Raises:
-        ValueError: It is neither a number of tiles nor one of the words.
-    """
+    """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0. ValueError for others."""
     if tiles == AUTO:
         return AUTO
     number_of = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0

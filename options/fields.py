@@ -22,11 +22,9 @@ from .values import check_box, check_point, colour_levels
 
 @dataclass(frozen=True)
 class NeedsMetres:
-    """An option that needs metric depth.
+    """An option that needs metric depth, and advice for scenes without it.
 
-    Attributes:
-        option: Its name, with its value if that matters. {name} stands for an option's name.
-        instead: Advice for scenes without it.
+    `option` is its name, with its value if that matters. {name} stands for an option's name.
     """
 
     option: str
@@ -78,11 +76,7 @@ class Option:
     before: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """Rejects invalid values.
-
-        Raises:
-            InvalidArgumentError: The message has the value and what is accepted.
-        """
+        """Rejects invalid values: InvalidArgumentError has the value and what is accepted."""
 
     def words(self, more: str, names: Mapping[str, str]) -> str:
         """`help` plus the addition of a node or command, with the names of other options filled in."""
@@ -138,8 +132,7 @@ class Seed(Whole):
 class Choice(Option):
     """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
 
-    Attributes:
-        check_with: Validates a value if more than the words is accepted; None = only the words.
+    `check_with` validates a value if more than the words is accepted; None = only the words.
     """
 
     metavar: str = ""
@@ -203,11 +196,9 @@ class Point(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Option):
-    """Points of the image.
+    """Points of the image, with an example text on nodes.
 
-    Attributes:
-        beside: The option of the first point, which also takes these on the command line; "" = they have their own.
-        example: Example text on nodes.
+    `beside`: the option of the first point, which also takes these on the command line; "" = they have their own.
     """
 
     beside: str = ""
@@ -230,9 +221,7 @@ class Box(Option):
 class Options:
     """The options of one subject; subclasses are frozen dataclasses of the fields below.
 
-    Raises:
-        InvalidArgumentError: A field does not accept its value.
-        ValueError: Values contradict each other.
+    Raises InvalidArgumentError if a field does not accept its value, ValueError if values contradict each other.
     """
 
     def __post_init__(self) -> None:

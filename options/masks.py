@@ -27,13 +27,10 @@ _SELECT = (
 
 @dataclass(frozen=True)
 class SelectionOptions(Options):
-    """A selection: between two distances, the surface or the whole object at a point, or the object in a box.
+    """A selection: between two distances, the surface or the whole object at a point, or the object in a box, which points refine.
 
-    Points refine a box.
-
-    Raises:
-        ValueError: Limits out of order, a point of the object outside the box, further points without a first one or a box, or a point both
-            on the object and off it.
+    Raises ValueError for limits out of order, a point of the object outside the box, further points without a first one or a box, or a
+    point both on the object and off it.
     """
 
     unit: str = choice(

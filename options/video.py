@@ -95,13 +95,9 @@ class NormalsVideoOptions(Options):
 
 @dataclass(frozen=True)
 class Preset:
-    """The frame rate and sizes that one family of models expects.
+    """The frame rate and sizes that one family of models expects, and the source that states this.
 
-    Attributes:
-        rate: Their frame rate.
-        side: Width and height must be multiples of this.
-        group: The number of frames must be a multiple of this plus one.
-        source: Where this is stated.
+    Width and height must be multiples of `side`, the number of frames a multiple of `group` plus one.
     """
 
     name: str

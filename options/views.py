@@ -109,8 +109,7 @@ _OF_HEADSETS = ("eye_distance", "eye_size")
 class StereoOptions(Options):
     """The depth effect's strength, the screen's distance in the scene, and the eyes of headsets.
 
-    Source:
-        divergence is measured as in nunif's iw3.
+    Source: divergence is measured as in nunif's iw3.
     """
 
     divergence: float = number(
