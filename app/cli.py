@@ -169,14 +169,7 @@ def run() -> NoReturn:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        arguments: The words after `depth-normal`; None = `sys.argv[1:]`.
-
-    Returns:
-        The exit code, see EXIT_CODES.
-    """
+    """Runs the words after `depth-normal`, by default `sys.argv[1:]`; returns the exit code, see EXIT_CODES."""
     open_closed_streams()
     _wait_without_spinning()
     try:

@@ -106,12 +106,9 @@ def folder_of_failures(out: Path) -> Path:
 
 
 class FailureLog:
-    """The failures of one results folder, in the file `path`.
+    """The failures of one results folder, in the file `path`. `marker`: as `staging.check_run_marker`, checked before each entry.
 
     If it cannot be written, this is logged once and the run continues: the caller reports failures itself.
-
-    Args:
-        marker: As `staging.check_run_marker`, checked before each entry.
     """
 
     def __init__(self, out: Path, marker: Path | None = None) -> None:
@@ -147,11 +144,7 @@ class FailureLog:
             self._done.add(name)
 
     def settle(self) -> int:
-        """Removes images that are done, and all but the last line of each other; deletes the file if none is left.
-
-        Returns:
-            The number of failures left.
-        """
+        """Removes images that are done, and all but the last line of each other; deletes an empty file. Returns how many are left."""
         left: dict[str, dict[str, Any]] = {}
         if not self._kept or not self.path.is_file():
             return 0

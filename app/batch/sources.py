@@ -59,11 +59,7 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file to search folders for.
-
-    Attributes:
-        extensions: In lower case.
-    """
+    """A kind of file to search folders for, by extensions in lower case."""
 
     plural: str
     extensions: frozenset[str]
@@ -80,11 +76,9 @@ IMAGE_AND_VIDEO_FILES = Kind("images or videos", EXTENSIONS | VIDEOS)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image or a video to process.
+    """An image or a video to process; `relative` is its path below the named folder, whose parent folders `--out` keeps.
 
-    Attributes:
-        relative: Path below the named folder; `--out` keeps its parent folders. Only the name for a file that was named directly. A
-            relative path from a list keeps its folders too.
+    That is only the name for a file that was named directly. A relative path from a list keeps its folders too.
     """
 
     path: Path
@@ -94,15 +88,12 @@ class Source:
 def find_images(
     sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None, kind: Kind = IMAGE_FILES
 ) -> tuple[list[Source], list[str]]:
-    """Resolves sources to files, each once, in the order of first mention.
-
-    Files skipped in folders are counted and logged.
+    """Resolves sources to files, each once, in the order of first mention. Files skipped in folders are counted and logged.
 
     Args:
         sources: Strings as typed (see above); paths name exactly that file or folder.
         recursive: Whether to search subfolders.
         out: Folder of the results; it is skipped inside a searched folder.
-        kind: The files to search folders for.
 
     Returns:
         The files in order, and one message per problem, which begins with the source's name.
@@ -114,12 +105,7 @@ def find_images(
 
 
 class Search:
-    """A search for images or videos.
-
-    Attributes:
-        found: The files found so far.
-        problems: Messages about sources that are left out.
-    """
+    """A search for images or videos: those found so far, and messages about sources that are left out."""
 
     def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: Kind = IMAGE_FILES) -> None:
         self.found: list[Source] = []

@@ -75,11 +75,8 @@ class RayEngine(Engine):
     ) -> Iterator[Outcome]:
         """See `Engine`. Once `stop` is set, incomplete results are dropped.
 
-        Raises:
-            ImportError: Ray is not installed.
-            ConnectionError: The cluster does not respond.
-            DownloadError: The weights are not available and cannot be downloaded.
-            RuntimeError: A worker cannot load the model; the message says on which machine and why.
+        Raises ImportError without Ray, ConnectionError if the cluster does not respond, DownloadError as `find_weights_files`, RuntimeError
+        if a worker cannot load the model: on which machine and why.
         """
         find_weights_files(options.spec, options.weights)  # fail before contacting the cluster
         named: list[Outputs] = []
@@ -208,14 +205,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
 
 @dataclass(frozen=True)
 class _Spread:
-    """The resources of each worker of a run.
-
-    Attributes:
-        device: As `load_model`.
-        threads: Torch threads per image.
-        worker_cpus: CPUs that a worker reserves in Ray.
-        task_cpus: CPUs that a reading or writing task reserves.
-    """
+    """The resources of each worker of a run: torch threads per image; the CPUs that it, or a reading or writing task, reserves in Ray."""
 
     gpus: float
     device: str

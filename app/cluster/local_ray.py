@@ -35,11 +35,7 @@ QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
 
 
 def import_ray() -> ModuleType:
-    """Imports Ray.
-
-    Raises:
-        ImportError: It is not installed; the message says how to install it.
-    """
+    """Imports Ray, or raises ImportError that says how to install it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray warns of each actor with arguments; real errors arrive as exceptions.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -76,13 +72,12 @@ _HARMLESS_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 @contextmanager
 def local_ray(**options: Any) -> Iterator[ModuleType]:
-    """Runs Ray on this machine for the block, on the loopback interface and with its own token.
+    """Runs Ray on this machine for the block, on the loopback interface and with its own token; `options` are of `ray.init`.
 
     The token is only in the environment of this process and Ray's, not in a file or on a command line. The previous environment is restored
-    afterwards. `options` are passed to `ray.init`.
+    afterwards.
 
     Raises:
-        ImportError: Ray is not installed.
         ConnectionError: Ray did not start, after several attempts.
         RuntimeError: This version of Ray answers calls without the token.
     """
@@ -196,14 +191,10 @@ _SECONDS_TO_CONNECT = 5
 
 @contextmanager
 def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
-    """Connects to Ray. A Ray started here is stopped after the block; an existing connection of this process is reused and kept.
+    """Connects to Ray; yields the package, and whether workers may be on other machines, now or later.
 
-    Yields:
-        The package, and whether workers may be on other machines, now or later.
-
-    Raises:
-        ImportError: Ray is not installed.
-        ConnectionError: Nothing listens at the address, or Ray ended before the block.
+    A Ray started here is stopped after the block; an existing connection of this process is reused and kept. Raises as `import_ray`, and
+    ConnectionError if nothing listens at the address, or Ray ended before the block.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:

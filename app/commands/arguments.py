@@ -92,11 +92,7 @@ def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:
-    """The id of the chosen model.
-
-    Raises:
-        ValueError: The weights are unreadable, or fit no known model.
-    """
+    """The id of the chosen model. Raises ValueError if the weights are unreadable, or fit no known model."""
     if arguments.model is not None:
         return arguments.model
     if arguments.weights is None:
@@ -116,11 +112,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
 
 
 def chosen_move(arguments: argparse.Namespace, options: type[Move], model: str | None) -> Move:
-    """The camera move; the default amount depends on the model (None = the user's own depth).
-
-    Raises:
-        ValueError: As `chosen_options`.
-    """
+    """The camera move; the default amount depends on the model (None = the user's own depth). Raises as `chosen_options`."""
     move = chosen_options(arguments, options)
     return replace(move, amount=AMOUNT) if arguments.amount is None and model != BUNDLED_MODEL else move
 
@@ -156,21 +148,13 @@ def _file_in_record(value: object) -> dict[str, Any]:
 
 
 def check_weights(arguments: argparse.Namespace) -> None:
-    """Rejects a missing weights file, before anything is loaded.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-    """
+    """Rejects a missing weights file, before anything is loaded, by FileNotFoundError."""
     if arguments.weights is not None and not arguments.weights.exists():
         raise FileNotFoundError(f"{arguments.weights} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)")
 
 
 def named_model(arguments: argparse.Namespace) -> str:
-    """The model of `add_model_to_name`.
-
-    Raises:
-        ValueError: None is named.
-    """
+    """The model of `add_model_to_name`. Raises ValueError if none is named."""
     if arguments.model is None:
         example = f"{arguments.parser.prog} {BUNDLED_MODEL}"
         raise ValueError(f"no model is named; name one, such as {example} (`depth-normal models --all` lists them)")

@@ -227,11 +227,7 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
 
 
 def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
-    """The options of the images, after checks for options without effect.
-
-    Raises:
-        ValueError: An option has no effect on the outputs or the engine.
-    """
+    """The options of the images. Raises ValueError if one has no effect on the outputs or the engine."""
     chosen = chosen_options(arguments, ImagesOptions)
     if chosen.is_depth_alone and chosen.fov:
         _refuse_useless_fov(arguments)

@@ -141,16 +141,12 @@ def _fraction(rate: float) -> Fraction:
 def write_parallax(
     file: Path, image: Tensor, known: Estimate, move: MoveOptions, frames: int, rate: Fraction, longer_side: int
 ) -> Iterator[int]:
-    """Writes a camera move through an image as a video, one frame per iteration.
+    """Writes a camera move through an image (1, 3, H, W) in [0, 1] as a video; yields the number of frames written, from 1.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
         known: An estimate with depth.
         rate: Frames per second.
         longer_side: Upper bound of the video's longer side in pixels; 0 = the image's size.
-
-    Yields:
-        The number of frames written, from 1.
     """
     from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter

@@ -63,9 +63,8 @@ def _verify(arguments: argparse.Namespace) -> int:
                 _record(verifications[-1], path)
     finally:  # report the findings even when stopped
         if verifications:
-            echo(
-                _without_home(json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications))
-            )
+            text = json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications)
+            echo(_without_home(text))
     if all(each.verdict == NOT_CHECKED for each in verifications):
         return NOTHING_DONE
     return DONE if all(each.verdict == "sound" for each in verifications) else SOME_FAILED

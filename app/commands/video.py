@@ -91,9 +91,8 @@ def _add_own_depth(group: argparse._ArgumentGroup) -> None:
 class Prepared:
     """The work on one video; an item of a run.
 
-    Attributes:
-        make: Makes and reports them, with a model or the user's own depth; returns why the video ends early, or "". None = nothing to do.
-        needs_model: Whether `make` needs the model.
+    `make` makes and reports the targets, with a model if it `needs_model`; it returns why the video ends early, or "". None = nothing to
+    do.
     """
 
     source: Path

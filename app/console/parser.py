@@ -149,11 +149,7 @@ class Parser(argparse.ArgumentParser):
         return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """Whether an option differs from its default.
-
-        Raises:
-            KeyError: There is no such option.
-        """
+        """Whether an option differs from its default. Raises KeyError if there is no such option."""
         action = self._option_string_actions[option]
         return getattr(arguments, action.dest) != self.get_default(action.dest)
 
@@ -258,11 +254,7 @@ class PrintCompletion(argparse.Action):
 
 
 def completion_script(parser: Parser, shell: str) -> str:
-    """The completion script for a shell of `SHELLS`.
-
-    Raises:
-        ImportError: The package shtab is not installed.
-    """
+    """The completion script for a shell of `SHELLS`. Raises ImportError without the package shtab."""
     try:
         import shtab
     except ImportError as error:

@@ -47,18 +47,14 @@ class Job:
     """One file and its results.
 
     Attributes:
-        id: Its id in URLs.
         name: The cleaned file name.
         source: The uploaded file, whose stem is that of the results.
         size: Width and height by the header; None = unknown, as for a video.
         state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
         share: Progress from 0 to 1; None = unknown.
         error: Why it failed, and what to do; for a finished video, why it ends early.
-        seconds: Run time.
         quantity: The kind of depth; None = no depth.
-        files: The files written, by kind; `note` adds to it.
-        marks: Their marks when written: another program may overwrite them.
-        stop: Its cancellation.
+        files, marks: The files written, by kind, and their marks then: another program may overwrite them. `note` adds to both.
         began: Start of the work, of `time.monotonic`.
         typed: The name in commands: the file's own, or the path of the demo photo; the page knows no other path.
     """
@@ -108,11 +104,7 @@ class Job:
         return path if path is not None and mark(path) == self.marks[kind] is not None else None
 
     def upload(self) -> Path:
-        """The uploaded file.
-
-        Raises:
-            FileNotFoundError: The temporary folder was cleaned.
-        """
+        """The uploaded file. Raises FileNotFoundError if the temporary folder was cleaned."""
         if not self.source.is_file():
             raise FileNotFoundError("the file is no longer in the temporary folder, which somebody emptied; add it again")
         return self.source
@@ -124,10 +116,7 @@ class Job:
     def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
         """Runs a part of the job in a queue's thread, and catches all errors.
 
-        Args:
-            run: The work; returns a failure, or raises.
-            stopped: Called with CANCELLED if it was cancelled.
-            failed: Called with the message if it failed.
+        `run` returns a failure, or raises; `stopped` is called with CANCELLED if it was cancelled, `failed` with the message if it failed.
         """
         try:
             if failure := run():
@@ -191,13 +180,9 @@ def video_outputs(spec: ModelSpec) -> list[str]:
 
 
 def options_of(values: dict[str, str]) -> Options:
-    """Parses the page's settings to options of the engine.
+    """Parses the page's settings, all optional, to options of the engine; raises Refusal for an unknown value.
 
-    Args:
-        values: "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing); all are optional.
-
-    Raises:
-        Refusal: A value is unknown.
+    They are "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing).
     """
     try:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)
@@ -205,9 +190,6 @@ def options_of(values: dict[str, str]) -> Options:
         raise Refusal(400, "{0}", error) from error
     factor = RESOLUTIONS[one_of(values, "resolution", RESOLUTIONS, "standard")]
     coding = one_of(values, "coding", CODINGS, OPENGL)
-    size = (
-        None
-        if factor == 1
-        else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
-    )
+    side = spec.multiple_of
+    size = None if factor == 1 else spec.used_size(max(side, round(spec.default_size * factor / side) * side))
     return Options(spec, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)

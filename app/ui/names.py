@@ -19,14 +19,7 @@ _NAMELESS = "image"
 
 
 def clean_name(name: str) -> str:
-    """A safe file name without folders.
-
-    Args:
-        name: As a page sent it: it may contain folders, control characters, anything.
-
-    Returns:
-        The stem, and the extension in lower case; "image" if nothing is left.
-    """
+    """A safe file name without folders, with its extension in lower case, of anything that a page sent; "image" if nothing is left."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     last = _FORBIDDEN.sub("_", last.encode(errors="replace").decode())
     stem, dot, extension = last.rpartition(".")
@@ -40,25 +33,18 @@ def clean_name(name: str) -> str:
 
 
 def typed_name(name: str) -> str:
-    """The file name for a command: unchanged, extension included, since most file systems are case-sensitive.
+    """The file name that a page sent, for a command: without folders, else unchanged; empty if a terminal cannot show it.
 
-    Args:
-        name: As a page sent it.
-
-    Returns:
-        The name without folders; empty if a terminal cannot show it.
+    The extension keeps its case too, since most file systems are case-sensitive.
     """
     last = re.split(r"[/\\]", name)[-1]
     return last if last.strip(" .") and last.isprintable() else ""
 
 
 def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
-    """The name, with a number after its stem if results of that name exist.
+    """The name from `clean_name`, with a number after its stem if results with one of the `endings` exist.
 
-    Args:
-        name: From `clean_name`.
-        taken: Stems that others will use, as `folded`.
-        endings: Name endings of the results, after the stem.
+    `taken` are stems that others will use, as `folded`.
     """
     path, number = Path(name), 1
     stem = path.stem

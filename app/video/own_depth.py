@@ -53,12 +53,7 @@ class DepthKind:
     def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
         """The estimate of a --depth file: of the kind that it or --quantity states, else grey levels of disparity.
 
-        Args:
-            values: The file's content.
-            if_normals: As `DepthCoding`.
-
-        Raises:
-            ValueError: As `depth_map_to_estimate`.
+        `if_normals` is as of `DepthCoding`. Raises as `depth_map_to_estimate`.
         """
         quantity = values.quantity or self.quantity
         if values.coded and quantity is Quantity.RELATIVE_DEPTH:
@@ -86,9 +81,7 @@ _SAME_RATE, _ROUNDED = 0.01, 0.01
 class OwnDepth:
     """The user's own depth of a video. Numbered frames and files are matched by number, others by order.
 
-    Attributes:
-        path: A depth video, numbered files, a folder of such files only, or an NPZ or NPY of all frames.
-        strict: As `read_frames`.
+    `path`: a depth video, numbered files, a folder of such files only, or an NPZ or NPY of all frames. `strict` as `read_frames`.
     """
 
     path: Path
@@ -96,11 +89,7 @@ class OwnDepth:
     strict: bool = False
 
     def files(self) -> list[Path]:
-        """The input files.
-
-        Raises:
-            VideoReadError: No input file exists.
-        """
+        """The input files; raises VideoReadError if there is none."""
         return find_images(self.path, MAPS) if is_sequence(self.path) else [self.path]
 
     def settings(self) -> dict[str, Any]:
@@ -148,11 +137,7 @@ class OwnDepth:
             logger.warning("%s; the first belongs to the first, %s", counts, more)
 
     def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Attaches depth to a video's frames, from its first.
-
-        Raises:
-            VideoReadError: A frame has no depth; previous frames are yielded.
-        """
+        """Attaches depth to a video's frames, from its first. Raises VideoReadError at one without depth."""
         with closing(self._maps()) as maps:
             depth_map = next(maps, None)
             for count, frame in enumerate(frames):
@@ -166,12 +151,11 @@ class OwnDepth:
     def _maps(self) -> Generator[_Map, None, None]:
         if self._arrays is not None:
             for count, values in enumerate(self._arrays):
-                yield _Map(count, None, f"map {count + 1} of {self.path}", partial(_same, values))
+                yield _Map(count, None, f"map {count + 1} of {self.path}", lambda values=values: values)
             return
         if not is_sequence(self.path):
             for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
-                read = partial(_of_frame, frame)
-                yield _Map(count, None, f"frame {count + 1} of {self.path}", read)
+                yield _Map(count, None, f"frame {count + 1} of {self.path}", partial(_of_frame, frame))
             return
         files, numbers = self.files(), frame_numbers(self.path, MAPS)
         places = frame_places(len(files), numbers)
@@ -217,10 +201,6 @@ def _counted(path: Path, header: VideoHeader) -> tuple[VideoHeader, int]:
     """The header with the counted frames and their average rate, which Matroska lacks for variable rates; and the count."""
     frames = count_frames(path)
     return replace(header, frames=frames, rate=frames / header.seconds if header.seconds else header.rate), frames
-
-
-def _same(values: FileValues) -> FileValues:
-    return values
 
 
 def _of_frame(frame: Frame) -> FileValues:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -31,17 +32,8 @@ _GREY = 0.5
 def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
     """Writes a PNG of `count` evenly spaced frames, each above its outputs. Every frame has a range of its own.
 
-    Args:
-        model: The model; None = the task's own depth.
-        task: The video's task; none of its files are written.
-        count: The number of frames, at most.
-        tick: Called after each frame.
-
-    Returns:
-        The number of frames on the sheet: fewer for a short video.
-
-    Raises:
-        VideoReadError: There is no frame.
+    `model` None = the task's own depth; none of the task's files are written; `tick` is called after each frame. Returns the number of
+    frames on the sheet, fewer for a short video; raises VideoReadError if there is none.
     """
     no_depth = model is not None and model.spec.quantity is None
     outputs = set(task.targets) - {SIDE_BY_SIDE} or {NORMALS if no_depth else DEPTH}
@@ -72,13 +64,7 @@ def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]
     for part in range(min(count, total)):
         # A frame's exact start time: seeking past the last frame's would find none.
         begin = task.clip.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
-        yield from _first(replace(task, clip=replace(task.clip, start=begin, frames=1, preset=None)))
-
-
-def _first(task: VideoTask) -> Iterator[Frame]:
-    for frame in task.read():
-        yield frame
-        return
+        yield from islice(replace(task, clip=replace(task.clip, start=begin, frames=1, preset=None)).read(), 1)
 
 
 def _small(images: Tensor) -> Tensor:

@@ -63,15 +63,12 @@ class Renderer:
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.clip.normalise == RUNNING else {}
 
     def shown(self, frame: Frame, image: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
-        """Renders the next frame.
+        """Renders the next frame; raises ValueError if the model lacks a required map.
 
         Args:
             image: (1, 3, H, W) in [0, 1]; smaller than the frame if no output shows it.
             found: Its estimate, at the frame's size or the network's. Ranges are measured before upsampling, which is faster.
             size: Height and width of the frame; None = the image's.
-
-        Raises:
-            ValueError: The model lacks a required map.
         """
         height, width = size or (image.shape[-2], image.shape[-1])
         enlarged = cache(lambda: found.resized(height, width, self._resampling))  # lazy: a depth image does not need it
@@ -153,8 +150,7 @@ def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:
 def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
     """Quantises depth to 16 bits over each frame's own range; metric depth as 1 / depth.
 
-    Returns:
-        (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) for a frame without valid pixels.
+    Returns (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) without valid pixels.
     """
     depth, quantity, valid = found.known_depth()
     values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth

@@ -14,9 +14,7 @@ from ..batch.sources import VIDEO_FILES, Search, Source
 def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
     """Whether the sources are one video: a file, numbered images, or a folder whose images are its frames.
 
-    Args:
-        recursive: Whether to search subfolders.
-        to_a_file: Whether the result is one file: then a folder's images count as frames even beside videos.
+    `to_a_file`: the result is one file; then a folder's images count as frames even beside videos.
     """
     if len(named) != 1:
         return False
@@ -32,14 +30,7 @@ def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[
     """Resolves sources to videos, as `batch.sources.find_images` does for images.
 
     A folder is resolved to its videos, or, if it holds only images, to one video of these frames. A pattern with a number
-    (`frame_%05d.png`) is one video, too.
-
-    Args:
-        recursive: Whether to search subfolders, for videos only.
-        out: The results folder, which is skipped.
-
-    Returns:
-        The videos in order, and one message per problem, which begins with the source's name.
+    (`frame_%05d.png`) is one video, too. `recursive`: subfolders are searched, for videos only. `out` is skipped.
     """
     search = Search(recursive, out, VIDEO_FILES)
     frames: set[Path] = set()

@@ -42,6 +42,9 @@ from .writer import ShardOptions, ShardRun, ShardTarget
 
 if TYPE_CHECKING:
     from ..engines import Engine
+logger = logging.getLogger(__name__)
+# New shards before the manifest is rewritten during a run: this many, and at least half of those that it names.
+_SHARDS_WITHOUT_MANIFEST = 1000
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,7 @@ def plan_shards(
     Args:
         log: The parent folder of `failures.jsonl`.
         going_on: Whether to skip unchanged images that are in a complete shard.
-        overwrite: Whether files other than shards of these settings may be removed.
-
-    Raises:
-        ValueError: There are such files without `overwrite`; the message says which and what to do.
+        overwrite: Whether files other than shards of these settings may be removed. Without it, ValueError says which there are.
     """
     by_path = {str(source.path.absolute()): source for source in sources}
     alike = {name: shard for name, shard in catalogue.shards.items() if shard.settings == settings}
@@ -144,18 +144,10 @@ def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[st
     return {name: paths for name, paths in old_rows.items() if paths}
 
 
-logger = logging.getLogger(__name__)
-
-# New shards before the manifest is rewritten during a run: this many, and at least half of those that it names.
-_SHARDS_WITHOUT_MANIFEST = 1000
-
-
 class ShardFolder:
     """The folder or store that a run writes shards to; `log` is the parent folder of `failures.jsonl`.
 
-    Raises:
-        ImportError: A package for this kind of shard or store is missing.
-        ValueError: Unknown model or kind of store.
+    Raises ImportError if a package for this kind of shard or store is missing; ValueError for an unknown model or kind of store.
     """
 
     def __init__(self, place: Path, options: Options, shards: ShardOptions, overwrite: bool = False) -> None:
@@ -178,11 +170,7 @@ class ShardFolder:
         return self._plan.images
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Runs an engine on the planned images, then tidies up; yields each outcome.
-
-        Raises:
-            StoreBusyError: Another run writes to the folder.
-        """
+        """Runs an engine on the planned images, then tidies up; yields each outcome. StoreBusyError: another run writes to the folder."""
         if self._plan.images.todo:
             with self._alone():
                 ended = yield from self._write(engine, stop, marker)
@@ -276,12 +264,9 @@ class ShardFolder:
 
 
 def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
-    """The origin of a run's maps, JSON-serialisable, so that licences reach those who train on them.
+    """The origin of a run's maps, JSON-serialisable, so that licences reach those who train on them. Raises as `find_weights_files`.
 
     The licence of custom weights is that of the model's published weights: a weights file does not state its own.
-
-    Raises:
-        FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.
     """
     spec = options.spec
     return {
