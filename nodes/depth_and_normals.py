@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -85,7 +84,7 @@ class _ShowsMaps(LoadsByName):
     CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
     RETURN_NAMES: ClassVar = ("depth", "normals", "mask", "geometry")
-    check_model: ClassVar[Callable[[str], None]]
+    check_model = staticmethod(check_depth_model)
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
@@ -117,7 +116,6 @@ class DepthAndNormals(_ShowsMaps):
         "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
         "normal estimation, depth and normal, image to depth, image to normal map, z depth"
     )
-    check_model = staticmethod(check_depth_model)
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -4,7 +4,7 @@ The options of a subject are a frozen dataclass whose fields are made by the fun
 
     @dataclass(frozen=True)
     class FogOptions(Options):
-        density: float = number(0.1, 0, 100, "How thick the fog is: ...", step=0.01)
+        density: float = number(0.1, (0, 100), "How thick the fog is: ...", step=0.01)
 
 To add an option, add a field and use it; widgets, command-line options, checks and help are generated from it.
 """
@@ -285,14 +285,15 @@ def highest_of(options: type[Options], name: str) -> float:
     return option.high
 
 
-def number(default: float, low: float, high: float, help_text: str, *, step: float = 0.1, **more: Any) -> Any:
-    """A field for a number from `low` to `high`; `more` are attributes of `Number`."""
-    return _field(default, Number(help=help_text, low=float(low), high=float(high), step=float(step), **more))
+def number(default: float, limits: tuple[float, float], help_text: str, *, step: float = 0.1, **more: Any) -> Any:
+    """A field for a number within limits, the ends of the widget; `more` are attributes of `Number`."""
+    low, high = map(float, limits)
+    return _field(default, Number(help=help_text, low=low, high=high, step=float(step), **more))
 
 
-def whole(default: int | None, low: int, high: int, help_text: str, **more: Any) -> Any:
-    """A field for a whole number from `low` to `high`; `more` are attributes of `Whole`."""
-    return _field(default, Whole(help=help_text, low=low, high=high, **more))
+def whole(default: int | None, limits: tuple[int, int], help_text: str, **more: Any) -> Any:
+    """A field for a whole number within limits; `more` are attributes of `Whole`."""
+    return _field(default, Whole(help=help_text, low=limits[0], high=limits[1], **more))
 
 
 def seed(help_text: str, **more: Any) -> Any:

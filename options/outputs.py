@@ -48,7 +48,11 @@ class NetworkOptions(DeviceOptions):
         "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map.",
     )
     refine_steps: int | None = whole(
-        None, 0, MAX_REFINE_STEPS, "How often MoGe-3 refines its depth; 0: not at all, as MoGe-2.", metavar="N", otherwise=f"{REFINE_STEPS}"
+        None,
+        (0, MAX_REFINE_STEPS),
+        "How often MoGe-3 refines its depth; 0: not at all, as MoGe-2.",
+        metavar="N",
+        otherwise=f"{REFINE_STEPS}",
     )
     fov: float = typed(
         0.0,

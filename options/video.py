@@ -56,8 +56,7 @@ class VideoOptions(Options):
     )
     smooth: float = number(
         1.0,
-        0,
-        1,
+        (0, 1),
         "How strongly frames are smoothed over time where nothing moves: the weight of the frames before. 0: not at all, 1: they replace "
         "the frame's own values.",
         step=0.05,
@@ -183,11 +182,12 @@ class ClipOptions(Options):
         "editing programs. ffv1: 16 bits without loss, in .mkv.",
         None,
     )
-    quality: int | None = whole(None, 0, MOST_QUALITY, "The encoder's CRF, less = better and larger.", metavar="N", otherwise=f"{QUALITY}")
+    quality: int | None = whole(
+        None, (0, MOST_QUALITY), "The encoder's CRF, less = better and larger.", metavar="N", otherwise=f"{QUALITY}"
+    )
     preview: int | None = whole(
         None,
-        1,
-        MOST_PREVIEWED,
+        (1, MOST_PREVIEWED),
         "Only so many frames at equal distances, each above what is made of it, on one sheet <video>_preview.png: to judge settings before "
         "a long run.",
         metavar="N",

@@ -30,6 +30,7 @@ class Engine(Protocol):
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
         """Resolves the sources to images, as `find_images`."""
+        ...
 
     def prepare(self, options: Options) -> None:
         """Loads what a run needs; called before `run`, once there is work."""
@@ -42,6 +43,7 @@ class Engine(Protocol):
         Once `stop` is set, or after a failure that `stops_run`, no further image is begun. `marker` as `staging.check_run_marker`; without
         a `target` for shards, files are written.
         """
+        ...
 
 
 class LocalEngine(Engine):

@@ -35,10 +35,12 @@ class Item(Protocol):
     @property
     def source(self) -> Path:
         """The input file."""
+        ...
 
     @property
     def folder(self) -> Path:
         """Where the results go."""
+        ...
 
 
 T = TypeVar("T", bound=Item)

@@ -50,9 +50,11 @@ class Wish(Protocol):
     @property
     def command(self) -> list[str]:
         """The equivalent command's options, without the image and the model."""
+        ...
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
         """Renders the image's layers to a file in the folder."""
+        ...
 
 
 @dataclass(frozen=True)
