@@ -17,16 +17,9 @@ from torch import Tensor
 
 from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Axes, Estimate, Projection
-from ...geometry.files import (
-    FileFormatError,
-    SaveOptions,
-    possible_paths,
-    save_estimate,
-    write_depth_png,
-    write_image_png,
-    write_normals_png,
-)
+from ...geometry.files import FileFormatError, SaveOptions, possible_paths, save_estimate
 from ...geometry.files.image_files import image_bits, image_size, read_colours
+from ...geometry.files.png import write_depth_png, write_image_png, write_normals_png
 from ...geometry.images.render import default_depth_image
 from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals

@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _is_video(path: Path) -> bool:
     """Whether a name is that of a video or of numbered images."""
-    from ...media import is_sequence
+    from ...media.sequences import is_sequence
 
     return path.suffix.lower() in VIDEOS or (is_sequence(path) and not path.exists())
 

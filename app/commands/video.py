@@ -144,7 +144,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
 
 
 def _one(arguments: argparse.Namespace, source: Path) -> int:
-    from ...media import is_sequence
+    from ...media.sequences import is_sequence
     from ..batch.outputs import Plan
 
     if not is_sequence(source) and not source.exists():  # before a missing package is reported
@@ -394,7 +394,7 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
 
 def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> str:
     """Reports the results of a video; returns why it ends early, or ""."""
-    from ...media import numbered
+    from ...media.sequences import numbered
 
     frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]
     names = [

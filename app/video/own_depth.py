@@ -15,19 +15,8 @@ from ...geometry.estimate import Estimate, Quantity
 from ...geometry.files.image_files import is_still_image
 from ...geometry.files.values import FileValues, read_clip, read_values
 from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
-from ...media import (
-    MAPS,
-    Frame,
-    VideoHeader,
-    VideoReadError,
-    count_frames,
-    find_images,
-    frame_numbers,
-    frame_places,
-    is_sequence,
-    read_frames,
-    video_header,
-)
+from ...media import Frame, VideoHeader, VideoReadError, count_frames, read_frames, video_header
+from ...media.sequences import MAPS, find_images, frame_numbers, frame_places, is_sequence
 from ...options.map_images import NEAR
 from ..batch.records import digest_of_marks
 

@@ -17,23 +17,9 @@ from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
 from ...geometry.surfaces.derive import with_normals
-from ...media import (
-    Frame,
-    Loaded,
-    Segment,
-    Sound,
-    VideoError,
-    VideoHeader,
-    VideoReadError,
-    WriterThread,
-    check_sound,
-    estimated,
-    is_sequence,
-    join_segments,
-    numbered_files,
-    prefetch,
-    read_frames,
-)
+from ...media import Frame, Segment, Sound, VideoError, VideoHeader, VideoReadError, check_sound, join_segments, read_frames
+from ...media.prefetch import Loaded, WriterThread, estimated, prefetch
+from ...media.sequences import is_sequence, numbered_files
 from ...model_loader import Model
 from ...model_loader.inference.panorama import check_perspective_model
 from ...model_loader.inference.video import VideoState

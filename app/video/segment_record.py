@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ...geometry.estimate import Quantity
 from ...geometry.files.paths import write_bytes
-from ...media import VideoError, numbered, numbered_files
+from ...media import VideoError
+from ...media.sequences import numbered, numbered_files
 from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
 from .task import VideoTask, segments_folder
 

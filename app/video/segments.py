@@ -33,7 +33,8 @@ from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
-from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
+from ...media import CODECS, Frame, VideoError, VideoWriter
+from ...media.sequences import numbered
 from ...options.estimate import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...options.video import DEPTH
 from ..batch.records import digest_of_marks

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...media import images_of_folder, is_sequence
+from ...media.sequences import images_of_folder, is_sequence
 from ..batch.sources import VIDEO_FILES, Search, Source
 
 

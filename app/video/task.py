@@ -18,32 +18,9 @@ from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.views.stereo import stereo_suffix
-from ...media import (
-    CODECS,
-    CONTAINERS,
-    Frame,
-    VideoError,
-    VideoHeader,
-    at_rate,
-    check_codec,
-    cropped,
-    cropped_window,
-    find_images,
-    fitted,
-    fitted_size,
-    fitted_window,
-    frame_numbers,
-    in_groups,
-    is_sequence,
-    numbered,
-    numbered_files,
-    read_frames,
-    read_sequence,
-    reads,
-    sequence_header,
-    until,
-    video_header,
-)
+from ...media import CODECS, CONTAINERS, Frame, VideoError, VideoHeader, check_codec, read_frames, video_header
+from ...media.presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
+from ...media.sequences import find_images, frame_numbers, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from ...options.map_images import PER_CLIP
 from ...options.video import DEPTH, H264, H265, OUTPUTS, PARALLAX, PRESETS, SIDE_BY_SIDE, STEREO, ClipOptions, Preset, VideoOptions
 from ...options.views import LoopOptions, StereoOptions
