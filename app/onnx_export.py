@@ -132,7 +132,10 @@ def export_model(
         annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
     graph.checked_size(input_size)
-    _check_room(exact, size)
+    # Fails early if the network's input would be too large for any machine, or for this one.
+    height, width = per_image.read(DEMO_IMAGE).shape[-2:]
+    exact.checked_network_size(height, width, size)
+    check_network_fits(exact, torch.device("cpu"), height, width, size)
     images = _images(graph, size, batch or 1)
     half = _half_precision(model, annotator, exact, images, step)
     with folder_beside(path) as folder:
@@ -166,13 +169,6 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
             + ("" if model.annotator.dtype == torch.float32 else "; use --dtype float32")
         )
     return compared
-
-
-def _check_room(exact: Annotator, size: int) -> None:
-    """Fails early if the network's input would be too large for any machine, or for this one."""
-    height, width = per_image.read(DEMO_IMAGE).shape[-2:]
-    exact.checked_network_size(height, width, size)
-    check_network_fits(exact, torch.device("cpu"), height, width, size)
 
 
 def _write(graph: Graph, path: Path, input_size: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:

@@ -18,14 +18,11 @@ _MOST_OF_HEADER = 4096
 def is_cut_off(file: BinaryIO) -> bool:
     """True if a Matroska file is shorter than its header states. Moves the file position."""
     file.seek(0)
-    expected = _whole_size(file.read(_MOST_OF_HEADER))
-    return expected is not None and file.seek(0, 2) < expected
-
-
-def _whole_size(beginning: bytes) -> int | None:
-    """Where the segment ends, which holds everything but the short header before it; None = not stated, or not Matroska."""
+    beginning = file.read(_MOST_OF_HEADER)
     header = _element_end(beginning, 0, _EBML)
-    return None if header is None else _element_end(beginning, header, _SEGMENT)
+    # The segment holds everything but the short header before it.
+    expected = None if header is None else _element_end(beginning, header, _SEGMENT)
+    return expected is not None and file.seek(0, 2) < expected
 
 
 def _element_end(data: bytes, start: int, identity: bytes) -> int | None:

@@ -64,7 +64,9 @@ class _Clocks:
         if not self._goes_on(stream, own + self._offsets[clock]):
             clock = newest
             if not self._goes_on(stream, own + self._offsets[clock]):
-                self._offsets.append(self._end(stream) - own)
+                # The end of all packets: the demuxer still holds back one packet of each other stream.
+                end = max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())
+                self._offsets.append(end - own)
                 clock += 1
         self._clock[stream] = clock
         shift = round(self._offsets[clock] / base)
@@ -82,7 +84,3 @@ class _Clocks:
             return True
         last = max(self._times.values())
         return last - _BEHIND <= time <= last + _AHEAD and time >= self._times.get(stream, time) - _BACK
-
-    def _end(self, stream: int) -> Fraction:
-        """The end of all packets when the first stream jumps: the demuxer still holds back one packet of each other stream."""
-        return max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())

@@ -231,17 +231,12 @@ class NormalsFromDepth:
 
 
 def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> Tensor:
-    depth = _slope_depth(estimate, method)
-    return midas_normals(depth, a, bg_threshold) if method == MIDAS else dmap2norm(depth)
-
-
-def _slope_depth(estimate: Estimate, method: str) -> Tensor:
-    """The depth for one of the old methods, which support only some quantities."""
+    """Normals by one of the old methods, which support only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         gives = "no depth" if estimate.quantity is None else estimate.quantity.value
         raise ValueError(f"the geometry has {gives}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
-    return estimate.depth
+    return midas_normals(estimate.depth, a, bg_threshold) if method == MIDAS else dmap2norm(estimate.depth)
 
 
 def _known(mask: Tensor, image: Tensor) -> Tensor:

@@ -137,10 +137,6 @@ def _through(
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 
-def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
-    return map(show, estimates)
-
-
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
     """Renders with one range for all images, which requires all estimates before the first is rendered."""
     clip, kept = ClipRange(), []
@@ -162,7 +158,7 @@ def _render_running(show: Show, estimates: Iterable[Estimate], images: Tensor) -
 
 
 _DEPTH_RENDERERS: dict[str, Callable[[Show, Iterable[Estimate], Tensor], Iterable[Tensor]]] = {
-    PER_IMAGE: _render_each,
+    PER_IMAGE: lambda show, estimates, _images: map(show, estimates),
     PER_CLIP: _render_clip,
     RUNNING: _render_running,
 }

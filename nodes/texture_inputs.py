@@ -78,7 +78,8 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         surface = _derived(estimate)
     if mask is None:
         return surface
-    linked = _mask_of(mask, surface)
+    sized = resize_map(masks_of(mask, "mask", surface.batch, "the normals"), surface.height, surface.width) >= 0.5
+    linked = sized.expand(surface.batch, -1, -1, -1).to(surface.device)
     whole = replace(surface, mask=linked if surface.mask is None else linked & surface.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
@@ -102,9 +103,3 @@ def _derived(estimate: Estimate) -> Estimate:
             "near_far_ratio, or use a model that predicts normals"
         )
     return derived
-
-
-def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
-    """Converts a MASK of any size to (B, 1, H, W) bool."""
-    sized = resize_map(masks_of(mask, "mask", known.batch, "the normals"), known.height, known.width) >= 0.5
-    return sized.expand(known.batch, -1, -1, -1).to(known.device)

@@ -167,7 +167,11 @@ class FailureLog:
     def worth_trying(self) -> list[Source]:
         """The images worth a retry: the failure is retryable, or the file has changed."""
         last = {entry["image"]: entry for entry in self._entries()}
-        chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
+        chosen = (
+            entry
+            for entry in last.values()
+            if entry["again"] or ((now := mark(as_path(entry["image"]))) and not now.items() <= entry.items())
+        )
         return [Source(as_path(entry["image"]), Path(entry["relative"])) for entry in chosen]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
@@ -193,8 +197,3 @@ def _is_entry(entry: Mapping[str, Any]) -> bool:
         return False
     below = Path(relative)
     return bool(below.name) and not below.anchor and ".." not in below.parts
-
-
-def _has_changed(entry: Mapping[str, Any]) -> bool:
-    now = mark(as_path(entry["image"]))
-    return now is not None and not now.items() <= entry.items()

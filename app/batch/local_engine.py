@@ -225,14 +225,12 @@ class _Pipeline(Generic[T]):
     def _dispatch_full_batches(self) -> Iterator[tuple[Outputs, Failure]]:
         """Runs full batches, and the oldest partial one if too many images wait."""
         for size, batch in list(self.waiting_by_size.items()):
-            if len(batch) >= self._batch_size(size) and not self.stop.is_set():
+            limits = self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch
+            if len(batch) >= min(self.full_batch, *limits) and not self.stop.is_set():
                 yield from self._dispatch_batch(size)
         too_many = sum(map(len, self.waiting_by_size.values())) >= _WINDOW * self.full_batch or self._held_pixels() > self.pixel_budget // 2
         if self.waiting_by_size and too_many and not self.stop.is_set():
             yield from self._dispatch_batch(next(iter(self.waiting_by_size)))
-
-    def _batch_size(self, size: Size) -> int:
-        return min(self.full_batch, self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch)
 
     def _dispatch_batch(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
         batch = self.waiting_by_size.pop(size)

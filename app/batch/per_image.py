@@ -213,7 +213,8 @@ def write(
             elif kind == COMPOSITING:
                 written += save_estimate(path, found, replace(save, compositing=True))
             elif kind in STEREO_CHOICES:
-                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, _bits_of(outputs.image), options.stereo.anaglyph)
+                bits = image_bits(outputs.image) if outputs.image.is_file() else 8  # the file is gone
+                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, bits, options.stereo.anaglyph)
                 written.append(path)
             else:
                 looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
@@ -244,11 +245,6 @@ class _Pairs:
             with _one_pair:
                 self._pair = pair_for(image, self._found, layout, self._options.stereo, fov=self._options.fov)
         return self._pair
-
-
-def _bits_of(image: Path) -> int:
-    """Bits per channel for results of an image; 8 if the file is gone."""
-    return image_bits(image) if image.is_file() else 8
 
 
 def _write_stereo(path: Path, pair: StereoPair, kind: str, bits: int, anaglyph: str) -> None:

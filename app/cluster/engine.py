@@ -187,6 +187,9 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=spread.workers, initial_size=spread.workers)
     step = {"batch_format": "pyarrow"}
     read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
+    # Ray 2.64 drops the option, and retries a lost worker's tasks without limit.
+    has_limit = "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters
+    tries = {"max_task_retries": _TRIES_AGAIN} if has_limit else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         estimated = read.map_batches(
@@ -196,7 +199,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
             compute=pool,
             num_cpus=spread.worker_cpus,
             num_gpus=spread.gpus or None,
-            **_tries(ray),
+            **tries,
             **step,
         )
     write = write_rows_as_shards if job.shards else write_rows
@@ -231,11 +234,6 @@ def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
     workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
     smallest_machine = min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
     return _Spread(gpus, device, threads, workers, min(0.5 * job.threads / side_by_side, smallest_machine / 4), 0.25)
-
-
-def _tries(ray: ModuleType) -> dict[str, int]:
-    """The retry limit for a lost worker's tasks. Ray 2.64 drops the option, and retries without limit."""
-    return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
 def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:

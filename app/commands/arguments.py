@@ -190,17 +190,15 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    parser.add_argument(name, type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=help_text)
+    choices = [each.value.replace("_", "-") for each in Quantity]
+    # messages and files use underscores
+    parser.add_argument(name, type=lambda text: text.replace("_", "-"), choices=choices, help=help_text)
 
 
 def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> Quantity | None:
     """The quantity of an option of `add_quantity`; None if none is named."""
     chosen = getattr(arguments, name)
     return None if chosen is None else Quantity(chosen.replace("-", "_"))
-
-
-def _quantity(text: str) -> str:
-    return text.replace("_", "-")  # messages and files use underscores
 
 
 def add_several(parser: argparse.ArgumentParser, one: str, options: type[SourcesOptions] = SourcesOptions) -> None:

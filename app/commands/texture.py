@@ -85,7 +85,8 @@ logger = logging.getLogger(__name__)
 
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
-    of_maps, of_photos = partial(Work, reads_ahead=False, kind=_MAP_FILES), partial(Work, reads_ahead=False, needs_model=_needs_model)
+    of_maps = partial(Work, reads_ahead=False, kind=_MAP_FILES)
+    of_photos = partial(Work, reads_ahead=False, needs_model=lambda chosen: getattr(chosen, "source", None) != PHOTO)
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = f"a height map, white = high, or raw heights in pixels ({', '.join(_HEIGHTS)})"
     with_depth = f"{heights}, or --from-depth"
@@ -236,10 +237,6 @@ def _occlusion(arguments: argparse.Namespace, chosen: OcclusionOptions) -> None:
 
     surface = load_estimate(arguments.image, chosen_quantity(arguments), channel=arguments.channel)
     _write_map(arguments, estimate_to_occlusion(surface, **options))
-
-
-def _needs_model(arguments: argparse.Namespace) -> bool:
-    return getattr(arguments, "source", None) != PHOTO
 
 
 def _seamless(arguments: argparse.Namespace, _: object) -> None:
