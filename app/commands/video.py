@@ -117,7 +117,7 @@ def video_arguments(arguments: argparse.Namespace, **changed: object) -> argpars
 
 def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequence[str]] | None = None) -> int:
     """Runs `video` and returns the exit code; `found` is the result of `find_videos`, if known."""
-    from ..video.sources import find_videos, names_one
+    from ..batch.sources import find_videos, names_one
 
     keep_freed_memory()
     place: Place = arguments.place
@@ -303,7 +303,7 @@ def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
     from ...geometry.files import atomic_path
     from ...model_loader.terminal_bar import terminal_bar
-    from ..video.preview import make_preview
+    from ..video.rendering import make_preview
     from ..video.task import usual_stem
 
     first = next(iter(task.targets.values()))

@@ -1,10 +1,13 @@
-"""One image or video dropped on the page: its settings, progress and results."""
+"""One image or video dropped on the page: its settings, progress and results; and names that every system can store."""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,19 @@ from ...annotators.choices import BUNDLED_MODEL
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
+from ...geometry.files.paths import is_windows_device
 from ...options.estimate import AUTO_RUNTIME
 from ...options.map_images import CODINGS, OPENGL
 from ...options.outputs import DEFAULT_WRITES, WITH_NUMBERS
 from ..batch.failures import Failure, failure_of
+from ..batch.name_locks import folded
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from ..outcomes import EXPECTED_ERRORS
+from ..video.task import segments_folder
 from .refusals import Refusal, one_of
 from .stopping import Cancellation, StoppedError
 
@@ -193,3 +199,50 @@ def options_of(values: dict[str, str]) -> Options:
     side = spec.multiple_of
     size = None if factor == 1 else spec.used_size(max(side, round(spec.default_size * factor / side) * side))
     return Options(spec, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)
+
+
+# Control characters, bidirectional controls, and characters that Windows forbids.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
+_LONGEST_BYTES = 120
+_NAMELESS = "image"
+
+
+def clean_name(name: str) -> str:
+    """A safe file name without folders, with its extension in lower case, of anything that a page sent; "image" if nothing is left."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = _FORBIDDEN.sub("_", last.encode(errors="replace").decode())
+    stem, dot, extension = last.rpartition(".")
+    if not dot:
+        stem, extension = last, ""
+    stem = stem.strip(" .").encode()[:_LONGEST_BYTES].decode(errors="ignore").strip(" .")
+    if is_windows_device(stem):
+        stem = f"_{stem}"
+    extension = re.sub(r"[^a-z0-9]", "", extension.lower())[:8]
+    return f"{stem or _NAMELESS}.{extension}" if extension else stem or _NAMELESS
+
+
+def typed_name(name: str) -> str:
+    """The file name that a page sent, for a command: without folders, else unchanged; empty if a terminal cannot show it.
+
+    The extension keeps its case too, since most file systems are case-sensitive.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    return last if last.strip(" .") and last.isprintable() else ""
+
+
+def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
+    """The name from `clean_name`, with a number after its stem if results with one of the `endings` exist.
+
+    `taken` are stems that others will use, as `folded`.
+    """
+    path, number = Path(name), 1
+    stem = path.stem
+    while folded(stem) in taken or any(_is_taken(folder / f"{stem}{ending}") for ending in endings):
+        number += 1
+        stem = f"{path.stem}-{number}"
+    return f"{stem}{path.suffix}"
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether a result exists, or a video of this name is being made, by this server or another."""
+    return os.path.lexists(path) or segments_folder({"": path}).exists()

@@ -39,8 +39,7 @@ from ..video.run import computed_by, make_video, model_settings
 from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .downloads import Downloads
-from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, video_outputs
-from .names import free_name
+from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, free_name, video_outputs
 from .previews import Previews
 from .refusals import Refusal, full_disk_said, gone
 from .stopping import CLOSING_SECONDS, Cancellation, StoppedError

@@ -30,9 +30,8 @@ from ..console.viewer import show
 from ..outcomes import DEMO_IMAGE
 from . import results
 from .gate import Gate, middleware
-from .job import Job, options_of
+from .job import Job, clean_name, options_of, typed_name
 from .jobs import JobQueue
-from .names import clean_name, typed_name
 from .previews import Preview, usual_values, wish_of
 from .refusals import Refusal, no_room
 from .stopping import Cancellation
