@@ -18,8 +18,7 @@ from typing import NoReturn
 from .._version import __version__
 from ..annotators.choices import COMMAND_LINE, worded
 from .commands.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .console.completion import SHELLS, PrintCompletion
-from .console.parser import Parser, did_you_mean
+from .console.parser import SHELLS, Parser, PrintCompletion, did_you_mean
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DEFAULT_FOLDER, DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
@@ -170,14 +169,7 @@ def run() -> NoReturn:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        arguments: The words after `depth-normal`; None = `sys.argv[1:]`.
-
-    Returns:
-        The exit code, see EXIT_CODES.
-    """
+    """Runs the words after `depth-normal`, by default `sys.argv[1:]`; returns the exit code, see EXIT_CODES."""
     open_closed_streams()
     _wait_without_spinning()
     try:

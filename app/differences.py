@@ -24,11 +24,9 @@ _LEVELS = 255
 
 
 class Apart(NamedTuple):
-    """The difference of two estimates.
+    """The difference of two estimates, the larger of depth and normals, over all pixels valid in both, in 255ths of the image's range.
 
-    Attributes:
-        largest: Over all pixels valid in both, in 255ths of the image's range; the larger of depth and normals.
-        elsewhere: Share of the pixels that are valid in only one, 0 to 1.
+    `elsewhere`: share of the pixels that are valid in only one, 0 to 1.
     """
 
     largest: float
@@ -59,11 +57,7 @@ class Faithfulness(NamedTuple):
 
 
 def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
-    """The figures that decide whether a faster runtime may be chosen.
-
-    Args:
-        found: An estimate with depth, normals or both.
-    """
+    """The figures that decide whether a faster runtime may be chosen; `found` has depth, normals or both."""
     levels, degrees, correlation, moved = 0.0, 0.0, 1.0, 0.0
     both = found.valid & true.valid
     if found.depth is not None and true.depth is not None:
@@ -112,10 +106,7 @@ def read_both(
     """Reads two files to compare; the second is the ground truth.
 
     `normals_from_depth` replaces the first's normals by those of its depth. `quantities` and `channels` are as in `load_estimate`, one per
-    file.
-
-    Raises:
-        ValueError, OSError: A file cannot be read, or they have no kind of map in common.
+    file. Raises ValueError or OSError if a file cannot be read, or they have no kind of map in common.
     """
     evaluated = load_estimate(found_path, quantities[0], channel=channels[0])
     truth = load_estimate(truth_path, quantities[1], channel=channels[1])
@@ -133,13 +124,9 @@ def read_both(
 
 
 def errors_of(found: Estimate, truth: Estimate) -> dict[str, dict[str, float]]:
-    """The errors of an estimate against the ground truth.
+    """The figures of `compare_depth` and `compare_normals` under "depth" and "normals", for maps that both estimates have.
 
-    Returns:
-        The figures of `compare_depth` and `compare_normals` under "depth" and "normals", for maps in both.
-
-    Raises:
-        ValueError: Sizes or projections differ, or there is no pixel to compare.
+    Raises ValueError if sizes or projections differ, or there is no pixel to compare.
     """
     if found.projection is not truth.projection:
         raise ValueError(f"the first file is {found.projection.value}, the second {truth.projection.value}; compare two of one projection")

@@ -34,8 +34,7 @@ class HeatMap:
     Attributes:
         values: (1, 1, H, W), NaN where either map is invalid.
         unit: The suffix of printed values.
-        signed: Whether values can be negative.
-        sides: For signed ones, the meanings of the first and the last colour.
+        sides: For values that can be negative (`signed`), the meanings of the first and the last colour.
     """
 
     title: str
@@ -65,14 +64,9 @@ class HeatMap:
 
 
 def heat_maps(found: Estimate, truth: Estimate) -> list[HeatMap]:
-    """The errors of the maps that both estimates have.
+    """The errors of the maps that both estimates have, of one image; `truth` is the reference, of the same size.
 
-    Args:
-        found: One image.
-        truth: The reference, of the same size.
-
-    Raises:
-        ValueError: More than one image, different sizes, or no pixel to compare.
+    Raises ValueError for more than one image, different sizes, or no pixel to compare.
     """
     if found.batch != 1:
         raise ValueError(f"a heat map is of one image, and the files hold {found.batch}")
@@ -89,12 +83,7 @@ def heat_maps(found: Estimate, truth: Estimate) -> list[HeatMap]:
 
 
 def write_heat_maps(path: Path, maps: Sequence[HeatMap], errors: Mapping[str, Mapping[str, float]], names: tuple[str, str]) -> None:
-    """Writes heat maps with their scales, atomically.
-
-    Args:
-        path: The file, .png or .html; a page also has the table of errors.
-        errors: From `differences.errors_of`.
-    """
+    """Writes heat maps with their scales to a .png, or with the table of `differences.errors_of` to a page, .html; atomically."""
     if path.suffix.lower() == ".html":
         write_bytes(path, _page(maps, errors, names).encode(errors="replace"))
     else:

@@ -45,12 +45,9 @@ Images = list[tuple[str, Tensor, int]]
 
 
 class Check(NamedTuple):
-    """The difference of an image from that of torch in float32.
+    """The difference of an image from that of torch in float32, over all pixels, in 255ths.
 
-    Attributes:
-        by: What made it: the file, or torch in half precision.
-        what: The input image, and the size of the network's input.
-        largest: The largest over all pixels, in 255ths.
+    `by`: what made it, the file or torch in half precision. `what`: the input image, and the size of the network's input.
     """
 
     by: str
@@ -61,13 +58,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported model.
-
-    Attributes:
-        files: The file, and its external weights if they are too large for it.
-        size: Total bytes.
-        seconds: Time of the export, without the comparison.
-    """
+    """An exported model: the file, with its external weights if they are too large for it; total bytes; seconds without the comparison."""
 
     files: tuple[Path, ...]
     size: int
@@ -114,11 +105,7 @@ def export(
 
 
 def check_graph(model_id: str) -> None:
-    """Rejects a model whose network is not one graph, before it is downloaded.
-
-    Raises:
-        ValueError: It is not; the message says why, and names all such models.
-    """
+    """Rejects a model whose network is not one graph, before it is downloaded: ValueError says why, and names all such models."""
     spec = find_spec(model_id)
     if why := FAMILIES[spec.family].why_no_graph(spec):
         unable = ", ".join(each.id for each in MODELS.values() if FAMILIES[each.family].why_no_graph(each))
@@ -145,7 +132,10 @@ def export_model(
         annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
     graph.checked_size(input_size)
-    _check_room(exact, size)
+    # Fails early if the network's input would be too large for any machine, or for this one.
+    height, width = per_image.read(DEMO_IMAGE).shape[-2:]
+    exact.checked_network_size(height, width, size)
+    check_network_fits(exact, torch.device("cpu"), height, width, size)
     images = _images(graph, size, batch or 1)
     half = _half_precision(model, annotator, exact, images, step)
     with folder_beside(path) as folder:
@@ -179,13 +169,6 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
             + ("" if model.annotator.dtype == torch.float32 else "; use --dtype float32")
         )
     return compared
-
-
-def _check_room(exact: Annotator, size: int) -> None:
-    """Fails early if the network's input would be too large for any machine, or for this one."""
-    height, width = per_image.read(DEMO_IMAGE).shape[-2:]
-    exact.checked_network_size(height, width, size)
-    check_network_fits(exact, torch.device("cpu"), height, width, size)
 
 
 def _write(graph: Graph, path: Path, input_size: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:
@@ -245,12 +228,9 @@ def _onnx_runtime() -> Any:
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
-    """An engine that runs a file with ONNX Runtime on the CPU.
+    """An engine that runs a file with ONNX Runtime on the CPU. Raises RuntimeError if it cannot be loaded.
 
     Batches are split to `batch`, the file's fixed batch size: families that also run on mirrored images pass multiples of it.
-
-    Raises:
-        RuntimeError: It cannot be loaded.
     """
     library = _onnx_runtime()
     try:

@@ -15,7 +15,7 @@ import torch
 
 from depth_normal.geometry.files import read_image
 from depth_normal.media import VideoWriter
-from depth_normal.media.demo import DEMO_IMAGES, DEMO_VIDEOS
+from depth_normal.nodes.demo import DEMO_IMAGES, DEMO_VIDEOS
 
 RATE = Fraction(12)
 QUALITY = 90

@@ -20,10 +20,9 @@ from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.normals import midas_normals
-from depth_normal.media.demo import DEMO_IMAGES
-from depth_normal.nodes.parallax import DepthParallax
+from depth_normal.nodes.demo import DEMO_IMAGES
 from depth_normal.nodes.relight import Relight
-from depth_normal.nodes.stereo import Stereo
+from depth_normal.nodes.views import DepthParallax, Stereo
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent

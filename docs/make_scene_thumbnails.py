@@ -24,7 +24,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import default_depth_image, depth_to_image
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, joined_meshes
-from depth_normal.media.demo import DEMO_IMAGES
+from depth_normal.nodes.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"

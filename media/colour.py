@@ -27,14 +27,7 @@ _REFUSED = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE 2085", 14: 
 
 @dataclass(frozen=True)
 class Colours:
-    """A video's colour coding, in the numbers of ITU-T H.273.
-
-    Attributes:
-        matrix: YCbCr matrix; never UNKNOWN.
-        full: Full range instead of limited range.
-        transfer: Transfer function.
-        primaries: Colour primaries.
-    """
+    """A video's colour coding, in the numbers of ITU-T H.273; `matrix` is never UNKNOWN, `full` is full instead of limited range."""
 
     matrix: int = BT_709
     full: bool = False
@@ -81,16 +74,12 @@ def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
 
 
 def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Tensor:
-    """Converts the planes of one frame to RGB.
+    """Converts the planes of one frame to (3, H, W) float32 RGB in [0, 1], converted by `displayed`.
 
     Args:
         luma: (H, W), code values as float32.
         chroma: (2, h, w), Cb and Cr as stored: each side is luma's, half or a quarter of it.
         bits: Bits of a code value.
-        colours: The colour coding.
-
-    Returns:
-        (3, H, W) float32 RGB in [0, 1], converted by `displayed`.
     """
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
@@ -160,12 +149,9 @@ def _rounded(values: Tensor, span: float, zero: float, bits: int) -> Tensor:
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
-    """Upsamples chroma (2, h, w) to luma's size, linearly.
+    """Upsamples chroma (2, h, w), as stored, to luma's size, linearly.
 
-    Args:
-        chroma: As stored.
-        height, width: Luma's.
-        left: Left-sited (MPEG-2 and later) instead of centred (JPEG).
+    `left`: left-sited (MPEG-2 and later) instead of centred (JPEG).
     """
     if chroma.shape[-2:] == (height, width):
         return chroma
@@ -242,15 +228,10 @@ _UNPACKED = {
 
 
 def frame_to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
-    """Converts a decoded frame to an image.
+    """Converts PyAV's decoded frame to (3, H, W) float32 RGB in [0, 1], without alpha.
 
-    Args:
-        frame: PyAV's.
-        colours: The colour coding; RGB frames use only the transfer and the primaries.
-        size: Height and width, smaller than the frame's, to average to; None = keep the size.
-
-    Returns:
-        (3, H, W) float32 RGB in [0, 1], without alpha.
+    RGB frames use only the transfer and the primaries of `colours`. `size`: height and width, smaller than the frame's, to average to; None
+    = keep the size.
     """
     image = _to_rgb(frame, colours, size)
     return image if size in (None, image.shape[-2:]) else resize_map(image[None], *size)[0]
@@ -318,12 +299,7 @@ def _planes_to_tensor(planes: Sequence[Any], dtype: np.dtype) -> Tensor:
 
 
 def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
-    """Makes a frame of code values.
-
-    Args:
-        planes: (H, W) each, in the format's order.
-        pixel_format: With 8 bits, or with more bits in little-endian order.
-    """
+    """Makes a frame of code values, (H, W) planes in the format's order, of 8 bits or of more in little-endian order."""
     from .library import pyav
 
     height, width = planes[0].shape

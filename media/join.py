@@ -23,12 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a video, in its own file whose times begin at 0.
-
-    Attributes:
-        path: The file.
-        time: Seconds at which it begins in the whole.
-    """
+    """A part of a video, in its own file whose times begin at 0; `time` is the second at which it begins in the whole."""
 
     path: Path
     time: Fraction
@@ -42,7 +37,6 @@ def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: So
     Args:
         path: The video, with the segments' extension.
         segments: One or more, in order, encoded alike.
-        sound: The audio to add; None = nothing.
 
     Raises:
         VideoError: A segment cannot be read, or the video cannot be written; a full disk, also while audio is written.

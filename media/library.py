@@ -18,14 +18,11 @@ _MOST_OF_HEADER = 4096
 def is_cut_off(file: BinaryIO) -> bool:
     """True if a Matroska file is shorter than its header states. Moves the file position."""
     file.seek(0)
-    expected = _whole_size(file.read(_MOST_OF_HEADER))
-    return expected is not None and file.seek(0, 2) < expected
-
-
-def _whole_size(beginning: bytes) -> int | None:
-    """Where the segment ends, which holds everything but the short header before it; None = not stated, or not Matroska."""
+    beginning = file.read(_MOST_OF_HEADER)
     header = _element_end(beginning, 0, _EBML)
-    return None if header is None else _element_end(beginning, header, _SEGMENT)
+    # The segment holds everything but the short header before it.
+    expected = None if header is None else _element_end(beginning, header, _SEGMENT)
+    return expected is not None and file.seek(0, 2) < expected
 
 
 def _element_end(data: bytes, start: int, identity: bytes) -> int | None:
@@ -71,12 +68,9 @@ def pyav() -> Any:
 
 @contextmanager
 def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) -> Iterator[None]:
-    """Converts FFmpeg's errors to VideoError; missing files, permissions and memory errors pass.
+    """Converts FFmpeg's errors to `kind`; missing files, permissions and memory errors pass.
 
-    Args:
-        name: The video, for the message.
-        doing: What failed, as in "it cannot be opened".
-        kind: The class of the error.
+    The message names the video and `doing`, what failed, as in "it cannot be opened".
     """
     try:
         yield
@@ -88,14 +82,10 @@ def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) 
 
 @contextmanager
 def open_video(source: Any, name: object) -> Iterator[Any]:
-    """Opens an input container for a `with` block.
+    """Opens an input container for a `with` block; `source` is a path, or a readable and seekable file-like object, `name` for messages.
 
-    FFmpeg gets the bytes of one regular file and no name. A name can address a server or a device, and a file can refer to
-    others (playlists, DVD indices), which are not read.
-
-    Args:
-        source: A path, or a readable and seekable file-like object.
-        name: Name for messages.
+    FFmpeg gets the bytes of one regular file and no name. A name can address a server or a device, and a file can refer to others
+    (playlists, DVD indices), which are not read.
 
     Raises:
         VideoReadError: Not a video, damaged at its beginning, not a regular file, or a file that refers to others.
@@ -142,11 +132,9 @@ class _Nameless:
 
 
 def open_output(path: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Any:
-    """Opens an output container.
+    """Opens an output container with the muxer's `options`; the extension selects it.
 
-    Args:
-        path: The file; its extension selects the container. Never taken for an address: "a:b.mp4" and "http:/a.mp4" are files.
-        options: The muxer's.
+    The path is never taken for an address: "a:b.mp4" and "http:/a.mp4" are files.
     """
     return pyav().open(f"file:{Path(path).absolute()}", mode="w", options=dict(options or {}))
 

@@ -30,7 +30,6 @@ class Loaded:
     """Iterates over a video's frames with their images, up to the first read error.
 
     Args:
-        frames: The frames.
         load: Converts a frame; None = `Frame.image`.
         first: Number of frames to skip at the beginning.
 
@@ -51,11 +50,7 @@ class Loaded:
         return f"{self.held} of {frames} frames cannot be decoded, and the last good frame is held in their place"
 
     def __iter__(self) -> Iterator[tuple[Frame, Any]]:
-        """Yields each frame with the result of `load`.
-
-        Raises:
-            VideoReadError: Reading failed before the first frame that is not skipped.
-        """
+        """Yields each frame with the result of `load`; VideoReadError: reading failed before the first frame that is not skipped."""
         count = 0
         try:
             for number, frame in enumerate(self._frames):
@@ -77,8 +72,8 @@ def estimated(
     Args:
         frames: Frames with their images (3, H, W).
         estimate: Turns chunks (B, 3, H, W) into estimates of one or more frames each, in order.
-        first: Number of the video's frames before these. Chunks then end where they would in the whole video: the batch size can change
-            the last bits of a network's output.
+        first: Number of the video's frames before these. Chunks then end where they would in the whole video: the batch size can change the
+            last bits of a network's output.
         threads: As `prefetch`, for reading.
 
     Yields:

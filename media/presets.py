@@ -30,14 +30,9 @@ def until(frames: Iterator[Frame], end: Fraction) -> Iterator[Frame]:
 
 
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
-    """Resamples a video to a constant frame rate by nearest previous frame, without blending. The duration is kept.
+    """Resamples a video to a constant frame rate by nearest previous frame, without blending; the duration is kept.
 
-    Args:
-        frames: In order.
-        rate: Frames a second.
-
-    Yields:
-        Frames with new times, from the first one's on; repeated or dropped as needed.
+    Frames get new times, from the first one's on, and are repeated or dropped as needed.
     """
     step = 1 / rate
     beginning: Fraction | None = None
@@ -82,10 +77,9 @@ def fitted_size(size: tuple[int, int], width: int | None, height: int | None, si
 
 
 def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) -> Tensor:
-    """Scales an image (C, H, W) to cover a size, and crops the excess evenly.
+    """Scales an image (C, H, W) to cover a size in pixels, and crops the excess evenly.
 
-    Args:
-        width, height: In pixels; None = by the aspect ratio, for both the image's own, rounded to a multiple of `side`.
+    A side that is None follows from the aspect ratio; both are the image's own, rounded to a multiple of `side`.
     """
     rows, columns = image.shape[-2:]
     larger, middle = fitted_window((columns, rows), width, height, side)
@@ -108,11 +102,7 @@ def _middle(size: tuple[int, int], height: int, width: int) -> Window:
 
 
 def cropped(image: Tensor, side: int) -> Tensor:
-    """Crops the middle of an image (C, H, W) so that its sides are multiples of `side`, without resampling.
-
-    Raises:
-        VideoError: The image is smaller than `side`.
-    """
+    """Crops the middle of an image (C, H, W), without resampling, to multiples of `side`; VideoError if it is smaller than that."""
     return image[cropped_window(image.shape[-2], image.shape[-1], side)]
 
 

@@ -43,8 +43,7 @@ def is_sequence(path: os.PathLike[str]) -> bool:
 def numbered(pattern: os.PathLike[str], number: int) -> Path:
     """The file of one frame: `%05d` in a name becomes 00001.
 
-    Raises:
-        VideoError: Not exactly one such field in the name, or it has more than 20 digits.
+    Raises VideoError if the name has not exactly one such field, or one of more than 20 digits.
     """
     pattern = Path(pattern)
     before, digits, after = _parts(pattern)
@@ -67,9 +66,7 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
     """The images of a sequence, sorted by number; in a folder (by `kinds`: `FRAMES` or `MAPS`), in natural order of names.
 
-    Raises:
-        VideoReadError: There are none.
-        VideoError: As `numbered`, for a pattern.
+    Raises VideoReadError if there are none, and as `numbered` for a pattern.
     """
     return _find(path, kinds)[0]
 
@@ -123,11 +120,7 @@ def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
 
 
 def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
-    """The existing files of a pattern with their numbers, in order.
-
-    Raises:
-        VideoError: As `numbered`.
-    """
+    """The existing files of a pattern with their numbers, in order. Raises as `numbered`."""
     pattern = Path(pattern)
     name = _names(pattern)
     there = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
@@ -158,9 +151,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
     """The header of numbered images as a video without audio, at `rate` (25 by default) frames a second. Logs missing numbers.
 
-    Raises:
-        VideoReadError: There are none, or the first cannot be read.
-        VideoError: As `numbered`, for a pattern.
+    Raises as `find_images`, and VideoReadError if the first cannot be read.
     """
     rate = rate or DEFAULT_RATE
     images, numbers = _find(path)
@@ -176,11 +167,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
     """Yields numbered images as frames. An unreadable image raises VideoReadError when it is loaded.
 
-    All HDR images get the median exposure of a sample of them.
-
-    Raises:
-        VideoReadError: There are none.
-        VideoError: As `numbered`, for a pattern.
+    All HDR images get the median exposure of a sample of them. Raises as `find_images`.
     """
     step = 1 / (rate or DEFAULT_RATE)
     images, numbers = _find(path)

@@ -39,11 +39,9 @@ class SoundError(VideoError):
 
 @dataclass(frozen=True)
 class Sound:
-    """The audio to add to a video.
+    """The audio to add to a video, of a video file or a file-like object.
 
-    Attributes:
-        source: A video, or a file-like object.
-        start, end: The part of it that the output covers, in seconds; None = to its end.
+    `start` and `end`: the part of it that the output covers, in seconds; None = to its end.
     """
 
     source: Any
@@ -52,15 +50,9 @@ class Sound:
 
 
 def check_sound(source: Any, name: str, extension: str) -> None:
-    """Logs, before hours of work, which audio streams will not be copied unchanged.
+    """Logs, before hours of work, which audio streams will not be copied unchanged to a video with this extension.
 
-    Args:
-        source: As `Sound.source`.
-        name: Name for messages.
-        extension: Of the output video.
-
-    Raises:
-        VideoReadError, FileNotFoundError, PermissionError: As `open_video`.
+    `source` is as of `Sound`, `name` for messages. Raises as `open_video`.
     """
     with open_video(source, name) as container:
         for stream in container.streams.audio:
@@ -82,19 +74,11 @@ def _reason(stream: Any, extension: str) -> str | None:
 
 @contextmanager
 def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, copied: bool = True) -> Iterator[list[Track]]:
-    """Adds the audio streams to an output.
+    """Adds the audio streams to PyAV's output container, not yet written to; yields a track for every non-empty stream.
 
-    Args:
-        sound: The audio.
-        output: PyAV's container, not yet written to.
-        name: The output video, for messages; its extension decides what is copied.
-        copied: Copy what the container accepts; False = encode everything as AAC.
-
-    Yields:
-        A track for every non-empty audio stream; each opens the source separately. Of a file-like object only the first stream is read.
-
-    Raises:
-        SoundError: Also while iterating a track: this way does not work.
+    Each track opens the source separately. Of a file-like object only the first stream is read. The extension of `name`, the output video,
+    decides what is copied; with `copied` False everything is encoded as AAC. Raises SoundError, also while a track is iterated: this way
+    does not work.
     """
     extension = Path(name).suffix.lower()
     tracks = []
@@ -173,8 +157,7 @@ class _Source:
     def is_sound(self, packet: Any) -> bool:
         """True if a packet can be copied. In a broadcast recording it may be damaged or belong to a programme with another codec.
 
-        Raises:
-            SoundError: The audio format changes, so copying cannot continue.
+        Raises SoundError if the audio format changes, so that copying cannot continue.
         """
         if not self._is_recording:
             return True

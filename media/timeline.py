@@ -20,9 +20,8 @@ def is_recording(container: Any) -> bool:
 def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
     """Demuxes streams in file order, with all times on one clock. One empty packet a stream at the end flushes its decoder.
 
-    Args:
-        container: PyAV's, at its beginning; in formats whose clock cannot jump, also after a seek.
-        streams: The streams to read; the same for all readers of a container, so that they detect the same jumps.
+    PyAV's container is at its beginning, or, in formats whose clock cannot jump, after a seek. The streams are the same for all readers of
+    a container, so that they detect the same jumps.
     """
     clocks = _Clocks(is_recording(container))
     unfinished = {stream.index for stream in streams}
@@ -37,16 +36,13 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 class _Clocks:
-    """Removes the jumps of a recording's clock.
+    """Removes the jumps of a recording's clock; nothing is changed if the format's clock cannot jump.
 
-    The clock restarts where recordings were concatenated, and in a transport stream after 26.5 hours. The first stream that
-    jumps defines the new clock; the others follow when they jump, so that audio and images stay in sync.
+    The clock restarts where recordings were concatenated, and in a transport stream after 26.5 hours. The first stream that jumps defines
+    the new clock; the others follow when they jump, so that audio and images stay in sync.
 
     Source:
         The limit of 10 seconds is ffmpeg's `-dts_delta_threshold`; ffmpeg, however, lets each stream jump by itself.
-
-    Args:
-        may_jump: Whether the clock of this format can jump; otherwise nothing is changed.
     """
 
     def __init__(self, may_jump: bool) -> None:
@@ -68,7 +64,9 @@ class _Clocks:
         if not self._goes_on(stream, own + self._offsets[clock]):
             clock = newest
             if not self._goes_on(stream, own + self._offsets[clock]):
-                self._offsets.append(self._end(stream) - own)
+                # The end of all packets: the demuxer still holds back one packet of each other stream.
+                end = max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())
+                self._offsets.append(end - own)
                 clock += 1
         self._clock[stream] = clock
         shift = round(self._offsets[clock] / base)
@@ -86,7 +84,3 @@ class _Clocks:
             return True
         last = max(self._times.values())
         return last - _BEHIND <= time <= last + _AHEAD and time >= self._times.get(stream, time) - _BACK
-
-    def _end(self, stream: int) -> Fraction:
-        """The end of all packets when the first stream jumps: the demuxer still holds back one packet of each other stream."""
-        return max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())

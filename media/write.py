@@ -29,12 +29,10 @@ class Codec:
         bits: Per channel.
         containers: File extensions that can hold it.
         quality: The default CRF, less = better; None where the encoder has none.
-        options: Of the encoder.
         grey_options: Added to `options` for one-channel images unless better quality is requested.
         full_colour: 4:4:4 instead of 4:2:0.
         lossless: Whether the round-trip is exact.
-        least: The smallest width and height.
-        most: The longest side.
+        least, most: The smallest width and height; the longest side.
     """
 
     encoder: str
@@ -81,16 +79,9 @@ CODECS = {
 
 
 def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None = None) -> None:
-    """Refuses a codec that the container, the image size or this build of PyAV does not support.
+    """Refuses one of `CODECS` that the container, the image size or this build of PyAV does not support.
 
-    Args:
-        path: The video.
-        codec: One of `CODECS`.
-        size: Width and height of its images; None = unknown.
-
-    Raises:
-        VideoError: Names an alternative.
-        ImportError: PyAV is missing.
+    `size`: width and height of the images; None = unknown. Raises VideoError, which names an alternative, or ImportError without PyAV.
     """
     chosen, extension = CODECS[codec], Path(path).suffix.lower()
     if extension not in chosen.containers:
@@ -122,18 +113,11 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
 class VideoWriter:
     """Writes images to a video one by one. A context manager; the file is complete when the block ends without error.
 
-    All codecs but FFV1 need even sides: the last row or column is repeated if needed. They write BT.709 in limited range, tagged so.
-    FFV1 stores the 16-bit values themselves: grey, or RGB as G, B and R, full range.
+    All codecs but FFV1 need even sides: the last row or column is repeated if needed. They write BT.709 in limited range, tagged so. FFV1
+    stores the 16-bit values themselves: grey, or RGB as G, B and R, full range.
 
-    Args:
-        path: The video.
-        codec: One of `CODECS`.
-        rate: Average frames a second.
-        time_base: Unit in seconds in which the times are exact.
-        quality: As `Codec.quality`; None = the codec's default.
-
-    Raises:
-        VideoError: As `check_codec`.
+    `rate` is the average of frames a second, `time_base` the unit in seconds in which times are exact, `quality` as `Codec.quality`, None =
+    the codec's default. Raises as `check_codec`.
     """
 
     def __init__(self, path: os.PathLike[str], codec: str, rate: Fraction, time_base: Fraction, quality: int | None = None) -> None:
@@ -159,15 +143,12 @@ class VideoWriter:
                 self._container.close()
 
     def write(self, image: Tensor, time: Fraction, duration: Fraction) -> None:
-        """Writes the next image.
+        """Writes the next image; VideoError if FFmpeg cannot encode or write it.
 
         Args:
             image: (1 or 3, H, W) in [0, 1], with the size and channels of the first; NaN becomes 0.
             time: Seconds from the video's beginning.
             duration: Display time in seconds; 0 = unknown.
-
-        Raises:
-            VideoError: FFmpeg cannot encode or write it.
         """
         image = _bounded(image.detach().float().cpu())
         with video_errors(self._path, "it cannot be written"):

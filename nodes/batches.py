@@ -33,15 +33,9 @@ def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: i
 
 
 def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] = (), mask: Tensor | None = None) -> Tensor:
-    """Expands a single image to the number of the other inputs of an effect, without copying.
+    """Expands a single image (1, 3, H, W) to the number of the other inputs of an effect, without copying.
 
-    Args:
-        images: (B, 3, H, W).
-        maps: Inputs of the type IMAGE.
-        mask: An input of the type MASK.
-
-    Returns:
-        The images, unchanged if there are several. Invalid inputs are left to their own checks.
+    `maps` are inputs of the type IMAGE, `mask` is a MASK. Several images stay unchanged. Invalid inputs are left to their own checks.
     """
     counts = [geometry.batch] if isinstance(geometry, Estimate) else []
     counts += [len(each) for each in maps if isinstance(each, Tensor) and each.ndim == 4]
@@ -65,16 +59,9 @@ def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
 
 
 def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
-    """Joins the outputs of single images to a batch, without holding a long clip in memory twice.
+    """Joins the outputs of single images, each (1, ...), to a batch (total, ...), without holding a long clip in memory twice.
 
-    Args:
-        parts: The outputs of each image, (1, ...).
-
-    Returns:
-        The outputs, (total, ...).
-
-    Raises:
-        ValueError: The number of images is 0 or not `total`, so that rows of an output would be unwritten.
+    Raises ValueError if the number of images is 0 or not `total`, so that rows of an output would be unwritten.
     """
     whole: tuple[Tensor, ...] = ()
     done = 0
@@ -103,11 +90,7 @@ def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Esti
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """Resizes a geometry's image to the geometry's size, (B, 3, H, W); a single one is expanded.
-
-    Raises:
-        ValueError: Another number of images, or another shape.
-    """
+    """Resizes a geometry's image to the geometry's size, (B, 3, H, W); a single one is expanded. Raises as `check_images_of`."""
     images = to_rgb(image)
     check_images_of(estimate, images)
     return resize_image(images, estimate.height, estimate.width).expand(estimate.batch, -1, -1, -1)

@@ -17,54 +17,30 @@ from .widgets import COLOUR
 
 
 def check_count(name: str, found: int, other: str, total: int, *, one_for_all: bool = True) -> None:
-    """Checks that a batch has as many images as another.
-
-    Args:
-        other: Name of the other batch in the error.
-        one_for_all: Whether a single image may be used for all of them.
-
-    Raises:
-        ValueError: The numbers differ.
-    """
+    """Raises ValueError unless a batch has as many images as the one called `other`, or, with `one_for_all`, a single one."""
     if found != total and not (one_for_all and found == 1):
         accepted = "one for all, or one each" if one_for_all else "one each"
         raise ValueError(f"{name} holds {found} images, {other} {total}; accepted: {accepted}")
 
 
 def check_images_of(estimate: Estimate, images: Tensor, name: str = "geometry", *, one_for_all: bool = True) -> None:
-    """Checks that images (B, C, H, W) have the number and the aspect ratio of an estimate, whatever their size.
+    """Raises ValueError unless images (B, C, H, W) have an estimate's number and aspect ratio, whatever their size.
 
-    Args:
-        name: Name of the estimate in the error.
-        one_for_all: As in `check_count`.
-
-    Raises:
-        ValueError: Their number or aspect ratio differs.
+    `name` is the estimate's in the error, `one_for_all` as in `check_count`.
     """
     check_count("image", len(images), name, estimate.batch, one_for_all=one_for_all)
     check_alike(name, (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
 
 
 def check_model(value: Any) -> Model:
-    """Checks that an input is a model.
-
-    Raises:
-        TypeError: Not a `Model`.
-    """
+    """Returns an input if it is a model, else raises TypeError."""
     if not isinstance(value, Model):
         raise TypeError(f"the model input is of type {type(value).__name__}; expected a model: link the output of Load Depth Model")
     return value
 
 
 def check_geometry(value: Any) -> Estimate:
-    """Checks that an input is this pack's geometry: other packs have sockets of the same name.
-
-    Raises:
-        TypeError: Not an `Estimate`.
-
-    Returns:
-        The estimate in float32; a script may pass another dtype.
-    """
+    """Returns an input in float32 if it is this pack's geometry, else raises TypeError: other packs have sockets of the same name."""
     if isinstance(value, Estimate):
         return value.in_float32()
     kind = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"

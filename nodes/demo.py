@@ -1,4 +1,4 @@
-"""Loads the demo images and video, or the user's own, so that templates run at once without another loader."""
+"""The demo images and video, and nodes that load them or the user's own, so that templates run at once without another loader."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from torch import Tensor
 
 from ..geometry.files import read_image
 from ..media import read_frames
-from ..media.demo import DEMO_IMAGES, DEMO_VIDEOS
 from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
 from .listing import existing_file, file_state, split_name
 from .saving import problem_of
 from .widgets import FILES, VIDEO, Inputs
+
+_DEMO_FILES = Path(__file__).parents[1] / "media" / "demo_files"
+
+DEMO_IMAGES = {name: _DEMO_FILES / name for name in ("breakfast.jpg", "wall.jpg", "panorama.jpg")}
+"""Images by name: a rendered room for depth and normals, a wall for textures, and a panorama of the room."""
+
+DEMO_VIDEOS = {name: _DEMO_FILES / name for name in ("breakfast.mp4",)}
+"""Videos by name: two seconds of the same room with a moving camera and a moving orange."""
+
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")

@@ -1,4 +1,4 @@
-"""The node to begin with: depth and normals of images in one step, as images and as raw maps."""
+"""The nodes to begin with: depth and normals of photos, or of panoramas, in one step, as images and as raw maps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from ..geometry.assumptions import NEAR_FAR_RATIO
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.render import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
+from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
-from ..model_loader.inference.panorama import check_perspective_model
-from ..options.estimate import AUTO, CONTROLNET, DISPARITY, FAR_WHITE, NEAR_WHITE, MapsOptions
+from ..model_loader.inference.panorama import check_panorama, check_perspective_model
+from ..options.estimate import AUTO, CONTROLNET, DISPARITY, FAR_WHITE, NEAR_WHITE, MapsOptions, PanoramaOptions
 from ..options.map_images import PER_IMAGE, RUNNING
+from ..utils import to_images
+from .batches import geometry_output
 from .geometry import estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import FIRST_CHOICE, LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
@@ -31,13 +34,7 @@ MAX_SHOWN = 4
 
 @dataclass(frozen=True)
 class _Look:
-    """A depth image's settings: widgets of Render Depth.
-
-    Attributes:
-        near: The grey level of the near end.
-        as_disparity: Whether metric depth is shown as 1 / depth.
-        clipped: Whether outliers at both ends of the range are clipped.
-    """
+    """A depth image's settings, as widgets of Render Depth; `clipped`: outliers at both ends of the range are."""
 
     near: str
     as_disparity: bool
@@ -54,9 +51,11 @@ _LOOKS = {
 
 _WITH_DEPTH = (spec.id for spec in MODELS.values() if spec.quantity and not spec.for_panoramas)
 DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *_WITH_DEPTH)))
-"""Models that this node can run, the recommended ones first. Normals-only models have no depth to show."""
+"""Models that Depth & Normals can run, the recommended ones first. Normals-only models have no depth to show."""
 
-WHICH_MODEL = (
+_PANORAMA_MODELS = (*DEPTH_MODELS, *(spec.id for spec in MODELS.values() if spec.for_panoramas))
+
+_WHICH_MODEL = (
     f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
     "Models on this computer come first, and the best of those is the default. "
     "The others are downloaded once, when they first run."
@@ -64,64 +63,8 @@ WHICH_MODEL = (
 """Tooltip of the widget model."""
 
 
-@takes(MapsOptions)
-class DepthAndNormals(LoadsByName):
-    """Makes a depth map and a normal map of images."""
-
-    NODE_ID = "DepthNormal_DepthAndNormals"
-    DISPLAY_NAME = "Depth & Normals"
-    DESCRIPTION = (
-        "Makes a depth map and a normal map of an image, a batch or a video's frames in one step, with a mask and the raw "
-        "numbers for the other nodes. tiny works at once; better models are in the list."
-    )
-    CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
-    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("depth", "normals", "mask", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map at the image's own size; black where depth is unknown.",
-        "The normal map at the image's own size; black where there is no normal.",
-        "White where depth is valid.",
-        "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes.",
-    )
-    SEARCH_ALIASES = (
-        "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
-        "normal estimation, depth and normal, image to depth, image to normal map, z depth"
-    )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        models = model_widget(by_location(DEPTH_MODELS), WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL))
-        return {
-            "required": {"image": image_input("One image, a batch, or the frames of a video.")},
-            "optional": {"model": models, **option_widgets(MapsOptions)},
-        }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
-        """Reports a model without depth, or an unknown one, before anything is downloaded; None: it is linked from another node."""
-        try:
-            check_depth_model(BUNDLED_MODEL if model is None else model)
-        except (TypeError, ValueError) as error:
-            return str(error)
-        return True
-
-    def execute(self, options: MapsOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
-        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
-        check_depth_model(model)
-        load = partial(load_model, model, options.precision, choose_tiny("model"))
-        estimate = estimate_images(load, image, options, _with_normals)
-        usual = RUNNING if options.film else PER_IMAGE
-        depth, mask = render_look(estimate, options.depth_look, usual if options.normalisation == AUTO else options.normalisation)
-        return with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
-
-
 def check_depth_model(model: str) -> None:
-    """Checks that a model predicts depth of photos.
-
-    Raises:
-        TypeError: It is not text.
-        ValueError: It is for panoramas only, predicts only normals, or does not exist.
-    """
+    """Raises ValueError for a model without depth of photos: for panoramas or normals only, or unknown; TypeError if it is not text."""
     check_perspective_model(find_spec(model))
     check_gives_depth(model)
 
@@ -135,19 +78,76 @@ def check_gives_depth(model: str) -> None:
         )
 
 
+class _ShowsMaps(LoadsByName):
+    """Base class: makes maps by the chosen model, and shows them on the node."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
+    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
+    RETURN_NAMES: ClassVar = ("depth", "normals", "mask", "geometry")
+    check_model = staticmethod(check_depth_model)
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
+        """Reports a model without depth, or an unknown one, before anything is downloaded; None: it is linked from another node."""
+        try:
+            cls.check_model(BUNDLED_MODEL if model is None else model)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return True
+
+
+@takes(MapsOptions)
+class DepthAndNormals(_ShowsMaps):
+    """Makes a depth map and a normal map of images."""
+
+    NODE_ID = "DepthNormal_DepthAndNormals"
+    DISPLAY_NAME = "Depth & Normals"
+    DESCRIPTION = (
+        "Makes a depth map and a normal map of an image, a batch or a video's frames in one step, with a mask and the raw "
+        "numbers for the other nodes. tiny works at once; better models are in the list."
+    )
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map at the image's own size; black where depth is unknown.",
+        "The normal map at the image's own size; black where there is no normal.",
+        "White where depth is valid.",
+        "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes.",
+    )
+    SEARCH_ALIASES = (
+        "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
+        "normal estimation, depth and normal, image to depth, image to normal map, z depth"
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        models = model_widget(by_location(DEPTH_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL))
+        return {
+            "required": {"image": image_input("One image, a batch, or the frames of a video.")},
+            "optional": {"model": models, **option_widgets(MapsOptions)},
+        }
+
+    def execute(self, options: MapsOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
+        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
+        self.check_model(model)
+        load = partial(load_model, model, options.precision, choose_tiny("model"))
+        estimate = estimate_images(load, image, options, _with_normals)
+        usual = RUNNING if options.film else PER_IMAGE
+        depth, mask = _render_look(estimate, options.depth_look, usual if options.normalisation == AUTO else options.normalisation)
+        return _with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
+
+
 def _with_normals(estimate: Estimate) -> Estimate:
     """Adds normals from depth. Relative depth has no known zero, so its near-far ratio is assumed, as in the effects."""
     return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
-def render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tuple[Tensor, Tensor]:
+def _render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tuple[Tensor, Tensor]:
     """Renders depth by a choice of `LOOKS`; returns the depth map and the mask."""
     look = _LOOKS[depth_look]
     clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
     return rendered_depth(estimate, look.near, normalisation, look.as_disparity, METRIC_PERCENTILES if clipped else (0.0, 100.0))
 
 
-def with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
+def _with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
     """Adds the first images' maps to the result, for ComfyUI's image view; outside ComfyUI the plain result."""
     if not in_comfyui():
         return result
@@ -156,6 +156,50 @@ def with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
         throw_if_interrupted()
         files += [temporary_png(shown.movedim(-1, 0)) for shown in pair]
     return {"ui": {"images": files}, "result": result}
+
+
+@takes(PanoramaOptions)
+class EstimatePanorama(_ShowsMaps):
+    """Makes a depth map and a normal map of panoramas."""
+
+    NODE_ID = "DepthNormal_EstimatePanorama"
+    DISPLAY_NAME = "Estimate Panorama"
+    DESCRIPTION = (
+        "Makes a depth map and a normal map of a 360° panorama (equirectangular, twice as wide as high), without a seam: the model runs "
+        "on twelve views, which are merged on the sphere. DA² (da2) sees the whole panorama."
+    )
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map at the image's own size; black where depth is unknown. Depth is the distance from the camera in each direction.",
+        "The normal map at the image's own size, in the axes of a level camera that looks at the panorama's middle: with opengl, floors "
+        "are green.",
+        "White where depth is valid.",
+        "Raw distances, normals and mask of the panorama, for Save Geometry, Save Mesh and other nodes. Nodes that need a perspective "
+        "camera refuse it.",
+    )
+    SEARCH_ALIASES = "panorama, 360, equirectangular, depth map, 360 depth, panorama depth, vr180, hdri depth, skybox"
+    check_model = staticmethod(check_gives_depth)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return {
+            "required": {"image": image_input("One panorama or a batch: 360 x 180 degrees, equirectangular, twice as wide as high.")},
+            "optional": {
+                "model": model_widget(by_location(_PANORAMA_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
+                **option_widgets(PanoramaOptions),
+            },
+        }
+
+    def execute(self, options: PanoramaOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
+        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
+        self.check_model(model)
+        images = to_images(image)
+        check_panorama(images.shape[-2], images.shape[-1], options.any_aspect)
+        loaded = load_model(model, options.precision, choose_tiny("model"))
+        size, progress = options.resolution or None, progress_bar(len(images))
+        panorama = loaded.estimate_panorama(images, size, progress, any_aspect=options.any_aspect, derive=with_normals)
+        estimate = geometry_output(panorama)
+        depth, mask = _render_look(estimate, options.depth_look, PER_IMAGE)
+        return _with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
 
 
 NODES = (DepthAndNormals,)

@@ -48,11 +48,7 @@ DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
 
 @dataclass(frozen=True)
 class ChosenFile:
-    """A chosen model, which the next node loads.
-
-    Attributes:
-        name: One of `FILES`.
-    """
+    """A chosen model of `FILES`, which the next node loads."""
 
     name: str
 

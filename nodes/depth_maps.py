@@ -289,12 +289,9 @@ class LeresDepthMap(LegacyNode):
 
 
 def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
-    """Makes the nearest grey levels of depth maps white and the farthest black.
+    """Makes the nearest grey levels of depth maps in [0, 1], near = white, white and the farthest black.
 
-    Args:
-        images: Depth maps in [0, 1], near = white, of any shape.
-        nearest: Percentage of the range that becomes white.
-        background: Percentage of the range that then becomes black.
+    `nearest` is the percentage of the range that becomes white, `background` that which then becomes black.
 
     Source:
         `LeresDetector` of the ControlNet nodes, which compares 8-bit levels; the other values stay floats here.

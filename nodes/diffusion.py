@@ -106,11 +106,7 @@ class _DiffusionNode(LoadsByName):
     ) -> tuple[Tensor, Estimate]:
         """Returns the depth map and the raw depth, or the normal map and the raw normals.
 
-        Args:
-            own: The family's options.
-            image: ComfyUI's IMAGE.
-            model: One of the node's models.
-            geometry: Depth to check normals against; None = no check.
+        `own` are the family's options, `image` is ComfyUI's IMAGE; `geometry` is depth to check normals against, None = no check.
         """
         depth = None if geometry is None else _check_depth(geometry, image)
         estimate = _estimate(image, model, self.models(), own, options)

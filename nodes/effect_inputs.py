@@ -74,11 +74,7 @@ def effect_geometry(
 
 
 def with_alpha(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with alpha; an HDR image keeps values above 1.
-
-    Raises:
-        ValueError, TypeError: As `to_rgb`.
-    """
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with alpha; an HDR image keeps values above 1. Raises as `to_rgb`."""
     planar = to_planar(image)
     check_levels(planar, hdr=True)
     planar = planar.to(torch.float32).clamp(min=0)
@@ -88,18 +84,10 @@ def with_alpha(image: Tensor) -> Tensor:
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
-    """Converts a MASK to maps, one for all images or one each.
+    """Converts a MASK to maps (1 or total, 1, H, W), float32 in [0, 1], one for all images or one each.
 
-    Args:
-        mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
-        of: Name of the images in errors.
-
-    Returns:
-        (1 or total, 1, H, W) float32 in [0, 1].
-
-    Raises:
-        TypeError: Not a mask.
-        ValueError: Another shape or number of images, or NaN.
+    It is (B, H, W), (B, 1, H, W) or (H, W), of floats or bool, of any size; `of` names the images in errors. Raises TypeError if it is no
+    mask, ValueError for another shape or number of images, or NaN.
     """
     if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__

@@ -179,8 +179,7 @@ def _listed_files() -> list[str]:
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
     """Returns (1, 3 or 4, h, w) for each image of the estimate, or all of them as one batch if `whole`; the fourth channel is alpha.
 
-    Raises:
-        ValueError: The number of images or their aspect ratio differs.
+    Raises as `check_images_of`.
     """
     images = with_alpha(image)
     check_images_of(estimate, images, one_for_all=False)
@@ -190,9 +189,7 @@ def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
     """Makes the node's display of saved geometry: depth and normals side by side, file names and descriptions.
 
-    Args:
-        written: The files, the same number for each group.
-        groups: Number of images with files of their own; 1 if all images share their files.
+    `groups` is the number of images with files of their own, the same number each; 1 if all images share their files.
     """
     payloads: list[Payload] = []
     each = len(written) // groups

@@ -68,11 +68,9 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """Refines an estimate by its images if `refine` is set and there is depth; returns the node's GEOMETRY at their size.
+    """Refines an estimate by its images (B, C, H, W), from `to_images`, if `refine` is set and there is depth.
 
-    Args:
-        estimate: One for each image.
-        images: (B, C, H, W), from `to_images`.
+    Returns the node's GEOMETRY at the images' size.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
@@ -140,18 +138,10 @@ class _Common(TypedDict):
 
 
 def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
-    """Runs images through a model, with ComfyUI's progress bar.
+    """Runs an IMAGE through a model, with ComfyUI's progress bar; the estimate is on ComfyUI's intermediate device, at the images' size.
 
-    Args:
-        load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
-        image: ComfyUI's IMAGE, (B, H, W, C).
-        derive: Adds normals to an estimate; None = no normals are added.
-
-    Returns:
-        The estimate at the images' own size, on ComfyUI's intermediate device.
-
-    Raises:
-        ValueError: As `utils.to_images`.
+    `load` is called after the images were checked, so that nothing is downloaded for invalid input. `derive` adds normals to an estimate;
+    None = none are added. Raises as `utils.to_images`.
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
@@ -240,17 +230,12 @@ class NormalsFromDepth:
 
 
 def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> Tensor:
-    depth = _slope_depth(estimate, method)
-    return midas_normals(depth, a, bg_threshold) if method == MIDAS else dmap2norm(depth)
-
-
-def _slope_depth(estimate: Estimate, method: str) -> Tensor:
-    """The depth for one of the old methods, which support only some quantities."""
+    """Normals by one of the old methods, which support only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         gives = "no depth" if estimate.quantity is None else estimate.quantity.value
         raise ValueError(f"the geometry has {gives}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
-    return estimate.depth
+    return midas_normals(estimate.depth, a, bg_threshold) if method == MIDAS else dmap2norm(estimate.depth)
 
 
 def _known(mask: Tensor, image: Tensor) -> Tensor:

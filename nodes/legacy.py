@@ -45,8 +45,7 @@ class LegacyNode(LoadsByName):
 def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
     """An image and the old widgets in their order, because graphs store them by position; new widgets follow.
 
-    Args:
-        before: The option before which `models` are inserted; "" = last.
+    `models` are inserted before the option `before`; "" = last.
     """
     first = option_widgets(options, until=before)
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
@@ -55,7 +54,7 @@ def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = Non
 def annotate(
     image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], *, at_resolution: bool = False
 ) -> Tensor:
-    """Estimates a batch of images and renders the result.
+    """Estimates a batch of images and renders the result, (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
     Args:
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
@@ -63,9 +62,6 @@ def annotate(
         resolution: Short side of the result in pixels.
         render: Renders an estimate at the network's size to an image (B, 1 or 3, h, w) in [0, 1].
         at_resolution: Whether the network runs at `resolution` too, not at its authors' size.
-
-    Returns:
-        (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
     Raises:
         ValueError: A resolution out of range, or as `utils.to_rgb`.
@@ -86,18 +82,13 @@ def annotate_depth(
 ) -> Tensor:
     """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metric depth.
 
+    Arguments, result and errors are those of `annotate`, and:
+
     Args:
-        image, load, resolution, at_resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
         network_size: Side of the network's input in pixels; None = `resolution` or the authors' size, by `at_resolution`.
         show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
         options: Options of the model family; None = its defaults.
-
-    Returns:
-        As `annotate`.
-
-    Raises:
-        ValueError: As `annotate`.
     """
     render = partial(_DEPTH_RENDERERS[normalisation], show or render_depth)
     return _through(image, load, resolution, render, network_size, at_resolution, options, None if normalisation == PER_IMAGE else False)
@@ -145,10 +136,6 @@ def _through(
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 
-def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
-    return map(show, estimates)
-
-
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
     """Renders with one range for all images, which requires all estimates before the first is rendered."""
     clip, kept = ClipRange(), []
@@ -170,7 +157,7 @@ def _render_running(show: Show, estimates: Iterable[Estimate], images: Tensor) -
 
 
 _DEPTH_RENDERERS: dict[str, Callable[[Show, Iterable[Estimate], Tensor], Iterable[Tensor]]] = {
-    PER_IMAGE: _render_each,
+    PER_IMAGE: lambda show, estimates, _images: map(show, estimates),
     PER_CLIP: _render_clip,
     RUNNING: _render_running,
 }

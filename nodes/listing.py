@@ -27,7 +27,6 @@ class _Folder:
 
     Attributes:
         changed: Time of its last change in ns; -1 = always read it again.
-        folders: Names of its subfolders.
         files: Names of the files that may hold geometry.
         checked: For each file with a readable extension: its time and size, and whether it may hold geometry.
     """
@@ -50,9 +49,7 @@ def split_name(file: str) -> tuple[str, str]:
 def existing_file(name: str, kind: str) -> Path:
     """Resolves a name to a file in ComfyUI's folder of this kind.
 
-    Raises:
-        ValueError: The name leaves the folder.
-        FileNotFoundError: No such file.
+    Raises ValueError if the name leaves the folder, FileNotFoundError if there is no such file.
     """
     folder = user_folder(kind)
     path = resolve_inside(folder, name)
@@ -68,15 +65,10 @@ def file_state(path: Path) -> str:
 
 
 def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> list[str]:
-    """Lists the files that may hold geometry, by their first bytes.
+    """Lists the files that may hold geometry, by their first bytes: sorted paths below the folder, with `/`.
 
-    Args:
-        folder: The folder to search, with its subfolders, three levels deep; names with a leading dot are skipped.
-        seconds: Time limit for opening files that were not checked before. The rest is checked in the next calls.
-        clock: Returns the time in seconds.
-
-    Returns:
-        Their sorted paths below the folder, with `/`.
+    Subfolders are searched three levels deep; names with a leading dot are skipped. `seconds` limits the time for opening files that were
+    not checked before, by `clock`. The rest is checked in the next calls.
     """
     end = clock() + seconds
     return sorted(_below(folder, "", _DEPTH, lambda: clock() < end))

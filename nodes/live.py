@@ -43,15 +43,9 @@ def in_comfyui() -> bool:
 
 
 def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any]) -> Any:
-    """Adds previews to a node's result in ComfyUI's format.
+    """Adds `image_payload`s, one for each image, to a node's result in ComfyUI's format; outside ComfyUI returns the plain result.
 
-    Args:
-        result: The node's outputs.
-        payloads: From `image_payload`, one for each image.
-        ui: ComfyUI's own entries, such as `text=[line]` and `images=[file]`.
-
-    Returns:
-        {"ui": ..., "result": result} inside ComfyUI, else `result`.
+    `ui` are ComfyUI's own entries, such as `text=[line]` and `images=[file]`.
     """
     if not in_comfyui():
         return result
@@ -121,13 +115,9 @@ def temporary_png(image: Tensor) -> dict[str, str]:
 
 
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
-    """The nodes' previews from their last run in a graph, for a reloaded page.
+    """The nodes' previews from their last run in the `graph` of a query, the id of the page's graph, for a reloaded page.
 
-    Args:
-        query: `graph`: the id of the page's graph.
-
-    Returns:
-        By node id: `type`, the payloads `shown`, and `notes`. No payloads whose files are gone.
+    By node id: `type`, the payloads `shown`, and `notes`. No payloads whose files are gone.
     """
     runs: dict[str, Any] = {}
     for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):

@@ -78,14 +78,8 @@ def load_model(
 ) -> Model:
     """Loads a model like `model_loader.load_model`; falls back to the bundled one for missing weights if the user allows that.
 
-    Args:
-        model_id, weights, runtime: As in `model_loader.load_model`.
-        precision: As `dtype` in `model_loader.load_model`.
-        advice: First sentence of the error for missing weights: what to do.
-        stand_in: Whether the bundled model provides what the caller needs.
-
-    Raises:
-        DownloadError: The weights are missing and cannot be downloaded.
+    `precision` is `dtype` there. `advice`: first sentence of the error for missing weights, DownloadError: what to do. `stand_in`: whether
+    the bundled model provides what the caller needs.
     """
     try:
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
@@ -117,11 +111,9 @@ def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) 
 
 
 def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, default: str | None = None) -> Widget:
-    """Makes a model list whose labels show location, size, outputs and licence.
+    """Makes a model list whose labels show location, size, outputs and licence; other arguments as `choice_widget`.
 
-    Args:
-        choices: Values in graphs: model ids, or other names with their ids. Values that are not models have no label.
-        tooltip, default: As `choice_widget`.
+    `choices` are values in graphs: model ids, or other names with their ids. Values that are not models have no label.
     """
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)

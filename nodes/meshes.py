@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import repeat
 from pathlib import Path
@@ -142,19 +142,24 @@ class SaveRelief(SavingNode):
 
 def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
     """Saves each image, or all views of a scene, and returns the node's outputs and display."""
-    whole = FORMATS[suffix].holds(estimate)
-    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
-    images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
     lines: list[str] = []
 
     def save(path: Path, part: tuple[Estimate, SaveOptions]) -> tuple[Path, ...]:
         lines.append(save_surface(path, *part))
         return (path,)
 
-    textured = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
+    textured = ((part, replace(options, image=texture)) for part, texture in _textured(estimate, image, suffix))
     written = save_numbered(name, suffix, textured, save)
     names = [output_name(path) for path in written]
     return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
+
+
+def _textured(estimate: Estimate, image: Tensor | None, suffix: str) -> Iterator[tuple[Estimate, Tensor | None]]:
+    """Yields each image, or all views of a scene, with its texture; advances ComfyUI's progress bar."""
+    whole = FORMATS[suffix].holds(estimate)
+    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
+    images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
+    return zip(parts, images, strict=False)
 
 
 @takes(ShownMeshOptions)
@@ -191,12 +196,8 @@ class GeometryToMesh:
 
     def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each mesh."""
-        estimate = check_geometry(geometry)
-        mesh = _mesh_options(options)
-        whole = FORMATS[".glb"].holds(estimate)
-        parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
-        images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-        made = [_for_core(*pair, mesh) for pair in zip(parts, images, strict=False)]
+        estimate, mesh = check_geometry(geometry), _mesh_options(options)
+        made = [_for_core(*pair, mesh) for pair in _textured(estimate, image, ".glb")]
         return tuple(map(list, zip(*made, strict=True)))
 
 
@@ -251,13 +252,8 @@ class GeometryToSplats:
 
     def execute(self, options: SplatOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each set of splats."""
-        estimate = check_geometry(geometry)
-        mesh = _mesh_options(options)
-        whole = FORMATS[".ply"].holds(estimate)
-        parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
-        images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-        made = []
-        for part, texture in zip(parts, images, strict=False):
+        estimate, mesh, made = check_geometry(geometry), _mesh_options(options), []
+        for part, texture in _textured(estimate, image, ".ply"):
             splats = depth_to_splats(*opaque_part(part, texture), mesh)
             made.append((comfy_splats(splats), splat_camera(part, splats, options.fov)))
         return tuple(map(list, zip(*made, strict=True)))

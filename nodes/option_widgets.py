@@ -89,12 +89,7 @@ class _Execute:
 
 
 def option_widgets(options: type[Options], since: str = "", until: str = "") -> dict[str, Widget]:
-    """The widgets of options, in the order of saved graphs.
-
-    Args:
-        since: The option of the first widget; "" = the first of all.
-        until: The option to stop before; "" = none.
-    """
+    """The widgets of options, in the order of saved graphs: from the option `since`, if any, on to the one before `until`, if any."""
     fields = options_of(options)
     order = [name for name, option in fields.items() if not option.before]
     for name, option in fields.items():

@@ -95,7 +95,7 @@ def describe(estimate: Estimate) -> str:
 
 def _describe_depth(depth: Tensor, quantity: Quantity, valid: Tensor | None) -> str:
     assert valid is not None
-    name = {Quantity.METRIC_DEPTH: "metric depth", Quantity.RELATIVE_DEPTH: "relative depth", Quantity.DISPARITY: "disparity"}[quantity]
+    name = quantity.value.replace("_", " ")
     low, high = torch.stack((torch.where(valid, depth, math.inf).amin(), torch.where(valid, depth, -math.inf).amax())).tolist()
     if not low <= high:
         return f"{name} nowhere"

@@ -37,12 +37,7 @@ def lights_input() -> Widget:
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
-    """Checks the lamps of a lights input; None = no lamps.
-
-    Raises:
-        TypeError: Not lamps.
-        ValueError: Too many.
-    """
+    """Returns the lamps of a lights input, None = no lamps; TypeError if it is something else, ValueError if there are too many."""
     lights = lights or ()
     if not isinstance(lights, tuple) or not all(isinstance(each, LightPlan) for each in lights):
         raise TypeError(f"the lights input is {type(lights).__name__}; link the output of the node Light")

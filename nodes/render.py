@@ -135,15 +135,8 @@ def rendered_depth(
 ) -> tuple[Tensor, Tensor]:
     """Renders depth as ComfyUI's IMAGE, and its valid pixels as a MASK.
 
-    Args:
-        estimate: An estimate with depth.
-        near: One of `NEAR`.
-        normalisation, percentiles, value_range: As `depth_to_image`.
-        metric_as_disparity: Whether metric depth is shown as 1 / depth.
-        colour_map: One of `COLOUR_MAPS`; None = grey.
-
-    Raises:
-        ValueError: No depth, or as `depth_to_image`.
+    `near` is one of `NEAR`, `colour_map` one of `COLOUR_MAPS`, None = grey; with `metric_as_disparity` metric depth is shown as 1 / depth.
+    Other arguments and errors as of `depth_to_image`; ValueError without depth.
     """
     if estimate.depth is None:
         raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")
@@ -163,11 +156,7 @@ def rendered_depth(
 
 
 def rendered_normals(estimate: Estimate, coding: str, background: str = BLACK) -> Tensor:
-    """Renders normals as ComfyUI's IMAGE, in one of `CODINGS`; `background` is one of `BACKGROUNDS`.
-
-    Raises:
-        ValueError: No normals.
-    """
+    """Renders normals as ComfyUI's IMAGE, in one of `CODINGS`, on one of `BACKGROUNDS`; ValueError if there are none."""
     if estimate.normals is None:
         raise ValueError("the geometry has depth and no normals; put Depth to Normals in between")
     normals, valid = estimate.normals, estimate.normals_valid

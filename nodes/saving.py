@@ -67,8 +67,8 @@ def fill_in(
     """Replaces the patterns of ComfyUI's own save nodes in a prefix, including those that the page replaces: scripts have no page.
 
     Args:
-        filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is
-            a node's name for search and replace, its title or its id. Other text between percent signs is kept.
+        filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is a
+            node's name for search and replace, its title or its id. Other text between percent signs is kept.
         prompt: The nodes that run, in ComfyUI's format.
         extra_pnginfo: Contains the page's graph, if there is one.
         now: The time; None = now.
@@ -93,16 +93,13 @@ def fill_in(
 
 
 def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save: Callable[[Path, Item], Sequence[Path]]) -> list[Path]:
-    """Saves files to ComfyUI's output folder under the next free numbers. All files appear, or none does.
+    """Saves files to ComfyUI's output folder under the next free numbers; returns them in order. All files appear, or none does.
 
     Args:
         filename_prefix: Subfolders of the output folder and the name's prefix, with patterns replaced.
         suffix: The format's extension.
         parts: The content of each file.
         save: Saves one part and returns its files.
-
-    Returns:
-        The saved files, in order.
 
     Raises:
         ValueError: The name leaves the folder, or the content cannot be saved.
@@ -162,16 +159,9 @@ def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pngin
 
 
 def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
-    """Renames finished files to the next free numbers after the prefix. All are renamed or none is.
+    """Renames finished files, for each image its common stem and its files, to the next free numbers after the prefix: all or none.
 
     Other processes may be saving with the same prefix: a number belongs to whoever takes its name first.
-
-    Args:
-        finished: For each image its common stem and its files.
-        prefix: Folder and name prefix.
-
-    Returns:
-        The renamed files.
     """
     placed: list[Path] = []
     number = _next_number(prefix)

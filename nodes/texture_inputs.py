@@ -56,16 +56,12 @@ def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Esti
 
 
 def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask: Tensor | None = None) -> Estimate:
-    """A node's input normals, from a normal map or a geometry.
+    """A node's input normals, from a normal map or a geometry, with a mask if some are invalid.
 
     Args:
-        normal_map: Images; black pixels are invalid.
-        coding: Convention of the normal map.
+        normal_map: Images in the convention `coding`; black pixels are invalid.
         geometry: An estimate to use instead; missing normals are computed from its depth.
         mask: (B, H, W), white = valid; of any size.
-
-    Returns:
-        An estimate with normals, and a mask if some are invalid.
 
     Raises:
         ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is valid.
@@ -81,7 +77,8 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         surface = _derived(estimate)
     if mask is None:
         return surface
-    linked = _mask_of(mask, surface)
+    sized = resize_map(masks_of(mask, "mask", surface.batch, "the normals"), surface.height, surface.width) >= 0.5
+    linked = sized.expand(surface.batch, -1, -1, -1).to(surface.device)
     whole = replace(surface, mask=linked if surface.mask is None else linked & surface.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
@@ -105,9 +102,3 @@ def _derived(estimate: Estimate) -> Estimate:
             "near_far_ratio, or use a model that predicts normals"
         )
     return derived
-
-
-def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
-    """Converts a MASK of any size to (B, 1, H, W) bool."""
-    sized = resize_map(masks_of(mask, "mask", known.batch, "the normals"), known.height, known.width) >= 0.5
-    return sized.expand(known.batch, -1, -1, -1).to(known.device)

@@ -12,11 +12,9 @@ _MOST = 1e18
 
 
 class InvalidArgumentError(ValueError):
-    """An argument has an invalid value.
+    """An argument has an invalid value; callers can replace `argument`, its name, by that of an option.
 
-    Args:
-        argument: The argument's name; kept as an attribute, so that callers can replace it by that of an option.
-        problem: What was found and what is accepted, in words that follow the name; also an attribute.
+    `problem`: what was found and what is accepted, in words that follow the name.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
@@ -29,11 +27,7 @@ class InvalidArgumentError(ValueError):
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Rejects a number outside its range, NaN, and non-numbers.
-
-    Raises:
-        InvalidArgumentError: The message has the value and what is accepted.
-    """
+    """Rejects a number outside its range, NaN, and non-numbers: InvalidArgumentError has the value and what is accepted."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} to {high:g}")
 
@@ -66,9 +60,7 @@ def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
 def how_to_install(*requirements: str, newer: bool = False) -> str:
     """The command that installs packages for the running Python: inside ComfyUI, ComfyUI's own. Environments of uv have no pip.
 
-    Args:
-        requirements: As for pip, such as "OpenEXR>=3.4".
-        newer: Whether installed versions are too old.
+    `requirements` are as for pip, such as "OpenEXR>=3.4"; `newer`: installed versions are too old.
     """
     words = " ".join(("pip install", *(["-U"] if newer else []), *(f'"{each}"' for each in requirements)))
     # not importlib's find_spec: setuptools would take it for an import of pip, and torch.compile would fail

@@ -18,11 +18,11 @@ _NOISE = "Seed of the noise. The same seed gives the same result; every image of
 
 
 def _marigold_steps(before: str = "") -> Any:
-    return whole(0, 0, MAX_STEPS, "Number of denoising steps. 0: the authors' recommendation, 1 to 10 by model.", before=before)
+    return whole(0, (0, MAX_STEPS), "Number of denoising steps. 0: the authors' recommendation, 1 to 10 by model.", before=before)
 
 
 def _ensemble(help_text: str, before: str = "") -> Any:
-    return whole(1, 1, MAX_ENSEMBLE, help_text, before=before)
+    return whole(1, (1, MAX_ENSEMBLE), help_text, before=before)
 
 
 def _tiled() -> Any:
@@ -72,7 +72,7 @@ class LbmNodeOptions(DiffusionNodeOptions):
     resolution: int = network_side(
         "Size of the network's input: about as many pixels as this side squared, at the image's aspect ratio. 0: 1024, as in its training."
     )
-    steps: int = whole(1, 1, MAX_STEPS, "Number of steps; the network was trained for 1 to 4.", before="resolution")
+    steps: int = whole(1, (1, MAX_STEPS), "Number of steps; the network was trained for 1 to 4.", before="resolution")
     seed: int = seed("Seed of the noise between steps. It has no effect with 1 step.", before="resolution")
 
 

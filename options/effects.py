@@ -22,19 +22,17 @@ class FogOptions(Options):
     colour: str = colour_text("#c4ccd4", "Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.")
     density: float = number(
         0.1,
-        0,
-        100,
+        (0, 100),
         "How thick the fog is: exp(-density) of the light is left after each metre. 0.1: 37 % are left after 10 m. Without metres the "
         "near end of the scene is at 1.",
         on_command="The far end is at 3, or at 30 where the model marks the sky.",
         step=0.01,
         open=True,
     )
-    start: float = number(0.0, 0, MAX_DISTANCE, "Distance from the camera at which the fog begins.", open=True)
+    start: float = number(0.0, (0, MAX_DISTANCE), "Distance from the camera at which the fog begins.", open=True)
     height_falloff: float = number(
         0.0,
-        0,
-        10,
+        (0, 10),
         "How fast the fog thins with height above the camera: by exp(-height_falloff) a metre. 0: equally thick everywhere. Above 0: it "
         "lies in hollows.",
         step=0.01,
@@ -60,15 +58,14 @@ _F_NUMBER = NeedsMetres("{f_number}", "give {blur} in its place")
 class LensOptions(Options):
     """The focus and the aperture of a lens."""
 
-    focus: float = number(30.0, 0, MAX_DISTANCE, "Distance that is in focus, in the unit below; ignored if a point is set.", open=True)
+    focus: float = number(30.0, (0, MAX_DISTANCE), "Distance that is in focus, in the unit below; ignored if a point is set.", open=True)
     unit: str = choice(
         UNITS, "Unit of focus. percent: 0 the near end of the scene, 100 its far end, for any depth. metres: for metric depth."
     )
     point: Point | None = image_point("Point in focus{by_click}; {focus} is then ignored.")
     blur: float = number(
         2.0,
-        0,
-        MAX_BLUR,
+        (0, MAX_BLUR),
         "Strength of the blur if {f_number} is 0: diameter of a far point's circle with the near end in focus, in percent of the longer "
         "side.",
         unit="percent",
@@ -76,16 +73,14 @@ class LensOptions(Options):
     )
     f_number: float = number(
         0.0,
-        0,
-        64,
+        (0, 64),
         "F-number of a real lens, for metric depth: 1.4 wide open, 16 almost everything sharp. 0: {blur} sets the strength.",
         metavar="N",
         open=True,
     )
     focal_length: float = number(
         0.0,
-        0,
-        2000,
+        (0, 2000),
         "Focal length of the real lens in millimetres. 0: computed from the camera's field of view and the sensor.",
         step=1,
         unit="mm",
@@ -94,8 +89,7 @@ class LensOptions(Options):
     )
     sensor: float = number(
         36.0,
-        1,
-        200,
+        (1, 200),
         "Longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a phone.",
         unit="mm",
         metavar="LENGTH",
@@ -103,13 +97,12 @@ class LensOptions(Options):
         open=True,
     )
     blades: int = whole(
-        0, 0, MAX_BLADES, "Number of aperture blades: 5 to 9 make highlights polygons, 0 makes them discs.", metavar="N", rare=True
+        0, (0, MAX_BLADES), "Number of aperture blades: 5 to 9 make highlights polygons, 0 makes them discs.", metavar="N", rare=True
     )
-    rotation: float = number(0.0, -360, 360, "Rotation of the aperture blades in degrees.", step=1, metavar="DEGREES", rare=True)
+    rotation: float = number(0.0, (-360, 360), "Rotation of the aperture blades in degrees.", step=1, metavar="DEGREES", rare=True)
     highlights: float = number(
         1.0,
-        0,
-        MAX_STOPS,
+        (0, MAX_STOPS),
         "How many stops brighter than white clipped highlights are assumed to be: lights out of focus become bright discs instead of "
         "grey ones.",
         metavar="STOPS",
@@ -136,12 +129,7 @@ class LensOptions(Options):
 
 
 class Result(NamedTuple):
-    """The kind of an effect's result.
-
-    Attributes:
-        kind: The type of the node's output.
-        extensions: File extensions that can hold it.
-    """
+    """The kind of an effect's result: the type of the node's output, and file extensions that can hold it."""
 
     kind: str
     extensions: tuple[str, ...]
@@ -294,8 +282,7 @@ class RefineOptions(Options):
 
     strength: float = number(
         1.0,
-        0,
-        MAX_STRENGTH,
+        (0, MAX_STRENGTH),
         "How much the image's colours decide where an edge lies, relative to the middle of the depth's own ramp. 0: the image is ignored. "
         "Above 1: for clean images and very soft depth.",
         step=0.05,
@@ -303,8 +290,7 @@ class RefineOptions(Options):
     )
     radius: int = whole(
         0,
-        0,
-        MAX_RADIUS,
+        (0, MAX_RADIUS),
         "Half the width of the depth's soft edges in pixels of the image. 0: measured for each image.",
         unit="px",
         metavar="PIXELS",

@@ -62,11 +62,7 @@ _SHARP = (
 
 
 def check_tiles(tiles: int | str | None) -> int | str:
-    """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0.
-
-    Raises:
-        ValueError: It is neither a number of tiles nor one of the words.
-    """
+    """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0. ValueError for others."""
     if tiles == AUTO:
         return AUTO
     number_of = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
@@ -81,7 +77,7 @@ def check_tiles(tiles: int | str | None) -> int | str:
 
 def network_side(help_text: str = _RESOLUTION, **more: Any) -> Any:
     """A field for the side of the network's input."""
-    return whole(0, 0, MAX_SIDE, help_text, **more)
+    return whole(0, (0, MAX_SIDE), help_text, **more)
 
 
 def precision() -> Any:
@@ -108,16 +104,16 @@ def normal_coding() -> Any:
 
 def near_far_ratio() -> Any:
     """A field for the near-far ratio of a scene without metric depth. Commands have an option of their own."""
-    return number(0.0, 0, MAX_RATIO, NEAR_FAR_RATIO, flag=None)
+    return number(0.0, (0, MAX_RATIO), NEAR_FAR_RATIO, flag=None)
 
 
 def known_fov() -> Any:
     """A field for the camera of a geometry that may hold its own. Commands have an option of their own."""
-    return number(0.0, 0, MAX_FOV, KNOWN_FOV, flag=None)
+    return number(0.0, (0, MAX_FOV), KNOWN_FOV, flag=None)
 
 
 def _fov(advanced: bool = False) -> Any:
-    return number(0.0, 0, MAX_FOV, _FOV, advanced=advanced)
+    return number(0.0, (0, MAX_FOV), _FOV, advanced=advanced)
 
 
 def _tiles(advanced: bool = False) -> Any:
@@ -171,8 +167,7 @@ class EstimateOptions(RunOptions):
     )
     smooth: float = number(
         1.0,
-        0,
-        1,
+        (0, 1),
         "How strongly a video is smoothed over time where the image does not change; it has no effect on separate images. It is the "
         "weight of the mean over earlier frames. 0: frames are only scaled and shifted.",
         step=0.05,
@@ -187,8 +182,7 @@ class EstimateOptions(RunOptions):
     refine: bool = _refine()
     refine_steps: int = whole(
         REFINE_STEPS,
-        0,
-        MAX_REFINE_STEPS,
+        (0, MAX_REFINE_STEPS),
         "How often MoGe-3 refines its depth. 3 is the authors' default, 1 does the most for the time, 0 gives what MoGe-2 would. Other "
         "models ignore it.",
         advanced=True,

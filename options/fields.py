@@ -4,7 +4,7 @@ The options of a subject are a frozen dataclass whose fields are made by the fun
 
     @dataclass(frozen=True)
     class FogOptions(Options):
-        density: float = number(0.1, 0, 100, "How thick the fog is: ...", step=0.01)
+        density: float = number(0.1, (0, 100), "How thick the fog is: ...", step=0.01)
 
 To add an option, add a field and use it; widgets, command-line options, checks and help are generated from it.
 """
@@ -22,11 +22,9 @@ from .values import check_box, check_point, colour_levels
 
 @dataclass(frozen=True)
 class NeedsMetres:
-    """An option that needs metric depth.
+    """An option that needs metric depth, and advice for scenes without it.
 
-    Attributes:
-        option: Its name, with its value if that matters. {name} stands for an option's name.
-        instead: Advice for scenes without it.
+    `option` is its name, with its value if that matters. {name} stands for an option's name.
     """
 
     option: str
@@ -78,11 +76,7 @@ class Option:
     before: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """Rejects invalid values.
-
-        Raises:
-            InvalidArgumentError: The message has the value and what is accepted.
-        """
+        """Rejects invalid values: InvalidArgumentError has the value and what is accepted."""
 
     def words(self, more: str, names: Mapping[str, str]) -> str:
         """`help` plus the addition of a node or command, with the names of other options filled in."""
@@ -138,8 +132,7 @@ class Seed(Whole):
 class Choice(Option):
     """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
 
-    Attributes:
-        check_with: Validates a value if more than the words is accepted; None = only the words.
+    `check_with` validates a value if more than the words is accepted; None = only the words.
     """
 
     metavar: str = ""
@@ -203,11 +196,9 @@ class Point(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Option):
-    """Points of the image.
+    """Points of the image, with an example text on nodes.
 
-    Attributes:
-        beside: The option of the first point, which also takes these on the command line; "" = they have their own.
-        example: Example text on nodes.
+    `beside`: the option of the first point, which also takes these on the command line; "" = they have their own.
     """
 
     beside: str = ""
@@ -230,9 +221,7 @@ class Box(Option):
 class Options:
     """The options of one subject; subclasses are frozen dataclasses of the fields below.
 
-    Raises:
-        InvalidArgumentError: A field does not accept its value.
-        ValueError: Values contradict each other.
+    Raises InvalidArgumentError if a field does not accept its value, ValueError if values contradict each other.
     """
 
     def __post_init__(self) -> None:
@@ -296,14 +285,15 @@ def highest_of(options: type[Options], name: str) -> float:
     return option.high
 
 
-def number(default: float, low: float, high: float, help_text: str, *, step: float = 0.1, **more: Any) -> Any:
-    """A field for a number from `low` to `high`; `more` are attributes of `Number`."""
-    return _field(default, Number(help=help_text, low=float(low), high=float(high), step=float(step), **more))
+def number(default: float, limits: tuple[float, float], help_text: str, *, step: float = 0.1, **more: Any) -> Any:
+    """A field for a number within limits, the ends of the widget; `more` are attributes of `Number`."""
+    low, high = map(float, limits)
+    return _field(default, Number(help=help_text, low=low, high=high, step=float(step), **more))
 
 
-def whole(default: int | None, low: int, high: int, help_text: str, **more: Any) -> Any:
-    """A field for a whole number from `low` to `high`; `more` are attributes of `Whole`."""
-    return _field(default, Whole(help=help_text, low=low, high=high, **more))
+def whole(default: int | None, limits: tuple[int, int], help_text: str, **more: Any) -> Any:
+    """A field for a whole number within limits; `more` are attributes of `Whole`."""
+    return _field(default, Whole(help=help_text, low=limits[0], high=limits[1], **more))
 
 
 def seed(help_text: str, **more: Any) -> Any:

@@ -34,11 +34,11 @@ _LETTERBOX = (
 
 def short_side(help_text: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Any:
     """A field for the short side of the result."""
-    return whole(DEFAULT_RESOLUTION, MIN_RESOLUTION, MAX_SIDE, help_text, step=64)
+    return whole(DEFAULT_RESOLUTION, (MIN_RESOLUTION, MAX_SIDE), help_text, step=64)
 
 
 def _network_size(help_text: str, step: int | None = None, on_page: str = "") -> Any:
-    return whole(0, 0, MAX_NETWORK_SIZE, help_text, step=step, on_page=on_page, advanced=True)
+    return whole(0, (0, MAX_NETWORK_SIZE), help_text, step=step, on_page=on_page, advanced=True)
 
 
 def _authors_size(on_page: str) -> Any:
@@ -64,15 +64,15 @@ def _environment(help_text: str) -> Any:
 
 
 def _flatness(help_text: str, advanced: bool = False) -> Any:
-    return number(math.tau, 0, MAX_A, help_text, step=0.05, label="flatness (a)", advanced=advanced)
+    return number(math.tau, (0, MAX_A), help_text, step=0.05, label="flatness (a)", advanced=advanced)
 
 
 def _background(help_text: str, advanced: bool = False) -> Any:
-    return number(0.1, 0, 1, help_text, step=0.05, label="background threshold", advanced=advanced)
+    return number(0.1, (0, 1), help_text, step=0.05, label="background threshold", advanced=advanced)
 
 
 def _focal() -> Any:
-    return whole(DEFAULT_FOCAL, 1, MAX_FOCAL, f"Has no effect on the image, as in the old node. {_KEPT}", step=1, before="resolution")
+    return whole(DEFAULT_FOCAL, (1, MAX_FOCAL), f"Has no effect on the image, as in the old node. {_KEPT}", step=1, before="resolution")
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class MetricMapOptions(DepthMapOptions):
     environment: str = _environment("Scenes that the model was trained on. indoor: rooms, up to 20 m. outdoor: streets, up to 80 m.")
     max_depth: float = number(
         20.0,
-        0,
-        100,
+        (0, 100),
         f"Has no effect: each depth map spans its nearest to its farthest point, as in the old node. {_KEPT}",
         step=0.01,
         before="resolution",
@@ -125,10 +124,10 @@ class LeresNodeOptions(Options):
     """LeReS, and LeReS++."""
 
     rm_nearest: float = number(
-        0.0, 0, 100, "Removes the foreground: this percentage of the grey levels, at the near end, becomes white.", step=0.01
+        0.0, (0, 100), "Removes the foreground: this percentage of the grey levels, at the near end, becomes white.", step=0.01
     )
     rm_background: float = number(
-        0.0, 0, 100, "Removes the background: this percentage of the grey levels, at the far end, becomes black.", step=0.01
+        0.0, (0, 100), "Removes the background: this percentage of the grey levels, at the far end, becomes black.", step=0.01
     )
     boost: str = choice(
         BOOSTS,
@@ -214,8 +213,7 @@ class DsineNodeOptions(NormalsOptions):
     )
     fov: float = number(
         DEFAULT_FOV,
-        0,
-        OLD_MAX_FOV,
+        (0, OLD_MAX_FOV),
         "Field of view of the image's longer side in degrees, at most 175. 0: unknown, 60 is assumed.",
         step=0.01,
         on_page="A phone's main camera has 65 to 70, 50 mm on full frame 40. The widget goes to 365 for old graphs; no camera has 180.",
@@ -224,8 +222,7 @@ class DsineNodeOptions(NormalsOptions):
     )
     iterations: int = whole(
         DEFAULT_ITERATIONS,
-        1,
-        MAX_ITERATIONS,
+        (1, MAX_ITERATIONS),
         "Number of refinement passes, in which neighbouring pixels correct each other's normals. DSINE was trained with 5.",
         on_page="At most 20.",
         before="resolution",
@@ -271,14 +268,12 @@ class ProcessOptions(Options):
 
     input_size: int = whole(
         INPUT_SIZE,
-        MIN_INPUT,
-        MAX_SIDE,
+        (MIN_INPUT, MAX_SIDE),
         "Largest short side of the network's input in pixels; frames wider than 16:9 get a smaller one. 518: its authors' size.",
     )
     max_res: int = whole(
         MAX_RES,
-        -1,
-        MAX_SIDE,
+        (-1, MAX_SIDE),
         "Longest side of the frames in pixels: larger frames are downscaled first, and the depth has that size. 0: no limit.",
         on_page="Depth & Normals (advanced) has no such limit: its depth has the frames' own size.",
     )

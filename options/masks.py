@@ -27,13 +27,10 @@ _SELECT = (
 
 @dataclass(frozen=True)
 class SelectionOptions(Options):
-    """A selection: between two distances, the surface or the whole object at a point, or the object in a box.
+    """A selection: between two distances, the surface or the whole object at a point, or the object in a box, which points refine.
 
-    Points refine a box.
-
-    Raises:
-        ValueError: Limits out of order, a point of the object outside the box, further points without a first one or a box, or a point both
-            on the object and off it.
+    Raises ValueError for limits out of order, a point of the object outside the box, further points without a first one or a box, or a
+    point both on the object and off it.
     """
 
     unit: str = choice(
@@ -41,10 +38,10 @@ class SelectionOptions(Options):
         "Unit of {near}, {far}, {feather} and {tolerance}. percent: 0 the near end of the scene, 100 its far end, in steps of the depth "
         "map's grey levels. metres: metric depth only.",
     )
-    near: float = number(0.0, 0, MAX_DISTANCE, "Distance at which the mask begins. 0: at the camera.", unit="percent", open=True)
-    far: float = number(40.0, 0, MAX_DISTANCE, _FAR, unit="percent", open=True)
+    near: float = number(0.0, (0, MAX_DISTANCE), "Distance at which the mask begins. 0: at the camera.", unit="percent", open=True)
+    far: float = number(40.0, (0, MAX_DISTANCE), _FAR, unit="percent", open=True)
     feather: float = number(
-        2.0, 0, MAX_DISTANCE, "Width of the soft falloff beyond {near} and {far}, in the same unit.", unit="percent", open=True
+        2.0, (0, MAX_DISTANCE), "Width of the soft falloff beyond {near} and {far}, in the same unit.", unit="percent", open=True
     )
     point: Point | None = image_point(
         "Point on the image{by_click}: the mask is what is seen there (see {select}), and {near} and {far} are ignored.",
@@ -53,8 +50,7 @@ class SelectionOptions(Options):
     )
     tolerance: float = number(
         8.0,
-        0,
-        MAX_DISTANCE,
+        (0, MAX_DISTANCE),
         "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
         unit="percent",
         rare=True,
@@ -135,12 +131,11 @@ class MaskOptions(SelectionOptions):
 class CutoutOptions(SelectionOptions):
     """A cut-out of the selection."""
 
-    far: float = number(0.0, 0, MAX_DISTANCE, _FAR_OF_CUTOUT, unit="percent", open=True)
+    far: float = number(0.0, (0, MAX_DISTANCE), _FAR_OF_CUTOUT, unit="percent", open=True)
     select: str = choice(SELECTS, _SELECT, OBJECT)
     edge: float = number(
         0.6,
-        0,
-        MAX_EDGE,
+        (0, MAX_EDGE),
         "Half the width of the border that is matted by the image's colours, in percent of its longer side: as far as the depth may be "
         "wrong and hair may reach. 0: the mask unchanged.",
         unit="percent",

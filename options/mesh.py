@@ -20,8 +20,7 @@ class ReliefOptions(Options):
 
     width: float = number(
         100.0,
-        1,
-        10_000,
+        (1, 10_000),
         "Width of the plate in mm; its height follows from the image.",
         on_command="As 80mm or 8cm.",
         step=1,
@@ -29,20 +28,19 @@ class ReliefOptions(Options):
         metavar="LENGTH",
     )
     relief: float = number(
-        10.0, 0.01, 1000, "Height of the relief in mm, from the lowest to the highest point.", unit="mm", metavar="LENGTH"
+        10.0, (0.01, 1000), "Height of the relief in mm, from the lowest to the highest point.", unit="mm", metavar="LENGTH"
     )
-    base: float = number(2.0, 0.1, 1000, "Thickness of the plate below the lowest point in mm.", unit="mm", metavar="LENGTH")
+    base: float = number(2.0, (0.1, 1000), "Thickness of the plate below the lowest point in mm.", unit="mm", metavar="LENGTH")
     detail: float = number(
-        0.3, 0, 0.95, "How much jumps between things are lowered, so that fine relief stands out. 0: unchanged heights.", step=0.05
+        0.3, (0, 0.95), "How much jumps between things are lowered, so that fine relief stands out. 0: unchanged heights.", step=0.05
     )
     curve: float = number(
-        1.0, 0.1, 10, "Exponent of the heights: below 1 raises far things, above 1 lowers them.", step=0.05, metavar="POWER"
+        1.0, (0.1, 10), "Exponent of the heights: below 1 raises far things, above 1 lowers them.", step=0.05, metavar="POWER"
     )
     raised: str = choice(RAISED, "Which end stands out of the plate. far: for a mould.")
     max_points: int = whole(
         RELIEF_POINTS,
-        4,
-        4_000_000,
+        (4, 4_000_000),
         "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point.",
         flag=None,
     )
@@ -75,7 +73,7 @@ _BEHIND = (
 
 
 def _behind(help_text: str = _BEHIND) -> float:
-    return number(20.0, 0, MOST_BEHIND, help_text, step=1, metavar="DEGREES", otherwise="20; ply: 0")
+    return number(20.0, (0, MOST_BEHIND), help_text, step=1, metavar="DEGREES", otherwise="20; ply: 0")
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ class SplatOptions(Options):
 
     max_points: int = whole(
         MAX_POINTS,
-        0,
-        MOST_POINTS,
+        (0, MOST_POINTS),
         "Largest number of splats. Of larger maps every second, third, ... pixel becomes one. 0: all pixels.",
         flag=None,
     )
@@ -98,11 +95,10 @@ class SplatOptions(Options):
 class ShownMeshOptions(SplatOptions):
     """A mesh for display."""
 
-    max_points: int = whole(MAX_POINTS, 0, MOST_POINTS, _POINTS, flag=None)
+    max_points: int = whole(MAX_POINTS, (0, MOST_POINTS), _POINTS, flag=None)
     max_jump: float = number(
         MAX_JUMP,
-        0,
-        1,
+        (0, 1),
         "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the slope of the surface "
         "there. Smaller: more cuts.",
         step=0.01,
@@ -120,8 +116,7 @@ class SavedMeshOptions(ShownMeshOptions):
 
     max_points: int = whole(
         MAX_POINTS,
-        0,
-        MOST_POINTS,
+        (0, MOST_POINTS),
         f"{_POINTS} Unless this is 0, a glb has fewer points where surfaces are even.",
         on_page=f"The texture is at most {MAX_TEXTURE_SIDE} pixels wide and high.",
         metavar="N",

@@ -25,8 +25,7 @@ RANGES = (
 def _end(default: float) -> float:
     return number(
         default,
-        -MAX_VALUE,
-        MAX_VALUE,
+        (-MAX_VALUE, MAX_VALUE),
         "One end of the range from black to white for normalisation fixed, in the geometry's own unit (metres for metric depth).",
         step=0.01,
     )
@@ -49,12 +48,14 @@ class DepthImageOptions(Options):
     range_low: float = _end(0.1)
     range_high: float = _end(10.0)
     percentile_low: float = number(
-        0.0, 0, 100, "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers.", advanced=True
+        0.0,
+        (0, 100),
+        "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers.",
+        advanced=True,
     )
     percentile_high: float = number(
         100.0,
-        0,
-        100,
+        (0, 100),
         "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85.",
         advanced=True,
     )
@@ -78,15 +79,16 @@ class DepthMapOptions(Options):
         "What the grey levels measure, in equal steps. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: distance (most "
         "renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR.",
     )
-    near_metres: float = number(0.0, 0, MAX_METRES, "Depth in metres at the near end of the grey levels; for disparity above 0.", step=0.01)
+    near_metres: float = number(
+        0.0, (0, MAX_METRES), "Depth in metres at the near end of the grey levels; for disparity above 0.", step=0.01
+    )
     far_metres: float = number(
         0.0,
-        0,
-        MAX_METRES,
+        (0, MAX_METRES),
         "Depth in metres at the far end of the grey levels. 0: the range is unknown. 16-bit millimetres: depth, near black, 0 to 65.535.",
         step=0.01,
     )
-    fov: float = number(0.0, 0, MAX_FOV, "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown.")
+    fov: float = number(0.0, (0, MAX_FOV), "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown.")
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,7 @@ class DerivedNormalsOptions(Options):
     near_far_ratio: float = near_far_ratio()
     a: float = number(
         math.tau,
-        0,
-        MAX_FLATNESS,
+        (0, MAX_FLATNESS),
         "How flat the surface looks, for midas: larger values give flatter normals.",
         step=0.05,
         label="flatness (a)",
@@ -116,8 +117,7 @@ class DerivedNormalsOptions(Options):
     )
     bg_threshold: float = number(
         0.1,
-        0,
-        1,
+        (0, 1),
         "Where the background begins, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
         step=0.05,
         label="background threshold",
@@ -127,7 +127,7 @@ class DerivedNormalsOptions(Options):
 
 def _strength(help_text: str) -> Any:
     text = f"{help_text}: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
-    return number(1.0, -MAX_STRENGTH, MAX_STRENGTH, text, step=0.05)
+    return number(1.0, (-MAX_STRENGTH, MAX_STRENGTH), text, step=0.05)
 
 
 @dataclass(frozen=True)

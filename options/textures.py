@@ -40,8 +40,7 @@ def _borders(help_text: str = _BORDERS) -> str:
 def _height_range() -> float:
     return number(
         DEFAULT_RANGE,
-        0,
-        MAX_HEIGHT,
+        (0, MAX_HEIGHT),
         _HEIGHT_RANGE,
         open=True,
         unit="px",
@@ -58,11 +57,11 @@ def result_coding() -> Any:
 
 def roughness(help_text: str) -> Any:
     """A field for the roughness of a whole material."""
-    return number(ROUGHNESS, 0, 1, help_text, step=0.01, metavar="VALUE", advanced=True)
+    return number(ROUGHNESS, (0, 1), help_text, step=0.01, metavar="VALUE", advanced=True)
 
 
 def _directions(rare: bool = False) -> int:
-    return whole(16, 4, 128, "Number of directions to search: 8 is a draft, 32 smooth.", metavar="N", rare=rare)
+    return whole(16, (4, 128), "Number of directions to search: 8 is a draft, 32 smooth.", metavar="N", rare=rare)
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ class HeightOptions(Options):
     )
     flatten: float = number(
         0.0,
-        0,
-        MAX_FLATTEN,
+        (0, MAX_FLATTEN),
         "Flattens wide shapes so that fine relief gets more grey levels: a shape of this width in pixels becomes half as high, wider ones "
         "flatter. 0: off.",
         open=True,
@@ -112,8 +110,7 @@ class CurvatureOptions(Options):
 
     scale: float = number(
         2.0,
-        1,
-        512,
+        (1, 512),
         "Width in pixels below which bends are smoothed away: 1 keeps the finest scratches, 8 the edges of bricks.",
         step=0.5,
         unit="px",
@@ -121,8 +118,7 @@ class CurvatureOptions(Options):
     )
     strength: float = number(
         0.0,
-        0,
-        1000,
+        (0, 1000),
         "Contrast of the map. 0: chosen for each image, so that 1 % of it is white or black. 1: a bend of 57 degrees over the scale is "
         "white.",
         open=True,
@@ -138,8 +134,7 @@ class OcclusionOptions(Options):
 
     radius: float = number(
         64.0,
-        1,
-        MAX_REACH,
+        (1, MAX_REACH),
         "Distance in pixels within which things occlude the sky, less and less beyond half of it: joints of bricks 16, whole rooms 200.",
         step=1,
         unit="px",
@@ -147,7 +142,7 @@ class OcclusionOptions(Options):
     )
     directions: int = _directions()
     strength: float = number(
-        1.0, 0, 8, "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white.", step=0.05
+        1.0, (0, 8), "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white.", step=0.05
     )
     height_range: float = _height_range()
     borders: str = _borders()
@@ -159,8 +154,7 @@ class PhotoOptions(Options):
 
     radius: float = number(
         0.0,
-        0,
-        MAX_SHAPE,
+        (0, MAX_SHAPE),
         "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used.",
         step=1,
         flag="--shape",
@@ -169,8 +163,7 @@ class PhotoOptions(Options):
     )
     relief: float = number(
         1.0,
-        -MAX_RELIEF,
-        MAX_RELIEF,
+        (-MAX_RELIEF, MAX_RELIEF),
         "Strength of the photo's relief: height in pixels of its typical contrast; negative turns it inside out.",
         step=0.05,
         unit="px",
@@ -234,8 +227,7 @@ class SeamlessOptions(Options):
 
     margin: float = number(
         0.25,
-        0,
-        MAX_MARGIN,
+        (0, MAX_MARGIN),
         "How much of the texture is repeated at each border, as a share of its width and height.",
         step=0.01,
         on_command="The model sees that beyond the borders; the result is as large as the photo.",
@@ -320,8 +312,7 @@ class PbrOptions(DetailOptions):
 
     occlusion_radius: float = number(
         0.0,
-        0,
-        MAX_REACH,
+        (0, MAX_REACH),
         "Distance in pixels within which things occlude the sky. 0: half of the width of shapes, at least 4.",
         step=1,
         flag="--radius",
@@ -329,7 +320,7 @@ class PbrOptions(DetailOptions):
         metavar="PIXELS",
     )
     directions: int = _directions(rare=True)
-    scale: float = number(2.0, 0, 512, "Width in pixels over which curvature is judged.", step=0.5, flag=None)
+    scale: float = number(2.0, (0, 512), "Width in pixels over which curvature is judged.", step=0.5, flag=None)
 
     def check(self) -> None:
         super().check()

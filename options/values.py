@@ -17,11 +17,7 @@ LAMP_COLOURS = {"warm": "#ffcea6", "cool": "#c9e2ff", "candle": "#ffb46b", "moon
 
 
 def colour_levels(colour: str, name: str = "colour") -> tuple[int, ...]:
-    """Parses a colour to sRGB levels from 0 to 255.
-
-    Raises:
-        InvalidArgumentError: The message has the text and what is accepted.
-    """
+    """Parses a colour to sRGB levels from 0 to 255: InvalidArgumentError has the text and what is accepted."""
     from PIL import ImageColor
 
     text = colour.strip() if isinstance(colour, str) else ""
@@ -47,15 +43,7 @@ MAX_DISTANCE = 10_000.0
 
 
 def check_limit(value: float, unit: str, name: str) -> None:
-    """Rejects an invalid limit or focus.
-
-    Args:
-        value: Metres or percent.
-        unit: One of `UNITS`.
-
-    Raises:
-        ValueError: The message says which numbers are accepted.
-    """
+    """Rejects an invalid limit or focus, in metres or percent (`UNITS`): ValueError says which numbers are accepted."""
     if unit != METRES:
         check_range(name, value, 0, 100)
     elif not 0 < value < math.inf:
@@ -63,11 +51,7 @@ def check_limit(value: float, unit: str, name: str) -> None:
 
 
 def check_interval(near: float, far: float, unit: str) -> None:
-    """Rejects limits out of order; a far limit of 0 metres means none.
-
-    Raises:
-        ValueError: The message has the limits.
-    """
+    """Rejects limits out of order by ValueError; a far limit of 0 metres means none."""
     if near > far and not (unit == METRES and far == 0):
         raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")
 
@@ -82,22 +66,14 @@ _ROUNDING = 1e-6  # a point this close outside a box is on its border
 
 
 def check_point(point: Point) -> None:
-    """Rejects a point outside the image.
-
-    Raises:
-        ValueError: The message says which points are accepted.
-    """
+    """Rejects a point outside the image: ValueError says which are accepted."""
     x, y = point
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom")
 
 
 def check_box(box: Box) -> None:
-    """Rejects an invalid box, and one that covers the whole image.
-
-    Raises:
-        ValueError: The message says which boxes are accepted.
-    """
+    """Rejects an invalid box, and one that covers the whole image: ValueError says which are accepted."""
     left, top, right, bottom = box
     problem = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
@@ -107,11 +83,7 @@ def check_box(box: Box) -> None:
 
 
 def check_in_box(box: Box, points: Sequence[Point]) -> None:
-    """Rejects points of an object outside its box.
-
-    Raises:
-        ValueError: The message names the first such point.
-    """
+    """Rejects points of an object outside its box: ValueError names the first."""
     left, top, right, bottom = box
     for x, y in points:
         if not is_in_box(box, x, y):

@@ -56,8 +56,7 @@ class VideoOptions(Options):
     )
     smooth: float = number(
         1.0,
-        0,
-        1,
+        (0, 1),
         "How strongly frames are smoothed over time where nothing moves: the weight of the frames before. 0: not at all, 1: they replace "
         "the frame's own values.",
         step=0.05,
@@ -95,13 +94,9 @@ class NormalsVideoOptions(Options):
 
 @dataclass(frozen=True)
 class Preset:
-    """The frame rate and sizes that one family of models expects.
+    """The frame rate and sizes that one family of models expects, and the source that states this.
 
-    Attributes:
-        rate: Their frame rate.
-        side: Width and height must be multiples of this.
-        group: The number of frames must be a multiple of this plus one.
-        source: Where this is stated.
+    Width and height must be multiples of `side`, the number of frames a multiple of `group` plus one.
     """
 
     name: str
@@ -187,11 +182,12 @@ class ClipOptions(Options):
         "editing programs. ffv1: 16 bits without loss, in .mkv.",
         None,
     )
-    quality: int | None = whole(None, 0, MOST_QUALITY, "The encoder's CRF, less = better and larger.", metavar="N", otherwise=f"{QUALITY}")
+    quality: int | None = whole(
+        None, (0, MOST_QUALITY), "The encoder's CRF, less = better and larger.", metavar="N", otherwise=f"{QUALITY}"
+    )
     preview: int | None = whole(
         None,
-        1,
-        MOST_PREVIEWED,
+        (1, MOST_PREVIEWED),
         "Only so many frames at equal distances, each above what is made of it, on one sheet <video>_preview.png: to judge settings before "
         "a long run.",
         metavar="N",

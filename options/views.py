@@ -29,14 +29,13 @@ class MoveOptions(Options):
     )
     amount: float = number(
         AMOUNT_OF_TINY,
-        0,
-        0.4,
+        (0, 0.4),
         "How far the camera moves; 1 is the distance to the near end of the scene. Begin at 0.03 with depth of tiny. Above 0.1 the "
         "invented background shows.",
         step=0.01,
         otherwise=f"{AMOUNT}; of tiny's depth {AMOUNT_OF_TINY}",
     )
-    focus: float = number(0.5, 0, 1, "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest.", step=0.05)
+    focus: float = number(0.5, (0, 1), "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest.", step=0.05)
     border: str = choice(
         BORDERS,
         "What the camera would see beside the image. crop: nothing, as all frames are enlarged, by 1.25 at most. mirror: the image, "
@@ -48,14 +47,14 @@ class MoveOptions(Options):
 class FramesOptions(MoveOptions):
     """A move through an image, by its number of frames."""
 
-    frames: int = whole(24, 1, MAX_FRAMES, "Number of frames of one loop.", step=1, flag=None, before="amount")
+    frames: int = whole(24, (1, MAX_FRAMES), "Number of frames of one loop.", step=1, flag=None, before="amount")
 
 
 @dataclass(frozen=True)
 class LoopOptions(MoveOptions):
     """A move that repeats while a video plays."""
 
-    loop: float = number(4.0, 0.1, 3600, "Seconds of one loop; it repeats while the video plays.", metavar="SECONDS")
+    loop: float = number(4.0, (0.1, 3600), "Seconds of one loop; it repeats while the video plays.", metavar="SECONDS")
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,12 @@ _OF_HEADSETS = ("eye_distance", "eye_size")
 class StereoOptions(Options):
     """The depth effect's strength, the screen's distance in the scene, and the eyes of headsets.
 
-    Source:
-        divergence is measured as in nunif's iw3.
+    Source: divergence is measured as in nunif's iw3.
     """
 
     divergence: float = number(
         2.0,
-        0,
-        20,
+        (0, 20),
         "Strength of the 3D effect: how far near and far things shift between the two eyes' images, in percent of the width. 2 is "
         "comfortable, 5 strong.",
         unit="percent",
@@ -124,8 +121,7 @@ class StereoOptions(Options):
     )
     convergence: float = number(
         0.5,
-        0,
-        1,
+        (0, 1),
         "Depth that lies on the screen: 0 the farthest (everything comes out of the screen), 1 the nearest (everything lies behind it).",
         step=0.05,
     )
@@ -136,8 +132,7 @@ class StereoOptions(Options):
     )
     eye_distance: float = number(
         EYE_DISTANCE,
-        0,
-        1000,
+        (0, 1000),
         "Of vr180 and 360: distance of the eyes in millimetres. 63: the true size where depth is in metres; more looks deeper and smaller.",
         step=1,
         metavar="MM",
@@ -145,8 +140,7 @@ class StereoOptions(Options):
     )
     eye_size: int = whole(
         0,
-        0,
-        EYE_SIZES[1],
+        (0, EYE_SIZES[1]),
         "Of vr180 and 360: rows of each eye's image, an even number from 64. 0: as fine as the image, for photos at most 4096.",
         on_command="Of videos 2048.",
         step=2,
@@ -221,8 +215,7 @@ class StereoNodeOptions(Options):
     )
     fov: float = number(
         0.0,
-        0,
-        170,
+        (0, 170),
         "Of vr180: field of view of a photo's longer side in degrees. 0: the geometry's own, or 55. A larger one shows the photo larger.",
         step=0.5,
         flag=None,

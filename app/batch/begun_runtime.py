@@ -24,13 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class BegunRuntime:
-    """The runtime of a run.
-
-    Args:
-        folder: The folder that holds the run's records.
-        device: As `load_model`.
-        is_begun: Whether some images of the same run are done.
-    """
+    """The runtime of a run. `folder` holds its records; `device` as `load_model`; `is_begun`: some images of the same run are done."""
 
     def __init__(self, folder: Path, options: Options, device: str, is_begun: bool) -> None:
         self._path = folder / RECORDS / "auto.runtime"  # no image's record has this extension
@@ -51,11 +45,7 @@ class BegunRuntime:
         return self._options if self._chosen is None else replace(self._options, runtime=self._chosen.runtime, dtype=self._chosen.dtype)
 
     def noted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Passes the outcomes on. Notes the runtime before the first image is done, and removes the note if none was.
-
-        Raises:
-            OSError: The note cannot be written.
-        """
+        """Passes the outcomes on. Notes the runtime, or raises OSError, before the first image is done; removes the note if none was."""
         if self._chosen is None:
             yield from outcomes
             return

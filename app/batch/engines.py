@@ -34,31 +34,20 @@ class Engine(Protocol):
 
     def prepare(self, options: Options) -> None:
         """Loads what a run needs; called before `run`, once there is work."""
-        ...
 
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """Makes the results of images with the model that `prepare` loaded.
+        """Makes the results of images with the model that `prepare` loaded; yields each outcome as it becomes known.
 
-        Args:
-            todo: The images and their result files.
-            stop: Once set, no further image is begun.
-            marker: As `staging.check_run_marker`.
-            target: The target of shards; None = files are written.
-
-        Yields:
-            The outcome of each image as it becomes known. After a failure that `stops_run` no further image is begun.
+        Once `stop` is set, or after a failure that `stops_run`, no further image is begun. `marker` as `staging.check_run_marker`; without
+        a `target` for shards, files are written.
         """
         ...
 
 
 class LocalEngine(Engine):
-    """Runs on this machine, in one process.
-
-    Args:
-        device: As `load_model`.
-    """
+    """Runs on this machine, in one process; `device` as `load_model`."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -80,7 +69,7 @@ class LocalEngine(Engine):
             from .local_engine import estimate_files
 
             return estimate_files(self._model, todo, options, stop, marker)
-        from .shards.local_shards import estimate_shards
+        from .local_engine import estimate_shards
 
         return estimate_shards(self._model, todo, options, target, stop, marker)
 
@@ -88,8 +77,7 @@ class LocalEngine(Engine):
 class FileFolder:
     """The folder that a run writes files to; `log` is the parent folder of `failures.jsonl`.
 
-    Raises:
-        ImportError, ValueError: As `check_outputs.check_writes`, or the folder is a URL.
+    Raises as `outputs.check_writes`, and ValueError for a URL.
     """
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:

@@ -106,12 +106,9 @@ def folder_of_failures(out: Path) -> Path:
 
 
 class FailureLog:
-    """The failures of one results folder, in the file `path`.
+    """The failures of one results folder, in the file `path`. `marker`: as `staging.check_run_marker`, checked before each entry.
 
     If it cannot be written, this is logged once and the run continues: the caller reports failures itself.
-
-    Args:
-        marker: As `staging.check_run_marker`, checked before each entry.
     """
 
     def __init__(self, out: Path, marker: Path | None = None) -> None:
@@ -147,11 +144,7 @@ class FailureLog:
             self._done.add(name)
 
     def settle(self) -> int:
-        """Removes images that are done, and all but the last line of each other; deletes the file if none is left.
-
-        Returns:
-            The number of failures left.
-        """
+        """Removes images that are done, and all but the last line of each other; deletes an empty file. Returns how many are left."""
         left: dict[str, dict[str, Any]] = {}
         if not self._kept or not self.path.is_file():
             return 0
@@ -174,7 +167,11 @@ class FailureLog:
     def worth_trying(self) -> list[Source]:
         """The images worth a retry: the failure is retryable, or the file has changed."""
         last = {entry["image"]: entry for entry in self._entries()}
-        chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
+        chosen = (
+            entry
+            for entry in last.values()
+            if entry["again"] or ((now := mark(as_path(entry["image"]))) and not now.items() <= entry.items())
+        )
         return [Source(as_path(entry["image"]), Path(entry["relative"])) for entry in chosen]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
@@ -200,8 +197,3 @@ def _is_entry(entry: Mapping[str, Any]) -> bool:
         return False
     below = Path(relative)
     return bool(below.name) and not below.anchor and ".." not in below.parts
-
-
-def _has_changed(entry: Mapping[str, Any]) -> bool:
-    now = mark(as_path(entry["image"]))
-    return now is not None and not now.items() <= entry.items()

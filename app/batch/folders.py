@@ -67,19 +67,16 @@ def estimate_folder(
         out: The results folder; None = nothing is written.
         model: A model id; None = the model of `weights`, recognised by their tensors, else the nodes' default.
         weights: A file in place of the published weights.
-        dtype, device: As `load_model`.
-        size, fov: As `Model.estimate`.
+        dtype, device, runtime: As `load_model`.
+        size, fov, tiles, refine: As `Model.estimate`.
         near_far_ratio: As `assumed_depth`, for normals of models that predict none.
         recursive: Whether to search subfolders; `out` keeps the tree.
         writes: Results: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other stereo layouts.
         overwrite: Whether files that this pack did not make may be replaced.
         resume: Whether to skip images with existing results of the same image, model and options.
         stereo: Options of the stereo images; None = the defaults of `StereoOptions`.
-        tiles, refine: As `Model.estimate`.
-        runtime: As `load_model`.
         coding: The `geometry.conventions.NormalMapCoding` of `<stem>_normals.png`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.
-        panorama: Whether the images are 360-degree panoramas, see `Model.estimate_panorama`.
         any_aspect: As `Model.estimate_panorama`; only for panoramas.
         keep_extension: Whether result names begin with the full file name (`a.jpg_depth.png`), for folders with images that differ only in
             their extension.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from threading import Event, local
+from threading import Event, Lock, local
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -40,6 +40,8 @@ from .options import Options
 from .outputs import Outputs
 from .records import mark
 from .run import Outcome
+from .shards.rows import row_of
+from .shards.writer import Closed, ShardTarget, ShardWriter
 from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
@@ -60,13 +62,7 @@ _PIXELS = 2**25
 
 @dataclass
 class InFlight:
-    """An image in the pipeline.
-
-    Attributes:
-        outputs: The image's path and its result files.
-        source_mark: The file's mark before reading.
-        image: (1, 3 or 4, H, W) in [0, 1].
-    """
+    """An image in the pipeline: its result files, its file's mark before reading, and its pixels, (1, 3 or 4, H, W) in [0, 1]."""
 
     outputs: Outputs
     source_mark: Mapping[str, int] | None
@@ -110,18 +106,15 @@ def process(
     only_shown: bool = False,
     watch: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
-    """The pipeline: reads ahead, runs the network, and passes each estimate to `finish` in other threads.
+    """The pipeline: reads ahead, runs the network, and passes each estimate to `finish` in other threads; yields what it returns.
+
+    The results come roughly in order. After a failure that `stops_run`, or once `stop` is set, no further image is begun and those in the
+    pipeline are finished. If the caller closes the generator, only pending writes are finished.
 
     Args:
         model: As `Options.load` returns it.
-        finish: Processes an image and its estimate.
-        stop: Once set, no further image is begun.
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
         watch: A context entered by the thread that runs the network, during inference; its exceptions are raised here.
-
-    Yields:
-        The result of `finish`, or a failure, roughly in order. After a failure that `stops_run`, or once `stop` is set, no further image is
-        begun and those in the pipeline are finished. If the caller closes the generator, only pending writes are finished.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown, watch)
     try:
@@ -131,20 +124,11 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """The thread pools, and the images in each stage.
+    """The thread pools, and the images in each stage, in order.
 
-    Attributes:
-        full_batch: Images per batch.
-        pixel_budget: Upper bound of the pixels in all stages.
-        threads_each: Torch threads per worker thread.
-        network_pool: Threads that run the network on a CPU; None before the first image.
-        thread_local: Holds the `model` of each thread of `network_pool`.
-        closed: Set once the caller takes no more results.
-        pending_reads: Images being read, in order.
-        waiting_by_size: Images waiting for a full batch of their size.
-        pending_writes: Images in the network or being written, in order.
-        largest: Pixels of the largest image so far.
-        batch_limits: Batch size by image size, where memory ran short.
+    `pixel_budget` bounds the pixels in all stages. `network_pool`, made for the first image, runs the network on a CPU, each of its threads
+    its own `thread_local.model`. `closed`: the caller takes no more results. `largest`: pixels of the largest image so far. `batch_limits`:
+    batch size by image size, where memory ran short.
     """
 
     def __init__(
@@ -241,14 +225,12 @@ class _Pipeline(Generic[T]):
     def _dispatch_full_batches(self) -> Iterator[tuple[Outputs, Failure]]:
         """Runs full batches, and the oldest partial one if too many images wait."""
         for size, batch in list(self.waiting_by_size.items()):
-            if len(batch) >= self._batch_size(size) and not self.stop.is_set():
+            limits = self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch
+            if len(batch) >= min(self.full_batch, *limits) and not self.stop.is_set():
                 yield from self._dispatch_batch(size)
         too_many = sum(map(len, self.waiting_by_size.values())) >= _WINDOW * self.full_batch or self._held_pixels() > self.pixel_budget // 2
         if self.waiting_by_size and too_many and not self.stop.is_set():
             yield from self._dispatch_batch(next(iter(self.waiting_by_size)))
-
-    def _batch_size(self, size: Size) -> int:
-        return min(self.full_batch, self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch)
 
     def _dispatch_batch(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
         batch = self.waiting_by_size.pop(size)
@@ -267,10 +249,11 @@ class _Pipeline(Generic[T]):
     def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each image; remembers batch sizes that did not fit."""
         size, images = batch[0].size, [item.image for item in batch]
-        model, writes = getattr(self.thread_local, "model", self.model), _writes_of(batch) if self.only_shown else ()
+        model, writes = getattr(self.thread_local, "model", self.model), [item.outputs.writes for item in batch]
+        shown = tuple(chain.from_iterable(writes)) if self.only_shown and all(writes) else ()
         fits = partial(self.batch_limits.__setitem__, size)
         with self.watch():
-            return per_image.estimate_each(model, images, self.options, writes, too_large=fits)
+            return per_image.estimate_each(model, images, self.options, shown, too_large=fits)
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
         source_mark = mark(outputs.image)
@@ -311,21 +294,10 @@ class _Pipeline(Generic[T]):
             yield item.outputs, result
 
 
-def _writes_of(batch: Sequence[InFlight]) -> tuple[str, ...]:
-    writes = [item.outputs.writes for item in batch]
-    return tuple(chain.from_iterable(writes)) if all(writes) else ()
-
-
 def images_side_by_side(threads_each: int, available: int) -> int:
-    """The number of images that a CPU computes side by side.
+    """The number of images that a CPU computes side by side, each on `threads_each` of torch's `available` threads.
 
-    Args:
-        threads_each: Threads per image (`Options.threads_per_image`).
-        available: Torch's thread count.
-
-    Returns:
-        `available` for one thread per image. Else one more than the threads suffice for: while the threads of one image wait for each
-        other, those of another work.
+    With several threads each, one more than they suffice for: while the threads of one image wait for each other, those of another work.
     """
     return available if threads_each == 1 else available // threads_each + 1
 
@@ -333,3 +305,36 @@ def images_side_by_side(threads_each: int, available: int) -> int:
 def count_cores() -> int:
     """The number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def estimate_shards(
+    model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, marker: Path | None
+) -> Iterator[Outcome]:
+    """Reads images, estimates and writes shards; yields outcomes once their shard is published. As `engines.Engine.run`, with a model."""
+    one_at_a_time = Lock()
+    with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, marker)) as writer:
+
+        def outcomes(closed: Closed[Outputs] | None) -> list[Outcome]:
+            if closed is None:
+                return []
+            if closed.shard is not None:
+                target.stored(closed.shard)
+                return [Outcome(outputs, (target.store.path(closed.shard.name),)) for outputs in closed.items]
+            if not isinstance(closed.error, EXPECTED_ERRORS):
+                raise closed.error or AssertionError("no shard and no error")
+            failures = [failure_of(str(outputs.image), closed.error, target.store.local) for outputs in closed.items]
+            if any(failure.stops_run for failure in failures):
+                stop.set()
+            return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
+
+        def finish(item: InFlight, estimate: Estimate) -> list[Outcome]:
+            row = row_of(str(item.outputs.image.absolute()), estimate, target.run.options.numbers)
+            with one_at_a_time:
+                return outcomes(writer.add(item.outputs, row, item.source_mark))
+
+        for outputs, result in process(model, todo, options, finish, stop):
+            if isinstance(result, Failure):
+                yield Outcome(outputs, failure=result)
+            else:
+                yield from result
+        yield from outcomes(writer.close())

@@ -46,11 +46,10 @@ def folded(name: str) -> str:
 
 @contextmanager
 def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Locks file names against other processes and threads for the block.
+    """Locks names of files or records, compared as `folded`, against other processes and threads for the block.
 
     Args:
         folder: The results folder; its records folder must exist.
-        names: Names of files or records, compared as `folded`.
 
     Raises:
         NameLockedError: Another process has held one of them for ten minutes.
@@ -59,11 +58,11 @@ def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
     # Ascending, to avoid deadlocks. Every system can lock bytes below 2**30.
     places = sorted({zlib.crc32(os.fsencode(folded(name))) >> 2 for name in names})
     file = os.open(folder / RECORDS / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    wait = _Wait(folder)
+    wait = _waits(folder)
     try:
         for place in places:
             while not _locks(file, place, folder):
-                wait.go_on()
+                next(wait)
         yield
     finally:
         if sys.platform == "win32":
@@ -71,28 +70,19 @@ def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
         os.close(file)  # unlocks
 
 
-class _Wait:
-    """A wait for another process; logs a warning after a while."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._start, self._silent = folder, time.monotonic(), True
-
-    def go_on(self) -> None:
-        """Sleeps for a moment.
-
-        Raises:
-            NameLockedError: The wait has timed out.
-        """
-        seconds = time.monotonic() - self._start
-        if seconds > _PATIENCE_SECONDS:
-            raise NameLockedError(
-                f"another process has been writing the same results to {self._folder} for {_PATIENCE_SECONDS / 60:.0f} minutes: end it, or "
-                "let it go on if it was halted, and try again"
-            )
-        if seconds > _SILENT_SECONDS and self._silent:
-            logger.warning("another process is writing the same results to %s; waiting for it", self._folder)
-            self._silent = False
+def _waits(folder: Path) -> Iterator[None]:
+    """Sleeps for a moment at each step; logs a warning after a while, and raises NameLockedError once the wait has timed out."""
+    start, is_silent = time.monotonic(), True
+    while (seconds := time.monotonic() - start) <= _PATIENCE_SECONDS:
+        if seconds > _SILENT_SECONDS and is_silent:
+            logger.warning("another process is writing the same results to %s; waiting for it", folder)
+            is_silent = False
         time.sleep(_POLL_SECONDS)
+        yield
+    raise NameLockedError(
+        f"another process has been writing the same results to {folder} for {_PATIENCE_SECONDS / 60:.0f} minutes: end it, or "
+        "let it go on if it was halted, and try again"
+    )
 
 
 def _locks(file: int, place: int, folder: Path) -> bool:

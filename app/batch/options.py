@@ -33,27 +33,19 @@ MANY_IMAGES = 100
 
 @dataclass(frozen=True)
 class Options:
-    """The options for every image of a run.
+    """The options for every image of a run; those not listed are as of `load_model` and `Model.estimate`.
 
     Attributes:
-        spec: The model.
         weights: A file in place of the published weights.
-        dtype: As `load_model`.
         size: Side of the network's input in pixels; None = the model's default.
         fov: Field of view along the longer side in degrees; 0 = unknown.
         near_far_ratio: As `assumed_depth`, for normals of models that predict none.
         ply_up: The up axis in a PLY.
-        stereo: Options of the stereo images.
-        tiles, refine: As `Model.estimate`.
-        runtime: As `load_model`.
-        coding: The `NormalMapCoding` of `<stem>_normals.png`.
-        normal_bits: Its bits per channel, 8 or 16.
+        coding: The `NormalMapCoding` of `<stem>_normals.png`, with `normal_bits`, 8 or 16, per channel.
         half: EXR with 16-bit floats, as `SaveOptions.half`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
-        panorama: Whether images are 360-degree panoramas.
-        any_aspect: As `Model.estimate_panorama`.
-        own: Files with depth and normals, in place of a model.
-        own_kind: Their kind as the user declared it.
+        panorama, any_aspect: Whether images are 360-degree panoramas, and as `Model.estimate_panorama`.
+        own, own_kind: Files with depth and normals, in place of a model, and their kind as the user declared it.
     """
 
     spec: ModelSpec = MODELS[BUNDLED_MODEL]
@@ -113,38 +105,23 @@ class Options:
         return TORCH if self.runtime == AUTO_RUNTIME else self.runtime
 
     def threads_per_image(self, device_type: str, available: int) -> int:
-        """Torch threads per image, from its pixels to its files.
+        """Torch threads per image, from its pixels to its files, of `available`, which is `torch.get_num_threads()`.
 
-        The thread count changes the last bits of results. So it follows from the options and the machine alone, not from the number of
-        images or
-        the load: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
-
-        Args:
-            device_type: The network's device: "cpu", "cuda", ...
-            available: `torch.get_num_threads()`.
-
-        Returns:
-            1 on a GPU, or if the network is so small that threads would mostly wait for each other; else `available`.
+        1 on a GPU, or if the network is so small that threads would mostly wait for each other; else all. The count changes the last bits
+        of results. So it follows from the options and the machine alone, not from the number of images or the load: an image gives the same
+        bytes by itself, in a folder, in a resumed run and on Ray.
         """
         light = is_light(self.spec) and self.used_runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
-        """Loads the model, see `load_model`; `dtype` overrides the options' own.
-
-        Raises:
-            ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
-        """
+        """Loads the model, see `load_model`; `dtype` overrides the options' own. Raises ValueError as `checked_steps`."""
         steps = self.checked_steps()
         model = load_model(self.spec.id, dtype or self.dtype, device, self.weights, self.used_runtime)
         return model if steps is None else model.with_options(steps)
 
     def advice(self, images: int, device: str) -> str | None:
-        """Advice to benchmark the runtimes before a large run; None if it would gain nothing or is done.
-
-        Args:
-            device: As `load`.
-        """
+        """Advice to benchmark the runtimes before a large run on a `device` as of `load`; None if it would gain nothing or is done."""
         spec = self.spec
         if images < MANY_IMAGES or self.used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
             return None
@@ -163,7 +140,7 @@ class Options:
         return TORCH if self.runtime == AUTO_RUNTIME and is_light(self.spec) else self.runtime
 
     def checked_steps(self) -> MogeOptions | None:
-        """`refine_steps` as the model's options; None if unset. Raises as `load`."""
+        """`refine_steps` as the model's options; None if unset. Raises ValueError if it is out of range, or the model is no MoGe-3."""
         if self.refine_steps is None:
             return None
         if self.spec not in REFINED:

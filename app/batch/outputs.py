@@ -30,6 +30,7 @@ from .records import RECORDS, is_whole, mark, read_record
 from .sources import Identity, Source, file_identity
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 _IMAGES = {
     "depth": "_depth.png",
@@ -39,7 +40,6 @@ _IMAGES = {
     **{f"{layout}{HOLES}": f"{stereo_suffix(layout)}_holes.png" for layout in LAYOUTS},
 }
 _BESIDE = {COMPOSITING: "_comp.chan"}
-_NAMED_PROBLEMS = 1
 # Any file system allows names of this length.
 _SHORT_NAME = 100
 # Threads that check existing files, and images per task.
@@ -108,13 +108,7 @@ def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Plan(Generic[T]):
-    """The work of a run.
-
-    Attributes:
-        todo: Items to process: images with their result files, or videos.
-        done: Items without further work.
-        refused: Items that cannot be done, each with the reason.
-    """
+    """The work of a run: images with their result files, or videos; those `refused` cannot be done, each with the reason."""
 
     todo: list[T]
     done: list[T]
@@ -136,13 +130,10 @@ def plan_outputs(
 ) -> Plan[Outputs]:
     """Plans the result files of all images before anything is written. Duplicate sources are planned once.
 
-    Args:
         sources: The input files; they need not exist.
         folder: The results folder, which need not exist; each source's subfolders are kept.
-        writes: As `Outputs.writes`; duplicates are ignored.
-        overwrite: As `Outputs.overwrite`.
+        writes, overwrite, keep_extension: As of `Outputs`; duplicates in `writes` are ignored.
         done_by: Settings for which finished images are skipped (`records.is_whole`); None = skip none.
-        keep_extension: As `Outputs.keep_extension`.
 
     Returns:
         The plan. An image is refused, with a reason, if it would write the same files as an earlier one, if a result would replace an input
@@ -183,12 +174,9 @@ def plan_each(
     """Plans a run item by item. Of two items that would write the same file, the second is refused.
 
     Args:
-        prepare: Returns the item and its result files, without writing. Its exceptions become the reason of refusal.
-        is_done: Whether an item needs no further work.
+        prepare: Returns the item and its result files, without writing. Its exceptions become the reason of refusal; only ImportError, of a
+            package that every item needs, is raised.
         by_extension: Whether --keep-extension would separate files that differ only in their extension.
-
-    Raises:
-        ImportError: A package that every item needs is missing.
     """
     plan: Plan[T] = Plan([], [], [])
     owners: dict[str, Path] = {}
@@ -213,19 +201,13 @@ def plan_each(
 
 
 def _nothing_written(problems: Sequence[str]) -> str:
-    more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
-    return f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"nothing was written: {problems[0]}{more}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Existing:
-    """The existing files at an image's result paths.
-
-    Attributes:
-        whole: Whether the image is already done.
-        taken: Identities of the files that would be replaced, by name.
-        problem: Why nothing can be written.
-    """
+    """An image's existing results: whether it is done; the files that would be replaced, by name; why nothing can be written."""
 
     whole: bool = False
     taken: Mapping[str, Identity] = field(default_factory=dict)
@@ -366,9 +348,6 @@ def _too_long(image: Path, folder: Path, names: Sequence[str]) -> str | None:
         if error.errno == errno.ENAMETOOLONG:
             return f"the name {longest} is too long for the disk of {folder}; give {image} a shorter one"
     return None
-
-
-logger = logging.getLogger(__name__)
 
 
 def check_writes(writes: Sequence[str], options: Options) -> None:

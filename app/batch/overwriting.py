@@ -38,12 +38,11 @@ def check_places(
 
     Args:
         paths: The results, in one folder.
-        read: The command's input files, which are never replaced, even with `overwrite`.
+        read: The command's input files, which are never replaced, even with `overwrite`; `inputs` are identities of further ones.
         overwrite: Whether files that this program did not make may be replaced.
         made_of: The input of the results, as in `note_results`; None = no file counts as made by this program.
         command: As `note_results`.
         advice: How to choose another path.
-        inputs: Identities of further input files.
 
     Raises:
         ValueError: A result is an input file.
@@ -87,8 +86,6 @@ def reasons_not_to_replace(
     Args:
         marks: Marks of the existing files, from `files_there`.
         record: The record of the program's files in the folder; None if it keeps no record.
-        overwrite: As `check_places`.
-        advice: How to choose another path.
         owner: Describes the owner of files without a record.
     """
     problems: list[str] = []
@@ -126,10 +123,8 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     """Records files, in one folder, as made by this program, so that it may replace them.
 
-    The entry goes into the record of `image`, beside those of `estimate`; without an input file, `image` is the first result.
-
-    Args:
-        command: For results named by the user: the command, with the options that determine the kind of result; else empty.
+    The entry goes into the record of `image`, beside those of `estimate`; without an input file, `image` is the first result. For results
+    named by the user, `command` is the command, with the options that determine the kind of result.
     """
     if command:
         note_named(image, paths, command)
@@ -146,9 +141,7 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
 
 
 def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "", of_others: bool = True) -> None:
-    """Removes a result of an earlier run that contradicts the new results beside it.
-
-    A file that was changed, or not made by this program, stays.
+    """Removes a result of an earlier run that contradicts the new results beside it, unless it was changed or is not this program's.
 
     Args:
         command: As `note_results`.
@@ -169,12 +162,7 @@ def remove_outdated(image: Path, path: Path, command: str = "", stem: str = "", 
 
 
 def check_folder(folder: Path) -> None:
-    """Rejects a folder that cannot be created or written to.
-
-    Raises:
-        NotADirectoryError: A file has its path.
-        PermissionError: It is not writable, for this user or at all.
-    """
+    """Rejects a folder that cannot be created or written to: NotADirectoryError if a file has its path, else PermissionError."""
     there = nearest_folder(folder)
     if not there.is_dir():
         raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one with -o")

@@ -17,16 +17,9 @@ from torch import Tensor
 
 from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Axes, Estimate, Projection
-from ...geometry.files import (
-    FileFormatError,
-    SaveOptions,
-    possible_paths,
-    save_estimate,
-    write_depth_png,
-    write_image_png,
-    write_normals_png,
-)
+from ...geometry.files import FileFormatError, SaveOptions, possible_paths, save_estimate
 from ...geometry.files.image_files import image_bits, image_size, read_colours
+from ...geometry.files.png import write_depth_png, write_image_png, write_normals_png
 from ...geometry.images.render import default_depth_image
 from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
@@ -56,11 +49,7 @@ _one_pair = Lock()
 
 
 def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
-    """Reads one image, estimates, and returns the files written.
-
-    Raises:
-        ValueError, OSError: The image cannot be read, or the results cannot be written.
-    """
+    """Reads one image, estimates, and returns the files written. Raises as `read` and `write`."""
     source_mark = mark(outputs.image)
     with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
         image = read_with_alpha(outputs.image)
@@ -79,20 +68,12 @@ def computing_threads(count: int) -> Iterator[None]:
 
 
 def read(path: Path) -> Tensor:
-    """Reads an image as (1, 3, H, W) in [0, 1]; transparency is composited on white.
-
-    Raises:
-        ValueError, OSError: It cannot be read.
-    """
+    """Reads an image as (1, 3, H, W) in [0, 1]; transparency is composited on white. ValueError, OSError: it cannot be read."""
     return on_white(read_with_alpha(path))
 
 
 def read_with_alpha(path: Path) -> Tensor:
-    """Reads an image as (1, 3, H, W) in [0, 1], or (1, 4, H, W) with alpha if any pixel is transparent.
-
-    Raises:
-        ValueError, OSError: It cannot be read.
-    """
+    """Reads an image as (1, 3, H, W) in [0, 1], or (1, 4, H, W) with alpha if any pixel is transparent; raises as `read`."""
     try:
         colours, alpha = read_colours(path)
         return to_planar(torch.from_numpy(colours if alpha is None else np.dstack((colours, alpha))))
@@ -105,11 +86,7 @@ def read_with_alpha(path: Path) -> Tensor:
 
 
 def check_header(path: Path) -> None:
-    """Rejects a file that is not an image, by its header; decodes it only if the header is unknown.
-
-    Raises:
-        ValueError, OSError: As `read`.
-    """
+    """Rejects a file that is not an image, by its header; decodes it only if the header is unknown. Raises as `read`."""
     try:
         image_size(path)
     except (OSError, FileFormatError):
@@ -117,12 +94,9 @@ def check_header(path: Path) -> None:
 
 
 def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:
-    """Estimates images (B, 3 or 4, H, W) in [0, 1] at their size; derives normals from depth.
+    """Estimates images (B, 3 or 4, H, W) in [0, 1] at their size; derives normals from depth. Transparency is composited on white.
 
-    Args:
-        model: As `Options.load` returns it.
-        images: Of one size; transparency is composited on white.
-        writes: As `Outputs.writes`; maps that none of these files shows are left out. Empty = all maps.
+    `model` is as `Options.load` returns it. Maps that no file of `writes`, as `Outputs.writes`, shows are left out; empty = all maps.
     """
     shows_all = not writes or not set(writes) <= _IMAGES_OF_MAPS  # geometry files hold all maps
     is_plain = not options.refine and not options.panorama  # else depth may follow from normals
@@ -148,9 +122,8 @@ def estimate_each(
     """Estimates several images of one size in one batch. If it fails, both halves are tried: one image may be bad.
 
     Args:
-        model: As `estimate`.
+        model, options, writes: As `estimate`.
         images: Each (1, 3 or 4, H, W), on any device. A single one falls back to the CPU if GPU memory is full.
-        options, writes: As `estimate`.
         expected: Exceptions that fail an image.
         too_large: Called with half the number of images if the batch does not fit in memory.
 
@@ -178,8 +151,7 @@ def estimate_each(
 def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
     """Completes an estimate read from the user's own files, as `estimate` does a model's.
 
-    Raises:
-        ValueError: It lacks the maps to write, or is no panorama where one is required.
+    Raises ValueError if it lacks the maps to write, or is no panorama where one is required.
     """
     from ...model_loader.inference.panorama import check_panorama
 
@@ -212,16 +184,13 @@ def write(
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
-    """Writes those outputs of `outputs.writes` that the estimate has.
+    """Writes those outputs of `outputs.writes` that the estimate has; the files appear all together or not at all.
 
     Args:
         image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces and stereo images.
         source_mark: The image's `records.mark` before reading, for the record; None = the current one.
         settings: The settings for the record; None = from `options`.
         stages: As `staged`.
-
-    Returns:
-        The files. They appear all together or not at all.
 
     Raises:
         ValueError, OSError: They cannot be written.
@@ -244,7 +213,8 @@ def write(
             elif kind == COMPOSITING:
                 written += save_estimate(path, found, replace(save, compositing=True))
             elif kind in STEREO_CHOICES:
-                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, _bits_of(outputs.image), options.stereo.anaglyph)
+                bits = image_bits(outputs.image) if outputs.image.is_file() else 8  # the file is gone
+                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, bits, options.stereo.anaglyph)
                 written.append(path)
             else:
                 looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
@@ -275,11 +245,6 @@ class _Pairs:
             with _one_pair:
                 self._pair = pair_for(image, self._found, layout, self._options.stereo, fov=self._options.fov)
         return self._pair
-
-
-def _bits_of(image: Path) -> int:
-    """Bits per channel for results of an image; 8 if the file is gone."""
-    return image_bits(image) if image.is_file() else 8
 
 
 def _write_stereo(path: Path, pair: StereoPair, kind: str, bits: int, anaglyph: str) -> None:

@@ -65,10 +65,7 @@ def new_record(
 ) -> bytes:
     """The new content of an image's record, which remembers the files of the existing one.
 
-    Args:
-        source_mark: The image's mark before reading.
-        settings: JSON-serialisable.
-        files: Marks of the new results beside the records folder, by name.
+    `source_mark` is the image's before reading; `settings` are JSON-serialisable; `files` are the new results' marks by name.
     """
     before = read_record(path) or {}
     other, folder = _is_other(before.get("image"), image), path.parent.parent
@@ -170,15 +167,9 @@ def image_of_result(path: Path) -> Path | None:
 def is_whole(
     record: Mapping[str, Any], image: Mapping[str, int] | None, settings: Mapping[str, Any], names: Iterable[str], marks: Mapping[str, Any]
 ) -> bool:
-    """Whether a record shows that an image needs no further work.
+    """Whether an image is unchanged, the settings are equal, and the requested files that were written then still exist unchanged.
 
-    Args:
-        record: From `read_record`; empty if there is none.
-        image: The input file's mark; None if there is no file.
-        settings: The requested settings; the record may have more "writes".
-
-    Returns:
-        True if the image is unchanged, the settings are equal, and the requested files that were written then still exist unchanged.
+    `record` is from `read_record`, or empty; `image` the input file's mark, None if there is no file. The record may have more "writes".
     """
     made_of, made_how, files = (record.get(part) for part in ("image", "settings", "files"))
     if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, image)):

@@ -38,11 +38,7 @@ class Url(PurePosixPath):
     resolve = absolute
 
     def stat(self) -> SimpleNamespace:
-        """Length and modification time, named as by `Path.stat`; cached.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-        """
+        """Length and modification time, named as by `Path.stat`; cached. Raises FileNotFoundError."""
         if self.status is None:
             filesystem, path = locate(self)
             self.status = _status(self, filesystem.get_file_info(path))
@@ -50,11 +46,7 @@ class Url(PurePosixPath):
 
 
 def import_pyarrow() -> ModuleType:
-    """Imports pyarrow.
-
-    Raises:
-        ImportError: It is not installed; the message says how to install it.
-    """
+    """Imports pyarrow, or raises ImportError that says how to install it."""
     try:
         import pyarrow
     except ImportError as error:
@@ -75,10 +67,8 @@ def as_path(text: str) -> Path:
 def locate(url: object) -> tuple[FileSystem, str]:
     """The file system of a URL or path, and the name in it.
 
-    Raises:
-        ImportError: pyarrow, or the fsspec package for such stores, is missing.
-        ValueError: Unknown kind of store.
-        OSError: The store does not respond.
+    Raises ImportError if pyarrow, or the fsspec package for such stores, is missing; ValueError for an unknown kind of store; OSError if
+    the store does not respond.
     """
     scheme, divider, rest = str(url).partition("://")
     if not divider:

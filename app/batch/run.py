@@ -49,11 +49,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """The outcome of one item.
-
-    Attributes:
-        failure: Why it failed, wholly or in part; None on success.
-    """
+    """The outcome of one item; `failure` says why it failed, wholly or in part, and is None on success."""
 
     item: T
     files: tuple[Path, ...] = ()
@@ -72,12 +68,9 @@ def in_turn(
 
     Args:
         read: Reads an item, in another thread.
-        make: Makes and writes the results of an item.
-        stop: Once set, no further item is begun.
+        make: Makes and writes the results of an item; what it returns is yielded, or the item's failure.
+        stop: Once set, as after a failure that `stops_run`, no further item is begun.
         marker: As `check_run_marker`.
-
-    Yields:
-        The result of `make`, or the failure of an item. After one that `stops_run` no further item is begun.
     """
     with ThreadPoolExecutor(1, "read") as pool:
         for item, future in _read_ahead(todo, lambda item: pool.submit(read, item)):
@@ -113,7 +106,7 @@ class Run(Generic[T]):
 
     Attributes:
         unit: The word for an item.
-        missed: Items that were requested but not found.
+        missed: The number of items that were requested but not found.
         listed: Whether to print each result here and log failures for --retry-failed; otherwise `make` prints its results.
         json_lines: Whether stdout gets JSON instead of text.
         long: Whether an item has a progress bar of its own and is interrupted immediately instead of being finished first.

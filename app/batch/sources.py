@@ -22,7 +22,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +59,7 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file to search folders for.
-
-    Attributes:
-        extensions: In lower case.
-    """
+    """A kind of file to search folders for, by extensions in lower case."""
 
     plural: str
     extensions: frozenset[str]
@@ -80,11 +76,9 @@ IMAGE_AND_VIDEO_FILES = Kind("images or videos", EXTENSIONS | VIDEOS)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image or a video to process.
+    """An image or a video to process; `relative` is its path below the named folder, whose parent folders `--out` keeps.
 
-    Attributes:
-        relative: Path below the named folder; `--out` keeps its parent folders. Only the name for a file that was named directly. A
-            relative path from a list keeps its folders too.
+    That is only the name for a file that was named directly. A relative path from a list keeps its folders too.
     """
 
     path: Path
@@ -94,15 +88,12 @@ class Source:
 def find_images(
     sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None, kind: Kind = IMAGE_FILES
 ) -> tuple[list[Source], list[str]]:
-    """Resolves sources to files, each once, in the order of first mention.
-
-    Files skipped in folders are counted and logged.
+    """Resolves sources to files, each once, in the order of first mention. Files skipped in folders are counted and logged.
 
     Args:
         sources: Strings as typed (see above); paths name exactly that file or folder.
         recursive: Whether to search subfolders.
         out: Folder of the results; it is skipped inside a searched folder.
-        kind: The files to search folders for.
 
     Returns:
         The files in order, and one message per problem, which begins with the source's name.
@@ -114,12 +105,7 @@ def find_images(
 
 
 class Search:
-    """A search for images or videos.
-
-    Attributes:
-        found: The files found so far.
-        problems: Messages about sources that are left out.
-    """
+    """A search for images or videos: those found so far, and messages about sources that are left out."""
 
     def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: Kind = IMAGE_FILES) -> None:
         self.found: list[Source] = []
@@ -370,3 +356,61 @@ def file_identity(path: str | os.PathLike[str]) -> Identity | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
+    """Whether the sources are one video: a file, numbered images, or a folder whose images are its frames.
+
+    `to_a_file`: the result is one file; then a folder's images count as frames even beside videos.
+    """
+    from ...media.sequences import is_sequence
+
+    if len(named) != 1:
+        return False
+    (name,) = named
+    if Path(name).is_dir():
+        return not recursive and _holds_frames(Path(name), to_a_file)
+    if name == "-" or not name:
+        return False
+    return os.path.lexists(name) or is_sequence(Path(name)) or (not name.startswith("@") and glob.escape(name) == name)
+
+
+def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+    """Resolves sources to videos, as `find_images` does for images.
+
+    A folder is resolved to its videos, or, if it holds only images, to one video of these frames. A pattern with a number
+    (`frame_%05d.png`) is one video, too. `recursive`: subfolders are searched, for videos only. `out` is skipped.
+    """
+    from ...media.sequences import is_sequence
+
+    search = Search(recursive, out, VIDEO_FILES)
+    frames: set[Path] = set()
+    for name in named:
+        path = Path(name)
+        videos, images = _counts(path) if path.is_dir() and not recursive else (0, 0)
+        if videos and images:
+            search.problems.append(
+                f"{path}: {videos} videos and {images} images are in it; name the videos ({path / '*.mp4'}), "
+                f"or the images as frames ({path / 'frame_%05d.png'})"
+            )
+        elif not images and (not name or path.exists() or not is_sequence(path)):
+            search.add(name)
+        elif (resolved := path.resolve()) not in frames:
+            frames.add(resolved)
+            search.found.append(Source(path, Path(resolved.name)))
+    return search.found, search.problems
+
+
+def _holds_frames(folder: Path, to_a_file: bool) -> bool:
+    videos, images = _counts(folder)
+    return images > 0 and (to_a_file or not videos)
+
+
+def _counts(folder: Path) -> tuple[int, int]:
+    """The numbers of videos and images in a folder; 0 if it is unreadable."""
+    from ...media.sequences import images_of_folder
+
+    try:
+        return sum(VIDEO_FILES.has(each.name) and each.is_file() for each in folder.iterdir()), len(images_of_folder(folder))
+    except OSError:
+        return 0, 0

@@ -75,7 +75,6 @@ def staged(
         outputs: The final paths; the folder is created if absent.
         settings: The settings for the record, JSON-serialisable.
         source_mark: The image's mark before reading; None = the current one.
-        stages: As `published`.
 
     Raises:
         FileExistsError: A file that this pack did not make has appeared meanwhile.
@@ -140,14 +139,11 @@ def without_leftovers(folders: Iterable[Path]) -> Iterator[None]:
 
 @contextmanager
 def open_run_marker(folder: Path) -> Iterator[Path]:
-    """Creates a marker folder for the duration of a run, and yields its path.
+    """Creates a marker folder for the duration of a run, and yields its path. Raises as `refusal_in_words`.
 
     If it disappears, the results' drive was unmounted or replaced, and nothing more may be written (`check_run_marker`). The results folder
     is created if absent, and removed again if it stays empty. The marker's time is refreshed, so that other runs see this one as alive: on
     a disk without locks, anything older than a day counts as a leftover.
-
-    Raises:
-        OSError: Writing failed; the message says why and what to do.
     """
     records = folder.absolute() / RECORDS
     with ExitStack() as stack:
@@ -177,10 +173,9 @@ def _keep_young(marker: Path, ended: Event) -> None:
 
 
 def check_run_marker(marker: Path | None) -> None:
-    """Raises if the results folder is no longer the one that the run began with; None skips the check.
+    """Raises OSError if the marker is gone, and so the results folder is not the one that the run began with; None skips the check.
 
-    Raises:
-        OSError: The marker is gone. An unmounted drive leaves an empty mount point, which would take the results.
+    An unmounted drive leaves an empty mount point, which would take the results.
     """
     if marker is None:
         return
@@ -212,8 +207,7 @@ def refusal_in_words(folder: Path) -> Iterator[None]:
 def folder_beside(result: Path) -> Iterator[Path]:
     """Yields an empty folder on a result's disk; the result's folder is created if absent, and removed again if it stays empty.
 
-    Raises:
-        OSError: Writing failed; the message names the result.
+    If writing fails, OSError names the result.
     """
     with kept_if_used(result.parent), temporary_folder(result.parent) as folder:
         try:

@@ -43,8 +43,7 @@ class Row:
         ready: Start-up seconds: loading the weights, and building the engine or loading it from the cache.
         seconds: The network's seconds for one image; None if it did not run.
         torch_seconds: Torch's seconds for one image in float32, measured in turn; None for torch itself.
-        most: Largest difference of the rendered images from torch's in float32, in 255ths.
-        mean: Mean difference of the rendered images from torch's in float32, in 255ths.
+        most, mean: Largest and mean difference of the rendered images from torch's in float32, in 255ths.
         measurement: The data to store for `--keep`; None if it did not run.
     """
 
@@ -66,18 +65,13 @@ class Row:
 def measure_runtimes(
     options: Options, device: str, seconds: float, image_size: tuple[int, int] = timing.FULL_HD, asked: Collection[str] = EACH
 ) -> Iterator[Row]:
-    """Benchmarks runtimes one after the other, torch in float32 first. Each takes turns with torch, for reliable ratios.
+    """Benchmarks runtimes, each asked one of `RUNTIME_CHOICES`, and yields each; torch in float32 is first.
 
-    Args:
-        device: As `load_model`.
-        seconds: Approximate duration for each, and for torch beside it.
-        image_size: Width and height of the image.
-        asked: Runtimes of `RUNTIME_CHOICES`.
-
-    Yields:
-        Each, once it is measured.
+    Each takes turns with torch, for reliable ratios, and each takes about `seconds`, as does torch beside it. `device` as `load_model`;
+    `image_size` is (width, height).
     """
-    with _photograph(image_size) as image:
+    with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
+        timing.write_image(image := Path(folder) / "picture.jpg", image_size)
         where = parse_device(device)
         first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
         wait = timing.waiting(where)
@@ -96,14 +90,6 @@ def measure_runtimes(
                 mean=mean,
                 measurement=Measurement(wanted.runtime, other.dtype, times[TORCH] / times[name], *faithfulness(other.found, first.found)),
             )
-
-
-@contextmanager
-def _photograph(image_size: tuple[int, int]) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
-        image = Path(folder) / "picture.jpg"
-        timing.write_image(image, image_size)
-        yield image
 
 
 class _Measured:

@@ -46,12 +46,9 @@ Method = Callable[[], object]
 
 @dataclass(frozen=True)
 class Figure:
-    """The time of one method.
+    """The time of one method, with a batch size; None if the engine decides.
 
-    Attributes:
-        seconds: Seconds per image.
-        at_once: Batch size; None if the engine decides.
-        network: The bare network's seconds per image at the same batch size; if the engine decides, the lowest.
+    `network`: the bare network's seconds per image at that batch size; if the engine decides, the lowest.
     """
 
     seconds: float
@@ -87,15 +84,13 @@ class Bench:
 def measure(options: Options, device: str, seconds: float, image_size: tuple[int, int] = FULL_HD) -> Bench:
     """Benchmarks a model, each method for about `seconds`, on an image of (width, height).
 
-    Returns:
-        The figures: each method runs from the image file (JPEG) to the two PNG files that `estimate` writes by default.
+    Each method runs from the image file (JPEG) to the two PNG files that `estimate` writes by default.
     """
     model = options.load(device)
     wait = waiting(model.device)
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
         folder = Path(temporary)
-        image = folder / "picture.jpg"
-        write_image(image, image_size)
+        write_image(image := folder / "picture.jpg", image_size)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         run = partial(per_image.run, model, Outputs(image, folder / "single"), options)
@@ -131,9 +126,9 @@ def waiting(device: torch.device) -> Method:
 
 
 def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Method]:
-    """Records the network calls of an estimate of `count` images, for replay.
+    """Records the network calls of an estimate of `count` images, for replay, by a variant of the model.
 
-    A variant of the model records calls of `Annotator.run_network`, or of `infer_resized` where the network is not one function.
+    That records calls of `Annotator.run_network`, or of `infer_resized` where the network is not one function.
     """
     calls: list[Method] = []
 

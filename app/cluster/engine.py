@@ -23,7 +23,7 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
-from ...options.folders import RayOptions
+from ...options.outputs import RayOptions
 from ..batch.engines import Engine, Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
@@ -36,8 +36,7 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row, check_utf8
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
-from .local_ray import import_ray
-from .session import session
+from .local_ray import import_ray, session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
 
 if TYPE_CHECKING:
@@ -76,11 +75,8 @@ class RayEngine(Engine):
     ) -> Iterator[Outcome]:
         """See `Engine`. Once `stop` is set, incomplete results are dropped.
 
-        Raises:
-            ImportError: Ray is not installed.
-            ConnectionError: The cluster does not respond.
-            DownloadError: The weights are not available and cannot be downloaded.
-            RuntimeError: A worker cannot load the model; the message says on which machine and why.
+        Raises ImportError without Ray, ConnectionError if the cluster does not respond, DownloadError as `find_weights_files`, RuntimeError
+        if a worker cannot load the model: on which machine and why.
         """
         find_weights_files(options.spec, options.weights)  # fail before contacting the cluster
         named: list[Outputs] = []
@@ -191,6 +187,9 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=spread.workers, initial_size=spread.workers)
     step = {"batch_format": "pyarrow"}
     read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
+    # Ray 2.64 drops the option, and retries a lost worker's tasks without limit.
+    has_limit = "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters
+    tries = {"max_task_retries": _TRIES_AGAIN} if has_limit else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         estimated = read.map_batches(
@@ -200,7 +199,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
             compute=pool,
             num_cpus=spread.worker_cpus,
             num_gpus=spread.gpus or None,
-            **_tries(ray),
+            **tries,
             **step,
         )
     write = write_rows_as_shards if job.shards else write_rows
@@ -209,14 +208,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
 
 @dataclass(frozen=True)
 class _Spread:
-    """The resources of each worker of a run.
-
-    Attributes:
-        device: As `load_model`.
-        threads: Torch threads per image.
-        worker_cpus: CPUs that a worker reserves in Ray.
-        task_cpus: CPUs that a reading or writing task reserves.
-    """
+    """The resources of each worker of a run: torch threads per image; the CPUs that it, or a reading or writing task, reserves in Ray."""
 
     gpus: float
     device: str
@@ -242,11 +234,6 @@ def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
     workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
     smallest_machine = min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
     return _Spread(gpus, device, threads, workers, min(0.5 * job.threads / side_by_side, smallest_machine / 4), 0.25)
-
-
-def _tries(ray: ModuleType) -> dict[str, int]:
-    """The retry limit for a lost worker's tasks. Ray 2.64 drops the option, and retries without limit."""
-    return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
 def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:

@@ -46,11 +46,9 @@ class Job:
     """The task of a worker.
 
     Attributes:
-        writes: As `Outputs.writes`.
+        writes, overwrite, keep_extension: As of `Outputs`.
         device: As `load_model`.
         batch: Images per batch of the network.
-        overwrite: As `Outputs.overwrite`.
-        keep_extension: As `Outputs.keep_extension`.
         shards: The common properties of shards; None = files are written.
         place: The folder or store of the shards.
         marker: The run marker, which shows a worker that it writes to the right folder; None = no check.

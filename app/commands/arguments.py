@@ -13,9 +13,8 @@ from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
-from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
-from ...options.outputs import RUNTIME, ImagesOptions, NetworkOptions
+from ...options.outputs import RUNTIME, ImagesOptions, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
@@ -93,11 +92,7 @@ def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:
-    """The id of the chosen model.
-
-    Raises:
-        ValueError: The weights are unreadable, or fit no known model.
-    """
+    """The id of the chosen model. Raises ValueError if the weights are unreadable, or fit no known model."""
     if arguments.model is not None:
         return arguments.model
     if arguments.weights is None:
@@ -117,11 +112,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
 
 
 def chosen_move(arguments: argparse.Namespace, options: type[Move], model: str | None) -> Move:
-    """The camera move; the default amount depends on the model (None = the user's own depth).
-
-    Raises:
-        ValueError: As `chosen_options`.
-    """
+    """The camera move; the default amount depends on the model (None = the user's own depth). Raises as `chosen_options`."""
     move = chosen_options(arguments, options)
     return replace(move, amount=AMOUNT) if arguments.amount is None and model != BUNDLED_MODEL else move
 
@@ -157,21 +148,13 @@ def _file_in_record(value: object) -> dict[str, Any]:
 
 
 def check_weights(arguments: argparse.Namespace) -> None:
-    """Rejects a missing weights file, before anything is loaded.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-    """
+    """Rejects a missing weights file, before anything is loaded, by FileNotFoundError."""
     if arguments.weights is not None and not arguments.weights.exists():
         raise FileNotFoundError(f"{arguments.weights} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)")
 
 
 def named_model(arguments: argparse.Namespace) -> str:
-    """The model of `add_model_to_name`.
-
-    Raises:
-        ValueError: None is named.
-    """
+    """The model of `add_model_to_name`. Raises ValueError if none is named."""
     if arguments.model is None:
         example = f"{arguments.parser.prog} {BUNDLED_MODEL}"
         raise ValueError(f"no model is named; name one, such as {example} (`depth-normal models --all` lists them)")
@@ -207,17 +190,15 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    parser.add_argument(name, type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=help_text)
+    choices = [each.value.replace("_", "-") for each in Quantity]
+    # messages and files use underscores
+    parser.add_argument(name, type=lambda text: text.replace("_", "-"), choices=choices, help=help_text)
 
 
 def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> Quantity | None:
     """The quantity of an option of `add_quantity`; None if none is named."""
     chosen = getattr(arguments, name)
     return None if chosen is None else Quantity(chosen.replace("-", "_"))
-
-
-def _quantity(text: str) -> str:
-    return text.replace("_", "-")  # messages and files use underscores
 
 
 def add_several(parser: argparse.ArgumentParser, one: str, options: type[SourcesOptions] = SourcesOptions) -> None:

@@ -40,7 +40,8 @@ def _clean(arguments: argparse.Namespace) -> int:
     for each in arguments.folders:
         if not each.is_dir() and each != DEFAULT_FOLDER:
             raise ValueError(f"{each} is no folder; name folders of results")
-        places |= dict.fromkeys(_records(each), _RECORDS)
+        below = sorted(Path(here) / RECORDS for here, names, _ in os.walk(each) if RECORDS in names)  # links are not followed
+        places |= dict.fromkeys(below, _RECORDS)
     if not places:
         echo("there is nothing to remove")
         return DONE
@@ -52,11 +53,6 @@ def _clean(arguments: argparse.Namespace) -> int:
         return DONE
     failed = [path for path in places if not _removed(path)]
     return SOME_FAILED if failed else DONE
-
-
-def _records(folder: Path) -> list[Path]:
-    """The records folders below a folder; links are not followed."""
-    return sorted(Path(here) / RECORDS for here, names, _ in os.walk(folder) if RECORDS in names)
 
 
 def _agreed() -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.fields import options_of
-from ...options.folders import FolderOptions, RayOptions
-from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions, NetworkOptions
+from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, FolderOptions, ImagesOptions, NetworkOptions, RayOptions
 from ...options.views import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
@@ -228,11 +227,7 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
 
 
 def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
-    """The options of the images, after checks for options without effect.
-
-    Raises:
-        ValueError: An option has no effect on the outputs or the engine.
-    """
+    """The options of the images. Raises ValueError if one has no effect on the outputs or the engine."""
     chosen = chosen_options(arguments, ImagesOptions)
     if chosen.is_depth_alone and chosen.fov:
         _refuse_useless_fov(arguments)

@@ -65,11 +65,8 @@ def _export(arguments: argparse.Namespace) -> int:
         show(exported.files[0])
     if arguments.json:
         checks = [each._asdict() for each in exported.checks]
-        echo(
-            json.dumps(
-                {"files": list(map(str, exported.files)), "bytes": exported.size, "seconds": exported.seconds, "checks": checks}, indent=2
-            )
-        )
+        values = {"files": [*map(str, exported.files)], "bytes": exported.size, "seconds": exported.seconds, "checks": checks}
+        echo(json.dumps(values, indent=2))
         return DONE
     echo(shown(f"{model}: {', '.join(map(str, exported.files))} ({exported.size / 1e6:.1f} MB, {exported.seconds:.0f} s)"))
     for each in exported.checks:

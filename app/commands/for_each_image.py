@@ -41,7 +41,6 @@ class Work:
     Attributes:
         run: The command; it gets the arguments, the result of `check`, and the image's pixels if `reads_ahead`; raises on failure.
         check: Validates and returns the options of every image, before the first is read and a model is loaded.
-        reads_ahead: Whether `run` takes pixels; else it reads the file itself.
         kind: The files to search folders for.
         names: Default names of an image's results, first the one that always exists.
         needs_model: Whether the model of the arguments is needed.
@@ -58,8 +57,7 @@ class Work:
 def over_images(work: Work) -> Callable[..., int]:
     """Turns a command for one image into one for several, `arguments.images` of `add_several`.
 
-    Returns:
-        The command; it takes the arguments, and the result of `find_images` if known.
+    The result takes the arguments, and the result of `find_images` if known.
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:

@@ -44,8 +44,7 @@ def add_options(
 
     Args:
         action: A custom argparse action, for options that modify what was named before them.
-        skip: Names of options to leave out.
-        only: Names of the options to add; empty = all.
+        skip, only: Names of options to leave out, or of the only ones to add; empty = all.
         of: A prefix for their help: "of parallax: ".
     """
     names, fields = option_names(options), options_of(options)
@@ -74,11 +73,7 @@ def option_names(options: type[Options]) -> Mapping[str, str]:
 
 
 def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chosen:
-    """The typed options, after validation.
-
-    Raises:
-        ValueError: An invalid value, or an option without effect beside the others.
-    """
+    """The typed options. Raises ValueError for an invalid value, or an option without effect beside the others."""
     fields = options_of(options)
     asked = (name for name, option in fields.items() if option.flag is not None and not _beside(option))
     stated = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
@@ -97,21 +92,16 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
 
 
 def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused: Iterable[tuple[Iterable[str], str]]) -> None:
-    """Rejects options without effect; `unused` as `Options.unused`.
-
-    Raises:
-        ValueError: One of them differs from its default.
-    """
+    """Rejects options without effect, with `unused` as `Options.unused`; raises as `refuse_options`."""
     names = option_names(options)
     for ignored, why in unused:
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Rejects options without effect; `why` continues the sentence after the option's name. Options that the command lacks are ignored.
+    """Raises ValueError if an option without effect differs from its default; `why` continues the sentence after its name.
 
-    Raises:
-        ValueError: One of them differs from its default.
+    Options that the command lacks are ignored.
     """
     of_parser = arguments.parser.options
     for option in options:

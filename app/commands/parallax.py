@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
-from ...options.folders import MediaOptions
+from ...options.outputs import MediaOptions
 from ...options.video import CONTAINERS
 from ...options.views import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _is_video(path: Path) -> bool:
     """Whether a name is that of a video or of numbered images."""
-    from ...media import is_sequence
+    from ...media.sequences import is_sequence
 
     return path.suffix.lower() in VIDEOS or (is_sequence(path) and not path.exists())
 
@@ -141,16 +141,12 @@ def _fraction(rate: float) -> Fraction:
 def write_parallax(
     file: Path, image: Tensor, known: Estimate, move: MoveOptions, frames: int, rate: Fraction, longer_side: int
 ) -> Iterator[int]:
-    """Writes a camera move through an image as a video, one frame per iteration.
+    """Writes a camera move through an image (1, 3, H, W) in [0, 1] as a video; yields the number of frames written, from 1.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
         known: An estimate with depth.
         rate: Frames per second.
         longer_side: Upper bound of the video's longer side in pixels; 0 = the image's size.
-
-    Yields:
-        The number of frames written, from 1.
     """
     from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter

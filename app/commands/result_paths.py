@@ -28,12 +28,7 @@ _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 @dataclass(frozen=True)
 class Place:
-    """The path of `-o`.
-
-    Attributes:
-        path: The file or folder.
-        is_folder: Whether it is a folder, whose results get default names.
-    """
+    """The path of `-o`: a file, or a folder, whose results get default names."""
 
     path: Path
     is_folder: bool = False
@@ -87,11 +82,7 @@ def name_a_folder(file: Place) -> str:
 
 
 def check_extension(file: Path, written: Sequence[str], purpose: str = "") -> None:
-    """Rejects an extension that the command does not write; `purpose` as `settle_result`.
-
-    Raises:
-        ValueError: It is not in `written`.
-    """
+    """Raises ValueError for an extension that the command does not write; `purpose` as `settle_result`."""
     if file.suffix.lower() not in written:
         ending = f"the name ends in {file.suffix}" if file.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{file}: {ending}; {purpose}this command writes {', '.join(written)}")
@@ -127,9 +118,8 @@ def add_open(parser: argparse.ArgumentParser) -> None:
 def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", default_names: bool = True) -> None:
     """Adds --overwrite; its help states the rule of `overwriting.reasons_not_to_replace`.
 
-    Args:
-        made_of: Describes the results' input; empty for a command that never replaces its own files.
-        default_names: Whether -o can name a file.
+    `made_of` describes the results' input, and is empty for a command that never replaces its own files. `default_names`: whether -o can
+    name a file.
     """
     own = (
         f"only an unchanged result of the same {made_of} is replaced"
@@ -142,8 +132,7 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
 def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequence[str]) -> None:
     """Adds -o, --open and --overwrite for a command with one result per image, for `settle_result` and `result_path`.
 
-    Args:
-        ending: The default name's ending after the image's stem.
+    `ending` is the default name's, after the image's stem.
     """
     add_place(parser, f"the result: {', '.join(extensions)}", f"<image>{ending}")
     add_overwrite(parser)
@@ -154,11 +143,7 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
     """Sets the result's path, `arguments.out`; rejects one that is not writable or would replace an input.
 
     Call it before anything is read or loaded, with a parser that has `add_result`. `purpose` ("with --splats ") explains a limited choice
-    of extensions.
-
-    Raises:
-        ValueError: The extension is not written, or the result is an input.
-        OSError: As `check_places`.
+    of extensions. Raises as `check_extension` and `check_places`.
     """
     out = arguments.out = arguments.place.file(default_name(arguments, arguments.image))
     check_extension(out, arguments.extensions, purpose)
@@ -206,11 +191,8 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
     """Yields an empty folder for results; `first` is the final path of the first. They are moved there if the block succeeds.
 
     Their folder is created if absent, and removed again if the block fails. Results with default names are recorded with their settings
-    (`settings_of`), by which --resume recognises them (`records.is_made`).
-
-    Raises:
-        FileExistsError: A file that must not be replaced has appeared meanwhile.
-        OSError: Writing failed.
+    (`settings_of`), by which --resume recognises them (`records.is_made`). Raises FileExistsError if a file that must not be replaced has
+    appeared meanwhile.
     """
     from ...geometry.files.paths import move_over
     from ..batch.staging import check_run_marker, folder_beside, published

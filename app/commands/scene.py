@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.folders import SourcesOptions
-from ...options.outputs import READABLE_WORDS
+from ...options.outputs import READABLE_WORDS, SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ...geometry.effects.makers import Made
     from ...geometry.estimate import Estimate
     from ...geometry.views.transparency import Layers
-    from ..depth_kind import DepthKind
+    from ..video.own_depth import DepthKind
 
 
 T = TypeVar("T")
@@ -95,10 +94,9 @@ def add_own_depth(group: argparse._ArgumentGroup) -> None:
 
 
 def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitted: bool = True) -> Scene:
-    """Reads the image and its depth and normals.
+    """Reads the image and its depth and normals, with the arguments of a parser with `add_scene`.
 
     Args:
-        arguments: Of a parser with `add_scene`.
         image: The image, if it is read already.
         fitted: Whether to resample a geometry file to the image's size; else depth edges stay sharp, and every pixel has a value.
 
@@ -157,11 +155,7 @@ def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
 
 
 def check_sky(arguments: argparse.Namespace) -> None:
-    """Rejects a sky mask beside --sky or --no-sky, and one that is not an image, before a model is loaded.
-
-    Raises:
-        ValueError, OSError: The mask is unusable.
-    """
+    """Rejects a sky mask beside --sky or --no-sky, and one that is not an image, before a model is loaded; raises as `sky_of`."""
     from ...geometry.files.image_files import image_size
     from ...geometry.files.values import MASK, read_values
 
@@ -178,8 +172,7 @@ def check_sky(arguments: argparse.Namespace) -> None:
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     """The sky of an image (1, 3, H, W): a mask (1, 1, H, W) in [0, 1], or whether to detect it.
 
-    Raises:
-        ValueError, OSError: The mask cannot be read, or belongs to another image.
+    Raises ValueError or OSError if the mask cannot be read, or belongs to another image.
     """
     from ...geometry.checks import check_alike
     from ...geometry.files.values import MASK, read_values
@@ -201,10 +194,8 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: NeedsMetres | None = None) -> None:
     """Rejects a model that does not predict what a command needs, before it is loaded. Files are checked when they are read.
 
-    `metres` says why metric depth is needed; None if it is not. Normals may be derived from the model's depth.
-
-    Raises:
-        ValueError: The model is unsuitable or unknown, or as `named_files`.
+    `metres` says why metric depth is needed; None if it is not. Normals may be derived from the model's depth. Raises ValueError for an
+    unsuitable or unknown model, and as `named_files`.
     """
     from ...geometry.estimate import Quantity
 
@@ -226,11 +217,7 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
 
 
 def named_files(arguments: argparse.Namespace) -> list[Path]:
-    """The files with depth and normals.
-
-    Raises:
-        ValueError: They conflict, or an option has no effect.
-    """
+    """The files with depth and normals. Raises ValueError if they conflict, or an option has no effect."""
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
         why = f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out"
@@ -253,8 +240,7 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
 def known_from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool = True) -> Estimate:
     """Reads the estimate of an image of this size from files; `fitted` resamples it to that size.
 
-    Raises:
-        ValueError, OSError, ImportError: A file cannot be read, holds several images, or has another aspect ratio.
+    Raises ValueError, OSError or ImportError if a file cannot be read, holds several images, or has another aspect ratio.
     """
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
@@ -300,7 +286,7 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
 def depth_kind(arguments: argparse.Namespace) -> DepthKind:
     """The declared kind of --depth."""
-    from ..depth_kind import DepthKind
+    from ..video.own_depth import DepthKind
 
     return DepthKind(chosen_quantity(arguments), arguments.channel, arguments.depth_near)
 
@@ -323,10 +309,9 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA, PNG only); a JPEG has 8 bits a channel.
+    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA, PNG only: ValueError for a JPEG).
 
-    Raises:
-        ValueError: Alpha in a JPEG.
+    A JPEG has 8 bits a channel.
     """
     from ...geometry.files import write_image_png
 

@@ -20,14 +20,9 @@ class UnknownCommandError(ValueError):
 
 
 def with_command(words: Sequence[str], commands: Mapping[str, Parser]) -> list[str]:
-    """Adds the implied command to a non-empty command line.
+    """Adds the implied command to a non-empty command line that begins with an image or an option, or a missing image before others.
 
-    Returns:
-        The words, after `estimate` if they begin with an image or an option, or with a missing image before others. `help COMMAND` becomes
-        `COMMAND --help`.
-
-    Raises:
-        UnknownCommandError: The first word is none of these.
+    `help COMMAND` becomes `COMMAND --help`. Raises UnknownCommandError if the first word is none of these.
     """
     first = words[0]
     if first == "help" and not names_images(first):

@@ -85,7 +85,8 @@ logger = logging.getLogger(__name__)
 
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
-    of_maps, of_photos = partial(Work, reads_ahead=False, kind=_MAP_FILES), partial(Work, reads_ahead=False, needs_model=_needs_model)
+    of_maps = partial(Work, reads_ahead=False, kind=_MAP_FILES)
+    of_photos = partial(Work, reads_ahead=False, needs_model=lambda chosen: getattr(chosen, "source", None) != PHOTO)
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = f"a height map, white = high, or raw heights in pixels ({', '.join(_HEIGHTS)})"
     with_depth = f"{heights}, or --from-depth"
@@ -104,7 +105,7 @@ def add_texture(parser: Parser) -> None:
         ("occlusion", dark, with_depth, of_maps(_occlusion, _occlusion_options), _add_occlusion),
         ("seamless", tiled, photo, of_photos(_seamless, check_model), _add_seamless),
         ("detail", fine, photo, of_photos(_detail, _checked_options), _add_detail),
-        ("pbr", maps, photo, of_photos(_pbr, _checked_pbr, names=_pbr_names), _add_pbr),
+        ("pbr", maps, photo, of_photos(_pbr, _checked_pbr, names=lambda *of: [*_pbr_files(*of).values()]), _add_pbr),
     )
     parser.usual_command = "pbr"
     parser.add_commands("MAP", ((name, task, partial(_add_map, source, work, add)) for name, task, source, work, add in commands))
@@ -238,10 +239,6 @@ def _occlusion(arguments: argparse.Namespace, chosen: OcclusionOptions) -> None:
     _write_map(arguments, estimate_to_occlusion(surface, **options))
 
 
-def _needs_model(arguments: argparse.Namespace) -> bool:
-    return getattr(arguments, "source", None) != PHOTO
-
-
 def _seamless(arguments: argparse.Namespace, _: object) -> None:
     from ...geometry.files import possible_paths, save_estimate
     from ..batch.per_image import read
@@ -275,10 +272,6 @@ def _pbr_files(arguments: argparse.Namespace, image: Path) -> dict[str, str]:
     """The file names of a photo's maps; the last, CHOICE_NAME, is written only in doubt."""
     materials = () if arguments.materials is None else (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
     return {name: f"{stem_of(arguments, image)}_{name}.png" for name in (*PBR_NAMES, *materials, CHOICE_NAME)}
-
-
-def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
-    return [*_pbr_files(arguments, image).values()]
 
 
 def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:

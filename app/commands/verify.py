@@ -63,9 +63,8 @@ def _verify(arguments: argparse.Namespace) -> int:
                 _record(verifications[-1], path)
     finally:  # report the findings even when stopped
         if verifications:
-            echo(
-                _without_home(json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications))
-            )
+            text = json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications)
+            echo(_without_home(text))
     if all(each.verdict == NOT_CHECKED for each in verifications):
         return NOTHING_DONE
     return DONE if all(each.verdict == "sound" for each in verifications) else SOME_FAILED
@@ -140,12 +139,9 @@ def report(found: Sequence[Verification]) -> str:
     ruler = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     versions = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {sys.platform}"
     details = [line for each in found for line in _details(each)]
-    return "\n".join((lines[0], ruler, *lines[1:], "", *details, "", *_unknown_hashes(found), versions))
-
-
-def _unknown_hashes(found: Sequence[Verification]) -> list[str]:
     files = [f"{each.model}/{file.name}" for each in found for file in each.files if not file.published_sha]
-    return [f"The published sha256 of these files is not known, so it was not compared: {', '.join(files)}", ""] if files else []
+    not_known = [f"The published sha256 of these files is not known, so it was not compared: {', '.join(files)}", ""] if files else []
+    return "\n".join((lines[0], ruler, *lines[1:], "", *details, "", *not_known, versions))
 
 
 def _row(found: Verification) -> tuple[str, ...]:

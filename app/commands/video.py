@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME
 from ...options.fields import options_of
-from ...options.folders import SourcesOptions
+from ...options.outputs import SourcesOptions
 from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
 from ...options.views import LoopOptions, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
@@ -91,9 +91,8 @@ def _add_own_depth(group: argparse._ArgumentGroup) -> None:
 class Prepared:
     """The work on one video; an item of a run.
 
-    Attributes:
-        make: Makes and reports them, with a model or the user's own depth; returns why the video ends early, or "". None = nothing to do.
-        needs_model: Whether `make` needs the model.
+    `make` makes and reports the targets, with a model if it `needs_model`; it returns why the video ends early, or "". None = nothing to
+    do.
     """
 
     source: Path
@@ -118,7 +117,7 @@ def video_arguments(arguments: argparse.Namespace, **changed: object) -> argpars
 
 def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequence[str]] | None = None) -> int:
     """Runs `video` and returns the exit code; `found` is the result of `find_videos`, if known."""
-    from ..video.sources import find_videos, names_one
+    from ..batch.sources import find_videos, names_one
 
     keep_freed_memory()
     place: Place = arguments.place
@@ -145,7 +144,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
 
 
 def _one(arguments: argparse.Namespace, source: Path) -> int:
-    from ...media import is_sequence
+    from ...media.sequences import is_sequence
     from ..batch.outputs import Plan
 
     if not is_sequence(source) and not source.exists():  # before a missing package is reported
@@ -304,7 +303,7 @@ def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
     from ...geometry.files import atomic_path
     from ...model_loader.comfy.feedback import terminal_bar
-    from ..video.preview import make_preview
+    from ..video.rendering import make_preview
     from ..video.task import usual_stem
 
     first = next(iter(task.targets.values()))
@@ -395,7 +394,7 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
 
 def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> str:
     """Reports the results of a video; returns why it ends early, or ""."""
-    from ...media import numbered
+    from ...media.sequences import numbered
 
     frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]
     names = [

@@ -24,11 +24,7 @@ _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000),
 
 
 def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
-    """The type for one or several comma-separated words.
-
-    Args:
-        shown: Those that an error lists; empty = all.
-    """
+    """The type for one or several comma-separated words; an error lists those `shown`, by default all."""
 
     def words(text: str) -> tuple[str, ...]:
         chosen = tuple(text.split(","))
@@ -107,12 +103,7 @@ def number(text: str) -> float:
 
 
 def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """The type for a number.
-
-    Args:
-        problem: Completes "... is not" in the error.
-        accepts: Whether a number is accepted; gets NaN for invalid text.
-    """
+    """The type for a number; `problem` completes "... is not" in the error, and `accepts` gets NaN for invalid text."""
 
     def parse(text: str) -> float:
         if not accepts(value := number(text)):

@@ -1,4 +1,4 @@
-"""The command-line parser: short and full help, and suggestions for unknown words. Imports nothing heavy."""
+"""The command-line parser: short and full help, suggestions for unknown words, shell completion. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...geometry.errors import MissingFileError
-from ...options.checks import InvalidArgumentError
+from ...options.checks import InvalidArgumentError, how_to_install
 from ..outcomes import message_of
-from .terminal import shown
+from .terminal import echo, shown
 
 # Limits the names compared in a large folder, to answer at once.
 _MOST_NAMES = 10_000
@@ -149,11 +149,7 @@ class Parser(argparse.ArgumentParser):
         return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """Whether an option differs from its default.
-
-        Raises:
-            KeyError: There is no such option.
-        """
+        """Whether an option differs from its default. Raises KeyError if there is no such option."""
         action = self._option_string_actions[option]
         return getattr(arguments, action.dest) != self.get_default(action.dest)
 
@@ -240,3 +236,51 @@ def _wrapped(line: str, width: int, comments_below: bool) -> list[str]:
     column = _COLUMN.search(line, len(indent))
     hanging = " " * column.end() if column and column.end() < width // 2 else indent
     return textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+
+
+SHELLS = ("bash", "zsh", "fish")
+_MODELS = ("model", "models")
+
+
+class PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`: prints the script and exits."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        try:
+            echo(completion_script(parser, values))
+        except ImportError as error:
+            parser.error(str(error))
+        parser.exit()
+
+
+def completion_script(parser: Parser, shell: str) -> str:
+    """The completion script for a shell of `SHELLS`. Raises ImportError without the package shtab."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise ImportError(f"the completion of a shell needs the package shtab: {how_to_install('shtab')}") from error
+    from ...annotators.registry import MODELS
+
+    for action in _actions(parser):
+        if isinstance(action, argparse._SubParsersAction):
+            action.help = "the command"  # shtab skips arguments without help
+        elif action.choices is None and action.nargs != 0:
+            if action.dest in _MODELS:
+                action.choices = list(MODELS)
+            elif words := getattr(action.type, "words", None):  # of `several_of`: completes the first word
+                action.choices = list(words)
+            else:
+                setattr(action, "complete", shtab.FILE)  # noqa: B010 (argparse does not declare it)
+    script = shtab.complete(parser, shell=shell)
+    # Functions in $fpath are called by zsh; a script sourced from .zshrc must be registered, as with eval.
+    script = script.replace("[[ $zsh_eval_context[-1] == eval ]]", "[[ $zsh_eval_context[-1] == (eval|file) ]]")
+    # `depth-normal photo.jpg` has no command: bash must fall back to file names.
+    return script.replace("complete -o filenames -F", "complete -o filenames -o default -F")
+
+
+def _actions(parser: Parser) -> Iterator[argparse.Action]:
+    """The actions of a parser and its subcommands."""
+    parser.fill()
+    yield from parser._actions
+    for command in parser.commands.values():
+        yield from _actions(command)

@@ -69,11 +69,7 @@ def terminable() -> Iterator[None]:
 
 
 class SignalStop:
-    """A stop request by signal.
-
-    Attributes:
-        event: Set by the first signal.
-    """
+    """A stop request: `event` is set by the first signal, whose number is `signal`."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -82,11 +78,7 @@ class SignalStop:
 
 @contextmanager
 def stoppable() -> Iterator[SignalStop]:
-    """Stops gracefully on Ctrl-C and `TERMINATIONS` during the block: the first signal only sets the event, the second raises.
-
-    Raises:
-        KeyboardInterrupt: At the second signal.
-    """
+    """Stops gracefully on Ctrl-C and `TERMINATIONS` during the block: the first signal sets the event, the second interrupts."""
     stop = SignalStop()
 
     def ask(number: int, _: object) -> None:

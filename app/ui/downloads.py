@@ -21,14 +21,7 @@ _LOOK_SECONDS = 0.1
 
 @dataclass
 class Download:
-    """One model's download.
-
-    Attributes:
-        state: RUNNING, DONE, FAILED or CANCELLED.
-        done: Bytes received, over all its files.
-        error: Why it failed, and what to do.
-        stop: Its cancellation.
-    """
+    """One model's download: RUNNING, DONE, FAILED or CANCELLED; bytes over all its files; why it failed, and what to do."""
 
     state: str = RUNNING
     done: int = 0
@@ -42,11 +35,7 @@ class Download:
 
 
 class Downloads:
-    """The downloads of a server, one per model.
-
-    Args:
-        changed: Called after every change, from any thread.
-    """
+    """The downloads of a server, one per model; `changed` is called after every change, from any thread."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -54,11 +43,7 @@ class Downloads:
         self._by_model: dict[str, Download] = {}
 
     def start(self, model: str) -> Download:
-        """Starts a download, unless one of this model is running; returns it.
-
-        Raises:
-            ValueError: An unknown model.
-        """
+        """Starts a download, unless one of this model is running; returns it. Raises ValueError for an unknown model."""
         spec = find_spec(model)
         with self._lock:
             running = self._by_model.get(model)
@@ -70,11 +55,7 @@ class Downloads:
         return download
 
     def wait(self, download: Download, check: Callable[[], None]) -> None:
-        """Waits until a download ends; `check` raises to stop waiting.
-
-        Raises:
-            RuntimeError: It failed, or was cancelled.
-        """
+        """Waits until a download ends; `check` raises to stop waiting. Raises RuntimeError if it failed, or was cancelled."""
         while download.state == RUNNING:
             check()
             time.sleep(_LOOK_SECONDS)

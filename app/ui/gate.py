@@ -81,11 +81,7 @@ class Gate:
         return made
 
     def check(self, request: web.Request) -> None:
-        """Rejects requests that are not the page's.
-
-        Raises:
-            Refusal: A foreign Host (DNS rebinding), a foreign origin, no token, or a compressed body.
-        """
+        """Rejects requests that are not the page's: a foreign Host (DNS rebinding), a foreign origin, no token, or a compressed body."""
         hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
         host = request.headers.getall("Host", [])
         if len(host) != 1 or host[0].lower() not in hosts:

@@ -1,10 +1,13 @@
-"""One image or video dropped on the page: its settings, progress and results."""
+"""One image or video dropped on the page: its settings, progress and results; and names that every system can store."""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,19 @@ from ...annotators.choices import BUNDLED_MODEL
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
+from ...geometry.files.paths import is_windows_device
 from ...options.estimate import AUTO_RUNTIME
 from ...options.map_images import CODINGS, OPENGL
 from ...options.outputs import DEFAULT_WRITES, WITH_NUMBERS
 from ..batch.failures import Failure, failure_of
+from ..batch.name_locks import folded
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from ..outcomes import EXPECTED_ERRORS
+from ..video.task import segments_folder
 from .refusals import Refusal, one_of
 from .stopping import Cancellation, StoppedError
 
@@ -47,18 +53,14 @@ class Job:
     """One file and its results.
 
     Attributes:
-        id: Its id in URLs.
         name: The cleaned file name.
         source: The uploaded file, whose stem is that of the results.
         size: Width and height by the header; None = unknown, as for a video.
         state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
         share: Progress from 0 to 1; None = unknown.
         error: Why it failed, and what to do; for a finished video, why it ends early.
-        seconds: Run time.
         quantity: The kind of depth; None = no depth.
-        files: The files written, by kind; `note` adds to it.
-        marks: Their marks when written: another program may overwrite them.
-        stop: Its cancellation.
+        files, marks: The files written, by kind, and their marks then: another program may overwrite them. `note` adds to both.
         began: Start of the work, of `time.monotonic`.
         typed: The name in commands: the file's own, or the path of the demo photo; the page knows no other path.
     """
@@ -108,11 +110,7 @@ class Job:
         return path if path is not None and mark(path) == self.marks[kind] is not None else None
 
     def upload(self) -> Path:
-        """The uploaded file.
-
-        Raises:
-            FileNotFoundError: The temporary folder was cleaned.
-        """
+        """The uploaded file. Raises FileNotFoundError if the temporary folder was cleaned."""
         if not self.source.is_file():
             raise FileNotFoundError("the file is no longer in the temporary folder, which somebody emptied; add it again")
         return self.source
@@ -124,10 +122,7 @@ class Job:
     def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
         """Runs a part of the job in a queue's thread, and catches all errors.
 
-        Args:
-            run: The work; returns a failure, or raises.
-            stopped: Called with CANCELLED if it was cancelled.
-            failed: Called with the message if it failed.
+        `run` returns a failure, or raises; `stopped` is called with CANCELLED if it was cancelled, `failed` with the message if it failed.
         """
         try:
             if failure := run():
@@ -191,13 +186,9 @@ def video_outputs(spec: ModelSpec) -> list[str]:
 
 
 def options_of(values: dict[str, str]) -> Options:
-    """Parses the page's settings to options of the engine.
+    """Parses the page's settings, all optional, to options of the engine; raises Refusal for an unknown value.
 
-    Args:
-        values: "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing); all are optional.
-
-    Raises:
-        Refusal: A value is unknown.
+    They are "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing).
     """
     try:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)
@@ -205,9 +196,53 @@ def options_of(values: dict[str, str]) -> Options:
         raise Refusal(400, "{0}", error) from error
     factor = RESOLUTIONS[one_of(values, "resolution", RESOLUTIONS, "standard")]
     coding = one_of(values, "coding", CODINGS, OPENGL)
-    size = (
-        None
-        if factor == 1
-        else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
-    )
+    side = spec.multiple_of
+    size = None if factor == 1 else spec.used_size(max(side, round(spec.default_size * factor / side) * side))
     return Options(spec, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)
+
+
+# Control characters, bidirectional controls, and characters that Windows forbids.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
+_LONGEST_BYTES = 120
+_NAMELESS = "image"
+
+
+def clean_name(name: str) -> str:
+    """A safe file name without folders, with its extension in lower case, of anything that a page sent; "image" if nothing is left."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = _FORBIDDEN.sub("_", last.encode(errors="replace").decode())
+    stem, dot, extension = last.rpartition(".")
+    if not dot:
+        stem, extension = last, ""
+    stem = stem.strip(" .").encode()[:_LONGEST_BYTES].decode(errors="ignore").strip(" .")
+    if is_windows_device(stem):
+        stem = f"_{stem}"
+    extension = re.sub(r"[^a-z0-9]", "", extension.lower())[:8]
+    return f"{stem or _NAMELESS}.{extension}" if extension else stem or _NAMELESS
+
+
+def typed_name(name: str) -> str:
+    """The file name that a page sent, for a command: without folders, else unchanged; empty if a terminal cannot show it.
+
+    The extension keeps its case too, since most file systems are case-sensitive.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    return last if last.strip(" .") and last.isprintable() else ""
+
+
+def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
+    """The name from `clean_name`, with a number after its stem if results with one of the `endings` exist.
+
+    `taken` are stems that others will use, as `folded`.
+    """
+    path, number = Path(name), 1
+    stem = path.stem
+    while folded(stem) in taken or any(_is_taken(folder / f"{stem}{ending}") for ending in endings):
+        number += 1
+        stem = f"{path.stem}-{number}"
+    return f"{stem}{path.suffix}"
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether a result exists, or a video of this name is being made, by this server or another."""
+    return os.path.lexists(path) or segments_folder({"": path}).exists()

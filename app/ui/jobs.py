@@ -39,8 +39,7 @@ from ..video.run import computed_by, make_video, model_settings
 from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .downloads import Downloads
-from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, video_outputs
-from .names import free_name
+from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, free_name, video_outputs
 from .previews import Previews
 from .refusals import Refusal, full_disk_said, gone
 from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
@@ -50,14 +49,9 @@ _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_dep
 
 
 class JobQueue:
-    """The jobs of one server, which every tab of the page shows.
+    """The jobs of one server, which every tab of the page shows; `version` increases with each change.
 
-    Args:
-        uploads: A folder for uploads, which `close` removes.
-        device: As `load_model`.
-
-    Attributes:
-        version: A number that increases with each change.
+    `uploads` is a folder for uploads, which `close` removes; `device` is as of `load_model`.
     """
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
@@ -83,11 +77,7 @@ class JobQueue:
             return {"version": self.version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
 
     def get(self, job_id: str) -> Job:
-        """A job by id.
-
-        Raises:
-            Refusal: The id is unknown.
-        """
+        """A job by id; raises Refusal if it is unknown."""
         with self._condition:
             if job := self._jobs.get(job_id):
                 return job
@@ -95,11 +85,7 @@ class JobQueue:
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
-        """Creates a folder for an upload of this name; removes it if the block fails.
-
-        Raises:
-            Refusal: The list or the disk is full.
-        """
+        """Creates a folder for an upload of this name; removes it if the block fails. Raises Refusal if the list or the disk is full."""
         with self._condition:
             if len(self._jobs) >= MOST_JOBS:
                 raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
@@ -118,14 +104,7 @@ class JobQueue:
             raise
 
     def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None, typed: str = "") -> Job:
-        """Queues an uploaded file.
-
-        Args:
-            path: The file, alone in a folder of `upload_folder`.
-            name: Its name, from `clean_name`.
-            size: Width and height.
-            typed: As `Job.typed`.
-        """
+        """Queues an uploaded file, alone in a folder of `upload_folder`; `name` is from `clean_name`, `size` (width, height)."""
         with self._condition:
             job = Job(path.parent.name, name, path, options, self.out, size, typed=typed)
             self._settle_name(job)
@@ -292,15 +271,12 @@ _NEARLY = 0.99
 
 
 def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
-    """Checks and plans a job's video, before a model is loaded.
+    """Checks and plans a job's video, before a model is loaded; returns a function that makes the videos with the model.
 
     Args:
-        job: The job; its files are registered once made, with an error if they end early.
+        job: Its files are registered once made, with an error if they end early.
         progress: Called with progress from 0 to 1, or None if the length is unknown; may raise to stop.
         free_name: Returns a name for the results if the job's own was taken meanwhile.
-
-    Returns:
-        A function that makes the videos with the model.
 
     Raises:
         ImportError: The video library is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 import shutil
@@ -58,11 +59,7 @@ class Wish(Protocol):
 
 @dataclass(frozen=True)
 class StereoWish(Wish):
-    """A stereo image, as by `depth-normal stereo`.
-
-    Attributes:
-        layout: One of FLAT_LAYOUTS.
-    """
+    """A stereo image in one of FLAT_LAYOUTS, as by `depth-normal stereo`."""
 
     layout: str
     stereo: StereoOptions
@@ -80,11 +77,7 @@ class StereoWish(Wish):
 
 @dataclass(frozen=True)
 class ParallaxWish(Wish):
-    """A small camera move, as by `depth-normal parallax`.
-
-    Attributes:
-        longer_side: As `--longer-side`.
-    """
+    """A small camera move, as by `depth-normal parallax`."""
 
     move: MoveOptions
     longer_side: int
@@ -135,15 +128,12 @@ def usual_values() -> dict[str, float]:
 
 
 def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
-    """Parses a preview request of the page.
+    """Parses a preview request of the page; raises Refusal if a value is unknown or out of range.
 
     Args:
         kind: "stereo", "parallax" or "relight".
         values: "layout", "divergence", "convergence"; "move", "amount", "focus", "side"; or "x", "y", "depth", "colour", "intensity",
             "size", "shadows", "ambient". All are optional.
-
-    Raises:
-        Refusal: A value is unknown or out of range.
     """
     if kind == "stereo":
         divergence, convergence = (_chosen(values, StereoOptions, name) for name in ("divergence", "convergence"))
@@ -197,15 +187,11 @@ class Preview:
     """A stereo image, camera move or relit image of a result.
 
     Attributes:
-        id: Its id in URLs.
         kind: The command's name.
         state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
         share: Progress from 0 to 1; None = unknown.
-        error: Why it failed.
         path: The file, once done.
-        kept: Its copy in the results folder, once saved.
-        kept_mark: The copy's mark when written.
-        stop: Its cancellation.
+        kept: Its copy in the results folder, once saved, with the mark of that time, `kept_mark`.
     """
 
     id: str
@@ -249,8 +235,7 @@ class Previews:
     def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
         """Starts a preview, or returns an identical one. Replaces unfinished previews of the same kind and image.
 
-        Raises:
-            Refusal: The image has no result with depth, or the settings are unknown.
+        Raises Refusal if the image has no result with depth, or the settings are unknown.
         """
         wish = wish_of(kind, values)
         if job.state == DONE and job.quantity is None:
@@ -273,11 +258,7 @@ class Previews:
         return preview
 
     def get(self, preview_id: str) -> Preview:
-        """A preview by id.
-
-        Raises:
-            Refusal: The id is unknown.
-        """
+        """A preview by id; raises Refusal if it is unknown."""
         with self._condition:
             if preview := self._made.get(preview_id):
                 return preview
@@ -291,21 +272,13 @@ class Previews:
         return preview
 
     def file_of(self, preview: Preview) -> Path:
-        """A preview's file.
-
-        Raises:
-            Refusal: It is not done.
-        """
+        """A preview's file; raises Refusal if it is not done."""
         if preview.state != DONE or preview.path is None or not preview.path.exists():
             raise Refusal(404, "{0} has no result yet", preview.job.name)
         return preview.path
 
     def keep(self, preview: Preview) -> Path:
-        """Copies the file once to the results folder, under a free name; returns the copy.
-
-        Raises:
-            Refusal: It is not done, or cannot be copied.
-        """
+        """Copies the file once to the results folder, under a free name; returns the copy. Raises Refusal if that cannot be."""
         file, job = self.file_of(preview), preview.job
         try:
             with self._condition, full_disk_said(file.name, job.out):
@@ -317,11 +290,7 @@ class Previews:
             raise Refusal(507, "{0}", error) from error
 
     def kept(self, preview: Preview) -> Path:
-        """The copy in the results folder.
-
-        Raises:
-            Refusal: There is none, or it was replaced or changed.
-        """
+        """The copy in the results folder; raises Refusal if there is none, or it was replaced or changed."""
         if preview.kept is None or mark(preview.kept) != preview.kept_mark:
             raise Refusal(404, "{0} has no result yet", preview.job.name)
         return preview.kept
@@ -405,7 +374,4 @@ def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:
 
 def _places(folder: Path, stem: str, ending: str) -> Iterator[Path]:
     yield folder / f"{stem}{ending}"
-    number = 1
-    while True:
-        number += 1
-        yield folder / f"{stem}-{number}{ending}"
+    yield from (folder / f"{stem}-{number}{ending}" for number in itertools.count(2))

@@ -14,8 +14,7 @@ from ..outcomes import EXPECTED_ERRORS
 class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
     """A rejected request.
 
-    Attributes:
-        words: Why, and what to do, with {0}, {1} for the values. `page/ui_words.js` has the translations.
+    `words`: why, and what to do, with {0}, {1} for the values. `page/ui_words.js` has the translations.
     """
 
     def __init__(self, status: int, words: str, *values: Any) -> None:
@@ -38,11 +37,7 @@ def unknown(value: str, name: str) -> Refusal:
 
 
 def one_of(values: Mapping[str, str], name: str, known: Iterable[str], usual: str) -> str:
-    """A setting that the page sends, or the default.
-
-    Raises:
-        Refusal: It is not one of `known`.
-    """
+    """A setting that the page sends, or the default; raises Refusal if it is not one of `known`."""
     if (value := values.get(name, usual)) not in known:
         raise unknown(value, name)
     return value
@@ -50,11 +45,7 @@ def one_of(values: Mapping[str, str], name: str, known: Iterable[str], usual: st
 
 @contextmanager
 def full_disk_said(name: str, folder: Path) -> Iterator[None]:
-    """Turns a full disk during the block into a message.
-
-    Raises:
-        Refusal: The file does not fit on the folder's disk.
-    """
+    """Turns a full disk during the block into a Refusal."""
     try:
         yield
     except EXPECTED_ERRORS as error:

@@ -25,13 +25,9 @@ _THUMBNAIL = 96
 
 
 def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
-    """The result in the form of `showResult` in the page's scripts.
+    """The result in the form of `showResult` in the page's scripts; `check` is called between the steps, and raises to stop.
 
-    Args:
-        check: Called between the steps; raises to stop.
-
-    Raises:
-        Refusal: There is no result, or its raw maps are gone.
+    Raises Refusal if there is no result, or its raw maps are gone.
     """
     npz = numbers_of(job)
     try:
@@ -46,11 +42,7 @@ def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
 
 
 def thumbnail_of(job: Job) -> bytes:
-    """A small JPEG of the uploaded image, or of a video's first frame.
-
-    Raises:
-        Refusal: It cannot be read.
-    """
+    """A small JPEG of the uploaded image, or of a video's first frame; raises Refusal if it cannot be read."""
     from PIL import Image, ImageOps
 
     try:
@@ -87,13 +79,9 @@ def _first_frame(source: Path) -> Image.Image:
 
 
 def file_of(job: Job, kind: str) -> Path | None:
-    """A result's file, if it exists unchanged; None if it can be exported.
+    """A result's file of a key of `job.files` or of `job.exports`, if it exists unchanged; None if it can be exported.
 
-    Args:
-        kind: A key of `job.files`, or one of `job.exports`.
-
-    Raises:
-        Refusal: There is no such file.
+    Raises Refusal if there is no such file.
     """
     if path := job.unchanged(kind):
         return path
@@ -105,13 +93,8 @@ def file_of(job: Job, kind: str) -> Path | None:
 def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) -> Path:
     """Exports a file from the raw maps, by the command line's rules for overwriting, and adds it to `job.files`.
 
-    Args:
-        kind: One of `job.exports`.
-        overwrite: Whether the user agreed to replace a foreign file of this name.
-        check: As `view_of`.
-
-    Raises:
-        Refusal: It cannot be made, or would replace a file without the user's consent (409).
+    `kind` is one of `job.exports`; `overwrite`: the user agreed to replace a foreign file of this name. `check` as in `view_of`. Raises
+    Refusal if it cannot be made, or (409) would replace a file without the user's consent.
     """
     if path := file_of(job, kind):  # exported meanwhile
         return path
@@ -133,11 +116,7 @@ def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) ->
 
 
 def numbers_of(job: Job) -> Path:
-    """The unchanged file of a result's raw maps.
-
-    Raises:
-        Refusal: There is none, or it was replaced or changed.
-    """
+    """The unchanged file of a result's raw maps; raises Refusal if there is none, or it was replaced or changed."""
     if job.state != DONE or "npz" not in job.files:
         raise Refusal(404, "{0} has no result yet", job.name)
     if npz := job.unchanged("npz"):

@@ -30,9 +30,8 @@ from ..console.viewer import show
 from ..outcomes import DEMO_IMAGE
 from . import results
 from .gate import Gate, middleware
-from .job import Job, options_of
+from .job import Job, clean_name, options_of, typed_name
 from .jobs import JobQueue
-from .names import clean_name, typed_name
 from .previews import Preview, usual_values, wish_of
 from .refusals import Refusal, no_room
 from .stopping import Cancellation
@@ -56,14 +55,7 @@ _log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_inf
 
 @dataclass(frozen=True)
 class Limits:
-    """Upload limits.
-
-    Attributes:
-        image_bytes: Maximum size of an image file.
-        video_bytes: Maximum size of a video file.
-        pixels: Maximum pixels of an image, by its header.
-        free_bytes: Disk space that uploads must leave free.
-    """
+    """Upload limits: bytes and pixels of a file, by its header, and the disk space that uploads must leave free."""
 
     image_bytes: int = 2**29
     video_bytes: int = 2**33
@@ -343,11 +335,7 @@ def _model_rows() -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
-    """Serves on 127.0.0.1 during the block; yields the page's URL with its token.
-
-    Raises:
-        OSError: The port is taken.
-    """
+    """Serves on 127.0.0.1 during the block; yields the page's URL with its token. Raises OSError if the port is taken."""
     runner = web.AppRunner(
         ui.application(),
         logger=_log,

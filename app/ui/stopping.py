@@ -66,10 +66,7 @@ class End:
 
 @contextmanager
 def ended_by_signals() -> Iterator[End]:
-    """Requests shutdown on Ctrl-C and `TERMINATIONS` during the block.
-
-    Signals that are ignored, as under nohup, stay ignored.
-    """
+    """Requests shutdown on Ctrl-C and `TERMINATIONS` during the block, if they are not ignored, as under nohup."""
     end = End()
     with handled(end.wish, signal.SIGINT, *TERMINATIONS):
         yield end

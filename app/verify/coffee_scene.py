@@ -25,13 +25,7 @@ Point = tuple[int, int]
 
 
 class Pair(NamedTuple):
-    """Two points of the photo, (column, row), in depth order.
-
-    Attributes:
-        near: The nearer one.
-        far: The farther one.
-        why: Their description.
-    """
+    """Two points of the photo, (column, row), in depth order, and what they are."""
 
     near: Point
     far: Point
@@ -57,13 +51,9 @@ that they hide. A mere slope from bottom to top would not order the last four pa
 
 
 class Surfaces(NamedTuple):
-    """Points on surfaces that face opposite ways along one axis.
+    """Points on surfaces that face opposite ways along one axis, and what they are.
 
-    Attributes:
-        axis: 0 = x (right), 1 = y (up).
-        plus: Points with a larger component of the normal along the axis.
-        minus: Points with a smaller one.
-        why: Their description.
+    `axis` is 0 = x (right) or 1 = y (up); the normal has a larger component along it at the points `plus` than at `minus`.
     """
 
     axis: int
@@ -109,13 +99,9 @@ def photograph() -> Tensor:
 
 
 def scene(step: int = 1) -> Estimate:
-    """The photo's geometry.
+    """The photo's geometry, subsampled by `step`, at the centres of blocks.
 
-    Args:
-        step: Subsampling factor; samples are at the centres of blocks.
-
-    Returns:
-        Depth in radii of the cup's rim (as `METRIC_DEPTH`) and normals in OPENGL axes, (1, C, 400 / step, 600 / step).
+    Depth is in radii of the cup's rim (as `METRIC_DEPTH`), normals in OPENGL axes, (1, C, 400 / step, 600 / step).
     """
     rows = torch.arange(step // 2, HEIGHT, step, dtype=torch.float64)
     columns = torch.arange(step // 2, WIDTH, step, dtype=torch.float64)

@@ -33,11 +33,7 @@ _SHAPE, _VALUES, _ANGLE = (0.005, 0.03), (0.04, 0.15), (3.0, 7.5)
 
 
 def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
-    """Reads stored entries by model; later files override earlier ones, missing files are skipped.
-
-    Raises:
-        ValueError: A file is not such JSON.
-    """
+    """Reads stored entries by model; later files override earlier ones, missing files are skipped. ValueError: one is not such JSON."""
     entries: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(paths):
         if not path.is_file():
@@ -55,9 +51,7 @@ def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
 def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     """Adds entries to a file, creating it if absent. A lock keeps concurrent processes from losing entries.
 
-    Raises:
-        OSError: It cannot be written, or another process holds the lock too long.
-        ValueError: It holds something else.
+    Raises OSError if it cannot be written, or another process holds the lock too long; ValueError if it holds something else.
     """
     # Not beside the file, where it would be in the way; removing it afterwards would break the lock for waiting processes.
     lock = user_cache() / "figures.lock"
@@ -68,12 +62,7 @@ def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
 
 
 def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
-    """The figures of an estimate.
-
-    Args:
-        estimate: Of one image.
-        origin: Versions, device and precision.
-    """
+    """The figures of an estimate of one image; `origin` has versions, device and precision."""
     entry: dict[str, Any] = {"of": origin}
     if estimate.depth is not None and estimate.quantity is not None:
         depth, _, valid = estimate.to("cpu").known_depth()
@@ -82,9 +71,9 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
         levels = ((grid - low) * (255 / max(high - low, 1e-12))).round()
         entry |= {
             "quantity": estimate.quantity.value,
-            "range": [_rounded(float(end), 6) for end in depth[valid].aminmax()],
-            "quantiles": [_rounded(each, 6) for each in _quantiles(depth, valid).tolist()],
-            "grid": [_rounded(low, 6), _rounded(high, 6)],
+            "range": [_rounded(float(end)) for end in depth[valid].aminmax()],
+            "quantiles": [_rounded(each) for each in _quantiles(depth, valid).tolist()],
+            "grid": [_rounded(low), _rounded(high)],
             "depth": _coded(levels),
         }
     if estimate.normals is not None:
@@ -93,11 +82,7 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
 
 
 def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
-    """Compares an estimate of one image with figures of `figures_of`.
-
-    Raises:
-        ValueError: The entry is malformed.
-    """
+    """Compares an estimate of one image with figures of `figures_of`; raises ValueError if they are malformed."""
     has = {name for name in ("depth", "normals") if getattr(estimate, name) is not None}
     quantity = estimate.quantity.value if estimate.quantity else None
     if has != {"depth", "normals"} & entry.keys() or quantity != entry.get("quantity"):
@@ -161,5 +146,5 @@ def _decoded(text: str, channels: int) -> Tensor:
     return torch.tensor(list(base64.b64decode(text))).float().view(1, channels, *_GRID)
 
 
-def _rounded(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}")
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

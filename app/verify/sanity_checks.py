@@ -32,11 +32,7 @@ class Grade(IntEnum):
 
 
 class Finding(NamedTuple):
-    """The result of one check.
-
-    Attributes:
-        words: The figures, and what is wrong.
-    """
+    """The result of one check; `words` are the figures, and what is wrong."""
 
     name: str
     grade: Grade
@@ -67,12 +63,9 @@ _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180
 
 
 def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
-    """Evaluates an estimate of the demo photo (one image, 600x400).
+    """Evaluates an estimate of the demo photo (one image, 600x400); returns a finding for each check that its maps allow.
 
     The cup's distance must be within `metres` if the depth is metric; None = depth is up to scale.
-
-    Returns:
-        A finding for each check that the estimate's maps allow.
     """
     estimate = estimate.to("cpu")
     if empty := _empty(estimate):

@@ -40,8 +40,6 @@ class FileFacts:
     Attributes:
         name: The published file's name.
         origin: "bundled", "here", "downloaded", "given" or "missing".
-        size: Its bytes.
-        sha256: Its hex digest.
         size_ok: Whether the size is the published one; None if that is unknown, or for a custom file or a conversion.
         sha_ok: The same for the sha256. Also True for a conversion with a known sha256.
         published_sha: Whether the published file's sha256 is known.
@@ -94,11 +92,7 @@ def check(
 ) -> Verification:
     """Checks a model, downloading missing files; returns findings whatever goes wrong, and frees the model.
 
-    Args:
-        spec: The model.
-        stored: Figures by model, from `read_figures`.
-        device, dtype: As `load_model`.
-        weights: A file of the same architecture, in place of the published weights.
+    `stored` are figures by model, from `read_figures`; `weights` is a file of the same architecture, in place of the published one.
     """
     verification = Verification(spec.id)
     try:
@@ -122,9 +116,7 @@ def check(
 def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
     """Finds or downloads a file and compares it with the published one; for `instead`, size and sha256 are only reported.
 
-    Raises:
-        DownloadError: It is not available and cannot be downloaded.
-        OSError: It cannot be read.
+    Raises DownloadError if it cannot be downloaded, OSError if it cannot be read.
     """
     path, origin = instead or find_weights(file), "given" if instead else "bundled" if file.bundled else "here"
     if path is None:

@@ -1,4 +1,4 @@
-"""The user's own depth of a video: a depth video, numbered files, a folder of them, or an archive of arrays."""
+"""The user's own depth of a video: a depth video, numbered files, a folder of them, or an archive of arrays; what its levels mean."""
 
 from __future__ import annotations
 
@@ -11,24 +11,54 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...geometry.checks import check_alike
-from ...geometry.estimate import Estimate
+from ...geometry.estimate import Estimate, Quantity
 from ...geometry.files.image_files import is_still_image
 from ...geometry.files.values import FileValues, read_clip, read_values
-from ...media import (
-    MAPS,
-    Frame,
-    VideoHeader,
-    VideoReadError,
-    count_frames,
-    find_images,
-    frame_numbers,
-    frame_places,
-    is_sequence,
-    read_frames,
-    video_header,
-)
+from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
+from ...media import Frame, VideoHeader, VideoReadError, count_frames, read_frames, video_header
+from ...media.sequences import MAPS, find_images, frame_numbers, frame_places, is_sequence
+from ...options.map_images import NEAR
 from ..batch.records import digest_of_marks
-from ..depth_kind import DepthKind
+
+
+@dataclass(frozen=True)
+class DepthKind:
+    """The options --quantity, --channel and --depth-near.
+
+    Attributes:
+        quantity: The kind of depth if the file does not state it; None = grey levels of disparity.
+        channel: As `read_values`.
+        near: The near end of grey levels, of `NEAR`.
+    """
+
+    quantity: Quantity | None = None
+    channel: str | None = None
+    near: str = NEAR[0]
+
+    def as_record(self) -> list[str | None]:
+        """The options, JSON-serialisable."""
+        return [self.quantity and self.quantity.value, self.channel, self.near]
+
+    def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
+        """The estimate of a --depth file: of the kind that it or --quantity states, else grey levels of disparity.
+
+        `if_normals` is as of `DepthCoding`. Raises as `depth_map_to_estimate`.
+        """
+        quantity = values.quantity or self.quantity
+        if values.coded and quantity is Quantity.RELATIVE_DEPTH:
+            meaning = DepthCoding(NEAR[1], "depth", name=name)
+        else:
+            meaning = DepthCoding(
+                self.near,
+                quantity=quantity,
+                name=name,
+                if_normals=if_normals,
+                if_metres="add --quantity metric-depth",
+                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                may_be_levels=values.coded,
+            )
+        return depth_map_to_estimate(values.planes, meaning, values.known)
+
 
 logger = logging.getLogger(__name__)
 _ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
@@ -40,9 +70,7 @@ _SAME_RATE, _ROUNDED = 0.01, 0.01
 class OwnDepth:
     """The user's own depth of a video. Numbered frames and files are matched by number, others by order.
 
-    Attributes:
-        path: A depth video, numbered files, a folder of such files only, or an NPZ or NPY of all frames.
-        strict: As `read_frames`.
+    `path`: a depth video, numbered files, a folder of such files only, or an NPZ or NPY of all frames. `strict` as `read_frames`.
     """
 
     path: Path
@@ -50,11 +78,7 @@ class OwnDepth:
     strict: bool = False
 
     def files(self) -> list[Path]:
-        """The input files.
-
-        Raises:
-            VideoReadError: No input file exists.
-        """
+        """The input files; raises VideoReadError if there is none."""
         return find_images(self.path, MAPS) if is_sequence(self.path) else [self.path]
 
     def settings(self) -> dict[str, Any]:
@@ -102,11 +126,7 @@ class OwnDepth:
             logger.warning("%s; the first belongs to the first, %s", counts, more)
 
     def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Attaches depth to a video's frames, from its first.
-
-        Raises:
-            VideoReadError: A frame has no depth; previous frames are yielded.
-        """
+        """Attaches depth to a video's frames, from its first. Raises VideoReadError at one without depth."""
         with closing(self._maps()) as maps:
             depth_map = next(maps, None)
             for count, frame in enumerate(frames):
@@ -120,12 +140,11 @@ class OwnDepth:
     def _maps(self) -> Generator[_Map, None, None]:
         if self._arrays is not None:
             for count, values in enumerate(self._arrays):
-                yield _Map(count, None, f"map {count + 1} of {self.path}", partial(_same, values))
+                yield _Map(count, None, f"map {count + 1} of {self.path}", lambda values=values: values)
             return
         if not is_sequence(self.path):
             for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
-                read = partial(_of_frame, frame)
-                yield _Map(count, None, f"frame {count + 1} of {self.path}", read)
+                yield _Map(count, None, f"frame {count + 1} of {self.path}", partial(_of_frame, frame))
             return
         files, numbers = self.files(), frame_numbers(self.path, MAPS)
         places = frame_places(len(files), numbers)
@@ -171,10 +190,6 @@ def _counted(path: Path, header: VideoHeader) -> tuple[VideoHeader, int]:
     """The header with the counted frames and their average rate, which Matroska lacks for variable rates; and the count."""
     frames = count_frames(path)
     return replace(header, frames=frames, rate=frames / header.seconds if header.seconds else header.rate), frames
-
-
-def _same(values: FileValues) -> FileValues:
-    return values
 
 
 def _of_frame(frame: Frame) -> FileValues:

@@ -1,26 +1,36 @@
-"""Renders a video's estimates: depth, normals, each frame beside its depth, or other viewpoints."""
+"""Renders a video's estimates: depth, normals, each frame beside its depth, or other viewpoints; and sheets to judge settings by."""
 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
+from ...geometry.files.png import write_image_png
 from ...geometry.images.render import default_depth_range, normals_to_image, resized_depth_image
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
+from ...geometry.surfaces.derive import with_normals
 from ...geometry.temporal.ranges import RunningRange
 from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
-from ...media import Frame
-from ...options.map_images import RUNNING
-from ...options.video import DEPTH, NORMALS, PARALLAX, SIDE_BY_SIDE, STEREO
+from ...media import Frame, VideoHeader, VideoReadError
+from ...model_loader import Model
+from ...options.map_images import PER_IMAGE, RUNNING
+from ...options.video import DEPTH, NORMALS, OUTPUTS, PARALLAX, SIDE_BY_SIDE, STEREO
 from ...options.views import VR_LAYOUTS
+from ...utils import resize_map
 from .segments import KEPT_DEPTH, Shown
 from .task import VIEWS, VideoTask
 
@@ -63,15 +73,12 @@ class Renderer:
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.clip.normalise == RUNNING else {}
 
     def shown(self, frame: Frame, image: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
-        """Renders the next frame.
+        """Renders the next frame; raises ValueError if the model lacks a required map.
 
         Args:
             image: (1, 3, H, W) in [0, 1]; smaller than the frame if no output shows it.
             found: Its estimate, at the frame's size or the network's. Ranges are measured before upsampling, which is faster.
             size: Height and width of the frame; None = the image's.
-
-        Raises:
-            ValueError: The model lacks a required map.
         """
         height, width = size or (image.shape[-2], image.shape[-1])
         enlarged = cache(lambda: found.resized(height, width, self._resampling))  # lazy: a depth image does not need it
@@ -153,8 +160,7 @@ def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:
 def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
     """Quantises depth to 16 bits over each frame's own range; metric depth as 1 / depth.
 
-    Returns:
-        (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) for a frame without valid pixels.
+    Returns (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) without valid pixels.
     """
     depth, quantity, valid = found.known_depth()
     values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
@@ -185,3 +191,75 @@ def clip_range(ranges: list[Ends]) -> Ends:
     ranges = [each for each in ranges if math.isfinite(each[0]) and math.isfinite(each[1])] or [(0.0, 0.0)]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     return low, high if high > low else low + max(1e-6, abs(low) * 1e-6)
+
+
+# In pixels: a frame's longer side, the gap between frames, the sheet's width.
+_LONGEST, _GAP, _WIDTH = 384, 8, 1920
+_GREY = 0.5
+
+
+def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
+    """Writes a PNG of `count` evenly spaced frames, each above its outputs. Every frame has a range of its own.
+
+    `model` None = the task's own depth; none of the task's files are written; `tick` is called after each frame. Returns the number of
+    frames on the sheet, fewer for a short video; raises VideoReadError if there is none.
+    """
+    no_depth = model is not None and model.spec.quantity is None
+    outputs = set(task.targets) - {SIDE_BY_SIDE} or {NORMALS if no_depth else DEPTH}
+    renderer = Renderer(replace(task, clip=replace(task.clip, normalise=PER_IMAGE)), outputs)
+    normals = NORMALS in outputs or no_depth
+    cells = []
+    for frame in _spread(task, header, count):
+        if model is None:
+            image, estimate = task.with_own_depth(frame)
+            image = image[None]
+        else:
+            image = task.image(frame)[None]
+            estimate = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
+        made = renderer.shown(frame, image, with_normals(estimate) if normals else estimate).images
+        cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
+        tick()
+    if not cells:
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
+    write_image_png(path, _sheet(cells))
+    return len(cells)
+
+
+def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]:
+    """Seeks to the middle frame of each of `count` equal parts."""
+    expected = task.expected(header)
+    total = sys.maxsize if expected is None else expected
+    rate = task.new_rate or header.rate
+    for part in range(min(count, total)):
+        # A frame's exact start time: seeking past the last frame's would find none.
+        begin = task.clip.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
+        yield from islice(replace(task, clip=replace(task.clip, start=begin, frames=1, preset=None)).read(), 1)
+
+
+def _small(images: Tensor) -> Tensor:
+    """An image as (3, h, w) RGB, scaled down for the sheet."""
+    height, width = images.shape[-2:]
+    share = min(1.0, _LONGEST / max(height, width))
+    return resize_map(images, max(1, round(height * share)), max(1, round(width * share)))[0].cpu().expand(3, -1, -1)
+
+
+def _sheet(cells: list[list[Tensor]]) -> Tensor:
+    """(1, 3, H, W): the columns of images, arranged in rows with grey gaps."""
+    columns = [torch.cat([_framed(each, _widest(cell)) for each in cell], 1) for cell in cells]
+    width, height = max(_widest(cell) for cell in cells) + _GAP, max(column.shape[-2] for column in columns) + _GAP
+    across = max(1, min(len(columns), _WIDTH // width))
+    across = math.ceil(len(columns) / math.ceil(len(columns) / across))
+    sheet = torch.full((1, 3, math.ceil(len(columns) / across) * height + _GAP, across * width + _GAP), _GREY)
+    for number, column in enumerate(columns):
+        row, place = divmod(number, across)
+        top, left = row * height + _GAP, place * width + _GAP
+        sheet[0, :, top : top + column.shape[-2], left : left + column.shape[-1]] = column
+    return sheet
+
+
+def _framed(image: Tensor, width: int) -> Tensor:
+    return F.pad(image, (0, width - image.shape[-1], 0, _GAP // 2), value=_GREY)
+
+
+def _widest(cell: list[Tensor]) -> int:
+    return max(each.shape[-1] for each in cell)

@@ -17,23 +17,9 @@ from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
 from ...geometry.surfaces.derive import with_normals
-from ...media import (
-    Frame,
-    Loaded,
-    Segment,
-    Sound,
-    VideoError,
-    VideoHeader,
-    VideoReadError,
-    WriterThread,
-    check_sound,
-    estimated,
-    is_sequence,
-    join_segments,
-    numbered_files,
-    prefetch,
-    read_frames,
-)
+from ...media import Frame, Segment, Sound, VideoError, VideoHeader, VideoReadError, check_sound, join_segments, read_frames
+from ...media.prefetch import Loaded, WriterThread, estimated, prefetch
+from ...media.sequences import is_sequence, numbered_files
 from ...model_loader import Model
 from ...model_loader.inference.panorama import check_perspective_model
 from ...model_loader.inference.video import VideoState
@@ -51,14 +37,8 @@ logger = logging.getLogger(__name__)
 class ReducedFrames:
     """Downscales each frame to a size that still yields the same maps; all later steps then process far fewer pixels.
 
-    Frames stay unchanged if an output shows them or the field of view is set.
-
-    Args:
-        model: The model; None = the user's own depth, without reduction.
-        task: Its `change` is applied first.
-
-    Attributes:
-        size: Height and width of the frames before reduction; None before the first.
+    Frames stay unchanged if an output shows them or the field of view is set, and for the user's own depth (`model` None). The task's
+    `change` is applied first. `size`: height and width of the frames before reduction; None before the first.
     """
 
     def __init__(self, model: Model | None, task: VideoTask, outputs: set[str]) -> None:
@@ -165,12 +145,7 @@ _BESIDE_A_GPU = 2
 
 
 class Threads(NamedTuple):
-    """Torch threads of each part of the pipeline.
-
-    Attributes:
-        network: For the network.
-        beside: For each of reading, aligning, and rendering and writing.
-    """
+    """Torch threads for the network, and for each of reading, aligning, and rendering and writing."""
 
     network: int
     beside: int
@@ -355,8 +330,7 @@ def computed_by(model: Model | None) -> dict[str, str]:
 def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
     """All settings that determine the frames of a model's video, for records; known before a model is loaded.
 
-    Raises:
-        ValueError: The model lacks a required map.
+    Raises ValueError if the model lacks a required map.
     """
     spec = options.spec
     check_perspective_model(spec)

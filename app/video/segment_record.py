@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ...geometry.estimate import Quantity
 from ...geometry.files.paths import write_bytes
-from ...media import VideoError, numbered, numbered_files
+from ...media import VideoError
+from ...media.sequences import numbered, numbered_files
 from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
 from .task import VideoTask, segments_folder
 
@@ -29,12 +30,10 @@ class SegmentRecord:
     """One finished segment.
 
     Attributes:
-        time: Start in seconds of the source, as a fraction in text.
-        end: End in seconds of the source, likewise.
+        time, end: Start and end in seconds of the source, as fractions in text.
         numbered: Outputs in numbered files, at their final paths.
         numbers: The numbers of those files; empty if they equal the frames' indices, from 1.
-        digest: A digest of its files' sizes and modification times.
-        state: The same digest of its state file.
+        digest, state: A digest of its files' sizes and modification times, and of its state file's.
         dtype: The network's dtype at the end of the segment.
         ranges: Of `KEPT_DEPTH`: each frame's minimum and maximum.
         black_and_white: Of `KEPT_DEPTH`: each frame's `default_depth_range`.
@@ -58,11 +57,7 @@ class SegmentRecord:
 
 
 def checked_records(found: Any, outputs: Collection[str]) -> list[SegmentRecord]:
-    """Validates decoded JSON as `dataclasses.asdict` of segment records of a video with these outputs.
-
-    Raises:
-        TypeError, ValueError: It is invalid.
-    """
+    """Validates decoded JSON as `dataclasses.asdict` of segment records of a video with these outputs; TypeError, ValueError: it is not."""
     if not isinstance(found, list):
         raise TypeError(f"the pieces are a {type(found).__name__}")
     records = [SegmentRecord(**each) for each in found]
@@ -124,11 +119,7 @@ def state_to_bytes(state: Any) -> bytes:
 
 
 def read_state(path: Path) -> Any:
-    """Reads a state written by `state_to_bytes`; tuples become lists, tensors are on the CPU.
-
-    Raises:
-        VideoError: The file is damaged.
-    """
+    """Reads a state written by `state_to_bytes`; tuples become lists, tensors are on the CPU. Raises VideoError for a damaged file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -208,8 +199,7 @@ class FinishedRecord:
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
         """The video, if it is complete and has these settings; None if it or its record is missing.
 
-        Raises:
-            VideoError: It has other settings, or a file was changed or is missing.
+        Raises VideoError if it has other settings, or a file was changed or is missing.
         """
         record = read_record(self.path) or {}
         recorded, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))

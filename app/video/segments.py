@@ -33,7 +33,8 @@ from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
-from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
+from ...media import CODECS, Frame, VideoError, VideoWriter
+from ...media.sequences import numbered
 from ...options.estimate import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...options.video import DEPTH
 from ..batch.records import digest_of_marks
@@ -61,12 +62,8 @@ class SegmentStore:
     Missing folders are created. The segments' folder is removed if the block succeeds or no segment is finished. On entry everything is
     removed but finished segments of the same settings. A damaged newest segment, as after a power failure, is made again.
 
-    Args:
-        resume: Whether to continue existing segments.
-        kept: Whether finished segments stay if the block fails.
-
-    Raises:
-        VideoError: With `resume`, the segments have other settings or are damaged; or another run is making the same video.
+    `resume`: existing segments are continued; VideoError if they have other settings or are damaged, or another run is making the same
+    video. `kept`: finished segments stay if the block fails.
     """
 
     def __init__(self, task: VideoTask, settings: Mapping[str, Any], *, resume: bool = False, kept: bool = True) -> None:
@@ -173,11 +170,7 @@ class SegmentStore:
         ]
 
     def state(self) -> Any:
-        """The state kept with the newest segment; None at the start.
-
-        Raises:
-            VideoError: It is damaged.
-        """
+        """The state kept with the newest segment; None at the start. Raises VideoError if it is damaged."""
         if not self.records:
             return None
         try:
@@ -243,11 +236,9 @@ class Shown:
     """A frame as written.
 
     Attributes:
-        frame: Its time.
         images: (1, 1 or 3, H, W) in [0, 1], by output; empty for EXR.
         estimate: The maps; at the frame's size for EXR, else possibly at the network's.
-        ranges, black_and_white: As in `SegmentRecord`, of `KEPT_DEPTH`.
-        ends: As in `SegmentRecord`, of `KEPT_DEPTH` for stereo.
+        ranges, black_and_white, ends: As in `SegmentRecord`, of `KEPT_DEPTH`.
     """
 
     frame: Frame
@@ -261,10 +252,7 @@ class Shown:
 class SegmentWriter:
     """Writes one segment: a video per output, or numbered files at their final paths.
 
-    Args:
-        rate: Frames per second.
-        first: The number of frames before this segment.
-        label: The prefix of the file names.
+    `rate` is frames per second, `first` the number of frames before this segment, `label` the prefix of the file names.
     """
 
     def __init__(self, store: SegmentStore, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:

@@ -18,32 +18,9 @@ from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.views.stereo import stereo_suffix
-from ...media import (
-    CODECS,
-    CONTAINERS,
-    Frame,
-    VideoError,
-    VideoHeader,
-    at_rate,
-    check_codec,
-    cropped,
-    cropped_window,
-    find_images,
-    fitted,
-    fitted_size,
-    fitted_window,
-    frame_numbers,
-    in_groups,
-    is_sequence,
-    numbered,
-    numbered_files,
-    read_frames,
-    read_sequence,
-    reads,
-    sequence_header,
-    until,
-    video_header,
-)
+from ...media import CODECS, CONTAINERS, Frame, VideoError, VideoHeader, check_codec, read_frames, video_header
+from ...media.presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
+from ...media.sequences import find_images, frame_numbers, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from ...options.map_images import PER_CLIP
 from ...options.video import DEPTH, H264, H265, OUTPUTS, PARALLAX, PRESETS, SIDE_BY_SIDE, STEREO, ClipOptions, Preset, VideoOptions
 from ...options.views import LoopOptions, StereoOptions
@@ -69,15 +46,13 @@ _TIMES = {SIDE_BY_SIDE: (2, 1), "full-sbs": (2, 1), "cross-eyed": (2, 1), "full-
 
 @dataclass(frozen=True)
 class VideoTask:
-    """The settings of a video.
+    """The settings of a video; `options`, `stereo` and `move` are those of stable depth, `STEREO` and `PARALLAX`.
 
     Attributes:
         source: A video, numbered images, or a folder of images.
         targets: The video, or the pattern of numbered files, by output (`OUTPUTS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
         clip: The range of frames, the outputs and their format; `targets` and `codec` follow from it.
-        stereo: Options of `STEREO`.
-        move: The camera of `PARALLAX`.
         size, fov: As `Model.estimate`.
         depth: The user's own depth of the source; None = a model's.
     """
@@ -120,11 +95,7 @@ class VideoTask:
         return sequence_header(self.source, self.clip.fps) if is_sequence(self.source) else video_header(self.source)
 
     def checked_header(self) -> VideoHeader:
-        """The source's header, after checks that its frames can be encoded and that the user's own depth matches.
-
-        Raises:
-            ValueError, VideoError: They cannot, or it does not.
-        """
+        """The source's header; ValueError or VideoError if its frames cannot be encoded or the user's own depth does not match."""
         header = self.header()
         self._check_size(header)
         if self.depth is not None:
@@ -173,8 +144,7 @@ class VideoTask:
     def with_own_depth(self, frame: Frame) -> tuple[Tensor, Estimate]:
         """A frame's image, as `image`, and the user's depth of it: at its own size, or transformed like the frame.
 
-        Raises:
-            VideoReadError: The depth cannot be read.
+        Raises VideoReadError if the depth cannot be read.
         """
         assert frame.known is not None
         image = frame.image()
@@ -248,16 +218,9 @@ def video_task(
     options: VideoOptions = VideoOptions(),  # noqa: B008  frozen
     **others: Any,
 ) -> VideoTask:
-    """Makes the task of a video from options.
+    """Makes the task of a video from options; `others` are other fields of `VideoTask`.
 
-    Args:
-        source: As `VideoTask.source`.
-        place: Returns the result's file for a default name.
-        clip, options: As in `VideoTask`.
-        others: Other fields of `VideoTask`.
-
-    Raises:
-        ValueError, VideoError: The options do not fit the file.
+    `place` returns the result's file for a default name. Raises ValueError or VideoError if the options do not fit the file.
     """
     out = place(usual_name(source, clip.outputs, clip.layout, clip.codec))
     codec = chosen_codec(out, clip.codec, clip.outputs)
@@ -280,14 +243,9 @@ def usual_stem(source: Path) -> str:
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
-    """The file of each output: `out` itself, or with several outputs its name plus the output's suffix.
+    """The file of each of `OUTPUTS`: `out` itself, or with several its name plus the output's suffix; VideoError: the name is unusable.
 
-    Args:
-        outputs: Of `OUTPUTS`.
-        layout: The layout of `STEREO`, whose suffix players recognise.
-
-    Raises:
-        VideoError: The name is unusable.
+    `layout` is that of `STEREO`, whose suffix players recognise.
     """
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
@@ -309,11 +267,8 @@ def check_targets(
 ) -> None:
     """Rejects targets that would replace protected files, see `overwriting.check_places`; only the first of numbered files is checked.
 
-    `read` are inputs besides the source; `commands` are the commands of targets that the user named, by output.
-
-    Raises:
-        VideoError: The result would become part of the source's numbered images.
-        ValueError, OSError: As `overwriting.check_places`.
+    `read` are inputs besides the source; `commands` are the commands of targets that the user named, by output. Raises VideoError if the
+    result would become part of the source's numbered images, else as `check_places`.
     """
     for target in targets.values():
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
@@ -352,9 +307,8 @@ def _ending(output: str, layout: str) -> str:
 def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
     """The requested codec, or the default for the file's extension.
 
-    Raises:
-        VideoError: The container does not support it, or this build of PyAV lacks it.
-        ImportError: The library for such files is missing; the message says how to install it.
+    Raises VideoError if the container does not support it, or this build of PyAV lacks it; ImportError, with advice, if the library for
+    such files is missing.
     """
     extension = out.suffix.lower()
     if extension in SEQUENCES:

@@ -25,9 +25,9 @@ from ...media import (
     even_sized,
     join_segments,
     read_frames,
-    until,
     video_header,
 )
+from ...media.presets import until
 from ...utils import to_image, to_rgb
 from .host import temporary_file
 

@@ -18,10 +18,10 @@ from depth_normal.geometry.textures.pbr import PHOTO, PbrOptions, material_norma
 from depth_normal.geometry.textures.seamless import margins, wrap
 from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import download
-from depth_normal.nodes import diffusion, material_from_photo
+from depth_normal.nodes import diffusion, materials
 from depth_normal.nodes.diffusion import Lbm, LbmNormals, Lotus, LotusNormals, Marigold, MarigoldNormals
 from depth_normal.nodes.loading import PREVIEW_SETTING
-from depth_normal.nodes.material_from_photo import MaterialFromPhoto
+from depth_normal.nodes.materials import MaterialFromPhoto
 from tests import tiny_diffusion as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,7 +223,7 @@ OUTPUTS = MaterialFromPhoto.RETURN_NAMES
 @pytest.fixture
 def no_model(monkeypatch):
     """Whoever loads a model fails the test."""
-    monkeypatch.setattr(material_from_photo, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(materials, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
 
 
 def run(image, **widgets):
@@ -293,7 +293,7 @@ def test_a_photograph_that_tiles_gives_maps_that_tile(tiny):
 
 def test_progress_moves_with_each_step(tiny, image, monkeypatch):
     seen = []
-    monkeypatch.setattr(material_from_photo, "progress_bar", lambda total: lambda done, of: seen.append((done, of)))
+    monkeypatch.setattr(materials, "progress_bar", lambda total: lambda done, of: seen.append((done, of)))
     run(image[:1], steps=2, ensemble_size=2)
     assert seen[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

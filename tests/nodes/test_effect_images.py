@@ -11,11 +11,10 @@ from depth_normal.nodes.geometry import RefineGeometry
 from depth_normal.nodes.interop import ConvertGeometry, GeometryToDa3, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
-from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
-from depth_normal.nodes.stereo import Stereo
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight
+from depth_normal.nodes.views import DepthParallax, Stereo
 
 MASK, CUTOUT, FOG, LENS = (NODE_OF[name] for name in ("mask", "cutout", "fog", "depth-of-field"))
 SIZE = 24

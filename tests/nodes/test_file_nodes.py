@@ -19,9 +19,8 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.files.paths import move_to_free
 from depth_normal.media import read_frames, video_header
-from depth_normal.media.demo import DEMO_IMAGES, DEMO_VIDEOS
 from depth_normal.nodes import files, listing, saving
-from depth_normal.nodes.demo import DemoImage, DemoVideo
+from depth_normal.nodes.demo import DEMO_IMAGES, DEMO_VIDEOS, DemoImage, DemoVideo
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
 from depth_normal.nodes.live import KEY
 from depth_normal.nodes.materials import SaveTexture

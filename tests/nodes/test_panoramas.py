@@ -12,7 +12,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
-from depth_normal.nodes.panorama import EstimatePanorama
+from depth_normal.nodes.depth_and_normals import EstimatePanorama
 from depth_normal.nodes.widgets import GEOMETRY
 from depth_normal.options.effects import EFFECTS
 

@@ -7,14 +7,14 @@ from depth_normal.geometry.conventions import NormalMapCoding, encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.images.srgb import srgb_to_linear
 from depth_normal.model_loader.inference import memory_budget
-from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
+from depth_normal.nodes import views
 from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.masks import SKIES
 
-RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
+RELIGHT, PARALLAX = nodes.Relight, views.DepthParallax
 
 
 def ball(size=48):
@@ -81,7 +81,7 @@ def test_any_maps_of_any_size_do(light, maps):
 
 def test_a_parallax_beyond_the_memory_is_refused_before_it_is_rendered(monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1e6)
-    monkeypatch.setattr(parallax, "parallax_of_estimate", lambda *_: pytest.fail("a frame was rendered"))
+    monkeypatch.setattr(views, "parallax_of_estimate", lambda *_: pytest.fail("a frame was rendered"))
     with pytest.raises(MemoryError, match="a result of 48 images of 48x48"):
         PARALLAX().execute(make_image(2), depth=depth_image())
 

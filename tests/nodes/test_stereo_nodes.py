@@ -8,8 +8,8 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import effect_inputs
-from depth_normal.nodes import stereo as stereo_node
-from depth_normal.nodes.stereo import Stereo
+from depth_normal.nodes import views as stereo_node
+from depth_normal.nodes.views import Stereo
 from depth_normal.options.views import FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 
 SIZE = 64

@@ -12,7 +12,7 @@ from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import detail
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.nodes import materials, saving, textures
-from depth_normal.nodes.material_from_photo import MaterialFromPhoto
+from depth_normal.nodes.materials import MaterialFromPhoto
 
 
 def bumps(side=40, batch=1, seamless=True):

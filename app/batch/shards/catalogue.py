@@ -40,14 +40,7 @@ Marks = Mapping[str, "tuple[int | None, int | None]"]
 
 @dataclass(frozen=True)
 class Shard:
-    """The content of a shard's record.
-
-    Attributes:
-        name: Its file name.
-        bytes: The file's length.
-        made: Start of its run, in nanoseconds since 1970.
-        settings: `Options.settings` of its maps, and `numbers`.
-    """
+    """The content of a shard's record: length, start of its run in ns since 1970, `Options.settings` with `numbers`, images."""
 
     name: str
     bytes: int
@@ -65,13 +58,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The content of a folder of shards.
-
-    Attributes:
-        files: Lengths of all files with a shard's ending.
-        shards: Those with a record.
-        in_manifest: Names in the manifest.
-    """
+    """The content of a folder of shards: lengths of all files with a shard's ending, shards with a record, names in the manifest."""
 
     files: Mapping[str, int]
     shards: Mapping[str, Shard]
@@ -103,11 +90,7 @@ def read_catalogue(store: Store) -> Catalogue:
 
 
 def read_records(store: Store, names: Iterable[str]) -> dict[str, Shard]:
-    """The shards with a readable record.
-
-    Raises:
-        OSError: The store does not respond.
-    """
+    """The shards with a readable record. Raises OSError if the store does not respond."""
     names = list(names)
     with ThreadPoolExecutor(_REQUESTS) as pool:
         records = zip(names, pool.map(lambda name: _read_record(store, name), names), strict=True)

@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -30,31 +30,124 @@ from ....model_loader.weights.download import find_weights_files
 from ....model_loader.weights.integrity import sha256_of
 from ..failures import folder_of_failures
 from ..options import Options
-from ..outputs import Plan
+from ..outputs import Outputs, Plan
 from ..overwriting import check_folder
+from ..records import mark
 from ..run import Outcome
 from ..sources import Source
-from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
-from .plan import plan_shards, superseded
+from .catalogue import Catalogue, Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
 from .shard_formats import KINDS, kind_of
 from .shard_store import StoreBusyError, open_store
 from .writer import ShardOptions, ShardRun, ShardTarget
 
 if TYPE_CHECKING:
     from ..engines import Engine
-
 logger = logging.getLogger(__name__)
-
 # New shards before the manifest is rewritten during a run: this many, and at least half of those that it names.
 _SHARDS_WITHOUT_MANIFEST = 1000
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The work of a run over shards.
+
+    Attributes:
+        named: Their paths, as shards record them.
+        usable: Complete shards with this run's settings.
+        damaged: Incomplete shards with this run's settings; this run names all their images.
+        unwanted: Names of files to remove after the run: foreign ones, and shards with other settings.
+        unchanged: Images that are done, with their current marks.
+    """
+
+    images: Plan
+    named: frozenset[str]
+    catalogue: Catalogue
+    usable: Mapping[str, Shard]
+    damaged: Mapping[str, Shard]
+    unwanted: frozenset[str]
+    unchanged: Mapping[str, tuple[int | None, int | None]]
+
+
+def plan_shards(
+    sources: Iterable[Source], catalogue: Catalogue, settings: Mapping[str, Any], log: Path, going_on: bool = False, overwrite: bool = False
+) -> ShardPlan:
+    """Decides which images to process.
+
+    Args:
+        log: The parent folder of `failures.jsonl`.
+        going_on: Whether to skip unchanged images that are in a complete shard.
+        overwrite: Whether files other than shards of these settings may be removed. Without it, ValueError says which there are.
+    """
+    by_path = {str(source.path.absolute()): source for source in sources}
+    alike = {name: shard for name, shard in catalogue.shards.items() if shard.settings == settings}
+    usable = {name: shard for name, shard in alike.items() if shard.bytes == catalogue.files[name]}
+    damaged = {name: shard for name, shard in alike.items() if name not in usable and shard.images.keys() <= by_path.keys()}
+    unwanted = catalogue.files.keys() - usable.keys() - damaged.keys()
+    if unwanted and not overwrite:
+        raise ValueError(
+            f"nothing was written: {_objections(catalogue, alike, unwanted)}; choose another --out, or --overwrite removes them"
+        )
+    unchanged = _unchanged(by_path, usable.values()) if going_on else {}
+    kind = str(settings["writes"][0])
+    images = Plan([], [], [])
+    for path, source in by_path.items():
+        (images.done if path in unchanged else images.todo).append(Outputs(source.path, log, (kind,)))
+    return ShardPlan(images, frozenset(by_path), catalogue, usable, damaged, frozenset(unwanted), unchanged)
+
+
+def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
+    """The message about files that must not stay."""
+    names_by_reason: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if name not in catalogue.shards:
+            reason = "not made by depth-normal"
+        elif name not in alike:
+            reason = "made with another model or options"
+        else:
+            reason = "not whole, though they hold images that are not named in this run"
+        names_by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"{len(names)} shards in --out are {reason} (first: {names[0]})" for reason, names in names_by_reason.items())
+
+
+def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[str, tuple[int | None, int | None]]:
+    """Images that have not changed since they were written to a shard, with their marks."""
+    now: dict[str, tuple[int | None, int | None]] = {}
+    unchanged = set()
+    for shard in shards:
+        for path, then in shard.images.items():
+            if path in by_path:
+                if path not in now:
+                    status = mark(by_path[path].path) or {}
+                    now[path] = status.get("bytes"), status.get("modified_ns")
+                if now[path] == then != (None, None):
+                    unchanged.add(path)
+    return {path: now[path] for path in unchanged}
+
+
+def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
+    """Obsolete rows by shard name: the paths of images that the run names and that are in several of the `shards`.
+
+    The row to keep is this run's, else one of the unchanged image, else the latest run's. Images that this run does not name are left
+    alone: another run may be processing them and decide otherwise.
+    """
+    once: set[str] = set()
+    twice: set[str] = set()
+    for shard in shards:
+        twice.update(once & shard.images.keys())
+        once.update(shard.images.keys() & planned.named)
+    best: dict[str, tuple[bool, bool, int, str]] = {}
+    for shard in shards:
+        for path in twice & shard.images.keys():
+            rank = (shard.run == run, planned.unchanged.get(path) == shard.images[path], shard.made, shard.name)
+            best[path] = max(rank, best.get(path, rank))
+    old_rows = {shard.name: {path for path in twice & shard.images.keys() if best[path][-1] != shard.name} for shard in shards}
+    return {name: paths for name, paths in old_rows.items() if paths}
 
 
 class ShardFolder:
     """The folder or store that a run writes shards to; `log` is the parent folder of `failures.jsonl`.
 
-    Raises:
-        ImportError: A package for this kind of shard or store is missing.
-        ValueError: Unknown model or kind of store.
+    Raises ImportError if a package for this kind of shard or store is missing; ValueError for an unknown model or kind of store.
     """
 
     def __init__(self, place: Path, options: Options, shards: ShardOptions, overwrite: bool = False) -> None:
@@ -77,11 +170,7 @@ class ShardFolder:
         return self._plan.images
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Runs an engine on the planned images, then tidies up; yields each outcome.
-
-        Raises:
-            StoreBusyError: Another run writes to the folder.
-        """
+        """Runs an engine on the planned images, then tidies up; yields each outcome. StoreBusyError: another run writes to the folder."""
         if self._plan.images.todo:
             with self._alone():
                 ended = yield from self._write(engine, stop, marker)
@@ -175,12 +264,9 @@ class ShardFolder:
 
 
 def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
-    """The origin of a run's maps, JSON-serialisable, so that licences reach those who train on them.
+    """The origin of a run's maps, JSON-serialisable, so that licences reach those who train on them. Raises as `find_weights_files`.
 
     The licence of custom weights is that of the model's published weights: a weights file does not state its own.
-
-    Raises:
-        FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.
     """
     spec = options.spec
     return {

@@ -13,11 +13,7 @@ from .shard_store import open_store
 
 
 def read_shards(place: str | os.PathLike[str]) -> Iterator[tuple[str, Estimate]]:
-    """Yields image paths and estimates of a folder of shards.
-
-    Args:
-        place: The folder, or its URL.
-    """
+    """Yields image paths and estimates of a folder of shards, given by its path or URL."""
     store = open_store(place)
     for name in sorted(shard_files(store)):
         with store.open(name) as file:

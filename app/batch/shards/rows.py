@@ -34,11 +34,7 @@ def schema() -> pa.Schema:
 
 
 def check_utf8(path: str) -> None:
-    """Rejects a path that Arrow cannot hold.
-
-    Raises:
-        ValueError: Its bytes are not UTF-8, as in archives of old systems; Python holds them as surrogates.
-    """
+    """Rejects a path whose bytes are not UTF-8, as in archives of old systems, which Arrow cannot hold; Python holds them as surrogates."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
@@ -46,13 +42,9 @@ def check_utf8(path: str) -> None:
 
 
 def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
-    """An estimate of one image as a row.
+    """An estimate of one image as a row, with `numbers` "float32" (exact) or "float16" (rounded).
 
-    Args:
-        numbers: "float32" (exact) or "float16" (rounded).
-
-    Raises:
-        ValueError: A valid number is too large for float16.
+    Raises ValueError if a valid number is too large for float16.
     """
     need_perspective(found, "a row of a shard")
     row: Row = dict.fromkeys((*VALUES, *ARRAYS))

@@ -158,7 +158,6 @@ class Kind:
     Attributes:
         ending: File name ending.
         create: Begins a file with the given metadata.
-        read: Yields the rows of a file.
         copy: Copies the rows of the given paths to another file, with the metadata.
         check_library: Raises ImportError, with advice, if a required package is missing.
     """

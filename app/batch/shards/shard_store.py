@@ -24,12 +24,7 @@ class StoreBusyError(RuntimeError):
 
 
 class Store(ABC):
-    """A place for files that each appear atomically.
-
-    Attributes:
-        place: Its path or URL.
-        local: The path, if it is on a disk.
-    """
+    """A place for files that each appear atomically: its path or URL; `local` is the path, if it is on a disk."""
 
     place: str
     local: Path | None = None
@@ -44,11 +39,7 @@ class Store(ABC):
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
-        """Opens a file for random access.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
+        """Opens a file for random access, or raises FileNotFoundError."""
 
     @abstractmethod
     def workspace(self) -> AbstractContextManager[Path]:
@@ -68,11 +59,7 @@ class Store(ABC):
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[object]:
-        """Keeps other runs out during the block, where the store has locks.
-
-        Raises:
-            StoreBusyError: Another run writes to the store.
-        """
+        """Keeps other runs out during the block, where the store has locks: StoreBusyError if another run writes to it."""
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; raises as `open`."""
@@ -83,9 +70,7 @@ class Store(ABC):
 def open_store(place: str | os.PathLike[str]) -> Store:
     """The store at a path or URL; nothing is created before the first write.
 
-    Raises:
-        ImportError: A package for such a store is missing.
-        ValueError: Unknown kind of store.
+    Raises ImportError if a package for such a store is missing, ValueError for an unknown kind of store.
     """
     return _ObjectStore(os.fspath(place)) if is_url(place) else _Folder(Path(place))
 

@@ -21,13 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """The format of shards.
-
-    Attributes:
-        kind: One of SHARD_CHOICES.
-        numbers: Type of depth, normals and confidence: "float32" (exact) or "float16" (rounded).
-        size: Bytes of maps after which a shard is closed.
-    """
+    """The format of shards: of SHARD_CHOICES; number type, "float32" (exact) or "float16" (rounded); bytes of maps that close a shard."""
 
     kind: str
     numbers: str = NUMBER_CHOICES[0]
@@ -36,13 +30,7 @@ class ShardOptions:
 
 @dataclass(frozen=True)
 class ShardRun:
-    """The common properties of all shards of one run.
-
-    Attributes:
-        metadata: `folder.provenance`, for the shards themselves.
-        run: A unique id.
-        made: The start of the run, in nanoseconds since 1970.
-    """
+    """The common properties of a run's shards: `metadata` is `folder.provenance`, `run` unique, `made` its start in ns since 1970."""
 
     options: ShardOptions
     settings: Mapping[str, Any]
@@ -53,12 +41,7 @@ class ShardRun:
 
 @dataclass(frozen=True)
 class ShardTarget:
-    """The target of an engine's shard writers.
-
-    Attributes:
-        run: The common properties of the shards.
-        stored: Called with every published shard.
-    """
+    """The target of an engine's shard writers; `stored` is called with every published shard."""
 
     store: Store
     run: ShardRun
@@ -67,12 +50,7 @@ class ShardTarget:
 
 @dataclass(frozen=True)
 class Closed(Generic[T]):
-    """The rows of one closed shard.
-
-    Attributes:
-        items: The caller's ids of the rows.
-        shard: The shard; None if it could not be written.
-    """
+    """The rows of one closed shard, as the caller's ids; the shard is None if it could not be written."""
 
     items: list[T]
     shard: Shard | None = None
@@ -106,15 +84,11 @@ class ShardWriter(Generic[T]):
         self._drop()
 
     def add(self, item: T, row: Row, mark: Mapping[str, int] | None) -> Closed[T] | None:
-        """Writes a row.
+        """Writes a row from `row_of`; returns the shard that it completed, or that could not be written; None if the shard stays open.
 
         Args:
             item: The caller's id of the row.
-            row: From `row_of`.
             mark: The image's `records.mark` before reading.
-
-        Returns:
-            The shard that the row completed, or that could not be written; None if the shard stays open.
 
         Raises:
             ValueError: This row cannot be written; the shard's other rows are kept. Likewise for exceptions of `check`.

@@ -16,8 +16,7 @@ import pytest
 
 from depth_normal.app import cli
 from depth_normal.app.cluster import local_ray
-from depth_normal.app.cluster.local_ray import import_ray
-from depth_normal.app.cluster.session import session
+from depth_normal.app.cluster.local_ray import import_ray, session
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 import grpc

@@ -11,17 +11,17 @@ from depth_normal.app.batch import per_image
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import Outputs
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
-from depth_normal.app.cluster import session
+from depth_normal.app.cluster import local_ray
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.steps import Job, Worker, _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.options.folders import RayOptions
+from depth_normal.options.outputs import RayOptions
 
 pyarrow = pytest.importorskip("pyarrow")
 
 
 def test_a_worker_elsewhere_gets_every_package():
-    assert {*session._SHIPPED} == {path.parent.name for path in session.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
+    assert {*local_ray._SHIPPED} == {path.parent.name for path in local_ray.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
 
 
 def test_an_image_whose_name_is_no_utf8_fails_alone(tmp_path):

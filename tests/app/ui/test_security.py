@@ -16,7 +16,7 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 from depth_normal.app.ui import gate
 from depth_normal.app.ui.gate import HEADER
-from depth_normal.app.ui.names import clean_name, free_name
+from depth_normal.app.ui.job import clean_name, free_name
 from depth_normal.app.ui.server import Limits
 
 STATE = ("GET", "/api/state")

@@ -10,7 +10,7 @@ from PIL import Image
 from depth_normal.app import cli
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import load_estimate
-from depth_normal.media import MAPS, find_images
+from depth_normal.media.sequences import MAPS, find_images
 from tests.videos import frames_of, moving_ball, stop_after, write_video
 
 pytest.importorskip("OpenEXR")

@@ -36,7 +36,8 @@ from depth_normal.geometry.levels import measure_range
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.views import parallax, stereo, vr
-from depth_normal.media import numbered, read_frames, video_header
+from depth_normal.media import read_frames, video_header
+from depth_normal.media.sequences import numbered
 from depth_normal.model_loader import load_model
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 from depth_normal.options.views import LoopOptions

@@ -10,7 +10,7 @@ from depth_normal.geometry.files import read_image
 from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import _region, foreground_object, object_around
-from depth_normal.media.demo import DEMO_IMAGES
+from depth_normal.nodes.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
 from tests.ray_traced_scenes import ball, plane
 
