@@ -388,7 +388,7 @@ def test_any_store_that_fsspec_knows(folder):
 def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
     exceptions = import_ray().exceptions
     running = SimpleNamespace(is_initialized=lambda: True, exceptions=exceptions)
-    monkeypatch.setattr(local_ray, "import_ray", lambda: running)
+    monkeypatch.setattr("depth_normal.app.cluster.local_ray.import_ray", lambda: running)
     with pytest.raises(ConnectionError, match="--resume"), session(None):
         raise exceptions.LocalRayletDiedError
 
