@@ -406,7 +406,10 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
     local = plan_outputs(find_images([tmp_path / "photos" / "0"])[0], tmp_path / "local", ("npz", "depth", "normals")).todo
     program = subprocess.Popen([sys.executable, "-c", "import os\nos.nice(19)\nwhile True: pass"])  # Ray lowers its workers too
     try:
-        outcomes = [*estimate_files(options.load("cpu"), local, options), *made_with_ray(todo, options, RayOptions(workers=1, device="cpu"))]
+        outcomes = [
+            *estimate_files(options.load("cpu"), local, options),
+            *made_with_ray(todo, options, RayOptions(workers=1, device="cpu")),
+        ]
     finally:
         program.kill()
         program.wait()
