@@ -33,11 +33,11 @@ from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.batch.sources import Source, find_images
-from depth_normal.app.cluster import engine, session, steps
+from depth_normal.app.cluster import engine, local_ray, steps
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.local_ray import import_ray, local_ray
 from depth_normal.app.console import terminal
-from depth_normal.options.folders import RayOptions
+from depth_normal.options.outputs import RayOptions
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 from psutil import process_iter
@@ -388,8 +388,8 @@ def test_any_store_that_fsspec_knows(folder):
 def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
     exceptions = import_ray().exceptions
     running = SimpleNamespace(is_initialized=lambda: True, exceptions=exceptions)
-    monkeypatch.setattr(session, "import_ray", lambda: running)
-    with pytest.raises(ConnectionError, match="--resume"), session.session(None):
+    monkeypatch.setattr(local_ray, "import_ray", lambda: running)
+    with pytest.raises(ConnectionError, match="--resume"), local_ray.session(None):
         raise exceptions.LocalRayletDiedError
 
 

@@ -15,20 +15,19 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.resizing import WholeSphere, linear_antialiased
 from depth_normal.annotators.preprocessing.steps import Resize
 from depth_normal.annotators.registry import MODELS, find_spec
-from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.outputs import check_writes
 from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.panorama import blend_half_turn, borders_meet, check_panorama, check_panorama_model, merged_size
-from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
-from depth_normal.nodes.panorama import EstimatePanorama
+from depth_normal.nodes.demo import DEMO_IMAGES
+from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals, EstimatePanorama
 from depth_normal.utils import resize_map
 from tests import panorama_scenes as scenes
 from tests.panorama_oracle import oracle
