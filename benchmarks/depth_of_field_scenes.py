@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import add_size, as_bytes, empty_scene, new_material, options, rendered, rendered_to
+from blender_scene import add_head, add_size, as_bytes, empty_scene, new_material, options, rendered, rendered_to
 
 LENS, SENSOR = 50.0, 36.0
 # (focus in metres, f-number, blades, rotation in degrees)
@@ -45,8 +45,7 @@ def posts(bpy: Any, choose: random.Random) -> None:
     _floor(bpy, choose)
     _wall(bpy, choose, 12)
     for place, size in (((-0.75, 2.2, -0.35), 0.7), ((0.95, 3.0, -0.5), 0.6)):
-        bpy.ops.mesh.primitive_monkey_add(size=size, location=place, rotation=(0, 0, choose.uniform(-0.5, 0.5)))
-        bpy.context.object.modifiers.new("Subdivision", "SUBSURF").render_levels = 3
+        add_head(bpy, size, place, choose.uniform(-0.5, 0.5))
         _shine(bpy, choose, 8)
     for _ in range(7):
         distance = choose.uniform(4, 6)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import add_size, as_bytes, empty_scene, new_material, options, rendered
+from blender_scene import add_head, add_size, as_bytes, empty_scene, new_material, options, rendered
 
 BASELINE = 0.16
 
@@ -126,8 +126,7 @@ def _ring(bpy: Any, place: Any, size: float, turn: Any) -> None:
 
 
 def _head(bpy: Any, place: Any, size: float, turn: Any) -> None:
-    bpy.ops.mesh.primitive_monkey_add(size=1.3 * size, location=place, rotation=(0, 0, turn[2]))
-    bpy.context.object.modifiers.new("Subdivision", "SUBSURF").render_levels = 3
+    add_head(bpy, 1.3 * size, place, turn[2])
     bpy.ops.object.shade_smooth()
 
 

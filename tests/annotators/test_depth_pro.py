@@ -144,7 +144,7 @@ LARGER = replace(CONFIG, vit=VitConfig(16, 4, 2, (0, 2, 3), grid=24, patch=16))
 
 
 @pytest.mark.slow("sees images of the true size")
-@pytest.mark.parametrize(("height", "width", "known"), [(200, 333, 0.0), (300, 180, 70.0), (1536, 1536, 0.0), (1700, 900, 70.0)])
+@pytest.mark.parametrize(("height", "width", "known"), [(200, 333, 0.0), (1536, 1536, 0.0), (1700, 900, 70.0)])
 def test_from_the_image_to_metres_as_the_authors(height, width, known, is_the_authors):
     """Recorded from `DepthPro.infer` of apple/ml-depth-pro, 9efe5c1; patches have 384 pixels there always."""
     ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": weights(LARGER)}, torch.float32)

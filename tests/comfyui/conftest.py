@@ -202,12 +202,12 @@ def serving_beside(tmp_path, comfyui_python):
 
 
 def wait_until_up(server: Server) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         try:
             server.request("/system_stats")
         except (urllib.error.URLError, ConnectionError):
             assert server.process.poll() is None, server.log[-3000:]
-            time.sleep(0.5)
+            time.sleep(0.1)
         else:
             return
     raise TimeoutError(server.log[-3000:])

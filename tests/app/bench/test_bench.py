@@ -48,7 +48,7 @@ def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
+def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path, small_tiny):
     timing.write_image(tmp_path / "a.jpg", (160, 96))
     model, options = load_model("tiny", device="cpu"), Options(MODELS["tiny"])
     for count in (1, 3):
