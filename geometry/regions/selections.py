@@ -66,10 +66,7 @@ _FARTHEST = 1e-9
 
 
 def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
-    """Checks for one depth map (1, 1, H, W) with its image (1, 3, H, W).
-
-    Raises TypeError, ValueError: as `check_map`, or several images.
-    """
+    """Checks, as `check_map`, one depth map (1, 1, H, W) with its image (1, 3, H, W). Raises ValueError for several."""
     check_map(depth, 1, "depth")
     if len(depth) != 1:
         raise ValueError(f"depth is of {len(depth)} images; expected 1: pass them one by one")
