@@ -77,8 +77,8 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     """Downsamples nearness and colours to `rows` and `columns`, on the CPU. Synchronises the device once.
 
     Returns:
-        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours (1, 3,
-        rows, columns) in [0, 1]. Constant depth becomes constant nearness.
+        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours
+        (1, 3, rows, columns) in [0, 1]. Constant depth becomes constant nearness.
 
     Raises:
         ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.
