@@ -48,10 +48,7 @@ def to_planar(image: Tensor) -> Tensor:
 
 
 def to_images(image: Tensor) -> Tensor:
-    """Converts any ComfyUI image to a network's input: channels first (B, C, H, W), HDR values above 1 clamped.
-
-    A view if no value had to be clamped. Arguments and errors as `to_rgb`.
-    """
+    """Converts any ComfyUI image, as `to_rgb`, to channels first (B, C, H, W), HDR values above 1 clamped; a view if there are none."""
     planar = to_planar(image)
     low, high = check_levels(planar, hdr=True)
     return planar if low >= 0 and high <= 1 else planar.clamp(0, 1)

@@ -114,10 +114,7 @@ def _check_cameras(intrinsics: Tensor) -> None:
 
 @without_autocast
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses extrinsics that are not (B, 3, 4): [R | t], from the world to the camera. Synchronises the device once.
-
-    `batch`, `like` and errors as `check_intrinsics`; R must be a rotation.
-    """
+    """Refuses extrinsics that are not (B, 3, 4) [R | t], from the world to the camera, R a rotation. Otherwise as `check_intrinsics`."""
     _check_matrices(extrinsics, "extrinsics", 4, batch, like)
     rotation = extrinsics[:, :, :3]
     lean = (rotation @ rotation.mT - torch.eye(3, device=rotation.device, dtype=rotation.dtype)).abs().amax()
@@ -141,10 +138,7 @@ def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> No
 
 
 def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
-    """Checks that depth maps of a batch and size can belong to images (B, 3, h, w) of any size.
-
-    Raises ValueError: not RGB, another number of images, or another aspect ratio; names both sizes.
-    """
+    """Raises ValueError for images that are not RGB, or of another number or aspect ratio than depth maps; names both sizes."""
     if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")
     check_alike("the depth", (height, width), (image.shape[-2], image.shape[-1]))

@@ -30,10 +30,10 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
         near_far_ratio: As `assumed_depth`.
 
     Returns:
-        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and `points` (B, H,
-        W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width and height: the
-        image's corners are at 0 and 1, cx = (cx in pixels + 0.5) / W. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth
-        or normals are not valid, as MoGe does.
+        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and `points`
+        (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width and height:
+        the image's corners are at 0 and 1, cx = (cx in pixels + 0.5) / W. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where
+        depth or normals are not valid, as MoGe does.
 
     Raises:
         ValueError: An image of another batch or size, or as `assumed_depth`.

@@ -149,8 +149,8 @@ def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     """Makes the relief of unit vectors (B, 3, H, W) stronger or weaker: multiplies the surface's slopes by `strength`.
 
-    1 keeps them, 0 flattens, negative numbers turn bumps into dents. A tensor broadcasts to (B, 1, H, W). Raises ValueError: not (B, 3, H,
-    W), or unknown axes.
+    1 keeps them, 0 flattens, negative numbers turn bumps into dents. A tensor broadcasts to (B, 1, H, W). Raises ValueError: not
+    (B, 3, H, W), or unknown axes.
     """
     check_map(normals, 3, "normals")
     return unit_normals(torch.cat((normals[:, :2] * strength, normals[:, 2:]), 1), axes)

@@ -72,10 +72,7 @@ class Grid(NamedTuple):
 
 
 def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) -> Grid:
-    """Divides a map into at most rows x columns evenly spaced tiles of one size.
-
-    `overlap` of neighbours is a share of a tile's side, 0 to 0.5. There is at least one pixel to a tile.
-    """
+    """Divides a map into at most rows x columns tiles of one size that overlap by a share of 0 to 0.5 of their side, evenly spaced."""
     tops, tile_height = _spread(height, min(rows, height), overlap)
     lefts, tile_width = _spread(width, min(columns, width), overlap)
     return Grid(height, width, tops, lefts, tile_height, tile_width)

@@ -94,10 +94,7 @@ def known_depths(estimate: Estimate) -> Depths:
 
 
 def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
-    """Converts a limit or a focus distance, in one of `options.values.UNITS`, to depth. `name` is its name in errors.
-
-    Raises ValueError: metres without metric depth, or a number out of range.
-    """
+    """Converts a limit or focus distance called `name` to depth. Raises ValueError for metres without metric depth, or out of range."""
     check_limit(value, unit, name)
     if unit == "metres":
         check_metric(depths)

@@ -153,8 +153,8 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
     """The share of a lamp's light that a surface receives: the cosine, adjusted for the part of a sized lamp above the horizon.
 
     With the cosine c (B, 1, H, W) of the angle between the normal and the direction to the lamp's middle, and the sine s of its angular
-    radius, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up to s =
-    0.45, and within 0.02 up to 0.75; larger lamps light less than a disk would where they touch the horizon. `strengths` are from
+    radius, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up to
+    s = 0.45, and within 0.02 up to 0.75; larger lamps light less than a disk would where they touch the horizon. `strengths` are from
     `towards`.
     """
     if light.size == 0 or light.intensity == 0:

@@ -383,10 +383,7 @@ def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> N
 
 
 def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
-    """Whether an OpenEXR file has the channels R, G and B, at most A beside them, and no word on what they are.
-
-    Reads the headers alone. Raises as `read_exr`.
-    """
+    """Whether the headers of an OpenEXR name R, G, B, at most A beside them, and do not say what they are. Raises as `read_exr`."""
     headers = _read_headers(checked_file(path))
     names = sorted(channel.name for header in headers for channel in header["channels"])
     return names in (["B", "G", "R"], ["A", "B", "G", "R"]) and not headers[0].keys() & {QUANTITY, AXES}

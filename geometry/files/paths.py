@@ -184,10 +184,7 @@ _remove_leftovers_once = functools.lru_cache(maxsize=64)(remove_leftovers)
 
 
 def _remove_dead(folder: Path, stale: bool) -> bool:
-    """Removes a temporary folder and its lock if its process is gone.
-
-    On a disk without locks, the process counts as alive until the folder is stale.
-    """
+    """Removes a temporary folder and its lock if its process is gone; on a disk without locks, if it is stale."""
     lock = FileLock(_lock_of(folder))
     if not lock.acquire():
         return False

@@ -38,10 +38,7 @@ def rows_and_columns(places: Tensor, height: int, width: int) -> tuple[Tensor, T
 
 
 def located(places: Tensor, images: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Converts flat indices (N,) through `images` images of this size to image, row and column, (N,) each.
-
-    With a single image, the image index is a scalar 0.
-    """
+    """Converts flat indices (N,) through images of one size to image, row and column, (N,) each; of a single image, a scalar 0."""
     rows = places // width
     columns = torch.sub(places, rows, alpha=width)
     if images == 1:

@@ -68,10 +68,7 @@ def idst(coefficients: Tensor, dim: int) -> Tensor:
 
 
 def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur of maps (B, C, H, W), whose run time does not depend on its width; `sigma` 0 = no blur.
-
-    Seamless maps continue at their opposite border; others are mirrored.
-    """
+    """A Gaussian blur of maps (B, C, H, W), mirrored or seamless at borders, in a time that does not depend on `sigma` (0 = no blur)."""
     if sigma <= 0:
         return values
     height, width = values.shape[-2:]

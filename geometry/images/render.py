@@ -50,10 +50,7 @@ _ROUNDING = 1e-5
 
 
 def normalise_per_image(values: Tensor) -> Tensor:
-    """Scales each image (B, 1, H, W) to [0, 1], ignoring NaN and infinite values.
-
-    0 at NaN, and in images that are constant or have no finite value.
-    """
+    """Scales the finite values of each image (B, 1, H, W) to [0, 1]; 0 at NaN, and in images that are constant or have none."""
     check_map(values, 1, "values")
     low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH))
     return _normalise(values, low, high)

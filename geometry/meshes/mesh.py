@@ -118,10 +118,7 @@ TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=Shown
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
-    """Converts an image, or all views of one scene, to one mesh with coloured points.
-
-    It joins the result of `depth_to_meshes`, without textures, as each view has its own.
-    """
+    """Joins the meshes of `depth_to_meshes` to one with coloured points, without textures, as each view has its own."""
     return joined_meshes(depth_to_meshes(estimate, image, options))
 
 
@@ -160,10 +157,7 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
 
 
 def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
-    """Splits an estimate into views, each with its image (1, 3, h, w) or None, and samples their pixels.
-
-    Arguments and errors as in `depth_to_meshes`.
-    """
+    """Splits an estimate into views, each with its image (1, 3, h, w) or None, and sampled pixels. Otherwise as `depth_to_meshes`."""
     estimate.known_depth()
     if options.fov:
         need_perspective(estimate, "a field of view")

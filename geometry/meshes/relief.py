@@ -51,10 +51,7 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
 
 
 def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
-    """Heights in [0, 1], (1, 1, h, w), downsized to at most `max_points`, and where they are valid.
-
-    Raises ValueError: no depth, or no valid pixel.
-    """
+    """Heights in [0, 1], (1, 1, h, w), at most `max_points`, and where they are valid. Raises ValueError if they are nowhere."""
     depth, _, valid = estimate.known_depth()
     if image is not None and options.drop_sky:
         valid = valid & (sky_alpha(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate) <= 0.5)

@@ -66,10 +66,7 @@ _FARTHEST = 1e-9
 
 
 def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
-    """Checks for one depth map (1, 1, H, W) with its image (1, 3, H, W).
-
-    Raises TypeError, ValueError: as `check_map`, or several images.
-    """
+    """Checks, as `check_map`, one depth map (1, 1, H, W) with its image (1, 3, H, W). Raises ValueError for several."""
     check_map(depth, 1, "depth")
     if len(depth) != 1:
         raise ValueError(f"depth is of {len(depth)} images; expected 1: pass them one by one")
@@ -80,8 +77,8 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     """Downsamples nearness and colours to `rows` and `columns`, on the CPU. Synchronises the device once.
 
     Returns:
-        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours (1, 3,
-        rows, columns) in [0, 1]. Constant depth becomes constant nearness.
+        (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours
+        (1, 3, rows, columns) in [0, 1]. Constant depth becomes constant nearness.
 
     Raises:
         ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.

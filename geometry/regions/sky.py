@@ -228,10 +228,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
 
 
 def looks_blue(image: Tensor, region: Tensor) -> Tensor:
-    """(B,) bool: whether a region (B, 1, H, W) is bluer than the rest of its image (sRGB) and blue, like a clear sky by day or at dusk.
-
-    False if the region is empty or the whole image.
-    """
+    """(B,) bool: whether a region (B, 1, H, W) is blue, and bluer than the rest, like a clear sky; False if one of the two is empty."""
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
     return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER) & ~region.flatten(1).all(1)

@@ -74,10 +74,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
 
 
 def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
-    """Points sorted into square cells.
-
-    The 3x3 cells around each point (N, 9), and the points of each cell (cells, P), -1 where there are fewer.
-    """
+    """Points in square cells: the 3x3 cells around each (N, 9), and the points of each cell (cells, P), -1 where there are fewer."""
     own = (places / side).long() + 1
     height, width = (int(count) + 2 for count in own.amax(0))
     index = own[:, 0] * width + own[:, 1]

@@ -47,10 +47,7 @@ _LEVEL = 0.01
 
 
 def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Converts normals (B, 3, H, W) of any length to changes of height per pixel to the right and downwards (B, 2, H, W).
-
-    They are at most `MAX_SLOPE`, and 0 for vectors without a direction.
-    """
+    """Converts normals (B, 3, H, W) to rises to the right and downwards (B, 2, H, W), `MAX_SLOPE` at most; 0 without a direction."""
     across, up, towards = unit_normals(convert_normals(normals, axes, Axes.OPENGL)).split(1, 1)
     least = torch.hypot(across, up) / MAX_SLOPE
     return torch.cat((-across, up), 1) / torch.maximum(towards, least).clamp(min=torch.finfo(normals.dtype).tiny)
@@ -141,10 +138,7 @@ def image_to_height(image: Tensor, height_range: float) -> Tensor:
 
 
 def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
-    """The mean of the channels of a height map (B, C, H, W), white = high; NaN where it is not `known`.
-
-    Logs a warning with its `name` if it is coloured, and so is probably not a height map.
-    """
+    """The channel mean of a map (B, C, H, W), white = high, NaN where not `known`; logs a warning with its `name` if it is coloured."""
     spread = (image.amax(1) - image.amin(1)).where(known[:, 0], 0)
     if (spread.sum() / known.sum()).item() > _COLOURED:
         logger.warning(
@@ -154,10 +148,7 @@ def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses maps that are too large, before memory is allocated for them.
-
-    Raises ValueError: more than `MAX_PIXELS` pixels. The message names the largest size of the same proportions.
-    """
+    """Raises ValueError for more than `MAX_PIXELS` pixels, before memory is allocated; it names the largest size of that shape."""
     if height * width > MAX_PIXELS:
         share = math.sqrt(MAX_PIXELS / (height * width))
         raise ValueError(
@@ -167,10 +158,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
-    """Checks normals (B, 3, H, W): their pixels (B, 1, H, W) bool that have a direction and are in `weight` (None = all).
-
-    Raises ValueError: wrong shapes, unknown borders, or too many pixels.
-    """
+    """Checks normals (B, 3, H, W), their size and borders: (B, 1, H, W) bool, those with a direction and in `weight` (None = all)."""
     check_map(normals, 3, "normals")
     _check(normals, borders)
     known = valid_normals(normals)

@@ -69,10 +69,7 @@ class Materials:
 
     @staticmethod
     def cat(parts: Iterable[Materials], total: int, device: torch.device | str) -> Materials:
-        """Concatenates parts of one size and `total` images; each is copied to its place before the next one is computed.
-
-        Raises ValueError: the parts hold more or fewer images than `total`.
-        """
+        """Concatenates parts of one size and `total` images, else ValueError; each is copied to its place before the next is computed."""
         whole: dict[str, Tensor] = {}
         done = 0
         for part in parts:

@@ -313,8 +313,8 @@ def _pitches(width: int) -> Tensor:
 def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """The closest visible pixel of holes in each of S directions: distance, inverse depth and source as in `_Side`, (S, N) each.
 
-    `places` (S, N) are in line order from the end in each direction, with `room` (S, N) pixels of the line there and index step `pitch` (S,
-    1). `length` is the longest line's.
+    `places` (S, N) are in line order from the end in each direction, with `room` (S, N) pixels of the line there and index step `pitch`
+    (S, 1). `length` is the longest line's.
     """
 
     def values_there(there: Tensor) -> Tensor:

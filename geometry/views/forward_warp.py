@@ -73,10 +73,7 @@ class Camera(Protocol):
         ...
 
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Projects pixels of the new view, with known inverse depth, to columns and rows of the source image; arguments as `targets`.
-
-        If `sideways`, the returned rows are the given integers.
-        """
+        """Projects pixels of the new view, with known inverse depth, to columns and rows of the source image; otherwise as `targets`."""
         ...
 
     def of_pixels(self, image: Tensor) -> Camera:

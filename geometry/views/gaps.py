@@ -152,10 +152,7 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
 
 
 def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> Tensor:
-    """Whether the layer is not farther than the surfaces of N ends, continued by `count` (K, 1) pixels: (K, N) bool.
-
-    Holes of the layer count as hiding.
-    """
+    """Whether the layer is not farther than the surfaces of N ends, continued by `count` (K, 1) pixels: (K, N); True in its holes."""
     beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
     rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
     column, row = view.of_pixels(image).sources(beside, rows, columns)

@@ -161,10 +161,7 @@ def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
 
 
 def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
-    """The number of rows, even, 64 to `MAX_EYE_SIZE`, of a half sphere whose middle has a photo's resolution.
-
-    `longer` is the photo's longer side in pixels; otherwise as `photo_fov`.
-    """
+    """Rows, even, 64 to `MAX_EYE_SIZE`, of a half sphere whose middle has the resolution of a photo, `longer` pixels on its longer side."""
     half = math.tan(math.radians(photo_fov(estimate, fov)) / 2)
     return min(MAX_EYE_SIZE, max(EYE_SIZES[0], round(math.pi * longer / (2 * half) / 2) * 2))
 
