@@ -132,8 +132,11 @@ def blueprint_json(blueprint: Blueprint) -> str:
     identity = _uuid("subgraphs", blueprint.name)
     by_id = {node.id: node for node in blueprint.nodes}
     inner = _links(Graph(blueprint.name, "", blueprint.nodes, ()))
+    # Widgets are inputs: where ids are taken, pages since 1.58 renumber the nodes inside and lose what the property proxyWidgets names.
+    shown = [(widget, sockets(by_id[node].type)[0][widget], ((node, widget),)) for node, widget in blueprint.widgets]
+    inputs = [*blueprint.inputs, *shown]
     entering, leaving = [], []
-    for slot, (_, kind, targets) in enumerate(blueprint.inputs):
+    for slot, (_, kind, targets) in enumerate(inputs):
         for target, name in targets:
             entering.append((len(inner) + len(entering) + 1, -10, slot, target, [*sockets(by_id[target].type)[0]].index(name), kind))
     for slot, (_, source, name) in enumerate(blueprint.outputs):
@@ -160,7 +163,7 @@ def blueprint_json(blueprint: Blueprint) -> str:
         "revision": 0,
         "config": {},
         "name": blueprint.name,
-        "inputNode": {"id": -10, "bounding": [-160, top, 120, 40 + 20 * len(blueprint.inputs)]},
+        "inputNode": {"id": -10, "bounding": [-160, top, 120, 40 + 20 * len(inputs)]},
         "outputNode": {"id": -20, "bounding": [left, top, 120, 40 + 20 * len(blueprint.outputs)]},
         "inputs": [
             {
@@ -169,7 +172,7 @@ def blueprint_json(blueprint: Blueprint) -> str:
                 "type": kind,
                 "linkIds": [link[0] for link in entering if link[2] == slot],
             }
-            for slot, (name, kind, _) in enumerate(blueprint.inputs)
+            for slot, (name, kind, _) in enumerate(inputs)
         ],
         "outputs": [
             {"id": _uuid(blueprint.name, "output", name), "name": name, "type": kind, "linkIds": [leaving[slot][0]]}
@@ -184,23 +187,23 @@ def blueprint_json(blueprint: Blueprint) -> str:
         "description": blueprint.description,
     }
     outside = {
-        "id": 1,
+        "id": max(by_id) + 1,
         "type": identity,
         "pos": [60, 60],
         "size": [350, 120 + 26 * len(blueprint.widgets)],
         "flags": {},
         "order": 0,
         "mode": 0,
-        "inputs": [{"name": name, "type": kind, "link": None} for name, kind, _ in blueprint.inputs],
+        "inputs": [_input(name, kind) for name, kind, _ in inputs],
         "outputs": [{"name": name, "type": kind, "links": None} for (name, _, _), kind in zip(blueprint.outputs, kinds, strict=True)],
         "title": blueprint.name,
-        "properties": {"proxyWidgets": [[str(node), widget] for node, widget in blueprint.widgets]},
+        "properties": {},
         "widgets_values": [],
     }
     whole = {
         "id": _uuid("subgraphs", blueprint.name, "graph"),
         "revision": 0,
-        "last_node_id": 1,
+        "last_node_id": max(by_id) + 1,
         "last_link_id": 0,
         "nodes": [outside],
         "links": [],
@@ -310,10 +313,7 @@ def _entry(node: Node, links: list[tuple[int, int, int, int, int, str]]) -> dict
         "id": node.id,
         "type": node.type,
         "mode": 2 if node.muted else 0,
-        "inputs": [
-            {"name": name, "type": kind, "link": into.get(number)} | ({"widget": {"name": name}} if kind in WIDGETS else {})
-            for number, (name, kind) in enumerate(inputs.items())
-        ],
+        "inputs": [_input(name, kind, into.get(number)) for number, (name, kind) in enumerate(inputs.items())],
         "outputs": [
             {"name": name, "type": kind, "links": [link[0] for link in links if link[1] == node.id and link[2] == number] or None}
             for number, (name, kind) in enumerate(outputs.items())
@@ -322,6 +322,10 @@ def _entry(node: Node, links: list[tuple[int, int, int, int, int, str]]) -> dict
         "widgets_values": _values(node),
     }
     return entry | ({"title": node.title} if node.title else {})
+
+
+def _input(name: str, kind: str, link: int | None = None) -> dict[str, Any]:
+    return {"name": name, "type": kind, "link": link} | ({"widget": {"name": name}} if kind in WIDGETS else {})
 
 
 if __name__ == "__main__":

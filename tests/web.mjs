@@ -205,6 +205,13 @@ const others = first()
 saved.mendGraph(others, () => undefined)
 assert.deepStrictEqual(others, first())
 saved.mendGraph(undefined, ours)
+// Group nodes, whose nodes have more widgets by now, and one with other values than its nodes, of which nothing is known.
+for (const [values, wanted] of [[[3, 0.2, 75, 7], [3, 0.2, 'new', 75, 7]], [[3, 0.2, 75], [3, 0.2, 75]]]) {
+  const inside = [{ type: 'Ours', widgets_values: [6, 0.1] }, { type: 'Other' }, { type: 'Ours', widgets_values: [60, 5] }]
+  const group = { nodes: [{ type: 'workflow/maps', widgets_values: values }], extra: { groupNodes: { maps: { nodes: inside } } } }
+  for (let time = 0; time < 2; time++) saved.mendGraph(group, () => undefined, type => type === 'Ours' ? [6, 0.1, 'new'] : [])
+  assert.deepStrictEqual(group.nodes[0].widgets_values, wanted)
+}
 
 const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
 console.log(JSON.stringify({

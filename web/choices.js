@@ -65,6 +65,7 @@ app.registerExtension({
 
   // The key R asks the server again: what was downloaded meanwhile is on the disk by now.
   refreshComboInNodes: definitions => {
-    for (const node of app.graph?.nodes ?? []) labelModels(node, definitions?.[node.type])
+    const root = app.rootGraph ?? app.graph, graphs = [root, ...root?.subgraphs?.values() ?? []]
+    for (const node of graphs.flatMap(graph => graph?.nodes ?? [])) labelModels(node, definitions?.[node.type])
   },
 })

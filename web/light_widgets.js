@@ -2,6 +2,7 @@
 // Those that are hidden keep their values, are saved, and are sent.
 
 import { app } from '../../scripts/app.js'
+import { isLinked } from './node_widgets.js'
 import { watch } from './nodes.js'
 
 const KIND = 'light'
@@ -10,8 +11,6 @@ const ONLY = {
   point: ['light_x', 'light_y', 'light_depth'],
 }
 const LAMPS = new Set(['DepthNormal_Relight', 'DepthNormal_Light'])
-
-const isLinked = (node, name) => (node.inputs ?? []).some(input => input.widget?.name === name && input.link != null)
 
 /** @param {any} node */
 function arrange(node) {

@@ -23,8 +23,7 @@ export class NodeWidgets {
 
   /** @param {string} name @returns {boolean} Whether another node provides this value, so that setting it here has no effect. */
   isLinked(name) {
-    const node = named(this.node, name) ? this.node : this.source
-    return (node.inputs ?? []).some((input, slot) => input.widget?.name === name && node.isInputConnected(slot))
+    return isLinked(named(this.node, name) ? this.node : this.source, name)
   }
 
   /** @param {Record<string, number | string>} values Each number is brought into its widget's range. */
@@ -51,6 +50,9 @@ export class NodeWidgets {
     return named(this.node, name) ?? named(this.source, name)
   }
 }
+
+/** @param {any} node @param {string} name Of a widget. @returns {boolean} Whether another node provides its value. */
+export const isLinked = (node, name) => (node.inputs ?? []).some((input, slot) => input.widget?.name === name && node.isInputConnected(slot))
 
 function named(node, name) {
   return (node.widgets ?? []).find(widget => widget.name === name)

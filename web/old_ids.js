@@ -52,6 +52,12 @@ function outputsOf(type) {
   return isOurDefinition(nodeData) ? nodeData.output.length : undefined
 }
 
+/** @param {string} type @returns {any[]} What a graph saves of a new node of this pack. */
+function valuesOf(type) {
+  if (outputsOf(type) === undefined) return []
+  return (window.LiteGraph.createNode(type).widgets ?? []).filter(widget => widget.serialize !== false).map(widget => widget.value)
+}
+
 const isOldId = node => isOurDefinition(node) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
 
 app.registerExtension({
@@ -69,7 +75,7 @@ app.registerExtension({
   },
   beforeConfigureGraph(graph) {
     const graphs = [graph, ...(graph?.definitions?.subgraphs ?? [])]
-    for (const each of graphs) mendGraph(each, outputsOf)
+    for (const each of graphs) mendGraph(each, outputsOf, valuesOf)
     for (const { type, inputs } of graphs.flatMap(each => each?.nodes ?? [])) {
       for (const input of inputs ?? []) input.name = OWN_INPUTS[type]?.[input.name] ?? input.name
     }

@@ -114,14 +114,30 @@ function split(graph, node) {
   node.widgets_values = [inputSize, maxRes].filter(value => typeof value === 'number')
 }
 
+/** A group node saves the values of all nodes in it in one list, where nodes that have more widgets by now would take the next node's. */
+function fillGroups({ extra, nodes }, valuesOf) {
+  for (const node of nodes ?? []) {
+    const inside = extra?.groupNodes?.[/^workflow[>/](.+)/.exec(node.type)?.[1]]?.nodes ?? [], { widgets_values: saved } = node
+    const counts = inside.map(each => each.widgets_values?.length ?? 0)
+    if (counts.reduce((sum, count) => sum + count, 0) !== saved?.length) continue
+    let start = 0
+    node.widgets_values = inside.flatMap(({ type }, i) => {
+      const added = i < inside.length - 1 ? valuesOf(type).slice(counts[i]) : []
+      return [...saved.slice(start, start += counts[i]), ...added]
+    })
+  }
+}
+
 /**
  * Changes a saved graph, or the definition of a subgraph, for the nodes of today.
  *
- * `outputsOf` gives the number of outputs of this pack's nodes by type; undefined for the nodes of others.
+ * `outputsOf` gives the number of outputs of this pack's nodes by type; undefined for the nodes of others. `valuesOf` gives the values of
+ * their widgets when they are new; none for the nodes of others.
  */
-export function mendGraph(graph, outputsOf) {
+export function mendGraph(graph, outputsOf, valuesOf) {
   // Damaged graphs have null for lost links; the page reads them.
   if (graph?.links?.includes?.(null)) graph.links = graph.links.filter(Boolean)
+  if (graph) fillGroups(graph, valuesOf)
   for (const node of [...(graph?.nodes ?? [])]) {
     const count = outputsOf(node.type)
     if (count === undefined) continue

@@ -61,6 +61,19 @@ async function fromFile(workflow) {
   return shown(workflow)
 }
 
+// Drags blueprints from the page's list of nodes into the graph, and gives their widgets.
+async function fromLibrary(names) {
+  if (names.length) await page.evaluate(() => window.app.extensionManager.sidebarTab.toggleSidebarTab('node-library'))
+  const found = {}
+  for (const [place, name] of names.entries()) {
+    const count = await page.evaluate(() => window.app.graph.nodes.length)
+    await page.getByPlaceholder('Search').first().fill(name)
+    await page.getByText(name, { exact: true }).first().dragTo(page.locator('#graph-canvas'), { targetPosition: { x: 900, y: 100 + 150 * place } })
+    found[name] = Object.keys((await graph(count + 1)).at(-1).widgets)
+  }
+  return found
+}
+
 async function help(type) {
   await page.evaluate(type => window.app.canvas.selectNode(window.app.graph.nodes.find(node => node.type === type)), type)
   // In a layout that begins at the top, the row of tabs lies over the button
@@ -129,6 +142,7 @@ for (const [name, workflow] of Object.entries(workflows)) {
 }
 report.layouts = await layouts(asked)
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
+report.blueprints = await fromLibrary(asked.blueprints)
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.help = await help(helped)
 report.bad = [...bad]

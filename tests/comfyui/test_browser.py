@@ -11,6 +11,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HELPED, IMAGE = "DepthNormal_MiDaSNormalMap", "MiDaS-NormalMapPreprocessor/example.jpg"
 EXAMPLE = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 PAGE = ROOT / "web" / "docs" / f"{HELPED}.md"
+BLUEPRINTS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "subgraphs").glob("*.json")}
 RUN = ("Relight", "Depth and Normals", "Compare Models")
 OLD = {
     "MiDaS-NormalMapPreprocessor": {"a": 3, "bg_threshold": 0.25, "resolution": 768},
@@ -50,7 +51,8 @@ def seen(request, bare_server, tmp_path_factory, run_driver):
     all_sizes = test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words.__name__ in asked
     layouts = [path.stem for path in WORKFLOWS] if all_sizes else runs
     templates = tmp_path_factory.mktemp("browser") / "templates.json"
-    templates.write_text(json.dumps({"templates": opened, "layouts": layouts, "runs": runs}))
+    blueprints = list(BLUEPRINTS) if test_blueprints_have_their_widgets_in_any_graph.__name__ in asked else ()
+    templates.write_text(json.dumps({"templates": opened, "layouts": layouts, "runs": runs, "blueprints": blueprints}))
     old = templates.with_name("old.json")
     old.write_text(json.dumps(old_graph()))
     words = [bare_server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, templates, old, *WORKFLOWS]
@@ -111,6 +113,13 @@ def test_graphs_saved_with_the_old_pack_keep_their_values(seen):
     for number, (name, values, shorter) in enumerate(OLD_CASES, 1):
         expected = values | ({"resolution": 512} if shorter else {})
         assert {key: shown[number][key] for key in values} == expected, name
+
+
+def test_blueprints_have_their_widgets_in_any_graph(seen):
+    """Dragged from the list of nodes beside nodes of the same ids, of which newer pages renumber those inside."""
+    for name, graph in BLUEPRINTS.items():
+        wanted = [each["name"] for each in graph["nodes"][0]["inputs"] if "widget" in each]
+        assert wanted and [widget for widget in seen["blueprints"][name] if not widget.startswith("$$")] == wanted, name
 
 
 def test_the_help_of_a_node_shows_its_page(seen):

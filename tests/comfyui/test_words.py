@@ -64,6 +64,7 @@ def test_the_list_shows_place_size_and_licence_and_the_graph_keeps_the_name(seen
     for words in (listed["moge-2-vitb-normal"], listed["moge-2-vits-normal"]):
         assert words in seen["shown"], "the open list"
     assert seen["chosen"] == "moge-2-vitb-normal"
+    assert "50 MB" in seen["refreshed"], "what the key R finds, of a node in a subgraph"
 
 
 def test_what_the_log_says_of_a_setting_stays_on_the_node(seen):

@@ -127,6 +127,13 @@ await page.evaluate(() => {
   window.app.graph.add(window.LiteGraph.createNode('Test_UseSlowDownload'))
 })
 await run()
+// The file has another size by now; the key R asks for it, also of a node in a subgraph.
+report.refreshed = await page.evaluate(async () => {
+  const { app } = window, node = window.add('DepthNormal_LoadModel')
+  const [inside] = app.graph.convertToSubgraph(new Set([node])).node.subgraph.nodes
+  await app.refreshComboInNodes()
+  return inside.widgets.find(widget => widget.name === 'model').options.getOptionLabel('zoedepth-nyu')
+})
 report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture, { model: 'zoedepth-nyu' }), picture)
 await run(() => window.words.filter(({ text }) => /downloading [1-9]\d %/.test(text)).length > 3)
 await shoot('download')

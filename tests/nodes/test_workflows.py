@@ -167,8 +167,8 @@ def test_a_blueprint_fits_the_nodes(path):
         assert len(node["widgets_values"]) == len(expected)
         for value, (kind, options) in zip(node["widgets_values"], expected.values(), strict=True):
             assert value in kind if isinstance(kind, list) else options.get("min", value) <= value <= options.get("max", value)
-    for number, widget in outside["properties"]["proxyWidgets"]:
-        assert widget in widgets(nodes[int(number)]["type"])
+    assert [each["name"] for each in outside["inputs"]] == [each["name"] for each in inside["inputs"]]
+    assert "model" in [each["widget"]["name"] for each in outside["inputs"] if "widget" in each]
     for link in inside["links"]:
         if link["origin_id"] > 0:
             assert link["id"] in nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
