@@ -165,6 +165,13 @@ def test_a_masked_view_and_holes_do_not_disturb_the_others():
     assert error[known].median() < 0.03
 
 
+def test_what_would_lie_beyond_infinity_is_fifty_times_as_far_as_the_rest():
+    value = torch.zeros(1, 1, 65, 65)
+    value[..., 32, 32] = -1
+    (found,) = affine_to_distances([value], everywhere([value]), torch.eye(3)[None], True)
+    assert found[..., 32, 32].item() == pytest.approx(50) and found[..., 31, 32].item() == pytest.approx(1, abs=0.01)
+
+
 def test_what_says_nothing_is_flat():
     values = [torch.full((1, 1, SIDE, SIDE), float(index)) for index in range(12)]
     for distance in affine_to_distances(values, everywhere(values), view_rotations(), True):
