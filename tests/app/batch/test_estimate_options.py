@@ -134,7 +134,8 @@ def test_steps_of_refinement_change_the_depth_and_are_recorded(third, image):
     assert np.array_equal(in_python.depth[0, 0], none)
     image.rename(image.with_name("f_1.png"))
     for name, steps in (("none", "0"), ("some", "3")):
-        assert main(["video", str(image.with_name("f_%d.png")), "-o", str(image.with_name(f"{name}_%d.png")), *third, "--refine-steps", steps]) == 0
+        read, written = (str(image.with_name(f"{each}_%d.png")) for each in ("f", name))
+        assert main(["video", read, "-o", written, *third, "--refine-steps", steps]) == 0
     assert image.with_name("none_1.png").read_bytes() != image.with_name("some_1.png").read_bytes()
 
 
