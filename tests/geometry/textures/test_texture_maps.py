@@ -359,7 +359,7 @@ def test_height_and_normals_of_a_set_are_one_surface(borders, radius):
     found = normals_to_height(maps.normals, borders=borders, derivative="central")
     assert torch.allclose(found - found.amin(), maps.height * maps.height_range, atol=2e-3)
     whole = normals_to_height(normals, borders=borders)
-    assert maps.height_range < 0.6 * (whole.max() - whole.min())
+    assert 0.4 * (whole.max() - whole.min()) < maps.height_range < 0.6 * (whole.max() - whole.min()), "the bumps alone"
 
 
 HUGE = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
