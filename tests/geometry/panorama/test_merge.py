@@ -1,5 +1,7 @@
 """Views of rooms whose distances are known, or known up to scale and shift, merged into panoramas."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,6 +72,15 @@ def test_islands_between_holes_keep_their_distance():
     scaled, _ = merge_views(views_of(box_room, scales=scales, mask=ring_and_cap), 128, 256)
     ratio = (scaled / merged).log()[both]
     assert ratio.std() < 0.02, "one scale for the ring and the cap: the views that see both bring them together"
+
+
+def test_views_that_disagree_leave_no_seams():
+    """Each is too near on its left and too far on its right; what they know is a ring."""
+    views = views_of(box_room, mask=lambda directions: directions[:, 1:2].abs() < 0.4)
+    views = [replace(each, distance=each.distance * torch.linspace(0.5, 1.5, 192)) for each in views]
+    merged, truth = merge_views(views, 128, 256)[0], box_room(panorama_directions(128, 256))[0]
+    found, expected = (each[..., 50:78, :].log().diff(dim=-1) for each in (merged, truth))
+    assert (found - expected).abs().mean() < 0.004  # 0.012 of the views' mean
 
 
 def test_a_scene_that_no_view_knows_is_refused():
