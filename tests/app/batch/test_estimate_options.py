@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 
 from depth_normal import estimate_folder, load_model
-from depth_normal.annotators.checks import _log_once, log_used_size
+from depth_normal.annotators.base import _log_once, log_used_size
 from depth_normal.annotators.moge import REFINED
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.batch.options import Options

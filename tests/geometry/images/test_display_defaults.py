@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images import display_defaults
-from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range, resized_depth_image
-from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.images import render
+from depth_normal.geometry.images.render import default_depth_image, default_depth_range, depth_to_image, resized_depth_image
 from depth_normal.geometry.levels import measure_range_of_most
 from depth_normal.geometry.temporal.ranges import RunningRange
 
@@ -93,5 +92,5 @@ def test_a_depth_image_is_enlarged_without_a_look_at_its_large_values(monkeypatc
     """Each look takes as long as the enlarging itself."""
     constant = Estimate(torch.full((1, 1, 30, 40), 2.0), Quantity.DISPARITY)
     ends = default_depth_range(constant)
-    monkeypatch.setattr(display_defaults, "default_depth_image", None)
+    monkeypatch.setattr(render, "default_depth_image", None)
     assert (resized_depth_image(constant, 60, 80, ends) == 0).all()

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import pixel_rays
-from depth_normal.geometry.panorama.affine import affine_to_distances
-from depth_normal.geometry.panorama.merge import View, merge_normals, merge_views
+from depth_normal.geometry.panorama.merge import View, affine_to_distances, merge_normals, merge_views
 from depth_normal.geometry.sphere import panorama_directions, view_intrinsics, view_rotations
 from depth_normal.geometry.surfaces.derive import panorama_normals
 

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.temporal import moving_pixels as module
-from depth_normal.geometry.temporal.moving_pixels import MovingPixels
-from depth_normal.geometry.temporal.optical_flow import optical_flow, warped
+from depth_normal.geometry.temporal.moving_pixels import MovingPixels, optical_flow, warped
 from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.options.video import VideoOptions
 
