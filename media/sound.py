@@ -234,7 +234,7 @@ def _as_aac(source: _Source, output: Any) -> Track | None:
     def coded() -> Track:
         for frame in chain(_in_a_row(chain((first,), frames), resample), (None,)):
             for packet in target.encode(frame):
-                yield Fraction(packet.dts if packet.dts is not None else packet.pts) * Fraction(packet.time_base), packet
+                yield packet.pts * Fraction(packet.time_base), packet
 
     return coded()
 

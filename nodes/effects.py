@@ -17,7 +17,7 @@ from ..utils import to_planar
 from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
-from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node
+from .live import MAX_IMAGES, Payload, image_payload, shown_on_node
 from .option_widgets import option_widgets, takes
 from .widgets import EFFECTS as EFFECTS_MENU
 from .widgets import Inputs, geometry_input, image_input
@@ -87,7 +87,7 @@ class Effect:
             for layers, estimate, made in with_progress(parts, total):
                 if len(lines) < MAX_IMAGES:
                     lines.append(made.words + hint)
-                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]) if in_comfyui() else {})
+                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]))
                 values = [each for each in (made.result, made.mask)[: len(self.RETURN_TYPES)] if each is not None]
                 yield outputs_together(self.RETURN_TYPES[: len(values)], values)
 

@@ -18,17 +18,17 @@ from ...geometry.estimate import Axes, Estimate, Quantity
 from ...geometry.kinds import Projection
 from ...geometry.panorama.merge import MERGED_WIDTH, View, affine_to_distances, merge_normals, merge_views
 from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
-from ...utils import images_to_rgb, resize_map
+from ...utils import resize_map
 from ..comfy import interrupt
 from .network import Images, LoadedNetwork, batch_shape
 from .stages import InferenceOptions, image_estimates
+from .tiles import reduced
 
 logger = logging.getLogger(__name__)
 
 # Rounded panoramas are off by a pixel or two; images of other aspects are no full-sphere panoramas.
 _STRETCH = 1.02
 _LEAST_SIDE = 64
-_BAND_PIXELS = 2**22
 _MERGING = 2
 """Merging the views takes about as long as this many passes over a view."""
 
@@ -205,14 +205,7 @@ def _view_side(network: LoadedNetwork, width: int, size: int | None) -> int:
 def _at_resolution(image: Images, width: int) -> Tensor:
     """One panorama as (1, 3, H, W) float32 on the CPU, area-averaged to at most `width`: views sample it without averaging."""
     _, height, own = batch_shape(image)
-    band = max(1, _BAND_PIXELS // own)
-    parts = []
-    for start in range(0, height, band):
-        rows = image[..., start : start + band, :] if isinstance(image, Tensor) else image[:, start : start + band]
-        rgb = images_to_rgb(rows).cpu()
-        parts.append(resize_map(rgb, rgb.shape[-2], min(own, width)))
-    whole = torch.cat(parts, 2)
-    return resize_map(whole, min(height, max(1, round(width / 2))), whole.shape[-1])
+    return reduced(image, (0, height, 0, own), min(height, max(1, round(width / 2))), min(own, width)).cpu()
 
 
 def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:

@@ -239,9 +239,14 @@ def shown(image: Images, part: tuple[int, int, int, int], network_size: NetworkS
     top, bottom, left, right = part
     height, width = bottom - top, right - left
     net_height, net_width = network_size(height, width)
-    rows, columns = min(height, _SHOWN * net_height), min(width, _SHOWN * net_width)
-    band = max(1, _BAND_PIXELS // width)
-    bands = [_rgb(image, start, min(start + band, bottom), left, right) for start in range(top, bottom, band)]
+    return reduced(image, part, min(height, _SHOWN * net_height), min(width, _SHOWN * net_width))
+
+
+def reduced(image: Images, part: tuple[int, int, int, int], rows: int, columns: int) -> Tensor:
+    """(1, 3, rows, columns) in [0, 1]: a part (top, bottom, left, right) of an image, resized in bands of rows, on the image's device."""
+    top, bottom, left, right = part
+    band = max(1, _BAND_PIXELS // (right - left))
+    bands = (_rgb(image, start, min(start + band, bottom), left, right) for start in range(top, bottom, band))
     return resize_map(torch.cat([resize_map(each, each.shape[-2], columns) for each in bands], 2), rows, columns)
 
 

@@ -178,9 +178,8 @@ class _Progress:
 @atexit.register
 def _wait_for_the_end() -> None:
     """Waits for workers, as one that is inside torch when Python exits would abort the process, and removes partial builds."""
-    until = time.monotonic() + _LAST_SECONDS
-    for thread in list(_working):
-        thread.join(max(0.0, until - time.monotonic()))
+    for thread in list(_working):  # at most one: the others wait for `_one`
+        thread.join(_LAST_SECONDS)
     remove_unfinished()
 
 

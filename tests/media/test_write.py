@@ -217,7 +217,8 @@ def frames(times, duration=Fraction(1, 10)) -> list[Frame]:
 def test_a_new_rate_shows_what_is_shown_then():
     found = list(at_rate(iter(frames(Fraction(number, 10) for number in range(6))), Fraction(5)))
     assert [(frame.time, frame.image()) for frame in found] == [(0, 0), (Fraction(1, 5), 2), (Fraction(2, 5), 4)]
-    assert [frame.image() for frame in at_rate(iter(frames([0, 0.5])), Fraction(5))] == [0, 0, 0]
+    found = list(at_rate(iter(frames([1, Fraction(6, 5)], Fraction(1, 5))), Fraction(10)))
+    assert [(frame.time * 10, frame.image()) for frame in found] == [(10, 0), (11, 0), (12, 1), (13, 1)]
     found = list(at_rate(iter(frames((Fraction(number, 30) for number in range(300)), Fraction(1, 30))), Fraction(16)))
     assert len(found) == 160 and [frame.image() for frame in found[:5]] == [0, 1, 3, 5, 7]
 

@@ -112,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_body(self, served, rest):
         if served.stalls:
+            self.close_connection = True
             return self.server.closed.wait()
         stop = served.drops.pop(0) if served.drops else None
         pieces = 20 if served.seconds else 1

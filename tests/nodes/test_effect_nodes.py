@@ -7,6 +7,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import effects
+from depth_normal.nodes.live import KEY
 
 ROOT = Path(__file__).parents[2]
 MASK, CUTOUT, SKY, FOG, LENS = (effects.NODE_OF[name] for name in ("mask", "cutout", "sky", "fog", "depth-of-field"))
@@ -127,17 +128,10 @@ def test_the_page_shows_what_an_effect_makes(node):
     assert "point_x" in node.INPUT_TYPES()["optional"] or f"  {node.NODE_ID}: PlainView," in script, "add it to VIEWS in the script"
 
 
-def test_the_node_says_what_it_did_in_metres(monkeypatch):
-    said = {}
-
-    def shown_on_node(result, payloads, **ui):
-        said.update(ui)
-        return result
-
-    monkeypatch.setattr(effects, "shown_on_node", shown_on_node)
-    (mask,) = MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
-    assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"] and torch.equal(mask, depth_image()[..., 0])
-    LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)
-    assert len(said["text"]) == 2 and said["text"][0].startswith("focus 2 m, sharp from 1.")
-    FOG().execute(make_image(), metres())
-    assert said["text"][0].startswith("fog over 2 to 6 m, ")
+def test_the_node_says_what_it_did_in_metres(comfyui):
+    shown = MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
+    assert shown["ui"]["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"] and torch.equal(shown["result"][0], depth_image()[..., 0])
+    shown = LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)["ui"]
+    assert len(shown["text"]) == len(shown[KEY]) == 2 and shown["text"][0].startswith("focus 2 m, sharp from 1.")
+    assert all((comfyui / "temp" / each["image"]["filename"]).is_file() for each in shown[KEY]), "which the page shows"
+    assert FOG().execute(make_image(), metres())["ui"]["text"][0].startswith("fog over 2 to 6 m, ")

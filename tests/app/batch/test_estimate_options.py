@@ -82,10 +82,14 @@ def test_a_run_says_once_which_size_it_uses_and_records_it(image, capsys, caplog
     assert "2 skipped" in capsys.readouterr().err and "largest" not in caplog.text
 
 
-def test_a_network_of_one_size_says_which(caplog):
+def test_python_says_once_which_size_it_uses(image, monkeypatch, caplog):
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], largest_size=64))
+    for size in (4000, 4000, 64):
+        load_model("tiny").estimate(cv2.imread(str(image))[None], size)
     for size in (512, 1536):
         log_used_size(MODELS["depth-pro"], size)
-    assert caplog.messages == ["depth-pro runs at size 1536, its only one, in place of 512"]
+    said = [f"{words} in place of" for words in ("tiny runs at size 64, its largest,", "depth-pro runs at size 1536, its only one,")]
+    assert caplog.messages == [f"{said[0]} 4000", f"{said[1]} 512"]
 
 
 @pytest.mark.parametrize("spec", [each for each in MODELS.values() if each.family != "leres-boost"], ids=lambda spec: spec.id)
@@ -128,6 +132,11 @@ def test_steps_of_refinement_change_the_depth_and_are_recorded(third, image):
     assert settings["refine_steps"] == 0 and not np.allclose(none, plain)
     ((_, in_python),) = estimate_folder(image, model=third[1], weights=third[3], device="cpu", refine_steps=0)
     assert np.array_equal(in_python.depth[0, 0], none)
+    image.rename(image.with_name("f_1.png"))
+    for name, steps in (("none", "0"), ("some", "3")):
+        read, written = (str(image.with_name(f"{each}_%d.png")) for each in ("f", name))
+        assert main(["video", read, "-o", written, *third, "--refine-steps", steps]) == 0
+    assert image.with_name("none_1.png").read_bytes() != image.with_name("some_1.png").read_bytes()
 
 
 @pytest.mark.slow("takes most of a second")

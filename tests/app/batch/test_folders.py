@@ -304,7 +304,7 @@ def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     assert len(made(tmp_path / "out")) == 8
 
 
-def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
+def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch, capsys):
     for words in (
         {"model": "nope"},
         {"model": "tiny", "writes": ("tga",)},
@@ -323,6 +323,8 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
     both = {path.name for path, _ in depth_normal.estimate_folder(photos, tmp_path / "both", model="tiny", size=32, keep_extension=True)}
     assert both == {path.name for path in photos.iterdir()} and (tmp_path / "both" / "000.jpg_depth.png").is_file()
+    assert estimate(photos, tmp_path / "both", "--size", "32", "--resume", "--keep-extension") == 0
+    assert "0 done, 5 skipped (done before)" in capsys.readouterr().err
     asked, named = [], "depth_normal.app.batch.options.load_model"
     monkeypatch.setattr(named, lambda *words: asked.append(words[-1]) or depth_normal.load_model("tiny"))
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == asked == []

@@ -51,7 +51,7 @@ def quick():
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        (lambda maps: maps.flip(-1), "--overwrite", "more than 1: nothing was written"),
+        (lambda maps: maps.flip(-1), "--overwrite", "more than 1: nothing was written\n"),
         (lambda maps: torch.full_like(maps, torch.inf), "--overwrite --dtype float16 --size 128x64", "float32"),
     ],
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
@@ -260,6 +261,17 @@ def test_the_models_are_listed_tiny_first(client):
     assert said["chosen"] == "tiny" and [model["id"] for model in said["models"]][:2] == ["tiny", "moge-2-vits-normal"]
     assert {model["id"] for model in said["models"]} == MODELS.keys() - {"da2", "marigold-iid-appearance", "depth-anything-v2-giant"}
     assert all(model["terms"] and model["size_in_words"] and model["page"].startswith("https://") for model in said["models"][1:])
+
+
+def test_weights_that_are_replaced_are_read_anew(client, photo, tmp_path, monkeypatch):
+    spec, state, made = MODELS["tiny"], load_file(find_weights(MODELS["tiny"].file)), []
+    own = replace(spec.file, filename="own.safetensors", url="https://example.org/own.safetensors", sha256=None, size=None)
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    monkeypatch.setitem(MODELS, SLOW, replace(spec, id=SLOW, files=(own, *spec.files[1:]), default_size=64))
+    for scale in (1, 0.9):
+        save_file({name: scale * value for name, value in state.items()}, tmp_path / "own.safetensors")
+        made.append(client.file(client.made(photo, model=SLOW)["id"], "depth")[2])
+    assert made[0] != made[1]
 
 
 SLOW = "zoedepth-nyu"

@@ -192,6 +192,14 @@ def test_of_a_disc_before_a_wall_and_the_sky_the_sky_alone_is_masked(ratio, fact
     assert torch.isfinite(refined.depth[refined.mask]).all()
 
 
+def test_a_hole_leaves_what_is_beside_it_as_it_is():
+    inverse, where = disc_before_a_wall(5)
+    depth, mask = 1 / made_small(inverse, 2), torch.ones(1, 1, 60, 80, dtype=torch.bool)
+    mask[..., :10, :30] = False
+    found, expected = (refine_geometry(Estimate(depth, METRIC, mask=each), image_of(where)) for each in (mask, None))
+    torch.testing.assert_close(found.depth[found.mask], expected.depth[found.mask], rtol=0.05, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_refined_beside_an_image_in_full(dtype):
     inverse, where = step()

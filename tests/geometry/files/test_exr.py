@@ -162,7 +162,7 @@ def box(left, top, right, bottom):
         ((0, 0, 9, 7), (3, 2, 6, 5)),
         ((0, 0, 9, 7), (-4, -3, 12, 9)),  # overscan
         ((0, 0, 9, 7), (-4, 2, 6, 9)),
-        ((5, -6, 14, 1), (7, -9, 20, 0)),
+        ((-5, -6, 4, 1), (-3, -9, 10, 0)),
     ],
 )
 @pytest.mark.parametrize("quantity", [None, Quantity.RELATIVE_DEPTH])

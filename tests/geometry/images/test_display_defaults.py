@@ -34,6 +34,11 @@ def test_a_near_speck_darkens_nothing_else():
     torch.testing.assert_close(image[..., 5:], default_depth_image(landscape())[..., 5:], atol=0.02, rtol=0)
 
 
+def test_a_thousandth_of_the_pixels_is_black_and_one_is_white():
+    image = default_depth_image(Estimate(1 / torch.linspace(1, 2, 10000).view(1, 1, 100, 100), Quantity.METRIC_DEPTH))
+    assert (image == 0).sum() == (image == 1).sum() == 10
+
+
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
 def test_what_is_not_metric_is_shown_from_end_to_end(quantity):
     depth = torch.rand(2, 1, 300, 400, generator=torch.Generator().manual_seed(0))

@@ -83,9 +83,11 @@ def test_masked_pixels_are_black_and_count_for_nothing(percentiles):
 @pytest.mark.parametrize("near", ["white", "black"])
 @pytest.mark.parametrize("as_disparity", [False, True])
 def test_holes_of_metric_depth_are_black(hole, near, as_disparity):
-    depth = torch.tensor([1.0, 2.0, hole]).view(1, 1, 1, 3)
+    depth = torch.tensor([1.0, 2.0, hole]).view(1, 1, 1, 3).requires_grad_()
     expected = [1, 0, 0] if near == "white" else [0, 1, 0]
-    assert levels(depth_to_image(depth, Quantity.METRIC_DEPTH, near=near, as_disparity=as_disparity)) == expected
+    image = depth_to_image(depth, Quantity.METRIC_DEPTH, near=near, as_disparity=as_disparity)
+    image.sum().backward()
+    assert levels(image.detach()) == expected and depth.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))

@@ -1,5 +1,7 @@
 """Views of rooms whose distances are known, or known up to scale and shift, merged into panoramas."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,6 +71,15 @@ def test_islands_between_holes_keep_their_distance():
     scaled, _ = merge_views(views_of(box_room, scales=scales, mask=ring_and_cap), 128, 256)
     ratio = (scaled / merged).log()[both]
     assert ratio.std() < 0.02, "one scale for the ring and the cap: the views that see both bring them together"
+
+
+def test_views_that_disagree_leave_no_seams():
+    """Each is too near on its left and too far on its right; what they know is a ring."""
+    views = views_of(box_room, mask=lambda directions: directions[:, 1:2].abs() < 0.4)
+    views = [replace(each, distance=each.distance * torch.linspace(0.5, 1.5, 192)) for each in views]
+    merged, truth = merge_views(views, 128, 256)[0], box_room(panorama_directions(128, 256))[0]
+    found, expected = (each[..., 50:78, :].log().diff(dim=-1) for each in (merged, truth))
+    assert (found - expected).abs().mean() < 0.004  # 0.012 of the views' mean
 
 
 def test_a_scene_that_no_view_knows_is_refused():
@@ -162,6 +173,13 @@ def test_a_masked_view_and_holes_do_not_disturb_the_others():
     values[4], values[7] = values[4] + torch.nan, values[7].masked_fill(~valid[7], torch.inf)
     error, known = errors_of_merged(values, valid, True)
     assert error[known].median() < 0.03
+
+
+def test_what_would_lie_beyond_infinity_is_fifty_times_as_far_as_the_rest():
+    value = torch.zeros(1, 1, 65, 65)
+    value[..., 32, 32] = -1
+    (found,) = affine_to_distances([value], everywhere([value]), torch.eye(3)[None], True)
+    assert found[..., 32, 32].item() == pytest.approx(50) and found[..., 31, 32].item() == pytest.approx(1, abs=0.01)
 
 
 def test_what_says_nothing_is_flat():

@@ -350,16 +350,16 @@ def test_reliefs_of_normals_and_photograph_add_up_without_combs():
     assert alternating.max() < 0.05
 
 
-@pytest.mark.parametrize("borders", ["free", "seamless"])
-def test_height_and_normals_of_a_set_are_one_surface(borders):
+@pytest.mark.parametrize(("borders", "radius"), [("free", 0), ("seamless", 12)])
+def test_height_and_normals_of_a_set_are_one_surface(borders, radius):
     """Shapes that the height leaves out are not in the normals: integrated they give it, with its range."""
     wave = (torch.arange(96) * math.tau / 96).sin() * 9
     normals = height_to_normals((wave + bumps(96)).view(1, 1, 96, 96), borders=borders)
-    maps = pbr_maps(normals, PbrOptions(borders=borders, radius=12, directions=4))
+    maps = pbr_maps(normals, PbrOptions(borders=borders, radius=radius, directions=4))
     found = normals_to_height(maps.normals, borders=borders, derivative="central")
     assert torch.allclose(found - found.amin(), maps.height * maps.height_range, atol=2e-3)
     whole = normals_to_height(normals, borders=borders)
-    assert maps.height_range < 0.6 * (whole.max() - whole.min())
+    assert 0.4 * (whole.max() - whole.min()) < maps.height_range < 0.6 * (whole.max() - whole.min()), "the bumps alone"
 
 
 HUGE = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)

@@ -262,7 +262,7 @@ def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatc
 def of_scenes(family, monkeypatch):
     """Makes the family one that sees a batch as views of one scene."""
 
-    class Scenes(family):
+    class Scenes(registry.FAMILIES["weighted"]):
         @classmethod
         def sees_scenes(cls, spec):
             return True
@@ -288,6 +288,11 @@ def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes,
     assert asked == [5 * model.working_bytes(50, 70, 32)], "room for all of them"
     assert scene.depth.shape == (5, 1, 50, 70) and scene.extrinsics.shape == (5, 3, 4) and scene.intrinsics.shape == (5, 3, 3)
     assert torch.allclose(scene.depth, model.estimate(images, 32).depth, atol=1e-5)
+
+
+def test_views_of_one_scene_that_half_precision_cannot_hold_are_computed_in_float32(load, too_large, of_scenes):
+    scenes = [load(dtype=dtype).estimate_scene(make_images(3), 32) for dtype in ("float16", "float32")]
+    assert torch.equal(scenes[0].depth, scenes[1].depth) and too_large.dtypes == [torch.float16, torch.float32, torch.float32]
 
 
 def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):

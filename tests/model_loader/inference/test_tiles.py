@@ -15,6 +15,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
+from depth_normal.model_loader.inference import tiles
 from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.tiles import AUTO_MOST, estimate_in_tiles, mosaics, shown, tiles_along
 from depth_normal.options.estimate import MOST_TILES
@@ -221,7 +222,8 @@ def test_other_tiles_are_refused_with_what_is_accepted(given):
         InferenceOptions(tiles=given)
 
 
-def test_a_part_of_an_image_is_shown_no_larger_than_a_network_can_use():
+def test_a_part_of_an_image_is_shown_no_larger_than_a_network_can_use(monkeypatch):
+    monkeypatch.setattr(tiles, "_BAND_PIXELS", 10000)  # 12 rows
     image = torch.rand(1, 3, 700, 900)
     part = shown(image, (100, 600, 50, 850), sized)
     assert part.shape == (1, 3, 2 * SIDE, 2 * round(SIDE * 1.6))
