@@ -90,6 +90,7 @@ class _Box(NamedTuple):
     right: int
 
 
+@torch.no_grad()
 @in_float32
 def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
     """Renders the image through a lens.
