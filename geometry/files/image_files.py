@@ -147,8 +147,9 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
     else:
         image = decode_image(path, data)
         coding = image.profile
-        if isinstance(coding, Coding) and coding.hdr and image.pixels.ndim == 3:
-            pixels = tone_mapped(image.pixels, coding.hdr, coding.chromaticities)
+        if isinstance(coding, Coding) and coding.hdr:
+            pixels = image.pixels if image.pixels.ndim == 3 else np.repeat(image.pixels[..., None], 3, axis=2)
+            pixels = tone_mapped(pixels, coding.hdr, coding.chromaticities)
         else:
             pixels = to_srgb(path, image.pixels, coding)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
