@@ -16,7 +16,7 @@ from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
 from ...options.network import RUNTIME, NetworkOptions
-from ...options.outputs import ImagesOptions
+from ...options.outputs import MILLIMETRES, ImagesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
@@ -197,7 +197,7 @@ def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
-    quantity = "what the numbers of depth are, where the file does not say: metres, large = far, or large = near"
+    quantity = "what the numbers of depth are, where the file does not say: metres, large = far, large = near, or millimetres"
     add_quantity(parser, "--quantity", quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
     parser.add_argument("--channel", metavar="NAME", help=channel)
@@ -208,13 +208,13 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    parser.add_argument(name, type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=help_text)
+    parser.add_argument(name, type=_quantity, choices=[*(each.value.replace("_", "-") for each in Quantity), MILLIMETRES], help=help_text)
 
 
-def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> Quantity | None:
-    """The quantity of an option of `add_quantity`; None if none is named."""
+def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> str | None:
+    """The quantity of an option of `add_quantity`, as `load_estimate` takes it; None if none is named."""
     chosen = getattr(arguments, name)
-    return None if chosen is None else Quantity(chosen.replace("-", "_"))
+    return chosen and chosen.replace("-", "_")
 
 
 def _quantity(text: str) -> str:
