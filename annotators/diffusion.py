@@ -230,7 +230,8 @@ def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, 
         (images, *shape) float32 on the CPU, and one generator per image.
     """
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
-    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
+    noise = [torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu") for generator in generators]
+    return torch.stack(noise), generators
 
 
 TIMESTEP = 999

@@ -74,7 +74,7 @@ def _rgb_from_yuv(matrix: int) -> Tensor:
     red, blue = _LUMA[matrix]
     green = 1 - red - blue
     rows = ((1, 0, 2 * (1 - red)), (1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green), (1, 2 * (1 - blue), 0))
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
 
 def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
