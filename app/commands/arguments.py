@@ -197,7 +197,8 @@ def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
-    quantity = "what the numbers of depth are, where the file does not say: metres, large = far, large = near, or millimetres"
+    kinds = "metric-depth (metres), relative-depth (large = far), disparity (large = near), or millimetres"
+    quantity = f"what the numbers of depth are, where the file does not say: {kinds}"
     add_quantity(parser, "--quantity", quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
     parser.add_argument("--channel", metavar="NAME", help=channel)
@@ -208,7 +209,8 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    parser.add_argument(name, type=_quantity, choices=[*(each.value.replace("_", "-") for each in Quantity), MILLIMETRES], help=help_text)
+    choices = [*(each.value.replace("_", "-") for each in Quantity), MILLIMETRES]
+    parser.add_argument(name, type=_quantity, choices=choices, metavar="QUANTITY", help=help_text)
 
 
 def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> str | None:
