@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..options.packages import how_to_install
-from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
-from .networks.layers import exact_group_norms
-from .networks.published import PublishedNetwork, StateDict
+from ..options.checks import how_to_install
+from .networks.layers import PublishedNetwork, StateDict, exact_group_norms
 from .specs.base import CheckpointError, ModelSpec, printable
 from .specs.diffusion import DiffusionConfig
 

@@ -27,11 +27,9 @@ from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
 from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
-from .building import build_network, check_network, from_diffusers
+from .building import LatentDiffusion, build_network, check_network, from_diffusers
 from .family import Request
-from .networks.latent_diffusion import LatentDiffusion
-from .networks.layers import faster_products
-from .networks.published import StateDict
+from .networks.layers import StateDict, faster_products
 from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec

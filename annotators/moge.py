@@ -19,23 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..geometry.camera import intrinsics_from_focal_length
+from ..geometry.camera import SAMPLED, find_focal_and_shift, intrinsics_from_focal_length, sampled
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
 from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
-from .base import Annotator
+from .base import Annotator, check_ends, check_finite, ends_of
 from .building import build_published, checkpoint_mismatch
-from .checks import check_ends, check_finite, ends_of
 from .choices import wording
 from .family import Progress, Request
 from .graphs import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
-from .networks.layers import middles
+from .networks.layers import StateDict, middles
 from .networks.moge import LEVELS, MoGe, MoGe1, MogeOutput, plane_of
-from .networks.published import StateDict
 from .networks.vit import PATCH
 from .preprocessing.resizing import PixelCount, PixelCountCut, cubic_antialiased, linear_antialiased
 from .preprocessing.steps import Resize, Steps

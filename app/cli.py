@@ -18,8 +18,7 @@ from typing import NoReturn
 from .._version import __version__
 from ..annotators.choices import COMMAND_LINE, worded
 from .commands.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .console.completion import SHELLS, PrintCompletion
-from .console.parser import Parser, did_you_mean
+from .console.parser import SHELLS, Parser, PrintCompletion, did_you_mean
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DEFAULT_FOLDER, DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..geometry.alignment.metrics import angle_map, compare_depth, compare_normals
 from ..geometry.estimate import Estimate
 from ..geometry.files import load_estimate
-from ..geometry.images.display_defaults import default_depth_image
+from ..geometry.images.render import default_depth_image
 from ..geometry.surfaces.derive import with_normals
 
 logger = logging.getLogger(__name__)

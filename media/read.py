@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..options.packages import how_to_install
+from ..options.checks import how_to_install
 from ..utils import resize_image, resize_map
 from .colour import BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from .estimate import normal_coding
 from .fields import Options, choice, several, switch, typed
-from .network import NetworkOptions
 from .views import LAYOUTS, VR_LAYOUTS
 
 # `geometry.files.formats` has their readers and writers.

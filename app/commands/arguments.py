@@ -13,10 +13,8 @@ from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
-from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
-from ...options.network import RUNTIME, NetworkOptions
-from ...options.outputs import MILLIMETRES, ImagesOptions
+from ...options.outputs import MILLIMETRES, RUNTIME, ImagesOptions, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of

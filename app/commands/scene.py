@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.folders import SourcesOptions
-from ...options.outputs import MILLIMETRES, READABLE_WORDS
+from ...options.outputs import MILLIMETRES, READABLE_WORDS, SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ...geometry.effects.makers import Made
     from ...geometry.estimate import Estimate
     from ...geometry.views.transparency import Layers
-    from ..depth_kind import DepthKind
+    from ..video.own_depth import DepthKind
 
 
 T = TypeVar("T")
@@ -301,7 +300,7 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 def depth_kind(arguments: argparse.Namespace) -> DepthKind:
     """The declared kind of --depth."""
     from ...geometry.estimate import Quantity
-    from ..depth_kind import DepthKind
+    from ..video.own_depth import DepthKind
 
     quantity = chosen_quantity(arguments)
     if quantity == MILLIMETRES:

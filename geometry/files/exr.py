@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 from ..checks import check_intrinsics
 from ..conventions import are_unit_vectors
 from ..estimate import Axes, Estimate, Quantity

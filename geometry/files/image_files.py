@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...options.packages import how_to_install
+from ...options.checks import how_to_install
 from ..images.srgb import BT_709, numbered_primaries
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity

@@ -16,8 +16,7 @@ from ...geometry.camera import depth_to_ray_distance
 from ...geometry.conventions import convert_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
 from ...geometry.kinds import Projection
-from ...geometry.panorama.affine import affine_to_distances
-from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_views
+from ...geometry.panorama.merge import MERGED_WIDTH, View, affine_to_distances, merge_normals, merge_views
 from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt

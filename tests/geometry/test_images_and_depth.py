@@ -29,7 +29,7 @@ from depth_normal.geometry.views.parallax import BORDERS, parallax_frames, paral
 from depth_normal.geometry.views.stereo import stereo_pair
 from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.geometry.views.vr import vr_pair
-from depth_normal.options.fog import FogOptions
+from depth_normal.options.effects import FogOptions
 from depth_normal.options.render import EDGES
 from depth_normal.options.views import ORIGINALS, LoopOptions, StereoOptions
 from tests.geometry.type_pairs import of_two_types

@@ -14,8 +14,8 @@ from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
-from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.outputs import check_writes
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
 from tests import forked

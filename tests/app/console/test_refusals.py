@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from depth_normal.app import cli
-from depth_normal.app.near_names import no_such_file
+from depth_normal.app.console.parser import no_such_file
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import exr, save_estimate
 from depth_normal.geometry.kinds import Projection
