@@ -430,6 +430,24 @@ def _each_without_autocast(items: Generator[Made, None, None]) -> Iterator[Made]
             yield item
 
 
+def with_usual_defaults(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Decorator: torch's default dtype and device are float32 and the CPU, whatever other code of the process has set."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        dtype, device = torch.get_default_dtype(), torch.get_default_device()
+        if dtype == torch.float32 and device.type == "cpu":
+            return function(*args, **kwargs)
+        torch.set_default_dtype(torch.float32)
+        try:
+            with torch.device("cpu"):
+                return function(*args, **kwargs)
+        finally:
+            torch.set_default_dtype(dtype)
+
+    return call
+
+
 def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
     """Decorator: computes in float32 (float64 if an input is) and returns maps of `image`'s dtype.
 

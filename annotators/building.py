@@ -313,7 +313,7 @@ def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
     except CheckpointError as error:
         raise CheckpointError(f"given a text encoder that does not fit: {error}") from error
     with torch.no_grad():
-        return encoder.train(False)(torch.tensor([spec.config.prompt]))[0][0]
+        return encoder.train(False)(torch.tensor([spec.config.prompt], device="cpu"))[0][0]
 
 
 def _load_unet(spec: ModelSpec, unet_class: Any, state: StateDict, dtype: torch.dtype) -> nn.Module:

@@ -208,7 +208,8 @@ class DiffusionAnnotator(Annotator):
 def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
     """The same noise for each image, (images, *shape) float32 on the CPU, whatever the device; and a generator per image."""
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
-    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
+    noise = [torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu") for generator in generators]
+    return torch.stack(noise), generators
 
 
 TIMESTEP = 999

@@ -185,8 +185,8 @@ class MogeAnnotator(Annotator):
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
-        known_focal = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
         few = self._fetched(output, sampled(maps))
+        known_focal = few.new_full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
         few_z = few[:, 2:3].exp()
         spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
         across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)

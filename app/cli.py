@@ -165,6 +165,7 @@ depth-normal video clip.mp4"""
 def run() -> NoReturn:
     """Entry point of `depth-normal`: runs the command line and exits."""
     gc.set_threshold(_NEW_OBJECTS)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # the package's own errors say what cannot be decoded
     exit_with(main())
 
 

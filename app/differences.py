@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.alignment.metrics import angle_map, compare_depth, compare_normals
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..geometry.files import load_estimate
 from ..geometry.images.render import default_depth_image
 from ..geometry.surfaces.derive import with_normals
@@ -100,7 +100,7 @@ def read_both(
     found_path: Path,
     truth_path: Path,
     normals_from_depth: bool,
-    quantities: tuple[Quantity | None, Quantity | None] = (None, None),
+    quantities: tuple[str | None, str | None] = (None, None),
     channels: tuple[str | None, str | None] = (None, None),
 ) -> tuple[Estimate, Estimate]:
     """Reads two files to compare; the second is the ground truth.

@@ -135,7 +135,7 @@ def _panel(each: HeatMap, names: str) -> Image:
     draw.text((edge, edge // 2 + 1.25 * line), names, "#555555", font)
     panel.paste(picture, (edge + (width - picture.width) // 2, 3 * line))
     top = picture.height + 3 * line + edge
-    share = torch.linspace(-1 if each.signed else 0, 1, width).view(1, 1, 1, -1).expand(1, 1, line, width)
+    share = torch.linspace(-1 if each.signed else 0, 1, width, dtype=torch.float32, device="cpu").expand(1, 1, line, width)
     scale = (heat_map(share, 1, each.signed)[0] * 255).round().byte().movedim(0, -1).contiguous().numpy()
     panel.paste(Image.fromarray(scale), (edge, top))
     for label, anchor, x in zip(each.labels(), ("la", "ma", "ra"), (edge, edge + width / 2, edge + width), strict=True):

@@ -49,7 +49,7 @@ def intrinsics_from_focal_length(
 
 def _numbers(values: float | Tensor) -> Tensor:
     """As float32. `torch.as_tensor` would move a tensor to torch's default device."""
-    return values.float() if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float32)
+    return values.float() if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float32, device="cpu")
 
 
 def check_fov(fov: float | Tensor) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.images.srgb import PRIMARIES
+from ..geometry.images import srgb
 from ..geometry.images.tone_mapping import HDR_NAMES, coded_bt1886, hdr_to_sdr, to_709_primaries
 from ..utils import opencv_for, resize_map, without_autocast
 
@@ -42,7 +42,12 @@ class Colours:
     @property
     def is_shown_as_coded(self) -> bool:
         """True if `displayed` changes nothing."""
-        return not self.hdr and (self.primaries == BT_709 or self.primaries not in PRIMARIES)
+        return not self.hdr and self.chromaticities == srgb.BT_709
+
+    @property
+    def chromaticities(self) -> tuple[float, ...]:
+        """The colour primaries as `srgb.BT_709`."""
+        return srgb.numbered_primaries(self.primaries, self.hdr is not None)
 
     @property
     def problem(self) -> str | None:
@@ -62,7 +67,7 @@ def _rgb_from_yuv(matrix: int) -> Tensor:
     red, blue = _LUMA[matrix]
     green = 1 - red - blue
     rows = ((1, 0, 2 * (1 - red)), (1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green), (1, 2 * (1 - blue), 0))
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
 
 def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
@@ -204,8 +209,8 @@ def displayed(image: Tensor, colours: Colours) -> Tensor:
     if colours.is_shown_as_coded:
         return image
     if colours.hdr:
-        return hdr_to_sdr(image, colours.transfer, PRIMARIES.get(colours.primaries, PRIMARIES[BT_2020_PRIMARIES]))
-    return coded_bt1886(to_709_primaries(image**2.4, PRIMARIES[colours.primaries]))
+        return hdr_to_sdr(image, colours.transfer, colours.chromaticities)
+    return coded_bt1886(to_709_primaries(image**2.4, colours.chromaticities))
 
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..options.checks import how_to_install
 from ..utils import resize_image, resize_map
-from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
+from .colour import BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
 from .timeline import packets_in_time
 
@@ -554,10 +554,10 @@ def frame_colours(frame: Any, context: Any) -> Colours:
         matrix = guessed_matrix(frame.width, frame.height)
     name = frame.format.name
     full = span == FULL or name.startswith("yuvj") or (span == 0 and name.startswith("gray"))
-    colours = Colours(matrix, full, stated("color_trc"), stated("color_primaries"))
-    if colours.primaries == UNKNOWN:
-        return replace(colours, primaries=BT_2020_PRIMARIES if matrix == BT_2020 or colours.hdr else BT_709)
-    return colours
+    primaries = stated("color_primaries")
+    if primaries == UNKNOWN and matrix == BT_2020:
+        primaries = BT_2020_PRIMARIES
+    return Colours(matrix, full, stated("color_trc"), primaries)
 
 
 def _swaps_sides(matrix: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ from ..model_loader.comfy.feedback import noting_warnings
 from ..model_loader.comfy.host import answer_page, when_started
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.inference.recent import keeping_estimates
+from ..utils import with_usual_defaults
 from . import (
     aio,
     demo,
@@ -63,7 +64,7 @@ for _node, _words in _aliases.items():
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
-        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_kinds(_node)))))
+        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(with_kinds(_node))))))
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)

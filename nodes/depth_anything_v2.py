@@ -80,9 +80,9 @@ class LoadDepthAnythingV2Model:
 
     @classmethod
     def IS_CHANGED(cls, model: str | None = DEFAULT_FILE) -> str:  # noqa: N802
-        """Returns a text that changes with the file of the name, and with the weights of any model."""
-        file = _file(model or "")
-        return f"{weights_state()}; {file}: {weights_state(None, file)}"
+        """Returns a text that changes with the file of the name (of any name if it is linked), and with the weights of any model."""
+        files = map(_file, FILES if model is None else (model,))
+        return "; ".join((weights_state(), *(f"{file}: {weights_state(None, file)}" for file in files if file)))
 
     def execute(self, model: str) -> tuple[ChosenFile]:
         """Returns the chosen model."""

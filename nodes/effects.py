@@ -108,9 +108,9 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
     if geometry is None:
         assert depth is not None
         planar = to_planar(depth)
-        return torch.ones(1, 1, 1, 1).expand(len(planar), 3, *planar.shape[-2:])
+        return torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu").expand(len(planar), 3, *planar.shape[-2:])
     estimate = check_geometry(geometry)
-    return torch.ones(1, 1, 1, 1).expand(estimate.batch, 3, estimate.height, estimate.width)
+    return torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu").expand(estimate.batch, 3, estimate.height, estimate.width)
 
 
 def _node(spec: EffectSpec) -> Any:

@@ -79,6 +79,9 @@ SURFACES = (".glb", ".ply", ".stl")
 READABLE_WORDS = f"{', '.join(READABLE)}; a .png of `convert` or the node Save Geometry"
 """`READABLE` for help texts: only these PNGs state what their levels mean."""
 
+MILLIMETRES = "millimetres"
+"""Of files that do not state their quantity: metric depth in millimetres."""
+
 Y_UP, Z_UP = PLY_UP = ("y", "z")
 """The up axis of a PLY, which the format cannot state."""
 

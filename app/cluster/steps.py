@@ -163,7 +163,7 @@ def _read_row(row: Row, job: Job) -> Row:
 
 def _packed(pixels: Tensor) -> memoryview:
     """An image's values, as uint8 if that is exact: Ray's object store then holds four times as many."""
-    bits = torch.empty(pixels.shape, dtype=torch.uint8)
+    bits = torch.empty(pixels.shape, dtype=torch.uint8, device="cpu")
     for numbers, packed in zip(pixels.reshape(-1).split(_IN_CACHE), bits.view(-1).split(_IN_CACHE), strict=True):
         packed.copy_((numbers * 255).round_())
         if not torch.equal(packed.float().div_(255), numbers):

@@ -14,7 +14,7 @@ from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.map_images import NEAR
-from ...options.outputs import RUNTIME, ImagesOptions, NetworkOptions, SourcesOptions
+from ...options.outputs import MILLIMETRES, RUNTIME, ImagesOptions, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
@@ -179,7 +179,8 @@ def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
-    quantity = "what the numbers of depth are, where the file does not say: metres, large = far, or large = near"
+    kinds = "metric-depth (metres), relative-depth (large = far), disparity (large = near), or millimetres"
+    quantity = f"what the numbers of depth are, where the file does not say: {kinds}"
     add_quantity(parser, "--quantity", quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
     parser.add_argument("--channel", metavar="NAME", help=channel)
@@ -190,15 +191,15 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    choices = [each.value.replace("_", "-") for each in Quantity]
+    choices = [*(each.value.replace("_", "-") for each in Quantity), MILLIMETRES]
     # messages and files use underscores
-    parser.add_argument(name, type=lambda text: text.replace("_", "-"), choices=choices, help=help_text)
+    parser.add_argument(name, type=lambda text: text.replace("_", "-"), choices=choices, metavar="QUANTITY", help=help_text)
 
 
-def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> Quantity | None:
-    """The quantity of an option of `add_quantity`; None if none is named."""
+def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> str | None:
+    """The quantity of an option of `add_quantity`, as `load_estimate` takes it; None if none is named."""
     chosen = getattr(arguments, name)
-    return None if chosen is None else Quantity(chosen.replace("-", "_"))
+    return chosen and chosen.replace("-", "_")
 
 
 def add_several(parser: argparse.ArgumentParser, one: str, options: type[SourcesOptions] = SourcesOptions) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.outputs import READABLE_WORDS, SourcesOptions
+from ...options.outputs import MILLIMETRES, READABLE_WORDS, SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
@@ -286,9 +286,13 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
 def depth_kind(arguments: argparse.Namespace) -> DepthKind:
     """The declared kind of --depth."""
+    from ...geometry.estimate import Quantity
     from ..video.own_depth import DepthKind
 
-    return DepthKind(chosen_quantity(arguments), arguments.channel, arguments.depth_near)
+    quantity = chosen_quantity(arguments)
+    if quantity == MILLIMETRES:
+        raise ValueError("--quantity millimetres is of a file of numbers; name it behind --geometry, or convert it first")
+    return DepthKind(Quantity(quantity) if quantity else None, arguments.channel, arguments.depth_near)
 
 
 def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:

@@ -249,7 +249,7 @@ def _sheet(cells: list[list[Tensor]]) -> Tensor:
     width, height = max(_widest(cell) for cell in cells) + _GAP, max(column.shape[-2] for column in columns) + _GAP
     across = max(1, min(len(columns), _WIDTH // width))
     across = math.ceil(len(columns) / math.ceil(len(columns) / across))
-    sheet = torch.full((1, 3, math.ceil(len(columns) / across) * height + _GAP, across * width + _GAP), _GREY)
+    sheet = columns[0].new_full((1, 3, math.ceil(len(columns) / across) * height + _GAP, across * width + _GAP), _GREY)
     for number, column in enumerate(columns):
         row, place = divmod(number, across)
         top, left = row * height + _GAP, place * width + _GAP

@@ -117,7 +117,7 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
         limit = slope.abs().sum() / usable.sum().clamp(min=1)
         slope = slope.clamp(-limit, limit)
         component = torch.where(usable, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
-        correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
+        correlation = ((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12)).item()
         if correlation < -0.2:
             wrong.append(axis)
             logger.warning(

@@ -77,7 +77,7 @@ def ramp_width(nearness: Tensor) -> float:
         # In one batch. Shorter lines are padded with their last value, which adds no edge.
         lines = [torch.cat([F.pad(each[0], (0, length - each.shape[-1]), mode="replicate") for each in lines], 1)[None]]
     widths = torch.cat([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
-    width = float(widths.nanmedian())
+    width = widths.nanmedian().item()
     return width if width > 0 else 0.0
 
 
@@ -114,6 +114,7 @@ def _grain(length: int) -> Tensor:
     return 1 + _GRAIN * torch.rand(length, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
 
 
+@torch.no_grad()
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
     """Turns depth ramps into steps.
 

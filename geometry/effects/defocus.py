@@ -82,7 +82,7 @@ class BlurOfLayers(NamedTuple):
         # Linear interpolation between the middles of two layers: intercept and slope.
         rises = np.diff(blurs, append=blurs[-1])
         lines = np.stack((blurs - rises * np.arange(_LAYERS), rises)) * self.pitch
-        start, rise = sent_to(inverse.device, torch.tensor(lines.tolist()))
+        start, rise = sent_to(inverse.device, torch.tensor(lines.tolist(), dtype=torch.float32, device="cpu"))
         place = torch.rsub(inverse, -least * per_layer - 0.5, alpha=-per_layer).clamp_(0, _LAYERS - 1)
         layer = place.int().flatten()
         return torch.addcmul(start.index_select(0, layer).view_as(place), place, rise.index_select(0, layer).view_as(place))

@@ -90,6 +90,7 @@ class _Box(NamedTuple):
     right: int
 
 
+@torch.no_grad()
 @in_float32
 def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
     """Renders the image through a lens.
@@ -193,7 +194,7 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     light = srgb_to_linear(image)
     if not stops:
         return light
-    least = sent_to(image.device, torch.tensor(_BURNT_OUT)).to(image).view(1, 3, 1, 1)
+    least = constant(image, _BURNT_OUT).view(1, 3, 1, 1)
     channels = ((image - least) / (1 - least)).clamp(0, 1)
     burnt = largest_channel(channels).square()
     burnt = (burnt - _wide_part(burnt)) * _standing_out(light, channels, burnt)
@@ -302,7 +303,7 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     """Assigns the pixels of surfaces to layers. Synchronises the device once."""
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
-    ends = torch.tensor([level * abs(level) for level in levels])
+    ends = torch.tensor([level * abs(level) for level in levels], dtype=torch.float32, device="cpu")
     ends_and_spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
     has_none = square.isnan()
     upper = torch.bucketize(square, ends_and_spans[0]).clamp_(max=last)

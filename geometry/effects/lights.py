@@ -173,4 +173,4 @@ def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:
 
 @kept_constants
 def _three(numbers: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(numbers).view(1, 3, 1, 1)
+    return torch.tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1)

@@ -394,7 +394,8 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
     fetched = to_cpu({"differing": differing, "ranges": ranges})
     quiet = [_quiet_by_range(*(each[number].numpy() for each in fetched.values())) for number in range(len(image))]
-    noise = sent_to(image.device, torch.tensor(quiet)).gather(1, ranges.flatten(1).long()).view_as(squares)
+    by_range = sent_to(image.device, torch.tensor(quiet, dtype=torch.float32, device="cpu"))
+    noise = by_range.gather(1, ranges.flatten(1).long()).view_as(squares)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
 

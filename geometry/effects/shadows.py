@@ -85,6 +85,7 @@ def cast_shadow(
     return cast_shadows(depth, intrinsics, (light,), thickness=thickness, doubt=doubt, blur=blur)
 
 
+@torch.no_grad()
 def cast_shadows(
     depth: Tensor,
     intrinsics: Tensor,

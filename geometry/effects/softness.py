@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, sent_to, vector_lengths
+from ...utils import constant, vector_lengths
 from ..edges.depth_edges import Ramps, edge_radius, find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -117,7 +117,7 @@ class DepthSteps:
         small = shrunk(values, pitch)[..., : self.beside.shape[-2], : self.beside.shape[-1]]
         means = box_means(box_means(small, reach), max(1, reach // 2))
         means, beside = enlarged(torch.cat((means, self.beside), 1), pitch, values.shape[-2:]).split((values.shape[1], 1), 1)
-        return torch.lerp(values, means, beside * sent_to(beside.device, torch.tensor(shares).view(1, -1, 1, 1)))
+        return torch.lerp(values, means, beside * constant(beside, shares).view(1, -1, 1, 1))
 
 
 def _within(value: float, low: float, high: float) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...options.checks import how_to_install
 from ..checks import check_intrinsics
+from ..conventions import are_unit_vectors
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
@@ -34,7 +35,7 @@ _HALF_MAX = 65504.0
 QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
 PROJECTION = "depthNormalProjection"
 """Header attributes."""
-_NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
+_NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyzrgb])", re.IGNORECASE)
 _DEPTH = re.compile(r"z|depth|(?:.*\.)?(?:z|z?depth)\.[zvyr]", re.IGNORECASE)
 # Layers of the whole image, among those of albedo, light or object ids; and the names that Nuke writes for R, G, B and A.
 _BEAUTY, _IDS = re.compile(r"(?:.*\.)?(?:combined|beauty|rgba|main|c)\.", re.IGNORECASE), re.compile(r".*crypto", re.IGNORECASE)
@@ -111,7 +112,7 @@ def read_exr(
 ) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
-    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files without these names:
+    Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.R`, ... Files without these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata floats
     are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read: pixels outside the data window are
     masked, and overscan is cropped. The estimate is on the CPU; 32-bit values bit for bit.
@@ -489,7 +490,8 @@ def _normal_names(channels: Mapping[str, np.ndarray]) -> list[str] | None:
     for name in channels:
         if match := _NORMAL.fullmatch(name):
             layers.setdefault(name[:-2], {})[match[1].lower()] = name
-    return next(([layers[layer][axis] for axis in "xyz"] for layer in sorted(layers) if len(layers[layer]) == 3), None)
+    axes = ((letters, each) for letters in ("xyz", "rgb") for _, each in sorted(layers.items()))
+    return next(([each[letter] for letter in letters] for letters, each in axes if each.keys() >= {*letters}), None)
 
 
 def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], world_normals: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -502,10 +504,10 @@ def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], worl
             )
         logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
         normals = None
-    return (
-        None if depth is None else planes_to_map([channels[depth]]),
-        None if normals is None else planes_to_map([channels[name] for name in normals]),
-    )
+    vectors = planes_to_map([channels[name] for name in normals]) if normals else None
+    if normals and vectors is not None and normals[0][-1] in "Rr" and not are_unit_vectors(vectors):
+        vectors = None  # colours
+    return None if depth is None else planes_to_map([channels[depth]]), vectors
 
 
 def _with_intrinsics(path: os.PathLike[str], estimate: Estimate, matrix: Any) -> Estimate:

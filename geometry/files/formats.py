@@ -12,7 +12,7 @@ from pathlib import Path
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from ...options.outputs import READABLE, WRITTEN
+from ...options.outputs import MILLIMETRES, READABLE, WRITTEN
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity, need_perspective
 from ..images.render import default_depth_image
@@ -34,7 +34,7 @@ from .png import (
     write_normal_values_png,
     write_normals_png,
 )
-from .values import no_channels, read_map
+from .values import millimetres_to_estimate, no_channels, read_map, read_values
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
 # PNG text chunks precede the pixels; no real file has this many.
@@ -174,14 +174,14 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
 
 
 def load_estimate(
-    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+    path: str | os.PathLike[str], quantity: Quantity | str | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
     """Reads an estimate in the format of the extension, on the CPU; for a PNG or PFM of depth with the normals beside it, if they fit.
 
     Nothing is unpickled, and sizes are checked before pixels are read.
 
     Args:
-        quantity: What depth holds, a member or its value, if the file does not say (None = the format's default).
+        quantity: What depth holds, a member or its value, or MILLIMETRES, if the file does not say (None = the format's default).
         axes: The axes of the normals if the file does not say (None = OPENGL).
         channel: Selects depth or normals: the channel or layer of an EXR, the key of an array in an NPZ.
 
@@ -190,9 +190,14 @@ def load_estimate(
         FileFormatError: An extension that cannot be read, or a file that is mislabelled, damaged or too large.
         ImportError: `.exr` without OpenEXR, `.heic` without pillow-heif.
     """
-    path, quantity = Path(path), None if quantity is None else Quantity(quantity)
-    read = _format(path, READABLE, "read from").read
+    path, read = Path(path), _format(Path(path), READABLE, "read from").read
     assert read is not None
+    if quantity == MILLIMETRES:
+        values = read_values(path, channel=channel)
+        if values.quantity is None and values.planes.shape[1] == 1:
+            return millimetres_to_estimate(path, values)
+        quantity = Quantity.METRIC_DEPTH
+    quantity = None if quantity is None else Quantity(quantity)
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 

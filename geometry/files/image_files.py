@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...options.checks import how_to_install
-from ..images.srgb import BT_709, BT_2020, PRIMARIES
+from ..images.srgb import BT_709, numbered_primaries
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
@@ -147,8 +147,9 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
     else:
         image = decode_image(path, data)
         coding = image.profile
-        if isinstance(coding, Coding) and coding.hdr and image.pixels.ndim == 3:
-            pixels = tone_mapped(image.pixels, coding.hdr, coding.chromaticities)
+        if isinstance(coding, Coding) and coding.hdr:
+            pixels = image.pixels if image.pixels.ndim == 3 else np.repeat(image.pixels[..., None], 3, axis=2)
+            pixels = tone_mapped(pixels, coding.hdr, coding.chromaticities)
         else:
             pixels = to_srgb(path, image.pixels, coding)
         colours, alpha = _as_rgb(pixels, image.premultiplied)
@@ -206,7 +207,7 @@ def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
     if names and (match := names.search(data, 0, _HEADER_BYTES)):
         primaries, transfer = match[1][0], match[2][0]
         hdr = transfer if transfer in HDR_NAMES else None
-        return Coding(PRIMARIES.get(primaries, BT_2020 if hdr else BT_709), _GAMMAS.get(transfer), hdr)
+        return Coding(numbered_primaries(primaries, hdr is not None), _GAMMAS.get(transfer), hdr)
     if profile or not is_png or "srgb" in info or not info.get("gamma"):
         return profile
     white_first = info.get("chromaticity", (*BT_709[6:], *BT_709[:6]))

@@ -163,7 +163,7 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         if foreign is not None:
             key, values = _named(path, foreign, array(foreign))
             maps[key] = values
-    if "quantity" not in words:  # written by another tool
+    if not words:  # written by another tool
         maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
     return maps, words
 

@@ -88,7 +88,7 @@ def write_normals_png(
         image = encode_normal_map(normals, coding, source)
         write_normal_png(path, torch.where(valid_normals(normals, None if mask is None else mask.cpu()), image, 0), 16)
         return
-    signs = convert_normals(torch.ones(1, 3, 1, 1), source, coding.axes).flatten().tolist()
+    signs = convert_normals(torch.ones(1, 3, 1, 1, dtype=torch.float32, device="cpu"), source, coding.axes).flatten().tolist()
     planes = [_eight_bits(plane, _HALF * sign) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
     levels = np.stack(planes[::-1] if coding.channels_reversed else planes)
     if mask is not None or not all_point(normals):

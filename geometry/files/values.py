@@ -15,7 +15,7 @@ from torch import Tensor
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif
+from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, image_bits, is_heif
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -130,7 +130,8 @@ def read_map(
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
         if stated is Quantity.METRIC_DEPTH:
-            raise FileFormatError(f"{path}: the grey levels of an image are no metres; save metres as floats, or name another quantity")
+            problem = "the grey levels of an image are no metres; those of 16 bits may be --quantity millimetres"
+            raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
         if len(planes) != 1:
             raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
     if values.whole and stated is None:
@@ -140,6 +141,14 @@ def read_map(
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
     stated = stated or Quantity.METRIC_DEPTH
     return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
+
+
+def millimetres_to_estimate(path: str | os.PathLike[str], values: FileValues) -> Estimate:
+    """Metric depth of one map of a file in millimetres, as depth cameras store it; 0 is no value. Raises FileFormatError for 8 bits."""
+    if values.coded and image_bits(path) == 8:
+        raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
+    depth = values.planes * (65.535 if values.coded else 0.001)
+    return Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, values.known))
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:

@@ -19,14 +19,19 @@ BT_2020 = (0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329)
 """As `BT_709`."""
 
 _P3 = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
-PRIMARIES = {1: BT_709, 9: BT_2020, 11: (*_P3, 0.314, 0.351), 12: (*_P3, 0.3127, 0.329)}
-"""As `BT_709`, by the numbers of ITU-T H.273; 11 and 12 are DCI-P3 and Display P3."""
+# By the numbers of ITU-T H.273; 11 and 12 are DCI-P3 and Display P3.
+_PRIMARIES = {1: BT_709, 9: BT_2020, 11: (*_P3, 0.314, 0.351), 12: (*_P3, 0.3127, 0.329)}
 
 # What colour adaptation scales (Bradford).
 _CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue in linear light's luminance (ITU-R BT.709)."""
+
+
+def numbered_primaries(number: int, hdr: bool) -> tuple[float, ...]:
+    """Primaries (as `BT_709`) by a number of ITU-T H.273; of another number BT.2020's in HDR, else BT.709's."""
+    return _PRIMARIES.get(number, BT_2020 if hdr else BT_709)
 
 
 def luminance(image: Tensor) -> Tensor:

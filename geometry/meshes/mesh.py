@@ -122,6 +122,7 @@ def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: Mesh
     return joined_meshes(depth_to_meshes(estimate, image, options))
 
 
+@torch.no_grad()
 def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
     """Converts an image, or each view of one scene (an estimate with extrinsics), to a mesh.
 
@@ -197,7 +198,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
         words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range guessed as 1:{far / near:.3g}"
     if estimate.projection is not Projection.PERSPECTIVE:
         return f"{words}; panorama"
-    fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
+    fov = fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width).item()
     source = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
     return f"{words}; field of view {fov:.3g}° ({source})"
 

@@ -21,6 +21,7 @@ from .mesh import Mesh
 _ENDS = (0.1, 99.9)
 
 
+@torch.no_grad()
 def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
     """Builds a plate whose upper side is an image's depth in relief.
 

@@ -22,6 +22,7 @@ _USELESS = 0.9
 _DAMPING = 1e-4
 
 
+@torch.no_grad()
 @without_autocast
 def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) -> Tensor:
     """The global motion between frames (1, 3, H, W): one shift, rotation and zoom, robust to independently moving objects.

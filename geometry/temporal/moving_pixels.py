@@ -21,6 +21,7 @@ _DAMPING = (1.5 / 255) ** 2
 _SHORTEST_SIDE = 16
 
 
+@torch.no_grad()
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
     """The motion of every pixel between two images (B, 1, H, W) in [0, 1], in torch only, so that it does not depend on OpenCV.
 

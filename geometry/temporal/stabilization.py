@@ -80,6 +80,7 @@ class VideoAligner:
         self._sky: _Mean | None = None  # the share of frames with sky, and whether the pixel is sky
         self._moving = MovingPixels()
 
+    @torch.no_grad()
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
         """Aligns the next frames.
 

@@ -160,6 +160,7 @@ def _quaternion(rotation: Tensor) -> dict[str, float]:
             [zy - yz, xz - zx, yx - xy, xx + yy + zz],
         ],
         dtype=torch.float64,
+        device="cpu",
     )
     x, y, z, w = torch.linalg.eigh(matrix / 3).eigenvectors[:, -1].tolist()
     sign = -1.0 if w < 0 else 1.0

@@ -145,7 +145,7 @@ def blend_half_turn(plain: Tensor, turned: Tensor) -> Tensor:
         Swapping and rolling both inputs rolls the result.
     """
     width = plain.shape[-1]
-    longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
+    longitude = ((torch.arange(width, dtype=torch.float64, device="cpu") + 0.5) / width - 0.5) * (2 * math.pi)
     weight = (longitude / 2).cos().square().to(plain)
     first, second = plain.log(), turned.log()
     ratio = first - second

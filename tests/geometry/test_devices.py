@@ -520,6 +520,18 @@ def test_it_computes_in_what_its_maps_are_whatever_torch_is_set_to(name, monkeyp
         torch.testing.assert_close(cast, plain, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+# Parts of functions that have no gradient.
+WITHOUT_GRADIENT = {"images.tone_mapping.coded_bt1886", "levels.in_order", "temporal.optical_flow.FlowTarget.flow_from"}
+WITHOUT_GRADIENT |= {"views.forward_warp.render_layer", "views.gaps.close_gaps"}
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_GRADIENT))
+def test_maps_may_require_a_gradient(name, monkeypatch):
+    monkeypatch.setitem(globals(), "DEVICE", torch.device("cpu"))
+    monkeypatch.setitem(globals(), "random", lambda *shape: torch.rand(shape, dtype=torch.float32).requires_grad_())
+    called(name)
+
+
 NOT_THE_SAME = {
     **dict.fromkeys(
         ("filters.chosen_pixels.chosen_places", "views.soft_edges.split_soft_edges", "edges.stripes.stripe_ends"),

@@ -178,7 +178,7 @@ def test_any_size_is_answered(function, size):
         assert torch.isfinite(found).all() and (found.shape[-2:] == size or function == "vr180")
 
 
-@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each not in ("depth of field", "shadows")])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_maps_with_a_gradient_are_answered(function):
     """Some functions work in place and have no gradient; those that have one can be part of a loss."""
     images, depth = (each.requires_grad_() for each in scenes())

@@ -59,6 +59,20 @@ def test_an_image_alone_gives_all_four(photos):
     assert bool((mask == 1).all())
 
 
+def test_defaults_of_torch_that_other_packs_set_change_nothing(photos):
+    depth, normals, *_ = run(photos)
+    depth_normal.free()
+    try:
+        torch.set_default_dtype(torch.float16)
+        torch.set_default_device("meta")
+        again = run(photos)
+        assert torch.get_default_dtype() == torch.float16
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(again[0], depth) and torch.equal(again[1], normals)
+
+
 def test_it_does_what_the_nodes_in_a_row_do(photos):
     (row,) = EstimateGeometry().execute(load_model("tiny"), photos, resolution=96, fov=40.0, sharp=True)
     depth, normals, mask, geometry = run(photos, "tiny", 96, "disparity", "directx", fov=40.0)

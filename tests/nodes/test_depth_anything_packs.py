@@ -111,9 +111,9 @@ def test_the_file_of_the_chosen_name_is_used(weights, tiny, name, monkeypatch):
     monkeypatch.setattr(loading.model_loader, "load_model", load)
     run(name, images(1))
     assert used == [(nodes.FILES[name], "float32", weights / name)], "half precision is slow on a CPU"
-    before = LOADER.IS_CHANGED(name)
+    before, before_if_linked = map(LOADER.IS_CHANGED, (name, None))
     (weights / name).touch()
-    assert LOADER.IS_CHANGED(name) != before
+    assert LOADER.IS_CHANGED(name) != before and LOADER.IS_CHANGED(None) != before_if_linked
 
 
 def test_without_that_file_the_models_own_weights_are_used(tmp_path, tiny, monkeypatch):

@@ -102,6 +102,6 @@ def estimate_of(row: Mapping[str, Any]) -> Estimate:
             planar = np.moveaxis(array, -1, 0)[None]
             maps[name] = torch.from_numpy(np.array(planar, planar.dtype if name == "mask" else np.float32, order="C"))
     if row["intrinsics"] is not None:
-        maps["intrinsics"] = torch.tensor(row["intrinsics"], dtype=torch.float32).reshape(1, 3, 3)
+        maps["intrinsics"] = torch.tensor(row["intrinsics"], dtype=torch.float32, device="cpu").reshape(1, 3, 3)
     quantity, axes = row["quantity"], row["axes"]
     return Estimate(quantity=quantity and Quantity(quantity), axes=Axes(axes) if axes else Axes.OPENGL, **maps)

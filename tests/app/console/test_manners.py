@@ -6,6 +6,7 @@ import subprocess
 import sys
 from unittest import mock
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from depth_normal.app.batch.outputs import check_writes
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
 from tests import forked
+from tests.geometry.files.samples import write_tiff
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
@@ -225,6 +227,14 @@ def test_finer_normals_and_exr_for_compositing(estimate, image, tmp_path):
     written = (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns
     assert estimate(image, "--also", "comp", "--half", "--normal-bits", "16", "--resume") == 0
     assert (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns == written, "what is there is not made again"
+
+
+@pytest.mark.slow("starts a process that imports torch")
+def test_a_file_that_opencv_cannot_decode_is_refused_in_one_line(tmp_path):
+    write_tiff(tmp_path / "half.tif", np.ones((4, 4), np.float16), photometric="minisblack")
+    words = (sys.executable, "-m", "depth_normal", "convert", str(tmp_path / "half.tif"), str(tmp_path / "half.npz"))
+    said = subprocess.run(words, capture_output=True, text=True).stderr
+    assert said.count("\n") == 1 and "a TIFF of 16-bit floats" in said
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from depth_normal.app import cli
+from depth_normal.app.console.parser import no_such_file
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import exr, save_estimate
 from depth_normal.geometry.kinds import Projection
@@ -428,3 +429,9 @@ def test_several_images_are_refused_once(here, no_model, capsys):
 @pytest.mark.parametrize("words", ["wave.png --geometry wave.npz --unit metres --far 1.5", "hall.png --geometry hall.npz"])
 def test_metres_of_a_file_and_panoramas_are_taken(words, here, tmp_path):
     assert cli.main(["effect", "mask", *words.split(), "-o", f"{tmp_path}/"]) == 0 and cli.main(["compare", "hall.npz", "hall.npz"]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_a_link_to_nothing_is_no_misspelt_name(tmp_path):
+    (tmp_path / "a.jpg").symlink_to("gone.jpg")
+    assert no_such_file(tmp_path / "a.jpg").endswith("a.jpg: a link to gone.jpg, which is not there")

@@ -120,10 +120,13 @@ def test_depth_is_found_under_the_names_that_others_use(tmp_path, name):
     assert read_exr(tmp_path / "e.exr", quantity=Quantity.DISPARITY).quantity is Quantity.DISPARITY
 
 
+@pytest.mark.parametrize("letters", ["XYZ", "RGB"])
 @pytest.mark.parametrize("layer", ["N", "Normal", "View__Normal", "normals"])
-def test_normals_are_found_under_the_names_that_others_use(tmp_path, layer):
-    vectors = [plane(seed=i) for i in range(3)]
-    write_channels(tmp_path / "e.exr", **{f"{layer}__{axis}": each for axis, each in zip("XYZ", vectors, strict=True)}, R=plane())
+def test_normals_are_found_under_the_names_that_others_use(tmp_path, layer, letters):
+    vectors = plane(3, 4, 6)
+    vectors /= np.linalg.norm(vectors, axis=0)
+    colours = dict.fromkeys("RGB", plane())
+    write_channels(tmp_path / "e.exr", **{f"{layer}__{axis}": each for axis, each in zip(letters, vectors, strict=True)}, **colours)
     estimate = read_exr(tmp_path / "e.exr", axes=Axes.OPENCV)
     np.testing.assert_array_equal(estimate.normals[0], vectors)
     assert estimate.axes is Axes.OPENCV and estimate.depth is None

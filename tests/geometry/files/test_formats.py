@@ -1,14 +1,16 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
 from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
-from depth_normal.options.outputs import READABLE, SURFACES, WRITTEN
+from depth_normal.options.outputs import MILLIMETRES, READABLE, SURFACES, WRITTEN
 from tests.geometry.files.samples import full_estimate
 
 
@@ -126,3 +128,18 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
         with pytest.raises(FileFormatError, match="not a file"):
             read(pipe)
     assert not FORMATS[suffix].is_likely(pipe) and not is_still_image(pipe)
+
+
+@pytest.mark.parametrize("name", ["d.png", "d.tif", "d.npy"])
+def test_depth_in_millimetres_is_read_where_they_are_named(tmp_path, name):
+    levels, path = np.array([[0, 1, 1500], [2000, 40000, 65535]], np.uint16), tmp_path / name
+    np.save(path, levels) if name == "d.npy" else Image.fromarray(levels).save(path)
+    estimate = load_estimate(path, MILLIMETRES)
+    np.testing.assert_allclose(estimate.depth[0, 0], levels / 1000, rtol=1e-6)
+    assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].tolist() == (levels > 0).tolist()
+
+
+def test_millimetres_of_8_bits_are_refused(tmp_path):
+    Image.fromarray(np.ones((2, 2), np.uint8)).save(tmp_path / "d.png")
+    with pytest.raises(FileFormatError, match="8 bits hold no more than 255 millimetres"):
+        load_estimate(tmp_path / "d.png", MILLIMETRES)

@@ -72,6 +72,14 @@ def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix):
     np.testing.assert_allclose(read_image(path), expected, atol=1e-5 if suffix == "png" else 0.03)
 
 
+def test_hdr_in_grey_is_tone_mapped_as_in_colour(tmp_path):
+    shown = []
+    for colours, plain in ((3, encoded(np.repeat(RAMP[..., :1], 3, 2), "png")), (1, encoded(RAMP[..., 0], "png"))):
+        (tmp_path / f"{colours}.png").write_bytes(plain[:33] + png_chunk(b"cICP", bytes((9, PQ, 0, 1))) + plain[33:])
+        shown.append(read_image(tmp_path / f"{colours}.png"))
+    np.testing.assert_array_equal(*shown)
+
+
 def test_alpha_is_laid_on_white(tmp_path):
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 0] = 200

@@ -26,7 +26,15 @@ def test_round_trip_is_bit_exact(tmp_path, size):
 FULL = full_estimate()
 
 
-@pytest.mark.parametrize("one", [Estimate(FULL.depth, Quantity.DISPARITY), Estimate(normals=FULL.normals)], ids=["depth", "normals"])
+COLUMNS = full_estimate(5, 1, 2)
+ALONE = {
+    "depth": Estimate(FULL.depth, Quantity.DISPARITY),
+    "normals": Estimate(normals=FULL.normals),
+    "normals one pixel wide": Estimate(normals=COLUMNS.normals, mask=COLUMNS.mask),
+}
+
+
+@pytest.mark.parametrize("one", ALONE.values(), ids=ALONE)
 def test_one_map_alone_is_enough(tmp_path, one):
     write_npz(tmp_path / "e.npz", one)
     assert_same_bits(read_npz(tmp_path / "e.npz"), one)

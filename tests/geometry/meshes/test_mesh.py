@@ -73,6 +73,11 @@ def test_normals_of_any_length_keep_their_direction(length):
     np.testing.assert_allclose(depth_to_mesh(slope(normals=normals, axes=Axes.OPENGL)).normals, [(0, 0.6, 0.8)] * HEIGHT * WIDTH, rtol=1e-6)
 
 
+def test_maps_may_require_a_gradient():
+    depth = slope().depth.clone().requires_grad_()
+    assert len(depth_to_mesh(replace(slope(), depth=depth)).points) == HEIGHT * WIDTH
+
+
 def test_the_sky_is_left_out():
     rows = torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
     sky = rows < 0.4
