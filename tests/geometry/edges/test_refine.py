@@ -198,6 +198,10 @@ def test_a_hole_leaves_what_is_beside_it_as_it_is():
     mask[..., :10, :30] = False
     found, expected = (refine_geometry(Estimate(depth, METRIC, mask=each), image_of(where)) for each in (mask, None))
     torch.testing.assert_close(found.depth[found.mask], expected.depth[found.mask], rtol=0.05, atol=0)
+    mask[...] = True
+    mask[..., 6:40, 20:60] = False  # cuts the disc, whose edge meets the hole
+    found = refine_geometry(Estimate(depth, METRIC, mask=mask), image_of(where))
+    assert (found.depth * inverse)[found.mask].max() < 6, "no farther than the wall seen on the disc"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
