@@ -159,8 +159,8 @@ EFFECTS = {
     "fog (node)": Budget(413, 7, 4),
     "cut-out, by distance (node)": Budget(171, 5, 6, 9300),
     "cut-out, in a box (node)": Budget(168, 6, 7, 2000),
-    "normal to height": Budget(330, 2, 0),  # 284 at 480x270
-    "ambient occlusion of a height": Budget(245, 0, 0),
+    "normal to height": Budget(291, 2, 0),  # 252 at 480x270
+    "ambient occlusion of a height": Budget(195, 0, 0),
 }
 """For rows of `effects.py` at 480x270, a parallax per frame: 2 % above today's counts, which depend on the CPU's rounding."""
 
