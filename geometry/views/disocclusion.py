@@ -97,23 +97,25 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     hole = inverse <= 0
     places, pixels = pixels_where(hole)
     sides = _sides(inverse, places, *pixels[1:], sideways)
-    farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
+    seen = torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0))
+    farthest, nearest = sides.inverse.amin(0), seen.amax(0)
     # Surfaces nearer than the middle are occluders. Of the others, the closest in the image continues: on a slope, such as a floor, others
     # are slightly farther in depth but far away in the image. A very distant sky does not make a field beside the hole an occluder.
     middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
-    best = _closest_background(sides, middle, places, 4 * max(inverse.shape))
+    best = _closest_background(sides, seen > middle, middle, places, 4 * max(inverse.shape))
     if blurred or not traces:
         return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
     lines = _lines(inverse, places, pixels, best)
     return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
 
 
-def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) -> _Side:
+def _closest_background(sides: _Side, is_nearer: Tensor, middle: Tensor, places: Tensor, far: int) -> _Side:
     """Selects, of several sides, the one with the closest visible pixel whose inverse depth is at most `middle`.
 
     Args:
         sides: All sides, (S, N), opposite ones in pairs.
+        is_nearer: (S, N) bool, the visible pixels whose inverse depth is above `middle`.
         middle: (N,) largest inverse depth of a background.
         places: (N,) flat indices of the holes.
         far: Larger than any distance.
@@ -122,8 +124,7 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
         The selected side, (N,), with the surface on the opposite side as occluder if its inverse depth is above `middle`.
     """
     # One pixel beyond the first visible one, which may be mixed.
-    is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
-    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), none)
+    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), constant(places, -1))
     hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # to the opposite side
     distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
     number = whole_numbers(distance, 0, len(distance))[:, None]
@@ -277,9 +278,10 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:
     """The sources (N,) of holes, moved beyond the traces: `skipped` has the number of trace pixels of each line."""
     depths, count = inverse.flatten(), inverse.numel()
-    pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
+    maps = places.new_zeros(2, count).index_copy_(1, lines.start, torch.stack((lines.pitch, skipped)))
     border = torch.addcmul(places, side.pitch, side.distance - 1).clamp_(0, count - 1)
-    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
+    pitch, skip = maps.index_select(1, border)
+    skip = skip * ((side.hider >= 0) & (pitch == side.pitch))
     beyond = torch.addcmul(side.source, side.pitch, skip).clamp_(0, count - 1)
     there = depths.index_select(0, beyond)
     return torch.where(are_alike(there, side.inverse, _SAME), beyond, side.source)
