@@ -319,8 +319,8 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     present = present.view(count, last + 2, -1)[:, :-1]
     present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
     borders = torch.cat([each.amin(3) for each in torch.where(present, ends, none).split((height, width), 3)])
-    found = borders.permute(1, 2, 0).tolist()
-    boxes = ([_Box(top, -end, left, -right) if -end > top else None for top, end, left, right in of_surface] for of_surface in found)
+    sides = borders.permute(1, 2, 0).tolist()
+    boxes = ([_Box(top, -end, left, -right) if -end > top else None for top, end, left, right in of_surface] for of_surface in sides)
     return _Layered(surfaces.light, place[:, None], list(zip(*boxes, strict=True)))
 
 

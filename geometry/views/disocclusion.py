@@ -278,10 +278,9 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:
     """The sources (N,) of holes, moved beyond the traces: `skipped` has the number of trace pixels of each line."""
     depths, count = inverse.flatten(), inverse.numel()
-    maps = places.new_zeros(2, count).index_copy_(1, lines.start, torch.stack((lines.pitch, skipped)))
+    pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
     border = torch.addcmul(places, side.pitch, side.distance - 1).clamp_(0, count - 1)
-    pitch, skip = maps.index_select(1, border)
-    skip = skip * ((side.hider >= 0) & (pitch == side.pitch))
+    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
     beyond = torch.addcmul(side.source, side.pitch, skip).clamp_(0, count - 1)
     there = depths.index_select(0, beyond)
     return torch.where(are_alike(there, side.inverse, _SAME), beyond, side.source)
