@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_range, check_whole
-from ...options.lens import MAX_BLADES, MAX_STOPS
+from ...options.effects import MAX_BLADES, MAX_STOPS
 from ...utils import constant, ends_of_parts, in_float32, kept_constants, largest_channel, sent_to, to_cpu, whole_numbers
 from ..checks import check_image, check_map
 from ..edges.stretches import share_above
@@ -28,7 +28,7 @@ from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
-from .bokeh import LARGEST_STEP, MAX_ROTATION, blur_layer, size_step
+from .lens import LARGEST_STEP, MAX_ROTATION, blur_layer, size_step
 
 MAX_CIRCLE = 512.0
 """Largest diameter in pixels; larger blurs are limited to this."""
