@@ -153,14 +153,14 @@ EFFECTS = {
     "cast_shadow, hard": Budget(120, 2, 2),
     "cast_shadow, soft": Budget(147, 2, 2),
     "parallax, a frame of 8": Budget(138, 3, 2),
-    "stereo, both eyes": Budget(1272, 15, 3),
+    "stereo, both eyes": Budget(1270, 15, 3),
     "refine, four times as large": Budget(248, 3, 4),
-    "depth of field": Budget(311, 3, 4),
+    "depth of field": Budget(306, 3, 4),
     "fog (node)": Budget(413, 7, 4),
     "cut-out, by distance (node)": Budget(171, 5, 6, 9300),
     "cut-out, in a box (node)": Budget(168, 6, 7, 2000),
-    "normal to height": Budget(330, 2, 0),  # 284 at 480x270
-    "ambient occlusion of a height": Budget(245, 0, 0),
+    "normal to height": Budget(291, 2, 0),  # 252 at 480x270
+    "ambient occlusion of a height": Budget(195, 0, 0),
 }
 """For rows of `effects.py` at 480x270, a parallax per frame: 2 % above today's counts, which depend on the CPU's rounding."""
 

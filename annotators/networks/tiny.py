@@ -134,7 +134,7 @@ class _Fine(nn.Module):
 
 def _both(first: Tensor, second: Tensor) -> Tensor:
     """The logit of the product of two probabilities."""
-    return -torch.logsumexp(torch.stack((-first, -second, -first - second)), 0)
+    return -torch.logsumexp(-torch.stack((first, second, first + second)), 0)
 
 
 def _mirrored(maps: Tensor) -> Tensor:

@@ -311,7 +311,7 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     ends, spans = ends_and_spans[:, after]
     place = (after - ends.sub_(square).div_(spans)).clamp_(0, last).masked_fill_(has_none, -2.0)
     # Pixels between two levels are in both; a last row collects pixels in none.
-    along, row_of = _along(square, count, height, width, last + 2)
+    ends, none, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
     present = torch.zeros(count * (last + 2) * (height + width), dtype=torch.bool, device=square.device)
     rows, columns = whole_numbers(square, 0, height + width).split((height, width))
@@ -319,19 +319,23 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
         present.scatter_(0, (index + of_pixels).flatten(), True)
     present = present.view(count, last + 2, -1)[:, :-1]
     present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
-    first = torch.where(present, along, constant(along, height + width))
-    end = torch.where(present, along + 1, constant(along, 0))
-    firsts, ends = (each.split((height, width), 2) for each in (first, end))
-    borders = [each for low, high in zip(firsts, ends, strict=True) for each in (low.amin(2), high.amax(2))]
-    boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(borders, 2).tolist())
+    borders = torch.cat([each.amin(3) for each in torch.where(present, ends, none).split((height, width), 3)])
+    sides = borders.permute(1, 2, 0).tolist()
+    boxes = ([_Box(top, -end, left, -right) if -end > top else None for top, end, left, right in of_surface] for of_surface in sides)
     return _Layered(surfaces.light, place[:, None], list(zip(*boxes, strict=True)))
 
 
 @kept_constants
-def _along(surfaces: int, height: int, width: int, layers: int) -> tuple[Tensor, Tensor]:
-    """(height + width,) row and column indices, and (surfaces, 1, 1) offsets into a table by surface, layer, row and column."""
+def _along(surfaces: int, height: int, width: int, layers: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Constants of `_layered`.
+
+    Returns:
+        (2, 1, 1, height + width): where each row and column begins and, negative, ends. (2, 1, 1, 1): numbers that are no less.
+        (surfaces, 1, 1): offsets into a table by surface, layer, row and column.
+    """
     along = torch.cat((torch.arange(height), torch.arange(width)))
-    return along, torch.arange(surfaces).view(-1, 1, 1) * (layers * (height + width))
+    offsets = torch.arange(surfaces) * (layers * (height + width))
+    return torch.stack((along, -1 - along))[:, None, None], torch.tensor((height + width, 0)).view(2, 1, 1, 1), offsets.view(-1, 1, 1)
 
 
 def _around(boxes: tuple[_Box | None, ...]) -> _Box:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import counted, exact_dtype, kept_constants
+from ...utils import constant, counted, exact_dtype, kept_constants
 
 # Trends: values per sigma; least total weight; ridge on the variance of positions, in squared sigmas.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
@@ -45,7 +45,7 @@ def idct(coefficients: Tensor, dim: int) -> Tensor:
     rows = coefficients.movedim(dim, -1)
     length = rows.shape[-1]
     half = length // 2 + 1
-    mirrored = torch.cat((torch.zeros_like(rows[..., :1]), rows[..., length - half + 1 :].flip(-1)), -1)
+    mirrored = torch.cat((_zero(rows), rows[..., length - half + 1 :].flip(-1)), -1)
     mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turns(rows, length, rows.dtype, True), length)
     values = torch.empty_like(mixed)
     middle = (length + 1) // 2
@@ -57,13 +57,13 @@ def dst(values: Tensor, dim: int) -> Tensor:
     """The sine transform along an axis: sum over n of x_n sin(pi (n + 1/2) k / N), for k from 0 to N - 1, as in `dct`."""
     rows = values.movedim(dim, -1)
     all_but_first = dct(rows * _alternating(rows, rows.shape[-1], rows.dtype), -1).flip(-1)[..., :-1]
-    return torch.cat((torch.zeros_like(rows[..., :1]), all_but_first), -1).movedim(-1, dim)
+    return torch.cat((_zero(rows), all_but_first), -1).movedim(-1, dim)
 
 
 def idst(coefficients: Tensor, dim: int) -> Tensor:
     """The inverse of `dst`, for values whose coefficient at k = N is 0."""
     rows = coefficients.movedim(dim, -1)
-    shifted = torch.cat((rows[..., 1:], torch.zeros_like(rows[..., :1])), -1).flip(-1)
+    shifted = torch.cat((rows[..., 1:], _zero(rows)), -1).flip(-1)
     return (idct(shifted, -1) * _alternating(rows, rows.shape[-1], rows.dtype)).movedim(-1, dim)
 
 
@@ -154,6 +154,10 @@ def _turns(length: int, dtype: torch.dtype, back: bool) -> Tensor:
     """exp(-i pi k / 2N) for the coefficients of a real Fourier transform, or its inverse."""
     angle = torch.arange(length // 2 + 1, dtype=dtype) * (-math.pi / (2 * length))
     return torch.complex(angle.cos(), -angle.sin() if back else angle.sin())
+
+
+def _zero(rows: Tensor) -> Tensor:
+    return constant(rows, 0.0).expand(rows[..., :1].shape)
 
 
 @kept_constants

@@ -185,9 +185,10 @@ def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, ra
             places = [standing[..., reach + band.start + y :, reach + x :][..., :rows, :width] for x, y, *_ in of_step]
             rise = torch.stack(places).sub_(level) if len(places) > 1 else (places[0] - level)[None]
             # Relative to the surface's slope towards exactly these whole pixels, so that a plane does not occlude itself.
-            changes = [(fade / distance, -fade * x / distance, -fade * y / distance) for x, y, distance, fade in of_step]
+            ways = zip(of_step, some, strict=True)
+            changes = [(fade / far, along - fade * x / far, below - fade * y / far) for (x, y, far, fade), (along, below) in ways]
             share, along, below = _numbers(level, changes)
-            _added(_added(rise.mul_(share), to_right, right + along), to_below, down + below)
+            _added(_added(rise.mul_(share), to_right, along), to_below, below)
             torch.maximum(horizon, rise, out=horizon)
         along = -own * towards
         total += _open_to(horizon, along, towards).sum(0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...options.textures import CENTRAL
-from ...utils import kept_constants
+from ...utils import constant, kept_constants
 from ..filters.transforms import dct, dst, frequencies, idct, idst
 
 # Least squared symbol at high frequencies. Slopes at pixels do not determine heights that alternate from pixel to pixel, and hardly those
@@ -74,20 +74,20 @@ def _power(like: Tensor, seamless: bool, derivatives: tuple[str, ...], screening
     At high frequencies it is at least `_UNSEEN`. Where it would be 0 it is infinite, so that the coefficient becomes 0.
     """
     height, width = like.shape[-2:]
-    down, right = frequencies(height, seamless, like)[:, None], frequencies(width, seamless, like)
-    of_down, of_right = (_symbols(like, length, seamless, derivatives, like.dtype) for length in (height, width))
-    right, of_right = (each[..., : width // 2 + 1] if seamless else each for each in (right, of_right))
-    power = of_down[..., None].square() + of_right[:, None].square()
-    fine = torch.maximum(down.abs(), right.abs()) > math.pi / 2
-    power = torch.where(fine, power.clamp(min=_UNSEEN), power) + screening
-    return torch.where(power > 0, power, torch.inf)
+    (of_down, down), (of_right, right) = (_powers(like, length, seamless, derivatives, like.dtype) for length in (height, width))
+    of_right, right = (each[..., : width // 2 + 1] if seamless else each for each in (of_right, right))
+    power = of_down[..., None] + of_right[:, None]
+    power = torch.where(down[:, None] | right, power.clamp(min=_UNSEEN), power)
+    power = power + screening if screening else power
+    return torch.where(power > 0, power, constant(power, torch.inf))
 
 
 @kept_constants
-def _symbols(length: int, seamless: bool, derivatives: tuple[str, ...], dtype: torch.dtype) -> Tensor:
-    """(N, length): `_symbol` of each derivative."""
+def _powers(length: int, seamless: bool, derivatives: tuple[str, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(N, length): the squared `_symbol` of each derivative; and (length,) bool: high frequencies."""
     like = torch.empty((), dtype=dtype)
-    return torch.stack([_symbol(like, length, seamless, derivative, dtype) for derivative in derivatives])
+    squares = torch.stack([_symbol(like, length, seamless, derivative, dtype).square() for derivative in derivatives])
+    return squares, frequencies(length, seamless, like).abs() > math.pi / 2
 
 
 @kept_constants
@@ -128,7 +128,8 @@ def _beside(values: Tensor, dim: int, seamless: bool, mirror: float) -> tuple[Te
         return values.roll(1, dim), values.roll(-1, dim)
     length = values.shape[dim]
     first, last = values.narrow(dim, 0, 1) * mirror, values.narrow(dim, length - 1, 1) * mirror
-    return torch.cat((first, values.narrow(dim, 0, length - 1)), dim), torch.cat((values.narrow(dim, 1, length - 1), last), dim)
+    wider = torch.cat((first, values, last), dim)
+    return wider.narrow(dim, 0, length), wider.narrow(dim, 2, length)
 
 
 def _axis(row: Tensor, dim: int) -> Tensor:

@@ -95,27 +95,27 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     hole = inverse <= 0
     places, pixels = pixels_where(hole)
     sides = _sides(inverse, places, *pixels[1:], sideways)
-    farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
+    seen = torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0))
+    farthest, nearest = sides.inverse.amin(0), seen.amax(0)
     # Surfaces nearer than the middle are occluders. Of the others, the closest in the image continues: on a slope, such as a floor, others
     # are slightly farther in depth but far away in the image. A very distant sky does not make a field beside the hole an occluder.
     middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
-    best = _closest_background(sides, middle, places, 4 * max(inverse.shape))
+    best = _closest_background(sides, seen > middle, middle, places, 4 * max(inverse.shape))
     if blurred or not traces:
         return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
     lines = _lines(inverse, places, pixels, best)
     return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
 
 
-def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) -> _Side:
+def _closest_background(sides: _Side, is_nearer: Tensor, middle: Tensor, places: Tensor, far: int) -> _Side:
     """Selects, of S sides (S, N), opposite ones in pairs, the one with the closest visible pixel of a background.
 
-    Its inverse depth is at most `middle` (N,). The result has the surface on the opposite side as occluder if its inverse depth is above.
-    `places` (N,) are the holes; `far` is larger than any distance.
+    Its inverse depth is at most `middle` (N,); `is_nearer` (S, N) are the visible pixels above it. The result has the surface on the
+    opposite side as occluder if that is nearer. `places` (N,) are the holes; `far` is larger than any distance.
     """
     # One pixel beyond the first visible one, which may be mixed.
-    is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
-    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), none)
+    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), constant(places, -1))
     hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # to the opposite side
     distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
     number = whole_numbers(distance, 0, len(distance))[:, None]
