@@ -142,9 +142,9 @@ def _displayed_size(container: Any, stream: Any) -> tuple[int, int]:
     return width, height
 
 
-def count_frames(source: Any, name: str | None = None) -> int:
+def count_frames(source: Any) -> int:
     """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`; damage is an error too."""
-    name = name or str(source)
+    name = str(source)
     with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
         return sum(packet.size > 0 and not _is_discarded(packet) for packet in container.demux(image_stream(container, name)))
 

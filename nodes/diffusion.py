@@ -102,15 +102,20 @@ class _DiffusionNode(LoadsByName):
         """The family's own inputs."""
         return {}
 
-    def run(
-        self, own: DiffusionOptions, options: DiffusionNodeOptions, image: Tensor, model: str, geometry: Any = None
+    def _family_options(self, options: Any) -> DiffusionOptions:
+        raise NotImplementedError
+
+    def execute(
+        self, options: DiffusionNodeOptions, image: Tensor, model: str | None = None, geometry: Any = None
     ) -> tuple[Tensor, Estimate]:
         """Returns the depth map and the raw depth, or the normal map and the raw normals.
 
-        `own` are the family's options, `image` is ComfyUI's IMAGE; `geometry` is depth to check normals against, None = no check.
+        `model` None is the first; `geometry` is depth to check normals against, None = no check.
         """
         depth = None if geometry is None else _check_depth(geometry, image)
-        estimate = _estimate(image, model, self.models(), own, options)
+        models = self.models()
+        model = models[0] if model is None else model
+        estimate = _estimate(image, model, models, self._family_options(options), options)
         if _is_of_normals(model):
             assert estimate.normals is not None
             if depth is not None:
@@ -139,9 +144,8 @@ class Marigold(_DiffusionNode):
     SEARCH_ALIASES = f"marigold, normal map, {_ALIASES}"
     FAMILY = "marigold"
 
-    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(of_marigold(options), options, image, model)
+    def _family_options(self, options: MarigoldNodeOptions) -> DiffusionOptions:
+        return of_marigold(options)
 
 
 @takes(LotusNodeOptions)
@@ -156,9 +160,8 @@ class Lotus(_DiffusionNode):
     SEARCH_ALIASES = f"lotus, disparity, normal map, {_ALIASES}"
     FAMILY = "lotus"
 
-    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
+    def _family_options(self, options: LotusNodeOptions) -> DiffusionOptions:
+        return DiffusionOptions(options.seed, options.tiled)
 
 
 @takes(LbmNodeOptions)
@@ -174,9 +177,8 @@ class Lbm(_DiffusionNode):
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY = "lbm"
 
-    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
+    def _family_options(self, options: LbmNodeOptions) -> DiffusionOptions:
+        return LbmOptions(options.seed, options.tiled, options.steps)
 
     @classmethod
     def own(cls) -> dict[str, Widget]:
@@ -212,10 +214,6 @@ class MarigoldNormals(_NormalsOnly, Marigold):
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
 
-    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-normals") -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(of_marigold(options), options, image, model)
-
 
 @takes(LotusNodeOptions)
 class LotusNormals(_NormalsOnly, Lotus):
@@ -223,20 +221,12 @@ class LotusNormals(_NormalsOnly, Lotus):
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
 
-    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-normals-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
-
 
 @takes(LbmNodeOptions)
 class LbmNormals(_NormalsOnly, Lbm):
     """Estimates normals with LBM."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
-
-    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-normals", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
