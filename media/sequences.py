@@ -41,10 +41,7 @@ def is_sequence(path: os.PathLike[str]) -> bool:
 
 
 def numbered(pattern: os.PathLike[str], number: int) -> Path:
-    """The file of one frame: `%05d` in a name becomes 00001.
-
-    Raises VideoError if the name has not exactly one such field, or one of more than 20 digits.
-    """
+    """The file of one frame: `%05d` in a name becomes 00001. Raises VideoError without exactly one field of 20 digits at most."""
     pattern = Path(pattern)
     before, digits, after = _parts(pattern)
     return pattern.with_name(f"{before}{number:0{digits}d}{after}")

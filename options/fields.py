@@ -148,10 +148,7 @@ class Choice(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Option):
-    """On or off. A command-line option changes it; if that switches it off, `off` is its help.
-
-    With default None it has two: --name and --no-name.
-    """
+    """On or off, by an option; if that switches it off, `off` is its help. With default None there are two: --name and --no-name."""
 
     off: str = ""
 

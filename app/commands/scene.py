@@ -309,10 +309,7 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA, PNG only: ValueError for a JPEG).
-
-    A JPEG has 8 bits a channel.
-    """
+    """Writes an image ([1,] C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA; ValueError for a JPEG, which has 8 bits)."""
     from ...geometry.files import write_image_png
 
     if path.suffix.lower() == ".png":

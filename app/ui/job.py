@@ -231,10 +231,7 @@ def typed_name(name: str) -> str:
 
 
 def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
-    """The name from `clean_name`, with a number after its stem if results with one of the `endings` exist.
-
-    `taken` are stems that others will use, as `folded`.
-    """
+    """The name from `clean_name`, numbered if results with one of the `endings` exist, or its stem is `taken`, as `folded`, by others."""
     path, number = Path(name), 1
     stem = path.stem
     while folded(stem) in taken or any(_is_taken(folder / f"{stem}{ending}") for ending in endings):

@@ -79,10 +79,7 @@ def _first_frame(source: Path) -> Image.Image:
 
 
 def file_of(job: Job, kind: str) -> Path | None:
-    """A result's file of a key of `job.files` or of `job.exports`, if it exists unchanged; None if it can be exported.
-
-    Raises Refusal if there is no such file.
-    """
+    """A result's unchanged file of a key of `job.files` or `job.exports`; None if it can be exported; raises Refusal if it cannot."""
     if path := job.unchanged(kind):
         return path
     if kind not in job.exports:
