@@ -69,10 +69,7 @@ def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> l
 
 
 def frame_numbers(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[int] | None:
-    """The numbers of a sequence's images; None if names repeat a number, or if a folder's differ in more than one number.
-
-    Arguments, order and errors as of `find_images`.
-    """
+    """The numbers of a sequence's images; None if names repeat one, or a folder's differ in several. Otherwise as `find_images`."""
     return _find(path, kinds)[1]
 
 

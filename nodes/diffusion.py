@@ -108,10 +108,7 @@ class _DiffusionNode(LoadsByName):
     def execute(
         self, options: DiffusionNodeOptions, image: Tensor, model: str | None = None, geometry: Any = None
     ) -> tuple[Tensor, Estimate]:
-        """Returns the depth map and the raw depth, or the normal map and the raw normals.
-
-        `model` None is the first; `geometry` is depth to check normals against, None = no check.
-        """
+        """Returns the map and the raw depth or normals, by the first model if it is None; `geometry` is depth to check normals against."""
         depth = None if geometry is None else _check_depth(geometry, image)
         models = self.models()
         model = models[0] if model is None else model

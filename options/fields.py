@@ -22,10 +22,7 @@ from .values import check_box, check_point, colour_levels
 
 @dataclass(frozen=True)
 class NeedsMetres:
-    """An option that needs metric depth, and advice for scenes without it.
-
-    `option` is its name, with its value if that matters. {name} stands for an option's name.
-    """
+    """An option (with its value if that matters) that needs metric depth, and advice without it; {name} stands for an option's name."""
 
     option: str
     instead: str
@@ -193,10 +190,7 @@ class Point(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Option):
-    """Points of the image, with an example text on nodes.
-
-    `beside`: the option of the first point, which also takes these on the command line; "" = they have their own.
-    """
+    """Points of the image, with an example text on nodes; `beside`: the first point's option, which takes these too in commands, or ""."""
 
     beside: str = ""
     example: str = ""

@@ -149,10 +149,7 @@ def estimate_each(
 
 
 def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
-    """Completes an estimate read from the user's own files, as `estimate` does a model's.
-
-    Raises ValueError if it lacks the maps to write, or is no panorama where one is required.
-    """
+    """Completes an estimate of the user's files, as `estimate` a model's. ValueError without a map to write, or a required panorama."""
     from ...model_loader.inference.panorama import check_panorama
 
     if options.panorama:

@@ -205,10 +205,7 @@ def refusal_in_words(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_beside(result: Path) -> Iterator[Path]:
-    """Yields an empty folder on a result's disk; the result's folder is created if absent, and removed again if it stays empty.
-
-    If writing fails, OSError names the result.
-    """
+    """Yields an empty folder on a result's disk. Makes the result's folder, removed if it stays empty; an OSError names the result."""
     with kept_if_used(result.parent), temporary_folder(result.parent) as folder:
         try:
             yield folder

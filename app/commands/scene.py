@@ -68,10 +68,7 @@ class Scene:
 def add_scene(
     parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", sources: type[SourcesOptions] = SourcesOptions
 ) -> None:
-    """Adds the image, or several for `over_images`, and the source of depth and normals, for `read_scene`.
-
-    `one` describes one of several images, `sources` are the options of several.
-    """
+    """Adds the image, or several for `over_images` (described by `one`; options: `sources`), and depth and normals for `read_scene`."""
     if several:
         add_several(parser, one, sources)
     else:
@@ -170,10 +167,7 @@ def check_sky(arguments: argparse.Namespace) -> None:
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
-    """The sky of an image (1, 3, H, W): a mask (1, 1, H, W) in [0, 1], or whether to detect it.
-
-    Raises ValueError or OSError if the mask cannot be read, or belongs to another image.
-    """
+    """An image's sky, a mask (1, 1, H, W) in [0, 1], or whether to detect it. ValueError or OSError: unreadable, or of another image."""
     from ...geometry.checks import check_alike
     from ...geometry.files.values import MASK, read_values
     from ...geometry.images.normal_map_image import stored_values

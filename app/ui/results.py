@@ -25,10 +25,7 @@ _THUMBNAIL = 96
 
 
 def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
-    """The result in the form of `showResult` in the page's scripts; `check` is called between the steps, and raises to stop.
-
-    Raises Refusal if there is no result, or its raw maps are gone.
-    """
+    """The result for `showResult` in the page's scripts; `check` runs between steps and may raise. Refusal: no result, or no raw maps."""
     npz = numbers_of(job)
     try:
         check()

@@ -142,10 +142,7 @@ class VideoTask:
         return frame.image() if self.change is None else self.change(frame.image())
 
     def with_own_depth(self, frame: Frame) -> tuple[Tensor, Estimate]:
-        """A frame's image, as `image`, and the user's depth of it: at its own size, or transformed like the frame.
-
-        Raises VideoReadError if the depth cannot be read.
-        """
+        """A frame's image, as `image`, and the user's depth, at its own size or like the frame. VideoReadError: the depth is unreadable."""
         assert frame.known is not None
         image = frame.image()
         height, width = image.shape[-2:]
