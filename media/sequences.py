@@ -61,10 +61,7 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 
 
 def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
-    """The images of a sequence, sorted by number; in a folder (by `kinds`: `FRAMES` or `MAPS`), in natural order of names.
-
-    Raises VideoReadError if there are none, and as `numbered` for a pattern.
-    """
+    """A sequence's images by number, a folder's (`kinds`: `FRAMES`, `MAPS`) in natural order. VideoReadError: none; else as `numbered`."""
     return _find(path, kinds)[0]
 
 

@@ -127,10 +127,7 @@ class Seed(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Option):
-    """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
-
-    `check_with` validates a value if more than the words is accepted; None = only the words.
-    """
+    """One of several words; a `metavar` stands for them, and `help` names them. `check_with` validates a value if others are accepted."""
 
     metavar: str = ""
     choices: tuple[str, ...]

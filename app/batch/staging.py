@@ -28,10 +28,7 @@ _JOIN_SECONDS = 1.0
 
 
 class Stages:
-    """Staging folders that a run reuses from image to image: creating and removing one takes longer than writing small files.
-
-    A context manager, which removes them after all writers have finished.
-    """
+    """Staging folders that a run reuses, since making one takes longer than writing small files; a context manager that removes them."""
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Path, ExitStack]] = {}  # by thread

@@ -222,10 +222,7 @@ def clean_name(name: str) -> str:
 
 
 def typed_name(name: str) -> str:
-    """The file name that a page sent, for a command: without folders, else unchanged; empty if a terminal cannot show it.
-
-    The extension keeps its case too, since most file systems are case-sensitive.
-    """
+    """The name that a page sent, for a command: without folders, else unchanged, even the extension; empty if a terminal cannot show it."""
     last = re.split(r"[/\\]", name)[-1]
     return last if last.strip(" .") and last.isprintable() else ""
 

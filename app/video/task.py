@@ -215,10 +215,7 @@ def video_task(
     options: VideoOptions = VideoOptions(),  # noqa: B008  frozen
     **others: Any,
 ) -> VideoTask:
-    """Makes the task of a video from options; `others` are other fields of `VideoTask`.
-
-    `place` returns the result's file for a default name. Raises ValueError or VideoError if the options do not fit the file.
-    """
+    """Makes a video's task; `place`: the file for a default name; `others`: of `VideoTask`. ValueError, VideoError: options do not fit."""
     out = place(usual_name(source, clip.outputs, clip.layout, clip.codec))
     codec = chosen_codec(out, clip.codec, clip.outputs)
     if clip.quality is not None and codec not in (H264, H265):
