@@ -181,16 +181,13 @@ def write(
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
-    """Writes those outputs of `outputs.writes` that the estimate has; the files appear all together or not at all.
+    """Writes the outputs of `outputs.writes` that the estimate has, all together or not at all; raises ValueError or OSError.
 
     Args:
         image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces and stereo images.
         source_mark: The image's `records.mark` before reading, for the record; None = the current one.
         settings: The settings for the record; None = from `options`.
         stages: As `staged`.
-
-    Raises:
-        ValueError, OSError: They cannot be written.
     """
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(options.half, image, ply_up=options.ply_up, mesh=mesh)

@@ -91,16 +91,13 @@ def staged(
 def published(
     record: Path, check: Callable[[Sequence[Path]], object], content: Callable[[Mapping[str, Any]], bytes], stages: Stages | None = None
 ) -> Iterator[Path]:
-    """Yields an empty staging folder. Its files are published together with their record if the block succeeds; otherwise none is.
+    """Yields an empty staging folder; publishes its files and their record together if the block succeeds. OSError says what to do.
 
     Args:
         record: The record's path, in the records folder of the results folder; both are created if absent.
         check: Called with the final paths before anything is moved; it raises to prevent that.
         content: Returns the record's content from the files' marks by name.
         stages: The run's staging folders; None = a folder for these files only.
-
-    Raises:
-        OSError: Writing failed; the message says why and what to do.
     """
     folder = record.parent.parent
     with refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
