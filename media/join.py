@@ -32,7 +32,7 @@ class Segment:
 def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | None = None) -> None:
     """Writes a video from segments, atomically. Raises VideoError if one cannot be read or it cannot be written, e.g. on a full disk.
 
-    Audio is copied if the container accepts it, else encoded as AAC, else dropped with a warning: but for a full disk, it never costs the images.
+    Audio is copied if the container accepts it, else encoded as AAC, else dropped with a warning: it costs no images but by a full disk.
 
     Args:
         path: The video, with the segments' extension.

@@ -185,7 +185,7 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
         ("texture seamless photo.png --model tiny --size 32 -o lit.png", "app.batch.per_image.read_with_alpha", "lit.png"),
         ("texture pbr photo.png --model tiny --size 32", "geometry.textures.pbr.pbr_maps", "depth-normal/photo_ao.png"),
         ("video shots --model tiny --size 32 -o made.mp4", "app.video.run._first_pass", "made.mp4"),
-        ("video shots --model tiny --size 32 --preview 1 -o made.png", "app.video.preview._sheet", "made.png"),
+        ("video shots --model tiny --size 32 --preview 1 -o made.png", "app.video.rendering._sheet", "made.png"),
         ("export tiny -o made.onnx", "app.onnx_export._near", "made.onnx"),
     ],
 )
