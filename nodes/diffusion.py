@@ -99,17 +99,15 @@ class _DiffusionNode(LoadsByName):
         """The family's own inputs."""
         return {}
 
-    def _family_options(self, options: Any) -> DiffusionOptions:
-        raise NotImplementedError
-
-    def execute(
-        self, options: DiffusionNodeOptions, image: Tensor, model: str | None = None, geometry: Any = None
+    def run(
+        self, own: DiffusionOptions, options: DiffusionNodeOptions, image: Tensor, model: str, geometry: Any = None
     ) -> tuple[Tensor, Estimate]:
-        """Returns the map and the raw depth or normals, by the first model if it is None; `geometry` is depth to check normals against."""
+        """Returns the depth map and the raw depth, or the normal map and the raw normals.
+
+        `own` are the family's options, `image` is ComfyUI's IMAGE; `geometry` is depth to check normals against, None = no check.
+        """
         depth = None if geometry is None else _check_depth(geometry, image)
-        models = self.models()
-        model = models[0] if model is None else model
-        estimate = _estimate(image, model, models, self._family_options(options), options)
+        estimate = _estimate(image, model, self.models(), own, options)
         if _is_of_normals(model):
             assert estimate.normals is not None
             if depth is not None:
@@ -138,8 +136,9 @@ class Marigold(_DiffusionNode):
     SEARCH_ALIASES = f"marigold, normal map, {_ALIASES}"
     FAMILY = "marigold"
 
-    def _family_options(self, options: MarigoldNodeOptions) -> DiffusionOptions:
-        return of_marigold(options)
+    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(of_marigold(options), options, image, model)
 
 
 @takes(LotusNodeOptions)
@@ -154,8 +153,9 @@ class Lotus(_DiffusionNode):
     SEARCH_ALIASES = f"lotus, disparity, normal map, {_ALIASES}"
     FAMILY = "lotus"
 
-    def _family_options(self, options: LotusNodeOptions) -> DiffusionOptions:
-        return DiffusionOptions(options.seed, options.tiled)
+    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
 
 
 @takes(LbmNodeOptions)
@@ -171,8 +171,9 @@ class Lbm(_DiffusionNode):
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY = "lbm"
 
-    def _family_options(self, options: LbmNodeOptions) -> DiffusionOptions:
-        return LbmOptions(options.seed, options.tiled, options.steps)
+    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
     @classmethod
     def own(cls) -> dict[str, Widget]:
@@ -208,6 +209,10 @@ class MarigoldNormals(_NormalsOnly, Marigold):
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
 
+    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-normals") -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(of_marigold(options), options, image, model)
+
 
 @takes(LotusNodeOptions)
 class LotusNormals(_NormalsOnly, Lotus):
@@ -215,12 +220,20 @@ class LotusNormals(_NormalsOnly, Lotus):
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
 
+    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-normals-d") -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
+
 
 @takes(LbmNodeOptions)
 class LbmNormals(_NormalsOnly, Lbm):
     """Estimates normals with LBM."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
+
+    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-normals", geometry: Any = None) -> tuple[Tensor, Estimate]:
+        """See `run`."""
+        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
