@@ -1,7 +1,4 @@
-"""The command `depth-normal`: subcommands, examples and command-line parsing.
-
-Heavy packages are imported only when a command runs, so that `--help`, `--version` and typos are answered at once.
-"""
+"""The command `depth-normal`: subcommands, examples, parsing. Heavy packages load when a command runs: `--help` answers at once."""
 
 from __future__ import annotations
 

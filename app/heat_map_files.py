@@ -64,10 +64,7 @@ class HeatMap:
 
 
 def heat_maps(found: Estimate, truth: Estimate) -> list[HeatMap]:
-    """The errors of the maps that both estimates have, of one image; `truth` is the reference, of the same size.
-
-    Raises ValueError for more than one image, different sizes, or no pixel to compare.
-    """
+    """The errors of one image's maps that both have; `truth` is the reference. ValueError: several images, unlike sizes, or no pixel."""
     if found.batch != 1:
         raise ValueError(f"a heat map is of one image, and the files hold {found.batch}")
     maps = []

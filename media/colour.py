@@ -154,10 +154,7 @@ def _rounded(values: Tensor, span: float, zero: float, bits: int) -> Tensor:
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
-    """Upsamples chroma (2, h, w), as stored, to luma's size, linearly.
-
-    `left`: left-sited (MPEG-2 and later) instead of centred (JPEG).
-    """
+    """Upsamples chroma (2, h, w), as stored, to luma's size, linearly. `left`: left-sited (MPEG-2 and later) or centred (JPEG)."""
     if chroma.shape[-2:] == (height, width):
         return chroma
     if left and chroma.shape[-1] * 2 - width in (0, 1):

@@ -30,16 +30,13 @@ class Segment:
 
 
 def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | None = None) -> None:
-    """Writes a video from segments, atomically.
+    """Writes a video from segments, atomically. Raises VideoError if one cannot be read or it cannot be written, e.g. on a full disk.
 
-    Audio is copied if the container accepts it, else encoded as AAC, else dropped with a warning: it never costs the images.
+    Audio is copied if the container accepts it, else encoded as AAC, else dropped with a warning: it costs no images but by a full disk.
 
     Args:
         path: The video, with the segments' extension.
         segments: One or more, in order, encoded alike.
-
-    Raises:
-        VideoError: A segment cannot be read, or the video cannot be written; a full disk, also while audio is written.
     """
     problem: SoundError | None = None
     for copied in (True, False) if sound is not None else ():

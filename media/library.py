@@ -68,10 +68,7 @@ def pyav() -> Any:
 
 @contextmanager
 def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) -> Iterator[None]:
-    """Converts FFmpeg's errors to `kind`; missing files, permissions and memory errors pass.
-
-    The message names the video and `doing`, what failed, as in "it cannot be opened".
-    """
+    """Raises FFmpeg's errors as `kind`, naming the video and `doing`, as "it cannot be opened"; file, permission, memory errors pass."""
     try:
         yield
     except (FileNotFoundError, PermissionError, MemoryError):
@@ -132,10 +129,7 @@ class _Nameless:
 
 
 def open_output(path: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Any:
-    """Opens an output container with the muxer's `options`; the extension selects it.
-
-    The path is never taken for an address: "a:b.mp4" and "http:/a.mp4" are files.
-    """
+    """Opens an output container by its extension, with the muxer's `options`; "a:b.mp4" and "http:/a.mp4" are files, not addresses."""
     return pyav().open(f"file:{Path(path).absolute()}", mode="w", options=dict(options or {}))
 
 

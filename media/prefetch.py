@@ -124,10 +124,7 @@ def compute_with(threads: int) -> None:
 
 
 def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, None]:
-    """Runs an iterator in its own thread, up to two items ahead. Its errors are raised here.
-
-    `threads` is the number of torch threads there; 0 = the number that any thread set last.
-    """
+    """Runs an iterator in a thread, two items ahead at most; raises its errors here. `threads`: torch's there; 0 = as any set last."""
     queue: Queue[tuple[bool, Any]] = Queue(1)
     stopped = threading.Event()
 

@@ -30,10 +30,7 @@ def until(frames: Iterator[Frame], end: Fraction) -> Iterator[Frame]:
 
 
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
-    """Resamples a video to a constant frame rate by nearest previous frame, without blending; the duration is kept.
-
-    Frames get new times, from the first one's on, and are repeated or dropped as needed.
-    """
+    """Resamples a video to a constant rate from the first frame's time on by repeats and drops, without blending; duration is kept."""
     step = 1 / rate
     beginning: Fraction | None = None
     before: Frame | None = None

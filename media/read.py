@@ -142,9 +142,9 @@ def _displayed_size(container: Any, stream: Any) -> tuple[int, int]:
     return width, height
 
 
-def count_frames(source: Any, name: str | None = None) -> int:
+def count_frames(source: Any) -> int:
     """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`; damage is an error too."""
-    name = name or str(source)
+    name = str(source)
     with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
         return sum(packet.size > 0 and not _is_discarded(packet) for packet in container.demux(image_stream(container, name)))
 
@@ -192,11 +192,7 @@ def _exact_unit(stream: Any) -> Fraction:
 
 
 def image_stream(container: Any, name: str) -> Any:
-    """The first video stream that is not a cover image.
-
-    Raises:
-        VideoReadError: There is none, or PyAV has no decoder for it.
-    """
+    """The first video stream that is not a cover image. Raises VideoReadError without one, or without a decoder."""
     # PyAV before 14 does not tell which stream is a cover; before 18, a disposition is no number.
     flags = getattr(pyav().stream, "Disposition", None)
     streams = [each for each in container.streams.video if not (flags and each.disposition & flags.attached_pic)]
@@ -277,10 +273,7 @@ class _DamageError(Exception):
 
 
 def _seek(container: Any, stream: Any, time: Fraction) -> bool:
-    """Seeks to the last key frame before a time; False if that fails.
-
-    Only in containers whose index marks the key frames.
-    """
+    """Seeks to the last key frame before a time, if the container's index marks key frames; False if that fails."""
     if not container.format.name.startswith(_WITH_INDEX):
         return False
     try:

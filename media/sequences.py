@@ -41,10 +41,7 @@ def is_sequence(path: os.PathLike[str]) -> bool:
 
 
 def numbered(pattern: os.PathLike[str], number: int) -> Path:
-    """The file of one frame: `%05d` in a name becomes 00001.
-
-    Raises VideoError if the name has not exactly one such field, or one of more than 20 digits.
-    """
+    """The file of one frame: `%05d` in a name becomes 00001. Raises VideoError without exactly one field of 20 digits at most."""
     pattern = Path(pattern)
     before, digits, after = _parts(pattern)
     return pattern.with_name(f"{before}{number:0{digits}d}{after}")
@@ -64,18 +61,12 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 
 
 def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
-    """The images of a sequence, sorted by number; in a folder (by `kinds`: `FRAMES` or `MAPS`), in natural order of names.
-
-    Raises VideoReadError if there are none, and as `numbered` for a pattern.
-    """
+    """A sequence's images by number, a folder's (`kinds`: `FRAMES`, `MAPS`) in natural order. VideoReadError: none; else as `numbered`."""
     return _find(path, kinds)[0]
 
 
 def frame_numbers(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[int] | None:
-    """The numbers of a sequence's images; None if names repeat a number, or if a folder's differ in more than one number.
-
-    Arguments, order and errors as of `find_images`.
-    """
+    """The numbers of a sequence's images; None if names repeat one, or a folder's differ in several. Otherwise as `find_images`."""
     return _find(path, kinds)[1]
 
 

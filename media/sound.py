@@ -39,10 +39,7 @@ class SoundError(VideoError):
 
 @dataclass(frozen=True)
 class Sound:
-    """The audio to add to a video, of a video file or a file-like object.
-
-    `start` and `end`: the part of it that the output covers, in seconds; None = to its end.
-    """
+    """Audio of a video file or file-like object, for an output that covers it from `start` to `end` in seconds; None = to its end."""
 
     source: Any
     start: Fraction = Fraction(0)
@@ -50,10 +47,7 @@ class Sound:
 
 
 def check_sound(source: Any, name: str, extension: str) -> None:
-    """Logs, before hours of work, which audio streams will not be copied unchanged to a video with this extension.
-
-    `source` is as of `Sound`, `name` for messages. Raises as `open_video`.
-    """
+    """Logs, before hours of work, which audio of `source`, as of `Sound`, this extension cannot hold unchanged. Raises as `open_video`."""
     with open_video(source, name) as container:
         for stream in container.streams.audio:
             if words := _reason(stream, extension.lower()):

@@ -131,8 +131,7 @@ class DepthAndNormals(_ShowsMaps):
         load = partial(load_model, model, options.precision, choose_tiny("model"))
         estimate = estimate_images(load, image, options, _with_normals)
         usual = RUNNING if options.film else PER_IMAGE
-        depth, mask = _render_look(estimate, options.depth_look, usual if options.normalisation == AUTO else options.normalisation)
-        return _with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
+        return _shown(estimate, options, usual if options.normalisation == AUTO else options.normalisation)
 
 
 def _with_normals(estimate: Estimate) -> Estimate:
@@ -140,15 +139,12 @@ def _with_normals(estimate: Estimate) -> Estimate:
     return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
-def _render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tuple[Tensor, Tensor]:
-    """Renders depth by a choice of `LOOKS`; returns the depth map and the mask."""
-    look = _LOOKS[depth_look]
-    clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
-    return rendered_depth(estimate, look.near, normalisation, look.as_disparity, METRIC_PERCENTILES if clipped else (0.0, 100.0))
-
-
-def _with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
-    """Adds the first images' maps to the result, for ComfyUI's image view; outside ComfyUI the plain result."""
+def _shown(estimate: Estimate, options: MapsOptions | PanoramaOptions, normalisation: str) -> Any:
+    """The outputs; in ComfyUI with the first images' maps for its image view."""
+    look = _LOOKS[options.depth_look]
+    percentiles = METRIC_PERCENTILES if look.clipped and estimate.quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
+    depth, mask = rendered_depth(estimate, look.near, normalisation, look.as_disparity, percentiles)
+    result = (depth, rendered_normals(estimate, options.coding), mask, estimate)
     if not in_comfyui():
         return result
     files = []
@@ -197,9 +193,7 @@ class EstimatePanorama(_ShowsMaps):
         loaded = load_model(model, options.precision, choose_tiny("model"))
         size, progress = options.resolution or None, progress_bar(len(images))
         panorama = loaded.estimate_panorama(images, size, progress, any_aspect=options.any_aspect, derive=with_normals)
-        estimate = geometry_output(panorama)
-        depth, mask = _render_look(estimate, options.depth_look, PER_IMAGE)
-        return _with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
+        return _shown(geometry_output(panorama), options, PER_IMAGE)
 
 
 NODES = (DepthAndNormals,)

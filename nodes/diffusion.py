@@ -1,7 +1,4 @@
-"""Nodes for the diffusion models Marigold, Lotus and LBM, which estimate depth or normals.
-
-They are separate nodes for their steps, seed and ensemble; *Depth & Normals (advanced)* runs the models with defaults.
-"""
+"""Nodes for Marigold, Lotus and LBM, with steps, seed and ensemble; *Depth & Normals (advanced)* runs the models with defaults."""
 
 from __future__ import annotations
 

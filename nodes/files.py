@@ -177,10 +177,7 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """Returns (1, 3 or 4, h, w) for each image of the estimate, or all of them as one batch if `whole`; the fourth channel is alpha.
-
-    Raises as `check_images_of`.
-    """
+    """(1, 3 or 4, h, w) for each image of the estimate, or one batch if `whole`; 4 = with alpha. Raises as `check_images_of`."""
     images = with_alpha(image)
     check_images_of(estimate, images, one_for_all=False)
     return [images] if whole else list(images.split(1))

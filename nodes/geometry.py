@@ -68,10 +68,7 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """Refines an estimate by its images (B, C, H, W), from `to_images`, if `refine` is set and there is depth.
-
-    Returns the node's GEOMETRY at the images' size.
-    """
+    """The node's GEOMETRY at the size of its images (B, C, H, W), from `to_images`; refined if `refine` is set and there is depth."""
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 

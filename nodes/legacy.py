@@ -43,10 +43,7 @@ class LegacyNode(LoadsByName):
 
 
 def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
-    """An image and the old widgets in their order, because graphs store them by position; new widgets follow.
-
-    `models` are inserted before the option `before`; "" = last.
-    """
+    """An image and the old widgets in their order, by which graphs store them, then new ones; `models` go before `before`, "" = last."""
     first = option_widgets(options, until=before)
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
 

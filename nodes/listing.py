@@ -47,10 +47,7 @@ def split_name(file: str) -> tuple[str, str]:
 
 
 def existing_file(name: str, kind: str) -> Path:
-    """Resolves a name to a file in ComfyUI's folder of this kind.
-
-    Raises ValueError if the name leaves the folder, FileNotFoundError if there is no such file.
-    """
+    """A file in ComfyUI's folder of this kind. Raises ValueError if the name leaves the folder, FileNotFoundError if it is missing."""
     folder = user_folder(kind)
     path = resolve_inside(folder, name)
     if not path.is_file():

@@ -43,10 +43,7 @@ def in_comfyui() -> bool:
 
 
 def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any]) -> Any:
-    """Adds `image_payload`s, one for each image, to a node's result in ComfyUI's format; outside ComfyUI returns the plain result.
-
-    `ui` are ComfyUI's own entries, such as `text=[line]` and `images=[file]`.
-    """
+    """Adds `image_payload`s, one per image, to a node's result, with ComfyUI's own entries `ui`; outside ComfyUI the plain result."""
     if not in_comfyui():
         return result
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}

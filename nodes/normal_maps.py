@@ -43,7 +43,7 @@ def normal_map(
     fov: float = 0.0,
     of_family: Any = None,
 ) -> tuple[Tensor]:
-    """Makes one normal map per image. Resizes vectors, not colours, so that they stay unit vectors.
+    """Makes one normal map per image. Resizes vectors, not colours, so that they stay unit vectors. Raises as `utils.to_images`.
 
     Args:
         options: The node's options; network size 0 = `resolution` or the authors' size, by `at_resolution`.
@@ -52,9 +52,6 @@ def normal_map(
         at_resolution: As `legacy.annotate`.
         fov: Field of view of the longer side in degrees; 0 = unknown.
         of_family: Options of the model family; None = its defaults.
-
-    Raises:
-        ValueError: As `utils.to_images`.
     """
     resolution = options.resolution
     images = to_images(image)

@@ -54,10 +54,7 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
 
 
 class _Execute:
-    """A node's `execute`, callable with sockets and widgets.
-
-    INPUT_TYPES is read at the first call, not at import: lists of models scan the disk.
-    """
+    """A node's `execute`, callable with sockets and widgets. Reads INPUT_TYPES at the first call: lists of models scan the disk."""
 
     def __init__(
         self, node: Any, execute: Callable[..., Any], options: tuple[type[Options], ...], unless: Mapping[str, type[Options]]

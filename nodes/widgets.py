@@ -92,9 +92,9 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
     return GEOMETRY, {"tooltip": tooltip}
 
 
-def coding_widget(tooltip: str = CODING, default: str = OPENGL, *, label: str = "normal coding") -> Widget:
+def coding_widget(tooltip: str = CODING) -> Widget:
     """Widget for the convention of a normal map."""
-    return labelled(label, choice_widget(CODINGS, tooltip, default))
+    return labelled("normal coding", choice_widget(CODINGS, tooltip, OPENGL))
 
 
 def _options(default: object, tooltip: str, advanced: bool) -> dict[str, object]:

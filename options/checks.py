@@ -12,10 +12,7 @@ _MOST = 1e18
 
 
 class InvalidArgumentError(ValueError):
-    """An argument has an invalid value; callers can replace `argument`, its name, by that of an option.
-
-    `problem`: what was found and what is accepted, in words that follow the name.
-    """
+    """An invalid value: `problem` (found, accepted) continues the argument's name, which callers can replace by that of an option."""
 
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(argument, problem)

@@ -1,7 +1,4 @@
-"""The effects: names, options, results, and the texts of their nodes.
-
-Commands (`app/commands/effect.py`) and nodes (`nodes/effects.py`) are generated from them; `geometry.effects.makers` implements each.
-"""
+"""The effects' names, options, results and texts, of which commands and nodes are made; `geometry.effects.makers` implements each."""
 
 from __future__ import annotations
 

@@ -22,10 +22,7 @@ from .values import check_box, check_point, colour_levels
 
 @dataclass(frozen=True)
 class NeedsMetres:
-    """An option that needs metric depth, and advice for scenes without it.
-
-    `option` is its name, with its value if that matters. {name} stands for an option's name.
-    """
+    """An option (with its value if that matters) that needs metric depth, and advice without it; {name} stands for an option's name."""
 
     option: str
     instead: str
@@ -130,10 +127,7 @@ class Seed(Whole):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Option):
-    """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
-
-    `check_with` validates a value if more than the words is accepted; None = only the words.
-    """
+    """One of several words; a `metavar` stands for them, and `help` names them. `check_with` validates a value if others are accepted."""
 
     metavar: str = ""
     choices: tuple[str, ...]
@@ -148,10 +142,7 @@ class Choice(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Option):
-    """On or off. A command-line option changes it; if that switches it off, `off` is its help.
-
-    With default None it has two: --name and --no-name.
-    """
+    """On or off, by an option; if that switches it off, `off` is its help. With default None there are two: --name and --no-name."""
 
     off: str = ""
 
@@ -196,10 +187,7 @@ class Point(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Option):
-    """Points of the image, with an example text on nodes.
-
-    `beside`: the option of the first point, which also takes these on the command line; "" = they have their own.
-    """
+    """Points of the image, with an example text on nodes; `beside`: the first point's option, which takes these too in commands, or ""."""
 
     beside: str = ""
     example: str = ""

@@ -94,10 +94,7 @@ class NormalsVideoOptions(Options):
 
 @dataclass(frozen=True)
 class Preset:
-    """The frame rate and sizes that one family of models expects, and the source that states this.
-
-    Width and height must be multiples of `side`, the number of frames a multiple of `group` plus one.
-    """
+    """What one family of models expects: frame rate, sides (multiples of `side`), frames (of `group` plus one), and the source of this."""
 
     name: str
     rate: int

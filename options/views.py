@@ -106,10 +106,7 @@ _OF_HEADSETS = ("eye_distance", "eye_size")
 
 @dataclass(frozen=True)
 class StereoOptions(Options):
-    """The depth effect's strength, the screen's distance in the scene, and the eyes of headsets.
-
-    Source: divergence is measured as in nunif's iw3.
-    """
+    """Strength of the depth effect (divergence as in nunif's iw3), the screen's distance in the scene, and the eyes of headsets."""
 
     divergence: float = number(
         2.0,

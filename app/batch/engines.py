@@ -75,10 +75,7 @@ class LocalEngine(Engine):
 
 
 class FileFolder:
-    """The folder that a run writes files to; `log` is the parent folder of `failures.jsonl`.
-
-    Raises as `outputs.check_writes`, and ValueError for a URL.
-    """
+    """The folder that a run writes files to; `log`: that of `failures.jsonl`. Raises as `outputs.check_writes`; ValueError for a URL."""
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:
         from .outputs import check_writes

@@ -62,12 +62,7 @@ class Failure:
 def failure_of(
     name: str, error: BaseException, written_to: Path | None = None, words: Callable[[BaseException], str] = message_of
 ) -> Failure:
-    """Turns an exception into a failure.
-
-    Args:
-        name: The subject, prepended to messages that lack it.
-        written_to: The folder being written to; None = the image was read or estimated.
-    """
+    """An exception as a failure of `name`, prepended if the message lacks it; `written_to`: the folder, None if it was not writing."""
     text = words(error)
     reason = text if name in text else f"{name}: {text}"
     if isinstance(error, WeightsTooLargeError):

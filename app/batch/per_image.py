@@ -149,10 +149,7 @@ def estimate_each(
 
 
 def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
-    """Completes an estimate read from the user's own files, as `estimate` does a model's.
-
-    Raises ValueError if it lacks the maps to write, or is no panorama where one is required.
-    """
+    """Completes an estimate of the user's files, as `estimate` a model's. ValueError without a map to write, or a required panorama."""
     from ...model_loader.inference.panorama import check_panorama
 
     if options.panorama:
@@ -184,16 +181,13 @@ def write(
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
-    """Writes those outputs of `outputs.writes` that the estimate has; the files appear all together or not at all.
+    """Writes the outputs of `outputs.writes` that the estimate has, all together or not at all; raises ValueError or OSError.
 
     Args:
         image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces and stereo images.
         source_mark: The image's `records.mark` before reading, for the record; None = the current one.
         settings: The settings for the record; None = from `options`.
         stages: As `staged`.
-
-    Raises:
-        ValueError, OSError: They cannot be written.
     """
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(options.half, image, ply_up=options.ply_up, mesh=mesh)

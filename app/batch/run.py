@@ -129,14 +129,11 @@ class Run(Generic[T]):
         self._total = self.plan.total + self.missed
 
     def run(self, engine: Callable[[Event, Path | None], Iterator[Outcome[T]]], note: str = "") -> int:
-        """Runs an engine and returns the exit code.
+        """Runs an engine and returns the exit code. Raises KeyboardInterrupt if the run was stopped at once.
 
         Args:
             engine: Processes the plan; gets the stop event and the marker of the results folder (`open_run_marker`).
             note: A note about the files, printed if any were made.
-
-        Raises:
-            KeyboardInterrupt: The run was stopped at once.
         """
         from tqdm.contrib.logging import logging_redirect_tqdm
 

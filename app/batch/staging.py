@@ -28,10 +28,7 @@ _JOIN_SECONDS = 1.0
 
 
 class Stages:
-    """Staging folders that a run reuses from image to image: creating and removing one takes longer than writing small files.
-
-    A context manager, which removes them after all writers have finished.
-    """
+    """Staging folders that a run reuses, since making one takes longer than writing small files; a context manager that removes them."""
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Path, ExitStack]] = {}  # by thread
@@ -94,16 +91,13 @@ def staged(
 def published(
     record: Path, check: Callable[[Sequence[Path]], object], content: Callable[[Mapping[str, Any]], bytes], stages: Stages | None = None
 ) -> Iterator[Path]:
-    """Yields an empty staging folder. Its files are published together with their record if the block succeeds; otherwise none is.
+    """Yields an empty staging folder; publishes its files and their record together if the block succeeds. OSError says what to do.
 
     Args:
         record: The record's path, in the records folder of the results folder; both are created if absent.
         check: Called with the final paths before anything is moved; it raises to prevent that.
         content: Returns the record's content from the files' marks by name.
         stages: The run's staging folders; None = a folder for these files only.
-
-    Raises:
-        OSError: Writing failed; the message says why and what to do.
     """
     folder = record.parent.parent
     with refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
@@ -205,10 +199,7 @@ def refusal_in_words(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_beside(result: Path) -> Iterator[Path]:
-    """Yields an empty folder on a result's disk; the result's folder is created if absent, and removed again if it stays empty.
-
-    If writing fails, OSError names the result.
-    """
+    """Yields an empty folder on a result's disk. Makes the result's folder, removed if it stays empty; an OSError names the result."""
     with kept_if_used(result.parent), temporary_folder(result.parent) as folder:
         try:
             yield folder

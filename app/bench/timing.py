@@ -82,10 +82,7 @@ class Bench:
 
 
 def measure(options: Options, device: str, seconds: float, image_size: tuple[int, int] = FULL_HD) -> Bench:
-    """Benchmarks a model, each method for about `seconds`, on an image of (width, height).
-
-    Each method runs from the image file (JPEG) to the two PNG files that `estimate` writes by default.
-    """
+    """Benchmarks a model, each method for about `seconds`, from a JPEG of (width, height) to the two PNGs that `estimate` writes."""
     model = options.load(device)
     wait = waiting(model.device)
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:

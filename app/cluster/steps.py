@@ -1,7 +1,4 @@
-"""The three steps of an image on a cluster, as Ray Data runs them, from tables to tables with a row per image.
-
-A failed image continues as a row with a `failure`, so that the rest of its batch is not lost.
-"""
+"""The three steps of an image on a Ray cluster, from tables to tables; a failed image stays a row with a `failure`; others go on."""
 
 from __future__ import annotations
 

@@ -128,10 +128,7 @@ _NOT_OF_RESULTS = frozenset(
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All settings besides the image that determine a command's results, as records hold them and --resume compares them.
-
-    `for_each_image` sets them in advance.
-    """
+    """All settings besides the image that determine results, as records hold and --resume compares them; `for_each_image` sets them."""
     if (settings := getattr(arguments, "settings", None)) is not None:
         return settings
     values = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_RESULTS}

@@ -54,13 +54,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ..differences import errors_of, read_both
 
     quantity = chosen_quantity(arguments)
-    evaluated, truth = read_both(
-        arguments.found,
-        arguments.truth,
-        arguments.normals_from_depth,
-        (quantity, chosen_quantity(arguments, "quantity_b") or quantity),
-        (arguments.channel, arguments.channel_b),
-    )
+    quantities = quantity, chosen_quantity(arguments, "quantity_b") or quantity
+    channels = arguments.channel, arguments.channel_b
+    evaluated, truth = read_both(arguments.found, arguments.truth, arguments.normals_from_depth, quantities, channels)
     errors = errors_of(evaluated, truth)
     depth = errors.get("depth", {})
     if depth.get("AbsRel", 0) > max(0.05, _UP_TO_SCALE * depth.get("scaled AbsRel", math.inf)):

@@ -55,10 +55,7 @@ class Work:
 
 
 def over_images(work: Work) -> Callable[..., int]:
-    """Turns a command for one image into one for several, `arguments.images` of `add_several`.
-
-    The result takes the arguments, and the result of `find_images` if known.
-    """
+    """Turns a command for one image into one for `arguments.images`, which takes the arguments, and `find_images`'s result if known."""
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
         options = work.check(arguments)

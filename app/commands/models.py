@@ -138,10 +138,7 @@ def group_of(spec: ModelSpec) -> str:
 
 
 def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
-    """The models by group, as lines of at most 100 columns; with `paths`, each is followed by the path of its weights.
-
-    `rows` are the results of `describe`, by model id.
-    """
+    """The models by group, in lines of at most 100 columns, each with its weights' path if `paths`; `rows`: of `describe`, by model id."""
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
     for spec in specs:
         by_group[group_of(spec)].append(spec)

@@ -99,10 +99,7 @@ def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused:
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Raises ValueError if an option without effect differs from its default; `why` continues the sentence after its name.
-
-    Options that the command lacks are ignored.
-    """
+    """Raises ValueError with `why` after its name for an option without effect that is set; ignores options that the command lacks."""
     of_parser = arguments.parser.options
     for option in options:
         if option in of_parser and arguments.parser.is_changed(arguments, option):

@@ -130,10 +130,7 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
 
 
 def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequence[str]) -> None:
-    """Adds -o, --open and --overwrite for a command with one result per image, for `settle_result` and `result_path`.
-
-    `ending` is the default name's, after the image's stem.
-    """
+    """Adds -o, --open and --overwrite for one result per image, named by its stem and `ending`, for `settle_result` and `result_path`."""
     add_place(parser, f"the result: {', '.join(extensions)}", f"<image>{ending}")
     add_overwrite(parser)
     parser.set_defaults(ending=ending, extensions=tuple(extensions))
@@ -217,10 +214,7 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
-    """Prints the image and its results, as `estimate` does, and opens them with --open.
-
-    `words` are further facts; `paths` the files, if not only `arguments.out`.
-    """
+    """Prints the image, `words` and its results, as `estimate` does; opens them with --open. `paths`: if not only `arguments.out`."""
     files = list(paths) or [arguments.out]
     echo(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
     if arguments.open:

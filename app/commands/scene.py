@@ -68,10 +68,7 @@ class Scene:
 def add_scene(
     parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", sources: type[SourcesOptions] = SourcesOptions
 ) -> None:
-    """Adds the image, or several for `over_images`, and the source of depth and normals, for `read_scene`.
-
-    `one` describes one of several images, `sources` are the options of several.
-    """
+    """Adds the image, or several for `over_images` (described by `one`; options: `sources`), and depth and normals for `read_scene`."""
     if several:
         add_several(parser, one, sources)
     else:
@@ -170,10 +167,7 @@ def check_sky(arguments: argparse.Namespace) -> None:
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
-    """The sky of an image (1, 3, H, W): a mask (1, 1, H, W) in [0, 1], or whether to detect it.
-
-    Raises ValueError or OSError if the mask cannot be read, or belongs to another image.
-    """
+    """An image's sky, a mask (1, 1, H, W) in [0, 1], or whether to detect it. ValueError or OSError: unreadable, or of another image."""
     from ...geometry.checks import check_alike
     from ...geometry.files.values import MASK, read_values
     from ...geometry.images.normal_map_image import stored_values
@@ -313,10 +307,7 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA, PNG only: ValueError for a JPEG).
-
-    A JPEG has 8 bits a channel.
-    """
+    """Writes an image ([1,] C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA; ValueError for a JPEG, which has 8 bits)."""
     from ...geometry.files import write_image_png
 
     if path.suffix.lower() == ".png":

@@ -34,10 +34,7 @@ def no_such_file(path: Path) -> str:
 
 
 def near_file(path: Path) -> str:
-    """The name in the same folder most similar to a mistyped one; empty if none is.
-
-    Names are compared without extensions, so that `nofile.jpg` is not matched to `photo.jpg`.
-    """
+    """The most similar name in a mistyped one's folder, or empty; without extensions, so that `nofile.jpg` does not give `photo.jpg`."""
     try:
         with os.scandir(path.parent) as entries:
             names = sorted(entry.name for entry in islice(entries, _MOST_NAMES) if not entry.name.startswith("."))

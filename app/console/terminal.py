@@ -37,10 +37,7 @@ class TerminatedError(KeyboardInterrupt):
 
 @contextmanager
 def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[None]:
-    """Handles signals during the block, in the main thread only, and SIGHUP once: closing a terminal often sends it twice.
-
-    Ignored signals, as under `nohup` and `&`, stay ignored.
-    """
+    """Handles signals in the main thread, SIGHUP once (a closing terminal often sends two); ignored ones, as by `nohup`, stay ignored."""
     in_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in numbers if in_main and signal.getsignal(number) is not signal.SIG_IGN]
 

@@ -222,19 +222,13 @@ def clean_name(name: str) -> str:
 
 
 def typed_name(name: str) -> str:
-    """The file name that a page sent, for a command: without folders, else unchanged; empty if a terminal cannot show it.
-
-    The extension keeps its case too, since most file systems are case-sensitive.
-    """
+    """The name that a page sent, for a command: without folders, else unchanged, even the extension; empty if a terminal cannot show it."""
     last = re.split(r"[/\\]", name)[-1]
     return last if last.strip(" .") and last.isprintable() else ""
 
 
 def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
-    """The name from `clean_name`, with a number after its stem if results with one of the `endings` exist.
-
-    `taken` are stems that others will use, as `folded`.
-    """
+    """The name from `clean_name`, numbered if results with one of the `endings` exist, or its stem is `taken`, as `folded`, by others."""
     path, number = Path(name), 1
     stem = path.stem
     while folded(stem) in taken or any(_is_taken(folder / f"{stem}{ending}") for ending in endings):

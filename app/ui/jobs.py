@@ -49,10 +49,7 @@ _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_dep
 
 
 class JobQueue:
-    """The jobs of one server, which every tab of the page shows; `version` increases with each change.
-
-    `uploads` is a folder for uploads, which `close` removes; `device` is as of `load_model`.
-    """
+    """One server's jobs for all tabs; `version` counts changes. `uploads`: a folder that `close` removes; `device`: as of `load_model`."""
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
         self.downloads, self.previews = Downloads(self.changed), Previews()

@@ -233,10 +233,7 @@ class Previews:
         self._thread: threading.Thread | None = None
 
     def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
-        """Starts a preview, or returns an identical one. Replaces unfinished previews of the same kind and image.
-
-        Raises Refusal if the image has no result with depth, or the settings are unknown.
-        """
+        """Starts a preview in place of unfinished ones of its kind and image, or returns an equal one. Refusal: no depth, bad settings."""
         wish = wish_of(kind, values)
         if job.state == DONE and job.quantity is None:
             raise Refusal(404, "{0} has no depth to show this of", job.name)

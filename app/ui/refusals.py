@@ -12,10 +12,7 @@ from ..outcomes import EXPECTED_ERRORS
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
-    """A rejected request.
-
-    `words`: why, and what to do, with {0}, {1} for the values. `page/ui_words.js` has the translations.
-    """
+    """A rejected request. `words`: why, and what to do, with {0}, {1} for values; `page/ui_words.js` has translations."""
 
     def __init__(self, status: int, words: str, *values: Any) -> None:
         super().__init__(words.format(*values))

@@ -25,10 +25,7 @@ _THUMBNAIL = 96
 
 
 def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
-    """The result in the form of `showResult` in the page's scripts; `check` is called between the steps, and raises to stop.
-
-    Raises Refusal if there is no result, or its raw maps are gone.
-    """
+    """The result for `showResult` in the page's scripts; `check` runs between steps and may raise. Refusal: no result, or no raw maps."""
     npz = numbers_of(job)
     try:
         check()
@@ -79,10 +76,7 @@ def _first_frame(source: Path) -> Image.Image:
 
 
 def file_of(job: Job, kind: str) -> Path | None:
-    """A result's file of a key of `job.files` or of `job.exports`, if it exists unchanged; None if it can be exported.
-
-    Raises Refusal if there is no such file.
-    """
+    """A result's unchanged file of a key of `job.files` or `job.exports`; None if it can be exported; raises Refusal if it cannot."""
     if path := job.unchanged(kind):
         return path
     if kind not in job.exports:

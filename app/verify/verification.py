@@ -114,10 +114,7 @@ def check(
 
 
 def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
-    """Finds or downloads a file and compares it with the published one; for `instead`, size and sha256 are only reported.
-
-    Raises DownloadError if it cannot be downloaded, OSError if it cannot be read.
-    """
+    """Compares a file, downloaded if missing, with the published one; for `instead` only reports. Raises DownloadError or OSError."""
     path, origin = instead or find_weights(file), "given" if instead else "bundled" if file.bundled else "here"
     if path is None:
         path = bundled_path(file) if file.bundled else find_weights(file, lambda _: True)  # also an unreadable one, to report it

@@ -175,10 +175,7 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
 
 
 def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
-    """Inverts `to_levels` for one frame, within half a 65534th of its range (for metric depth, of 1 / depth).
-
-    `image` (3, H, W) is the decoded frame, `bounds` are its minimum and maximum.
-    """
+    """Inverts `to_levels` for a decoded frame (3, H, W) and its (minimum, maximum), within half a 65534th of the coded range."""
     levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds
     values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()

@@ -328,10 +328,7 @@ def computed_by(model: Model | None) -> dict[str, str]:
 
 
 def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
-    """All settings that determine the frames of a model's video, for records; known before a model is loaded.
-
-    Raises ValueError if the model lacks a required map.
-    """
+    """The settings that determine a model's frames, for records, before it is loaded. Raises ValueError if it lacks a required map."""
     spec = options.spec
     check_perspective_model(spec)
     asked = task.targets.keys()

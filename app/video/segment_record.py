@@ -197,10 +197,7 @@ class FinishedRecord:
         self._task = task
 
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
-        """The video, if it is complete and has these settings; None if it or its record is missing.
-
-        Raises VideoError if it has other settings, or a file was changed or is missing.
-        """
+        """The video, complete with these settings; None without it or its record. VideoError: other settings, or a changed file."""
         record = read_record(self.path) or {}
         recorded, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
         if not (isinstance(recorded, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):

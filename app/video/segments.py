@@ -250,10 +250,7 @@ class Shown:
 
 
 class SegmentWriter:
-    """Writes one segment: a video per output, or numbered files at their final paths.
-
-    `rate` is frames per second, `first` the number of frames before this segment, `label` the prefix of the file names.
-    """
+    """Writes a segment, a video per output or numbered files at their final paths; `first`: frames before it, `label`: files' prefix."""
 
     def __init__(self, store: SegmentStore, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
         self._folder, self._task, self._rate, self._time_base = store.folder, task, rate, time_base

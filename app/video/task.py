@@ -142,10 +142,7 @@ class VideoTask:
         return frame.image() if self.change is None else self.change(frame.image())
 
     def with_own_depth(self, frame: Frame) -> tuple[Tensor, Estimate]:
-        """A frame's image, as `image`, and the user's depth of it: at its own size, or transformed like the frame.
-
-        Raises VideoReadError if the depth cannot be read.
-        """
+        """A frame's image, as `image`, and the user's depth, at its own size or like the frame. VideoReadError: the depth is unreadable."""
         assert frame.known is not None
         image = frame.image()
         height, width = image.shape[-2:]
@@ -218,10 +215,7 @@ def video_task(
     options: VideoOptions = VideoOptions(),  # noqa: B008  frozen
     **others: Any,
 ) -> VideoTask:
-    """Makes the task of a video from options; `others` are other fields of `VideoTask`.
-
-    `place` returns the result's file for a default name. Raises ValueError or VideoError if the options do not fit the file.
-    """
+    """Makes a video's task; `place`: the file for a default name; `others`: of `VideoTask`. ValueError, VideoError: options do not fit."""
     out = place(usual_name(source, clip.outputs, clip.layout, clip.codec))
     codec = chosen_codec(out, clip.codec, clip.outputs)
     if clip.quality is not None and codec not in (H264, H265):

@@ -42,10 +42,7 @@ def check_utf8(path: str) -> None:
 
 
 def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
-    """An estimate of one image as a row, with `numbers` "float32" (exact) or "float16" (rounded).
-
-    Raises ValueError if a valid number is too large for float16.
-    """
+    """A row of one image; `numbers`: "float32" (exact) or "float16" (rounded; ValueError if a valid number is too large for it)."""
     need_perspective(found, "a row of a shard")
     row: Row = dict.fromkeys((*VALUES, *ARRAYS))
     row |= {

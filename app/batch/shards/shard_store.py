@@ -68,10 +68,7 @@ class Store(ABC):
 
 
 def open_store(place: str | os.PathLike[str]) -> Store:
-    """The store at a path or URL; nothing is created before the first write.
-
-    Raises ImportError if a package for such a store is missing, ValueError for an unknown kind of store.
-    """
+    """The store at a path or URL; creates nothing yet. Raises ImportError if its package is missing, ValueError for an unknown kind."""
     return _ObjectStore(os.fspath(place)) if is_url(place) else _Folder(Path(place))
 
 
