@@ -95,14 +95,17 @@ class _InvertedResidual(nn.Module):
         inner = inputs * expansion
         self.activation = variant.activation
         self.shortcut = stride == 1 and inputs == outputs
-        self.conv_dw = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
-        self.bn1 = batch_norm(inner)
+        depthwise = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         if expansion > 1:
             self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
+            self.bn1 = batch_norm(inner)
+            self.conv_dw = depthwise
             self.bn2 = batch_norm(inner)
             self.conv_pwl = nn.Conv2d(inner, outputs, 1, bias=False)
             self.bn3 = batch_norm(outputs)
         else:
+            self.conv_dw = depthwise
+            self.bn1 = batch_norm(inner)
             self.conv_pw = nn.Conv2d(inner, outputs, 1, bias=False)
             self.bn2 = batch_norm(outputs)
         self.se = _SqueezeExcite(inner, inputs // 4) if variant.squeezes else nn.Identity()
