@@ -44,7 +44,7 @@ class WindowState:
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
-    """Splits a video's chunks (B, 3, H, W) at its cuts into pieces, each with whether a new shot begins with it. None = a single shot."""
+    """Splits a video's chunks (B, 3, H, W) at its cuts (None = no cuts) into pieces, each with whether a new shot begins with it."""
     for chunk in frames:
         cuts: list[bool] = [False] * len(chunk) if is_cut is None else is_cut(chunk).tolist()
         starts = [index for index, cut in enumerate(cuts) if cut or not index]

@@ -118,7 +118,7 @@ def chosen_runtime(
 
 
 def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
-    """The requested model's id: the one named, else the one that the weights belong to (see `recognise`), else the default."""
+    """The id of the named model, else of the weights' (see `recognise`), else the default; a ValueError if there is none."""
     if model_id is not None:
         return find_any_spec(model_id).id
     if weights is not None:

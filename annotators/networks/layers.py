@@ -226,13 +226,9 @@ def exact_group_norms(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.GroupNorm) and not isinstance(layer, GroupNorm):
-                setattr(parent, name, _exact(layer))
-
-
-def _exact(layer: nn.GroupNorm) -> GroupNorm:
-    exact = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
-    exact.weight, exact.bias, exact.activation = layer.weight, layer.bias, getattr(layer, "activation", exact.activation)
-    return exact.train(layer.training)
+                exact = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
+                exact.weight, exact.bias, exact.activation = layer.weight, layer.bias, getattr(layer, "activation", exact.activation)
+                setattr(parent, name, exact.train(layer.training))
 
 
 def _loses_digits(maps: Tensor) -> bool:

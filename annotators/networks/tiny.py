@@ -307,14 +307,8 @@ class SharpHead(nn.Module):
 
 def ramps(disparity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Local maximum and minimum of disparity, and each pixel's position between them, from -1 (the farthest) to 1."""
-    near, far = _smoothed(_largest(torch.cat((disparity, -disparity), 1))).split(1, 1)
+    both = torch.cat((disparity, -disparity), 1)
+    largest = F.max_pool2d(F.max_pool2d(both, (2 * _REACH + 1, 1), 1, (_REACH, 0)), (1, 2 * _REACH + 1), 1, (0, _REACH))
+    near, far = F.avg_pool2d(largest, 3, 1, 1, count_include_pad=False).split(1, 1)
     far = -far
     return near, far, (2 * (disparity - far) / (near - far).clamp(min=_LEAST) - 1).clamp(-1, 1)
-
-
-def _largest(x: Tensor) -> Tensor:
-    return F.max_pool2d(F.max_pool2d(x, (2 * _REACH + 1, 1), 1, (_REACH, 0)), (1, 2 * _REACH + 1), 1, (0, _REACH))
-
-
-def _smoothed(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)

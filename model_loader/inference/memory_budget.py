@@ -138,7 +138,7 @@ def without_traceback(error: Exception) -> Exception:
 
 
 def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:
-    """Refuses an image of height x width if it, or the network's input, by default in float32 or else `half` of it, certainly does not fit.
+    """Refuses an image of height x width if it, or the network's input (in half precision if `half`), certainly does not fit.
 
     Raises:
         MemoryError: Names the required memory, the available memory and a size that fits.

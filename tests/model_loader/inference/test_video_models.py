@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import replace
-from functools import partial
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -14,7 +14,8 @@ from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
-from depth_normal.model_loader.inference.memory_budget import halved, in_batches
+from depth_normal.model_loader.inference.memory_budget import in_batches
+from depth_normal.model_loader.inference.network import Prepared
 from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
@@ -173,7 +174,7 @@ def test_what_the_caller_did_to_gradients_stays(load):
     parts.close()
 
 
-SMALLER = partial(halved, spec=registry.MODELS[MODEL], height=32, width=32, device=torch.device("cpu"))
+SMALLER = Prepared(SimpleNamespace(annotator=SimpleNamespace(spec=registry.MODELS[MODEL])), torch.device("cpu"), 32, 32, 8).halved
 
 
 @pytest.mark.parametrize(
