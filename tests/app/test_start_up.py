@@ -102,6 +102,7 @@ def test_a_command_makes_only_its_own_options(command, more):
 
 def test_the_program_seldom_looks_for_garbage_while_it_imports(monkeypatch):
     thresholds = []
+    monkeypatch.setenv("OPENCV_LOG_LEVEL", "SILENT")
     monkeypatch.setattr(gc, "set_threshold", thresholds.append)
     monkeypatch.setattr(cli, "main", lambda: 0)
     monkeypatch.setattr(cli, "exit_with", lambda code: None)

@@ -206,7 +206,9 @@ def whole_of_tiles(mosaic_of):
 
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first. Others have tests of their own.
-LEFT_OUT = re.compile(r"effects|files|meshes|panorama|edges\.matting|surfaces\.scattered_fit|regions\.(?!before_sky|sky)")
+LEFT_OUT = re.compile(
+    r"effects|files|meshes|panorama|edges\.matting|images\.srgb\.numbered|surfaces\.scattered_fit|regions\.(?!before_sky|sky)"
+)
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 NOISE = noise.DepthNoise(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True)
 SET = pbr.PbrOptions(borders="seamless", directions=4)
@@ -521,7 +523,7 @@ def test_it_computes_in_what_its_maps_are_whatever_torch_is_set_to(name, monkeyp
 
 
 # Parts of functions that have no gradient.
-WITHOUT_GRADIENT = {"images.tone_mapping.coded_bt1886", "levels.in_order", "temporal.optical_flow.FlowTarget.flow_from"}
+WITHOUT_GRADIENT = {"images.tone_mapping.coded_bt1886", "levels.in_order", "temporal.moving_pixels.FlowTarget.flow_from"}
 WITHOUT_GRADIENT |= {"views.forward_warp.render_layer", "views.gaps.close_gaps"}
 
 
