@@ -117,7 +117,7 @@ function split(graph, node) {
 /** A group node saves the values of all nodes in it in one list, where nodes that have more widgets by now would take the next node's. */
 function fillGroups({ extra, nodes }, valuesOf) {
   for (const node of nodes ?? []) {
-    const inside = extra?.groupNodes?.[/^workflow[>/](.+)/.exec(node.type)?.[1]]?.nodes ?? [], { widgets_values: saved } = node
+    const inside = extra?.groupNodes?.[node.type?.match?.(/^workflow[>/](.+)/)?.[1]]?.nodes ?? [], { widgets_values: saved } = node
     const counts = inside.map(each => each.widgets_values?.length ?? 0)
     if (counts.reduce((sum, count) => sum + count, 0) !== saved?.length) continue
     let start = 0
