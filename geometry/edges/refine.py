@@ -92,7 +92,7 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     is_whole = one.depth is not None and bool(one.valid.all())  # synchronising costs less than treating every map as one with holes
     base = (replace(one, mask=None) if is_whole else one).resized(height, width, resampling, checked=is_whole and one.intrinsics is None)
     nearness, depth_of = _nearness(one, is_whole)
-    grown, floor = _enlarged(nearness, height, width, is_whole)
+    grown = _enlarged(nearness, height, width, is_whole)
     reach = radius or _radius(ramp_width(grown))
     assert base.depth is not None
     valid = torch.ones_like(base.depth, dtype=torch.bool) if is_whole else base.known_depth()[2]
@@ -104,7 +104,9 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     assert base.depth is not None
     is_near = refined > 0
     if not is_whole:  # across an edge, a pixel may meet the ramp into a hole: nearer than nothing, and farther than all around
-        moved = moved & ((refined >= floor) | ~is_near)
+        around = max(1, math.ceil(reach * one.height / height)) + _SUPPORT
+        least = -largest_within(torch.where(nearness > 0, -nearness, constant(nearness, -math.inf)), around)
+        moved = moved & ((refined >= 0.9 * F.interpolate(least, (height, width), mode="nearest-exact")) | ~is_near)
     depth = torch.where(moved & is_near, depth_of(refined).to(base.depth), base.depth)
     mask = torch.where(moved, is_near, valid)
     if base.mask is None and bool(mask.all()):
@@ -112,20 +114,20 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=mask)
 
 
-def _enlarged(nearness: Tensor, height: int, width: int, is_whole: bool) -> tuple[Tensor, Tensor]:
-    """Upsamples nearness (1, 1, h, w) bicubically, to at least a floor, the second result, which is positive where old values are near.
+def _enlarged(nearness: Tensor, height: int, width: int, is_whole: bool) -> Tensor:
+    """Upsamples nearness (1, 1, h, w) bicubically. It stays positive where the nearest old values are, even if the cubic undershoots.
 
     Missing values, 0, contribute nothing, as the result is normalised by the upsampled validity. `is_whole`: there are none.
     """
     if nearness.shape[-2:] == (height, width):
-        return nearness, nearness
+        return nearness
     known = None if is_whole else nearness > 0
     mean = resize_map(nearness, height, width, "bicubic")
     floor = F.interpolate(_floor(nearness, known), (height, width), mode="nearest-exact")
     if known is None:
-        return torch.maximum(mean, floor), floor
+        return torch.maximum(mean, floor)
     share = resize_map(known.to(nearness), height, width, "bicubic")
-    return torch.maximum(mean / share.clamp(min=_SHORT), floor) * share.clamp(min=0), floor
+    return torch.maximum(mean / share.clamp(min=_SHORT), floor) * share.clamp(min=0)
 
 
 def _floor(nearness: Tensor, known: Tensor | None) -> Tensor:

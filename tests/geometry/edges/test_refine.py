@@ -10,6 +10,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.edges.ramp_sharpening import ramp_width, sharpen_ramps
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests.refusals import refuses
 
@@ -202,6 +203,17 @@ def test_a_hole_leaves_what_is_beside_it_as_it_is():
     mask[..., 6:40, 20:60] = False  # cuts the disc, whose edge meets the hole
     found = refine_geometry(Estimate(depth, METRIC, mask=mask), image_of(where))
     assert (found.depth * inverse)[found.mask].max() < 6, "no farther than the wall seen on the disc"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_hole_elsewhere_changes_nothing(times):
+    where = torch.arange(64).expand(1, 1, 32, 64) >= 32
+    blurred = box_means(torch.where(where, 1.0, 0.25), 4)[..., ::times, ::times]
+    mask = torch.ones_like(blurred, dtype=torch.bool)
+    mask[..., 0, 0] = False
+    found, expected = (refine_geometry(Estimate(1 / blurred, METRIC, mask=each), image_of(where)) for each in (mask, None))
+    torch.testing.assert_close(found.depth[..., 8:, :], expected.depth[..., 8:, :], rtol=1e-4, atol=0)
+    assert ((expected.depth > 1.1) & (expected.depth < 2.9)).float().mean() < 0.02, "edges move"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
