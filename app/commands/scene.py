@@ -285,7 +285,7 @@ def depth_kind(arguments: argparse.Namespace) -> DepthKind:
 
     quantity = chosen_quantity(arguments)
     if quantity == MILLIMETRES:
-        raise ValueError("--quantity millimetres is of a file of numbers; name it behind --geometry, or convert it first")
+        raise ValueError("--quantity millimetres is for whole files; first: depth-normal convert DEPTH NEW.npz --quantity millimetres")
     return DepthKind(Quantity(quantity) if quantity else None, arguments.channel, arguments.depth_near)
 
 

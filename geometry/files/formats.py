@@ -34,9 +34,11 @@ from .png import (
     write_normal_values_png,
     write_normals_png,
 )
+from .unlabelled import mask_of
 from .values import millimetres_to_estimate, no_channels, read_map, read_values
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
+_NUMBERS = (".npz", ".npy", ".exr", ".pfm")  # formats without grey levels
 # PNG text chunks precede the pixels; no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
@@ -193,13 +195,22 @@ def load_estimate(
     path, read = Path(path), _format(Path(path), READABLE, "read from").read
     assert read is not None
     if quantity == MILLIMETRES:
-        values = read_values(path, channel=channel)
-        if values.quantity is None and values.planes.shape[1] == 1:
-            return millimetres_to_estimate(path, values)
-        quantity = Quantity.METRIC_DEPTH
+        return _of_millimetres(path, axes, channel)
     quantity = None if quantity is None else Quantity(quantity)
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
+
+
+def _of_millimetres(path: Path, axes: Axes | None, channel: str | None) -> Estimate:
+    if path.suffix.lower() not in _NUMBERS:
+        values = read_values(path, channel=channel)
+        if values.coded and values.quantity is None:
+            return millimetres_to_estimate(path, values)
+    metres, other = (load_estimate(path, each, axes, channel) for each in (Quantity.METRIC_DEPTH, Quantity.DISPARITY))
+    if metres.depth is None or metres.quantity is other.quantity:  # as the file says
+        return metres
+    depth = metres.depth * 0.001
+    return replace(metres, depth=depth, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, other.mask))
 
 
 def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:

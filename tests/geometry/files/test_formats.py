@@ -139,6 +139,17 @@ def test_depth_in_millimetres_is_read_where_they_are_named(tmp_path, name):
     assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].tolist() == (levels > 0).tolist()
 
 
+def test_millimetres_are_of_depth_that_states_no_unit(tmp_path):
+    """Whatever else is in the file stays."""
+    own = Estimate(torch.rand(2, 1, 5, 7) + 1, Quantity.METRIC_DEPTH, intrinsics=50 * torch.eye(3)[None].repeat(2, 1, 1))
+    save_estimate(tmp_path / "own.npz", own)
+    found = load_estimate(tmp_path / "own.npz", MILLIMETRES)
+    assert torch.equal(found.depth, own.depth) and torch.equal(found.intrinsics, own.intrinsics)
+    np.savez(tmp_path / "other.npz", depth=np.full((4, 5), 1500.0, np.float32), normals=np.full((4, 5, 3), 3**-0.5, np.float32))
+    found = load_estimate(tmp_path / "other.npz", MILLIMETRES)
+    assert found.normals is not None and found.depth.unique().tolist() == pytest.approx([1.5])
+
+
 def test_millimetres_of_8_bits_are_refused(tmp_path):
     Image.fromarray(np.ones((2, 2), np.uint8)).save(tmp_path / "d.png")
     with pytest.raises(FileFormatError, match="8 bits hold no more than 255 millimetres"):
