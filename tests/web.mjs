@@ -212,6 +212,12 @@ for (const [values, wanted] of [[[3, 0.2, 75, 7], [3, 0.2, 'new', 75, 7]], [[3, 
   for (let time = 0; time < 2; time++) saved.mendGraph(group, () => undefined, type => type === 'Ours' ? [6, 0.1, 'new'] : [])
   assert.deepStrictEqual(group.nodes[0].widgets_values, wanted)
 }
+for (const inside of [[null], {}, [{ type: 'Ours', widgets_values: { named: 1 } }, null]]) {
+  const damaged = { nodes: [null, { type: 'workflow/maps', widgets_values: [70] }], extra: { groupNodes: { maps: { nodes: inside } } } }
+  saved.mendGraph(damaged, () => undefined, () => ['new'])
+  assert.deepStrictEqual(damaged.nodes[1].widgets_values, [70])
+}
+saved.mendGraph({ nodes: {} }, ours, () => [])
 
 const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
 console.log(JSON.stringify({

@@ -116,13 +116,14 @@ function split(graph, node) {
 
 /** A group node saves the values of all nodes in it in one list, where nodes that have more widgets by now would take the next node's. */
 function fillGroups({ extra, nodes }, valuesOf) {
-  for (const node of nodes ?? []) {
-    const inside = extra?.groupNodes?.[node.type?.match?.(/^workflow[>/](.+)/)?.[1]]?.nodes ?? [], { widgets_values: saved } = node
-    const counts = inside.map(each => each.widgets_values?.length ?? 0)
+  for (const node of Array.isArray(nodes) ? nodes : []) {
+    const inside = extra?.groupNodes?.[node?.type?.match?.(/^workflow[>/](.+)/)?.[1]]?.nodes
+    if (!Array.isArray(inside) || inside.some(each => !Array.isArray(each?.widgets_values ?? []))) continue
+    const counts = inside.map(each => each?.widgets_values?.length ?? 0), saved = node.widgets_values
     if (counts.reduce((sum, count) => sum + count, 0) !== saved?.length) continue
     let start = 0
-    node.widgets_values = inside.flatMap(({ type }, i) => {
-      const added = i < inside.length - 1 ? valuesOf(type).slice(counts[i]) : []
+    node.widgets_values = inside.flatMap((each, i) => {
+      const added = i < inside.length - 1 && each ? valuesOf(each.type).slice(counts[i]) : []
       return [...saved.slice(start, start += counts[i]), ...added]
     })
   }
@@ -138,8 +139,8 @@ export function mendGraph(graph, outputsOf, valuesOf) {
   // Damaged graphs have null for lost links; the page reads them.
   if (graph?.links?.includes?.(null)) graph.links = graph.links.filter(Boolean)
   if (graph) fillGroups(graph, valuesOf)
-  for (const node of [...(graph?.nodes ?? [])]) {
-    const count = outputsOf(node.type)
+  for (const node of Array.isArray(graph?.nodes) ? [...graph.nodes] : []) {
+    const count = outputsOf(node?.type)
     if (count === undefined) continue
     if (node.type === PROCESS && node.outputs?.[0]?.type === 'IMAGE') split(graph, node)
     for (let slot = count; slot < (node.outputs?.length ?? 0); slot++) linksFrom(graph, node, slot).forEach(link => drop(graph, link))
