@@ -431,12 +431,12 @@ def _each_without_autocast(items: Generator[Made, None, None]) -> Iterator[Made]
 
 
 def with_usual_defaults(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Decorator: torch's default dtype and device are float32 and the CPU, whatever other code of the process has set."""
+    """Decorator: torch's default dtype and device are float32 and the CPU, whatever other code has set. For one thread at a time."""
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        dtype, device = torch.get_default_dtype(), torch.get_default_device()
-        if dtype == torch.float32 and device.type == "cpu":
+        now, dtype = torch.empty(0), torch.get_default_dtype()  # torch 2.7 has no answer for the device once one was unset
+        if dtype == torch.float32 and now.device.type == "cpu":
             return function(*args, **kwargs)
         torch.set_default_dtype(torch.float32)
         try:

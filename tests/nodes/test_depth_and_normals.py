@@ -64,11 +64,10 @@ def test_defaults_of_torch_that_other_packs_set_change_nothing(photos):
     depth_normal.free()
     try:
         torch.set_default_dtype(torch.float16)
-        torch.set_default_device("meta")
-        again = run(photos)
+        with torch.device("meta"):
+            again = run(photos)
         assert torch.get_default_dtype() == torch.float16
     finally:
-        torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
     assert torch.equal(again[0], depth) and torch.equal(again[1], normals)
 
