@@ -72,7 +72,9 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
     Args:
         images: A tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
-            Returned are the same values, of an array (B, H, W, C).
+
+    Returns:
+        The same values as a batch: (B, C, H, W) of a tensor, (B, H, W, C) of an array.
 
     Raises:
         TypeError: Neither a tensor nor an array (a PIL image, a path), or another dtype.

@@ -92,7 +92,7 @@ def intrinsics_from_sensor(
 
 
 def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: str = "longer") -> Tensor:
-    """Field of view, (B,) degrees along `side` as `intrinsics_from_fov` has but "diagonal"; the principal point is the image's middle."""
+    """Field of view (B,) in degrees along `side` (longer, shorter, horizontal or vertical); the principal point is the image's middle."""
     check_intrinsics(intrinsics)
     _check_size(height, width)
     if side == "diagonal":
@@ -104,7 +104,10 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
 
 
 def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Intrinsics (B, 3, 3) after resizing the image from `old_size` to `new_size` (height, width): u' + 0.5 = scale * (u + 0.5)."""
+    """Intrinsics (B, 3, 3) after resizing the image from `old_size` to `new_size` (height, width).
+
+    Pixel centres are whole numbers, and corners are aligned: u' + 0.5 = scale * (u + 0.5).
+    """
     check_intrinsics(intrinsics)
     _check_size(*old_size)
     _check_size(*new_size)
@@ -152,7 +155,7 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Projects rays or points (B, N, 3) of any length into the image: the inverse of `pixel_to_ray`. NaN where Z <= 0."""
+    """Projects rays or points (B, N, 3), OPENCV axes, to columns and rows (B, N, 2) in pixels; NaN where Z <= 0."""
     check_intrinsics(intrinsics, rays.shape[0], rays)
     _check_last(rays, 3, "rays")
     z = torch.where(rays[..., 2] > 0, rays[..., 2], float("nan"))
@@ -172,7 +175,7 @@ def ray_distance_to_depth(ray_distance: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Unprojects planar depth (B, 1, H, W) to points (B, 3, H, W) in its unit. `convert_normals` converts to other axes."""
+    """Unprojects planar depth (B, 1, H, W) to points (B, 3, H, W) in its unit, OPENCV axes. `convert_normals` converts to others."""
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
     return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
@@ -180,7 +183,7 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 @without_autocast
 def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
-    """Transforms points (B, 3, H, W) from the world to cameras' axes by extrinsics (B, 3, 4) of the same unit."""
+    """Transforms points (B, 3, H, W) from the world to cameras' OPENCV axes by extrinsics (B, 3, 4) of the same unit."""
     rotation, shift = _pose(points, extrinsics)
     return (rotation @ points.flatten(2) + shift).view_as(points)
 

@@ -20,6 +20,11 @@ from ...media.sequences import MAPS, find_images, frame_numbers, frame_places, i
 from ...options.map_images import NEAR
 from ..batch.records import digest_of_marks
 
+logger = logging.getLogger(__name__)
+_ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
+# Relative tolerances for frame rates, and for frame counts derived from durations.
+_SAME_RATE, _ROUNDED = 0.01, 0.01
+
 
 @dataclass(frozen=True)
 class DepthKind:
@@ -58,12 +63,6 @@ class DepthKind:
                 may_be_levels=values.coded,
             )
         return depth_map_to_estimate(values.planes, meaning, values.known)
-
-
-logger = logging.getLogger(__name__)
-_ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
-# Relative tolerances for frame rates, and for frame counts derived from durations.
-_SAME_RATE, _ROUNDED = 0.01, 0.01
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from ...utils import resize_map
 from .segments import KEPT_DEPTH, Shown
 from .task import VIEWS, VideoTask
 
+_GREY = 0.5
+
 Ends: TypeAlias = tuple[float, float]
 
 # Level 0 marks invalid pixels, so that valid depth has these many levels.
@@ -192,7 +194,6 @@ def clip_range(ranges: list[Ends]) -> Ends:
 
 # In pixels: a frame's longer side, the gap between frames, the sheet's width.
 _LONGEST, _GAP, _WIDTH = 384, 8, 1920
-_GREY = 0.5
 
 
 def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:

@@ -20,6 +20,9 @@ from ...media.sequences import numbered, numbered_files
 from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
 from .task import VideoTask, segments_folder
 
+logger = logging.getLogger(__name__)
+_ADVICE = "give those it was made with, choose another name, or replace it with --overwrite"
+
 _MOST_FRAMES = 2**32
 _TIME = re.compile(r"-?\d{1,20}(/[1-9]\d{0,19})?")
 _NAME = re.compile(r"\d{5,}_[a-z-]+\.(mp4|mov|mkv)", re.IGNORECASE)
@@ -154,11 +157,6 @@ def _together(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensor = tensors[value[_TENSOR]]
         return tensor.contiguous(memory_format=torch.channels_last) if value[_CHANNELS_LAST] else tensor
     return {name: _together(each, tensors) for name, each in value.items()}
-
-
-logger = logging.getLogger(__name__)
-
-_ADVICE = "give those it was made with, choose another name, or replace it with --overwrite"
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ def middles_of(values: Tensor, pitch: int | tuple[int, int]) -> Tensor:
 
 
 def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """Upsamples maps of `shrunk` or `middles_of` to the image's size, aligned with their squares. "bilinear" or "nearest".
+    """Upsamples maps of `shrunk` or `middles_of` to the image's size (height, width), aligned with their squares of `pitch` pixels.
 
-    Plain resizing would shift values by up to `pitch` - 1 pixels if the squares do not fill the image exactly.
+    `mode` is "bilinear" or "nearest". Plain resizing would shift values by up to `pitch` - 1 pixels if the squares do not fill the image
+    exactly.
     """
     if pitch == 1:
         return small

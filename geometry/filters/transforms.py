@@ -82,7 +82,10 @@ def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
 
 
 def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """A Gaussian blur of maps, finite everywhere, weighted by (B, 1, H, W) in [0, 1]: means that fade to 0 far from any weight."""
+    """A Gaussian blur of maps (B, C, H, W), weighted by (B, 1, H, W) in [0, 1]: means that fade to 0 far from any weight.
+
+    Values must be finite even where the weight is 0.
+    """
     share = blurred(weight, sigma, seamless).clamp(min=1e-4)
     return blurred(values * weight, sigma, seamless) / share
 

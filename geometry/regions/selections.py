@@ -74,7 +74,9 @@ def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
 
 
 def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Downsamples nearness and colours to `rows` and `columns`, on the CPU. Synchronises the device once.
+    """Downsamples nearness and colours of depth (1, 1, H, W) and an image (1, 3, H, W) to `rows` and `columns`, on the CPU.
+
+    Synchronises the device once.
 
     Returns:
         (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours

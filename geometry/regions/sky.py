@@ -228,7 +228,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
 
 
 def looks_blue(image: Tensor, region: Tensor) -> Tensor:
-    """(B,) bool: whether a region (B, 1, H, W) is blue, and bluer than the rest, like a clear sky; False if one of the two is empty."""
+    """(B,) bool: whether a region (B, 1, H, W) is blue, and bluer than the rest, like a clear sky; False without a region or a rest."""
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
     return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER) & ~region.flatten(1).all(1)
@@ -247,7 +247,7 @@ def coloured_as_sky(image: Tensor) -> Tensor:
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
-    """A soft mask (B, 1, H, W) in [0, 1] of the sky that `find_sky` finds, whose arguments and errors these are.
+    """A soft mask (B, 1, H, W) in [0, 1] of the sky that `find_sky` finds; arguments and errors as of it.
 
     The estimate's sharpened depth edges avoid a rim of intermediate values around near objects.
     """

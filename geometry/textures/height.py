@@ -158,7 +158,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
-    """Checks normals (B, 3, H, W), their size and borders: (B, 1, H, W) bool, those with a direction and in `weight` (None = all)."""
+    """Checks normals (B, 3, H, W), size and borders; gives (B, 1, H, W) bool: they have a direction and are in `weight` (None = all)."""
     check_map(normals, 3, "normals")
     _check(normals, borders)
     known = valid_normals(normals)
@@ -215,7 +215,7 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
 
 
 def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
-    """`integrated` of slopes (1, 2, H, W), 0 in holes, where `known` (1, 1, H, W) has holes, by conjugate gradients."""
+    """Heights (1, 1, H, W), as `integrated`, of slopes (1, 2, H, W) that are 0 in holes (not `known`), by conjugate gradients."""
     weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
 
     def applied(height: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def depth_to_occlusion(
     directions: int = 16,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Ambient occlusion, as `height_to_occlusion`, of the visible surfaces in perspective images.
+    """Ambient occlusion (B, 1, H, W) in [0, 1], 1 = open, of the visible surfaces in perspective images, as `height_to_occlusion`.
 
     Args:
         depth: (B, 1, H, W) positive and finite, any unit.

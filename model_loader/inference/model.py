@@ -193,7 +193,8 @@ class Model:
     ) -> Materials:
         """Estimates albedo, roughness and metallic of images, at image size, by a material model (`spec.materials`).
 
-        Arguments, device and errors are as for `estimate`; a ValueError, too, for a model that predicts no materials.
+        They are on the images' device; on the CPU for arrays. Arguments and errors are as for `estimate`; a ValueError, too, for a model
+        that predicts no materials.
         """
         asked, batch = InferenceOptions(size=size, family_options=options), _checked(images)
         total, height, width = batch_shape(batch)
