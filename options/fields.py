@@ -273,7 +273,7 @@ def highest_of(options: type[Options], name: str) -> float:
     return option.high
 
 
-def number(default: float, limits: tuple[float, float], help_text: str, *, step: float = 0.1, **more: Any) -> Any:
+def number(default: float | None, limits: tuple[float, float], help_text: str, *, step: float = 0.1, **more: Any) -> Any:
     """A field for a number within limits, the ends of the widget; `more` are attributes of `Number`."""
     low, high = map(float, limits)
     return _field(default, Number(help=help_text, low=low, high=high, step=float(step), **more))

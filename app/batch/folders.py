@@ -107,7 +107,7 @@ def estimate_folder(
         raise ValueError(f"{' and '.join(not_used)} cannot be used with panorama=True: leave it out")
     beyond |= {"panorama": panorama, "any_aspect": any_aspect}
     options = Options(spec, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding, refine_steps=refine_steps)
-    options.checked_steps()
+    options.of_family()
     (check_panorama_model if panorama else check_perspective_model)(spec)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")

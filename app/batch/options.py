@@ -19,7 +19,7 @@ from ...model_loader import Model, load_model
 from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
-from ...options.estimate import AUTO_RUNTIME, REFINE_STEPS, TORCH
+from ...options.estimate import AUTO_RUNTIME, TORCH
 from ...options.outputs import COMPOSITING
 from ...options.views import StereoOptions
 from .records import mark
@@ -78,7 +78,7 @@ class Options:
         if asked["refine"] is None:
             del asked["refine"]
         del asked["refine_steps"]
-        asked |= self.recorded_steps
+        asked |= self.recorded_of_family
         asked["stereo"] = self.stereo.as_record()
         if self.own:
             asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
@@ -95,9 +95,10 @@ class Options:
         return {**asked, "weights": known_weights(self.spec, self.weights), "writes": list(writes)}
 
     @property
-    def recorded_steps(self) -> dict[str, int]:
-        """`refine_steps` for records, which omit the default."""
-        return {} if self.refine_steps in (None, REFINE_STEPS) else {"refine_steps": self.refine_steps}
+    def recorded_of_family(self) -> dict[str, Any]:
+        """`of_family` for records of images and of videos, which omit the family's defaults."""
+        chosen = self.of_family()
+        return {name: value for name, value in vars(chosen).items() if value != getattr(type(chosen), name)} if chosen else {}
 
     @property
     def recorded_runtime(self) -> str:
@@ -115,10 +116,10 @@ class Options:
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
-        """Loads the model, see `load_model`; `dtype` overrides the options' own. Raises ValueError as `checked_steps`."""
-        steps = self.checked_steps()
+        """Loads the model, see `load_model`; `dtype` overrides the options' own. Raises ValueError as `of_family`."""
+        of_family = self.of_family()
         model = load_model(self.spec.id, dtype or self.dtype, device, self.weights, self.used_runtime)
-        return model if steps is None else model.with_options(steps)
+        return model if of_family is None else model.with_options(of_family)
 
     def advice(self, images: int, device: str) -> str | None:
         """Advice to benchmark the runtimes before a large run on a `device` as of `load`; None if it would gain nothing or is done."""
@@ -139,8 +140,8 @@ class Options:
         """The runtime to load; "auto" means torch for light models, whose images run side by side on a thread each."""
         return TORCH if self.runtime == AUTO_RUNTIME and is_light(self.spec) else self.runtime
 
-    def checked_steps(self) -> MogeOptions | None:
-        """`refine_steps` as the model's options; None if unset. Raises ValueError if it is out of range, or the model is no MoGe-3."""
+    def of_family(self) -> MogeOptions | None:
+        """The options that the model's family alone has; None if unset. Raises ValueError if one is out of range or not the family's."""
         if self.refine_steps is None:
             return None
         if self.spec not in REFINED:

@@ -363,7 +363,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         _check_libraries(writes)
         return
     spec = options.spec
-    options.checked_steps()
+    options.of_family()
     if options.panorama:
         check_panorama_model(spec)
         if not spec.in_metres:

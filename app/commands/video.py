@@ -217,7 +217,7 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
 
 def _options(arguments: argparse.Namespace) -> Options:
     options = network_options(arguments)
-    options.checked_steps()
+    options.of_family()
     return options
 
 

@@ -339,7 +339,7 @@ def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
     if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
     by = {"model": spec.id, "weights": known_weights(spec, options.weights), "dtype": options.dtype, "runtime": options.recorded_runtime}
-    return {**task.settings(), **by, **options.recorded_steps, "size": spec.size_in_record(task.size)}
+    return {**task.settings(), **by, **options.recorded_of_family, "size": spec.size_in_record(task.size)}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from depth_normal.annotators.diffusion import DiffusionOptions, LbmOptions
 from depth_normal.annotators.dsine import DsineOptions
@@ -15,11 +16,14 @@ from depth_normal.annotators.networks import layers
 from depth_normal.annotators.registry import FAMILIES, MODELS, all_specs, find_any_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.weights.identify import recognise
 from tests import graph_families as SHRUNK
 from tests import leres_oracle, tiny_diffusion
 from tests.annotators import test_da2, test_depth_pro, test_midas, test_moge_3
 from tests.random_weights import make_images
 from tests.refusals import refusals
+from tests.tiny_old_nodes import tiny_encoder
 
 GRAPHS = [each for each in (*SHRUNK.DINO, *SHRUNK.OTHERS) if each != "tiny-edges"]
 DIFFUSION = ("marigold-depth", "lotus-depth-g", "lbm-depth")
@@ -186,6 +190,20 @@ def test_a_file_in_half_precision_computes_in_float32_and_stays_as_it_was(name, 
     rounded = built_of(name, model, lambda _: {key: value.float() if value.is_floating_point() else value for key, value in given.items()})
     expected = rounded.network.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in found.network.state_dict().items())
+
+
+@pytest.mark.quick_cases(4)
+def test_a_users_file_of_the_published_tensors_is_recognised_and_loads(name, model, tmp_path):
+    if name == "leres-boost":
+        pytest.skip("its network's file is leres'")
+    published, path = {}, tmp_path / "mine.safetensors"
+    built_of(name, model, lambda state: published.update(state) or state)
+    save_file({key: value.clone(memory_format=torch.contiguous_format) for key, value in published.items()}, path)
+    with mock.patch.dict(MODELS, {model.spec.id: model.spec}, clear=True), tiny_encoder():
+        assert recognise(path) is model.spec
+        if len(model.spec.files) == 1:
+            found, expected = load_model(None, "float32", "cpu", path).annotator.network.state_dict(), model.network.state_dict()
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 @pytest.mark.quick_cases(4)

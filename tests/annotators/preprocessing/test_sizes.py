@@ -52,7 +52,7 @@ def test_a_size_is_what_the_parameters_take(spec, file):
     assert not (file.size and file.approximate_size), "a known size needs no other"
     computed = WHOLE_NETWORKS.get(spec.id, numbers_in(spec, file)) * bytes_each(spec, file) + tables(spec) + BESIDES.get(file.name, 0)
     # the rest is the names, and in Swin V2's file tables of positions
-    assert stated == pytest.approx(computed, rel=0.04 if spec.id == "midas-swin2-tiny" else 0.01)
+    assert stated == pytest.approx(computed, rel=0.04 if spec.id == "midas-swin2-tiny" else 0.01, abs=1000)
 
 
 # Height x width of an image @ the size asked for = height x width that the network sees, as by its authors' code.

@@ -19,10 +19,13 @@ from depth_normal.app.batch.records import RECORDS, read_record
 from depth_normal.app.bench.timing import Bench
 from depth_normal.app.cli import _parsed, main
 from depth_normal.app.commands.arguments import chosen_model
+from depth_normal.app.video.run import model_settings
+from depth_normal.app.video.task import video_task
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.kinds import Projection
 from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER
 from depth_normal.options.estimate import REFINE_STEPS
+from depth_normal.options.video import ClipOptions
 
 SMALL = ("--model", "tiny", "--size", "32", "--write", "npz")
 MOGE_3 = runpy.run_path(str(Path(__file__).resolve().parents[2] / "annotators" / "test_moge_3.py"))
@@ -137,6 +140,9 @@ def test_steps_of_refinement_change_the_depth_and_are_recorded(third, image):
         read, written = (str(image.with_name(f"{each}_%d.png")) for each in ("f", name))
         assert main(["video", read, "-o", written, *third, "--refine-steps", steps]) == 0
     assert image.with_name("none_1.png").read_bytes() != image.with_name("some_1.png").read_bytes()
+    task = video_task(image.with_name("f_%d.png"), image.with_name, ClipOptions())
+    recorded = [model_settings(Options(MODELS[third[1]], refine_steps=steps), task).get("refine_steps") for steps in (None, 3, 0)]
+    assert recorded == [None, None, 0]
 
 
 @pytest.mark.slow("takes most of a second")

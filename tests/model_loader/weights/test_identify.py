@@ -233,7 +233,7 @@ def test_the_network_of_materials_is_recognised_and_is_no_depth_model(monkeypatc
 
 @pytest.fixture
 def like(states, shrunk, monkeypatch, tmp_path):
-    """A file of Depth Anything V2 small under any name; four models of the table have such tensors."""
+    """A file of Depth Anything V2 small under any name, in a table of the four models of `SMALL`, which have such tensors."""
     table(monkeypatch, *(shrunk[model_id] for model_id in SMALL))
 
     def like(name):
@@ -315,6 +315,20 @@ def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
     unet = MODELS[model_ids[0]].config.unet
     variants = [spec for spec in MODELS.values() if getattr(spec.config, "unet", None) == unet]
     assert [spec.id for spec in identify._by_name(tmp_path / name, variants)] == model_ids
+
+
+def test_no_model_is_taken_for_another_of_its_tensors_by_its_own_name_or_its_repositorys():
+    repositories, tensors, taken = [spec.file.repo_id for spec in MODELS.values()], {}, {}
+    for name, numbers in NETWORKS.items():
+        family, config = MODELS[name].family, MODELS[name].config
+        tensors |= {spec.id: (family, numbers) for spec in MODELS.values() if spec.family == family and spec.config == config}
+    for spec in map(MODELS.get, tensors):
+        alike = [MODELS[each] for each in tensors if tensors[each] == tensors[spec.id]]
+        repository, stem = str(spec.file.repo_id).rpartition("/")[2], Path(spec.file.name).stem
+        names = [f"{stem}_fp16.safetensors" if identify._words(stem) else f"{repository}/{stem}_fp16.safetensors"]
+        names += [f"{repository}/model.safetensors"] if repositories.count(spec.file.repo_id) == 1 else []
+        taken |= {name: spec.id for name in names if identify._by_name(Path("/models", name), alike) != [spec]}
+    assert not taken, "the family's `claims` or the models' names do not tell them apart"
 
 
 def test_no_extension_and_no_generic_word_says_what_a_file_is(tmp_path):
