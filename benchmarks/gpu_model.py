@@ -158,7 +158,7 @@ EFFECTS = {
     "depth of field": Budget(306, 3, 4),
     "fog (node)": Budget(413, 7, 4),
     "cut-out, by distance (node)": Budget(175, 5, 6, 9300),
-    "cut-out, in a box (node)": Budget(168, 6, 7, 2000),
+    "cut-out, in a box (node)": Budget(172, 6, 7, 2000),
     "normal to height": Budget(291, 2, 0),  # 252 at 480x270
     "ambient occlusion of a height": Budget(195, 0, 0),
 }
