@@ -32,6 +32,7 @@ _LEAST, _SHORT = 0.05, 1e-12
 # Support of a cubic around the nearest old pixel. It may undershoot down to _UNDERSHOOT times the local minimum of nearness, and not at all
 # where the local maximum is more than _MANY_TIMES the minimum.
 _SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
+_HARDLY_LESS = 0.9  # least share of the nearness around a pixel that its move may give it, in maps with holes
 
 
 @torch.no_grad()
@@ -105,8 +106,8 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     is_near = refined > 0
     if not is_whole:  # across an edge, a pixel may meet the ramp into a hole: nearer than nothing, and farther than all around
         around = max(1, math.ceil(reach * one.height / height)) + _SUPPORT
-        least = -largest_within(torch.where(nearness > 0, -nearness, constant(nearness, -math.inf)), around)
-        moved = moved & ((refined >= 0.9 * F.interpolate(least, (height, width), mode="nearest-exact")) | ~is_near)
+        least = F.interpolate(_least_within(nearness, nearness > 0, around), (height, width), mode="nearest-exact")
+        moved = moved & ((refined >= _HARDLY_LESS * least) | ~is_near)
     depth = torch.where(moved & is_near, depth_of(refined).to(base.depth), base.depth)
     mask = torch.where(moved, is_near, valid)
     if base.mask is None and bool(mask.all()):
@@ -139,10 +140,15 @@ def _floor(nearness: Tensor, known: Tensor | None) -> Tensor:
     if known is None:
         low, high = extremes_within(nearness, _SUPPORT)
     else:
-        low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
+        low = _least_within(nearness, known, _SUPPORT)
         high = largest_within(nearness, _SUPPORT)
     floor = torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT)
     return floor if known is None else torch.where(low < torch.inf, floor, constant(floor, 0.0))
+
+
+def _least_within(nearness: Tensor, known: Tensor, radius: int) -> Tensor:
+    """The least known value within `radius` pixels; infinite where there is none."""
+    return -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), radius)
 
 
 def _radius(width: float) -> int:

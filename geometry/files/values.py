@@ -129,8 +129,7 @@ def read_map(
     if values.coded:
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        if len(planes) != 1:
-            raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+        _check_grey(path, values)
         if stated is Quantity.METRIC_DEPTH:
             problem = "the grey levels of an image are no metres; those of 16 bits may be --quantity millimetres"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
@@ -145,12 +144,16 @@ def read_map(
 
 def millimetres_to_estimate(path: str | os.PathLike[str], values: FileValues) -> Estimate:
     """Metric depth of grey levels of 16 bits that are millimetres, as depth cameras store it; 0 is no value. Else FileFormatError."""
-    if values.planes.shape[1] != 1:
-        raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+    _check_grey(path, values)
     if image_bits(path) == 8:
         raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
     depth = values.planes * 65.535
     return Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, values.known))
+
+
+def _check_grey(path: str | os.PathLike[str], values: FileValues) -> None:
+    if values.planes.shape[1] != 1:
+        raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
