@@ -99,25 +99,19 @@ class _Band(NamedTuple):
     Attributes:
         place: (N,) flat index over the images.
         image, row, column: (N,) image index, and position in the image.
-        away: (N,) distance from the depth edge in pixels, positive on the far side.
         usable: (N,) bool, whether the near and the far surface are found.
         known: (N,) bool, whether more than one pixel of the 3x3 pixels around is usable.
-        colour, near, far: (3, N) linear colours of the pixel, and of the near and the far surface beside it.
-        near_inverse, far_inverse: (N,) inverse depth of both surfaces.
+        values: (12, N): linear colours of the pixel, and of the near and the far surface beside it; inverse depth of both surfaces;
+            distance from the depth edge in pixels, positive on the far side.
     """
 
     place: Tensor
     image: Tensor
     row: Tensor
     column: Tensor
-    away: Tensor
     usable: Tensor
     known: Tensor
-    colour: Tensor
-    near: Tensor
-    far: Tensor
-    near_inverse: Tensor
-    far_inverse: Tensor
+    values: Tensor
 
     @property
     def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,35 +137,20 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     growth = edge_growth(*size[1:])
     band = _band(layer, growth)
     cells = Stretches(band.pixels, size, _CELL * growth)
-    offset, width, share = _mixtures(band, cells, growth)
-    mixed = share > 0
+    mixture, share = _mixtures(band, cells, growth)
     if share.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
-        soft = places_where(mixed)
-        band, (offset, width, share, mixed) = band.take(soft), (each.index_select(0, soft) for each in (offset, width, share, mixed))
+        soft = places_where(share > 0)
+        band, mixture, share = band.take(soft), mixture.index_select(1, soft), share.index_select(0, soft)
         cells = Stretches(band.pixels, size, _CELL * growth)
-    # Within a rough object, a step to a slightly farther surface is not a silhouette.
-    fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, cells, growth, offset, width, share, fringe)
-    own = values_at(layer.inverse, band.place)
-    on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
-    # Beyond the mixture, pixels with near depth are the mixture's faint end: a trace of the near colour over the far surface.
-    between, from_far = apart = torch.stack((band.near, band.colour)) - far
-    contrast, along = (apart * between).sum(1)
-    trace = along / contrast.clamp(min=_TINY)
-    alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
-    # Raise the opacity where the near colour would otherwise be darker than black or brighter than white.
-    least = (from_far / (constant(far, (-_LEVELS, 1 + _LEVELS)).view(2, 1, 1) - far)).flatten(0, 1).amax(0)
-    alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
-    near = torch.addcmul(from_far, alpha, far).clamp_(constant(alpha, 0.0), alpha)
-    # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
-    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & mixed
+    fringe, opacities, evidence = _expected(band.values, mixture, share, growth)
     pixels = layer.colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
-    pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
-    behind = (band.far_inverse * (alpha <= _HIDDEN)).to(own)
-    inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
-    rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), margin)
-    band = band._replace(near_inverse=band.near_inverse * is_rim)
-    return rest, _joined(rest, band, torch.cat((near, alpha[None])) * is_rim)
+    inverse, variation = layer.inverse.flatten(), cells.nearest(cells.sums(evidence))
+    own = pixels.index_select(1, band.place), inverse.index_select(0, band.place)
+    colour, depths, of_rims = _separated(band.values, share, fringe, opacities, variation, *own)
+    pixels.index_copy_(1, band.place, colour)
+    inverse = inverse.index_copy(0, band.place, depths).view_as(layer.inverse)
+    rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse, margin)
+    return rest, _joined(rest, band.place, of_rims)
 
 
 def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -208,28 +187,26 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
 
 
-def _joined(rest: Layer, band: _Band, colour: Tensor) -> Rims:
-    """Joins the rims of a band with strips of the near surfaces beside them, so that no crack opens between them.
+def _joined(rest: Layer, places: Tensor, of_rims: Tensor) -> Rims:
+    """Joins rims with strips of the near surfaces beside them, so that no crack opens between them.
 
-    `rest` is the layer without the rims; the band is of the image without a margin. Its `near_inverse`, and the premultiplied linear
-    colours and opacity (4, N), are 0 where there is no rim.
+    `rest` is the layer without the rims; `places` are pixels of the image without a margin, and `of_rims` from `_separated`.
     """
     (margin, above), (height, width) = rest.margin, rest.inverse.shape[-2:]
-    inside = rest.inverse.new_zeros(len(rest.inverse), 1, height - 2 * above, width - 2 * margin)
-    inside.view(-1).index_copy_(0, band.place, band.near_inverse.to(inside))
-    of_rims = F.pad(inside, (margin, margin, above, above), mode="reflect")
+    size = (len(rest.inverse), height - 2 * above, width - 2 * margin)
+    maps = of_rims.new_zeros(len(of_rims), math.prod(size)).index_copy_(1, places, of_rims)
+    of_rims = F.pad(maps[4].view(size)[:, None].to(rest.inverse), (margin, margin, above, above), mode="reflect")
     joined = (of_rims <= 0) & are_alike(rest.inverse, largest_within(of_rims, _JOINED), SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
     place, (image, row, column) = pixels_where(surface > 0)
-    height, width = inside.shape[-2:]
+    images, height, width = size
     columns, rows = (_mirrored(place, side, each) for side, each in zip((width, height), rest.margin, strict=True))
     shown = torch.add(columns.index_select(0, column), rows.index_select(0, row), alpha=width)
-    shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
+    shown = shown if images == 1 else torch.add(shown, image, alpha=height * width)
     row, column = row - rest.margin[1], column - rest.margin[0]
-    in_band, opaque = _slots(band.place, inside).index_select(0, shown), values_at(joined, place)
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     whole = torch.cat((whole, constant(whole, 1.0).expand_as(whole[:1])))
-    values = torch.where(opaque, whole, F.pad(colour, (0, 1)).index_select(1, in_band))
+    values = torch.where(values_at(joined, place), whole, maps[:4].index_select(1, shown))
     return Rims(image, row, column, values_at(surface, place), values[3], values[:3], surface, _slots(place, surface), rest.margin)
 
 
@@ -316,7 +293,8 @@ def _band(layer: Layer, growth: int) -> _Band:
     means = sums[:8] / count.clamp(min=1)
     far_colour, near_colour = means[:6].unflatten(0, (3, 2)).unbind(1)
     far, near = torch.where(usable | is_own, surfaces, means[6:])
-    return _Band(place, image, row, column, away, usable, count > 1, shown[:, 4], near_colour, far_colour, near, far)
+    values = torch.cat((shown[:, 4], near_colour, far_colour, torch.stack((near, far, away))))
+    return _Band(place, image, row, column, usable, count > 1, values)
 
 
 @kept_constants
@@ -362,18 +340,18 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 
 
 @without_autocast
-def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tensor, Tensor]:
+def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tensor]:
     """Finds the mixture at each pixel of the band: a mean of candidates, weighted by how well they explain the stretch's colours.
 
-    Widths that explain the whole image better are preferred. (N,) each: the offset of its middle from the depth edge and its standard
-    deviation, both in pixels, and the confidence that there is a mixture, in [0, 1].
+    Widths that explain the whole image better are preferred. (2, N): the offset of its middle from the depth edge and its standard
+    deviation, both in pixels; and (N,) the confidence that there is a mixture, in [0, 1].
     """
-    counted = band.usable.to(band.away)
-    between, from_far = band.near - band.far, band.colour - band.far
+    (colour, near, far), away, counted = band.values[:9].unflatten(0, (3, 3)), band.values[11], band.usable.to(band.values)
+    between, from_far = near - far, colour - far
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
-    sides = torch.stack((products[1], counted, (band.away > 0) * counted, band.known.to(counted)))
+    sides = torch.stack((products[1], counted, (away > 0) * counted, band.known.to(counted)))
     contrast_here, count, on_far, all_ = cells.sums(sides).unbind(1)
-    profiles = cells.profiles(products, band.away, _farthest(growth))
+    profiles = cells.profiles(products, away, _farthest(growth))
     of_profiles, choices = _tried(profiles, growth)
     errors = of_profiles @ profiles.mT.flatten(0, 1)
     errors = cells.over_stretches(errors).unflatten(1, (1 + _WIDTHS, -1)).transpose(0, 1)
@@ -397,57 +375,104 @@ def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tenso
     # Weighted by confidence, so that confident cells decide for their neighbours.
     weight = (sure + 1e-6)[:, None]
     smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
-    offset, width = smoothed[:2] / smoothed[2]
-    return offset, width, (smoothed[2] - 1e-6).clamp(max=1) * (band.known & (smoothed[2] > _SURE))
+    return smoothed[:2] / smoothed[2], (smoothed[2] - 1e-6).clamp(max=1) * (band.known & (smoothed[2] > _SURE))
 
 
-def _unmixed(
-    band: _Band, cells: Stretches, growth: int, offset: Tensor, width: Tensor, share: Tensor, fringe: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The opacity (N,) of rims, and the colours (3, N) of the far surface behind them, in linear light.
+def _expected(values: Tensor, mixture: Tensor, share: Tensor, growth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the mixture of the stretch predicts; the actual edge wavers around it.
 
-    The mixture of the stretch predicts both, but the actual edge wavers around it. Where both surfaces are smooth, the pixel's colour gives
-    a more precise opacity. The remaining colour difference is attributed to both surfaces, by their opacity and their variation along the
-    stretch. Near the edge, colours that the far surface does not have elsewhere are not attributed to it: they belong to the near object,
-    or to a sharpening fringe.
+    Args:
+        values: Of a `_Band`.
+        mixture, share: From `_mixtures`.
+        growth: `edge_growth`.
+
+    Returns:
+        (N,) how far a pixel is in the fringe beside a silhouette, in [0, 1]. (3, N) the least, the expected and the greatest opacity.
+        (6, N) squared differences from the expected colour, of pixels of the far surface, of the fringe, and of the near surface, 0 for
+        others; and which pixels these are.
     """
+    (colour, near, far), (near_inverse, far_inverse, away) = values[:9].unflatten(0, (3, 3)), values[9:]
+    # Within a rough object, a step to a slightly farther surface is not a silhouette.
+    fringe = (growth - away).clamp(0, 1) * share * (near_inverse > far_inverse * SMALL_STEP)
     # At a confidence of one half, the mixture is half as wide.
+    offset, width = mixture
     wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
-    low, alpha, high = _normal(share * (offset + wavers) - band.away, share * width)
-    between, from_far = band.near - band.far, band.colour - band.far
-    rest = torch.addcmul(from_far, between, alpha, value=-1)
-    is_above = torch.stack((band.away, fringe, alpha)) > constant(alpha, ((growth,), (0.0,), (0.9,)))
+    opacities = _normal(share * (offset + wavers) - away, share * width)
+    alpha = opacities[1]
+    rest = torch.addcmul(colour - far, near - far, alpha, value=-1)
+    is_above = torch.stack((away, fringe, alpha)) > constant(alpha, ((growth,), (0.0,), (0.9,)))
     is_above[1] &= alpha < 0.1
     weights = is_above & (share > 0)
-    sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
-    totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
-    far, beside, near = torch.addcdiv(constant(totals, 1e-5), totals, counts.clamp(min=1))
-    far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
+    return fringe, opacities, torch.cat((rest.square().sum(0) * weights, weights))
+
+
+def _separated(
+    values: Tensor, share: Tensor, fringe: Tensor, opacities: Tensor, variation: Tensor, colours: Tensor, depths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Separates N pixels to the far surface and the rim in front of it.
+
+    Where both surfaces are smooth, the pixel's colour gives a more precise opacity than the mixture of the stretch. The remaining colour
+    difference is attributed to both surfaces, by their opacity and their variation along the stretch. Near the edge, colours that the far
+    surface does not have elsewhere are not attributed to it: they belong to the near object, or to a sharpening fringe.
+
+    Args:
+        values: Of a `_Band`.
+        share: From `_mixtures`.
+        fringe, opacities: From `_expected`.
+        variation: (6, N) its third result, summed over the stretch.
+        colours: (3, N) of the layer, sRGB.
+        depths: (N,) inverse depth of the layer.
+
+    Returns:
+        (3, N) and (N,) colours and inverse depth without rims. (5, N) premultiplied linear colours, opacity and inverse depth of rims; 0
+        where there is none.
+    """
+    (colour, near, far), (near_inverse, far_inverse, _) = values[:9].unflatten(0, (3, 3)), values[9:]
+    low, alpha, high = opacities
+    between, from_far = near - far, colour - far
+    rest = torch.addcmul(from_far, between, alpha, value=-1)
+    totals, counts = variation.unflatten(0, (2, -1))
+    of_far, of_fringe, of_near = torch.addcdiv(constant(totals, 1e-5), totals, counts.clamp(min=1))
+    of_far = torch.where(counts[0] > _FEW, of_far, constant(of_far, 1.0))
     contrast, along = (torch.stack((between, rest)) * between).sum(1)
     contrast, spread = contrast.clamp(min=_TINY), (high - low).square()
     # The residual is divided between wavering of the edge and variation of the surfaces, by their variances.
-    noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
+    noise = torch.addcmul(alpha.square() * of_near, (1 - alpha).square(), of_far)
     unsure = torch.addcmul(noise, spread, contrast, value=1 / 12)
     alpha = torch.addcdiv(alpha, spread * along, unsure, value=1 / 12).clamp(low, high)
     # A pixel that is darker or brighter than the far surface can be is more opaque.
-    varied = 2 * far.sqrt()
-    lowest, highest = band.far - varied, band.far + varied
+    varied = 2 * of_far.sqrt()
+    lowest, highest = far - varied, far + varied
     room = 1 - highest
-    least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
+    least = 1 - torch.minimum(colour / lowest.clamp(min=_TINY), (1 - colour) / room.clamp(min=_TINY))
     least = least * ((torch.minimum(lowest, room) > 0) & (alpha > _NONE))
     alpha = alpha.maximum(least.amax(0))
     rest = torch.addcmul(from_far, between, alpha, value=-1)
-    of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
+    share_of_near = (of_near / (of_near + of_far)).clamp(_LEAST, 1 - _LEAST)
     clear = 1 - alpha
-    of_far = torch.addcmul(clear, clear, of_near, value=-1)
-    rest = rest * (of_far / torch.addcmul(alpha.square() * of_near, clear, of_far))
+    share_of_far = torch.addcmul(clear, clear, share_of_near, value=-1)
+    rest = rest * (share_of_far / torch.addcmul(alpha.square() * share_of_near, clear, share_of_far))
     # The more the colour deviates from the far surface's, the less of the deviation is kept.
-    its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
-    own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
-    rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
-    colour = (band.far + rest).clamp(lowest, highest)
+    its_own = of_far * (of_far / of_fringe * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
+    kept = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
+    rest = rest * torch.lerp(constant(kept, 1.0), kept, fringe)
     # Clamped between the pixel's colour and the surface's mean, so that no difference is exaggerated.
-    return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
+    far = (far + rest).clamp(lowest, highest).clamp(colour.minimum(far), colour.maximum(far))
+    on_near = depths.to(far_inverse).square() > near_inverse * far_inverse
+    # Beyond the mixture, pixels with near depth are the mixture's faint end: a trace of the near colour over the far surface.
+    between, from_far = apart = torch.stack((near, colour)) - far
+    contrast, along = (apart * between).sum(1)
+    trace = along / contrast.clamp(min=_TINY)
+    alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
+    # Raise the opacity where the near colour would otherwise be darker than black or brighter than white.
+    least = (from_far / (constant(far, (-_LEVELS, 1 + _LEVELS)).view(2, 1, 1) - far)).flatten(0, 1).amax(0)
+    alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
+    near = torch.addcmul(from_far, alpha, far).clamp_(constant(alpha, 0.0), alpha)
+    # Pixels of a single surface whose depth is right stay unchanged; those with the other surface's depth become rims.
+    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE) & (share > 0)
+    behind = (far_inverse * (alpha <= _HIDDEN)).to(depths)
+    colours, depths = torch.where(is_rim, linear_to_srgb(far).to(colours), colours), torch.where(is_rim, behind, depths)
+    return colours, depths, torch.cat((near, torch.stack((alpha, near_inverse)))) * is_rim
 
 
 def _blur(growth: int) -> float:
