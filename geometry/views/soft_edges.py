@@ -20,6 +20,7 @@ from ..edges.stretches import Stretches, distances_to, shares_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import pixels_where, places_where, summed_rows, values_at
 from ..filters.extremes import extremes_around, largest_within
+from ..filters.kernels import by_kernel
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, are_alike, close_cracks, landing, with_margin
 
@@ -378,6 +379,7 @@ def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tenso
     return smoothed[:2] / smoothed[2], (smoothed[2] - 1e-6).clamp(max=1) * (band.known & (smoothed[2] > _SURE))
 
 
+@by_kernel(f"{__package__}.soft_edges_kernel")
 def _expected(values: Tensor, mixture: Tensor, share: Tensor, growth: int) -> tuple[Tensor, Tensor, Tensor]:
     """What the mixture of the stretch predicts; the actual edge wavers around it.
 
@@ -406,6 +408,7 @@ def _expected(values: Tensor, mixture: Tensor, share: Tensor, growth: int) -> tu
     return fringe, opacities, torch.cat((rest.square().sum(0) * weights, weights))
 
 
+@by_kernel(f"{__package__}.soft_edges_kernel")
 def _separated(
     values: Tensor, share: Tensor, fringe: Tensor, opacities: Tensor, variation: Tensor, colours: Tensor, depths: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,13 +1,17 @@
 """Soft silhouettes, against a disc that a lens blurred: what a second camera sees is known."""
 
+import logging
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.filters import kernels
 from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.images.srgb import linear_to_srgb
+from depth_normal.geometry.views import soft_edges
 from depth_normal.geometry.views.disocclusion import fill_uncovered
 from depth_normal.geometry.views.forward_warp import render_layer, with_margin
 from depth_normal.geometry.views.parallax import parallax_frames
@@ -193,3 +197,27 @@ def test_grain_does_not_switch_between_mixtures():
     opacity = opacity * (opacity < 1)  # without the whole surface beside the rims
     assert (opacity > 0).sum() > 1000
     assert opacity.std(0)[(opacity > 0).any(0)].mean() < 0.014
+
+
+@pytest.mark.slow("interprets kernels")
+def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
+    """By Triton's interpreter; which kernel differs by more, or raises, is in the log."""
+    pytest.importorskip("triton")
+    from depth_normal.geometry.views import soft_edges_kernel
+
+    monkeypatch.setattr(soft_edges_kernel, "_PIXELS", 1024)  # which takes a tenth of the time
+    image, depth = hair(1.5, 0)
+    layer = with_margin(image, depth.reciprocal(), (6, 0))
+    rest, rims = split_soft_edges(layer)
+    functions = soft_edges._expected, soft_edges._separated
+    monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
+    monkeypatch.setattr(soft_edges, "places_where", lambda chosen: torch.arange(chosen.numel()))  # as on a GPU, which does not select
+    for function in functions:
+        monkeypatch.setattr(function, "_proven", set())
+        monkeypatch.setattr(function, "_failed", set())
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            by_kernels = split_soft_edges(layer)
+    assert not caplog.records and all(function._proven for function in functions)
+    assert len(rims.inverse) > 1000
+    torch.testing.assert_close((*by_kernels[0][:2], *by_kernels[1][:-1]), (*rest[:2], *rims[:-1]), rtol=0, atol=1e-5)
