@@ -17,6 +17,7 @@ from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches, share_above
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import located, pixels_where, places_where, rows_and_columns
+from ..filters.kernels import by_kernel
 from .forward_warp import are_alike
 
 # A surface is continued by mirroring segments of up to this share of the image's longer side, shorter ones where another surface begins:
@@ -94,18 +95,26 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     inverse = inverse.float()
     hole = inverse <= 0
     places, pixels = pixels_where(hole)
-    sides = _sides(inverse, places, *pixels[1:], sideways)
+    best = _Side(*_background_beside(inverse, places, *pixels[1:], sideways, blurred))
+    if blurred or not traces:
+        return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
+    lines = _lines(inverse, places, pixels, best)
+    return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
+
+
+@by_kernel(f"{__package__}.disocclusion_kernel", otherwise=1e-3)
+def _background_beside(
+    inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideways: bool, blurred: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The side whose background continues into each hole, as a `_Side`; `places`, `row` and `column` (N,) are the holes'."""
+    sides = _sides(inverse, places, row, column, sideways)
     seen = torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0))
     farthest, nearest = sides.inverse.amin(0), seen.amax(0)
     # Surfaces nearer than the middle are occluders. Of the others, the closest in the image continues: on a slope, such as a floor, others
     # are slightly farther in depth but far away in the image. A very distant sky does not make a field beside the hole an occluder.
     middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
-    best = _closest_background(sides, seen > middle, middle, places, 4 * max(inverse.shape))
-    if blurred or not traces:
-        return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
-    lines = _lines(inverse, places, pixels, best)
-    return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
+    return _closest_background(sides, seen > middle, middle, places, 4 * max(inverse.shape))
 
 
 def _closest_background(sides: _Side, is_nearer: Tensor, middle: Tensor, places: Tensor, far: int) -> _Side:

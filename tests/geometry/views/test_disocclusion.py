@@ -4,7 +4,10 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from depth_normal.geometry.filters.chosen_pixels import pixels_where
+from depth_normal.geometry.views import disocclusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 from tests.geometry.type_pairs import of_two_types
 
@@ -255,3 +258,22 @@ def test_types_may_differ(image_type, depth_type, options):
     colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
     found = fill_uncovered(colour, inverse.to(depth_type), **options)
     assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
+
+
+@pytest.mark.slow("interprets a kernel")
+@pytest.mark.parametrize("sideways", [True, False])
+@pytest.mark.parametrize("blurred", [True, False])
+def test_the_kernel_gives_what_the_eager_way_gives(sideways, blurred, monkeypatch):
+    """By Triton's interpreter. Images with scattered holes, wide ones, rows and columns without any visible pixel, and nothing else."""
+    pytest.importorskip("triton")
+    from depth_normal.geometry.views import disocclusion_kernel
+
+    monkeypatch.setattr(disocclusion_kernel, "_PIXELS", 1024)  # which takes a tenth of the time
+    scattered = torch.rand(2, 1, 20, 27) * torch.randint(1, 4, (2, 1, 20, 27)) * (torch.rand(2, 1, 20, 27) > 0.4)
+    wide = F.interpolate(torch.rand(2, 1, 4, 5) + 0.3, (20, 27)) * (torch.arange(27) % 15 < 9)
+    wide[1, :, 4:6], scattered[0, ..., 7] = 0, 0
+    for inverse in (scattered, wide, torch.zeros_like(wide)):
+        places, (_, row, column) = pixels_where(inverse <= 0)
+        given = inverse, places, row, column, sideways, blurred
+        made, expected = disocclusion_kernel.background_beside(*given), disocclusion._background_beside.eager(*given)
+        assert len(places) > 100 and all(torch.equal(*each) for each in zip(made, expected, strict=True))
