@@ -254,25 +254,58 @@ def _band(layer: Layer, growth: int) -> _Band:
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
     edge = (beside_edge > 0) & (high > low * EDGE) & (nearness == nearness.clamp(_NONE, 1 - _NONE))
-    place, (image, row, column) = pixels_where(edge)
+    place, pixels = pixels_where(edge)
     # The quantile of a normal distribution, by a function that MPS supports.
     away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
+    maps = torch.cat((nearness, inverse, low, high), 1).transpose(0, 1).flatten(1)
+    colours = layer.colour.transpose(0, 1).flatten(1)
+    around, own, beside, is_known = _beside(maps, colours, place, *pixels, away, height, width, reach)
+    # Sums over the neighbours of each pixel that are in the band. The last row of the table, 0, stands for all other pixels.
+    values, known = _completed(_slots(place, edge), around, own, beside, is_known, away)
+    return _Band(place, *pixels, is_known[0], known, values)
 
-    def beside(down: Tensor, right: Tensor) -> Tensor:
+
+@by_kernel(f"{__package__}.soft_edges_kernel")
+def _beside(
+    maps: Tensor,
+    colours: Tensor,
+    place: Tensor,
+    image: Tensor,
+    row: Tensor,
+    column: Tensor,
+    away: Tensor,
+    height: int,
+    width: int,
+    reach: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Finds the surfaces beside N pixels near depth edges.
+
+    Args:
+        maps: (4, B * H * W) nearness, inverse depth, and its least and greatest around.
+        colours: (3, B * H * W) sRGB.
+        place, image, row, column, away: (N,) as in `_Band`.
+        height, width: H and W.
+        reach: Distance in pixels beyond which there is no ramp.
+
+    Returns:
+        (9, N) the places of the 3x3 pixels around each. (3, N) its linear colour. (8, N) linear colours and inverse depth of the far and
+        the near surface, alternating. (3, N) bool: whether both surfaces are found, and whether the pixel is of the far, the near one.
+    """
+
+    def indices(down: Tensor, right: Tensor) -> Tensor:
         there = (column + right).clamp_(0, width - 1).add_((row + down).clamp_(0, height - 1), alpha=width)
-        return there if len(inverse) == 1 else there.add_(image, alpha=height * width)
+        return there if image.ndim == 0 else there.add_(image, alpha=height * width)
 
-    around = beside(*_square_around(place))
-    before, after = values_at(nearness, around[:4].flatten()).view(2, 2, -1)
+    around = indices(*_square_around(place))
+    before, after = maps[0].index_select(0, around[:4].flatten()).view(2, 2, -1)
     way = before - after  # rows and columns towards the far side
     way = way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
-    colours = layer.colour.transpose(0, 1).flatten(1)
     # Pixels in the direction of the far and of the near side: two outside of the ramp and one inside, (3, 2, N).
-    sign, distances = _across(nearness, reach)
-    there = beside(*(way[:, None, None] * (distances - away)).round_().long())
-    own, bottom, top = torch.cat((inverse, low, high), 1).transpose(0, 1).flatten(1).index_select(1, place)
+    sign, distances = _across(maps, reach)
+    there = indices(*(way[:, None, None] * (distances - away)).round_().long())
+    own, bottom, top = maps[1:].index_select(1, place)
     middle = (bottom * top).sqrt()
-    levels = values_at(inverse, there.flatten()).view(there.shape)
+    levels = maps[1].index_select(0, there.flatten()).view(there.shape)
     outside, more, inside = levels
     # The colours of the two outside pixels on each side, and of the pixel itself.
     seen = torch.cat((there[:2].flatten(), place))
@@ -285,17 +318,25 @@ def _band(layer: Layer, growth: int) -> _Band:
     far, near = surfaces = torch.where(is_own, own, torch.where(is_inside, inside, outside))
     least = torch.stack((far, top, far)) * constant(far, (EDGE, 1 / _SAME, 1 / _SAME))[:, None]
     usable = usable & (torch.stack((near, near, bottom)) > least).all(0)
-    values = torch.cat((colour.flatten(0, 1), surfaces, constant(far, 1.0).expand_as(surfaces[:1]))) * usable
-    # Sums over the neighbours of each pixel that are in the band. The last row of the table, 0, stands for all other pixels.
-    slot = _slots(place, edge)
-    around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
+    return around, shown[:, 4], torch.cat((colour.flatten(0, 1), surfaces)), torch.cat((usable[None], is_own))
+
+
+@by_kernel(f"{__package__}.soft_edges_kernel")
+def _completed(slots: Tensor, around: Tensor, own: Tensor, beside: Tensor, is_known: Tensor, away: Tensor) -> tuple[Tensor, Tensor]:
+    """`_Band.values` and `known`: where the near or the far surface is not found, neighbouring pixels supply it.
+
+    `slots` has the index among the N pixels of each pixel of the maps, N at others; `around`, `own`, `beside` and `is_known` are from
+    `_beside`.
+    """
+    usable, is_own = is_known[0], is_known[1:]
+    values = torch.cat((beside, constant(beside, 1.0).expand_as(beside[:1]))) * usable
+    around = slots.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far_colour, near_colour = means[:6].unflatten(0, (3, 2)).unbind(1)
-    far, near = torch.where(usable | is_own, surfaces, means[6:])
-    values = torch.cat((shown[:, 4], near_colour, far_colour, torch.stack((near, far, away))))
-    return _Band(place, image, row, column, usable, count > 1, values)
+    far, near = torch.where(usable | is_own, beside[6:], means[6:])
+    return torch.cat((own, near_colour, far_colour, torch.stack((near, far, away)))), count > 1
 
 
 @kept_constants

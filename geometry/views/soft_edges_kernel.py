@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
+from ..edges.depth_edges import EDGE
 from . import soft_edges
 from .forward_warp import SMALL_STEP
 
@@ -15,7 +17,36 @@ _SMALL_STEP, _LOOSE, _WAVERING = map(tl.constexpr, (SMALL_STEP, soft_edges._LOOS
 _FEW, _TINY, _NONE, _FAINT = map(tl.constexpr, (soft_edges._FEW, soft_edges._TINY, soft_edges._NONE, soft_edges._FAINT))
 _HIDDEN, _LEVELS, _LEAST = map(tl.constexpr, (soft_edges._HIDDEN, soft_edges._LEVELS, soft_edges._LEAST))
 _FRINGE, _FOREIGN, _MOST_FOREIGN = map(tl.constexpr, (soft_edges._FRINGE, *soft_edges._FOREIGN))
+_EDGE, _LEAST_EDGE, _LEAST_SAME = map(tl.constexpr, (EDGE, 1 / EDGE, 1 / soft_edges._SAME))
+_DOWN, _RIGHT = (tl.constexpr(tuple(each.flatten().tolist())) for each in soft_edges._square_around(torch.empty(0)))
+_ROUND = tl.constexpr(3 * 2.0**22)  # float32 has no fractions there
 _PIXELS = 128  # per program
+
+
+def beside(
+    maps: Tensor,
+    colours: Tensor,
+    place: Tensor,
+    image: Tensor,
+    row: Tensor,
+    column: Tensor,
+    away: Tensor,
+    height: int,
+    width: int,
+    reach: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`soft_edges._beside`."""
+    around, made = place.new_empty(9, len(place)), away.new_empty(11, len(place))
+    is_known = torch.empty(3, len(place), dtype=torch.bool, device=place.device)
+    _run(_beside, place, maps, colours, away, around, made, is_known, height, width, maps.shape[1], reach)
+    return around, made[:3], made[3:], is_known
+
+
+def completed(slots: Tensor, around: Tensor, own: Tensor, beside: Tensor, is_known: Tensor, away: Tensor) -> tuple[Tensor, Tensor]:
+    """`soft_edges._completed`."""
+    values, known = own.new_empty(12, len(away)), torch.empty_like(away, dtype=torch.bool)
+    _run(_completed, away, slots, around, own, beside, is_known, values, known)
+    return values, known
 
 
 def expected(values: Tensor, mixture: Tensor, share: Tensor, growth: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,8 +66,90 @@ def separated(
 
 
 def _run(kernel: Any, values: Tensor, *others: Any) -> None:
-    count, others = values.shape[1], tuple(each.contiguous() if isinstance(each, Tensor) else each for each in others)
+    count, others = values.shape[-1], tuple(each.contiguous() if isinstance(each, Tensor) else each for each in others)
     kernel[(triton.cdiv(count, _PIXELS),)](values.contiguous(), *others, count, _PIXELS)
+
+
+@triton.jit
+def _index(row, column, height, width):
+    """The index of the nearest pixel of the image."""
+    return tl.minimum(tl.maximum(row, 0), height - 1) * width + tl.minimum(tl.maximum(column, 0), width - 1)
+
+
+@triton.jit
+def _rounded(value):
+    """To the nearest whole number, halves to even."""
+    return ((value + _ROUND) - _ROUND).to(tl.int64)
+
+
+@triton.jit
+def _linear(colour):
+    return tl.where(colour <= 0.04045, colour / 12.92, tl.exp2(tl.log2((tl.maximum(colour, 0.0) + 0.055) / 1.055) * 2.4))
+
+
+@triton.jit(do_not_specialize=("height", "width", "total", "reach", "count"))
+def _beside(place, maps, colours, away, around, made, is_known, height, width, total, reach, count, pixels: tl.constexpr):
+    at, side = tl.program_id(0) * pixels + tl.arange(0, pixels), tl.arange(0, 2)[:, None]
+    inside, sign = at < count, 1 - 2 * side
+    here, distance = tl.load(place + at, inside, 0), tl.load(away + at, inside, 0.0)
+    column, row = here % width, here // width % height
+    first = here - row * width - column
+    ways = tl.zeros((2, pixels), tl.float32)
+    for number in tl.static_range(9):
+        down, right = _DOWN[number], _RIGHT[number]
+        there = first + _index(row + down, column + right, height, width)
+        tl.store(around + number * count + at, there, inside)
+        if number < 4:
+            step = tl.load(maps + there, inside, 0.0)
+            ways += tl.where(side == number % 2, step, 0.0) * (1.0 if number < 2 else -1.0)
+    length = tl.maximum(tl.sqrt(tl.sum(ways * ways, 0)), _TINY)
+    down, right = tl.sum(tl.where(side == 0, ways, 0.0), 0) / length, tl.sum(tl.where(side == 1, ways, 0.0), 0) / length
+    near, far, within = reach * sign - distance, (reach + 1) * sign - distance, 1.5 * sign - distance
+    near = first + _index(row + _rounded(down * near), column + _rounded(right * near), height, width)
+    far = first + _index(row + _rounded(down * far), column + _rounded(right * far), height, width)
+    within = first + _index(row + _rounded(down * within), column + _rounded(right * within), height, width)
+    own, bottom = tl.load(maps + total + here, inside, 0.0), tl.load(maps + 2 * total + here, inside, 0.0)
+    top, mask = tl.load(maps + 3 * total + here, inside, 0.0), inside & (side < 2)
+    outside, more = tl.load(maps + total + near, mask, 0.0), tl.load(maps + total + far, mask, 0.0)
+    within = tl.load(maps + total + within, mask, 0.0)
+    middle = tl.sqrt(bottom * top)
+    is_own = (own - middle) * sign < 0
+    surface = tl.where(is_own, own, tl.where((within - middle) * sign < 0, within, outside))
+    fits = ((outside - middle) * sign < 0) & (more / outside >= _LEAST_EDGE) & (more / outside <= _EDGE)
+    of_far, of_near = tl.sum(tl.where(side == 0, surface, 0.0), 0), tl.sum(tl.where(side == 1, surface, 0.0), 0)
+    usable = (
+        (tl.min(fits.to(tl.int32), 0) > 0) & (of_near > of_far * _EDGE) & (of_near > top * _LEAST_SAME) & (bottom > of_far * _LEAST_SAME)
+    )
+    for channel in tl.static_range(3):
+        colour = colours + channel * total
+        tl.store(made + channel * count + at, _linear(tl.load(colour + here, inside, 0.0)), inside)
+        mean = (_linear(tl.load(colour + near, mask, 0.0)) + _linear(tl.load(colour + far, mask, 0.0))) / 2
+        tl.store(made + (3 + 2 * channel + side) * count + at, mean, mask)
+    tl.store(made + (9 + side) * count + at, surface, mask)
+    tl.store(is_known + at, usable, inside)
+    tl.store(is_known + (1 + side) * count + at, is_own, mask)
+
+
+@triton.jit(do_not_specialize=("count",), do_not_specialize_on_alignment=("beside",))
+def _completed(away, slots, around, own, beside, is_known, values, known, count, pixels: tl.constexpr):
+    at, row = tl.program_id(0) * pixels + tl.arange(0, pixels), tl.arange(0, 16)[:, None]
+    inside, sums, number = at < count, tl.zeros((16, pixels), tl.float32), tl.zeros((pixels,), tl.float32)
+    for neighbour in tl.static_range(9):
+        slot = tl.load(slots + tl.load(around + neighbour * count + at, inside, 0), inside, 0)
+        usable = inside & (slot < count)
+        usable = usable & (tl.load(is_known + slot, usable, 0) != 0)
+        sums += tl.load(beside + row * count + slot, usable & (row < 8), 0.0)
+        number += tl.where(usable, 1.0, 0.0)
+    means = sums / tl.maximum(number, 1.0)
+    keeps = inside & ((row == 6) | (row == 7))
+    is_own = tl.load(is_known + (row - 5) * count + at, keeps, 0) | tl.load(is_known + at + 0 * row, keeps, 0)
+    means = tl.where(is_own != 0, tl.load(beside + row * count + at, keeps, 0.0), means)
+    tl.store(values + row * count + at, tl.load(own + row * count + at, inside & (row < 3), 0.0), inside & (row < 3))
+    # Far surfaces alternate with near ones, and come after them in the result.
+    into = tl.where(row < 6, 6 + row // 2 - 3 * (row % 2), 16 - row)
+    tl.store(values + into * count + at, means, inside & (row < 8))
+    tl.store(values + 11 * count + at, tl.load(away + at, inside, 0.0), inside)
+    tl.store(known + at, number > 1, inside)
 
 
 @triton.jit
