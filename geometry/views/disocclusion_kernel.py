@@ -19,8 +19,7 @@ def background_beside(
     """`disocclusion._background_beside`."""
     made, depths = places.new_empty(4, len(places)), inverse.new_empty(len(places))
     grid = (triton.cdiv(len(places), _PIXELS),)
-    # `nonzero` gives rows and columns of a matrix.
-    maps = (each.contiguous() for each in (inverse, places, row, column))
+    maps = inverse.contiguous(), places.contiguous()
     size, far = (inverse.shape[-2], inverse.shape[-1]), 4 * max(inverse.shape)
     _background_beside[grid](*maps, made, depths, len(places), *size, far, 2 if sideways else 4, blurred, _PIXELS)
     return made[0], depths, made[1], made[2], made[3]
@@ -28,12 +27,12 @@ def background_beside(
 
 @triton.jit(do_not_specialize=("count", "height", "width", "far"))
 def _background_beside(
-    inverse, places, rows, columns, made, depths, count, height, width, far, sides: tl.constexpr, blurred: tl.constexpr, block: tl.constexpr
+    inverse, places, made, depths, count, height, width, far, sides: tl.constexpr, blurred: tl.constexpr, block: tl.constexpr
 ):
     at, direction = tl.program_id(0) * block + tl.arange(0, block), tl.arange(0, sides)[:, None]
     inside, length = at < count, tl.maximum(height, width)
-    place, row = tl.load(places + at, inside, 0)[None], tl.load(rows + at, inside, 0)[None]
-    column = tl.load(columns + at, inside, 0)[None]
+    place = tl.load(places + at, inside, 0)[None]
+    column, row = place % width, place // width % height
     pitch = tl.where(direction < 2, 1, width) * (1 - 2 * (direction % 2))
     room = tl.where(direction == 0, width - 1 - column, column)
     room = tl.where(direction < 2, room, tl.where(direction == 2, height - 1 - row, row))

@@ -209,7 +209,7 @@ def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
     image, depth = hair(1.5, 0)
     layer = with_margin(image, depth.reciprocal(), (6, 0))
     rest, rims = split_soft_edges(layer)
-    functions = soft_edges._expected, soft_edges._separated
+    functions = soft_edges._beside, soft_edges._completed, soft_edges._expected, soft_edges._separated
     monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
     monkeypatch.setattr(soft_edges, "places_where", lambda chosen: torch.arange(chosen.numel()))  # as on a GPU, which does not select
     for function in functions:
