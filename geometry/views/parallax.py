@@ -29,7 +29,7 @@ from ..estimate import Estimate, Quantity, need_perspective
 from ..images.tone_mapping import compress_highlights
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
-from .forward_warp import Layer, View, render_layer, with_margin
+from .forward_warp import Layer, View, render_layer
 from .gaps import close_gaps
 from .soft_edges import Rims, land_rims, lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
@@ -154,7 +154,7 @@ def _frames(
     focus = torch.as_tensor(focus, dtype=inverse.dtype, device=inverse.device).reshape(-1, 1, 1, 1)
     needed = _margin(inverse, path, intrinsics, 1 / focus)
     mirrored = max(0, needed[0] - columns), max(0, needed[1] - rows)
-    layer, rims = split_soft_edges(with_margin(image.float(), inverse, mirrored))
+    layer, rims = split_soft_edges(image.float(), inverse, mirrored)
     margin = (mirrored[0] + columns, mirrored[1] + rows)
     layer, rims = layer._replace(margin=margin), rims._replace(row=rims.row - rows, column=rims.column - columns, margin=margin)
     at_once = _AT_ONCE if image.device.type != "cpu" and len(image) == 1 else 1

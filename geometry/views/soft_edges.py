@@ -124,19 +124,19 @@ class _Band(NamedTuple):
         return _Band(*(each.index_select(-1, kept) if each.ndim else each for each in self))
 
 
-def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
-    """Separates the soft rims of near surfaces from a layer of `with_margin`, with stepped depth (see `depth_at_image_edges`).
+def split_soft_edges(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> tuple[Layer, Rims]:
+    """Separates the soft rims of near surfaces from the layer that `with_margin` makes of images and inverse depth.
 
-    Rims are computed without the margin, which then mirrors the result, so that it does not depend on camera or batch.
+    Depth has steps (see `depth_at_image_edges`). Rims are computed without the margin, which mirrors the result, so that it does not depend
+    on camera or batch.
 
     Returns:
         The layer, in which the far surface replaces rims or, where it is unknown, a hole does; and the rims. Where edges are sharp or
         hidden in texture, the layer is unchanged. Composited without motion, both reproduce the image.
     """
-    margin, layer = layer.margin, _without_margin(layer)
-    size = (len(layer.inverse), *layer.inverse.shape[-2:])
+    size = (len(inverse), *inverse.shape[-2:])
     growth = edge_growth(*size[1:])
-    band = _band(layer, growth)
+    band = _band(image, inverse, growth)
     cells = Stretches(band.pixels, size, _CELL * growth)
     mixture, share = _mixtures(band, cells, growth)
     if share.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
@@ -144,13 +144,13 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
         band, mixture, share = band.take(soft), mixture.index_select(1, soft), share.index_select(0, soft)
         cells = Stretches(band.pixels, size, _CELL * growth)
     fringe, opacities, evidence = _expected(band.values, mixture, share, growth)
-    pixels = layer.colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
-    inverse, variation = layer.inverse.flatten(), cells.nearest(cells.sums(evidence))
-    own = pixels.index_select(1, band.place), inverse.index_select(0, band.place)
-    colour, depths, of_rims = _separated(band.values, share, fringe, opacities, variation, *own)
+    pixels = image.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
+    depths, variation = inverse.flatten(), cells.nearest(cells.sums(evidence))
+    own = pixels.index_select(1, band.place), depths.index_select(0, band.place)
+    colour, own_depths, of_rims = _separated(band.values, share, fringe, opacities, variation, *own)
     pixels.index_copy_(1, band.place, colour)
-    inverse = inverse.index_copy(0, band.place, depths).view_as(layer.inverse)
-    rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse, margin)
+    depths = depths.index_copy(0, band.place, own_depths).view_as(inverse)
+    rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), depths, margin)
     return rest, _joined(rest, band.place, of_rims)
 
 
@@ -176,10 +176,11 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
     if front is None:
         surface, landed = land_rims(rims, view, *inverse.shape[-2:])
         front = close_cracks(surface, rims.margin, view, landed)
-    places, (image, rows, columns) = pixels_where((front * EDGE > inverse) & (front > 0))
+    places, (image, rows, columns) = pixels_where(front * EDGE > inverse)
     nearest = values_at(front, places)
     columns, rows = view.of_pixels(image).sources(nearest, rows, columns)
-    over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
+    rows = rows + rims.margin[1] if rims.margin[1] else rows
+    over, weight = _sample(rims, image, columns + rims.margin[0], rows, nearest, between_rows=not view.sideways)
     shown = weight > _NONE
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     behind = pixels.index_select(1, places)
@@ -204,18 +205,11 @@ def _joined(rest: Layer, places: Tensor, of_rims: Tensor) -> Rims:
     columns, rows = (_mirrored(place, side, each) for side, each in zip((width, height), rest.margin, strict=True))
     shown = torch.add(columns.index_select(0, column), rows.index_select(0, row), alpha=width)
     shown = shown if images == 1 else torch.add(shown, image, alpha=height * width)
-    row, column = row - rest.margin[1], column - rest.margin[0]
+    row, column = row - above if above else row, column - margin
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     whole = torch.cat((whole, constant(whole, 1.0).expand_as(whole[:1])))
     values = torch.where(values_at(joined, place), whole, maps[:4].index_select(1, shown))
     return Rims(image, row, column, values_at(surface, place), values[3], values[:3], surface, _slots(place, surface), rest.margin)
-
-
-def _without_margin(layer: Layer) -> Layer:
-    columns, rows = layer.margin
-    height, width = layer.inverse.shape[-2:]
-    inside = (..., slice(rows, height - rows), slice(columns, width - columns))
-    return Layer(layer.colour[inside].contiguous(), layer.inverse[inside].contiguous(), (0, 0))
 
 
 @kept_constants
@@ -245,20 +239,20 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     return (samples[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
 
 
-def _band(layer: Layer, growth: int) -> _Band:
+def _band(image: Tensor, inverse: Tensor, growth: int) -> _Band:
     """The pixels within twice `growth` of depth edges. Where the near or the far surface is not found, neighbouring pixels supply it."""
-    inverse, reach = layer.inverse.float(), 2 * growth
+    inverse, reach = inverse.float(), 2 * growth
     height, width = inverse.shape[-2:]
     (least, most), (low, high), (wide_low, wide_high) = extremes_around(inverse, 1, reach - 1, reach)
     # Two box blurs approximate a Gaussian, which locates the edge with subpixel precision.
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
-    edge = (beside_edge > 0) & (high > low * EDGE) & (nearness == nearness.clamp(_NONE, 1 - _NONE))
+    edge = (high * beside_edge > low * EDGE) & (nearness == nearness.clamp(_NONE, 1 - _NONE))
     place, pixels = pixels_where(edge)
     # The quantile of a normal distribution, by a function that MPS supports.
     away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
     maps = torch.cat((nearness, inverse, low, high), 1).transpose(0, 1).flatten(1)
-    colours = layer.colour.transpose(0, 1).flatten(1)
+    colours = image.transpose(0, 1).flatten(1)
     around, own, beside, is_known = _beside(maps, colours, place, *pixels, away, height, width, reach)
     # Sums over the neighbours of each pixel that are in the band. The last row of the table, 0, stands for all other pixels.
     values, known = _completed(_slots(place, edge), around, own, beside, is_known, away)

@@ -24,7 +24,7 @@ from ..images.tone_mapping import compress_highlights
 from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, sample_stride
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
-from .forward_warp import Layer, View, render_layer, with_margin
+from .forward_warp import Layer, View, render_layer
 from .gaps import close_gaps
 from .soft_edges import Rims, land_rims, lay_over, split_soft_edges
 
@@ -189,7 +189,7 @@ def _both_eyes(
     depth = torch.add(constant(share, 1 / NEAR_FAR_RATIO), share, alpha=1 - 1 / NEAR_FAR_RATIO).reciprocal_()
     inverse = depth_at_image_edges(depth_before_sky(depth, image, estimate), image).reciprocal_()
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
-    layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
+    layer, rims = split_soft_edges(image, inverse, (margin, 0))
     moves = [pixels * eye for eye in (left, right)]
     moved = [move for move in moves if move]
     # On a GPU, one eye takes nearly as long as both.

@@ -309,7 +309,7 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     # Nearest, since interpolated depths would lie between surfaces.
     depth = sample_at(inverse, places, "nearest")
     distance = (1 + x * x + y * y).sqrt().to(inverse)
-    layer, rims = split_soft_edges(Layer(colour, depth / distance, (0, 0)))
+    layer, rims = split_soft_edges(colour, depth / distance, (0, 0))
     inside = values_at(frame.expand_as(depth), rims.row * (right - left) + rims.column)
     rims = rims._replace(inverse=rims.inverse * inside, surface=rims.surface * frame)
     layer = layer._replace(inverse=layer.inverse * frame)

@@ -246,7 +246,7 @@ ARGUMENTS = {
     "path": lambda: parallax.camera_path("dolly", 2, 0.1),
     "photo": lambda: pbr.relief_of_photo(maps(3), SET),
     "places": lambda: maps().flatten().long(),
-    "rims": lambda: soft_edges.split_soft_edges(surface())[1],
+    "rims": lambda: soft_edges.split_soft_edges(maps(3)[..., 1:-1, 2:-2], maps()[..., 1:-1, 2:-2], (2, 1))[1],
     "rotation": lambda: matrices()[0],
     "seamless": False,
     "signed": True,

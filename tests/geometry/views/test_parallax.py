@@ -11,7 +11,6 @@ from depth_normal.geometry.assumptions import DEFAULT_FOV
 from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views import parallax
-from depth_normal.geometry.views.forward_warp import with_margin
 from depth_normal.geometry.views.parallax import (
     LARGEST_ZOOM,
     MOVES,
@@ -313,7 +312,7 @@ def test_frames_rendered_together_are_those_rendered_one_by_one(move):
     """A GPU renders several at once: each must be what it is alone."""
     image, depth = plate_before_wall()
     image, path = (image + noise() * 0.2).clamp(0, 1), camera_path(move, 5, 0.15)[1:]
-    layer, rims = split_soft_edges(with_margin(image, 1 / depth, (40, 20)))
+    layer, rims = split_soft_edges(image, 1 / depth, (40, 20))
     render, focus = partial(parallax._rendered, layer, rims, height=HEIGHT, width=WIDTH), torch.full((1, 1, 1, 1), 0.5)
     together, *alone = (
         render(parallax._views(part, INTRINSICS, focus, move == "swing", 2))

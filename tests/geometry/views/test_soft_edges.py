@@ -96,7 +96,7 @@ def test_no_faint_line_keeps_the_depth_of_the_thing_beside_it(beyond):
     away = torch.hypot(ROWS - HEIGHT / 2, COLUMNS - WIDTH / 2) - RADIUS
     light = torch.special.ndtr(-away / 1.2) * torch.tensor((0.6, 0.05, 0.0)).view(3, 1, 1)
     depth = torch.where(away < beyond, NEAR, FAR)[None, None]
-    rest, _ = split_soft_edges(with_margin(linear_to_srgb(light)[None], 1 / depth, (0, 0)))
+    rest, _ = split_soft_edges(linear_to_srgb(light)[None], 1 / depth, (0, 0))
     assert away[rest.inverse[0, 0] > 0.9].max() < 1
 
 
@@ -110,7 +110,7 @@ def test_no_fringe_of_a_sharpened_image_stays_on_the_background(brightness):
     image = linear_to_srgb(alpha * brightness + (1 - alpha) * far + grain).expand(1, 3, -1, -1)
     image = (image + 1.5 * (image - box_means(box_means(image, 1), 1))).clamp(0, 1)
     depth = torch.where(away < 3 * (8 * torch.atan2(rows, columns)).sin(), NEAR, FAR)[None, None]
-    rest, _ = split_soft_edges(with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0)))
+    rest, _ = split_soft_edges(image, 1 / depth_at_image_edges(depth, image), (0, 0))
     shown = (rest.inverse > 0) & (rest.inverse < 0.5)
     wrong = (rest.colour - linear_to_srgb(torch.tensor(far))).abs().amax(1, keepdim=True)
     assert wrong[shown].max() < 0.045  # the grain
@@ -133,16 +133,14 @@ def level():
 @pytest.mark.parametrize("unsplit", [sharp, textured, level])
 def test_what_has_no_soft_edges_of_depth_is_not_split(unsplit):
     image, depth = unsplit()
-    layer = with_margin(image, 1 / depth, (0, 0))
-    rest, rims = split_soft_edges(layer)
-    assert not rims.alpha.any() and torch.equal(rest.colour, layer.colour) and torch.equal(rest.inverse, layer.inverse)
-    assert torch.equal(lay_over(rims, moved_camera(), image, layer.inverse), image)
+    rest, rims = split_soft_edges(image, 1 / depth, (0, 0))
+    assert not rims.alpha.any() and torch.equal(rest.colour, image) and torch.equal(rest.inverse, 1 / depth)
+    assert torch.equal(lay_over(rims, moved_camera(), image, 1 / depth), image)
 
 
 def test_rims_laid_over_unmoved_are_the_image():
     image, depth = scene(1.5)
-    layer = with_margin(image, 1 / depth_at_image_edges(depth, image), (5, 3))
-    rest, rims = split_soft_edges(layer)
+    rest, rims = split_soft_edges(image, 1 / depth_at_image_edges(depth, image), (5, 3))
     assert (rims.alpha > 0).sum() > 300
     view = moved_camera(sideways=False)
     # The far surface's colour is known everywhere but under the most opaque pixels.
@@ -155,7 +153,7 @@ def test_rims_laid_over_unmoved_are_the_image():
 
 def test_nearer_things_hide_rims():
     image, depth = scene(1.5)
-    _, rims = split_soft_edges(with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0)))
+    _, rims = split_soft_edges(image, 1 / depth_at_image_edges(depth, image), (0, 0))
     before = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(lay_over(rims, moved_camera(), before, torch.full_like(depth, 2 / NEAR)), before)
 
@@ -165,7 +163,7 @@ def test_a_camera_that_needs_a_wider_margin_finds_the_same_rims(margin):
     """So a move changes no rim while a video plays, and the other images of a batch do not either."""
     image, depth = scene(1.5)
     inverse = 1 / depth_at_image_edges(depth, image)
-    (rest, rims), (wide_rest, wide_rims) = (split_soft_edges(with_margin(image, inverse, each)) for each in ((0, 0), margin))
+    (rest, rims), (wide_rest, wide_rims) = (split_soft_edges(image, inverse, each) for each in ((0, 0), margin))
     columns, rows = slice(margin[0], margin[0] + WIDTH), slice(margin[1], margin[1] + HEIGHT)
     assert torch.equal(wide_rest.colour[..., rows, columns], rest.colour)
     assert torch.equal(wide_rest.inverse[..., rows, columns], rest.inverse)
@@ -191,7 +189,7 @@ def test_grain_does_not_switch_between_mixtures():
     depth, opacities = depth_at_image_edges(depth, image), []
     for seed in range(6):
         grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) * 2 / 255
-        _, rims = split_soft_edges(with_margin((image + grain).clamp(0, 1), 1 / depth, (0, 0)))
+        _, rims = split_soft_edges((image + grain).clamp(0, 1), 1 / depth, (0, 0))
         opacities.append(torch.zeros(HEIGHT * WIDTH).index_copy(0, (rims.row * WIDTH + rims.column), rims.alpha))
     opacity = torch.stack(opacities)
     opacity = opacity * (opacity < 1)  # without the whole surface beside the rims
@@ -207,8 +205,7 @@ def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
 
     monkeypatch.setattr(soft_edges_kernel, "_PIXELS", 1024)  # which takes a tenth of the time
     image, depth = hair(1.5, 0)
-    layer = with_margin(image, depth.reciprocal(), (6, 0))
-    rest, rims = split_soft_edges(layer)
+    rest, rims = split_soft_edges(image, 1 / depth, (6, 0))
     functions = soft_edges._beside, soft_edges._completed, soft_edges._expected, soft_edges._separated
     monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
     monkeypatch.setattr(soft_edges, "places_where", lambda chosen: torch.arange(chosen.numel()))  # as on a GPU, which does not select
@@ -217,7 +214,7 @@ def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
         monkeypatch.setattr(function, "_failed", set())
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            by_kernels = split_soft_edges(layer)
+            by_kernels = split_soft_edges(image, 1 / depth, (6, 0))
     assert not caplog.records and all(function._proven for function in functions)
     assert len(rims.inverse) > 1000
     torch.testing.assert_close((*by_kernels[0][:2], *by_kernels[1][:-1]), (*rest[:2], *rims[:-1]), rtol=0, atol=1e-5)
