@@ -217,22 +217,21 @@ def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor
 def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     """The confidence in [0, 1] that the first M - 1 pixels of each line are traces of the occluder: (M - 1, N)."""
     size, most = (len(colour), *colour.shape[-2:]), len(lines.places) // 3
-    # The last row is the occluder's.
-    shown = torch.cat((lines.places, lines.hider[None]))
+    # The first row is the occluder's.
+    shown = torch.cat((lines.hider[None], lines.places))
     colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
-    away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
+    away = colours - colours[:, 1 + most : 1 + 2 * most].mean(1, keepdim=True)
     # The background's variation at the same distances from its reference pixels, but on the other side of them.
-    first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
+    varied = away[:, 1 + 2 * most :].flip(1).square().sum(0)
     stretches = Stretches(lines.pixels, size, _CELL * edge_growth(*size[1:]))
-    values = torch.cat((first.flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
+    values = torch.cat((away[:, : 1 + most].flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
     sums = stretches.between(stretches.sums(values))
     means = sums[:-1] / sums[-1].clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
-    shift, hider = shift[:, :-1], shift[:, -1:]
-    length = shift.square().sum(0)
+    of_hider, length = shift.square().sum(0).split((1, most))
     sure = share_above(length / (varied + _NOISE), _TRACE, _TRACE) * lines.alike[: 2 * most].all(0)
     # Mixtures differ towards the occluder's colour, and fringes away from it.
-    along = (shift * hider).sum(0).square() / (length * hider.square().sum(0)).clamp(min=_TINY)
+    along = (shift[:, 1:] * shift[:, :1]).sum(0).square() / (length * of_hider).clamp(min=_TINY)
     sure = sure * share_above(along, _ALONG, _ALONG)
     # Structures that are wider than traces are real objects that the depth misses.
     return sure[:-1].cummin(0).values * (1 - sure[-1])
@@ -246,9 +245,9 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, source)
     weight = sure.new_zeros(inverse.numel()).index_fill_(0, places, 1)
     grain = torch.full_like(weight, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
-    steps = whole_numbers(places, 0, len(sure))[:, None]
-    mirrored = lines.places.gather(0, (2 * skipped).sub(steps + 1).clamp_(min=0))
-    first, are_skipped = lines.places[: len(steps)].flatten(), steps < skipped
+    steps = whole_numbers(places, 1, len(sure) + 1)[:, None]
+    mirrored = lines.places.gather(0, (2 * skipped).sub(steps).clamp_(min=0))
+    first, are_skipped = lines.places[: len(steps)].flatten(), steps <= skipped
     sources.scatter_reduce_(0, first, torch.where(are_skipped, mirrored, constant(mirrored, -1)).flatten(), "amax")
     weight.scatter_reduce_(0, first, (sure * are_skipped).flatten(), "amax")
     filling = sources >= 0
@@ -260,9 +259,10 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:
     """The sources (N,) of holes, moved beyond the traces: `skipped` has the number of trace pixels of each line."""
     depths, count = inverse.flatten(), inverse.numel()
-    pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
+    of_lines = places.new_zeros(2, count).index_copy_(1, lines.start, torch.stack((lines.pitch, skipped)))
     border = torch.addcmul(places, side.pitch, side.distance - 1).clamp_(0, count - 1)
-    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
+    pitch, skip = of_lines.index_select(1, border)
+    skip = skip * ((side.hider >= 0) & (pitch == side.pitch))
     beyond = torch.addcmul(side.source, side.pitch, skip).clamp_(0, count - 1)
     there = depths.index_select(0, beyond)
     return torch.where(are_alike(there, side.inverse, _SAME), beyond, side.source)
