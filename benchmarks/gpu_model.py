@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_model.py networks [--card H100] [--size 640 480] [--narrow] [MODEL ...]
     python benchmarks/gpu_model.py videos [--card H100] [--size 640 480] [--narrow] [MODEL ...]
-    python benchmarks/gpu_model.py effects [--card H100] [--size 480 270] [ROW ...]
+    python benchmarks/gpu_model.py effects [--card H100] [--size 480 270] [--eager] [ROW ...]
 
 Tensors hold their numbers on the CPU and say that they are on a device of another kind. So the code takes the way that it takes on a GPU,
 with real values. An operation on them is one launch (views none; sorts and the like several). The processor's clock moves by what a launch
@@ -10,7 +10,9 @@ costs, the card's by the largest of a floor, bytes / bandwidth and FLOP / rate. 
 
 - networks: `Model.estimate` of one image, with random weights; `network`: the launches within modules of torch. `--narrow`: few channels.
 - videos: the mean frame of `Model.estimate_video`, network, alignment and smoothing.
-- effects: rows of `effects.py` of the pack's own photograph, a parallax frame as the mean of its frames.
+- effects: rows of `effects.py` of the pack's own photograph, a parallax frame as the mean of its frames. `--eager`: without Triton.
+
+A Triton kernel is one launch, of the values that the eager way gives.
 
 `NETWORKS`, `VIDEOS` and `EFFECTS` hold the limits of each; tests/test_gpu_model.py compares.
 
@@ -45,6 +47,7 @@ import depth_normal
 import depth_normal.nodes  # so that `pack_on` finds what asks for the device
 from depth_normal import utils
 from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.filters.kernels import ByKernel
 
 # torch knows this device type without a driver; nothing is computed on it
 DEVICE = torch.device("lazy:0")
@@ -196,6 +199,7 @@ class Gpu(TorchDispatchMode):
     """Within the context, counts operations on `DEVICE`, which then stay out of `torch.inference_mode`.
 
     Attributes:
+        kernels: Whether there are Triton kernels.
         launches: Kernels, including those of torch's modules.
         network: Those of torch's modules.
         waits: Synchronisations.
@@ -210,7 +214,7 @@ class Gpu(TorchDispatchMode):
 
     def __init__(self, card: str = "H100") -> None:
         super().__init__()
-        self.card = CARDS[card]
+        self.card, self.kernels = CARDS[card], True
         self._depth = 0
         self._exit = ExitStack()
         self.reset()
@@ -242,6 +246,7 @@ class Gpu(TorchDispatchMode):
         self._exit.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self._exit.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
         enter(_WholeAttention())
+        enter(mock.patch.object(ByKernel, "__call__", lambda of, *args: self._run_kernel(of, args)))
         enter(mock.patch.object(utils, "_SAMPLES_BORDERS", utils._SAMPLES_BORDERS | {DEVICE.type}))  # as CUDA, which is modelled
         self._exit.push(super().__exit__)
         super().__enter__()
@@ -332,6 +337,15 @@ class Gpu(TorchDispatchMode):
         self._cpu_clock += self.card.launch * launches
         self._gpu_clock = max(self._gpu_clock, self._cpu_clock) + taken
         self.busy += taken
+
+    def _run_kernel(self, function: ByKernel[Any], args: Any) -> Any:
+        there = [each for each in tree_leaves(args) if isinstance(each, OnGpu)]
+        if not (self.kernels and there):
+            return function.eager(*args)
+        with _disable_current_modes():
+            made = function.eager(*tree_map(_numbers, args))
+        self.launch(1, sum(each.nbytes for each in (*there, *tree_leaves(made))), 0, False)
+        return tree_map(OnGpu, made)
 
     def _launch(self, func: Any, name: str, there: list[OnGpu], args: Any, kwargs: Any, result: Any) -> None:
         made = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
@@ -456,10 +470,12 @@ def main() -> None:
     parser.add_argument("--card", choices=CARDS, default="H100")
     parser.add_argument("--size", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="of the image")
     parser.add_argument("--narrow", action="store_true", help="networks with few channels")
+    parser.add_argument("--eager", action="store_true", help="without Triton's kernels")
     parser.add_argument("--places", type=int, default=8, metavar="N", help="functions that are named (default: %(default)s)")
     arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     gpu = Gpu(arguments.card)
+    gpu.kernels = not arguments.eager
     print(f"{'':34} {'ms':>7} {'busy':>7} {'launches':>8} {'network':>7} {'outside':>7} {'waits':>5} {'copies':>6} {'on CPU':>6}")
     if arguments.what == "effects":
         width, height = arguments.size or (480, 270)

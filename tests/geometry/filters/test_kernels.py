@@ -1,0 +1,99 @@
+"""A kernel is used where it gives what the eager way gives, and never shows otherwise. The kernels are functions here, on the CPU."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from depth_normal.geometry.filters import kernels
+
+VALUES = torch.linspace(1, 2, 1000)
+
+
+@pytest.fixture
+def doubled(monkeypatch, request):
+    """A function with a kernel that computes `request.param` of its arguments, here on a "card"; and what each way was called with."""
+    monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
+    called = {"eager": [], "kernel": []}
+
+    def _double(values, factor):
+        called["eager"].append(factor)
+        return values * factor
+
+    def double(values, factor):
+        called["kernel"].append(factor)
+        return request.param(values, factor)
+
+    monkeypatch.setitem(globals(), "double", double)
+    return kernels.by_kernel(__name__)(_double), called
+
+
+def rounded(values, factor):
+    return values * factor * (1 + 1e-6)
+
+
+def with_a_tie(values, factor):
+    return torch.cat((values[:1] + 9, values[1:] * factor))
+
+
+def missing(values, factor):
+    raise ImportError("No module named 'triton'\nand more")
+
+
+@pytest.mark.parametrize("doubled", [rounded, with_a_tie], indirect=True)
+def test_a_kernel_that_gives_the_same_is_used_for_each_set_of_constants(doubled, caplog):
+    function, called = doubled
+    for factor in (2, 2, 3, 2, 3):
+        torch.testing.assert_close(function(VALUES, factor)[1:], VALUES[1:] * factor, rtol=1e-5, atol=0)
+    assert called == {"eager": [2, 3], "kernel": [2, 2, 3, 2, 3]} and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("doubled", "reason", "level"),
+    [
+        (lambda values, factor: values * (factor + 1e-4), "ArithmeticError: 1000 of 1000 values differ", logging.WARNING),
+        (lambda values, factor: torch.full_like(values, torch.nan), "ArithmeticError: 1000 of 1000 values differ", logging.WARNING),
+        (lambda values, factor: values[1:], "RuntimeError: The size of tensor a (999)", logging.INFO),
+        (missing, "ImportError: No module named 'triton')", logging.INFO),
+    ],
+    indirect=["doubled"],
+)
+def test_a_kernel_that_raises_or_differs_is_given_up_with_one_line(doubled, reason, level, caplog):
+    caplog.set_level(logging.INFO)
+    function, called = doubled
+    assert all(torch.equal(function(VALUES, 2), VALUES * 2) for _ in range(3))
+    assert called == {"eager": [2, 2, 2], "kernel": [2]}
+    assert [record.levelno for record in caplog.records] == [level] and "double: without its Triton kernel on cpu" in caplog.text
+    assert reason in caplog.text and "\n" not in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    "doubled", [lambda values, factor: values * factor if len(values) < 1000 else missing(values, factor)], indirect=True
+)
+def test_a_proven_kernel_that_raises_later_is_given_up(doubled):
+    function, called = doubled
+    for length in (100, 1000, 100):
+        assert torch.equal(function(VALUES[:length], 2), VALUES[:length] * 2)
+    assert called == {"eager": [2, 2, 2], "kernel": [2, 2]}
+
+
+@pytest.mark.parametrize("doubled", [rounded], indirect=True)
+def test_results_of_zeros_prove_nothing(doubled):
+    function, called = doubled
+    function(VALUES * 0, 2), function(VALUES[:50], 2), function(VALUES, 2), function(VALUES, 2)
+    assert len(called["eager"]) == 3
+
+
+@pytest.mark.parametrize("doubled", [rounded, missing], indirect=True)
+def test_threads_wait_for_one_proof(doubled):
+    function, called = doubled
+    with ThreadPoolExecutor(8) as pool:
+        for made in pool.map(lambda _: function(VALUES, 2), range(64)):
+            torch.testing.assert_close(made, VALUES * 2, rtol=1e-5, atol=0)
+    works = len(called["kernel"]) > 1
+    assert called["eager"] == [2] * (1 if works else 64) and len(called["kernel"]) == (64 if works else 1)
+
+
+def test_kernels_run_only_on_plain_tensors_of_a_card():
+    assert not kernels.runs_kernels([VALUES]) and not kernels.runs_kernels([VALUES.to("meta")])
