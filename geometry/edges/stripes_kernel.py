@@ -30,11 +30,9 @@ def votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor,
     rows, columns = (-(-side // stripes._CELL) + 2 for side in (height, width))
     grid, lines = maps.new_empty(4, images * rows * columns), maps.new_empty(3, len(place))
     before, beyond, widest = stripes.reaches(radius)
-    count = before + beyond + 1
+    size = triton.next_power_of_2(before + beyond + 1)
     _votes[(grid.shape[1] + triton.cdiv(len(place), _BLOCK),)](
-        *(maps, edge, place, grid, lines),
-        *(grid.shape[1], edge.numel(), len(place), height, width, rows, columns),
-        *(radius + 2, before, widest, count, 9, triton.next_power_of_2(count), _BLOCK),
+        *(maps, edge, place, grid, lines, images, height, width, len(place), before, beyond, widest, radius + 2, 9, size, _BLOCK),
         num_warps=1,
         enable_fp_fusion=False,
     )
@@ -199,29 +197,28 @@ def _stripe_end(rows, channel, at, before, widest, count, size: tl.constexpr):
     return tl.where(sure >= also, end, far_end) - (before - 0.5), tl.maximum(sure, also) * enough
 
 
-@triton.jit(do_not_specialize=[*range(5, 17)])
+# Sizes are not specialised, or each kind of size would be compiled anew. `around` is 9: a known number of rounds would be unrolled.
+@triton.jit(do_not_specialize=[*range(5, 14)])
 def _votes(
     maps,
     edge,
     place,
     grid,
     lines,
-    cells,
-    total,
-    pixels,
+    images,
     height,
     width,
-    rows,
-    columns,
-    reach,
+    pixels,
     before,
+    beyond,
     widest,
-    count,
+    reach,
     around,
     size: tl.constexpr,
     block: tl.constexpr,
 ):
-    cell = tl.program_id(0)
+    rows, columns = (height + _CELL - 1) // _CELL + 2, (width + _CELL - 1) // _CELL + 2
+    cell, cells, total, count = tl.program_id(0), images * rows * columns, images * height * width, before + beyond + 1
     if cell >= cells:
         number = (cell - cells) * block + tl.arange(0, block)
         known = number < pixels
