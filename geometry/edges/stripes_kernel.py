@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
@@ -32,7 +33,24 @@ def votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor,
     before, beyond, widest = stripes.reaches(radius)
     size = triton.next_power_of_2(before + beyond + 1)
     _votes[(grid.shape[1] + triton.cdiv(len(place), _BLOCK),)](
-        *(maps, edge, place, grid, lines, images, height, width, len(place), before, beyond, widest, radius + 2, 9, size, _BLOCK),
+        *(
+            maps,
+            edge.view(torch.uint8),
+            place,
+            grid,
+            lines,
+            images,
+            height,
+            width,
+            len(place),
+            before,
+            beyond,
+            widest,
+            radius + 2,
+            9,
+            size,
+            _BLOCK,
+        ),
         num_warps=1,
         enable_fp_fusion=False,
     )
@@ -141,8 +159,8 @@ def _stripe_end(rows, channel, at, before, widest, count, size: tl.constexpr):
     single, best = tl.full((size,), float("inf"), tl.float32), tl.full((size,), float("inf"), tl.float32)
     contrast, width = tl.zeros((size,), tl.float32), tl.zeros((size,), tl.int32)
     for wide in range(widest + 1):
-        end, soft, last = at + wide, tl.where(wide >= _SOFT_FROM, 1, 0), _taken(rows, at + wide - 1, size)
-        added, to = tl.where(wide > 0, last, 0.0), wide - 0.5
+        end, soft, last = at + wide, tl.minimum(tl.maximum(wide - (_SOFT_FROM - 1), 0), 1), _taken(rows, at + wide - 1, size)
+        added, to = tl.where((end > at)[None], last, 0.0), wide - 0.5
         within, shares, squares = within + added, shares + added * to, squares + added * (to * to)
         fits, per = (at >= 2) & (end < count - 2), 1.0 / tl.maximum(wide, 1)
         near, first_error = _mean_and_error(_taken(until, at - 1, size), channel)
@@ -165,7 +183,7 @@ def _stripe_end(rows, channel, at, before, widest, count, size: tl.constexpr):
                 _taken(rows, end, size), middle, other, other_length, channel
             )
         ends = tl.gather(may_end.to(tl.int32), tl.minimum(tl.maximum(end - 1, 0), size - 1), 0) != 0
-        better = fits & ends & (wide > 0) & (error < best)
+        better = fits & ends & (end > at) & (error < best)
         best, width = tl.where(better, error, best), tl.where(better, wide, width)
         contrast = tl.where(better, tl.sqrt(tl.minimum(length, other_length)), contrast)
     single, error = tl.min(single, 0), tl.min(best, 0)
@@ -239,7 +257,8 @@ def _votes(
             y, x, down, right, away, bottom, top, known, weight = _cell(
                 maps, edge, total, first, cell_row + beside // 3 - 1, cell_column + beside % 3 - 1, height, width, reach
             )
-            own += tl.where(beside == 4, tl.sum(weight, 0), 0.0)
+            if beside == 4:
+                own += tl.sum(weight, 0)
             if tl.sum(weight, 0) > 0:
                 steps = (at - before)[None] - away[:, None]
                 there = maps + first + _index(y[:, None], x[:, None], down[:, None], right[:, None], steps, height, width)

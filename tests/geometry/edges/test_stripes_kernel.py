@@ -36,7 +36,7 @@ COMPILED = f"""
 import sys, triton
 from triton.backends.compiler import GPUTarget
 from depth_normal.geometry.edges.stripes_kernel import _votes
-kinds = {{"maps": "*fp32", "edge": "*i1", "place": "*i64", "grid": "*fp32", "lines": "*fp32", "size": "constexpr", "block": "constexpr"}}
+kinds = {{"maps": "*fp32", "edge": "*u8", "place": "*i64", "grid": "*fp32", "lines": "*fp32", "size": "constexpr", "block": "constexpr"}}
 signature = {{name: kinds.get(name, "i32") for name in _votes.arg_names}}
 source = triton.compiler.ASTSource(_votes, signature, constexprs={{"size": 32, "block": 64}})
 for generation in ({kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 120):
