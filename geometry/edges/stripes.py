@@ -169,7 +169,7 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
     return sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
 
 
-def reaches(radius: int) -> tuple[int, int, int]:
+def _reaches(radius: int) -> tuple[int, int, int]:
     """How far profiles extend on the near and on the far side of a ramp's middle, and the greatest width of a stripe, in pixels."""
     widest = round(radius * _WIDEST)
     return radius + _BEYOND + widest, radius + _BEYOND, widest
@@ -195,13 +195,13 @@ def _votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor
     size = (len(edge), *edge.shape[2:])
     lines = Lines.through((image, row, column), torch.stack(way), size)
     away = _away(lines, maps[4], own, bottom, top, radius + 2)
-    found = torch.cat((away[None], lines.way))
+    of_pixels = torch.cat((away[None], lines.way))
     cell, shape = Stretches((image, row, column), size, _CELL).bordered()
     on_edge = away.abs() <= _BESIDE
     if away.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
         chosen = places_where(on_edge)
         lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
-    before, beyond, widest = reaches(radius)
+    before, beyond, widest = _reaches(radius)
     there = lines.at(_distances(away, -before, beyond + 1) - away)
     shown = maps[4:].index_select(1, there.flatten()).unflatten(1, there.shape)
     (fall, depth), colour = shown[0].split((len(_FALL), len(there) - len(_FALL))), shown[1:, len(_FALL) :]
@@ -222,7 +222,7 @@ def _votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
     votes = torch.stack((weighted, weighted * end, sure, constant(sure, _AGREED).expand_as(sure)))
-    return votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1), found
+    return votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1), of_pixels
 
 
 def _agreed(votes: Tensor) -> tuple[Tensor, Tensor]:

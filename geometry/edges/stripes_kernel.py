@@ -30,9 +30,9 @@ def votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor,
     images, _, height, width = edge.shape
     rows, columns = (-(-side // stripes._CELL) + 2 for side in (height, width))
     grid, lines = maps.new_empty(4, images * rows * columns), maps.new_empty(3, len(place))
-    before, beyond, widest = stripes.reaches(radius)
+    before, beyond, widest = stripes._reaches(radius)
     size = triton.next_power_of_2(before + beyond + 1)
-    _votes[(grid.shape[1] + triton.cdiv(len(place), _BLOCK),)](
+    _votes[(grid.shape[1] + triton.cdiv(len(place), _BLOCK),)](  # pyright: ignore[reportIndexIssue]
         *(
             maps,
             edge.view(torch.uint8),

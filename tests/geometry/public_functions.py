@@ -16,6 +16,8 @@ def public_functions(*packages):
     """The names of all functions that modules of these packages define, as `function_of` takes them."""
     for package in packages:
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name.endswith("_kernel"):  # imported only where Triton is
+                continue
             module = importlib.import_module(found.name)
             for name, function in inspect.getmembers(module, inspect.isfunction):
                 if inspect.unwrap(function).__module__ == module.__name__ and not name.startswith("_"):
