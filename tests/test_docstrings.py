@@ -31,7 +31,7 @@ def is_method(member: object, cls: type) -> bool:
 
 def test_public_methods_are_described():
     names = [".".join(("depth_normal", *path.with_suffix("").parts)).removesuffix(".__init__") for path in MODULES]
-    modules = [importlib.import_module(name) for name in names if not name.endswith("_kernel")]  # which needs Triton
+    modules = [importlib.import_module(name) for name in names if not name.endswith("_kernel")]  # these need Triton
     own = [cls for module in modules for cls in public_classes(module)]
     missing = [f"{cls.__module__}.{cls.__name__}.{name}" for cls in own for name in undocumented(cls)]
     assert not missing

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import pixels_where, places_where, summed_rows, values_at
+from ..filters.chosen_pixels import pixels_where, places_where, summed_rows
+from ..filters.kernels import by_kernel
 from .stretches import Stretches, share_above, shares_above
 
 # Colour profiles across an edge. Distances are from the middle of the ramp, in pixels, positive on the far side.
@@ -136,16 +137,15 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
     place, pixels = pixels_where(edge)
     maps = torch.cat((low, high, down, right, inverse, image), 1).transpose(0, 1).flatten(1)
-    of_pixels = maps[:5].index_select(1, place)
-    bottom, top, own = of_pixels[0], of_pixels[1], of_pixels[4]
-    lines, cells = Lines.through(pixels, of_pixels[2:4], size), Stretches(pixels, size, _CELL)
-    away = _away(lines, inverse, own, bottom, top, radius + 2)
-    end, sure = _ends_on_grid(maps[4:], bottom, top, lines, cells, away, radius)
+    cells = Stretches(pixels, size, _CELL)
+    votes, lines = _votes(maps, edge, place, *pixels, radius)
+    end, sure = _agreed(votes)
     # Weighted by confidence, so that cells with a stripe decide for their neighbours.
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
+    away, way = lines.split((1, 2))
     sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
-    ends = torch.cat(((end / weight - away)[None], away[None], sure[None], lines.way))
+    ends = torch.cat((end / weight - away, away, sure, way))
     maps = ends.new_zeros(len(ends), inverse.numel()).index_copy_(1, place, ends)
     return maps.unflatten(1, size).transpose(0, 1)
 
@@ -155,7 +155,7 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
 
     Args:
         lines: N lines across the edges, through the pixels.
-        inverse: (B, 1, H, W) inverse depth.
+        inverse: (B * H * W,) inverse depth.
         own, bottom, top: (N,) inverse depth of the pixel, and of the far and the near side of its edge.
         reach: Greatest distance in pixels.
     """
@@ -163,33 +163,47 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
     sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
     there = lines.at(sign * _steps(sign, 0, -reach - 1))
-    above = (middle - values_at(inverse, there.flatten()).view_as(there)) * sign
+    above = (middle - inverse.index_select(0, there.flatten()).view_as(there)) * sign
     before, after = above[:-1].clamp(min=0), above[1:]
     crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
     return sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
 
 
-def _ends_on_grid(
-    maps: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
-) -> tuple[Tensor, Tensor]:
-    """The far end of the stripe in each cell, in pixels from the middle of the ramp, and its confidence: (B, 1, rows, columns) each.
+def _reaches(radius: int) -> tuple[int, int, int]:
+    """How far profiles extend on the near and on the far side of a ramp's middle, and the greatest width of a stripe, in pixels."""
+    widest = round(radius * _WIDEST)
+    return radius + _BEYOND + widest, radius + _BEYOND, widest
+
+
+@by_kernel(f"{__package__}.stripes_kernel")
+def _votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor, column: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Finds the far end of the stripe in each cell.
 
     Args:
-        maps: (4, B * H * W) inverse depth and RGB.
-        bottom, top: (N,) inverse depth of the far and the near side of the edge beside each pixel.
-        lines: N lines across the edges, through the pixels.
-        cells: The grid of cells that holds the pixels.
-        away: (N,) distances from the middle of the ramp (`_away`).
+        maps: (8, B * H * W): inverse depth of the far and the near side of the edge beside each pixel, two differences of inverse depth
+            (down and to the right) that point to the far side, inverse depth, RGB.
+        edge: (B, 1, H, W) bool.
+        place, image, row, column: (N,) each, the pixels of the edge, as from `pixels_where`.
         radius: Half the width of ramps in pixels.
+
+    Returns:
+        (B, 4, rows + 2, columns + 2) for cells and a border of one cell, 0 without a stretch: the end in pixels from the middle of the
+        ramp times its confidence, this times the end, the confidence, and `_AGREED`. (3, N): distance from the middle of the ramp
+        (`_away`), and direction to the far side.
     """
-    cell, shape = cells.bordered()
+    bottom, top, *way, own = maps[:5].index_select(1, place)
+    size = (len(edge), *edge.shape[2:])
+    lines = Lines.through((image, row, column), torch.stack(way), size)
+    away = _away(lines, maps[4], own, bottom, top, radius + 2)
+    of_pixels = torch.cat((away[None], lines.way))
+    cell, shape = Stretches((image, row, column), size, _CELL).bordered()
     on_edge = away.abs() <= _BESIDE
     if away.device.type == "cpu":  # elsewhere, selecting would synchronise the device for their number
         chosen = places_where(on_edge)
         lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
-    before, beyond, widest = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND, round(radius * _WIDEST)
+    before, beyond, widest = _reaches(radius)
     there = lines.at(_distances(away, -before, beyond + 1) - away)
-    shown = maps.index_select(1, there.flatten()).unflatten(1, there.shape)
+    shown = maps[4:].index_select(1, there.flatten()).unflatten(1, there.shape)
     (fall, depth), colour = shown[0].split((len(_FALL), len(there) - len(_FALL))), shown[1:, len(_FALL) :]
     ramp, step = fall[::2] - fall[1::2]
     weight = on_edge * share_above(step / ramp.clamp(min=_TINY), _STEEPEST, -_STEP)
@@ -208,8 +222,12 @@ def _ends_on_grid(
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
     votes = torch.stack((weighted, weighted * end, sure, constant(sure, _AGREED).expand_as(sure)))
-    maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
-    moments, count, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split((2, 1, 1), 1)
+    return votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1), of_pixels
+
+
+def _agreed(votes: Tensor) -> tuple[Tensor, Tensor]:
+    """The far end of the stripe in each cell as its neighbours vote, and its confidence: (B, 1, rows, columns) each."""
+    moments, count, all_ = box_sums(votes, _AGREE)[..., 1:-1, 1:-1].split((2, 1, 1), 1)
     mean, square = (moments / count.clamp(min=_TINY)).split(1, 1)
     varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
     return mean, (count / all_.clamp(min=_AGREED)).clamp_(max=1) * share_above(varies, 2 * _VARIES, -_VARIES)

@@ -21,7 +21,7 @@ def background_beside(
     grid = (triton.cdiv(len(places), _PIXELS),)
     maps = inverse.contiguous(), places.contiguous()
     size, far = (inverse.shape[-2], inverse.shape[-1]), 4 * max(inverse.shape)
-    _background_beside[grid](*maps, made, depths, len(places), *size, far, 2 if sideways else 4, blurred, _PIXELS)
+    _background_beside[grid](*maps, made, depths, len(places), *size, far, 2 if sideways else 4, blurred, _PIXELS, enable_fp_fusion=False)
     return made[0], depths, made[1], made[2], made[3]
 
 

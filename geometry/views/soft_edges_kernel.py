@@ -67,7 +67,7 @@ def separated(
 
 def _run(kernel: Any, values: Tensor, *others: Any) -> None:
     count, others = values.shape[-1], tuple(each.contiguous() if isinstance(each, Tensor) else each for each in others)
-    kernel[(triton.cdiv(count, _PIXELS),)](values.contiguous(), *others, count, _PIXELS)
+    kernel[(triton.cdiv(count, _PIXELS),)](values.contiguous(), *others, count, _PIXELS, enable_fp_fusion=False)
 
 
 @triton.jit

@@ -207,7 +207,7 @@ def whole_of_tiles(mosaic_of):
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first. Others have tests of their own.
 LEFT_OUT = re.compile(
-    r"effects|files|meshes|panorama|edges\.matting|images\.srgb\.numbered|surfaces\.scattered_fit|regions\.(?!before_sky|sky)"
+    r"effects|files|meshes|panorama|edges\.matting|images\.srgb\.numbered|filters\.kernels|regions\.(?!before_sky|sky)|surfaces\.scattered_fit"
 )
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 NOISE = noise.DepthNoise(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True)
