@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
@@ -21,7 +23,8 @@ def background_beside(
     grid = (triton.cdiv(len(places), _PIXELS),)
     maps = inverse.contiguous(), places.contiguous()
     size, far = (inverse.shape[-2], inverse.shape[-1]), 4 * max(inverse.shape)
-    _background_beside[grid](*maps, made, depths, len(places), *size, far, 2 if sideways else 4, blurred, _PIXELS, enable_fp_fusion=False)
+    kernel: Any = _background_beside[grid]  # pyright: ignore[reportIndexIssue]
+    kernel(*maps, made, depths, len(places), *size, far, 2 if sideways else 4, blurred, _PIXELS, enable_fp_fusion=False)
     return made[0], depths, made[1], made[2], made[3]
 
 
