@@ -18,7 +18,11 @@ _FEW, _TINY, _NONE, _FAINT = map(tl.constexpr, (soft_edges._FEW, soft_edges._TIN
 _HIDDEN, _LEVELS, _LEAST = map(tl.constexpr, (soft_edges._HIDDEN, soft_edges._LEVELS, soft_edges._LEAST))
 _FRINGE, _FOREIGN, _MOST_FOREIGN = map(tl.constexpr, (soft_edges._FRINGE, *soft_edges._FOREIGN))
 _EDGE, _LEAST_EDGE, _LEAST_SAME = map(tl.constexpr, (EDGE, 1 / EDGE, 1 / soft_edges._SAME))
-_DOWN, _RIGHT = (tl.constexpr(tuple(each.flatten().tolist())) for each in soft_edges._square_around(torch.empty(0)))
+# Two bits for each offset, plus one: Triton 3.3 cannot index tuples.
+_DOWN, _RIGHT = (
+    tl.constexpr(sum((step + 1) << 2 * number for number, step in enumerate(each.flatten().tolist())))
+    for each in soft_edges._square_around(torch.empty(0))
+)
 _ROUND = tl.constexpr(3 * 2.0**22)  # float32 has no fractions there
 _PIXELS = 128  # per program
 
@@ -96,7 +100,7 @@ def _beside(place, maps, colours, away, around, made, is_known, height, width, t
     first = here - row * width - column
     ways = tl.zeros((2, pixels), tl.float32)
     for number in tl.static_range(9):
-        down, right = _DOWN[number], _RIGHT[number]
+        down, right = (_DOWN >> 2 * number & 3) - 1, (_RIGHT >> 2 * number & 3) - 1
         there = first + _index(row + down, column + right, height, width)
         tl.store(around + number * count + at, there, inside)
         if number < 4:
