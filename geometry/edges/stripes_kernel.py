@@ -33,24 +33,8 @@ def votes(maps: Tensor, edge: Tensor, place: Tensor, image: Tensor, row: Tensor,
     before, beyond, widest = stripes._reaches(radius)
     size = triton.next_power_of_2(before + beyond + 1)
     _votes[(grid.shape[1] + triton.cdiv(len(place), _BLOCK),)](  # pyright: ignore[reportIndexIssue]
-        *(
-            maps,
-            edge.view(torch.uint8),
-            place,
-            grid,
-            lines,
-            images,
-            height,
-            width,
-            len(place),
-            before,
-            beyond,
-            widest,
-            radius + 2,
-            9,
-            size,
-            _BLOCK,
-        ),
+        *(maps, edge.contiguous().view(torch.uint8), place, grid, lines),
+        *(images, height, width, len(place), before, beyond, widest, radius + 2, 9, size, _BLOCK),
         num_warps=1,
         enable_fp_fusion=False,
     )
