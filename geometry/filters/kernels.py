@@ -21,14 +21,16 @@ Made = TypeVar("Made", Tensor, tuple[Tensor, ...])
 _OLDEST = (7, 5)
 # A result with fewer values that are not 0 proves nothing.
 _ENOUGH = 64
+# To compile a kernel takes some seconds, once on a machine. A single image does not earn them back, frames of a video do.
+_RUNS_BEFORE = 16
 
 
 class ByKernel(Generic[Made]):
     """A function of tensors and constants that a Triton kernel may compute: "the eager way" is the function itself.
 
-    The eager way is the reference, and the way on all devices but CUDA's, for gradients and for other dtypes than float32. On each card,
-    the first results with each set of constants are computed both ways and compared. If the kernel raises (no Triton, no compiler, an
-    odd card) or differs, one line of the log says so, and the eager way is taken from then on.
+    The eager way is the reference, and the way on all devices but CUDA's, for gradients and for other dtypes than float32. From the 17th
+    call on, the first results on each card with each set of constants are computed both ways and compared. If the kernel raises (no Triton,
+    no compiler, an odd card) or differs, one line of the log says so, and the eager way is taken from then on.
 
     Args:
         eager: The function; it modifies no argument, and all arguments are positional.
@@ -41,6 +43,7 @@ class ByKernel(Generic[Made]):
         update_wrapper(self, eager)
         self.eager, self._module, self._name = eager, module, eager.__name__.lstrip("_")
         self._tolerance, self._otherwise = tolerance, otherwise
+        self._runs = 0
         self._proven: set[Any] = set()
         self._failed: set[torch.device] = set()
         self._lock = Lock()
@@ -49,6 +52,9 @@ class ByKernel(Generic[Made]):
         tensors = [each for each in args if isinstance(each, Tensor)]
         device = tensors[0].device
         if device in self._failed or not runs_kernels(tensors):
+            return self.eager(*args)
+        self._runs += 1
+        if self._runs <= _RUNS_BEFORE:
             return self.eager(*args)
         # Each set of constants is a kernel of its own.
         variant = (device, *(each for each in args if not isinstance(each, Tensor)))

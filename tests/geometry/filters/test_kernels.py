@@ -15,6 +15,7 @@ VALUES = torch.linspace(1, 2, 1000)
 def doubled(monkeypatch, request):
     """A function with a kernel that computes `request.param` of its arguments, here on a "card"; and what each way was called with."""
     monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
+    monkeypatch.setattr(kernels, "_RUNS_BEFORE", 0)
     called = {"eager": [], "kernel": []}
 
     def _double(values, factor):
@@ -76,6 +77,15 @@ def test_a_proven_kernel_that_raises_later_is_given_up(doubled):
     for length in (100, 1000, 100):
         assert torch.equal(function(VALUES[:length], 2), VALUES[:length] * 2)
     assert called == {"eager": [2, 2, 2], "kernel": [2, 2]}
+
+
+@pytest.mark.parametrize("doubled", [rounded], indirect=True)
+def test_single_images_do_not_wait_for_a_compiler(doubled, monkeypatch):
+    function, called = doubled
+    monkeypatch.setattr(kernels, "_RUNS_BEFORE", 3)
+    for _ in range(5):
+        function(VALUES, 2)
+    assert called == {"eager": [2, 2, 2, 2], "kernel": [2, 2]}, "the fourth is computed both ways"
 
 
 @pytest.mark.parametrize("doubled", [rounded], indirect=True)

@@ -211,6 +211,7 @@ def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
     rest, rims = split_soft_edges(image, 1 / depth, (6, 0))
     functions = soft_edges._beside, soft_edges._completed, soft_edges._expected, soft_edges._separated
     monkeypatch.setattr(kernels, "runs_kernels", lambda _: True)
+    monkeypatch.setattr(kernels, "_RUNS_BEFORE", 0)
     monkeypatch.setattr(soft_edges, "places_where", lambda chosen: torch.arange(chosen.numel()))  # as on a GPU, which does not select
     for function in functions:
         monkeypatch.setattr(function, "_proven", set())
