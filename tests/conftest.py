@@ -25,8 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Python's own words are looked up forty times for each command: in a language of the system's, in folders of the disk.
 os.environ["LANGUAGE"] = "C"
-# Triton's kernels run without a card; it has to know before it is imported.
-os.environ.setdefault("TRITON_INTERPRET", "1")
+# Without a card, Triton interprets its kernels; it has to know before it is imported.
+if not os.path.exists("/dev/nvidiactl"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 import torch
