@@ -13,8 +13,9 @@ from torch import Tensor
 from ..options.checks import InvalidArgumentError
 from ..utils import constant, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
-from .estimate import Estimate, Quantity, need_perspective
+from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
+from .projections import need_perspective
 from .valid import are_all, are_finite
 
 NEAR_FAR_RATIO = 3.0

@@ -13,7 +13,8 @@ from .assumptions import assumed_depth, assumed_intrinsics
 from .camera import depth_to_points
 from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
-from .estimate import Axes, Estimate, Quantity, need_perspective
+from .estimate import Axes, Estimate, Quantity
+from .projections import need_perspective
 from .valid import valid_depth
 
 _SKY = 0.5

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..options.effects import EFFECTS
 from ..utils import resize_map, to_cpu
 from .camera import resize_intrinsics, scaled_intrinsics
 from .conventions import unit_normals
@@ -394,23 +393,3 @@ def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], gr
 
 def _resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return resize_map(mask.float(), *size, "nearest-exact") >= 0.5
-
-
-HANDLED = ", ".join(
-    (
-        "Render Depth, Render Normals, Preview Geometry",
-        *(spec.title for spec in EFFECTS if spec.panoramas),
-        "Save Geometry (npz, exr), Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)",
-    )
-)
-"""Nodes that accept panoramas, for the error message."""
-
-
-def need_perspective(estimate: Estimate, what: str) -> None:
-    """Refuses panoramas by a ValueError about `what`: "stereo", "a .stl file", ..."""
-    if estimate.projection is Projection.PERSPECTIVE:
-        return
-    raise ValueError(
-        f"{what} needs images of a perspective camera, and this geometry is a panorama's ({estimate.projection.value}: its depth is the "
-        f"distance along each pixel's ray). Estimate a perspective image by Depth & Normals instead. What takes a panorama: {HANDLED}"
-    )

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import Generic, Protocol, TypeVar
 
-from ...model_loader.comfy.feedback import terminal_bar
+from ...model_loader.system import terminal_bar
 from ..console.terminal import SignalStop, echo, echo_error, shown, stdout_for_results, stoppable
 from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, message_of
 from .failures import Failure, FailureLog, failure_of

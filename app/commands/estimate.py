@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.fields import options_of
-from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, FolderOptions, ImagesOptions, NetworkOptions, RayOptions
+from ...options.outputs import NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
+from ...options.runs import LOCAL, FolderOptions, NetworkOptions, RayOptions
 from ...options.views import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source

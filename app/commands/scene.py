@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.outputs import MILLIMETRES, READABLE_WORDS, SourcesOptions
+from ...options.outputs import MILLIMETRES, READABLE_WORDS
+from ...options.runs import SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,

@@ -18,9 +18,10 @@ from ...utils import kept_constants, opencv_for, without_autocast
 from ..assumptions import assumed_intrinsics
 from ..checks import check_map
 from ..edges.depth_edges import edge_radius, sharpened_inverse
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_within, largest_within
+from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .depths import Depths, depth_of, known_depths
 

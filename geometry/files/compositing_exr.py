@@ -20,8 +20,9 @@ from ..assumptions import assumed_depth, assumed_intrinsics
 from ..camera import depth_to_points
 from ..checks import check_image_of
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import srgb_to_linear
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .exr import AXES, INTRINSICS, QUANTITY, openexr, write_channels
 from .paths import atomic_path, one_image, write_bytes

@@ -14,8 +14,9 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from ...options.outputs import MILLIMETRES, READABLE, WRITTEN
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..images.render import default_depth_image
+from ..projections import need_perspective
 from .compositing_exr import write_compositing_exr
 from .exr import MAGIC, openexr, read_exr, write_exr
 from .html_page import write_html

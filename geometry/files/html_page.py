@@ -19,7 +19,8 @@ from ...utils import resize_map
 from ..assumptions import assumed_intrinsics, filled_inverse
 from ..checks import check_image_of
 from ..effects.shadows import half_thickness
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
 from .paths import one_image, write_bytes

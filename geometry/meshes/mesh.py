@@ -21,11 +21,12 @@ from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsic
 from ..checks import check_extrinsics, check_image_of, check_intrinsics
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import edge_growth
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within
 from ..kinds import Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
 from ..valid import FAR_AWAY

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...utils import without_autocast
 from ..assumptions import assumed_intrinsics
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, need_perspective
+from ..estimate import Axes, Estimate
+from ..projections import need_perspective
 from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
 from .mesh_cuts import beside_cuts

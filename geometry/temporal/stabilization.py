@@ -21,7 +21,7 @@ from ..kinds import Quantity
 from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
-from .ranges import CutDetector
+from .shot_cuts import CutDetector
 
 # Maximum number of frames in the mean.
 _MEMORY = 16

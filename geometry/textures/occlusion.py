@@ -16,8 +16,9 @@ from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_depth, check_intrinsics, check_map, check_mask
 from ..conventions import convert_normals, unit_normals
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..kinds import Axes, Quantity
+from ..projections import need_perspective
 from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size

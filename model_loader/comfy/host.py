@@ -1,9 +1,8 @@
-"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings; and the environment's variables."""
+"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import uuid
@@ -154,14 +153,3 @@ def user_settings(name: str) -> list[Any]:
             if isinstance(settings := read_json(path), dict) and name in settings:
                 values.append(settings[name])
     return values
-
-
-# ComfyUI's registry lists every file that reads environment variables: only this one and the runtimes, for their libraries, do.
-def environment(name: str) -> str:
-    """The value of an environment variable; "" if unset."""
-    return os.environ.get(name, "")
-
-
-def variables_beginning(prefix: str) -> list[str]:
-    """The sorted names of the set environment variables with this prefix."""
-    return sorted(name for name in os.environ if name.startswith(prefix))

@@ -29,7 +29,7 @@ from depth_normal.geometry.images import tone_mapping
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky
 from depth_normal.geometry.surfaces import noise, plane_fit, upsampling
-from depth_normal.geometry.temporal import camera_motion, moving_pixels, ranges, stabilization
+from depth_normal.geometry.temporal import camera_motion, moving_pixels, ranges, shot_cuts, stabilization
 from depth_normal.geometry.textures import pbr
 from depth_normal.geometry.views import forward_warp, gaps, parallax, soft_edges, stereo
 from depth_normal.options.textures import DERIVATIVES
@@ -416,7 +416,7 @@ CASES = {
     "temporal.moving_pixels.texture": lambda f: f(maps()),
     "temporal.ranges.ClipRange.ends": clip_ends,
     "temporal.ranges.RunningRange.update": lambda f: f(ranges.RunningRange(), maps(), mask(), (2, 98)),
-    "temporal.ranges.CutDetector.push": lambda f: f(ranges.CutDetector(), maps(3)),
+    "temporal.shot_cuts.CutDetector.push": lambda f: f(shot_cuts.CutDetector(), maps(3)),
     "temporal.stabilization.VideoAligner.push": video,
     "textures.curvature.curvature_maps": lambda f: tuple(f(maps(), weight=mask())),
     "textures.detail.PhotoRelief": lambda f: (f(maps(3)).normals(), f(maps(3)).is_in_doubt),

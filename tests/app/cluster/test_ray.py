@@ -37,7 +37,7 @@ from depth_normal.app.cluster import engine, steps
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.local_ray import import_ray, local_ray, session
 from depth_normal.app.console import terminal
-from depth_normal.options.outputs import RayOptions
+from depth_normal.options.runs import RayOptions
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 from psutil import process_iter
