@@ -152,14 +152,17 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """Combines a depth map and a normal map of any sizes, or one of them, into an estimate at the image's size.
+    """Combines a depth map and a normal map of any sizes into an estimate at the image's size, or takes one of them at its own size.
 
-    It has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are
-    None.
+    Normals must be derived before a depth map is enlarged, or they show its pixels. The estimate has no mask: masked pixels become NaN. A
+    map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are None.
     """
-    parts = [replace(each.where_known(each.mask), mask=None).resized(height, width) for each in (depth, normals) if each is not None]
-    batch = max((part.batch for part in parts), default=0)
-    sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
-    if not sized:
+    parts = [replace(each.where_known(each.mask), mask=None) for each in (depth, normals) if each is not None]
+    if not parts:
         raise ValueError("there is nothing to light by: link a normal map, a depth image (near = white), or geometry")
-    return sized[0] if len(sized) == 1 else replace(sized[0], normals=sized[1].normals)
+    if len(parts) == 1:
+        return parts[0]
+    batch = max(part.batch for part in parts)
+    sized = [part.resized(height, width) for part in parts]
+    of_depth, of_normals = (part if part.batch == batch else part.expanded(batch) for part in sized)
+    return replace(of_depth, normals=of_normals.normals)

@@ -79,6 +79,14 @@ def test_any_maps_of_any_size_do(light, maps):
     assert lit.shape == (2, 48, 48, 3) and torch.isfinite(lit).all() and lit.min() >= 0 and lit.max() <= 1
 
 
+def test_a_smaller_depth_map_does_not_show_its_pixels():
+    """Enlarged first, it would be lit in steps of its pixels."""
+    hill = (0.2 + 0.6 * torch.linspace(0, torch.pi, 24).sin()).view(1, 1, -1, 1).expand(1, 24, 24, 3)
+    (lit,) = RELIGHT().execute(torch.full((1, 192, 192, 3), 0.5), azimuth=180, elevation=0, depth=hill, shadows=0)
+    steps = lit[0, 96, 24:72, 0].diff().abs()
+    assert steps.max() < 6 * steps.mean()
+
+
 def test_a_parallax_beyond_the_memory_is_refused_before_it_is_rendered(monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1e6)
     monkeypatch.setattr(views, "parallax_of_estimate", lambda *_: pytest.fail("a frame was rendered"))
