@@ -103,18 +103,3 @@ def test_the_old_ids_can_be_left_alone(tmp_path, serving_beside, monkeypatch):
     assert info[OLD]["display_name"] == "Of another pack" and LEFT not in info and "AIO_Preprocessor" not in info
     assert "this pack serves" not in line and f"{pack.stem} serves {OLD}" in line and f"nobody serves {ZOE}" in line
     assert "DEPTH_NORMAL_OLD_IDS" in line
-
-
-def test_a_workflow_of_before_the_own_ids_and_the_own_type_runs(server, tmp_path):
-    """As this pack itself saved them: old ids, and geometry under the type's first name."""
-    from depth_normal.nodes.old_ids import OWN_IDS
-
-    for name, models, changed in (("Tiny Preview", (), "DEPTH_NORMAL_GEOMETRY"), (WORKFLOW.stem, NODES, OWN)):
-        now = (ROOT / "workflows" / f"{name}.json").read_text()
-        saved = now.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
-        for old, own in OWN_IDS.items():
-            saved = saved.replace(f'"{own}"', f'"{old}"')
-        assert changed in now and changed not in saved
-        path, out = tmp_path / f"{name}.json", tmp_path / name
-        path.write_text(saved)
-        assert len(run_workflow(server, path, out, *models)) == 2
