@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal.geometry.images.render import normals_to_image
+from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media import VideoError, read_frames
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import host
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
+from depth_normal.options.video import VideoOptions
 from tests.videos import moving_ball, sound_of, write_video
 
 
@@ -73,6 +74,11 @@ def test_a_video_in_memory_and_a_part_of_it(source, comfyui):
     assert (read(video.source) - truth).abs().mean() < 0.03
     assert sound_of(video.source)[1] == pytest.approx(0.4, abs=0.05)
     assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
+    part = VideoFromFile(whole, (0.2, 0.4))
+    (video,) = DepthOfVideo().execute(load_model("tiny"), part, "per_image", align="none", smooth=0, resolution=32)
+    parts = load_model("tiny").estimate_video(iter(shown.split(8)), VideoOptions("none", smooth=0), size=32)
+    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in parts])
+    assert (read(video.source) - truth).abs().mean() < 0.01
 
 
 @pytest.mark.parametrize(("window", "part"), [((40.0, 2.0), "between 40 s and 42 s"), ((40.0, 0.0), "from 40 s on")])

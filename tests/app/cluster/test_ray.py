@@ -42,6 +42,7 @@ pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth
 from psutil import process_iter
 
 from tests.forked import end_of
+from tests.geometry.files.samples import assert_same_bits
 from tests.tiny_s3 import tiny_s3
 
 OPTIONS = Options(MODELS["tiny"], size=64)
@@ -109,12 +110,6 @@ def expected(folder):
 
 def command(*words):
     return cli.main(["estimate", *map(str, words), "--model", "tiny", "--size", "64", "--device", "cpu"])
-
-
-def assert_same(found, wanted):
-    assert found.maps.keys() == wanted.maps.keys() and (found.quantity, found.axes) == (wanted.quantity, wanted.axes)
-    for name, value in wanted.maps.items():
-        assert torch.equal(found.maps[name], value), name
 
 
 def contents(folder):
@@ -240,7 +235,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
     found = dict(read_shards("s3://maps/all"))
     assert sorted(found) == [f"s3://photos/a b/p0{number}.png" for number in range(3)]
     for path, estimate in found.items():
-        assert_same(estimate, expected[Path(path).name])
+        assert_same_bits(estimate, expected[Path(path).name])
     assert "s3://photos/a b/broken.png: not an image" in capsys.readouterr().err
     shards = {name: data for name, data in s3.items() if name.startswith("maps/")}
     assert command(*words, "--resume") == 1
@@ -249,7 +244,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
     capsys.readouterr()
     retried = ("--retry-failed", "--out", "s3://maps/all", "--engine", "ray", "--workers", "1", "--write", "parquet")
     assert command(*retried) == 0
-    assert_same(dict(read_shards("s3://maps/all"))["s3://photos/a b/broken.png"], expected["p00.png"])
+    assert_same_bits(dict(read_shards("s3://maps/all"))["s3://photos/a b/broken.png"], expected["p00.png"])
     assert command(*retried) == 0 and "no failure is left" in capsys.readouterr().err
     assert command(*words, "--resume", "--fov", "50") == 2
     assert "made with another model or options" in capsys.readouterr().err
