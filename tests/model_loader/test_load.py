@@ -232,6 +232,16 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
 
 
+def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
+    spec = registry.MODELS["weighted"]
+    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, auto_dtypes=("bfloat16",)))
+    monkeypatch.setattr(devices, "is_fast", lambda dtype, _device: dtype == torch.float32)
+    assert load(dtype="auto").dtype == torch.float32
+    monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
+    assert load(dtype="auto").dtype == torch.bfloat16
+    assert load("other", dtype="auto").dtype == torch.float32
+
+
 def test_dtype_auto_on_a_gpu_and_on_a_cpu(monkeypatch):
     """The best dtype by the entry, else by the family, where the device is fast in it: of transformers half precision."""
     cuda, cpu = torch.device("cuda"), torch.device("cpu")

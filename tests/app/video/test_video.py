@@ -4,7 +4,10 @@ import errno
 import functools
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +41,7 @@ from depth_normal.media.sequences import numbered
 from depth_normal.model_loader import load_model
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 from depth_normal.options.views import LoopOptions
+from tests.forked import COMMAND, end_of, python
 from tests.videos import frames_of, moving_ball, seconds_of, sound_of, stop_after, with_damaged_packets, write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
@@ -282,6 +286,21 @@ def test_images_that_came_since_are_not_left_out(video, tmp_path):
     assert [run(tmp_path / "s", tmp_path / "out.mp4", "--resume") for _ in range(2)] == [0, 0]
     (tmp_path / "s" / "p_005.png").write_bytes((tmp_path / "s" / "p_004.png").read_bytes())
     assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.slow("starts another process")
+def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
+    """Of so many frames that the run cannot end by itself before."""
+    video, state = write_video(tmp_path / "in.mkv", moving_ball(600)), tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
+    words = ("video", video, "-o", tmp_path / "out.mp4", "--model", "tiny", "--segment", "8", "--size", "64")
+    with python(COMMAND, *words, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (state.is_file() and json.loads(state.read_bytes())["pieces"]):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = end_of(process)
+    assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors and not (tmp_path / "out.mp4").exists()
+    assert all((state.parent / name).is_file() for each in json.loads(state.read_bytes())["pieces"] for name in each["files"].values())
 
 
 @pytest.mark.slow("takes most of a second")

@@ -337,6 +337,13 @@ def test_an_interruption_stops_between_parts(load, family, monkeypatch):
     assert model.estimate(make_images(5), 32).batch == 5
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (50, 70), (1, 1), (200, 31)])
+def test_the_estimate_has_the_images_size(load, height, width):
+    estimate = load().estimate(make_images(2, height, width), 32)
+    assert estimate.depth.shape == (2, 1, height, width)
+    assert torch.isfinite(estimate.depth).all()
+
+
 def test_the_size_is_the_networks(load):
     model, seen = load(), []
     with model.network.register_forward_pre_hook(lambda _network, inputs: seen.append(tuple(inputs[0].shape))):

@@ -22,7 +22,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.model_loader import Model
+from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.panorama import blend_half_turn, borders_meet, check_panorama, check_panorama_model, merged_size
@@ -82,6 +82,20 @@ def test_true_views_become_the_true_panorama(name, normals, truths):
     assert (found.height, found.width) == (WIDTH // 2, WIDTH) and found.intrinsics is None
     assert set(model.annotator.fovs) == {90.0}
     judge(found, truths[name])
+
+
+@SLOW
+def test_tiny_rolled_by_half_a_turn_is_the_same_elsewhere(truths):
+    model = load_model("tiny", "float32", "cpu")
+    image = truths["street"].image
+    plain, rolled = model.estimate_panorama(image, 128), model.estimate_panorama(image.roll(WIDTH // 2, 3), 128)
+    # The icosahedron comes to itself by half a turn: the same views, in another order.
+    back = rolled.depth.roll(-WIDTH // 2, 3)
+    ratio = (back / plain.depth).log()[plain.valid]
+    assert (ratio - ratio.median()).abs().median() < 0.01
+    assert plain.quantity is Quantity.METRIC_DEPTH and plain.normals is not None
+    over, inside = (plain.depth[..., 0] / plain.depth[..., -1]).log().abs(), plain.depth.log().diff(dim=-1).abs()
+    assert over.median() < 3 * inside.median() + 1e-3, "no step at the seam"
 
 
 @SLOW
