@@ -15,10 +15,14 @@ from tests.prompts import call, chain
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
 DSINE, LERES = "DSINE-NormalMapPreprocessor", "LeReS-DepthMapPreprocessor"
 MODEL_OF = {
+    "BAE-NormalMapPreprocessor": "bae-normal",
     DSINE: "dsine",
     LERES: "leres",
     "Metric3D-NormalMapPreprocessor": "metric3d-vit-small",
     "Zoe-DepthMapPreprocessor": "zoedepth-nyu",
+    "DepthAnythingPreprocessor": "depth-anything-large",
+    "Zoe_DepthAnythingPreprocessor": "zoe-depth-anything-indoor",
+    "Metric_DepthAnythingV2Preprocessor": "depth-anything-v2-metric-indoor-large",
     "DepthAnythingV2Preprocessor": "depth-anything-v2-large",
 }
 pytestmark = pytest.mark.comfyui

@@ -3,6 +3,7 @@
 import gc
 import logging
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -135,6 +136,20 @@ def test_a_download_is_announced_with_its_terms(server, family, monkeypatch, wei
     with caplog.at_level(logging.INFO):
         load_model("weighted", "float32", "cpu")
     assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
+
+
+def test_a_model_runs_while_another_is_downloaded(server, load, pool, weights, monkeypatch):
+    model, spec = load(), registry.MODELS["other"]
+    served = server.serve("/other.pt", weights.read_bytes(), stalls=True)
+    monkeypatch.setitem(registry.MODELS, "other", replace(spec, files=(replace(spec.file, url=f"{server.url}/other.pt"),)))
+    other = pool.submit(load_model, "other", "float32", "cpu")
+    while not server.gets():
+        time.sleep(0.01)
+    assert pool.submit(lambda: load().estimate(torch.rand(1, 3, 32, 32))).result(TIMEOUT).batch == 1
+    assert load() is model and not other.done()
+    served.stalls = False
+    server.closed.set()
+    assert other.result(TIMEOUT).spec.id == "other"
 
 
 def test_whoever_waited_for_a_load_that_failed_tries_it(gate, pool, midas):

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from depth_normal.app import cli
+from depth_normal.app.batch import engines
+from depth_normal.app.batch.sources import find_images
 
 SIDES = (48, 32)
 
@@ -78,6 +80,21 @@ def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
     assert failed.keys() == reasons.keys()
     assert all(reason in failed[name] for name, reason in reasons.items())
     assert made("good")[0] is not None and not list(Path("maps").glob("cut*"))
+
+
+def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, monkeypatch, capsys):
+    for name in ("a.png", "gone.png", "other.png"):
+        scene().save(photos / name)
+
+    def then(*words, **options):
+        found = find_images(*words, **options)
+        (photos / "gone.png").unlink()
+        Image.new("RGB", (20, 60)).save(photos / "other.png")
+        return found
+
+    monkeypatch.setattr(engines, "find_images", then)
+    assert estimate() == 1 and capsys.readouterr().err.count(f"{Path('photos', 'gone.png')}: there is no such file") == 1
+    assert [made(name)[0].shape for name in ("a", "other")] == [(32, 48), (60, 20)], "as it is when it is read"
 
 
 def test_an_only_image_that_is_cut_off_leaves_nothing_but_what_was_there(photos, tmp_path, capsys):

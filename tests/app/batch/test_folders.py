@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -503,9 +504,22 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path, out):
         depth_normal.estimate_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.slow(PROCESSES)
+def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos, tmp_path):
+    (photos / "002.png").write_text("no image")
+    words = ("estimate", photos, "--out", tmp_path / "out", *SMALL)
+    with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        results, said = (stream.decode() for stream in end_of(run))
+    assert run.returncode == 1 and "\r" not in said
+    loading, bad, last = said.splitlines()
+    assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")
+    assert bad.startswith(f"depth-normal: {photos / '002.png'}")
+    assert [line.split(":")[0] for line in results.splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
+
+
 @needs_signals
 @pytest.mark.slow(PROCESSES)
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGHUP", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
 def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, name, code):
     """Of so many images that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
@@ -538,6 +552,43 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
         process.send_signal(signal.SIGINT)
         assert end_of(process, 30)[1].splitlines()[-1] == "depth-normal: stopped"
     assert process.returncode == 130
+
+
+@needs_signals
+@pytest.mark.slow(PROCESSES)
+def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
+    photos, out = save_photos(tmp_path / "photos", 45), tmp_path / "out"
+    assert estimate(photos, tmp_path / "undisturbed") == 0
+    expected = made(tmp_path / "undisturbed")
+    chance = random.Random(12)
+    words = ("estimate", photos, "--out", out, *SMALL, "--resume")
+    told = []
+    for _ in range(4):
+        with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
+            time.sleep(chance.uniform(0, 0.05))
+            process.kill()
+            told += process.stdout.read().splitlines(keepends=True)
+    assert 4 <= len(told) < 45
+    assert estimate(photos, out, "--resume") == 0
+    images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
+    assert len(set(images)) == len(images), "nothing that was done is done twice"
+    assert made(out) == expected and len(expected) == 90
+    assert len(list((out / RECORDS).glob("*.json"))) == 45
+    assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
+
+
+@pytest.mark.slow(PROCESSES)
+def test_two_processes_into_one_folder(tmp_path):
+    photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
+    words = ("estimate", photos, "--out", out, *SMALL)
+    both = [python(COMMAND, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [end_of(process)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert estimate(photos, tmp_path / "alone") == 0
+    assert made(out) == made(tmp_path / "alone")
+    before = times(out)
+    assert estimate(photos, out, "--resume") == 0 and times(out) == before
 
 
 def _killed_in(records):

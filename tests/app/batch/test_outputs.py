@@ -25,7 +25,7 @@ from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, paths
-from tests.forked import python
+from tests.forked import exit_code_of, python
 
 THREE = ("depth", "normals", "npz")
 SETTINGS = {"model": "tiny", "size": None, "writes": list(THREE)}
@@ -357,6 +357,15 @@ def test_of_two_processes_on_one_image_the_last_wins_as_a_whole(tmp_path):
     second.join()
     assert first.returncode == 0 and {path.read_text() for path in outputs.paths()} == {"ours"}
     assert read_record(outputs.record)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
+
+
+@pytest.mark.slow("starts another process")
+def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    put(outputs)
+    for _ in range(2):
+        assert exit_code_of(in_another_process(tmp_path, "os._exit(9)")) == 9
+        assert [path.read_text() for path in outputs.paths()] == ["made", "made", "other"] and plan([outputs.image], tmp_path)
 
 
 def refused(folder, name="a.png", overwrite=True):

@@ -107,7 +107,7 @@ def test_depth_and_normals_of_a_video(video, tmp_path, capsys):
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("normalise", ["per-clip", "running"])
+@pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "per-clip", "running"])
 def test_ranges(video, tmp_path, normalise):
     out = tmp_path / "out.mkv"
     assert run(video, out, "--codec", "ffv1", "--normalise", normalise) == 0

@@ -377,6 +377,20 @@ def test_cancelling_while_a_file_is(stage, server, caches):
         download_weights(WeightFile("big.pt", url=f"{server.url}/big.pt"), "MIT", progress=progress)
 
 
+def test_a_body_that_stops_coming_is_taken_up_again(kind, server, monkeypatch):
+    file, served = kind
+    monkeypatch.setenv(READ, "0.6")
+
+    class Once(float):
+        def __truediv__(self, other):
+            served.seconds = 0.0
+            return 2.0
+
+    served.seconds = Once(20)
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    assert len(server.gets()) == 2 and server.gets()[1].startswith("bytes=")
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     FILES.in_turn(map(pytest.param, ("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL"))),
