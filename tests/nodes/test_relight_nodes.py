@@ -13,6 +13,7 @@ from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.masks import SKIES
+from tests.nodes.scenes import depth_image, make_image
 
 RELIGHT, PARALLAX = nodes.Relight, views.DepthParallax
 
@@ -28,17 +29,6 @@ def ball(size=48):
 
 def normal_map(coding="opengl", size=48):
     return encode_normal_map(ball(size), coding).movedim(1, -1)
-
-
-def depth_image(size=48):
-    """A near square in the middle of a far wall, near = white."""
-    image = torch.zeros(1, size, size, 3)
-    image[:, size // 3 : 2 * size // 3, size // 3 : 2 * size // 3] = 1
-    return image
-
-
-def make_image(batch=1, size=48):
-    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("coding", [coding.value for coding in NormalMapCoding])
