@@ -17,6 +17,7 @@ from .result_paths import add_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
+    from ...geometry.effects.lights import LightPlan
     from ...geometry.effects.makers import Made
     from .scene import Scene
 
@@ -81,17 +82,23 @@ def add_relight(parser: Parser) -> None:
     parser.set_defaults(run=over_images(Work(partial(write_made, what="the light"), _planned)), lamps=(), of_lamps={})
 
 
-def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
+def _light(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], LookOptions]:
+    """The lamps and the look, after validation."""
     from ...geometry.effects.lights import LightPlan
 
     lamps = tuple(LightPlan.of(LightOptions(**lamp)) for lamp in arguments.lamps or (arguments.of_lamps,))
     look = chosen_options(arguments, LookOptions)
     check_model(arguments)
     check_sky(arguments)
+    return lamps, look
+
+
+def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
+    light = _light(arguments)
 
     def made(scene: Scene) -> Made:
         from ...geometry.effects.makers import under_lamps
 
-        return under_lamps(scene.layers, scene.known, lamps, look, sky_of(arguments, scene.image))[0]
+        return under_lamps(scene.layers, scene.known, *light, sky_of(arguments, scene.image))[0]
 
     return made

@@ -281,7 +281,7 @@ class Previews:
         if preview.state in (WAITING, RUNNING):
             preview.state, preview.error = state, error
             if state == CANCELLED:
-                preview.stop.ask()
+                preview.stop.set()
 
     def _work(self) -> None:
         while (preview := self._next()) is not None:
