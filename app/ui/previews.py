@@ -99,7 +99,7 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     """
     if kind == "stereo":
         layout = _one_of(values, "layout", FLAT_LAYOUTS)
-        stereo = StereoOptions(*(_slider(values, StereoOptions, name) for name in ("divergence", "convergence")))
+        stereo = StereoOptions(**_sliders(values, StereoOptions, "divergence", "convergence"))
         return Wish(["--layout", layout, *_typed(stereo, "divergence", "convergence")], partial(_stereo, layout, stereo))
     if kind == "relight":
         lamp: dict[str, Any] = {name: _number(values, LightOptions, name, _MOST) for name in _OF_LAMPS}
@@ -112,7 +112,7 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
         looks = (*_typed(light, "colour", "intensity", "light_size", "shadows"), *_typed(look, "ambient"))
         return Wish(["--point", place, *looks], partial(_relit, light, look))
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
-    move = MoveOptions(_one_of(values, "move", MOVES), *(_slider(values, MoveOptions, name) for name in ("amount", "focus")))
+    move = MoveOptions(_one_of(values, "move", MOVES), **_sliders(values, MoveOptions, "amount", "focus"))
     return Wish([*_typed(move, "move", "amount", "focus"), "--longer-side", str(side)], partial(_parallax, move, side))
 
 
@@ -126,9 +126,9 @@ def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str
     return one_of(values, name, known, known[0])
 
 
-def _slider(values: Mapping[str, str], options: type[Options], name: str) -> float:
-    """A number within its widget's limits."""
-    return _number(values, options, name, highest_of(options, name))
+def _sliders(values: Mapping[str, str], options: type[Options], *names: str) -> dict[str, Any]:
+    """Numbers within their widgets' limits."""
+    return {name: _number(values, options, name, highest_of(options, name)) for name in names}
 
 
 def _number(values: Mapping[str, str], options: type[Options], name: str, most: float) -> float:
