@@ -113,7 +113,7 @@ class Ui:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work, job, *words, stop.check)
         finally:
-            stop.ask()
+            stop.set()
 
     async def index(self, request: web.Request) -> web.Response:
         """The page, which is the same for everybody."""

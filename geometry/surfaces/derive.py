@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...utils import sample_at, unit_vectors, without_autocast
-from ..assumptions import assumed_depth, assumed_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
@@ -30,6 +30,11 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
         return estimate
     normals = normals_of_depth(estimate, edges, near_far_ratio)
     return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=mask_of_depth(estimate))
+
+
+def with_assumed_normals(estimate: Estimate) -> Estimate:
+    """As `with_normals`; the near-far ratio of relative depth is assumed, as by the effects."""
+    return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
 def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:

@@ -19,7 +19,7 @@ from PIL import Image
 import depth_normal
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.heat_map_files import write_heat_maps
+from depth_normal.app.differences import write_heat_maps
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate

@@ -290,7 +290,7 @@ WAITS = {
     "whether depth has holes: only then is there a mask": "surfaces.derive.mask_of_depth valid.depth_mask",
     "looks at each image's noise and range and chooses the work by them": (
         "assumptions.assumed_depth edges.refine.refine_geometry surfaces.derive.normals_of_depth surfaces.derive.panorama_normals "
-        "surfaces.derive.with_normals surfaces.noise.measure_noise surfaces.normals.depth_to_normals "
+        "surfaces.derive.with_assumed_normals surfaces.derive.with_normals surfaces.noise.measure_noise surfaces.normals.depth_to_normals "
         "surfaces.normals.disparity_to_normals surfaces.plane_fit.fit_planes textures.occlusion.estimate_to_occlusion"
     ),
     "asks once whether there are any holes": (
@@ -396,6 +396,7 @@ CASES = {
     "surfaces.derive.mask_of_depth": lambda f: f(depth_only(Quantity.DISPARITY)),
     "surfaces.derive.normals_of_depth": lambda f: f(depth_only(Quantity.DISPARITY)),
     "surfaces.derive.panorama_normals": lambda f: f(one(), mask(1)),
+    "surfaces.derive.with_assumed_normals": lambda f: f(Estimate(one(), Quantity.RELATIVE_DEPTH, mask=mask(1))),
     "surfaces.derive.with_normals": lambda f: f(Estimate(one(), Quantity.DISPARITY, mask=mask(1))),
     "surfaces.derive.without_normals": lambda f: f(depth_only(Quantity.DISPARITY)),
     "surfaces.noise.measure_noise": lambda f: f(one(), one()),

@@ -219,6 +219,7 @@ CALLS = {
         ~behind(scene), *shown(scene), behind(scene), selections.pixels_at([scene.point], scene.others, *scene.depth.shape[-2:]), 0.3
     ),
     "regions.planes.above_planes": lambda f, scene: f(shown(scene)[0], everywhere(scene)),
+    "surfaces.derive.with_assumed_normals": lambda f, scene: f(scene.estimate).normals,
     "surfaces.derive.with_normals": lambda f, scene: f(scene.estimate).normals,
     "surfaces.noise.measure_noise": noise_of,
     "surfaces.noise.measure_noise, small": lambda f, scene: noise_of(f, of_some_pixels(scene, 2)),
