@@ -148,7 +148,8 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
             continue
         values = (each[usable].double() for each in maps)
         a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip(values, quantities, strict=True))
-        correlations.append(_correlation(a, b))
+        x, y = a - a.mean(), b - b.mean()
+        correlations.append(((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt().clamp(min=1e-30)).item())
         if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
             scale, shift = fit_scale_shift(a[None], b[None])
             a = scale[0] * a + shift[0]
@@ -168,8 +169,3 @@ def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
     return valid
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return ((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt().clamp(min=1e-30)).item()

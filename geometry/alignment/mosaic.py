@@ -261,17 +261,12 @@ def _blurred_evenly(values: Tensor) -> Tensor:
     return _blurred(values) / _blurred(torch.ones_like(values[:1, :1]))
 
 
+@without_autocast
 def _blurred(values: Tensor) -> Tensor:
-    """A Gaussian blur with zeros beyond the border."""
+    """A Gaussian blur with zeros beyond the border, by products of matrices, as the maps are small."""
     reach = max(1.0, _REACH * max(values.shape[-2:]))
     for axis in (-2, -1):
-        values = _blurred_along(values, reach, axis)
+        places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
+        weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
+        values = weights @ values if axis == -2 else values @ weights
     return values
-
-
-@without_autocast
-def _blurred_along(values: Tensor, reach: float, axis: int) -> Tensor:
-    """A Gaussian blur along an axis, by a matrix product, as the maps are small."""
-    places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
-    weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
-    return weights @ values if axis == -2 else values @ weights

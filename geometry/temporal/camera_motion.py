@@ -148,11 +148,6 @@ class _Places(NamedTuple):
     damping: Tensor
     identity: Tensor
 
-    @classmethod
-    def of(cls, image: Tensor) -> _Places:
-        """The constants for the size and device of an image (1, 1, H, W)."""
-        return _places(image)
-
 
 @kept_for_sizes
 def _places(height: int, width: int, device: torch.device) -> _Places:
@@ -178,7 +173,7 @@ class _Step:
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
         self._first, self._second, self._everywhere = first, second[0, 0], torch.ones_like(first)
-        self._places = _Places.of(second)
+        self._places = _places(second)
         # Derivatives by zoom, rotation and both shifts, and the residual.
         self._rows = first.new_empty(5, *second.shape[-2:])
 
