@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..options import map_images as codings
-from ..utils import constant, squared_lengths, vector_lengths, without_autocast
+from ..utils import constant, dot_products, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
@@ -114,7 +114,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
         scaled = vectors / torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
         lengths = torch.linalg.vector_norm(scaled, 2, 1, keepdim=True)  # NaN where the largest is 0 or not finite
         return torch.where(lengths > 0, scaled / lengths, facing)
-    squares = squared_lengths(vectors)
+    squares = dot_products(vectors, vectors)
     # On a CPU this check is cheaper than the passes over the map below.
     if not is_compiling and _all_safe(squares):
         lengths = squares.sqrt_()
@@ -125,7 +125,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     # Dividing by the largest component first avoids overflow and underflow of the squares.
     scaled = vectors / torch.where(usable, largest, 1)
     safe = torch.where(usable, scaled, facing)
-    return safe / squared_lengths(safe).sqrt()
+    return safe / dot_products(safe, safe).sqrt()
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -122,7 +123,7 @@ def cast_shadows(
             shortened = each.shortened(tuple(_STAGGER / _TILE**2 / count * next(is_tiled) for count in steps))
             met.append(_march(shortened, tuple(steps), casting, half, doubt is not None))
         marches.append(met)
-    hidden = _joined([_joined([each.hidden for each in met], 1) for met in marches], 0)
+    hidden = _joined([_joined([hidden for hidden, _ in met], 1) for met in marches], 0)
     blurred = blur is not None or doubt is not None
     evened, *softened = smoothings(small, (_TILE_MEANS, *(_SPREAD_MEANS if blurred else ())))
     if any(tiled):  # two tile means cancel the tile pattern
@@ -131,7 +132,7 @@ def cast_shadows(
         hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
     if doubt is not None:
-        way = _joined([_joined([each.way for each in met if each.way is not None], 1) for met in marches], 0)
+        way = _joined([_joined([way for _, way in met if way is not None], 1) for met in marches], 0)
         of_way = (doubt * (_SPREAD / pitch) * _mean_way(hidden, way)).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
@@ -153,18 +154,6 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     far, near = measure_range_of_samples(inverse, None, _MOST)
     error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
     return torch.addcmul(inverse, error, doubt, value=-1)
-
-
-class _Hidden(NamedTuple):
-    """What rays from surfaces to lamps hit.
-
-    Attributes:
-        hidden: (1, L, h, w), the hidden share of each lamp.
-        way: Screen distance to the occluder in pixels; None = not measured.
-    """
-
-    hidden: Tensor
-    way: Tensor | None
 
 
 class _Rays(NamedTuple):
@@ -214,15 +203,16 @@ class _Rays(NamedTuple):
         return self._replace(ways=self.ways * kept)
 
 
-def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
+def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
     """Marches the rays of one image to its lamps.
+
+    (1, L, h, w) each: the hidden share of each lamp, and the screen distance to the occluder in pixels, None if not `measured`.
 
     Args:
         rays: The rays; on a CPU, to one lamp.
         steps: Number of samples along the rays to each lamp.
         casters: (1, 1, H, W), the inverse depth of the surfaces that cast shadows.
         halves: (1, 1, H, W), their `half_thickness`.
-        measured: Whether to return the distance to the occluder, too.
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
@@ -234,7 +224,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     hidden, farness = look(rays._replace(starts=starts), points, casters, halves, measured)
     if farness is not None:
         farness = (farness * torch.hypot(rays.ways[:, :1], rays.ways[:, 1:2])).transpose(0, 1)
-    return _Hidden(hidden.div_(_RIM).transpose(0, 1), farness)
+    return hidden.div_(_RIM).transpose(0, 1), farness
 
 
 _Points = Iterator[tuple[Tensor, Tensor]]
@@ -401,18 +391,12 @@ def _disk() -> Tensor:
 
 def _tiled(like: Tensor) -> Tensor:
     """(h, w): each pixel's number in `_ORDER`, tiled on the device."""
-    return _tile(like).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
+    return constant(like, _ORDER).view(_TILE, _TILE).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]]
 
 
 def _tiles_of(maps: Tensor) -> tuple[int, int]:
     """Rows and columns of tiles that cover a map."""
     return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
-
-
-@kept_constants
-def _tile() -> Tensor:
-    """(tile, tile): the numbers of the places."""
-    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
 
 
 @kept_constants
@@ -441,17 +425,11 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         rims.append(rim)
     # The smallest radius that holds a rim of the pixel's own object.
     ratio = near / torch.cat(rims, 1)
-    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), constant(near, _WIDEST))
+    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, constant(near, _RADII).view(1, -1, 1, 1), constant(near, _WIDEST))
     inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
     thinnest = _THINNEST / 2
     share = torch.addcdiv(constant(near, thinnest), inside, focal, value=_ROUND * pitch / 2).clamp_(max=max((most - _BIAS) / 2, thinnest))
     return enlarged(share, pitch, inverse.shape[-2:], "nearest")
-
-
-@kept_constants
-def _radii() -> Tensor:
-    """(1, N, 1, 1) `_RADII`."""
-    return torch.tensor(_RADII, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 def _fade(inverse: Tensor) -> Tensor:
@@ -480,17 +458,12 @@ def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], va
         H. Dammertz et al., "Edge-avoiding à-trous wavelet transform for fast global illumination filtering" (2010); the share of each
         smoothing is our addition.
     """
-    squares, before = _variances_of_smoothings(variance)
-    for smoothing, share in zip(smoothed, ((variance - before) / squares).clamp_(0, 1), strict=True):
+    squares = [each * each for each in _SMOOTHINGS]
+    # The variance of each smoothing, and the total variance of previous smoothings.
+    own, before = constant(variance, (tuple(squares), (0, *accumulate(squares[:-1])))).view(2, -1, 1, 1, 1, 1)
+    for smoothing, share in zip(smoothed, ((variance - before) / own).clamp_(0, 1), strict=True):
         # Stops early for sharp shadows; on a CPU only, where the test needs no synchronisation.
         if share.device.type == "cpu" and not bool(share.any()):
             break
         hidden = torch.lerp(hidden, smoothing(hidden), share)
     return hidden
-
-
-@kept_constants
-def _variances_of_smoothings() -> tuple[Tensor, Tensor]:
-    """The variance of each smoothing, and the total variance of previous smoothings: (N, 1, 1, 1, 1) each."""
-    squares = torch.tensor(_SMOOTHINGS, dtype=torch.float32).square().view(-1, 1, 1, 1, 1)
-    return squares, squares.cumsum(0) - squares
