@@ -34,8 +34,6 @@ BACKGROUND = 1e10
 
 # Film width in millimetres to which focal lengths refer: that of a photo camera.
 _FILM_WIDTH = 36.0
-# Frame number of a single image.
-_FRAME = 1
 
 
 def write_compositing_exr(
@@ -83,7 +81,9 @@ def write_compositing_exr(
     }
     with atomic_path(path) as exr_path, atomic_path(path.with_suffix(".chan")) as camera_path:
         write_channels(exr_path, _header(estimate, intrinsics), channels)
-        write_bytes(camera_path, _chan(intrinsics, estimate.height).encode("ascii"))
+        fov = math.degrees(2 * math.atan(estimate.height / 2 / intrinsics[0, 1, 1].item()))
+        # Frame, position, rotation and the vertical field of view in degrees.
+        write_bytes(camera_path, "\t".join(("1", *["0"] * 6, f"{fov:.6f}\n")).encode("ascii"))
     return path, path.with_suffix(".chan")
 
 
@@ -141,9 +141,3 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
     if estimate.normals is not None:
         header[AXES] = Axes.OPENGL.value
     return header
-
-
-def _chan(intrinsics: Tensor, height: int) -> str:
-    """Frame, position, rotation and the vertical field of view in degrees."""
-    fov = math.degrees(2 * math.atan(height / 2 / intrinsics[0, 1, 1].item()))
-    return f"{_FRAME}\t" + "\t".join(["0"] * 6) + f"\t{fov:.6f}\n"

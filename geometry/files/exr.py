@@ -242,21 +242,12 @@ def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
     """The channels of one image, float32 (H, W)."""
+    names = {"normals": ("N.X", "N.Y", "N.Z", *"RGB"), "depth": (*"ZRGB",), "mask": ("mask",), "confidence": ("confidence",)}
     channels: dict[str, np.ndarray] = {}
-
-    def add(names: tuple[str, ...], values: Tensor) -> None:
-        planes = values[0].detach().cpu().float().contiguous().numpy()
-        channels.update({name: planes[i % len(planes)] for i, name in enumerate(names)})
-
-    if estimate.normals is not None:
-        add(("N.X", "N.Y", "N.Z"), estimate.normals)
-        add(("R", "G", "B"), estimate.normals)
-    if estimate.depth is not None:
-        add(("Z", "R", "G", "B"), estimate.depth)
-    if estimate.mask is not None:
-        add(("mask",), estimate.mask)
-    if estimate.confidence is not None:
-        add(("confidence",), estimate.confidence)
+    for key, own in names.items():
+        if (values := getattr(estimate, key)) is not None:
+            planes = values[0].detach().cpu().float().contiguous().numpy()
+            channels |= {name: planes[i % len(planes)] for i, name in enumerate(own)}
     return channels
 
 

@@ -83,7 +83,8 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | C
             return _stacked(to_srgb(path, pixels[..., 0], profile), pixels)
         if space != (b"GRAY" if is_grey else b"RGB "):
             if is_grey and space == b"RGB ":  # a grey image with an RGB profile: equal R, G and B
-                return _stacked_grey(path, pixels, profile)
+                coloured = to_srgb(path, np.repeat(pixels[..., None], 3, 2), profile)
+                return pixels if coloured.dtype == pixels.dtype else coloured.mean(2, dtype=np.float32)
             raise ProfileError(f"it is for {space.decode('latin-1').strip()} colours")
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
@@ -108,11 +109,6 @@ def _stacked(grey: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         return pixels
     alpha = np.divide(pixels[..., 3:], np.iinfo(pixels.dtype).max, dtype=np.float32)
     return np.concatenate((np.repeat(grey[..., None], 3, 2), alpha), 2)
-
-
-def _stacked_grey(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    coloured = to_srgb(path, np.repeat(pixels[..., None], 3, 2), profile)
-    return pixels if coloured.dtype == pixels.dtype else coloured.mean(2, dtype=np.float32)
 
 
 def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:

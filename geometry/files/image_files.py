@@ -184,8 +184,10 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels, profile = converted, b""
         elif image.format == "HEIF":
             pixels = _deep_heif_pixels(data)
+        elif image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info:
+            pixels = _deep_png_pixels(path, data)  # as the pack writes them
         else:
-            pixels = _deep_png_pixels(path, data) if _is_deep_png(image) else _opencv_pixels(path, image, data)
+            pixels = _opencv_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -267,7 +269,10 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         with damage_named(path):
             return _pillow_heif(path).HeifImageFile(file)
     if avif := bool(_brands(beginning) & _AVIF_BRANDS):
-        _check_avif(path)
+        from PIL import features
+
+        if not ("avif" in features.modules and features.check("avif")):
+            raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
     try:
         image = Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
@@ -322,13 +327,6 @@ def _pillow_heif(path: str | os.PathLike[str]) -> Any:
     except ImportError as error:
         raise ImportError(f"{path}: HEIC images need the package pillow-heif: {how_to_install('pillow-heif')}") from error
     return pillow_heif
-
-
-def _check_avif(path: str | os.PathLike[str]) -> None:
-    from PIL import features
-
-    if not ("avif" in features.modules and features.check("avif")):
-        raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
 
 
 def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Quantity]:
@@ -528,7 +526,13 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
     if image.mode.startswith("I;16"):
         pixels = _full_range(image, pixels.astype(np.uint16))
     transparent = image.info.get("transparency") if pixels.ndim == 2 else None
-    return pixels if transparent is None else _grey_with_alpha(pixels, transparent * _grey_step(image, data))
+    if transparent is None:
+        return pixels
+    if image.format == "PNG" and image.mode == "L":  # Pillow scales 2- and 4-bit pixels to 8 bits, but not the transparent grey
+        transparent *= 255 // (2 ** data[_PNG_BITS_AT] - 1)
+    # Pillow's own conversion does not support 16 bits.
+    opaque = np.iinfo(pixels.dtype).max
+    return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
 def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
@@ -537,22 +541,6 @@ def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
     if 8 < bits < 16:
         pixels = np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
     return ~pixels if _tiff_tag(image, _PHOTOMETRIC_TAG) == (_WHITE_IS_ZERO,) else pixels
-
-
-def _grey_step(image: ImageFile, data: bytes) -> int:
-    """Decoded size of one grey step of a PNG. Pillow scales 2- and 4-bit pixels to 8 bits, but not the transparent grey."""
-    return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.format == "PNG" and image.mode == "L" else 1
-
-
-def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
-    """(H, W, 4) with one transparent grey. Pillow's own conversion does not support 16 bits."""
-    opaque = np.iinfo(pixels.dtype).max
-    return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
-
-
-def _is_deep_png(image: ImageFile) -> bool:
-    """True for a PNG of 16-bit colours, as the pack writes them."""
-    return image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:

@@ -274,7 +274,8 @@ def _to_estimate(
     depth, mask = planes.get("depth"), planes.get("mask")
     if depth is None and "dmap" in maps:
         depth = _channel_first(path, "dmap", maps["dmap"], 1)
-        quantity = quantity or _quantity_of_dmap(depth)
+        within_one = bool(((depth >= 0) & (depth <= 1)).all())
+        quantity = quantity or (Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH)
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
     if depth is not None and mask is None and quantity is not None:
@@ -319,12 +320,6 @@ def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
     scaled[:, 0], scaled[:, 1] = intrinsics[:, 0] * width, intrinsics[:, 1] * height
     scaled[:, :2, 2] -= 0.5
     return scaled
-
-
-def _quantity_of_dmap(depth: Tensor) -> Quantity:
-    """The quantity of an unlabelled `dmap`."""
-    within_one = bool(((depth >= 0) & (depth <= 1)).all())
-    return Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
 
 
 def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:

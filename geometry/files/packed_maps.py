@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from ...utils import resize_map
 from ..camera import resize_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
+from ..levels import measure_range
 from ..valid import valid_normals
 
 LONG_SIDE = 512
@@ -111,8 +111,7 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     is_log = quantity is Quantity.METRIC_DEPTH
     values = torch.where(valid, depth, 1).float()
     values = values.clamp(min=1e-6).log() if is_log else values
-    ends = torch.stack((torch.where(valid, values, math.inf).amin(), torch.where(valid, values, -math.inf).amax()))
-    low, high = ends.tolist()
+    low, high = torch.cat(measure_range(values, valid)).flatten().tolist()
     if not low <= high:
         low = high = 0.0
     share = (values - low) / (high - low) if high > low else torch.zeros_like(values)
