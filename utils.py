@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -305,6 +305,11 @@ def dot_products(first: Tensor, second: Tensor) -> Tensor:
     for one, other in rest:
         products.addcmul_(one, other)
     return products
+
+
+def joined(maps: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Concatenates maps; a single one is not copied."""
+    return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
 
 
 def vector_lengths(vectors: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..options.checks import InvalidArgumentError
-from ..utils import constant, to_cpu
+from ..utils import constant, joined, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
@@ -77,7 +77,7 @@ def filled_depth(estimate: Estimate) -> Tensor:
     if estimate.quantity is Quantity.DISPARITY:
         return filled_inverse(estimate).reciprocal_()
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
-    return _joined([_filled_and_scaled(image) for image in depth.split(1)])
+    return joined([_filled_and_scaled(image) for image in depth.split(1)])
 
 
 def filled_inverse(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
@@ -88,7 +88,7 @@ def filled_inverse(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
     assert disparity is not None
     valid = estimate.known_depth()[2] if valid is None else valid
     images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
-    return _joined([scale.filled_inverse(*image) for scale, *image in images])
+    return joined([scale.filled_inverse(*image) for scale, *image in images])
 
 
 def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, float, bool]:
@@ -224,8 +224,3 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     # A coarse grid may miss a few scattered values.
     depth = depth if whole else torch.where(valid, depth, most)
     return (depth / (near if near < math.inf else least)).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
-
-
-def _joined(images: Sequence[Tensor]) -> Tensor:
-    """Concatenates maps (1, 1, H, W); a single one is not copied."""
-    return images[0] if len(images) == 1 else torch.cat(list(images))

@@ -220,13 +220,15 @@ class Estimate:
         if len(without_holes) > 1:
             # Image by image, so that each result is bit-identical whatever else is in the batch.
             return Estimate.cat((each.resized(height, width, resampling, checked=checked) for each in self.split()), self.batch)
-        mask = self.mask
-        if mask is not None:
-            mask = mask.new_ones(self.batch, 1, *size) if without_holes == {True} else _resized_mask(mask, size)
-        intrinsics, scaled = self.intrinsics, scaled_intrinsics if trusted else resize_intrinsics
-        depth, normals, confidence = (
-            self._whole_maps(size, resampling) if without_holes == {True} else self._maps_with_holes(size, resampling, mask)
-        )
+        mask, intrinsics, scaled = self.mask, self.intrinsics, scaled_intrinsics if trusted else resize_intrinsics
+        if without_holes == {True}:
+            mask = None if mask is None else mask.new_ones(self.batch, 1, *size)
+            depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
+            normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
+            confidence = None if self.confidence is None else _resized_whole(self.confidence, size)
+        else:
+            mask = None if mask is None else _resized_mask(mask, size)
+            depth, normals, confidence = self._maps_with_holes(size, resampling, mask)
         return replace(
             self,
             depth=depth,
@@ -244,12 +246,6 @@ class Estimate:
         wide = replace(self, projection=Projection.PERSPECTIVE)._map(lambda x: torch.cat((x[..., -beside:], x, x[..., :beside]), -1))
         resized = wide.resized(height, width + 2 * added, resampling)._map(lambda x: x[..., added : added + width].contiguous())
         return replace(resized, projection=self.projection)
-
-    def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Depth, normals and confidence of an estimate that is valid everywhere, at another size."""
-        depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
-        normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
-        return depth, normals, None if self.confidence is None else _resized_whole(self.confidence, size)
 
     def _maps_with_holes(
         self, size: tuple[int, int], resampling: str, mask: Tensor | None

@@ -130,9 +130,10 @@ def relight(
     is_hdr = check_image(image)
     check_map(normals, 3, "normals", like=image)
     depth, intrinsics = _complete_depth(image, depth, intrinsics)
-    check_view(depth, intrinsics, like=image)
     if edges is not None:
+        check_map(depth, 1, "depth", like=image)
         edges.check(depth)
+    check_view(depth, intrinsics, like=image)
     check_mask(mask, image[:, :1])
     if sky is not None:
         sky = sky.to(image)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, is_above, kept_constants, resize_map, unit_vectors, vector_lengths
+from ...utils import constant, is_above, joined, kept_constants, resize_map, unit_vectors, vector_lengths
 from ..checks import check_view
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
@@ -123,7 +123,7 @@ def cast_shadows(
             shortened = each.shortened(tuple(_STAGGER / _TILE**2 / count * next(is_tiled) for count in steps))
             met.append(_march(shortened, tuple(steps), casting, half, doubt is not None))
         marches.append(met)
-    hidden = _joined([_joined([hidden for hidden, _ in met], 1) for met in marches], 0)
+    hidden = joined([joined([hidden for hidden, _ in met], 1) for met in marches], 0)
     blurred = blur is not None or doubt is not None
     evened, *softened = smoothings(small, (_TILE_MEANS, *(_SPREAD_MEANS if blurred else ())))
     if any(tiled):  # two tile means cancel the tile pattern
@@ -132,8 +132,10 @@ def cast_shadows(
         hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
     if doubt is not None:
-        way = _joined([_joined([way for _, way in met if way is not None], 1) for met in marches], 0)
-        of_way = (doubt * (_SPREAD / pitch) * _mean_way(hidden, way)).square()
+        way = joined([joined([way for _, way in met if way is not None], 1) for met in marches], 0)
+        # Mean distance to the occluders of the shadows around each pixel, in pixels; 0 without shadows.
+        shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), 4 * _SMOOTHINGS[-1]).chunk(2, 1)
+        of_way = (doubt * (_SPREAD / pitch) * (ways / shadows.clamp(min=1e-3))).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
         hidden = _softened(hidden, softened, variance)
@@ -141,11 +143,6 @@ def cast_shadows(
         return hidden
     by_column = by_column.contiguous()
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
-
-
-def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
-    """Concatenates maps; a single one is not copied."""
-    return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
 
 
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
@@ -199,7 +196,9 @@ class _Rays(NamedTuple):
         """Shortens the rays of a tile, each by another multiple of the lamp's share."""
         if not any(shares):
             return self
-        kept = torch.addcmul(constant(self.ways, 1.0), _tiled(self.ways), constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
+        (height, width), one = self.ways.shape[-2:], constant(self.ways, 1.0)
+        tiles = constant(self.ways, _ORDER).view(_TILE, _TILE).repeat(_tiles_of(self.ways))[:height, :width]
+        kept = torch.addcmul(one, tiles, constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
         return self._replace(ways=self.ways * kept)
 
 
@@ -389,11 +388,6 @@ def _disk() -> Tensor:
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
-def _tiled(like: Tensor) -> Tensor:
-    """(h, w): each pixel's number in `_ORDER`, tiled on the device."""
-    return constant(like, _ORDER).view(_TILE, _TILE).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]]
-
-
 def _tiles_of(maps: Tensor) -> tuple[int, int]:
     """Rows and columns of tiles that cover a map."""
     return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
@@ -443,12 +437,6 @@ def _fade_along(length: int) -> Tensor:
     """(N,) `_fade` along an axis."""
     along = 1 - ((2 * torch.arange(length) + 1).float() / length - 1).abs()
     return along.div_(_BORDER).clamp_(max=1)
-
-
-def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
-    """Mean distance to the occluders of the shadows around each pixel, in pixels; 0 without shadows."""
-    shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).chunk(2, 1)
-    return ways / shadows.clamp(min=1e-3)
 
 
 def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], variance: Tensor) -> Tensor:
