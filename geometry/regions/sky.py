@@ -44,19 +44,16 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
     `coarse` and the result are (1, 1, H, W) in [0, 1]; `far` (1, 1, h, w), of any size, is 0 where depth is too near for sky.
     """
-    return _faded(_at_image_edges(image, coarse), image, far) if bool((coarse > 0).any()) else coarse
-
-
-def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
-    """Moves the border of the coarse mask to the image's edges."""
+    if not bool((coarse > 0).any()):
+        return coarse
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
-        return cut_out(image, coarse, _REACH, decontaminate=False).alpha
+        return _faded(cut_out(image, coarse, _REACH, decontaminate=False).alpha, image, far)
     # Matting time grows with the border's width, so with the cube of the side length.
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
     alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
-    return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
+    return _faded(mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share)), image, far)
 
 
 def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:

@@ -155,14 +155,12 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
     """Reflects the map at its borders without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
-    rows, columns = (_reflected_index(side, radius, values.device) for side in values.shape[-2:])
-    return values.index_select(-2, rows).index_select(-1, columns)
-
-
-def _reflected_index(length: int, radius: int, device: torch.device) -> Tensor:
-    period = max(1, 2 * length - 2)
-    index = torch.arange(-radius, length + radius, device=device).remainder(period)
-    return torch.where(index < length, index, period - index)
+    for axis in (-2, -1):
+        length = values.shape[axis]
+        period = max(1, 2 * length - 2)
+        index = torch.arange(-radius, length + radius, device=values.device).remainder(period)
+        values = values.index_select(axis, torch.where(index < length, index, period - index))
+    return values
 
 
 def _finite(values: Tensor) -> Tensor:

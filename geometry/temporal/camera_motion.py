@@ -53,7 +53,8 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
     unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
-    corner = _corners(height, width)
+    # Homogeneous, in units of half the width.
+    corner = identity.new_tensor([[1, 1, -1, -1], [sign * height / width for sign in (1, -1, 1, -1)], [1, 1, 1, 1]])
     far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
     return sent_to(after.device, _as_theta(torch.where(good, motion, identity), height, width))
@@ -119,13 +120,6 @@ def _blurred(values: Tensor) -> Tensor:
     padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
     across = padded[..., :-2].add(padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
-
-
-def _corners(height: int, width: int) -> Tensor:
-    """(3, 4): homogeneous coordinates of the corners in units of half the width."""
-    corner = torch.tensor([[1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], dtype=torch.float32, device="cpu")
-    corner[1] *= height / width
-    return corner
 
 
 class _Places(NamedTuple):

@@ -234,7 +234,8 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
     """`depth_to_occlusion` of one image. Heights are measured along each point's line of sight, distances perpendicular to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
-    pitch = _pitch(depth, radius)
+    # The distance in pixels between points whose occlusion is computed. Their occluders are still read at full resolution.
+    pitch = max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
     rows, columns = (middles(side, pitch, depth.device) for side in depth.shape[-2:])
     first = (int(min(pitch // 2, side - 1)) for side in depth.shape[-2:])
     around = _Around(points, surface, math.ceil(radius), pitch, tuple(first))
@@ -248,11 +249,6 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
         open_share = enlarged_along(open_share, by_column.index_select(2, rows), by_column, pitch, 2)
         open_share = enlarged_along(open_share, by_column, inverse, pitch, 3)
     return torch.where(surface, open_share.clamp_(0, 1), 1).to(depth.dtype)
-
-
-def _pitch(depth: Tensor, radius: float) -> int:
-    """The distance in pixels between points whose occlusion is computed. Their occluders are still read at full resolution."""
-    return max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
 
 
 class _Around:
