@@ -286,10 +286,34 @@ class Estimate:
         if total is None:
             parts = tuple(parts)
             total = sum(part.batch for part in parts)
-        joined = _Joined(total, device)
+        kind: _Kind | None = None
+        maps: dict[str, Tensor] = {}
+        undivided, filled = None, 0
         for part in parts:
-            joined.add(part)
-        return joined.whole()
+            own = _Kind.of(part)
+            kind, device = kind or own, device or part.device
+            if own != kind:
+                raise ValueError(
+                    f"estimates of different kinds cannot be joined: the first is {kind}, another {own}; "
+                    "expected one size, quantity, axes, projection and set of maps"
+                )
+            start, filled = filled, filled + part.batch
+            if filled > total:
+                raise ValueError(f"there are {filled} estimates to join, or more; expected {total}, one for each image")
+            if part.batch == total:
+                undivided = part.to(device)
+                continue
+            for name, value in part.maps.items():
+                if name not in maps:
+                    # Images without a mask leave it True. Every row of the other maps is written, as all parts have them.
+                    maps[name] = (value.new_ones if name == "mask" else value.new_empty)((total, *value.shape[1:]), device=device)
+                maps[name] = maps[name].to(torch.promote_types(maps[name].dtype, value.dtype))
+                maps[name][start:filled] = value
+        if kind is None:
+            raise ValueError("nothing to join: the list of estimates is empty")
+        if filled < total:
+            raise ValueError(f"there are {filled} estimates to join; expected {total}, one for each image")
+        return undivided or Estimate(quantity=kind.quantity, axes=kind.axes or Axes.OPENGL, projection=kind.projection, **maps)
 
     def cut(self, window: tuple[EllipsisType, slice, slice]) -> Estimate:
         """Crops the maps to a window of rows and columns and drops the camera."""
@@ -317,54 +341,6 @@ class _Kind(NamedTuple):
         words = (*(each.value for each in (self.quantity, self.axes) if each is not None), *self.maps)
         words = words if self.projection is Projection.PERSPECTIVE else (self.projection.value, *words)
         return f"{' '.join(words)} of {self.size[1]}x{self.size[0]} pixels"
-
-
-class _Joined:
-    """A batch of `total` images that is filled part by part."""
-
-    def __init__(self, total: int, device: torch.device | str | None) -> None:
-        self._total = total
-        self._device = device
-        self._kind: _Kind | None = None
-        self._maps: dict[str, Tensor] = {}
-        self._undivided: Estimate | None = None
-        self._filled = 0
-
-    def add(self, part: Estimate) -> None:
-        """Copies a part to its place, or keeps it if it is the whole batch."""
-        kind = _Kind.of(part)
-        self._kind, self._device = self._kind or kind, self._device or part.device
-        if kind != self._kind:
-            raise ValueError(
-                f"estimates of different kinds cannot be joined: the first is {self._kind}, another {kind}; "
-                "expected one size, quantity, axes, projection and set of maps"
-            )
-        start, self._filled = self._filled, self._filled + part.batch
-        if self._filled > self._total:
-            raise ValueError(f"there are {self._filled} estimates to join, or more; expected {self._total}, one for each image")
-        if part.batch == self._total:
-            self._undivided = part.to(self._device)
-            return
-        for name, value in part.maps.items():
-            self._rows(name, value)[start : self._filled] = value
-
-    def _rows(self, name: str, like: Tensor) -> Tensor:
-        """The map of the whole batch, allocated at first use."""
-        if name not in self._maps:
-            shape = (self._total, *like.shape[1:])
-            # Images without a mask leave it True. Every row of the other maps is written, as all parts have them.
-            self._maps[name] = (like.new_ones if name == "mask" else like.new_empty)(shape, device=self._device)
-        self._maps[name] = self._maps[name].to(torch.promote_types(self._maps[name].dtype, like.dtype))
-        return self._maps[name]
-
-    def whole(self) -> Estimate:
-        """The batch, once all its images are in their places."""
-        if self._kind is None:
-            raise ValueError("nothing to join: the list of estimates is empty")
-        if self._filled < self._total:
-            raise ValueError(f"there are {self._filled} estimates to join; expected {self._total}, one for each image")
-        kind = self._kind
-        return self._undivided or Estimate(quantity=kind.quantity, axes=kind.axes or Axes.OPENGL, projection=kind.projection, **self._maps)
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
