@@ -182,8 +182,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
         whole: (N, 1, h, w), the same parts of the whole map, smaller, finite.
         whole_weight: (N, 1, h, w) float in [0, 1], weights of `whole`.
     """
-    small, weight = _means(tile, valid, whole)
-    weight = weight * whole_weight
+    small, weight = _means(tile, valid, whole, whole_weight)
     scale, shift = fit_robustly(small, whole, weight, _NOISE_RATIO)
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
@@ -223,8 +222,7 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
     Networks assume that the camera looks at the middle of a tile, so its normals lean by up to the angle between both optical axes. The
     device is not synchronised.
     """
-    small, weight = _means(tile, valid, whole)
-    weight = weight * whole_weight
+    small, weight = _means(tile, valid, whole, whole_weight)
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
     before, after = (unit_vectors(_at_size_of(tile, unit_vectors(each))) for each in (before, after))
     both = before + after
@@ -241,10 +239,10 @@ def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
-def _means(values: Tensor, valid: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Downsizes values to the size of `like`: means of valid pixels, and the share of valid pixels."""
-    weight = _at_size_of(like, valid)
-    return _at_size_of(like, values * valid) / weight.clamp(min=_TINY), weight
+def _means(values: Tensor, valid: Tensor, like: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Downsizes values to the size of `like`: means of valid pixels, and the share of valid pixels times `weight`."""
+    share = _at_size_of(like, valid)
+    return _at_size_of(like, values * valid) / share.clamp(min=_TINY), share * weight
 
 
 def _at_size_of(like: Tensor, values: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class _Sums:
 
         def system(x: Tensor) -> Tensor:
             flat = _across_back(weights[0] * (_right(x) - x))
-            flat += _down_back(weights[1] * _down(x))
+            flat += _down_back(weights[1] * (_below(x) - x))
             return flat + _laplacian(weights[2] * _laplacian(x)) + level * x
 
         target = _across_back(weights[0] * across) + _down_back(weights[1] * down) + _laplacian(weights[2] * bend) + level * value
@@ -192,10 +192,6 @@ def _up(x: Tensor) -> Tensor:
 
 def _below(x: Tensor) -> Tensor:
     return torch.cat((x[1:], x[-1:]))
-
-
-def _down(x: Tensor) -> Tensor:
-    return _below(x) - x
 
 
 def _across_back(x: Tensor) -> Tensor:
