@@ -32,15 +32,13 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     """Depth (B, 1, H, W), positive, with zero at the camera, in metres or up to scale; NaN where it is not valid (`Estimate.depth_valid`).
 
     Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd and the
-    98th percentile of each image; the near end is at depth 1.
+    98th percentile of each image; the near end is at depth 1. Raises ValueError: no depth, a ratio that is not above 1, or relative depth
+    without a ratio.
 
     Args:
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = 3 for disparity, or 30 if a constant, farthest region along
             the top border, masked or not, looks like sky. Only networks that were trained on sky predict it in this way; if their mask is
             True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 30 for landscapes.
-
-    Raises:
-        ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio.
     """
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
@@ -64,14 +62,11 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
 def filled_depth(estimate: Estimate) -> Tensor:
     """Depth without holes whose near end is 1, so that camera motions and light positions mean the same in every scene.
 
-    The estimate has depth of any quantity; relative depth is assumed to span 1 to 3.
+    The estimate has depth of any quantity; relative depth is assumed to span 1 to 3. Raises ValueError: no depth.
 
     Returns:
         (B, 1, H, W) float32, 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
         Holes and masked pixels take the farthest valid depth; an image without valid pixels is 1 everywhere.
-
-    Raises:
-        ValueError: No depth.
     """
     estimate = estimate.in_float32()  # half precision ends before a million
     if estimate.quantity is Quantity.DISPARITY:

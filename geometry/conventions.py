@@ -160,10 +160,7 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     """Adds detail normals to base normals by reoriented normal mapping: rotates the detail as the base is rotated from flat.
 
     All are (B, 3, H, W) unit vectors in the same axes; the detail is measured from a flat surface that faces the viewer. A flat detail
-    gives the base; a flat base gives the detail.
-
-    Raises:
-        ValueError: Shapes that are not (B, 3, H, W) or not the same, or unknown axes.
+    gives the base; a flat base gives the detail. Raises ValueError: shapes that are not (B, 3, H, W) or not the same, or unknown axes.
 
     Source:
         C. Barre-Brisebois and S. Hill, "Blending in Detail" (2012), the version for unit vectors, multiplied by t.z.

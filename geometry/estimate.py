@@ -195,15 +195,13 @@ class Estimate:
         Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where the
         map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
         Normals are renormalised (facing the viewer where opposite ones cancel), intrinsics scaled. Pixel centres, corners not aligned.
+        Raises ValueError: a side below 1.
 
         Args:
             height, width: New size in pixels.
             resampling: For depth where it grows, "bilinear" or "bicubic" (clamped to the range of the map).
             checked: All unmasked pixels are known to be valid and the intrinsics to be a camera's, as in a model's fresh output. Avoids
                 synchronising a GPU.
-
-        Raises:
-            ValueError: A side below 1.
         """
         if min(height, width) < 1:
             raise ValueError(f"an estimate cannot be resized to {width}x{height} pixels; at least 1x1 is needed")

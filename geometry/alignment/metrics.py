@@ -53,7 +53,8 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 
     Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift, each
     image of a batch by itself: in disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the
-    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
+    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres. Raises ValueError: depth
+    missing, relative depth and disparity, sizes that differ, or no pixel to compare.
 
     Args:
         found: An estimate with depth.
@@ -63,9 +64,6 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
         "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the ground truth's unit); against metric depth
         also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25; of two metric maps also the
         "median ratio" to the ground truth, and the "scaled AbsRel" after division by it: depth up to scale has no other error.
-
-    Raises:
-        ValueError: Depth missing, relative depth and disparity, sizes that differ, or no pixel to compare.
     """
     a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}

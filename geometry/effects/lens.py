@@ -56,15 +56,12 @@ def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: floa
 def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | float) -> Tensor:
     """Signed diameters (B, 1, H, W) of the circles in pixels: scale * (1 - focus / depth).
 
-    It is linear in inverse depth, so disparity of unknown scale and shift suffices.
+    It is linear in inverse depth, so disparity of unknown scale and shift suffices. Raises ValueError: not (B, 1, H, W).
 
     Args:
         depth: (B, 1, H, W), positive; infinite is allowed.
         focus: Focused depth in the same unit; a number, or a tensor that broadcasts.
         scale: Diameter in pixels for a point at infinity, from `aperture_scale`.
-
-    Raises:
-        ValueError: Not (B, 1, H, W).
     """
     check_map(depth, 1, "depth")
     return scale * (1 - focus / depth)

@@ -118,10 +118,7 @@ def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> No
     """Writes meshes (without triangles: point clouds), one or the views of one scene, as binary glTF 2.0, atomically.
 
     A mesh has its texture, or else its points' colours as linear 16-bit values, as glTF requires. Materials are unlit, as a photograph
-    already contains its light, and double-sided.
-
-    Raises:
-        ValueError: Beyond the format's 4 GiB.
+    already contains its light, and double-sided. Raises ValueError: beyond the format's 4 GiB.
 
     Source:
         https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html

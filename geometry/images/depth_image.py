@@ -119,15 +119,13 @@ def image_to_depth(
 ) -> tuple[Tensor, Quantity]:
     """Converts grey levels (B, 1, H, W) in [0, 1] to depth and its quantity.
 
-    Metric depth if the range is known, otherwise disparity or relative depth in [0, 1].
+    Metric depth if the range is known, otherwise disparity or relative depth in [0, 1]. Raises ValueError: wrong shape, unknown names, or a
+    range that is not ascending, is infinite, or, for disparity, begins at 0.
 
     Args:
         near: Which end of the grey levels is near, "white" or "black".
         linear_in: The quantity that is linear in the grey levels, "disparity" or "depth".
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
-
-    Raises:
-        ValueError: Wrong shape, unknown names, or a range that is not ascending, is infinite, or, for disparity, begins at 0.
     """
     check_map(image, 1, "image")
     check_choice("near", near, NEAR)

@@ -61,14 +61,11 @@ class View:
 def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor, Tensor]:
     """Merges the distances of views that cover the sphere, such as those of `sphere.view_rotations`, into a panorama.
 
-    Their scales may differ; the panorama has the median scale.
+    Their scales may differ; the panorama has the median scale. Raises ValueError: no view has a valid pixel.
 
     Returns:
         Distance (1, 1, H, W) float32, positive everywhere, and valid pixels (1, 1, H, W) bool, both on the CPU. A pixel is valid if it is
         valid in most of the views that cover it, by weight. Invalid pixels hold interpolated distances.
-
-    Raises:
-        ValueError: No view has a valid pixel.
     """
     logs = [_log(view) for view in views]
     if not any(bool(valid.any()) for _, valid in logs):

@@ -125,15 +125,13 @@ _MAY_BE_SKY = (0.6, 0.3)
 def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None) -> Tensor:
     """An alpha matte (B, 1, H, W) in [0, 1] of the sky, whose border follows the image; 0 without sky. `sky_alpha(...) > 0.5` is a mask.
 
-    Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`.
+    Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`. Raises
+    ValueError: no depth, or an image of another batch.
 
     Args:
         image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
         estimate: Estimate of the images, with depth of any quantity, at any size.
         predicted: The estimate's `predicted_sky`, if computed already.
-
-    Raises:
-        ValueError: No depth, or an image of another batch.
     """
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)

@@ -68,7 +68,8 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
     """Normals of the surface in a depth map.
 
     Exact on planes up to borders and edges, at any tilt and depth scale. The window follows the noise: 3x3 pixels for clean depth, larger
-    where depth is noisy or quantised and the surface is flat.
+    where depth is noisy or quantised and the surface is flat. Raises ValueError: maps or intrinsics of the wrong shape, dtype or device,
+    impossible intrinsics, or unknown `edges`.
 
     Args:
         depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative values are holes.
@@ -83,9 +84,6 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
 
     Source:
         Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
-
-    Raises:
-        ValueError: Maps or intrinsics of the wrong shape, dtype or device, impossible intrinsics, or unknown `edges`.
     """
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -103,15 +101,13 @@ def disparity_to_normals(
     """Normals, as `depth_to_normals`, from disparity of unknown scale and shift (MiDaS, Depth Anything).
 
     The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. A field of view that is 15
-    degrees off costs about 4 degrees of normal.
+    degrees off costs about 4 degrees of normal. Raises ValueError: maps of the wrong shape, dtype or device, `fov` not below 180, or a
+    ratio that is not above 1.
 
     Args:
         disparity: (B, 1, H, W), large = near, any scale and shift.
         fov: Degrees on the longer side; None or 0 = 55.
         near_far_ratio: As `assumed_depth`.
-
-    Raises:
-        ValueError: Maps of the wrong shape, dtype or device, `fov` not below 180, or a ratio that is not above 1.
     """
     check_map(disparity, 1, "disparity")
     check_mask(mask, disparity)
