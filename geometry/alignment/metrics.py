@@ -41,8 +41,7 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     """The angle of `compare_normals` at each pixel: (B, 1, H, W) float64, degrees, on the CPU; NaN where one of the two is not valid."""
     if found.normals is None or ground_truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
-    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)
+    found, ground_truth, valid = _on_cpu(found, ground_truth)
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, ground_truth) if each.normals is not None)
     angles = torch.rad2deg(torch.atan2(vector_lengths(torch.linalg.cross(a, b, dim=1)), (a * b).sum(1, keepdim=True)))
     return angles.masked_fill(~valid, torch.nan)
@@ -136,8 +135,7 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
             "one is relative depth, the other disparity, and neither has a known zero, so that neither can be inverted; compare each with "
             "metric depth"
         )
-    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)
+    found, ground_truth, valid = _on_cpu(found, ground_truth)
     assert found.depth is not None and ground_truth.depth is not None
     inverse = Quantity.DISPARITY in quantities
     images, correlations = [], []
@@ -158,7 +156,9 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
     return a, b, sum(correlations) / len(correlations), valid
 
 
-def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
+def _on_cpu(found: Estimate, ground_truth: Estimate) -> tuple[Estimate, Estimate, Tensor]:
+    """Both on the CPU, and where both are valid."""
+    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     sizes = [(each.batch, each.height, each.width) for each in (found, ground_truth)]
     if sizes[0] != sizes[1]:
         (b1, h1, w1), (b2, h2, w2) = sizes
@@ -166,4 +166,4 @@ def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
     valid = found.valid & ground_truth.valid
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
-    return valid
+    return found, ground_truth, valid

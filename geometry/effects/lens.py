@@ -109,19 +109,15 @@ def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
     distance = depths.at_point(*lens.point) if lens.point else depth_of(depths, lens.focus, lens.unit, "focus")
     side = max(image.shape[-2:])
     if lens.f_number:
-        scale = _scale_of_lens(estimate, lens, distance, side)
+        focal_length = lens.focal_length
+        if not focal_length:
+            along = 0 if estimate.width >= estimate.height else 1
+            focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * lens.sensor
+        scale = float(aperture_scale(distance, lens.f_number, focal_length, lens.sensor, side))
     else:
         span = 1 / depths.nearest - 1 / depths.farthest
         scale = lens.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
     return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
-
-
-def _scale_of_lens(estimate: Estimate, lens: LensOptions, distance: float, side: int) -> float:
-    focal_length = lens.focal_length
-    if not focal_length:
-        along = 0 if estimate.width >= estimate.height else 1
-        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * lens.sensor
-    return float(aperture_scale(distance, lens.f_number, focal_length, lens.sensor, side))
 
 
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:

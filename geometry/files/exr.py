@@ -127,10 +127,9 @@ def read_exr(
     """
     path = checked_file(path)
     header, channels, _, whole = _read_channels(path)
-    words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
-        quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
-        known_axes = Axes(words[AXES]) if words[AXES] else axes
+        quantity = Quantity(header[QUANTITY]) if header.get(QUANTITY) else quantity
+        known_axes = Axes(header[AXES]) if header.get(AXES) else axes
         projection = Projection(header.get(PROJECTION) or Projection.PERSPECTIVE)
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error

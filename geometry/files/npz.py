@@ -157,7 +157,11 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         def array(key: str) -> np.ndarray:
             with member(key) as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
-            return _as_mask(path, values) if key == "mask" else _float32(values)
+            if key != "mask":
+                return _float32(values)
+            if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
+                raise FileFormatError(f"{path}: 'mask' has dtype {values.dtype} and other values than 0 and 1; expected a bool map")
+            return values.astype(bool, copy=False)
 
         maps = {key: array(key) for key in present}
         if foreign is not None:
@@ -166,12 +170,6 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
     if not words:  # written by another tool
         maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
     return maps, words
-
-
-def _as_mask(path: os.PathLike[str], values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
-        raise FileFormatError(f"{path}: 'mask' has dtype {values.dtype} and other values than 0 and 1; expected a bool map")
-    return values.astype(bool, copy=False)
 
 
 def _float32(values: np.ndarray) -> np.ndarray:

@@ -79,7 +79,11 @@ def pack_maps(
         and "intrinsics" (fx, fy, cx, cy in pixels; or None).
     """
     height, width = estimate.height, estimate.width
-    bits = _bits(estimate.valid if valid is None else valid, sky, thickness)
+    bits = _VALID * (estimate.valid if valid is None else valid)
+    if sky is not None:
+        bits = bits + _SKY * nearest(sky, height, width)
+    if thickness is not None:
+        bits = bits + 4 * (nearest(thickness, height, width) / THICKEST * 63).round().clamp(0, 63)
     packed = torch.zeros(1, 3, 2 * height, width, device=estimate.device)
     meaning: dict[str, Any] = {"normals": estimate.normals is not None, "depth": None, "intrinsics": None}
     if estimate.normals is not None:
@@ -95,14 +99,6 @@ def pack_maps(
         matrix = estimate.intrinsics[0].tolist()
         meaning["intrinsics"] = [matrix[0][0], matrix[1][1], matrix[0][2], matrix[1][2]]
     return packed, meaning
-
-
-def _bits(valid: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
-    """The lower half's B, see `pack_maps`."""
-    size, bits = valid.shape[-2:], _VALID * valid
-    if sky is not None:
-        bits = bits + _SKY * nearest(sky, *size)
-    return bits if thickness is None else bits + 4 * (nearest(thickness, *size) / THICKEST * 63).round().clamp(0, 63)
 
 
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:

@@ -358,7 +358,11 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
     }
     rising = (top & left).astype(np.int8) + (bottom & right)  # cut from bottom left to top right
     falling = (top & right).astype(np.int8) + (bottom & left)
-    falls = (falling > rising) | ((falling == rising) & _falls(depth, places))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / depth
+        jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
+        # Clearly less from top left to bottom right, so that noise has no influence.
+        falls = (falling > rising) | ((falling == rising) & (jumps[0] * 1.1 < jumps[1]))
     corners = (
         (("tl", "bl", "tr"), top & left & ~falls),
         (("tr", "bl", "br"), bottom & right & ~falls),
@@ -377,14 +381,6 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
             triangles[first:end, column] = indices[places[name]][chosen]
         first = end
     return used, triangles
-
-
-def _falls(depth: np.ndarray, places: dict[str, tuple[slice, slice]]) -> np.ndarray:
-    """Cells where depth jumps clearly less from top left to bottom right than along the other diagonal, so that noise has no influence."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = 1 / depth
-        jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
-        return jumps[0] * 1.1 < jumps[1]
 
 
 # Columns repeated beyond both borders of a panorama while edges are searched, as a share of the width.
