@@ -199,12 +199,7 @@ class VideoAligner:
             # Twice as large means half as far: an approaching camera is more common than a zooming lens.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
-        # Not on other devices than a CPU, to avoid synchronising.
-        if (
-            motion is not None
-            and motion.device.type == "cpu"
-            and torch.equal(motion, torch.eye(2, 3, dtype=motion.dtype, device="cpu")[None])
-        ):
+        if motion is not None and _is_none(motion):
             motion = None
         keep = ~cut if self._options.cuts else None
         (self._guide,) = _followed([self._guide], motion, keep)
@@ -305,6 +300,11 @@ class _Mean:
 def _guide_size(height: int, width: int) -> tuple[int, int]:
     """The size at which images are compared, for maps of this height and width."""
     return (height // 2, width // 2) if min(height, width) >= _HALVED_FROM else (height, width)
+
+
+def _is_none(motion: Tensor) -> bool:
+    """True if the motion is the identity. False on other devices than a CPU, to avoid synchronising."""
+    return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3, dtype=motion.dtype, device="cpu")[None])
 
 
 def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) -> list[_Mean]:
