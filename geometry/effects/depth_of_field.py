@@ -186,10 +186,8 @@ def _wide_part(burnt: Tensor) -> Tensor:
 def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
     """Contrast with the surroundings that are not burnt out, in the burnt-out colours: (1, 1, H, W) in [0, 1].
 
-    Args:
-        light: (1, 3, H, W), linear.
-        channels: (1, 3, H, W) in [0, 1], how burnt out red, green and blue are.
-        burnt: (1, 1, H, W) in [0, 1], how burnt out the pixel is.
+    `light` (1, 3, H, W) is linear. In [0, 1] are `channels` (1, 3, H, W), how burnt out red, green and blue are, and `burnt`
+    (1, 1, H, W), how burnt out the pixel is.
     """
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)

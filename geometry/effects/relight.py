@@ -228,16 +228,10 @@ def _shaded(
     gloss: Tensor | None,
     slopes: Tensor | None,
 ) -> Tensor:
-    """Shades pixels.
+    """Shades pixels (B, 3, h, W) sRGB with normals and points (B, 3, h, W), OPENGL axes, in ambient light, `diffuse`.
 
-    Args:
-        image: (B, 3, h, W) sRGB.
-        normals, points: (B, 3, h, W), OPENGL axes.
-        diffuse: Ambient light.
-        lights: The lamps, each with the unshadowed share of its light, None = 1.
-        surface: Surface and exposure parameters.
-        gloss: (B, 1, h, W) specular share; None = constant.
-        slopes: (B, 2, h, W) slopes of the relief in highlights; None = 0.
+    Each lamp comes with the unshadowed share of its light, None = 1. `gloss` (B, 1, h, W) is the specular share, None = constant, `slopes`
+    (B, 2, h, W) are those of the relief in highlights, None = 0.
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
@@ -285,12 +279,8 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     orange yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which keeps its relative position and
     turns it pink, as in Blender's AgX.
 
-    Args:
-        lit: (B, 3, H, W) float32 linear light, 0 or more.
-        base: (B, 3, H, W) linear light of the original image, so that white pixels may stay white.
-
-    Returns:
-        (B, 3, H, W) in [0, 1], or up to k if that is more.
+    Both are (B, 3, H, W) linear light: `lit` float32, 0 or more; `base` that of the original image, so that white pixels may stay white.
+    The result (B, 3, H, W) is in [0, 1], or up to k if that is more.
 
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.

@@ -168,14 +168,9 @@ class _Rays(NamedTuple):
 
     @classmethod
     def of(cls, small: Tensor, intrinsics: Tensor, size: tuple[int, int], pitch: int, lights: Sequence[Light]) -> _Rays:
-        """The rays to lamps.
+        """The rays to lamps from every `pitch`-th pixel of an image of `size` (height, width), with its camera's intrinsics (1, 3, 3).
 
-        Args:
-            small: (1, 1, h, w) inverse depth at the starts.
-            intrinsics: (1, 3, 3), of the image's camera.
-            size: (height, width) of the image.
-            pitch: Distance of the starts in pixels.
-            lights: The lamps.
+        `small` (1, 1, h, w) is inverse depth at the starts.
         """
         rows, columns = (_middles(small, length, pitch) for length in size)
         starts = torch.cat(torch.broadcast_tensors(columns, rows[:, None], small), 1)
@@ -203,15 +198,10 @@ class _Rays(NamedTuple):
 
 
 def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
-    """Marches the rays of one image to its lamps.
+    """Marches the rays of one image to its lamps, on a CPU to one lamp, with a number of `steps` for each lamp.
 
+    `casters` (1, 1, H, W) is the inverse depth of the surfaces that cast shadows, `halves` (1, 1, H, W) their `half_thickness`.
     (1, L, h, w) each: the hidden share of each lamp, and the screen distance to the occluder in pixels, None if not `measured`.
-
-    Args:
-        rays: The rays; on a CPU, to one lamp.
-        steps: Number of samples along the rays to each lamp.
-        casters: (1, 1, H, W), the inverse depth of the surfaces that cast shadows.
-        halves: (1, 1, H, W), their `half_thickness`.
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
@@ -292,12 +282,8 @@ def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
     """The share of the lamp that surfaces hide, times _RIM, which saves a product; at most 0 where unoccluded. Modifies its arguments.
 
-    Args:
-        half: Half the thickness of each surface, as a share of its depth.
-        hit: The surface's inverse depth.
-        ray: The ray's inverse depth.
-        half_step: Half a step of the ray, in inverse depth.
-        softness: The width of the penumbra there, as a share of depth, over _RIM.
+    `half` is half the thickness of each surface, as a share of its depth, `hit` the surface's inverse depth, `ray` the ray's, `half_step`
+    half a step of the ray, in inverse depth, and `softness` the width of the penumbra there, as a share of depth, over _RIM.
     """
     # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
     half = half.addcdiv_(half_step, ray)
@@ -310,10 +296,7 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
 def _ray_ends(starts: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
     """Columns, rows and inverse depth of the ends of the rays to each lamp, (L, 3, h, w); all three are linear in screen space.
 
-    Args:
-        starts: (1, 3, h, w): column, row and inverse depth.
-        intrinsics: (1, 3, 3), of the image's camera.
-        lights: The lamps.
+    `starts` (1, 3, h, w) are as in `_Rays`, `intrinsics` (1, 3, 3) of the image's camera.
     """
     inverse, one = starts[:, 2:], constant(starts, 1.0)
     of_points, sizes = (tuple(float(each) for each in some) for some in ([x.is_point for x in lights], [x.size / 2 for x in lights]))
@@ -361,9 +344,7 @@ def _aim(light: Light) -> tuple[float, float, float]:
 def _across(way: Tensor, small: Tensor) -> Tensor:
     """Offsets on a unit disk perpendicular to `way`, a different one for each place of a tile: (L, 3, h, w).
 
-    Args:
-        way: (L, 3, h, w) or (L, 3, 1, 1), the disks' normals.
-        small: (1, 1, h, w), a map whose size the offsets take.
+    `way` (L, 3, h, w) or (L, 3, 1, 1) are the disks' normals, `small` (1, 1, h, w) is a map whose size the offsets take.
 
     Source:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
@@ -402,12 +383,8 @@ def _middles(length: int, pitch: int) -> Tensor:
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     """Half the thickness of the object at each pixel behind its visible surface, as a share of its depth: (B, 1, H, W).
 
-    Assumes that an object is about as thick as it is wide, and thinner at its rim.
-
-    Args:
-        inverse: (B, 1, H, W), 1 / depth.
-        focal: (B,) focal length in pixels.
-        most: Upper bound of the whole thickness, as a share of depth.
+    Assumes that an object is about as thick as it is wide, and thinner at its rim. `inverse` (B, 1, H, W) is 1 / depth, `focal` (B,) the
+    focal length in pixels, `most` the upper bound of the whole thickness, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
     above_farthest = neighbours_largest(-inverse).mul_(-EDGE)

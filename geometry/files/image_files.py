@@ -130,16 +130,9 @@ def image_exposure(path: str | os.PathLike[str]) -> float | None:
 
 
 def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image file as RGB and alpha.
+    """Reads an image file as RGB and alpha; arguments and errors as `read_image`.
 
-    Args:
-        path, exposure: As `read_image`.
-
-    Returns:
-        (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
-
-    Raises:
-        OSError, FileFormatError, ImportError: As `read_image`.
+    (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
     """
     data = read_bytes(path)
     if is_hdr(data):
@@ -157,11 +150,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted.
-
-    Raises:
-        FileFormatError, ImportError: As `read_image`.
-    """
+    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted. Raises as `read_image`."""
     with damage_named(path), strict, open_image(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
@@ -330,10 +319,7 @@ def _pillow_heif(path: str | os.PathLike[str]) -> Any:
 
 
 def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Quantity]:
-    """The depth that a phone's portrait mode adds to a HEIC.
-
-    Returns:
-        (H, W) uint8 or uint16, upright, at its own size; and its quantity.
+    """The depth that a phone's portrait mode adds to a HEIC: (H, W) uint8 or uint16, upright, at its own size; and its quantity.
 
     Raises:
         FileFormatError: Damaged, too large, or without depth.
@@ -371,10 +357,9 @@ def _heif_levels(image: Any) -> np.ndarray:
 
 
 def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
-    """Decodes a TIFF of floats, or of signed or 32-bit integers.
+    """Decodes a TIFF of floats, or of signed or 32-bit integers; None for any other file.
 
-    Returns:
-        (H, W) or (H, W, 3 or 4) in the stored dtype, floats that GDAL marks as no data NaN; None for any other file.
+    (H, W) or (H, W, 3 or 4) in the stored dtype, floats that GDAL marks as no data NaN.
 
     Raises:
         FileFormatError: Damaged, cut off, or too large.

@@ -41,11 +41,8 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
     `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
     as in `Estimate`. Missing maps are left out. A batch of several images adds B in front of every shape.
-    `quantity` and `axes` are strings, the values of `Quantity` and `Axes`. A panorama has `projection` too, of `Projection`.
-
-    Args:
-        path: The file, named as given (no `.npz` is added).
-        estimate: On any device.
+    `quantity` and `axes` are strings, the values of `Quantity` and `Axes`. A panorama has `projection` too, of `Projection`. The file is
+    named as given (no `.npz` is added), and the estimate is on any device.
     """
     words = {}
     if estimate.depth is not None and estimate.quantity is not None:
@@ -91,7 +88,6 @@ def read_npz(
     (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
 
     Args:
-        path: The file.
         quantity: What depth holds if the archive does not say.
         axes: The axes of the normals if the archive does not say.
         channel: The key of the depth or the normals in an archive; None = found by name.
