@@ -138,12 +138,12 @@ def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
     Raises:
         ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
     """
-    return _rotate(normals, _rotation(camera_to_world, normals))
+    return _rotated(normals, camera_to_world, back=False)
 
 
 def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
     """Rotates world-space normals into camera space, transpose(R) @ n: the inverse of `camera_to_world_normals`, with the same matrix."""
-    return _rotate(normals, _rotation(camera_to_world, normals).transpose(1, 2))
+    return _rotated(normals, camera_to_world, back=True)
 
 
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
@@ -188,12 +188,7 @@ def _all_safe(squares: Tensor) -> bool:
 
 
 @without_autocast
-def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:
-    return torch.einsum("bij,bjhw->bihw", rotation, normals)
-
-
-@without_autocast
-def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
+def _rotated(normals: Tensor, matrix: Tensor, back: bool) -> Tensor:
     check_map(normals, 3, "normals")
     batch = normals.shape[0]
     matrices = matrix[None] if matrix.ndim == 2 else matrix
@@ -204,7 +199,8 @@ def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
         raise ValueError(
             "the 3x3 part of camera_to_world is no rotation (its rows are not unit and at right angles): take the scale out of it"
         )
-    return rotation.expand(batch, 3, 3)
+    rotation = (rotation.transpose(1, 2) if back else rotation).expand(batch, 3, 3)
+    return torch.einsum("bij,bjhw->bihw", rotation, normals)
 
 
 def _as_coding(name: NormalMapCoding | Axes | str) -> NormalMapCoding:

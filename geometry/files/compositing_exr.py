@@ -93,7 +93,10 @@ def _channels(estimate: Estimate, image: Tensor | None, intrinsics: Tensor) -> d
     if image is not None:
         maps |= dict(zip("RGB", srgb_to_linear(image)[0], strict=True))
     if estimate.depth is not None:
-        depth, valid = _depth(estimate), estimate.depth_valid
+        depth, valid = estimate.depth, estimate.depth_valid
+        if estimate.quantity is not Quantity.METRIC_DEPTH:
+            logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
+            depth = assumed_depth(estimate).nan_to_num()
         assert valid is not None
         points = depth_to_points(torch.where(valid, depth, 0), intrinsics)
         maps["Z"] = torch.where(valid, depth, BACKGROUND)[0, 0]
@@ -108,14 +111,6 @@ def _channels(estimate: Estimate, image: Tensor | None, intrinsics: Tensor) -> d
     if estimate.confidence is not None:
         maps["confidence.A"] = estimate.confidence[0, 0]
     return {name: values.float().contiguous().numpy() for name, values in maps.items()}
-
-
-def _depth(estimate: Estimate) -> Tensor:
-    if estimate.quantity is Quantity.METRIC_DEPTH:
-        assert estimate.depth is not None
-        return estimate.depth
-    logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
-    return assumed_depth(estimate).nan_to_num()
 
 
 def _named(layer: str, values: Tensor) -> dict[str, Tensor]:
