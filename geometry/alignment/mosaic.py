@@ -112,45 +112,33 @@ class Mosaic:
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
         self._grid = grid
         self.result = torch.empty(1, channels, grid.height, grid.width, dtype=torch.float32, device=home)
-        self._carried: Tensor | None = None
-
-    def rows(self) -> Iterator[_Row]:
-        """Yields rows to which their tiles are added; a row is finished when the next one is requested."""
-        for index, top in enumerate(self._grid.tops):
-            row = _Row(self._grid, index, self.result.shape[1])
-            yield row
-            strip = row.finished()
-            if self._carried is not None:
-                strip[:, : self._carried.shape[1]] += self._carried
-            bottom = self._grid.tops[index + 1] if index + 1 < len(self._grid.tops) else self._grid.height
-            self.result[0, :, top:bottom] = strip[:, : bottom - top]
-            self._carried = strip[:, bottom - top :]
-
-
-class _Row:
-    """A row of tiles that is being blended. `index` is its number from the top."""
-
-    def __init__(self, grid: Grid, index: int, channels: int) -> None:
-        self._grid, self.index, self._channels = grid, index, channels
         self._strip: Tensor | None = None
-        self._across: Tensor | None = None
         self._done = 0
 
+    def rows(self) -> Iterator[int]:
+        """Yields the number of each row, from the top, whose tiles are then added; it is finished when the next one is requested."""
+        grid, carried = self._grid, None
+        for index, top in enumerate(grid.tops):
+            yield index
+            assert self._strip is not None and self._done == len(grid.lefts)
+            strip = self._strip * windows(grid.tops, grid.tile_height, self._strip.device)[index][:, None]
+            self._strip, self._done = None, 0
+            if carried is not None:
+                strip[:, : carried.shape[1]] += carried
+            bottom = grid.tops[index + 1] if index + 1 < len(grid.tops) else grid.height
+            self.result[0, :, top:bottom] = strip[:, : bottom - top]
+            carried = strip[:, bottom - top :]
+
     def add(self, tiles: Tensor) -> None:
-        """Adds the row's next tiles, (N, channels, tile height, tile width), from left to right."""
+        """Adds a row's next tiles, (N, channels, tile height, tile width), from left to right."""
         grid = self._grid
-        if self._strip is None or self._across is None:
-            self._strip = tiles.new_zeros(self._channels, grid.tile_height, grid.width)
+        if self._strip is None:
+            self._strip = tiles.new_zeros(self.result.shape[1], grid.tile_height, grid.width)
             self._across = windows(grid.lefts, grid.tile_width, tiles.device)
         for tile in tiles:
             left = grid.lefts[self._done]
             self._strip[..., left : left + grid.tile_width].addcmul_(tile, self._across[self._done])
             self._done += 1
-
-    def finished(self) -> Tensor:
-        """The weighted sum of the row's tiles, (channels, tile height, width)."""
-        assert self._strip is not None and self._done == len(self._grid.lefts)
-        return self._strip * windows(self._grid.tops, self._grid.tile_height, self._strip.device)[self.index][:, None]
 
 
 def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: int, width: int) -> Tensor:
