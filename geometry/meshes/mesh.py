@@ -132,7 +132,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     a seam of duplicate points behind the camera, and a fan of triangles around each pole.
 
     With `fill_behind`, up to 3 more meshes follow for a single perspective image: the occluded surfaces, each with its own texture. They
-    are behind the first mesh everywhere, so that the view from the image's camera does not change.
+    are behind the first mesh everywhere, so that the view from the image's camera does not change. Raises ValueError: several images
+    without extrinsics, no depth, an image of another batch or aspect ratio, or no valid pixel.
 
     Args:
         estimate: With depth; one image, or any number with extrinsics. Disparity becomes assumed depth. Normals become the points' normals.
@@ -142,9 +143,6 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     Returns:
         Meshes in camera axes, or, with extrinsics, in world axes; both are OPENGL axes. Masked pixels, invalid depth, depth from FAR_AWAY
         on, and the sky have no points.
-
-    Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or aspect ratio, or no valid pixel.
     """
     options = options or MeshOptions()
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere

@@ -76,15 +76,12 @@ def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = 
     """Normals (B, 3, H, W) float32 of panoramas, OPENGL axes (+X right of their middle, +Y up, +Z behind), facing the camera.
 
     `depth_to_normals` of six perspective views, slightly larger than a cube's faces, rotated and blended: all directions are treated alike,
-    including the poles and the left and right border.
+    including the poles and the left and right border. Raises ValueError: maps of the wrong shape, or unknown `edges`.
 
     Args:
         distance: (B, 1, H, W) along each pixel's ray, any unit. NaN, infinite, zero and negative values are holes.
         mask: (B, 1, H, W) bool; None = True everywhere.
         edges: As `depth_to_normals`.
-
-    Raises:
-        ValueError: Maps of the wrong shape, or unknown `edges`.
     """
     check_map(distance, 1, "distance")
     check_mask(mask, distance)
