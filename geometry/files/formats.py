@@ -189,7 +189,10 @@ def load_estimate(
     assert read is not None
     if quantity == MILLIMETRES:
         return _of_millimetres(path, axes, channel)
-    quantity = None if quantity is None else Quantity(quantity)
+    try:
+        quantity = None if quantity is None else Quantity(quantity)
+    except ValueError as error:
+        raise ValueError(f"{error}, {MILLIMETRES}") from None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 

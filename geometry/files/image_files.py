@@ -456,6 +456,11 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def image_bits(path: str | os.PathLike[str]) -> int:
     """The bit depth of an image's channels, 8 or 16. Raises OSError or FileFormatError if it cannot be read."""
+    return 16 if stored_bits(path) > 8 else 8
+
+
+def stored_bits(path: str | os.PathLike[str]) -> int:
+    """The bits of an image's channels in the file; 16 of HDR. Raises as `image_bits`."""
     with strict, opened(path) as file:
         beginning = file.read(_PNG_BITS_AT + 1)
         if is_hdr(beginning):
@@ -463,10 +468,10 @@ def image_bits(path: str | os.PathLike[str]) -> int:
         file.seek(0)
         image = open_image(path, file)
         if image.format == "PNG":
-            return 16 if beginning[_PNG_BITS_AT] == 16 else 8
+            return beginning[_PNG_BITS_AT]
         if image.format == "HEIF":
-            return 16 if image.info.get("bit_depth", 8) > 8 else 8
-        return 16 if max(_tiff_tag(image, _BITS_TAG), default=8) > 8 else 8
+            return image.info.get("bit_depth", 8)
+        return max(_tiff_tag(image, _BITS_TAG), default=8)
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:
