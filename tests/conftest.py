@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Inductor would start processes to compile in, each of which imports torch.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # Python's own words are looked up forty times for each command: in a language of the system's, in folders of the disk.
 os.environ["LANGUAGE"] = "C"
 
