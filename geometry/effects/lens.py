@@ -125,7 +125,8 @@ def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     words = f"focus {depths.describe(distance)}, sharp from {depths.describe(near)} to {depths.describe(far)}"
     misses = far < depths.nearest or near > depths.farthest
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
-        words += f"; the scene reaches from {depths.nearest:.3g} to {depths.farthest:.3g} m" + ", nothing in it is sharp" * misses
+        sharp = ", nothing in it is sharp" if misses else ""
+        words += f"; the scene reaches from {depths.nearest:.3g} to {depths.farthest:.3g} m{sharp}"
     return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
 
 

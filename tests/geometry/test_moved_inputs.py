@@ -298,12 +298,12 @@ def _compare(function, scene, seeds):
     assert max(shares.values()) <= ELSEWHERE, shares
 
 
-@pytest.mark.slow("tries fifty seeds; of modules that take more than a second for them, ten")
+@pytest.mark.slow("tries thirty seeds; of modules that take more than a second for them, six")
 @pytest.mark.parametrize(("function", "scene"), CASES)
 def test_none_of_many_millionths_turns_anything_over(function, scene):
-    """Calls of one module begin with the same steps, of which five seeds each are more than ten of the same for all of them."""
+    """Calls of one module begin with the same steps, of which four seeds each are more than six of the same for all of them."""
     module = function.split(".")[1]
     calls = [each for each in FUNCTIONS if each.split(".")[1] == module]
-    count = 5 if module in ONE_SCENE else 10 if module in SLOW else 50
+    count = 4 if module in ONE_SCENE else 6 if module in SLOW else 30
     first = count * calls.index(function) if module in ONE_SCENE else 0
     _compare(function, scene, range(first, first + count))
