@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators import leres as boosting
-from depth_normal.annotators.leres import (
-    Booster,
-    LeresBoostAnnotator,
-    LeresOptions,
-    Patch,
-    choose_patches,
-    find_side,
-    fit_in_float32,
-    gradients,
-)
+from depth_normal.annotators.leres import Booster, LeresBoostAnnotator, LeresOptions, Patch, choose_patches, find_side, fit_in_float32
 from depth_normal.annotators.networks.leres import MergeNetwork
 from depth_normal.annotators.preprocessing.resizing import cubic, linear
 from depth_normal.annotators.specs.base import CheckpointError
@@ -176,29 +165,6 @@ def test_a_strip_has_no_room_for_patches(annotator, height, width):
     """At the side in which patches are looked for it would be one pixel high, or none."""
     found = annotator.estimate(torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)), 64)
     assert min(found.height, found.width) == 64 and torch.isfinite(found.depth).all()
-
-
-def test_no_tensor_is_made_on_another_device(monkeypatch):
-    """All but the answers that the search asks of the device: those are given."""
-    monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
-    monkeypatch.setattr(boosting, "choose_patches", lambda *_: [Patch(10, 20, 200)])
-    config = oracle.BOOST
-    with FakeTensorMode(), torch.no_grad():
-        image = torch.empty(1, 3, 144, 160, device=DEVICE)
-        seen, told = [], []
-
-        def estimate(image, side):
-            seen.append(side)
-            return image.mean(1, keepdim=True)
-
-        found = Booster(estimate, plain_merge, config.field, config.merge_side, config.greatest_side)
-        depth = found.depth(image, lambda done, total: told.append((done, total)))
-        assert depth.device == DEVICE and depth.shape == (1, 1, 144, 160) and seen == [128, 128, 128, 256] and told == [(1, 1)]
-        edges = gradients(image)
-        assert edges.device == boosting._context(edges, 6, 4).device == DEVICE
-        with DEVICE:
-            merge = MergeNetwork(oracle.MERGE)
-        assert merge(torch.empty(1, 2, 128, 128, device=DEVICE)).device == DEVICE
 
 
 def test_a_file_of_another_network_is_refused_and_named():

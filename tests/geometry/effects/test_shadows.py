@@ -197,23 +197,6 @@ def test_a_shadow_is_as_blurred_as_what_it_falls_on(pitch, blur):
     assert shadow[..., : 235 * pitch].max() < 0.05, "none of it on the plate"
 
 
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("of_network", [False, True])
-@pytest.mark.parametrize("lamp", [Light((-0.9, 0.1, 0.05)), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2)], ids=["sun", "point"])
-def test_an_image_has_the_same_shadows_whatever_is_in_its_batch(lamp, of_network):
-    """Seen by a wider lens, rays through the second image are a fraction as long on the screen."""
-    depth, _, intrinsics = ball_before_wall(height=120, width=400, focal=300.0)
-    depth = torch.cat((depth, torch.full_like(depth, 2.0), depth.flip(3) ** 3))
-    cameras = torch.cat((intrinsics, camera(120, 400, 20.0), intrinsics))
-    doubt, blur = (torch.ones(3, 1, 1, 1), torch.rand(3, 1, 9, 30)) if of_network else (None, None)
-    together = cast_shadow(depth, cameras, lamp, doubt=doubt, blur=blur)
-    for index in range(3):
-        one = slice(index, index + 1)
-        options = {} if doubt is None else {"doubt": doubt[one], "blur": blur[one]}
-        torch.testing.assert_close(cast_shadow(depth[one], cameras[one], lamp, **options), together[one])
-    assert together.max() > 0.5
-
-
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("of_network", [False, True])
 @pytest.mark.parametrize("size", [(90, 120), (180, 240)], ids=["rays in tiles for area lights only", "all rays in tiles"])

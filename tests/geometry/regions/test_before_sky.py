@@ -74,13 +74,6 @@ def test_nothing_changes_without_a_predicted_sky():
     assert torch.equal(depth_before_sky(estimate.depth, photo(), replace(estimate, mask=~whole)), estimate.depth)
 
 
-def test_a_batch_is_its_images_one_by_one():
-    one, turned = seen(), (lambda maps: torch.cat((maps, maps.flip(-1))))
-    both, images = replace(one, depth=turned(one.depth), mask=turned(one.mask)), turned(photo())
-    alone = [depth_before_sky(both.depth[i : i + 1], images[i : i + 1], both.slice(i, i + 1)) for i in range(2)]
-    torch.testing.assert_close(depth_before_sky(both.depth, images, both), torch.cat(alone))
-
-
 @pytest.mark.parametrize("what", ["parallax", "stereo"])
 def test_a_mast_moves_with_its_tower(what):
     image, estimate = photo(), seen()
