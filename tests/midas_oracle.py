@@ -9,7 +9,6 @@ PACKAGE = "controlnet_aux.zoe.zoedepth.models.base_models"
 
 
 def authors(name):
-    """A module of theirs."""
     pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
     pytest.importorskip(PACKAGE, reason="the oracle is controlnet-aux (extra 'test')")
     return importlib.import_module(f"{PACKAGE}.{name}")

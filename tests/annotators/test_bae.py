@@ -1,5 +1,3 @@
-"""BAE: the authors' network with the same weights, and the old pack's image."""
-
 import contextlib
 import io
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""What all families share: sizes, what is refused, and libraries that are broken."""
-
 import pytest
 import torch
 from torch import nn

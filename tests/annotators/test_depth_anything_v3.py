@@ -1,5 +1,3 @@
-"""Depth Anything 3: its networks, their two layouts of file, its resizing, sky, camera and metres."""
-
 import math
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""Depth Pro: the authors' network and transformers' with the same weights, its camera, and its 37 passes."""
-
 import functools
 import math
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""LeReS: the network, the way through it and the files beside the authors' code as controlnet-aux has it; which way depth runs."""
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,6 @@ from tests.random_weights import make_images
 
 @pytest.fixture(scope="module")
 def authors():
-    """Their model, with a small network."""
     return oracle.relative_depth_model()
 
 

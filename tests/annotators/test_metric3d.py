@@ -1,5 +1,3 @@
-"""Metric3D v2: the network, the frame, metres by the canonical camera, normals, and files that are not its own."""
-
 import functools
 import math
 from dataclasses import replace
@@ -99,7 +97,6 @@ def test_the_image_is_fitted_into_the_frame_as_by_the_authors(height, width):
 
 
 def known(depth, normals=None):
-    """Metric3D with a network that says just this."""
     normals = FACING.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
     return metric3d.Metric3dAnnotator(spec(), Says(lambda pixels: Metric3dOutput(depth, depth / 100, normals, depth)))
 

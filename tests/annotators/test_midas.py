@@ -1,5 +1,3 @@
-"""MiDaS on transformers' networks: the hub's files, dtypes, and what is refused."""
-
 import copy
 import functools
 import importlib

@@ -1,5 +1,3 @@
-"""MiDaS v2.1 small: the same network as the authors', and what its real weights see."""
-
 import cv2
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""MoGe-2: the network, its layouts of file, its sizes, and metres, normals and camera from its points."""
-
 import math
 from dataclasses import replace
 

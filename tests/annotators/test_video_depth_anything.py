@@ -1,5 +1,3 @@
-"""Video Depth Anything: its network, and videos of any length, in any chunks."""
-
 import gc
 import weakref
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""ZipDepth: the authors' network with the same weights, its fusing, its files, and its sizes."""
-
 from dataclasses import replace
 
 import pytest

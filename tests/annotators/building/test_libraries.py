@@ -1,5 +1,3 @@
-"""Libraries that are absent, broken or shared between threads."""
-
 import json
 import os
 import subprocess

@@ -67,7 +67,6 @@ def booster(network, config, merge=plain_merge):
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]
 )
 def test_depth_is_that_of_the_old_nodes(height, width, detail, patches):
-    """Same sides, same patches in the same order, same numbers."""
     image = make_image(height, width, detail)
     theirs, ours = PlainDepth(), PlainDepth()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255

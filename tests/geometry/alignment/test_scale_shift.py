@@ -1,5 +1,3 @@
-"""Scale and shift of least squares, against numpy and by what must come out."""
-
 import numpy as np
 import pytest
 import torch

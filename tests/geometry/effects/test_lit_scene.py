@@ -1,5 +1,3 @@
-"""The sky that a network tells is lit as the sky that is found; other holes stay as they are."""
-
 import pytest
 import torch
 

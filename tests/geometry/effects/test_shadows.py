@@ -1,5 +1,3 @@
-"""Cast shadows against rays worked out by hand."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""Images of depth: which end is white, what the range is, and that nothing becomes NaN."""
-
 import importlib.util
 import math
 from itertools import combinations

@@ -1,5 +1,3 @@
-"""Thin things before the sky: masts that a network misses stand as near as what they are connected with; land and clouds stay."""
-
 from dataclasses import replace
 
 import pytest
