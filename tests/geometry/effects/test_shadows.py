@@ -75,8 +75,7 @@ def test_a_thin_post_shades_a_strip_not_a_curtain():
     assert shadow[195:225].max() > 0.5 and shadow[170:190].max() < 0.1 and shadow[230:].max() < 0.1
 
 
-@pytest.mark.parametrize("pitch", [1, 3])
-@pytest.mark.parametrize("lamp", [(0.9, 0.9, -2.2), (0.9, 0.9, -1.2)])
+@pytest.mark.parametrize(("lamp", "pitch"), [((0.9, 0.9, -2.2), 1), ((0.9, 0.9, -1.2), 3)])
 def test_a_round_posts_shadow_is_a_strip_without_rungs_or_teeth(lamp, pitch):
     """A vertical post of radius 0.06 before a wall at 8: seen from above, rays from the lamp that pass its axis by less are hidden."""
     height, width, focal = 180 * pitch, 320 * pitch, 285.0 * pitch
@@ -95,8 +94,7 @@ def test_a_round_posts_shadow_is_a_strip_without_rungs_or_teeth(lamp, pitch):
     assert strip.max() - strip.min() < 0.13, "each row is as dark"
 
 
-@pytest.mark.parametrize("elevation", [5, 30, 80])
-@pytest.mark.parametrize("size", [0.0, 0.1])
+@pytest.mark.parametrize(("elevation", "size"), [(5, 0.1), (30, 0.0), (80, 0.1)])
 def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):
     rows = torch.linspace(0, 1, 180).view(1, 1, -1, 1).expand(1, 1, 180, 240)
     depth = 1 / ((rows * 255).round() / 255 * 2 / 3 + 1 / 3)
@@ -134,8 +132,7 @@ def test_holes_are_refused():
         cast_shadow(torch.full((1, 1, 4, 4), float("nan")), camera(4, 4), Light((0, 0, 1)))
 
 
-@pytest.mark.parametrize("elevation", [8, 10])
-@pytest.mark.parametrize("size", [0.0, 0.01])
+@pytest.mark.parametrize(("elevation", "size"), [(8, 0.01), (10, 0.0)])
 def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevation, size):
     """A ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
     down = (torch.arange(240.0) - 59.5) / 300
@@ -182,8 +179,7 @@ def test_a_networks_shadow_softens_with_the_distance_from_its_rim():
     assert soft[1] > 2.5 * soft[0], soft
 
 
-@pytest.mark.parametrize("pitch", [1, 3])
-@pytest.mark.parametrize("blur", [4, 8])
+@pytest.mark.parametrize(("pitch", "blur"), [(1, 8), (3, 4)])
 def test_a_shadow_is_as_blurred_as_what_it_falls_on(pitch, blur):
     """Of an edge with the standard deviation s, 1.68 s lie between a fifth and four fifths of the light."""
     depth, intrinsics = before_wall()
