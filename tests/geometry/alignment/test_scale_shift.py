@@ -13,6 +13,7 @@ def test_it_is_numpys_least_squares_over_the_valid_pixels():
     values, target = noise(2, 1, 20, 30), noise(2, 1, 20, 30, seed=1) + 3 * noise(2, 1, 20, 30)
     valid = noise(2, 1, 20, 30, seed=2) > 0.4
     scale, shift = fit_scale_shift(values, target, valid)
+    assert all(each.shape == (2, 1, 1, 1) and each.dtype is torch.float64 for each in (scale, shift))
     for index in range(2):
         x, y = (each[index][valid[index]].double().numpy() for each in (values, target))
         expected = np.linalg.lstsq(np.stack((x, np.ones_like(x)), 1), y, rcond=None)[0]
