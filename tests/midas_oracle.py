@@ -6,6 +6,9 @@ import pytest
 from torch import nn
 
 PACKAGE = "controlnet_aux.zoe.zoedepth.models.base_models"
+BLOCKS = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+BLOCKS |= {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+"""Those of `SmallBeit`, as transformers' configuration has them."""
 
 
 def authors(name):

@@ -30,16 +30,7 @@ from tests.random_weights import make_images, randomise
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 FEATURES = midas_oracle.SmallBeit.features
-BACKBONE = {
-    "image_size": 96,
-    "hidden_size": 64,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "use_relative_position_bias": True,
-    "reshape_hidden_states": False,
-    "out_features": ["stage1", "stage2", "stage3", "stage4"],
-}
+BACKBONE = {**midas_oracle.BLOCKS, "image_size": 96, "use_relative_position_bias": True, "reshape_hidden_states": False}
 PUBLISHED = {"nyu": ZOE_NYU, "kitti": ZOE_KITTI, "nyu-kitti": ZOE_NYU_KITTI}
 
 
