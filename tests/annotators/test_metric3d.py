@@ -109,13 +109,16 @@ def focal_length(fov, height, width):
 def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
     frame, fov = (112, 196), 47.0
     canonical = torch.rand(1, 1, *frame, generator=torch.Generator().manual_seed(3)) * 50 + 1
-    found = known(canonical).estimate(smooth_images(height, width), 112, fov=fov)
+    normals = torch.nn.functional.normalize(torch.randn(1, 3, *frame, generator=torch.Generator().manual_seed(4)), dim=1)
+    found = known(canonical, normals).estimate(smooth_images(height, width), 112, fov=fov)
     _, scale, size, (top, bottom, left, right) = authors_input(np.zeros((height, width, 3), np.uint8), frame)
     cut = canonical[..., top : 112 - bottom, left : 196 - right]
     assert cut.shape[2:] == size
     metres = (cut * (focal_length(fov, height, width) * scale / 1000)).clamp(0, 300)
     torch.testing.assert_close(found.depth, metres, rtol=1e-5, atol=0)
     torch.testing.assert_close(found.confidence, cut / 100)
+    torch.testing.assert_close(found.normals, normals[..., top : 112 - bottom, left : 196 - right])
+    assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV
     torch.testing.assert_close(found.resized(height, width).intrinsics, intrinsics_from_fov(fov, height, width), rtol=1e-4, atol=1e-2)
 
 

@@ -63,12 +63,13 @@ def booster(network, config, merge=plain_merge):
 )
 def test_depth_is_that_of_the_old_nodes(height, width, detail, patches):
     image = make_image(height, width, detail)
-    theirs, ours = PlainDepth(), PlainDepth()
+    theirs, ours, told = PlainDepth(), PlainDepth(), []
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     with torch.no_grad():
         wanted = oracle.estimate_boosted(levels, theirs, plain_merge)
-        found = booster(ours, oracle.BOOST).depth(image)[0, 0].numpy()
+        found = booster(ours, oracle.BOOST).depth(image, lambda *step: told.append(step))[0, 0].numpy()
     assert ours.seen == theirs.seen and (len(ours.seen) > 2) == patches
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)] and bool(told) == patches
     assert wanted.std() > 0.05 and found.shape == (height, width)
     assert np.abs(found - wanted).max() < 2e-5
 
