@@ -166,6 +166,23 @@ def test_no_folders_import_each_other():
     assert not circle(folder_graph(modules()))
 
 
+def test_a_wrong_arrow_and_circles_are_seen(tmp_path, monkeypatch):
+    lines = {
+        "geometry/edges/refine.py": "def late():\n    from ..views.stereo import shift\n    from ...annotators import registry",
+        "geometry/views/stereo.py": "from . import vr",
+        "geometry/views/vr.py": "if TYPE_CHECKING:\n    from .stereo import shift\nfrom ..edges.refine import cut",
+        "annotators/registry.py": "",
+    }
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    _, stereo, vr, _ = paths = [tmp_path / name for name in lines]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lines[path.relative_to(tmp_path).as_posix()])
+    assert [forbidden_imports(path) for path in paths] == [["annotators"], [], [], []]
+    assert circle(import_graph([stereo, vr])) == {"geometry/views/stereo.py", "geometry/views/vr.py"}
+    assert circle(folder_graph(paths)) == {"geometry/edges", "geometry/views"}
+
+
 def test_every_folder_of_code_is_a_room():
     folders = {path.parent.name for path in ROOT.glob("*/*.py")}
     assert folders == {room for room in ROOMS if room and "/" not in room and room not in ("utils", "_version")} | BESIDE_THE_PRODUCT

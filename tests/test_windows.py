@@ -3,6 +3,7 @@
 import ast
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -212,3 +213,26 @@ def test_messages_have_letters_that_every_western_console_has_and_no_process_is_
                 if kept != part.value and path.name != "search_words.py" and not is_surrogate:
                     found.append(f"{path.relative_to(ROOT)}:{part.lineno}: {part.value!a}")
     assert not found
+
+
+@pytest.mark.slow("starts another process")
+def test_every_help_and_each_kind_of_run_is_printed_to_a_console_without_utf_8(photo, tmp_path):
+    """In one process: a console as Windows has it, for all commands and their subcommands."""
+    runs = [words for name, words in RUNS.items() if name != "video"] + [["estimate", "no such.png"], ["bench", "--nonsense"]]
+    (tmp_path / "run.py").write_text(
+        "import contextlib\n"
+        "from depth_normal.app import cli\n"
+        "commands = cli._parser().commands\n"
+        "names = [[name] for name in commands] + [[name, each] for name, command in commands.items() for each in command.commands]\n"
+        "helps = [[*name, word] for name in names for word in ('--help', '--help-all')]\n"
+        f"for words in [*helps, ['--version'], ['estmate'], *{runs!r}]:\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        cli.main(words)\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    run = subprocess.run([sys.executable, "run.py"], env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    for text in (run.stdout.decode("cp1252"), run.stderr.decode("cp1252")):
+        assert "Traceback" not in text and "UnicodeEncodeError" not in text and "\\u" not in text and "\\x" not in text
+    assert "did you mean estimate" in run.stderr.decode("cp1252") and len(run.stdout) > 50_000

@@ -1,8 +1,11 @@
 """The pack without OpenCV: everything works, a little slower, and what it decodes alone is refused in words."""
 
+import os
+import subprocess
 import sys
 import types
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from depth_normal.geometry.regions.connected import large_regions, region_around
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels
 from depth_normal.media.colour import averaged_planes, rgb_to_yuv420
 
+ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = torch.Generator().manual_seed(0)
 
 
@@ -156,6 +160,19 @@ def test_what_is_left_of_two_wheels_is_no_opencv(monkeypatch):
     utils.opencv.cache_clear()
     assert utils.opencv() is None
     utils.opencv.cache_clear()
+
+
+@pytest.mark.slow("takes most of a second")
+def test_the_command_line_works_where_opencv_lacks_a_system_library(tmp_path):
+    """As `opencv-python` on a machine without a screen."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cv2.py").write_text('raise ImportError("libGL.so.1: cannot open shared object file")')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))}
+    code = "import sys; from depth_normal.app.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "estimate", str(ROOT / "app" / "coffee.jpg"), "--model", "tiny", "--out", "maps"]
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert np.asarray(Image.open(tmp_path / "maps" / "coffee_depth.png")).std() > 1000
 
 
 @pytest.mark.parametrize("channels", [1, 3])

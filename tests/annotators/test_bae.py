@@ -1,13 +1,17 @@
+"""BAE: the authors' network with the same weights, and the old pack's image."""
+
 import contextlib
 import io
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from depth_normal.annotators.bae import BaeAnnotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.images.render import normals_to_image
 from tests.random_weights import make_images, randomise
 
 SPEC = MODELS["bae-normal"]
@@ -43,3 +47,17 @@ def test_parity_with_the_authors_network(oracle, ours, shape):
     assert (found.normals - expected[:, :3]).abs().max() < 2e-5
     assert (found.confidence - expected[:, 3:]).abs().max() < 2e-5 * expected[:, 3:].max()
     assert found.axes is Axes.SCANNET and found.depth is None
+
+
+@pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
+def test_the_image_is_the_old_nodes_but_for_its_rounding(oracle, ours):
+    """The old pack: an image of 8 bits, sides of multiples of 64, the network, colours cut to 8 bits."""
+    levels = (make_images(64, 128) * 255).floor()
+    normals = oracle((levels / 255 - MEAN) / STD)[0][-1][0, :3].permute(1, 2, 0).numpy()
+    old = (((normals + 1) * 0.5).clip(0, 1) * 255.0).clip(0, 255).astype(np.uint8)
+    estimate = ours.estimate(levels / 255, 64)
+    shown = normals_to_image(estimate.normals, "controlnet-normalbae", estimate.axes)[0].permute(1, 2, 0).numpy() * 255
+    assert shown.shape == old.shape == (64, 128, 3)
+    lost = shown - old
+    assert lost.min() > -0.01 and lost.max() < 1.01, "never more than what cutting off loses"
+    assert 0.4 < lost.mean() < 0.6

@@ -597,3 +597,8 @@ def test_cuda_gives_what_the_cpu_gives(name, monkeypatch):
 def test_a_batch_is_asked_together_and_only_whether_there_are_any_holes(call, questions):
     result, asked = ask(call, truth=False)
     assert devices_of(result) == {DEVICE} and asked == questions
+
+
+def test_a_tensor_left_on_the_cpu_is_found():
+    with pytest.raises(RuntimeError, match="device"):
+        ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
