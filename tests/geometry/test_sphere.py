@@ -1,5 +1,3 @@
-"""Directions of a panorama's pixels, and views that are cut out of it."""
-
 import math
 from dataclasses import replace
 

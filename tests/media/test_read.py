@@ -1,5 +1,3 @@
-"""Videos in: colours, places and times are those of the file, and what cannot be read is said."""
-
 import io
 import re
 import struct

@@ -1,5 +1,3 @@
-"""Tiles become one map: windows that add up to one, and tiles brought to what is known of the whole."""
-
 import math
 
 import pytest

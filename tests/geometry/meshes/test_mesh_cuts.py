@@ -52,7 +52,6 @@ def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
 
 
 def grown(mask):
-    """By four pixels."""
     return F.max_pool2d(mask.float()[None, None], 9, 1, 4)[0, 0] > 0
 
 
