@@ -326,6 +326,16 @@ def test_a_real_file_gives_the_packs_maps(script, name, tmp_path, monkeypatch):
         assert_lines_on_the_page_give(model, size)
 
 
+def test_lines_on_the_page_give_the_packs_depth(tmp_path, monkeypatch):
+    """With torch in the place of ONNX Runtime, which `test_a_real_file_gives_the_packs_maps` gives them."""
+    annotator = SHRUNK.annotator("depth-anything-v2-small")
+    size = size_of(annotator)
+    model, session = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT)), Session(annotator, size)
+    monkeypatch.setattr(pytest.importorskip("onnxruntime"), "InferenceSession", {"small.onnx": session}.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    assert_lines_on_the_page_give(model, size)
+
+
 def assert_lines_on_the_page_give(model, size):
     """Those for Depth Anything V2 in docs/export.md, in the working directory."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
