@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -298,13 +298,18 @@ def largest_channel(values: Tensor) -> Tensor:
     return functools.reduce(torch.maximum, values.split(1, 1))
 
 
-def squared_lengths(vectors: Tensor) -> Tensor:
-    """Squared lengths (B, 1, ...) of vectors (B, C, ...). Unrolled: a CPU sums over so few channels many times slower."""
-    first, *others = vectors.split(1, 1)
-    squares = first * first
-    for each in others:
-        squares.addcmul_(each, each)
-    return squares
+def dot_products(first: Tensor, second: Tensor) -> Tensor:
+    """Dot products (B, 1, ...) of vectors (B, C, ...). Unrolled: a CPU sums over so few channels many times slower."""
+    (one, other), *rest = zip(first.split(1, 1), second.split(1, 1), strict=True)
+    products = one * other
+    for one, other in rest:
+        products.addcmul_(one, other)
+    return products
+
+
+def joined(maps: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Concatenates maps; a single one is not copied."""
+    return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
 
 
 def vector_lengths(vectors: Tensor) -> Tensor:
@@ -316,7 +321,7 @@ def vector_lengths(vectors: Tensor) -> Tensor:
         return vector_lengths(vectors.float()).to(vectors.dtype)
     if vectors.device.type != "cpu":
         return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return squared_lengths(vectors).sqrt()
+    return dot_products(vectors, vectors).sqrt()
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:

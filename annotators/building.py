@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..options.checks import how_to_install
-from .networks.layers import PublishedNetwork, Rule, StateDict, exact_group_norms, rename
+from .networks.layers import exact_group_norms
+from .networks.published import PublishedNetwork, Rule, StateDict, rename
 from .specs.base import CheckpointError, ModelSpec, printable
 from .specs.diffusion import DiffusionConfig
 

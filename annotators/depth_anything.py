@@ -28,7 +28,7 @@ from .base import Annotator
 from .family import Request
 from .graphs import Signature
 from .networks.depth_anything import DepthAnything, DepthAnything3, Prediction
-from .networks.layers import PublishedNetwork
+from .networks.published import PublishedNetwork
 from .preprocessing.resizing import LongSide, by_area, cubic_or_area
 from .preprocessing.steps import Resize, Steps, scale_by_focal_length
 from .specs.base import ModelSpec

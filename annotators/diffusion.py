@@ -29,7 +29,8 @@ from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
 from .building import LatentDiffusion, build_network, check_network, from_diffusers
 from .family import Request, counted
-from .networks.layers import StateDict, faster_products
+from .networks.layers import faster_products
+from .networks.published import StateDict
 from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..geometry.estimate import Axes, Estimate
 from .building import build_published
 from .graphs import Signature
-from .networks.layers import StateDict
+from .networks.published import StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps
 from .specs.base import TELLING_PARTS, ModelSpec

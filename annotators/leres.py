@@ -26,8 +26,8 @@ from ..utils import constant, resize_image
 from .base import Annotator
 from .building import build_published, fill
 from .family import Progress, Request, progress_of_part
-from .networks.layers import StateDict
 from .networks.leres import Leres, MergeNetwork
+from .networks.published import StateDict
 from .preprocessing.resizing import Size, cubic, linear, scale_short_side
 from .specs.base import ModelSpec
 

@@ -18,8 +18,9 @@ from .base import Annotator
 from .building import fill, from_state_dict, from_transformers
 from .graphs import Signature
 from .networks.dpt import as_fusion
-from .networks.layers import StateDict, exact_group_norms, faster_products, to_dtype
+from .networks.layers import exact_group_norms, faster_products, to_dtype
 from .networks.midas import DisparityHead, MidasSmall, dpt_to_hub
+from .networks.published import StateDict
 from .specs.base import ModelSpec
 from .specs.midas import MidasConfig
 

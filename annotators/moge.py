@@ -30,8 +30,9 @@ from .choices import wording
 from .family import Request, counted
 from .graphs import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
-from .networks.layers import StateDict, middles
+from .networks.layers import middles
 from .networks.moge import LEVELS, MoGe, MoGe1, MogeOutput, plane_of
+from .networks.published import StateDict
 from .networks.vit import PATCH
 from .preprocessing.resizing import PixelCount, PixelCountCut, cubic_antialiased, linear_antialiased
 from .preprocessing.steps import Resize, Steps

@@ -22,7 +22,7 @@ from .detail import COLOURS, EDGE, GROWTH, grown_sky, guided_detail, guided_upsa
 from .family import Request
 from .graphs import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
-from .networks.layers import StateDict
+from .networks.published import StateDict
 from .networks.tiny import SharpHead, Surfaces, TinyNetwork, config_of, untrained_counters, with_scene
 from .preprocessing.resizing import ShortSideCapped, Size, by_area
 from .preprocessing.steps import Resize, Steps

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import torch
 
 from .base import Annotator
-from .networks.layers import StateDict
+from .networks.published import StateDict
 from .networks.zipdepth import ZipDepth
 from .specs.base import ModelSpec
 

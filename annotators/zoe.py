@@ -23,7 +23,8 @@ from .depth_anything import DinoAnnotator
 from .family import Request
 from .graphs import Signature
 from .networks.dpt import as_fusion
-from .networks.layers import StateDict, faster_products
+from .networks.layers import faster_products
+from .networks.published import StateDict
 from .networks.zoe import BINS, ZoeDepthAnything, official_to_hub
 from .preprocessing.resizing import cubic
 from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def rendered_to(bpy: Any, scene: Any, path: Path) -> np.ndarray:
     width, height = image.size
     bpy.data.images.remove(image)
     return levels.reshape(height, width, 4)[::-1, :, :3].copy()
+
+
+def geometry_of(scene: Any) -> dict[str, Any]:
+    """Depth (H, W) in metres, normals (H, W, 3) in OPENGL axes, one ray a pixel, and intrinsics (3, 3), as the add-on renders them."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
+    from render_geometry import render_geometry
+
+    found = render_geometry(scene)
+    return {"depth": found.depth, "normals": found.normals, "intrinsics": found.intrinsics}
 
 
 def as_bytes(levels: np.ndarray) -> np.ndarray:

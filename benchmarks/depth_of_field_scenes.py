@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import add_head, add_size, as_bytes, empty_scene, new_material, options, rendered, rendered_to
+from blender_scene import add_head, add_size, as_bytes, empty_scene, geometry_of, new_material, options, rendered, rendered_to
 
 LENS, SENSOR = 50.0, 36.0
 # (focus in metres, f-number, blades, rotation in degrees)
@@ -88,15 +87,11 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 def _views(bpy: Any, scene: Any) -> dict[str, Any]:
     """The pinhole's image and depth, and for each focus the lens's image and the Defocus node's."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-    from render_geometry import render_geometry
-
     with tempfile.TemporaryDirectory() as folder:
         lens, samples = scene.camera.data.dof, scene.cycles.samples
         scene.cycles.samples = 64
         views: dict[str, Any] = {"pinhole": as_bytes(rendered_to(bpy, scene, Path(folder) / "pinhole.png"))}
-        geometry = render_geometry(scene)
-        views |= {"depth": geometry.depth, "intrinsics": geometry.intrinsics}
+        views |= {name: each for name, each in geometry_of(scene).items() if name != "normals"}
         for i, (focus, f_number, blades, rotation) in enumerate(SETTINGS):
             lens.use_dof, scene.cycles.samples = True, samples
             lens.focus_distance, lens.aperture_fstop = focus, f_number

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import add_size, new_material, options, rendered
+from blender_scene import add_size, geometry_of, new_material, options, rendered
 from relight_scenes import _new_scene, _things
 
 NAMES = ("bumps", "bricks", "pebbles")
@@ -94,14 +92,11 @@ def _seen_from_above(bpy: Any, arguments: argparse.Namespace, height: np.ndarray
 
 
 def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-    from render_geometry import render_geometry
-
     scene = _new_scene(bpy, arguments)
     scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BOX", 0.01
     _things(bpy, random.Random(seed))
-    geometry = render_geometry(scene)
-    reach = arguments.radius / float(geometry.intrinsics[0, 0])
+    geometry = geometry_of(scene)
+    reach = arguments.radius / float(geometry["intrinsics"][0, 0])
 
     def nearest(nodes: Any) -> Any:
         occlusion, camera, times = _occlusion(nodes), nodes.new("ShaderNodeCameraData"), nodes.new("ShaderNodeMath")
@@ -111,8 +106,7 @@ def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         return occlusion.outputs["AO"]
 
     scene.view_layers[0].material_override = _shining(bpy, nearest)
-    near = rendered(bpy, scene, ".exr")[..., 0]
-    return {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics, "near": near}
+    return {**geometry, "near": rendered(bpy, scene, ".exr")[..., 0]}
 
 
 def _occlusion(nodes: Any) -> Any:

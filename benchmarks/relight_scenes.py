@@ -16,14 +16,10 @@ import argparse
 import json
 import math
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-from blender_scene import add_size, empty_scene, new_material, options, rendered
+from blender_scene import add_size, empty_scene, geometry_of, new_material, options, rendered
 
 # Positions in OPENGL camera axes and metres, as in `Light`.
 LAMPS: dict[str, dict[str, Any]] = {
@@ -102,10 +98,7 @@ def _paint(bpy: Any, choose: random.Random) -> None:
 
 
 def _views(bpy: Any, scene: Any) -> dict[str, Any]:
-    from render_geometry import render_geometry
-
-    geometry = render_geometry(scene)
-    views: dict[str, Any] = {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
+    views = geometry_of(scene)
     for name, values in LAMPS.items():
         lamp = _lamp(bpy, scene, values)
         for suffix, casts in (("", True), ("_bare", False)):
@@ -117,10 +110,7 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
 
 
 def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
-    from render_geometry import render_geometry
-
-    geometry = render_geometry(scene)
-    views: dict[str, Any] = {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
+    views = geometry_of(scene)
     _dent(bpy, random.Random(seed))
     scene.render.use_persistent_data = True
     for material in bpy.data.materials:

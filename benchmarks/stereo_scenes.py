@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import add_head, add_size, as_bytes, empty_scene, new_material, options, rendered
+from blender_scene import add_head, add_size, as_bytes, empty_scene, geometry_of, new_material, options, rendered
 
 BASELINE = 0.16
 
@@ -90,15 +88,12 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 def _two_views(bpy: Any, scene: Any) -> dict[str, Any]:
     """Both cameras' views, with the same lamps, objects and noise seed."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-    from render_geometry import render_geometry
-
     views: dict[str, Any] = {"baseline": BASELINE}
     for name, x in (("left", 0.0), ("right", BASELINE)):
         scene.camera.location.x = x
         views[name] = as_bytes(rendered(bpy, scene))
-        geometry = render_geometry(scene)
-        views[f"depth_{name}"], views["intrinsics"] = geometry.depth, geometry.intrinsics
+        geometry = geometry_of(scene)
+        views[f"depth_{name}"], views["intrinsics"] = geometry["depth"], geometry["intrinsics"]
     return views
 
 

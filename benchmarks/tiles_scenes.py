@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from blender_scene import add_size, as_bytes, options, rendered
+from blender_scene import add_size, as_bytes, geometry_of, options, rendered
 from stereo_scenes import SCENES, _new_scene
 
 
@@ -30,16 +27,8 @@ def main() -> None:
         scene = _new_scene(bpy, arguments)
         scene.cycles.use_denoising, scene.cycles.max_bounces = False, 1
         SCENES[name](bpy, random.Random(arguments.seed))
-        np.savez_compressed(arguments.out / f"{name}_{arguments.seed}.npz", **_view(bpy, scene))
-
-
-def _view(bpy: Any, scene: Any) -> dict[str, Any]:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-    from render_geometry import render_geometry
-
-    rgb = as_bytes(rendered(bpy, scene))
-    geometry = render_geometry(scene)
-    return {"rgb": rgb, "depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
+        rgb = as_bytes(rendered(bpy, scene))
+        np.savez_compressed(arguments.out / f"{name}_{arguments.seed}.npz", rgb=rgb, **geometry_of(scene))
 
 
 if __name__ == "__main__":

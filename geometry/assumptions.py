@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..options.checks import InvalidArgumentError
-from ..utils import constant, to_cpu
+from ..utils import constant, joined, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
-from .estimate import Estimate, Quantity, need_perspective
+from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
+from .projections import need_perspective
 from .valid import are_all, are_finite
 
 NEAR_FAR_RATIO = 3.0
@@ -31,15 +32,13 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     """Depth (B, 1, H, W), positive, with zero at the camera, in metres or up to scale; NaN where it is not valid (`Estimate.depth_valid`).
 
     Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd and the
-    98th percentile of each image; the near end is at depth 1.
+    98th percentile of each image; the near end is at depth 1. Raises ValueError: no depth, a ratio that is not above 1, or relative depth
+    without a ratio.
 
     Args:
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = 3 for disparity, or 30 if a constant, farthest region along
             the top border, masked or not, looks like sky. Only networks that were trained on sky predict it in this way; if their mask is
             True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 30 for landscapes.
-
-    Raises:
-        ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio.
     """
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
@@ -63,20 +62,17 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
 def filled_depth(estimate: Estimate) -> Tensor:
     """Depth without holes whose near end is 1, so that camera motions and light positions mean the same in every scene.
 
-    The estimate has depth of any quantity; relative depth is assumed to span 1 to 3.
+    The estimate has depth of any quantity; relative depth is assumed to span 1 to 3. Raises ValueError: no depth.
 
     Returns:
         (B, 1, H, W) float32, 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
         Holes and masked pixels take the farthest valid depth; an image without valid pixels is 1 everywhere.
-
-    Raises:
-        ValueError: No depth.
     """
     estimate = estimate.in_float32()  # half precision ends before a million
     if estimate.quantity is Quantity.DISPARITY:
         return filled_inverse(estimate).reciprocal_()
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
-    return _joined([_filled_and_scaled(image) for image in depth.split(1)])
+    return joined([_filled_and_scaled(image) for image in depth.split(1)])
 
 
 def filled_inverse(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
@@ -87,7 +83,7 @@ def filled_inverse(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
     assert disparity is not None
     valid = estimate.known_depth()[2] if valid is None else valid
     images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
-    return _joined([scale.filled_inverse(*image) for scale, *image in images])
+    return joined([scale.filled_inverse(*image) for scale, *image in images])
 
 
 def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, float, bool]:
@@ -223,8 +219,3 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     # A coarse grid may miss a few scattered values.
     depth = depth if whole else torch.where(valid, depth, most)
     return (depth / (near if near < math.inf else least)).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
-
-
-def _joined(images: Sequence[Tensor]) -> Tensor:
-    """Concatenates maps (1, 1, H, W); a single one is not copied."""
-    return images[0] if len(images) == 1 else torch.cat(list(images))

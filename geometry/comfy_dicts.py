@@ -13,7 +13,8 @@ from .assumptions import assumed_depth, assumed_intrinsics
 from .camera import depth_to_points
 from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
-from .estimate import Axes, Estimate, Quantity, need_perspective
+from .estimate import Axes, Estimate, Quantity
+from .projections import need_perspective
 from .valid import valid_depth
 
 _SKY = 0.5
@@ -124,10 +125,8 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     """Converts core's DA3_GEOMETRY, of which only `depth` is required, to an estimate.
 
     Depth is masked where `sky` is 0.5 or more, with confidence, intrinsics and extrinsics if present. Identity poses for all cameras mean
-    unknown ones. `quantity` None is metric depth (up to scale) where there is a camera, else relative depth.
-
-    Raises:
-        ValueError: No depth, tensors that do not fit, or disparity requested: Depth Anything 3 gives depth.
+    unknown ones. `quantity` None is metric depth (up to scale) where there is a camera, else relative depth. Raises ValueError: no depth,
+    tensors that do not fit, or disparity requested: Depth Anything 3 gives depth.
     """
     _check_mapping(geometry, "DA3_GEOMETRY")
     depth = _plane(geometry, "depth", "DA3_GEOMETRY")

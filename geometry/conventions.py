@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..options import map_images as codings
-from ..utils import constant, squared_lengths, vector_lengths, without_autocast
+from ..utils import constant, dot_products, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
@@ -114,7 +114,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
         scaled = vectors / torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
         lengths = torch.linalg.vector_norm(scaled, 2, 1, keepdim=True)  # NaN where the largest is 0 or not finite
         return torch.where(lengths > 0, scaled / lengths, facing)
-    squares = squared_lengths(vectors)
+    squares = dot_products(vectors, vectors)
     # On a CPU this check is cheaper than the passes over the map below.
     if not is_compiling and _all_safe(squares):
         lengths = squares.sqrt_()
@@ -125,7 +125,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     # Dividing by the largest component first avoids overflow and underflow of the squares.
     scaled = vectors / torch.where(usable, largest, 1)
     safe = torch.where(usable, scaled, facing)
-    return safe / squared_lengths(safe).sqrt()
+    return safe / dot_products(safe, safe).sqrt()
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
@@ -138,12 +138,12 @@ def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
     Raises:
         ValueError: Wrong shapes, or a 3x3 part that is not a rotation.
     """
-    return _rotate(normals, _rotation(camera_to_world, normals))
+    return _rotated(normals, camera_to_world, back=False)
 
 
 def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
     """Rotates world-space normals into camera space, transpose(R) @ n: the inverse of `camera_to_world_normals`, with the same matrix."""
-    return _rotate(normals, _rotation(camera_to_world, normals).transpose(1, 2))
+    return _rotated(normals, camera_to_world, back=True)
 
 
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
@@ -160,10 +160,7 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     """Adds detail normals to base normals by reoriented normal mapping: rotates the detail as the base is rotated from flat.
 
     All are (B, 3, H, W) unit vectors in the same axes; the detail is measured from a flat surface that faces the viewer. A flat detail
-    gives the base; a flat base gives the detail.
-
-    Raises:
-        ValueError: Shapes that are not (B, 3, H, W) or not the same, or unknown axes.
+    gives the base; a flat base gives the detail. Raises ValueError: shapes that are not (B, 3, H, W) or not the same, or unknown axes.
 
     Source:
         C. Barre-Brisebois and S. Hill, "Blending in Detail" (2012), the version for unit vectors, multiplied by t.z.
@@ -191,12 +188,7 @@ def _all_safe(squares: Tensor) -> bool:
 
 
 @without_autocast
-def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:
-    return torch.einsum("bij,bjhw->bihw", rotation, normals)
-
-
-@without_autocast
-def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
+def _rotated(normals: Tensor, matrix: Tensor, back: bool) -> Tensor:
     check_map(normals, 3, "normals")
     batch = normals.shape[0]
     matrices = matrix[None] if matrix.ndim == 2 else matrix
@@ -207,7 +199,8 @@ def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
         raise ValueError(
             "the 3x3 part of camera_to_world is no rotation (its rows are not unit and at right angles): take the scale out of it"
         )
-    return rotation.expand(batch, 3, 3)
+    rotation = (rotation.transpose(1, 2) if back else rotation).expand(batch, 3, 3)
+    return torch.einsum("bij,bjhw->bihw", rotation, normals)
 
 
 def _as_coding(name: NormalMapCoding | Axes | str) -> NormalMapCoding:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..options.effects import EFFECTS
 from ..utils import resize_map, to_cpu
 from .camera import resize_intrinsics, scaled_intrinsics
 from .conventions import unit_normals
@@ -196,15 +195,13 @@ class Estimate:
         Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where the
         map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
         Normals are renormalised (facing the viewer where opposite ones cancel), intrinsics scaled. Pixel centres, corners not aligned.
+        Raises ValueError: a side below 1.
 
         Args:
             height, width: New size in pixels.
             resampling: For depth where it grows, "bilinear" or "bicubic" (clamped to the range of the map).
             checked: All unmasked pixels are known to be valid and the intrinsics to be a camera's, as in a model's fresh output. Avoids
                 synchronising a GPU.
-
-        Raises:
-            ValueError: A side below 1.
         """
         if min(height, width) < 1:
             raise ValueError(f"an estimate cannot be resized to {width}x{height} pixels; at least 1x1 is needed")
@@ -221,13 +218,15 @@ class Estimate:
         if len(without_holes) > 1:
             # Image by image, so that each result is bit-identical whatever else is in the batch.
             return Estimate.cat((each.resized(height, width, resampling, checked=checked) for each in self.split()), self.batch)
-        mask = self.mask
-        if mask is not None:
-            mask = mask.new_ones(self.batch, 1, *size) if without_holes == {True} else _resized_mask(mask, size)
-        intrinsics, scaled = self.intrinsics, scaled_intrinsics if trusted else resize_intrinsics
-        depth, normals, confidence = (
-            self._whole_maps(size, resampling) if without_holes == {True} else self._maps_with_holes(size, resampling, mask)
-        )
+        mask, intrinsics, scaled = self.mask, self.intrinsics, scaled_intrinsics if trusted else resize_intrinsics
+        if without_holes == {True}:
+            mask = None if mask is None else mask.new_ones(self.batch, 1, *size)
+            depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
+            normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
+            confidence = None if self.confidence is None else _resized_whole(self.confidence, size)
+        else:
+            mask = None if mask is None else _resized_mask(mask, size)
+            depth, normals, confidence = self._maps_with_holes(size, resampling, mask)
         return replace(
             self,
             depth=depth,
@@ -245,12 +244,6 @@ class Estimate:
         wide = replace(self, projection=Projection.PERSPECTIVE)._map(lambda x: torch.cat((x[..., -beside:], x, x[..., :beside]), -1))
         resized = wide.resized(height, width + 2 * added, resampling)._map(lambda x: x[..., added : added + width].contiguous())
         return replace(resized, projection=self.projection)
-
-    def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Depth, normals and confidence of an estimate that is valid everywhere, at another size."""
-        depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
-        normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
-        return depth, normals, None if self.confidence is None else _resized_whole(self.confidence, size)
 
     def _maps_with_holes(
         self, size: tuple[int, int], resampling: str, mask: Tensor | None
@@ -291,10 +284,34 @@ class Estimate:
         if total is None:
             parts = tuple(parts)
             total = sum(part.batch for part in parts)
-        joined = _Joined(total, device)
+        kind: _Kind | None = None
+        maps: dict[str, Tensor] = {}
+        undivided, filled = None, 0
         for part in parts:
-            joined.add(part)
-        return joined.whole()
+            own = _Kind.of(part)
+            kind, device = kind or own, device or part.device
+            if own != kind:
+                raise ValueError(
+                    f"estimates of different kinds cannot be joined: the first is {kind}, another {own}; "
+                    "expected one size, quantity, axes, projection and set of maps"
+                )
+            start, filled = filled, filled + part.batch
+            if filled > total:
+                raise ValueError(f"there are {filled} estimates to join, or more; expected {total}, one for each image")
+            if part.batch == total:
+                undivided = part.to(device)
+                continue
+            for name, value in part.maps.items():
+                if name not in maps:
+                    # Images without a mask leave it True. Every row of the other maps is written, as all parts have them.
+                    maps[name] = (value.new_ones if name == "mask" else value.new_empty)((total, *value.shape[1:]), device=device)
+                maps[name] = maps[name].to(torch.promote_types(maps[name].dtype, value.dtype))
+                maps[name][start:filled] = value
+        if kind is None:
+            raise ValueError("nothing to join: the list of estimates is empty")
+        if filled < total:
+            raise ValueError(f"there are {filled} estimates to join; expected {total}, one for each image")
+        return undivided or Estimate(quantity=kind.quantity, axes=kind.axes or Axes.OPENGL, projection=kind.projection, **maps)
 
     def cut(self, window: tuple[EllipsisType, slice, slice]) -> Estimate:
         """Crops the maps to a window of rows and columns and drops the camera."""
@@ -324,54 +341,6 @@ class _Kind(NamedTuple):
         return f"{' '.join(words)} of {self.size[1]}x{self.size[0]} pixels"
 
 
-class _Joined:
-    """A batch of `total` images that is filled part by part."""
-
-    def __init__(self, total: int, device: torch.device | str | None) -> None:
-        self._total = total
-        self._device = device
-        self._kind: _Kind | None = None
-        self._maps: dict[str, Tensor] = {}
-        self._undivided: Estimate | None = None
-        self._filled = 0
-
-    def add(self, part: Estimate) -> None:
-        """Copies a part to its place, or keeps it if it is the whole batch."""
-        kind = _Kind.of(part)
-        self._kind, self._device = self._kind or kind, self._device or part.device
-        if kind != self._kind:
-            raise ValueError(
-                f"estimates of different kinds cannot be joined: the first is {self._kind}, another {kind}; "
-                "expected one size, quantity, axes, projection and set of maps"
-            )
-        start, self._filled = self._filled, self._filled + part.batch
-        if self._filled > self._total:
-            raise ValueError(f"there are {self._filled} estimates to join, or more; expected {self._total}, one for each image")
-        if part.batch == self._total:
-            self._undivided = part.to(self._device)
-            return
-        for name, value in part.maps.items():
-            self._rows(name, value)[start : self._filled] = value
-
-    def _rows(self, name: str, like: Tensor) -> Tensor:
-        """The map of the whole batch, allocated at first use."""
-        if name not in self._maps:
-            shape = (self._total, *like.shape[1:])
-            # Images without a mask leave it True. Every row of the other maps is written, as all parts have them.
-            self._maps[name] = (like.new_ones if name == "mask" else like.new_empty)(shape, device=self._device)
-        self._maps[name] = self._maps[name].to(torch.promote_types(self._maps[name].dtype, like.dtype))
-        return self._maps[name]
-
-    def whole(self) -> Estimate:
-        """The batch, once all its images are in their places."""
-        if self._kind is None:
-            raise ValueError("nothing to join: the list of estimates is empty")
-        if self._filled < self._total:
-            raise ValueError(f"there are {self._filled} estimates to join; expected {self._total}, one for each image")
-        kind = self._kind
-        return self._undivided or Estimate(quantity=kind.quantity, axes=kind.axes or Axes.OPENGL, projection=kind.projection, **self._maps)
-
-
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
     # Clamps the overshoot of "bicubic" and rounding. Both ends in one clamp_ take a CPU three times as long.
     return resize_map(values, *size, growing).clamp_min_(values.amin((2, 3), keepdim=True)).clamp_max_(values.amax((2, 3), keepdim=True))
@@ -394,23 +363,3 @@ def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], gr
 
 def _resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return resize_map(mask.float(), *size, "nearest-exact") >= 0.5
-
-
-HANDLED = ", ".join(
-    (
-        "Render Depth, Render Normals, Preview Geometry",
-        *(spec.title for spec in EFFECTS if spec.panoramas),
-        "Save Geometry (npz, exr), Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)",
-    )
-)
-"""Nodes that accept panoramas, for the error message."""
-
-
-def need_perspective(estimate: Estimate, what: str) -> None:
-    """Refuses panoramas by a ValueError about `what`: "stereo", "a .stl file", ..."""
-    if estimate.projection is Projection.PERSPECTIVE:
-        return
-    raise ValueError(
-        f"{what} needs images of a perspective camera, and this geometry is a panorama's ({estimate.projection.value}: its depth is the "
-        f"distance along each pixel's ray). Estimate a perspective image by Depth & Normals instead. What takes a panorama: {HANDLED}"
-    )

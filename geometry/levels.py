@@ -153,7 +153,7 @@ def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float,
     none = constant(values, math.inf)
     ordered = torch.where(valid, values, none).sort(1).values
     last = (valid.sum(1, keepdim=True) - 1).clamp_(min=0)
-    position = last * _shares_of(values, percentiles)
+    position = last * constant(values, tuple(each / 100 for each in percentiles))
     below = position.long()
     low, high = ordered.gather(1, torch.cat((below, torch.minimum(below + 1, last)), 1)).chunk(2, 1)
     return torch.where(low < none, torch.lerp(low, high, position - below), none)
@@ -178,11 +178,6 @@ def _places_of(count: int, percentiles: tuple[float, float]) -> tuple[Tensor, Te
     position = (count - 1) * torch.tensor(percentiles, dtype=torch.float32) / 100
     below = position.long()
     return torch.cat((below, (below + 1).clamp(max=count - 1))), position - below
-
-
-@kept_constants
-def _shares_of(percentiles: tuple[float, ...]) -> Tensor:
-    return torch.tensor(percentiles, dtype=torch.float32) / 100
 
 
 def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:

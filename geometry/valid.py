@@ -23,23 +23,17 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
     return finite if mask is None else finite & mask
 
 
-def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
-    """The pixels where nothing was hit: FAR_AWAY or farther, or the largest 16-bit value. `depth` has any shape, large = far.
-
-    In relative depth the largest integer is the scene's far end, as images are stretched to it.
-    """
-    far = (depth >= FAR_AWAY) | (depth == LARGEST_HALF)
-    return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
-
-
 def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -> Tensor | None:
     """The valid pixels (B, 1, H, W) of a depth map from a file, or None if True everywhere.
 
-    `known` (B, 1, H, W), where the file has depth (None = everywhere), `valid_depth` and, unless it is disparity, not `infinitely_far`.
+    `valid_depth` and `known` (B, 1, H, W), where the file has depth (None = everywhere), without pixels where nothing was hit: FAR_AWAY or
+    farther, or the largest 16-bit value. In relative depth the largest integer is the scene's far end, as images are stretched to it.
     """
     mask = valid_depth(depth, quantity, known)
     if quantity is not Quantity.DISPARITY:
-        mask = mask & ~infinitely_far(depth, quantity)
+        mask = mask & ~((depth >= FAR_AWAY) | (depth == LARGEST_HALF))
+    if quantity is Quantity.METRIC_DEPTH:
+        mask = mask & (depth != LARGEST_SHORT)
     return None if bool(mask.all()) else mask
 
 

@@ -109,19 +109,19 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         Luma (H, W) and chroma (2, H/2, W/2), code values as float32 or uint8, whichever is faster.
     """
     if len(image) == 1:
-        return _stored_luma(image[0], bits), image.new_full((2, image.shape[1] // 2, image.shape[2] // 2), 2 ** (bits - 1))
+        return _stored(image[0], bits), image.new_full((2, image.shape[1] // 2, image.shape[2] // 2), 2 ** (bits - 1))
     luma, chroma = _yuv(image)
     halved = F.avg_pool2d(chroma[None], (2, 1))
     # Left-sited: half of the left pixel of a pair, plus a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
     sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
-    return _stored_luma(luma, bits), _stored_chroma(sited[0], bits)
+    return _stored(luma, bits), _stored(sited[0], bits, chroma=True)
 
 
 def rgb_to_yuv444(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """`rgb_to_yuv420` with full-size chroma (2, H, W): 4:4:4."""
     luma, chroma = _yuv(image)
-    return _stored_luma(luma, bits), _stored_chroma(chroma, bits)
+    return _stored(luma, bits), _stored(chroma, bits, chroma=True)
 
 
 @without_autocast
@@ -133,20 +133,9 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
     return luma, torch.stack(chroma)
 
 
-def _stored_luma(luma: Tensor, bits: int) -> Tensor:
-    """Limited-range code values."""
-    black, span, _, _ = _levels(bits, full=False)
-    return _rounded(luma, span, black, bits)
-
-
-def _stored_chroma(chroma: Tensor, bits: int) -> Tensor:
-    """Limited-range code values."""
-    _, _, zero, span = _levels(bits, full=False)
-    return _rounded(chroma, span, zero, bits)
-
-
-def _rounded(values: Tensor, span: float, zero: float, bits: int) -> Tensor:
-    """Rounds values * span + zero, which must not be negative, to code values."""
+def _stored(values: Tensor, bits: int, chroma: bool = False) -> Tensor:
+    """Limited-range code values of luma, or of chroma; none is negative."""
+    zero, span = _levels(bits, full=False)[2 * chroma :][:2]
     if bits == 8 and (cv2 := opencv_for(values)):  # one pass instead of four
         flat = values.reshape(-1, values.shape[-1]).numpy()
         return torch.from_numpy(cv2.convertScaleAbs(flat, alpha=span, beta=zero)).view(values.shape)
@@ -256,7 +245,9 @@ def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tenso
             luma, chroma = averaged_planes(luma, chroma, *size, left=not colours.full)
         return yuv_to_rgb(luma, chroma, bits, colours)
     if planar["kind"] == "gray":
-        return displayed(_grey(_planes_to_tensor(frame.planes[:1], dtype)[0], bits, colours).expand(3, -1, -1), colours)
+        black, span, _, _ = _levels(bits, colours.full)
+        grey = (_planes_to_tensor(frame.planes[:1], dtype) - black) / span
+        return displayed(grey.clamp(0, 1).expand(3, -1, -1), colours)
     green, blue, red = _planes_to_tensor(frame.planes[:3], dtype)
     return displayed(torch.stack((red, green, blue)) / (2**bits - 1), colours)
 
@@ -264,12 +255,6 @@ def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tenso
 def _may_be_averaged(luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> bool:
     """True if averaging the planes nearly equals averaging their RGB."""
     return all(stored in (side, side / 2) and stored >= new for stored, side, new in zip(chroma.shape[1:], luma.shape, size, strict=True))
-
-
-def _grey(plane: Tensor, bits: int, colours: Colours) -> Tensor:
-    unit = 2 ** (bits - 8)
-    scaled = plane / (2**bits - 1) if colours.full else (plane - 16 * unit) / (219 * unit)
-    return scaled.clamp(0, 1)[None]
 
 
 def _unpacked(frame: Any) -> Any:

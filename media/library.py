@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,16 +13,6 @@ from ..options.checks import how_to_install
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MOST_OF_HEADER = 4096
-
-
-def is_cut_off(file: BinaryIO) -> bool:
-    """True if a Matroska file is shorter than its header states. Moves the file position."""
-    file.seek(0)
-    beginning = file.read(_MOST_OF_HEADER)
-    header = _element_end(beginning, 0, _EBML)
-    # The segment holds everything but the short header before it.
-    expected = None if header is None else _element_end(beginning, header, _SEGMENT)
-    return expected is not None and file.seek(0, 2) < expected
 
 
 def _element_end(data: bytes, start: int, identity: bytes) -> int | None:
@@ -105,11 +95,14 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
 
 
 def is_cut_matroska(source: Any, name: object) -> bool:
-    """True if a source of `open_video` is a Matroska file shorter than its header states."""
-    if not isinstance(source, str | os.PathLike):
-        return is_cut_off(source)
-    with _open_regular(source, name) as file:
-        return is_cut_off(file)
+    """True if a source of `open_video` is a Matroska file shorter than its header states. Moves the position of a file-like object."""
+    with _open_regular(source, name) if isinstance(source, str | os.PathLike) else nullcontext(source) as file:
+        file.seek(0)
+        beginning = file.read(_MOST_OF_HEADER)
+        header = _element_end(beginning, 0, _EBML)
+        # The segment holds everything but the short header before it.
+        expected = None if header is None else _element_end(beginning, header, _SEGMENT)
+        return expected is not None and file.seek(0, 2) < expected
 
 
 def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
-from ..geometry.assumptions import NEAR_FAR_RATIO
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.render import METRIC_PERCENTILES
-from ..geometry.surfaces.derive import with_normals
+from ..geometry.surfaces.derive import with_assumed_normals, with_normals
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.panorama import check_panorama, check_perspective_model
@@ -129,14 +128,9 @@ class DepthAndNormals(_ShowsMaps):
         """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
         self.check_model(model)
         load = partial(load_model, model, options.precision, choose_tiny("model"))
-        estimate = estimate_images(load, image, options, _with_normals)
+        estimate = estimate_images(load, image, options, with_assumed_normals)
         usual = RUNNING if options.film else PER_IMAGE
         return _shown(estimate, options, usual if options.normalisation == AUTO else options.normalisation)
-
-
-def _with_normals(estimate: Estimate) -> Estimate:
-    """Adds normals from depth. Relative depth has no known zero, so its near-far ratio is assumed, as in the effects."""
-    return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
 def _shown(estimate: Estimate, options: MapsOptions | PanoramaOptions, normalisation: str) -> Any:

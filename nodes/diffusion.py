@@ -12,8 +12,9 @@ from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import BUNDLED_MODEL, MODELS, models_of_family
 from ..geometry.alignment.metrics import disagreeing_axes
 from ..geometry.conventions import NormalMapCoding
-from ..geometry.estimate import Estimate, need_perspective
+from ..geometry.estimate import Estimate
 from ..geometry.images.render import depth_to_image, normals_to_image
+from ..geometry.projections import need_perspective
 from ..model_loader.comfy.feedback import progress_bar
 from ..options.checks import check_choice
 from ..options.diffusion import DiffusionNodeOptions, LbmNodeOptions, LotusNodeOptions, MarigoldNodeOptions, MaterialOptions

@@ -53,7 +53,7 @@ def check_depth_linked(geometry: Any, depth: Tensor | None, or_mask: bool = Fals
 def effect_geometry(
     images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]
 ) -> Estimate:
-    """The images' geometry, one estimate each, at their size: the geometry input if linked, else read from the maps."""
+    """The images' geometry, one estimate each, at any size: the geometry input if linked, else read from the maps."""
     batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:

@@ -14,8 +14,9 @@ from ..annotators.moge import REFINED, MogeOptions
 from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.edges.refine import Derive, refine_geometry
-from ..geometry.estimate import Axes, Estimate, Quantity, need_perspective
+from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
+from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
 from ..geometry.surfaces.normals import dmap2norm, midas_normals
 from ..model_loader import Model

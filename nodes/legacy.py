@@ -13,7 +13,8 @@ from ..annotators.preprocessing.resizing import scale_short_side
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.render import depth_to_image
 from ..geometry.levels import MeasureRange, depth_to_nearness
-from ..geometry.temporal.ranges import ClipRange, CutDetector, RunningRange
+from ..geometry.temporal.ranges import ClipRange, RunningRange
+from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits

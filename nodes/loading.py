@@ -13,8 +13,8 @@ from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMMENDED_MODEL, find_any_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec
 from ..model_loader import Model
-from ..model_loader.comfy.host import environment
 from ..model_loader.load import chosen_model, chosen_runtime, replacements
+from ..model_loader.system import environment
 from ..model_loader.weights.download import DownloadError
 from ..model_loader.weights.find import find_file, models_on_disk
 from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH, LoadOptions

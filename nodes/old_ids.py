@@ -9,7 +9,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ..model_loader.comfy.host import before_each_prompt, environment, has_node, offer_replacement, pack_of_node, user_settings
+from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_settings
+from ..model_loader.system import environment
 from .option_widgets import takes
 from .widgets import BY_MODEL, Inputs
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry.conventions import convert_normals
-from ..geometry.estimate import Axes, Estimate, need_perspective
+from ..geometry.estimate import Axes, Estimate
 from ..geometry.images.normal_map_image import normal_map_to_estimate, stored_values
+from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, grey_heights, height_to_normals, image_to_height
 from ..options.checks import check_choice, check_range

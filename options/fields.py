@@ -258,12 +258,7 @@ def options_of(options: type[Options]) -> Mapping[str, Option]:
 
 def default_of(options: type[Options], name: str) -> Any:
     """The default of an option."""
-    return _defaults_of(options)[name]
-
-
-@cache
-def _defaults_of(options: type[Options]) -> Mapping[str, Any]:
-    return {each.name: each.default for each in fields(options)}  # pyright: ignore[reportArgumentType] - a dataclass
+    return options.__dataclass_fields__[name].default  # pyright: ignore[reportAttributeAccessIssue] - a dataclass
 
 
 def highest_of(options: type[Options], name: str) -> float:

@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Inductor would start processes to compile in, each of which imports torch.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # Python's own words are looked up forty times for each command: in a language of the system's, in folders of the disk.
 os.environ["LANGUAGE"] = "C"
 # Without a card, Triton interprets its kernels; it has to know before it is imported.
@@ -40,7 +42,7 @@ from tests import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _SLOW = pytest.StashKey[int]()  # how many are left out
 _NEW_OBJECTS = 5000  # between two collections: with Python's 700 these take a twentieth of the time
 _MUCH_MEMORY = 3 * 2**28  # bytes: to look for what nobody needs takes thirty milliseconds
@@ -50,6 +52,11 @@ _TINY = {}  # the networks that `tiny_at_hand` copies, by their types
 # thousands of records for each export once it has any handler.
 for _logger in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
     _logger.propagate = True
+
+# Each thread would keep what it frees for itself: networks that threads load lie beside those of all others.
+_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+if _HAS_GLIBC := hasattr(_LIBRARY, "malloc_trim"):
+    _LIBRARY.mallopt(_M_ARENA_MAX, 1)
 
 # What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
 for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -187,13 +194,10 @@ def _resident_bytes():
 
 def _free_memory():
     gc.collect()  # networks in reference cycles
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):  # glibc
+    if _HAS_GLIBC:
         for threshold in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            library.mallopt(threshold, 2**25)  # a command that ran in this process has it keep whatever is freed
-        library.malloc_trim(0)  # what was freed between blocks in use; else the process only grows
+            _LIBRARY.mallopt(threshold, 2**25)  # a command that ran in this process has it keep whatever is freed
+        _LIBRARY.malloc_trim(0)  # what was freed between blocks in use; else the process only grows
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def printed_by(work, *arguments):
         with forked((redirected,), seconds=300) as (process,):
             pass
         file.seek(0)
-        return process.exitcode, file.read().decode()
+        return process.exitcode, file.read().decode(errors="replace")
 
 
 COMMAND = "from depth_normal.app.cli import run; run()"

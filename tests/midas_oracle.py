@@ -6,10 +6,12 @@ import pytest
 from torch import nn
 
 PACKAGE = "controlnet_aux.zoe.zoedepth.models.base_models"
+BLOCKS = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+BLOCKS |= {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+"""Those of `SmallBeit`, as transformers' configuration has them."""
 
 
 def authors(name):
-    """A module of theirs."""
     pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
     pytest.importorskip(PACKAGE, reason="the oracle is controlnet-aux (extra 'test')")
     return importlib.import_module(f"{PACKAGE}.{name}")

@@ -41,7 +41,6 @@ MENDED = runpy.run_path(str(ROOT / "tests" / "conftest.py"))
 
 
 def main() -> int:
-    """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("save", "compare"))
     parser.add_argument("folder", type=Path)

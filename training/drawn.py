@@ -8,7 +8,6 @@ surfaces have the pattern of a photograph of the train split in DIR/photos/. Exi
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .data import CROP_LONG, CROP_SHORT, Photo, read_photos, save_npz
+from .parts import data_parser
 from .skies import NO, UNKNOWN, YES
 
 RIM = 2  # unlabelled pixels at the sky's border
@@ -221,8 +221,7 @@ def save(path: Path, image: np.ndarray, sky: np.ndarray) -> None:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--images", type=int, default=3000)
     arguments = parser.parse_args()
     (arguments.data / "drawn").mkdir(parents=True, exist_ok=True)

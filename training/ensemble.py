@@ -8,7 +8,6 @@ best.pt. Existing files are not made again. Optional: training mixes those that 
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from depth_normal.utils import resize_image, resize_map
 
 from .data import read_npz, read_photos, save_npz
 from .evaluate import load_tiny
-from .parts import part
+from .parts import data_parser, part
 from .teacher import normalise
 
 LARGEST = 127  # of a normal's coordinate, as in the renders
@@ -85,8 +84,7 @@ def _stacked(some: list[tuple[Path, np.ndarray]]) -> tuple[list[Path], Tensor]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--models", type=Path, nargs="+", required=True)
     parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th crop, for several processes")
     arguments = parser.parse_args()

@@ -33,6 +33,7 @@ from . import measures
 from .data import read_photos
 from .export import SHIPPED, read_state
 from .measures import aligned_depth_scores, angular_error, estimate_of, motorcycle_photograph, spearman
+from .parts import data_parser
 from .teacher import Teacher, resize
 
 Estimator = Callable[[np.ndarray], np.ndarray]
@@ -192,8 +193,7 @@ def save_images(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.nda
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
     parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")

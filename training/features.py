@@ -9,7 +9,6 @@ training learns from features where they are.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .data import FEATURES, read_npz, save_npz
-from .parts import part
+from .parts import data_parser, part
 from .teacher import MIDAS_FILE, SIZES, load_midas, midas_pixels
 
 SEEN = 200  # number of crops for the principal axes
@@ -64,8 +63,7 @@ def find_axes(encoder: Encoder, paths: list[Path]) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE}")
     parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th crop, for several processes")
     arguments = parser.parse_args()

@@ -1,9 +1,10 @@
-"""Splits work between processes."""
+"""The command lines of these modules, and the split of their work between processes."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -18,6 +19,13 @@ class Part(NamedTuple):
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
         """This share of the items."""
         return items[self.index :: self.count]
+
+
+def data_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of --data, described by a module's docstring."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    return parser
 
 
 def part(text: str) -> Part:

@@ -11,19 +11,17 @@ the textures.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import logging
 import sys
 from pathlib import Path
 
-from .parts import part
+from .parts import data_parser, part
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--scenes", type=int, default=1500)
     parser.add_argument("--kept", action="store_true", help="the scenes and clips for the evaluation instead")
     parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th scene, for several processes")

@@ -7,11 +7,10 @@ They teach the head what photographs look like; where edges are is taught by sce
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,7 @@ from depth_normal import load_model
 from depth_normal.geometry.edges.refine import refine_geometry
 
 from .data import Photo, package_files, read_photos, seeded
+from .parts import data_parser, part
 
 SHORT, LONG = 480, 640
 LEVELS = 511
@@ -29,7 +29,7 @@ LEVELS = 511
 logger = logging.getLogger(__name__)
 
 
-def originals(data: Path, photos: list[Photo]) -> Iterator[np.ndarray]:
+def originals(data: Path, photos: Sequence[Photo]) -> Iterator[np.ndarray]:
     """Images (480, 640, 3), (640, 480, 3) or with a shorter long side, BGR, of large enough photographs; at most four a package."""
     packages: dict[Path, set[str]] = defaultdict(set)
     for photo in photos:
@@ -54,19 +54,17 @@ def originals(data: Path, photos: list[Photo]) -> Iterator[np.ndarray]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--part", default="0/1")
+    parser.add_argument("--part", type=part, default="0/1")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     photos = [photo for photo in read_photos(arguments.data) if photo.split == "train"]
     seeded("sharp").shuffle(photos)  # pyright: ignore[reportArgumentType]
-    number, parts = map(int, arguments.part.split("/"))
     model = load_model("tiny", device="cpu")
     packed: dict[str, np.ndarray] = {}
-    for count, image in enumerate(originals(arguments.data, photos[number::parts]), 1):
+    for count, image in enumerate(originals(arguments.data, arguments.part.of(photos)), 1):
         pixels = torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
         estimate = refine_geometry(model.estimate(pixels, tiles="auto", refine=False), pixels)
         assert estimate.depth is not None

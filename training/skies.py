@@ -10,7 +10,6 @@ finds, what is near or lies under something near is labelled 0. --sheets draws t
 
 from __future__ import annotations
 
-import argparse
 import csv
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from depth_normal.geometry.regions.sky import find_sky
 from depth_normal.utils import check_images, images_to_rgb
 
 from .data import read_photos, save_npz
+from .parts import data_parser
 
 LISTS = Path(__file__).parent / "skies.tsv", Path(__file__).parent / "sky.tsv"
 NO, YES, UNKNOWN = 0, 1, 2
@@ -93,8 +93,7 @@ def draw_sheets(data: Path, folder: Path) -> None:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--sheets", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -8,7 +8,6 @@ photographs. Images about which one could argue (fog, a bright window, a sliver 
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
@@ -19,14 +18,14 @@ from depth_normal.geometry.regions.sky import find_sky
 from depth_normal.utils import check_images, images_to_rgb
 
 from .data import read_photos
+from .parts import data_parser
 
 LIST = Path(__file__).parent / "sky.tsv"
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()

@@ -8,7 +8,6 @@ points follows from their motion between the two, up to one scale: focal length 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from .data import read_photos
 from .evaluate import at_size_of, disparity_of, load_tiny
 from .export import SHIPPED
 from .measures import aligned_depth_scores
+from .parts import data_parser
 from .teacher import Teacher
 
 STREET = "b2977cdbd9fb3f", "5bb41a60038a2b"
@@ -103,8 +103,7 @@ def estimators(teacher: Teacher, models: list[Path]) -> dict[str, Callable[[np.n
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
     arguments = parser.parse_args()

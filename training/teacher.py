@@ -8,7 +8,6 @@ Reads the list photos.tsv beside this file and DIR/photos/, writes one .npz a cr
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD
 
 from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos, save_npz, seeded
-from .parts import part
+from .parts import data_parser, part
 from .skies import found_sky, looked_at
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
@@ -182,8 +181,7 @@ def save_label(target: Path, image: np.ndarray, teacher: Teacher, photo: Photo) 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE} and {FASTDEPTH_FILE}")
     parser.add_argument("--crops", type=int, default=4, help=f"crops a photograph, {CROP_SHORT}x{CROP_LONG}; the first is the largest")
     parser.add_argument("--mixed", type=int, default=0, help="images a photograph with something near of another one before it")

@@ -13,7 +13,6 @@ everything that is learned from has to fit its memory.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -50,6 +49,7 @@ from .losses import (
     taught,
     training_loss,
 )
+from .parts import data_parser
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
 # (progress up to which, (short, long) sides to draw from): small images are fast, the last third trains at sizes of use
@@ -365,8 +365,7 @@ def report(folder: Path, **figures: object) -> None:
 
 def parse() -> Options:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = data_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=240, help="of training in all, earlier parts of the run included")
     parser.add_argument("--steps", type=int, help="instead of minutes")

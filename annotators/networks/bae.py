@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .layers import PublishedNetwork, StateDict, to_dtype, unit_vectors
+from .layers import to_dtype, unit_vectors
+from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Channels of the decoder's maps, coarsest first."""

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dpt import COARSEST, DptConfig, DptHead
-from .layers import GroupNorm, Linear, PublishedNetwork, Rule, StateDict, aspect_of, is_traced, rename
+from .layers import GroupNorm, Linear, aspect_of, is_traced
+from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import PATCH, VisionTransformer, VitConfig, hub_to_official
 
 

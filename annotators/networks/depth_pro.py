@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
-from .layers import Linear, PublishedNetwork, StateDict, rename, to_dtype
+from .layers import Linear, to_dtype
+from .published import PublishedNetwork, StateDict, rename
 from .vit import HUB_BLOCKS, VisionTransformer, with_joined_attention
 
 PASSES = 37

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .layers import GroupNorm, PublishedNetwork, StateDict, unit_vectors
+from .layers import GroupNorm, unit_vectors
+from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32
 _COARSE = 8

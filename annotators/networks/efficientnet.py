@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import StateDict, is_traced
+from .layers import is_traced
+from .published import StateDict
 
 
 class Variant(NamedTuple):

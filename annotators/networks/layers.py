@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import platform
-import re
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -339,28 +337,3 @@ def _of_heads(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     scores = by_convolution(query.transpose(0, 1).flatten(1), keys, groups=heads)
     weights = scores.unflatten(1, (heads, -1)).softmax(-1).flatten(1)
     return by_convolution(weights, values, groups=heads).unflatten(1, (heads, -1)).transpose(0, 1)
-
-
-StateDict = Mapping[str, Tensor]
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]
-"""A pattern and its replacement, as in `re.sub`."""
-
-
-def rename(key: str, rules: Iterable[Rule]) -> str:
-    """A parameter's name after applying the rules in order."""
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-class PublishedNetwork(nn.Module):
-    """A network of this pack that loads its authors' checkpoints."""
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts the network, except layers that stay in float32."""
-        self.to(dtype)
-
-    @staticmethod
-    def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under this network's names, without unused entries."""
-        return dict(state)

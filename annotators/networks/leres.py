@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig, MergeConfig, ResnextConfig
-from .layers import PublishedNetwork, StateDict, rename, to_dtype
+from .layers import to_dtype
+from .published import PublishedNetwork, StateDict, rename
 
 STAGES = 4
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from .configs import Metric3dConfig
 from .dpt import resized
-from .layers import Linear, PublishedNetwork, StateDict, rename, unit_vectors
+from .layers import Linear, unit_vectors
+from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
 LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0

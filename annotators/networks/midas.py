@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .dpt import Fusion
 from .efficientnet import LITE3, SameConv2d, batch_norm, encoder_stages
-from .layers import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 _VIT = r"^pretrained\.model\."
 _BLOCK = {

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from .configs import Moge1Config, MogeConfig
 from .folding import RepeatedBorder, add_transposed_then_conv, bilinear_then_conv, folds, then_pointwise
-from .layers import GroupNorm, PublishedNetwork, StateDict, aspect_of, middles, shrunk, to_dtype
+from .layers import GroupNorm, aspect_of, middles, shrunk, to_dtype
 from .moge_refiner import Refiner
+from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 LEVELS = 5

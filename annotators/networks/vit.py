@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import VitConfig
-from .layers import Linear, StateDict, attended, rename, resized_positions
+from .layers import Linear, attended, resized_positions
+from .published import StateDict, rename
 
 PATCH = 14
 """Default side of a token's patch in pixels; see `VitConfig.patch`."""

@@ -14,7 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .configs import ZipDepthConfig
 from .folding import fold_norms
-from .layers import PublishedNetwork, StateDict, rename, to_dtype
+from .layers import to_dtype
+from .published import PublishedNetwork, StateDict, rename
 
 _WRAPPERS = ((r"^((module|_orig_mod)\.)+", ""),)
 """Prefixes that DataParallel and torch.compile add to parameter names."""

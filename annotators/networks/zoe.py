@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from .depth_anything import DepthAnything, without_unused
 from .dpt import HEAD_CHANNELS, DptConfig, resized
-from .layers import PublishedNetwork, Rule, StateDict, rename
 from .midas import dpt_official_to_hub
+from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import VitConfig
 
 _METRIC_HEAD: tuple[Rule, ...] = (

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import Generic, Protocol, TypeVar
 
-from ...model_loader.comfy.feedback import terminal_bar
+from ...model_loader.system import terminal_bar
 from ..console.terminal import SignalStop, echo, echo_error, shown, stdout_for_results, stoppable
 from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, message_of
 from .failures import Failure, FailureLog, failure_of
@@ -110,7 +110,6 @@ class Run(Generic[T]):
         listed: Whether to print each result here and log failures for --retry-failed; otherwise `make` prints its results.
         json_lines: Whether stdout gets JSON instead of text.
         long: Whether an item has a progress bar of its own and is interrupted immediately instead of being finished first.
-        go_on: Advice on how to resume a stopped run.
     """
 
     plan: Plan[T]
@@ -120,7 +119,6 @@ class Run(Generic[T]):
     listed: bool = False
     json_lines: bool = False
     long: bool = False
-    go_on: str = GO_ON
 
     def __post_init__(self) -> None:
         self.done, self.failed = 0, self.missed
@@ -229,7 +227,7 @@ class Run(Generic[T]):
         return SOME_FAILED if self._some_made else NOTHING_DONE
 
     def _say_stopped(self, left: int, reason: str = "") -> None:
-        echo_error(f"stopped with {left} {self.unit}{'s' * (left != 1)} not begun{reason}; {self.go_on}")
+        echo_error(f"stopped with {left} {self.unit}{'s' * (left != 1)} not begun{reason}; {GO_ON}")
 
     @property
     def made(self) -> int:

@@ -23,10 +23,9 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ..console.parser import no_such_file
 from ..console.terminal import quoted
@@ -137,7 +136,11 @@ class Search:
     def _add_list(self, source: str) -> None:
         name = "the list on stdin" if source == "-" else source[1:]
         try:
-            lines = _lines(_bounded(sys.stdin.buffer) if source == "-" else _bounded_file(Path(name)))
+            with nullcontext(sys.stdin.buffer) if source == "-" else Path(name).open("rb") as file:
+                data = file.read(_LONGEST_LIST + 1)  # a pipe has no size
+            if len(data) > _LONGEST_LIST:
+                raise ValueError(f"it is longer than {_LONGEST_LIST // 2**20} MiB; divide it, or name folders or patterns")
+            lines = _lines(data)
         except (OSError, ValueError) as error:
             reason = (error.strerror or error) if isinstance(error, OSError) else error
             self.problems.append(f"{source}: the list cannot be read: {reason}")
@@ -288,19 +291,6 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower() or "without extension"  # noqa: PTH122
 
 
-def _bounded_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return _bounded(file)
-
-
-def _bounded(file: BinaryIO) -> bytes:
-    """The bytes of a list, which may be a pipe without a size."""
-    data = file.read(_LONGEST_LIST + 1)
-    if len(data) > _LONGEST_LIST:
-        raise ValueError(f"it is longer than {_LONGEST_LIST // 2**20} MiB; divide it, or name folders or patterns")
-    return data
-
-
 def _lines(data: bytes) -> list[tuple[int, str]]:
     """The paths of a list with their line numbers, from 1."""
     if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
@@ -369,7 +359,8 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
         return False
     (name,) = named
     if Path(name).is_dir():
-        return not recursive and _holds_frames(Path(name), to_a_file)
+        videos, images = _counts(Path(name))
+        return not recursive and images > 0 and (to_a_file or not videos)
     if name == "-" or not name:
         return False
     return os.path.lexists(name) or is_sequence(Path(name)) or (not name.startswith("@") and glob.escape(name) == name)
@@ -399,11 +390,6 @@ def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[
             frames.add(resolved)
             search.found.append(Source(path, Path(resolved.name)))
     return search.found, search.problems
-
-
-def _holds_frames(folder: Path, to_a_file: bool) -> bool:
-    videos, images = _counts(folder)
-    return images > 0 and (to_a_file or not videos)
 
 
 def _counts(folder: Path) -> tuple[int, int]:

@@ -23,7 +23,7 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
-from ...options.outputs import RayOptions
+from ...options.runs import RayOptions
 from ..batch.engines import Engine, Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side

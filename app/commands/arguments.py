@@ -14,7 +14,8 @@ from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.map_images import NEAR
-from ...options.outputs import MILLIMETRES, RUNTIME, ImagesOptions, NetworkOptions, SourcesOptions
+from ...options.outputs import MILLIMETRES, ImagesOptions
+from ...options.runs import RUNTIME, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of

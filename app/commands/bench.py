@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
-from ...options.outputs import DEFAULT_WRITES, DeviceOptions
+from ...options.outputs import DEFAULT_WRITES
+from ...options.runs import DeviceOptions
 from ..batch.allocator import keep_freed_memory
 from ..console.option_types import number_type
 from ..console.terminal import echo

@@ -51,7 +51,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         if out.suffix.lower() not in WRITTEN:
             raise ValueError(f"{out}: heat maps are written to {' or '.join(WRITTEN)}")
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
-    from ..differences import errors_of, read_both
+    from ..differences import errors_of, heat_maps, read_both, write_heat_maps
 
     quantity = chosen_quantity(arguments)
     quantities = quantity, chosen_quantity(arguments, "quantity_b") or quantity
@@ -70,8 +70,6 @@ def _compare(arguments: argparse.Namespace) -> int:
             "near and far of A are those of B exchanged; --quantity and --quantity-b say what a file holds that does not state it"
         )
     if out is not None:
-        from ..heat_map_files import heat_maps, write_heat_maps
-
         out.parent.mkdir(parents=True, exist_ok=True)
         names = arguments.found.name, arguments.truth.name
         # Results of two runs have the same name in different folders.

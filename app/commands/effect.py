@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +14,15 @@ from ..console.parser import Parser
 from ..outcomes import EXPECTED_ERRORS
 from .for_each_image import COMMON, Work, is_file_name, over_images
 from .option_table import add_options, chosen_options, common_options, option_names
-from .result_paths import add_result, settle_result
+from .result_paths import add_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...geometry.effects.makers import Made
     from .scene import Scene
 
 COMMON_OF_SKY = frozenset(("--sky", "--sky-mask"))
+_PLACES = (Point, Points, Box)
 
 
 def add_effect(parser: Parser) -> None:
@@ -41,7 +40,7 @@ def _add_one(parser: Parser, spec: EffectSpec) -> None:
         add_sky(group, spec.sky)
     parser.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.sky else frozenset())
     # The thresholds of selections and skies were measured on unrefined maps of tiny.
-    parser.set_defaults(run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
+    parser.set_defaults(run=over_images(Work(partial(write_made, what="the effect"), _planned)), effect=spec, refine=False)
 
 
 def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
@@ -62,25 +61,14 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return made
 
 
-def _effect(arguments: argparse.Namespace, make: Callable[[Scene], Made], image: Tensor | None = None) -> None:
-    settle_result(arguments)
-    write_made(arguments, make, "the effect", image)
-
-
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:
-    """Rejects points and boxes in pixels; the message converts them to fractions."""
-    names = option_names(options)
-    for name, option in options_of(options).items():
-        if isinstance(option, (Point, Points, Box)) and (places := getattr(arguments, name, None)):
-            _refuse_pixels_of(arguments, names[name], places if isinstance(places, list) else [places])
-
-
-def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:
-    """Rejects places in pixels (whole numbers, one above 1); the message converts them if one readable image is named."""
+    """Rejects points and boxes in pixels (whole numbers, one above 1); the message converts them if one readable image is named."""
     from ..batch.per_image import read
 
-    for place in places:
-        if max(place) <= 1 or not all(each.is_integer() for each in place):
+    names = option_names(options)
+    typed = ((names[name], getattr(arguments, name, None)) for name, each in options_of(options).items() if isinstance(each, _PLACES))
+    for option, place in ((option, each) for option, value in typed for each in (value if isinstance(value, list) else [value])):
+        if not place or max(place) <= 1 or not all(each.is_integer() for each in place):
             continue
         given = ",".join(f"{each:g}" for each in place)
         advice = "give fractions of the image, 0 to 1 from left to right and from top to bottom"

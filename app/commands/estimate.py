@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.fields import options_of
-from ...options.outputs import LOCAL, NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, FolderOptions, ImagesOptions, NetworkOptions, RayOptions
+from ...options.outputs import NUMBERS, PLY_UP, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
+from ...options.runs import LOCAL, FolderOptions, NetworkOptions, RayOptions
 from ...options.views import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..console.parser import Parser, no_such_file
-from ..console.terminal import echo, echo_error, program, quoted, shown
+from ..console.terminal import echo, echo_error, program, quoted
 from ..console.viewer import show
 from ..outcomes import DEMO_IMAGE, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_network, chosen_spec, network_options
 from .for_each_image import is_file_name
 from .option_table import add_options, chosen_options, option_names, refuse_options, refuse_unused
-from .result_paths import Place, add_folder, add_overwrite, check_extension, folder_file_or_url, name_a_folder
+from .result_paths import (
+    Place,
+    add_folder,
+    add_overwrite,
+    check_extension,
+    check_results,
+    folder_file_or_url,
+    name_a_folder,
+    naming_command,
+    result_path,
+    say_result,
+)
 from .scene import add_own_depth, known_from_files, named_files
 
 if TYPE_CHECKING:
@@ -327,8 +339,7 @@ def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> s
 
 def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str, ...]) -> int:
     """Estimates one image, writes its single result to the file of -o, and returns the exit code."""
-    file, kind = place.path, "--write" if "--write" in arguments.parser.options else "--layout"
-    command = f"{arguments.parser.prog} {kind} {','.join(writes)}"
+    file, kind = place.path, "write" if "--write" in arguments.parser.options else "layout"
     why = f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}"
     refuse_options(arguments, (*_OF_FOLDERS, "--engine"), why)
     if len(arguments.images) != 1 or not is_file_name(arguments.images[0]):
@@ -336,40 +347,33 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")
     import torch
 
-    from ...geometry.files.paths import move_over
     from ...model_loader.load import parse_device
     from ..batch.outputs import Outputs, check_writes
-    from ..batch.overwriting import check_places, note_results
     from ..batch.per_image import computing_threads, read_with_alpha, write
-    from ..batch.staging import folder_beside
 
     image = Path(arguments.images[0])
     if not image.exists():
         raise FileNotFoundError(no_such_file(image))
     names = () if set(writes) & set(SHARD_CHOICES) else Outputs(image, file.parent, writes).names()
     if len(names) != 1:
-        one = f", or one kind, as with --write {writes[0]}" if len(writes) > 1 and "--write" in arguments.parser.options else ""
+        one = f", or one kind, as with --write {writes[0]}" if len(writes) > 1 and kind == "write" else ""
         raise ValueError(f"{file} is the name of one file, and {','.join(writes)} makes several; {name_a_folder(place)}{one}")
     _refuse_videos([Source(image, Path(image.name))], writes)
     check_extension(file, [Path(names[0]).suffix])
     options = _options(arguments)
-    inputs = (image, *options.own)
-    check_places([file], inputs, arguments.overwrite, image, command)
+    one_result = {"image": image, "place": place, "out": file, "kinds": (kind,), kind: ",".join(writes)}
+    result = argparse.Namespace(**{**vars(arguments), **one_result})
+    check_results(result, [file], naming_command(result))
     check_writes(writes, options)
     pixels = read_with_alpha(image)  # before a model is loaded
     estimator = _estimator(arguments, options, writes)
     device = parse_device(arguments.device)
-    with folder_beside(file) as folder:
-        with computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
-            (written,) = write(Outputs(image, folder, writes), estimator(pixels), options, pixels)
-        check_places([file], inputs, arguments.overwrite, image, command)  # the file may have appeared meanwhile
-        move_over(written, file)
-    note_results(image, [file], command)
-    echo(shown(f"{image}: {file}"))
+    with result_path(result) as path, computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
+        (written,) = write(Outputs(image, path.parent, writes), estimator(pixels), options, pixels)
+        written.rename(path)
+    say_result(result)
     if note := _numbers_in_words(arguments, writes):
         echo_error(note)
-    if arguments.open:
-        show(file)
     return DONE
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
-from ...options.outputs import MediaOptions
+from ...options.runs import MediaOptions
 from ...options.video import CONTAINERS
 from ...options.views import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images

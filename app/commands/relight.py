@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...options.effects import IMAGE
@@ -11,13 +13,12 @@ from ..console.option_types import numbers
 from ..console.parser import Parser
 from .for_each_image import COMMON, Work, over_images
 from .option_table import add_options, chosen_options, common_options
-from .result_paths import add_result, settle_result
+from .result_paths import add_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...geometry.effects.lights import LightPlan
+    from ...geometry.effects.makers import Made
     from .scene import Scene
 
 DIRECTIONS = {
@@ -78,15 +79,11 @@ def add_relight(parser: Parser) -> None:
         "elevation": "--light: the elevation",
         **{f"light_{name}": f"--point: {name}" for name in ("x", "y", "depth")},
     }
-    parser.set_defaults(run=over_images(Work(_relight, _planned)), lamps=(), of_lamps={})
+    parser.set_defaults(run=over_images(Work(partial(write_made, what="the light"), _planned)), lamps=(), of_lamps={})
 
 
-PlannedLight = tuple[tuple["LightPlan", ...], LookOptions]
-"""The named lamps, none = the default one, and the look."""
-
-
-def _planned(arguments: argparse.Namespace) -> PlannedLight:
-    """The light, after validation."""
+def _light(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], LookOptions]:
+    """The lamps and the look, after validation."""
     from ...geometry.effects.lights import LightPlan
 
     lamps = tuple(LightPlan.of(LightOptions(**lamp)) for lamp in arguments.lamps or (arguments.of_lamps,))
@@ -96,12 +93,12 @@ def _planned(arguments: argparse.Namespace) -> PlannedLight:
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, light: PlannedLight, image: Tensor | None = None) -> None:
-    from ...geometry.effects.makers import Made, under_lamps
+def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
+    light = _light(arguments)
 
-    settle_result(arguments)
+    def made(scene: Scene) -> Made:
+        from ...geometry.effects.makers import under_lamps
 
-    def make(here: Scene) -> Made:
-        return under_lamps(here.layers, here.known, *light, sky_of(arguments, here.image))[0]
+        return under_lamps(scene.layers, scene.known, *light, sky_of(arguments, scene.image))[0]
 
-    write_made(arguments, make, "the light", image)
+    return made

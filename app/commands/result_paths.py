@@ -205,7 +205,8 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         return
     with folder_beside(first) as folder:
         yield folder
-        written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
+        files = filter(Path.is_file, folder.iterdir())  # `estimate` has its record beside them
+        written = sorted(files, key=lambda path: (path.name != first.name, path.name))
         targets = [first.parent / path.name for path in written]
         check_results(arguments, targets, naming_command(arguments))  # files may have appeared meanwhile
         for path, target in zip(written, targets, strict=True):

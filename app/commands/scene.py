@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.outputs import MILLIMETRES, READABLE_WORDS, SourcesOptions
+from ...options.outputs import MILLIMETRES, READABLE_WORDS
+from ...options.runs import SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
@@ -24,7 +25,7 @@ from .arguments import (
     network_options,
 )
 from .option_table import refuse_options
-from .result_paths import SOURCES, result_path, say_result
+from .result_paths import SOURCES, result_path, say_result, settle_result
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +137,16 @@ def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
-def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str, image: Tensor | None = None) -> None:
-    """Makes an effect of the scene, writes and reports it; `what` as `made_of`, `image` as `read_scene`."""
+def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], image: Tensor | None = None, *, what: str) -> None:
+    """Makes an effect of the scene, writes (a JPEG on white) and reports it; `what` as `made_of`, `image` as `read_scene`."""
+    from ...utils import on_white
+
+    settle_result(arguments)
     scene = read_scene(arguments, image)
     made = made_of(scene, make, what)
-    write_result(arguments, made.result, scene.bits, made.words)
+    with result_path(arguments) as path:
+        write_image(path, made.result if path.suffix.lower() == ".png" else on_white(made.result), scene.bits)
+    say_result(arguments, made.words)
 
 
 def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
@@ -295,15 +301,6 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
     values = read_values(path, NORMALS, None if arguments.depth else arguments.channel)
     return normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known)
-
-
-def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> None:
-    """Writes and reports the result image of a parser with `add_result`, as `write_image`; a JPEG is composited on white."""
-    from ...utils import on_white
-
-    with result_path(arguments) as path:
-        write_image(path, image if path.suffix.lower() == ".png" else on_white(image), bits)
-    say_result(arguments, words)
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

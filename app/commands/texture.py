@@ -424,11 +424,11 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    from ...geometry.estimate import need_perspective
     from ...geometry.files import load_estimate
     from ...geometry.files.exr import holds_colours_alone
     from ...geometry.files.values import DEPTH, NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
+    from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
 
     suffix = arguments.image.suffix.lower()
@@ -455,13 +455,14 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 def _read_height(arguments: argparse.Namespace) -> Tensor:
     import torch
 
-    from ...geometry.estimate import Quantity, need_perspective
+    from ...geometry.estimate import Quantity
     from ...geometry.files import load_estimate
     from ...geometry.files.formats import png_holds_maps
     from ...geometry.files.image_files import decode_image
     from ...geometry.files.paths import read_bytes
     from ...geometry.files.values import read_values
     from ...geometry.images.normal_map_image import stored_values
+    from ...geometry.projections import need_perspective
     from ...geometry.textures.height import grey_heights, image_to_height
 
     path: Path = arguments.image

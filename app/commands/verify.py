@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL
-from ...options.outputs import DeviceOptions
+from ...options.runs import DeviceOptions
 from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .arguments import add_json, add_model_names

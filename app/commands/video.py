@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME
 from ...options.fields import options_of
-from ...options.outputs import SourcesOptions
+from ...options.runs import SourcesOptions
 from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
 from ...options.views import LoopOptions, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
@@ -302,7 +302,7 @@ def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
 
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
     from ...geometry.files import atomic_path
-    from ...model_loader.comfy.feedback import terminal_bar
+    from ...model_loader.system import terminal_bar
     from ..video.rendering import make_preview
     from ..video.task import usual_stem
 
@@ -369,7 +369,7 @@ def _described(label: str) -> dict[str, Any]:
 def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from ...model_loader.comfy.feedback import terminal_bar
+    from ...model_loader.system import terminal_bar
     from ..video.run import make_video
 
     if task.preset is not None and task.clip.width is None and task.clip.height is None:
@@ -412,7 +412,7 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
 
 def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, store: SegmentStore) -> None:
     from ...annotators.specs.base import size_in_words
-    from ...model_loader.weights.waiting import free_space
+    from ...model_loader.system import free_space
     from ..video.run import bytes_between_passes
 
     needed = bytes_between_passes(header, expected)

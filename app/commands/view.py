@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...options.outputs import READABLE, READABLE_WORDS
 from ..batch.overwriting import check_places, note_results
@@ -15,9 +14,6 @@ from ..console.viewer import show
 from ..outcomes import DEFAULT_FOLDER, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_map_kind, chosen_quantity
 from .result_paths import add_overwrite, folder
-
-if TYPE_CHECKING:
-    from ...geometry.estimate import Estimate
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
@@ -63,22 +59,14 @@ def _page(file: Path, arguments: argparse.Namespace) -> Path:
     page, made_of = arguments.out / f"{file.stem}.html", image or file
     check_places([page], [file, *([image] if image else [])], arguments.overwrite, made_of)
     from ...geometry.files import load_estimate, write_html
+    from ...geometry.surfaces.derive import with_assumed_normals
     from ..batch.per_image import read
     from ..batch.staging import kept_if_used
 
     estimate = load_estimate(file, chosen_quantity(arguments), channel=arguments.channel)
     photo = None if image is None else read(image)
     with kept_if_used(arguments.out):
-        write_html(page, estimate, photo, derive=_with_normals)
+        write_html(page, estimate, photo, derive=with_assumed_normals)  # for shading
     note_results(made_of, [page])
     echo(shown(f"{file}: {page} ({page.stat().st_size / 1e6:.1f} MB)"))
     return page
-
-
-def _with_normals(known: Estimate) -> Estimate:
-    """The estimate with normals, derived from depth if absent, for shading."""
-    from ...geometry.assumptions import NEAR_FAR_RATIO
-    from ...geometry.estimate import Quantity
-    from ...geometry.surfaces.derive import with_normals
-
-    return with_normals(known, near_far_ratio=NEAR_FAR_RATIO if known.quantity is Quantity.RELATIVE_DEPTH else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...options.estimate import DEVICE_CHOICES, MAX_RATIO, MOST_TILES
-from ...options.outputs import DEVICE_WORDS
+from ...options.runs import DEVICE_WORDS
 from ...options.video import LEAST_SIDE, MOST_SIDE
 
 MOST = 100_000_000

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...options.checks import how_to_install
-from ...options.outputs import DeviceOptions
+from ...options.runs import DeviceOptions
 from ..batch.overwriting import check_folder
 from ..commands.option_table import add_options
 from ..commands.result_paths import folder

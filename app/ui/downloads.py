@@ -47,7 +47,7 @@ class Downloads:
         spec = find_spec(model)
         with self._lock:
             running = self._by_model.get(model)
-            if running is not None and running.state == RUNNING and not running.stop.asked:
+            if running is not None and running.state == RUNNING and not running.stop.is_set():
                 return running
             download = self._by_model[model] = Download(total=spec.size or 0)
         threading.Thread(target=self._run, args=(spec, download), daemon=True, name=f"depth-normal download {model}").start()
@@ -69,7 +69,7 @@ class Downloads:
         with self._lock:
             for name, download in self._by_model.items():
                 if model in (None, name) and download.state == RUNNING:
-                    download.stop.ask()
+                    download.stop.set()
                     download.state = CANCELLED
         self._changed()
 

@@ -129,7 +129,7 @@ class JobQueue:
         with self._condition:
             for job in jobs:
                 if job.state == WAITING or job.state in ACTIVE:
-                    job.stop.ask()
+                    job.stop.set()
                     self._end(job, CANCELLED)
         self.changed()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...geometry.effects.lights import LightPlan
 from ...geometry.effects.makers import under_lamps
@@ -30,6 +30,7 @@ from ...options.views import FLAT_LAYOUTS, MOVES, RATE, SECONDS, MoveOptions, St
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
+from ..commands.option_table import option_names
 from ..commands.parallax import write_parallax
 from ..commands.scene import write_image
 from ..console.terminal import quoted
@@ -41,84 +42,45 @@ from .stopping import CLOSING_SECONDS, Cancellation
 # The page's choices: longer side of a camera move in pixels.
 _SIDES = {"960": 960, "1920": 1920}
 _MOST = 1e14
+_OF_LAMPS = ("light_x", "light_y", "light_depth", "intensity", "light_size", "shadows")
 _KEPT_OF_A_JOB = 12
 
 
-class Wish(Protocol):
-    """A request for a preview of a result."""
-
-    @property
-    def command(self) -> list[str]:
-        """The equivalent command's options, without the image and the model."""
-        ...
-
-    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """Renders the image's layers to a file in the folder."""
-        ...
-
-
 @dataclass(frozen=True)
-class StereoWish(Wish):
-    """A stereo image in one of FLAT_LAYOUTS, as by `depth-normal stereo`."""
+class Wish:
+    """A request for a preview of a result.
 
-    layout: str
-    stereo: StereoOptions
+    Attributes:
+        command: The equivalent command's options, without the image and the model; requests with equal ones are equal.
+        make: Renders the image's layers to a file in the folder; the last argument is called with the progress from 0 to 1.
+    """
 
-    @property
-    def command(self) -> list[str]:
-        divergence, convergence = self.stereo.divergence, self.stereo.convergence
-        return ["--layout", self.layout, "--divergence", f"{divergence:g}", "--convergence", f"{convergence:g}"]
-
-    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
-        write(outputs, known, replace(job.options, stereo=self.stereo), layers.with_alpha(layers.colours))
-        return outputs.path(self.layout)
+    command: list[str]
+    make: Callable[[Job, Estimate, Layers, Path, Callable[[float], None]], Path] = field(compare=False)
 
 
-@dataclass(frozen=True)
-class ParallaxWish(Wish):
-    """A small camera move, as by `depth-normal parallax`."""
-
-    move: MoveOptions
-    longer_side: int
-
-    @property
-    def command(self) -> list[str]:
-        return [
-            *("--move", self.move.move, "--amount", f"{self.move.amount:g}", "--focus", f"{self.move.focus:g}"),
-            *("--longer-side", str(self.longer_side)),
-        ]
-
-    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        pyav()  # raises a helpful error if it is missing
-        file = folder / f"{job.source.stem}_parallax.mp4"
-        frames = round(SECONDS * RATE)
-        for number in write_parallax(file, layers.shown, layers.seen(known), self.move, frames, Fraction(RATE), self.longer_side):
-            progress(number / frames)
-        return file
+def _stereo(layout: str, stereo: StereoOptions, job: Job, known: Estimate, layers: Layers, folder: Path, _: object) -> Path:
+    outputs = Outputs(job.source, folder, (layout,), overwrite=True)
+    write(outputs, known, replace(job.options, stereo=stereo), layers.with_alpha(layers.colours))
+    return outputs.path(layout)
 
 
-@dataclass(frozen=True)
-class RelightWish(Wish):
-    """The image under a lamp in the scene, as by `depth-normal relight`."""
+def _parallax(
+    move: MoveOptions, longer_side: int, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]
+) -> Path:
+    pyav()  # raises a helpful error if it is missing
+    file = folder / f"{job.source.stem}_parallax.mp4"
+    frames = round(SECONDS * RATE)
+    for number in write_parallax(file, layers.shown, layers.seen(known), move, frames, Fraction(RATE), longer_side):
+        progress(number / frames)
+    return file
 
-    lamp: LightOptions
-    look: LookOptions
 
-    @property
-    def command(self) -> list[str]:
-        lamp = self.lamp
-        return [
-            *("--point", f"{lamp.light_x:g},{lamp.light_y:g},{lamp.light_depth:g}", "--colour", quoted(lamp.colour)),
-            *("--intensity", f"{lamp.intensity:g}", "--light-size", f"{lamp.light_size:g}", "--shadows", f"{lamp.shadows:g}"),
-            *("--ambient", f"{self.look.ambient:g}"),
-        ]
-
-    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        file = folder / f"{job.source.stem}_relit.png"
-        made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(self.lamp),), self.look, True)
-        write_image(file, made.result, image_bits(job.source))
-        return file
+def _relit(lamp: LightOptions, look: LookOptions, job: Job, known: Estimate, layers: Layers, folder: Path, _: object) -> Path:
+    file = folder / f"{job.source.stem}_relit.png"
+    made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(lamp),), look, True)
+    write_image(file, made.result, image_bits(job.source))
+    return file
 
 
 def usual_values() -> dict[str, float]:
@@ -131,54 +93,53 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     """Parses a preview request of the page; raises Refusal if a value is unknown or out of range.
 
     Args:
-        kind: "stereo", "parallax" or "relight".
+        kind: "stereo" in one of FLAT_LAYOUTS, "parallax", or "relight" by a lamp in the scene, as by the commands of these names.
         values: "layout", "divergence", "convergence"; "move", "amount", "focus", "side"; or "x", "y", "depth", "colour", "intensity",
             "size", "shadows", "ambient". All are optional.
     """
     if kind == "stereo":
-        divergence, convergence = (_chosen(values, StereoOptions, name) for name in ("divergence", "convergence"))
-        return StereoWish(_one_of(values, "layout", FLAT_LAYOUTS), StereoOptions(divergence, convergence))
+        layout = _one_of(values, "layout", FLAT_LAYOUTS)
+        stereo = StereoOptions(**_sliders(values, StereoOptions, "divergence", "convergence"))
+        return Wish(["--layout", layout, *_typed(stereo, "divergence", "convergence")], partial(_stereo, layout, stereo))
     if kind == "relight":
-        return _relight_wish(values)
+        lamp: dict[str, Any] = {name: _number(values, LightOptions, name, _MOST) for name in _OF_LAMPS}
+        lamp |= {"colour": values["colour"]} if "colour" in values else {}
+        try:
+            light, look = LightOptions(POINT, **lamp), LookOptions(ambient=_number(values, LookOptions, "ambient", _MOST))
+        except ValueError as error:
+            raise Refusal(400, "{0}", error) from error
+        place = f"{light.light_x:g},{light.light_y:g},{light.light_depth:g}"
+        looks = (*_typed(light, "colour", "intensity", "light_size", "shadows"), *_typed(look, "ambient"))
+        return Wish(["--point", place, *looks], partial(_relit, light, look))
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
-    amount, focus = (_chosen(values, MoveOptions, name) for name in ("amount", "focus"))
-    return ParallaxWish(MoveOptions(_one_of(values, "move", MOVES), amount, focus), side)
+    move = MoveOptions(_one_of(values, "move", MOVES), **_sliders(values, MoveOptions, "amount", "focus"))
+    return Wish([*_typed(move, "move", "amount", "focus"), "--longer-side", str(side)], partial(_parallax, move, side))
 
 
-def _relight_wish(values: Mapping[str, str]) -> RelightWish:
-    lamp: dict[str, Any] = {"light": POINT}
-    lamp |= {
-        name: _asked(values, LightOptions, name) for name in ("light_x", "light_y", "light_depth", "intensity", "light_size", "shadows")
-    }
-    lamp |= {"colour": values["colour"]} if "colour" in values else {}
-    try:
-        return RelightWish(LightOptions(**lamp), LookOptions(ambient=_asked(values, LookOptions, "ambient")))
-    except ValueError as error:
-        raise Refusal(400, "{0}", error) from error
-
-
-def _chosen(values: Mapping[str, str], options: type[Options], name: str) -> float:
-    """A number within its widget's limits."""
-    return _number(values, name, highest_of(options, name), default_of(options, name))
-
-
-def _asked(values: Mapping[str, str], options: type[Options], name: str) -> float:
-    """A number rounded as the command prints it; the page omits the prefix "light_" of a lamp's options."""
-    return float(f"{_number(values, name.removeprefix('light_'), _MOST, default_of(options, name)):g}")
+def _typed(options: Options, *names: str) -> list[str]:
+    """Options as typed in a command."""
+    values = ((option_names(type(options))[name], getattr(options, name)) for name in names)
+    return [word for flag, value in values for word in (flag, quoted(value) if isinstance(value, str) else f"{value:g}")]
 
 
 def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
     return one_of(values, name, known, known[0])
 
 
-def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> float:
-    text = values.get(name, str(usual))
+def _sliders(values: Mapping[str, str], options: type[Options], *names: str) -> dict[str, Any]:
+    """Numbers within their widgets' limits."""
+    return {name: _number(values, options, name, highest_of(options, name)) for name in names}
+
+
+def _number(values: Mapping[str, str], options: type[Options], name: str, most: float) -> float:
+    """A number rounded as `_typed` prints it; the page omits the prefix "light_" of a lamp's options."""
+    text = values.get(sent := name.removeprefix("light_"), str(default_of(options, name)))
     try:
-        number = float(text)
+        number = float(f"{float(text):g}")
     except ValueError:
         number = math.nan
     if not 0 <= number <= most:
-        raise unknown(text, name)
+        raise unknown(text, sent)
     return number
 
 
@@ -320,7 +281,7 @@ class Previews:
         if preview.state in (WAITING, RUNNING):
             preview.state, preview.error = state, error
             if state == CANCELLED:
-                preview.stop.ask()
+                preview.stop.set()
 
     def _work(self) -> None:
         while (preview := self._next()) is not None:

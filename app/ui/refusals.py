@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...model_loader.weights.waiting import is_disk_full
+from ...model_loader.system import is_disk_full
 from ..outcomes import EXPECTED_ERRORS
 
 

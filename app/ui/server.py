@@ -22,7 +22,7 @@ from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.html_page import WEB
 from ...geometry.files.image_files import IMAGE_KINDS, image_size
-from ...model_loader.weights.waiting import free_space
+from ...model_loader.system import free_space
 from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
 from ..commands.models import GROUPS, describe, group_of
@@ -113,7 +113,7 @@ class Ui:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work, job, *words, stop.check)
         finally:
-            stop.ask()
+            stop.set()
 
     async def index(self, request: web.Request) -> web.Response:
         """The page, which is the same for everybody."""

@@ -22,25 +22,13 @@ class StoppedError(BaseException):
     """The page's user cancelled the work."""
 
 
-class Cancellation:
-    """A cancellation flag for one piece of work."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def ask(self) -> None:
-        """Requests cancellation."""
-        self._event.set()
+class Cancellation(threading.Event):
+    """A cancellation flag for one piece of work, set once cancellation is requested."""
 
     def check(self, *_: object) -> None:
-        """Raises StoppedError if cancellation was requested; takes any arguments, so that it can be a progress callback."""
-        if self._event.is_set():
+        """Raises StoppedError if it is set; takes any arguments, so that it can be a progress callback."""
+        if self.is_set():
             raise StoppedError
-
-    @property
-    def asked(self) -> bool:
-        """Whether cancellation was requested."""
-        return self._event.is_set()
 
 
 class End:

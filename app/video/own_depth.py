@@ -143,7 +143,9 @@ class OwnDepth:
             return
         if not is_sequence(self.path):
             for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
-                yield _Map(count, None, f"frame {count + 1} of {self.path}", partial(_of_frame, frame))
+                yield _Map(
+                    count, None, f"frame {count + 1} of {self.path}", lambda frame=frame: FileValues(frame.image()[None], coded=True)
+                )
             return
         files, numbers = self.files(), frame_numbers(self.path, MAPS)
         places = frame_places(len(files), numbers)
@@ -189,7 +191,3 @@ def _counted(path: Path, header: VideoHeader) -> tuple[VideoHeader, int]:
     """The header with the counted frames and their average rate, which Matroska lacks for variable rates; and the count."""
     frames = count_frames(path)
     return replace(header, frames=frames, rate=frames / header.seconds if header.seconds else header.rate), frames
-
-
-def _of_frame(frame: Frame) -> FileValues:
-    return FileValues(frame.image()[None], coded=True)

@@ -83,10 +83,6 @@ def _is_time(value: Any) -> bool:
     return _is_text(value) and _TIME.fullmatch(value) is not None
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_text(name) and _NAME.fullmatch(name) is not None for name in value.values())
-
-
 def _are_pairs(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, float | int) for end in pair) for pair in value
@@ -97,7 +93,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "frames": lambda value: type(value) is int and 0 < value < _MOST_FRAMES,
     "time": _is_time,
     "end": _is_time,
-    "files": _are_names,
+    "files": lambda value: isinstance(value, dict) and all(_is_text(name) and _NAME.fullmatch(name) for name in value.values()),
     "numbered": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "numbers": lambda value: isinstance(value, list) and all(type(each) is int and each >= 0 for each in value),
     "digest": _is_text,
@@ -202,7 +198,7 @@ class FinishedRecord:
             return None
         if not (isinstance(numbers, list) and all(type(each) is int and each >= 0 for each in numbers) and numbers):
             numbers = range(1, frames + 1)
-        if not any(map(self._is_there, self._task.targets.values())):
+        if not any(map(numbered_files if self._task.sequence else Path.exists, self._task.targets.values())):
             return None
         if differing := differing_settings(recorded, settings):
             raise VideoError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
@@ -225,9 +221,6 @@ class FinishedRecord:
     def remove(self) -> None:
         """Removes the record: the video will be made anew."""
         self.path.unlink(missing_ok=True)
-
-    def _is_there(self, target: Path) -> bool:
-        return bool(numbered_files(target)) if self._task.sequence else target.exists()
 
     def _digest(self, target: Path, numbers: Sequence[int]) -> str:
         if not self._task.sequence:

@@ -41,8 +41,7 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     """The angle of `compare_normals` at each pixel: (B, 1, H, W) float64, degrees, on the CPU; NaN where one of the two is not valid."""
     if found.normals is None or ground_truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
-    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)
+    found, ground_truth, valid = _on_cpu(found, ground_truth)
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, ground_truth) if each.normals is not None)
     angles = torch.rad2deg(torch.atan2(vector_lengths(torch.linalg.cross(a, b, dim=1)), (a * b).sum(1, keepdim=True)))
     return angles.masked_fill(~valid, torch.nan)
@@ -53,7 +52,8 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 
     Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift, each
     image of a batch by itself: in disparity if one of the two is disparity, else in depth. Aligned disparity becomes depth of at most the
-    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres.
+    ground truth's largest, as in MoGe's and Marigold's evaluation: near 0 it would be any number of metres. Raises ValueError: depth
+    missing, relative depth and disparity, sizes that differ, or no pixel to compare.
 
     Args:
         found: An estimate with depth.
@@ -63,9 +63,6 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
         "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the ground truth's unit); against metric depth
         also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25; of two metric maps also the
         "median ratio" to the ground truth, and the "scaled AbsRel" after division by it: depth up to scale has no other error.
-
-    Raises:
-        ValueError: Depth missing, relative depth and disparity, sizes that differ, or no pixel to compare.
     """
     a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
@@ -138,8 +135,7 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
             "one is relative depth, the other disparity, and neither has a known zero, so that neither can be inverted; compare each with "
             "metric depth"
         )
-    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)
+    found, ground_truth, valid = _on_cpu(found, ground_truth)
     assert found.depth is not None and ground_truth.depth is not None
     inverse = Quantity.DISPARITY in quantities
     images, correlations = [], []
@@ -148,7 +144,8 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
             continue
         values = (each[usable].double() for each in maps)
         a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip(values, quantities, strict=True))
-        correlations.append(_correlation(a, b))
+        x, y = a - a.mean(), b - b.mean()
+        correlations.append(((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt().clamp(min=1e-30)).item())
         if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
             scale, shift = fit_scale_shift(a[None], b[None])
             a = scale[0] * a + shift[0]
@@ -159,7 +156,9 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
     return a, b, sum(correlations) / len(correlations), valid
 
 
-def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
+def _on_cpu(found: Estimate, ground_truth: Estimate) -> tuple[Estimate, Estimate, Tensor]:
+    """Both on the CPU, and where both are valid."""
+    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     sizes = [(each.batch, each.height, each.width) for each in (found, ground_truth)]
     if sizes[0] != sizes[1]:
         (b1, h1, w1), (b2, h2, w2) = sizes
@@ -167,9 +166,4 @@ def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
     valid = found.valid & ground_truth.valid
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
-    return valid
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return ((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt().clamp(min=1e-30)).item()
+    return found, ground_truth, valid

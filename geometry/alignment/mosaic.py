@@ -112,45 +112,33 @@ class Mosaic:
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
         self._grid = grid
         self.result = torch.empty(1, channels, grid.height, grid.width, dtype=torch.float32, device=home)
-        self._carried: Tensor | None = None
-
-    def rows(self) -> Iterator[_Row]:
-        """Yields rows to which their tiles are added; a row is finished when the next one is requested."""
-        for index, top in enumerate(self._grid.tops):
-            row = _Row(self._grid, index, self.result.shape[1])
-            yield row
-            strip = row.finished()
-            if self._carried is not None:
-                strip[:, : self._carried.shape[1]] += self._carried
-            bottom = self._grid.tops[index + 1] if index + 1 < len(self._grid.tops) else self._grid.height
-            self.result[0, :, top:bottom] = strip[:, : bottom - top]
-            self._carried = strip[:, bottom - top :]
-
-
-class _Row:
-    """A row of tiles that is being blended. `index` is its number from the top."""
-
-    def __init__(self, grid: Grid, index: int, channels: int) -> None:
-        self._grid, self.index, self._channels = grid, index, channels
         self._strip: Tensor | None = None
-        self._across: Tensor | None = None
         self._done = 0
 
+    def rows(self) -> Iterator[int]:
+        """Yields the number of each row, from the top, whose tiles are then added; it is finished when the next one is requested."""
+        grid, carried = self._grid, None
+        for index, top in enumerate(grid.tops):
+            yield index
+            assert self._strip is not None and self._done == len(grid.lefts)
+            strip = self._strip * windows(grid.tops, grid.tile_height, self._strip.device)[index][:, None]
+            self._strip, self._done = None, 0
+            if carried is not None:
+                strip[:, : carried.shape[1]] += carried
+            bottom = grid.tops[index + 1] if index + 1 < len(grid.tops) else grid.height
+            self.result[0, :, top:bottom] = strip[:, : bottom - top]
+            carried = strip[:, bottom - top :]
+
     def add(self, tiles: Tensor) -> None:
-        """Adds the row's next tiles, (N, channels, tile height, tile width), from left to right."""
+        """Adds a row's next tiles, (N, channels, tile height, tile width), from left to right."""
         grid = self._grid
-        if self._strip is None or self._across is None:
-            self._strip = tiles.new_zeros(self._channels, grid.tile_height, grid.width)
+        if self._strip is None:
+            self._strip = tiles.new_zeros(self.result.shape[1], grid.tile_height, grid.width)
             self._across = windows(grid.lefts, grid.tile_width, tiles.device)
         for tile in tiles:
             left = grid.lefts[self._done]
             self._strip[..., left : left + grid.tile_width].addcmul_(tile, self._across[self._done])
             self._done += 1
-
-    def finished(self) -> Tensor:
-        """The weighted sum of the row's tiles, (channels, tile height, width)."""
-        assert self._strip is not None and self._done == len(self._grid.lefts)
-        return self._strip * windows(self._grid.tops, self._grid.tile_height, self._strip.device)[self.index][:, None]
 
 
 def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: int, width: int) -> Tensor:
@@ -182,8 +170,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
         whole: (N, 1, h, w), the same parts of the whole map, smaller, finite.
         whole_weight: (N, 1, h, w) float in [0, 1], weights of `whole`.
     """
-    small, weight = _means(tile, valid, whole)
-    weight = weight * whole_weight
+    small, weight = _means(tile, valid, whole, whole_weight)
     scale, shift = fit_robustly(small, whole, weight, _NOISE_RATIO)
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
@@ -223,8 +210,7 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
     Networks assume that the camera looks at the middle of a tile, so its normals lean by up to the angle between both optical axes. The
     device is not synchronised.
     """
-    small, weight = _means(tile, valid, whole)
-    weight = weight * whole_weight
+    small, weight = _means(tile, valid, whole, whole_weight)
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
     before, after = (unit_vectors(_at_size_of(tile, unit_vectors(each))) for each in (before, after))
     both = before + after
@@ -241,10 +227,10 @@ def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
-def _means(values: Tensor, valid: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Downsizes values to the size of `like`: means of valid pixels, and the share of valid pixels."""
-    weight = _at_size_of(like, valid)
-    return _at_size_of(like, values * valid) / weight.clamp(min=_TINY), weight
+def _means(values: Tensor, valid: Tensor, like: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Downsizes values to the size of `like`: means of valid pixels, and the share of valid pixels times `weight`."""
+    share = _at_size_of(like, valid)
+    return _at_size_of(like, values * valid) / share.clamp(min=_TINY), share * weight
 
 
 def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
@@ -261,17 +247,12 @@ def _blurred_evenly(values: Tensor) -> Tensor:
     return _blurred(values) / _blurred(torch.ones_like(values[:1, :1]))
 
 
+@without_autocast
 def _blurred(values: Tensor) -> Tensor:
-    """A Gaussian blur with zeros beyond the border."""
+    """A Gaussian blur with zeros beyond the border, by products of matrices, as the maps are small."""
     reach = max(1.0, _REACH * max(values.shape[-2:]))
     for axis in (-2, -1):
-        values = _blurred_along(values, reach, axis)
+        places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
+        weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
+        values = weights @ values if axis == -2 else values @ weights
     return values
-
-
-@without_autocast
-def _blurred_along(values: Tensor, reach: float, axis: int) -> Tensor:
-    """A Gaussian blur along an axis, by a matrix product, as the maps are small."""
-    places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
-    weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
-    return weights @ values if axis == -2 else values @ weights

@@ -23,7 +23,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
     """Least-squares scale and shift that align each map with its target: scale * values + shift is nearest to target.
 
     For affine-invariant depth and disparity, aligned with a known map, the previous frame, or a neighbouring tile. To fit a clip as one,
-    pass its frames as one map: `values.flatten()[None]`.
+    pass its frames as one map: `values.flatten()[None]`. Raises ValueError: shapes that differ.
 
     Args:
         values, target: (B, ...), any floating-point dtype, on one device.
@@ -34,9 +34,6 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
         (MPS). The scale is never negative, as near must not become far: for anticorrelated maps it is 0, and the shift is the target's
         mean. For constant values, or none valid, the scale is 1, and the shift is the difference of the means, or 0. The device is not
         synchronised.
-
-    Raises:
-        ValueError: Shapes that differ.
     """
     if target.shape != values.shape or (valid is not None and valid.shape != values.shape):
         shapes = f"target {tuple(target.shape)}, valid {None if valid is None else tuple(valid.shape)}"

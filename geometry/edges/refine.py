@@ -14,9 +14,10 @@ from ...options.checks import check_range
 from ...options.effects import MAX_RADIUS, MAX_STRENGTH
 from ...utils import constant, resize_map, vector_lengths
 from ..checks import check_alike, check_map
-from ..estimate import Estimate, Quantity, need_perspective
+from ..estimate import Estimate, Quantity
 from ..filters.extremes import extremes_within, largest_within
 from ..levels import FAR_AND_NEAR_END, measure_range
+from ..projections import need_perspective
 from .ramp_sharpening import ramp_width, sharpen_ramps
 
 Derive = Callable[[Estimate], Estimate]

@@ -68,7 +68,9 @@ class BlurOfLayers(NamedTuple):
         small = luminance(shrunk(image, pitch).float())
         inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
         low, high = extremes_within(inverse, _BESIDE)
-        own, after = _slopes(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1)).split(1, 1)
+        padded = F.pad(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1), (1, 1, 1, 1), mode="replicate")
+        right, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        own, after = (right * right).addcmul_(down, down).split(1, 1)  # squared slopes over two pixels
         # Every second pixel, in one copy: a layer's result is a few numbers.
         places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
         return cls(inverse, pitch, {"places": places, "ends": torch.stack(inverse.aminmax())})
@@ -111,11 +113,3 @@ def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.n
         return blurs
     telling = np.flatnonzero(known)
     return blurs[telling[np.abs(telling - np.arange(_LAYERS)[:, None]).argmin(1)]]
-
-
-def _slopes(values: Tensor) -> Tensor:
-    """Squared slopes over two pixels, with replicated borders."""
-    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
-    right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return (right * right).addcmul_(down, down)

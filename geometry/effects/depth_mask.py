@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.masks import OBJECT, SURFACE, SelectionOptions
-from ...options.values import UNITS, Box, Point, check_interval
+from ...options.values import UNITS, Point, check_interval
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import object_in_box
 from ..regions.connected import region_around
@@ -22,19 +22,22 @@ _NAMED_POINTS = 3
 
 
 def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | None = None) -> Tensor:
-    """The mask (1, 1, H, W) in [0, 1] of one image, whose edges an object follows; without the image it follows only depth.
+    """The mask (1, 1, H, W) in [0, 1] of one image (1, 3, H, W) RGB in [0, 1], whose edges an object follows; without it, only depth.
 
-    Raises ValueError: metres are requested and the depth is not metric.
+    Raises ValueError: metres are requested and the depth is not metric, an invalid box, or a point of the object outside it.
     """
+    colours = torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
     if selection.box is not None:
-        return box_mask(depths, selection.box, image, selection.all_points, selection.not_points)
+        mask = object_in_box(depths.depth, colours, selection.box, selection.all_points, selection.not_points)
+        return torch.where(depths.hole, 0, mask)
     if selection.whole_foreground:
-        point, mask = foreground_object(depths.depth, _colours(depths, image))
+        point, mask = foreground_object(depths.depth, colours)
         return _alike_where(depths, [point], mask)
     if selection.point is None:
         return range_mask(depths, selection.near, selection.far, unit=selection.unit, feather=selection.feather)
     if selection.select == OBJECT:
-        return object_mask(depths, selection.all_points, selection.not_points, image)
+        first, *more = selection.all_points
+        return _alike_where(depths, [first, *more], object_around(depths.depth, colours, *first, more, selection.not_points))
     return surface_mask(depths, selection.all_points, selection.tolerance, unit=selection.unit, feather=selection.feather)
 
 
@@ -111,26 +114,6 @@ def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, u
     return torch.stack([_around_point(depths, distance, each, tolerance, feather) for each in points]).amax(0)
 
 
-def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Point] = (), image: Tensor | None = None) -> Tensor:
-    """A mask (1, 1, H, W) of the whole object at points, all on the same one, without its support (see `objects.object_around`).
-
-    `not_points` are outside. The mask follows the edges of `image` (1, 3, H, W) RGB in [0, 1]; None = only depth.
-    """
-    first, *more = points
-    return _alike_where(depths, points, object_around(depths.depth, _colours(depths, image), *first, more, not_points))
-
-
-def box_mask(
-    depths: Depths, box: Box, image: Tensor | None = None, points: Sequence[Point] = (), not_points: Sequence[Point] = ()
-) -> Tensor:
-    """A mask (1, 1, H, W) of the whole object in a box (left, top, right, bottom), 0 to 1 of the image (see `boxes.object_in_box`).
-
-    `points` are on the object, in the box. Otherwise as `object_mask`. Raises ValueError: an invalid box, or a point of the object outside
-    it.
-    """
-    return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box, points, not_points))
-
-
 def _distance(depths: Depths, unit: str) -> Tensor:
     """The distance of each pixel, (1, 1, H, W), in `unit`."""
     check_choice("unit", unit, UNITS)
@@ -144,10 +127,6 @@ def _alike_where(depths: Depths, points: Sequence[Point], mask: Tensor) -> Tenso
     """Keeps a mask only where depth is known or unknown as at any of the points: a point in a sky without depth selects sky."""
     at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
     return torch.where(torch.stack(at_points).any(0), mask, 0)
-
-
-def _colours(depths: Depths, image: Tensor | None) -> Tensor:
-    return torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
 
 
 def _ramp(inside: Tensor, feather: float) -> Tensor:

@@ -54,33 +54,6 @@ _NARROW = 2.0
 _TINY = 1e-6
 
 
-class _Surfaces(NamedTuple):
-    """The visible surface and the background behind it, with a margin.
-
-    Attributes:
-        light: (2, 4, h, w) linear light, and 1 as coverage.
-        square: (2, 1, h, w) squared radii with the radii's signs; NaN where there is no surface.
-    """
-
-    light: Tensor
-    square: Tensor
-
-
-class _Layered(NamedTuple):
-    """Surfaces by layers.
-
-    Attributes:
-        light: (2, 4, h, w), as in `_Surfaces`.
-        place: (2, 1, h, w): position between layers, from the nearest: 1.25 is three quarters in layer 1 and one quarter in layer 2. The
-            mixture of both blurs has the variance of the pixel's own blur. -2 where there is no surface.
-        boxes: For each layer, the bounding boxes of its part of each surface; None for an empty part.
-    """
-
-    light: Tensor
-    place: Tensor
-    boxes: list[tuple[_Box | None, ...]]
-
-
 class _Box(NamedTuple):
     """A window of a map; ends are exclusive."""
 
@@ -116,20 +89,15 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
     """
     check_map(image, 3, "image")
     check_map(circle, 1, "circle", like=image)
-    check_lens(blades, rotation, highlights)
+    check_whole("blades", blades, 0, MAX_BLADES)
+    check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
+    check_range("highlights", highlights, 0, MAX_STOPS)
     radii = _settled(circle).split(1)
     # One synchronisation for both.
     fetched = to_cpu({"radii": torch.stack([end for each in radii for end in each.aminmax()]), "image": ends_of_parts(image)})
     is_hdr, ends = check_image(image, ends=fetched["image"]), fetched["radii"].view(-1, 2).tolist()
     images = zip(image.split(1), radii, ends, strict=True)
     return torch.cat([_through_lens(*each, is_hdr, blades, rotation, highlights) for each in images])
-
-
-def check_lens(blades: int, rotation: float, highlights: float) -> None:
-    """Raises ValueError, naming the accepted range, for parameters out of the range of `depth_of_field`."""
-    check_whole("blades", blades, 0, MAX_BLADES)
-    check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
-    check_range("highlights", highlights, 0, MAX_STOPS)
 
 
 def blur_levels(nearest: float, farthest: float) -> list[float]:
@@ -157,26 +125,28 @@ def _through_lens(
     light = _lifted(image, radius, highlights)
     reach = math.ceil(max(-nearest, farthest)) + 2
     light_behind, radius_behind = _behind(light, radius, reach)
-    surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
-    margin, (height, width) = _margin(reach), image.shape[-2:]
+    margin, (height, width) = -(-reach // LARGEST_STEP) * LARGEST_STEP, image.shape[-2:]
+    surfaces, square = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), margin)
     total = light.new_zeros(1, 4, height, width)  # light and coverage
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
-    layered = _layered(surfaces, levels)
-    for index, boxes in enumerate(layered.boxes):
-        if boxes == (None, None):
+    positions, all_boxes = _layered(square[:, 0].contiguous(), levels)
+    for index, boxes in enumerate(all_boxes):
+        there = [number for number, each in enumerate(boxes) if each]
+        if not there:
             continue
-        box = _grown(_around(boxes), levels[index], surfaces.square.shape[-2:])
-        layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
+        box = _around(boxes, levels[index], square.shape[-2:])
+        part = (slice(there[0], there[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
+        layer = blur_layer(_layer(surfaces[part], positions[part] - index), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
-        share, there = layer[:, 3:], total[place]
+        share, own = layer[:, 3:], total[place]
         if index > 0:  # between two layers, the farther one belongs to the same surface
             shown = deepest[place] >= min(levels[index], levels[index - 1] + _EDGE)
-            rest = torch.add(shown, there[:, 3:], alpha=-1)  # 0 or less where hidden
+            rest = torch.add(shown, own[:, 3:], alpha=-1)  # 0 or less where hidden
         else:
-            rest = 1 - there[:, 3:]
+            rest = 1 - own[:, 3:]
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
-        there.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
+        own.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
     brightest = image.amax().clamp(min=1) if is_hdr else constant(image, 1.0)
     soft = linear_to_srgb(total[:, :3] / total[:, 3:].clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
@@ -216,10 +186,8 @@ def _wide_part(burnt: Tensor) -> Tensor:
 def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
     """Contrast with the surroundings that are not burnt out, in the burnt-out colours: (1, 1, H, W) in [0, 1].
 
-    Args:
-        light: (1, 3, H, W), linear.
-        channels: (1, 3, H, W) in [0, 1], how burnt out red, green and blue are.
-        burnt: (1, 1, H, W) in [0, 1], how burnt out the pixel is.
+    `light` (1, 3, H, W) is linear. In [0, 1] are `channels` (1, 3, H, W), how burnt out red, green and blue are, and `burnt`
+    (1, 1, H, W), how burnt out the pixel is.
     """
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
@@ -284,24 +252,26 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
     return farthest
 
 
-def _margin(reach: int) -> int:
-    return -(-reach // LARGEST_STEP) * LARGEST_STEP
+def _with_margin(light: Tensor, radius: Tensor, margin: int) -> tuple[Tensor, Tensor]:
+    """Pads by reflection, so that the sides are multiples of the largest step.
 
-
-def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
-    """Pads by reflection, so that the sides are multiples of the largest step."""
+    (2, 4, h, w) linear light, and 1 as coverage; (2, 1, h, w) squared radii with the radii's signs, NaN where there is no surface.
+    """
     height, width = radius.shape[-2:]
-    margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
     mode = "reflect" if right < width and below < height else "replicate"
     whole = torch.cat((light, constant(radius, 1.0).expand_as(radius), radius * radius.abs()), 1)
     padded = F.pad(whole, (margin, right, margin, below), mode=mode)
-    return _Surfaces(padded[:, :4], padded[:, 4:])
+    return padded[:, :4], padded[:, 4:]
 
 
-def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
-    """Assigns the pixels of surfaces to layers. Synchronises the device once."""
-    square = surfaces.square[:, 0].contiguous()
+def _layered(square: Tensor, levels: list[float]) -> tuple[Tensor, list[tuple[_Box | None, ...]]]:
+    """Assigns the pixels of surfaces to layers, by the signed squares (2, h, w) of their radii. Synchronises the device once.
+
+    (2, 1, h, w): position between layers, from the nearest: 1.25 is three quarters in layer 1 and one quarter in layer 2. The mixture of
+    both blurs has the variance of the pixel's own blur. -2 where there is no surface. And for each layer the bounding boxes of its part of
+    each surface; None for an empty part.
+    """
     (count, height, width), last = square.shape, len(levels) - 1
     ends = torch.tensor([level * abs(level) for level in levels], dtype=torch.float32, device="cpu")
     ends_and_spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
@@ -322,7 +292,7 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     borders = torch.cat([each.amin(3) for each in torch.where(present, ends, none).split((height, width), 3)])
     sides = borders.permute(1, 2, 0).tolist()
     boxes = ([_Box(top, -end, left, -right) if -end > top else None for top, end, left, right in of_surface] for of_surface in sides)
-    return _Layered(surfaces.light, place[:, None], list(zip(*boxes, strict=True)))
+    return place[:, None], list(zip(*boxes, strict=True))
 
 
 @kept_constants
@@ -338,27 +308,20 @@ def _along(surfaces: int, height: int, width: int, layers: int) -> tuple[Tensor,
     return torch.stack((along, -1 - along))[:, None, None], torch.tensor((height + width, 0)).view(2, 1, 1, 1), offsets.view(-1, 1, 1)
 
 
-def _around(boxes: tuple[_Box | None, ...]) -> _Box:
-    """The bounding box of all boxes."""
-    top, bottom, left, right = zip(*(box for box in boxes if box), strict=True)
-    return _Box(min(top), max(bottom), min(left), max(right))
-
-
-def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
-    """The box grown by the blur's reach, aligned to its size step."""
+def _around(boxes: tuple[_Box | None, ...], radius: float, size: torch.Size) -> _Box:
+    """The bounding box of all boxes, grown by the blur's reach and aligned to its size step."""
+    tops, bottoms, lefts, rights = zip(*(box for box in boxes if box), strict=True)
     step = size_step(radius)
     more = math.ceil(abs(radius)) + 2 * step
-    low = [max(0, (end - more) // step * step) for end in (box.top, box.left)]
-    high = [min(side, -(-(end + more) // step) * step) for end, side in zip((box.bottom, box.right), size, strict=True)]
-    return _Box(low[0], high[0], low[1], high[1])
+    top, left = (max(0, (min(ends) - more) // step * step) for ends in (tops, lefts))
+    bottom, right = (min(side, -(-(max(ends) + more) // step) * step) for ends, side in zip((bottoms, rights), size, strict=True))
+    return _Box(top, bottom, left, right)
 
 
-def _layer(layered: _Layered, index: int, box: _Box) -> Tensor:
-    """(1, 4, h, w): the layer's premultiplied light and its share of each pixel."""
-    there = [number for number, each in enumerate(layered.boxes[index]) if each]
-    part = (slice(there[0], there[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
-    share = torch.rsub((layered.place[part] - index).abs_(), 1).clamp_(min=0)
-    first, *others = layered.light[part].split(1)
+def _layer(light: Tensor, away: Tensor) -> Tensor:
+    """(1, 4, h, w): a layer's premultiplied light and its share of each pixel, whose positions (N, 1, h, w) are `away` from the layer's."""
+    share = torch.rsub(away.abs_(), 1).clamp_(min=0)
+    first, *others = light.split(1)
     layer = first * share[:1]
     return layer.addcmul_(others[0], share[1:]) if others else layer
 

@@ -65,10 +65,6 @@ class Depths(NamedTuple):
             return f"{100 * self.share_at(depth):.0f} %"
         return "infinity" if math.isinf(depth) else f"{depth:.3g} m"
 
-    def describe_range(self) -> str:
-        """The near and far end as text."""
-        return f"{self.nearest:.3g} to {self.farthest:.3g} m" if self.is_metric else "0 to 100 %"
-
 
 def known_depths(estimate: Estimate) -> Depths:
     """Prepares the depth of one image for the effects. Synchronises the device once.

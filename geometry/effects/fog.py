@@ -12,8 +12,9 @@ from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays, rays_of_pixels
 from ..checks import check_image, check_map
 from ..edges.depth_edges import edge_radius, sharpen_known_depth
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..projections import need_perspective
 from ..regions.before_sky import land_before_sky
 from ..regions.sky import describe_sky, predicted_sky, sky_alpha
 from .depths import known_depths

@@ -18,9 +18,10 @@ from ...utils import kept_constants, opencv_for, without_autocast
 from ..assumptions import assumed_intrinsics
 from ..checks import check_map
 from ..edges.depth_edges import edge_radius, sharpened_inverse
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_within, largest_within
+from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .depths import Depths, depth_of, known_depths
 
@@ -55,15 +56,12 @@ def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: floa
 def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | float) -> Tensor:
     """Signed diameters (B, 1, H, W) of the circles in pixels: scale * (1 - focus / depth).
 
-    It is linear in inverse depth, so disparity of unknown scale and shift suffices.
+    It is linear in inverse depth, so disparity of unknown scale and shift suffices. Raises ValueError: not (B, 1, H, W).
 
     Args:
         depth: (B, 1, H, W), positive; infinite is allowed.
         focus: Focused depth in the same unit; a number, or a tensor that broadcasts.
         scale: Diameter in pixels for a point at infinity, from `aperture_scale`.
-
-    Raises:
-        ValueError: Not (B, 1, H, W).
     """
     check_map(depth, 1, "depth")
     return scale * (1 - focus / depth)
@@ -111,19 +109,15 @@ def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
     distance = depths.at_point(*lens.point) if lens.point else depth_of(depths, lens.focus, lens.unit, "focus")
     side = max(image.shape[-2:])
     if lens.f_number:
-        scale = _scale_of_lens(estimate, lens, distance, side)
+        focal_length = lens.focal_length
+        if not focal_length:
+            along = 0 if estimate.width >= estimate.height else 1
+            focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * lens.sensor
+        scale = float(aperture_scale(distance, lens.f_number, focal_length, lens.sensor, side))
     else:
         span = 1 / depths.nearest - 1 / depths.farthest
         scale = lens.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
     return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
-
-
-def _scale_of_lens(estimate: Estimate, lens: LensOptions, distance: float, side: int) -> float:
-    focal_length = lens.focal_length
-    if not focal_length:
-        along = 0 if estimate.width >= estimate.height else 1
-        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * lens.sensor
-    return float(aperture_scale(distance, lens.f_number, focal_length, lens.sensor, side))
 
 
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
@@ -131,7 +125,8 @@ def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     words = f"focus {depths.describe(distance)}, sharp from {depths.describe(near)} to {depths.describe(far)}"
     misses = far < depths.nearest or near > depths.farthest
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
-        words += f"; the scene reaches from {depths.describe_range()}" + (", nothing in it is sharp" if misses else "")
+        sharp = ", nothing in it is sharp" if misses else ""
+        words += f"; the scene reaches from {depths.nearest:.3g} to {depths.farthest:.3g} m{sharp}"
     return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
 
 

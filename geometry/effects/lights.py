@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...options.checks import check_choice, check_not_negative, check_range
 from ...options.lights import DIRECTIONAL, KINDS, POINT, LightOptions
-from ...utils import constant, kept_constants, squared_lengths
+from ...utils import constant, dot_products
 from ..camera import pixel_to_ray
 from ..images.srgb import colour_to_linear
 
@@ -145,7 +145,7 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
         x, y, z = (each / length for each in light.position)
         return placed_on((x, y, z), points), constant(points, light.intensity)
     way = placed_on(light.position, points) - points
-    squared = squared_lengths(way).clamp_(min=NEAREST_LAMP**2)
+    squared = dot_products(way, way).clamp_(min=NEAREST_LAMP**2)
     return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
 
 
@@ -168,9 +168,4 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
 
 def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:
     """Three numbers as (1, 3, 1, 1) on the device of a map, without synchronising it."""
-    return _three(like, tuple(numbers)).to(like)
-
-
-@kept_constants
-def _three(numbers: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1)
+    return constant(like, tuple(numbers)).view(1, 3, 1, 1)

@@ -13,10 +13,11 @@ from ...utils import resize_map, to_cpu, unit_vectors, vector_lengths
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, find_ramps, sharpened_inverse
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import middles_of
+from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..valid import valid_normals

@@ -18,8 +18,9 @@ from ...options.lights import LookOptions
 from ...options.masks import CutoutOptions, MaskOptions
 from ...utils import ends_of_parts, to_cpu
 from ..edges.matting import cut_out
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..images.srgb import colour_to_linear
+from ..projections import need_perspective
 from ..regions.sky import NO_SKY, describe_sky, sky_alpha
 from ..views.transparency import Layers
 from .depth_mask import describe_selection, selected_mask

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
-from ...utils import constant, counted, in_float32, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
+from ...utils import constant, counted, dot_products, in_float32, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_image, check_map, check_mask, check_view
 from ..edges.depth_edges import edge_radius
@@ -128,11 +128,20 @@ def relight(
             number out of range.
     """
     is_hdr = check_image(image)
-    depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask, edges)
+    check_map(normals, 3, "normals", like=image)
+    depth, intrinsics = _complete_depth(image, depth, intrinsics)
+    if edges is not None:
+        check_map(depth, 1, "depth", like=image)
+        edges.check(depth)
+    check_view(depth, intrinsics, like=image)
+    check_mask(mask, image[:, :1])
     if sky is not None:
         sky = sky.to(image)
         check_map(sky, 1, "sky", like=image)
-    check_looks(ambient, specular, shininess, exposure)
+    check_range("ambient", ambient, 0, MAX_AMBIENT)
+    check_range("specular", specular, 0, 1)
+    check_range("shininess", shininess, 1, 1000)
+    check_range("exposure", exposure, -20, 20)
     check_range("shadow", shadow, 0, 1)
     lights = (light,) if isinstance(light, Light) else tuple(light)
     colours = ambient, ambient_above, ambient_below
@@ -173,7 +182,8 @@ def _relit(
     shadows = _light_left(depth, intrinsics, lights, shadow, sky, doubt, blur, edges)
     strength, *sides = ambient
     above, below = (placed_on((strength * red, strength * green, strength * blue), image) for red, green, blue in sides)
-    rays = _Rays.of(intrinsics.to(image), image)
+    fx, skew, cx, fy, cy = (intrinsics.to(image)[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    rows, columns = (counted(image, length).to(image) for length in image.shape[-2:])
     needs_points = surface.specular > 0 or any(each.is_point for each in lights)
     relief = None if relief is None else relief.to(image)
     slopes = None if surface.specular == 0 or relief is None else _relief_slopes(image, relief)
@@ -183,22 +193,18 @@ def _relit(
         image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, gloss: Tensor | None, slopes: Tensor | None, *left: Tensor | None
     ) -> tuple[Tensor]:
         own = below if sides[0] == sides[1] else torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
-        points = rays.points(depth, rows) if needs_points else normals
+        points = normals
+        if needs_points:  # (B, 3, h, W), OPENGL axes
+            up = (cy - rows) / fy
+            right = torch.addcmul(columns - cx, skew, up) / fx
+            points = torch.cat(torch.broadcast_tensors(right, up, constant(depth, -1.0)), 1) * depth
         return (_shaded(image, normals, points, own, list(zip(lights, left, strict=True)), surface, gloss, slopes),)
 
-    (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, gloss, slopes, *shadows)
+    (lit,) = by_bands(shade, 0, image, normals, depth, rows.view(1, 1, -1, 1), gloss, slopes, *shadows)
     # On a CPU, where checking is cheap, an all-True mask is skipped.
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
         return lit
     return torch.where(mask, lit, image)
-
-
-def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
-    """Raises ValueError, naming the accepted range, for parameters out of the range of `relight`."""
-    check_range("ambient", ambient, 0, MAX_AMBIENT)
-    check_range("specular", specular, 0, 1)
-    check_range("shininess", shininess, 1, 1000)
-    check_range("exposure", exposure, -20, 20)
 
 
 @dataclass(frozen=True)
@@ -212,29 +218,6 @@ class _Surface:
     is_hdr: bool
 
 
-@dataclass(frozen=True)
-class _Rays:
-    """Pixel rays: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
-
-    focal: list[Tensor]
-    columns: Tensor
-    rows: Tensor
-
-    @classmethod
-    def of(cls, intrinsics: Tensor, like: Tensor) -> _Rays:
-        """The rays of a camera for a map's pixels."""
-        focal = [intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
-        rows, columns = (counted(like, length).to(like) for length in like.shape[-2:])
-        return cls(focal, columns, rows.view(1, 1, -1, 1))
-
-    def points(self, depth: Tensor, rows: Tensor) -> Tensor:
-        """The points of some rows, (B, 3, h, W) in OPENGL axes."""
-        fx, skew, cx, fy, cy = self.focal
-        up = (cy - rows) / fy
-        right = torch.addcmul(self.columns - cx, skew, up) / fx
-        return torch.cat(torch.broadcast_tensors(right, up, constant(depth, -1.0)), 1) * depth
-
-
 def _shaded(
     image: Tensor,
     normals: Tensor,
@@ -245,16 +228,10 @@ def _shaded(
     gloss: Tensor | None,
     slopes: Tensor | None,
 ) -> Tensor:
-    """Shades pixels.
+    """Shades pixels (B, 3, h, W) sRGB with normals and points (B, 3, h, W), OPENGL axes, in ambient light, `diffuse`.
 
-    Args:
-        image: (B, 3, h, W) sRGB.
-        normals, points: (B, 3, h, W), OPENGL axes.
-        diffuse: Ambient light.
-        lights: The lamps, each with the unshadowed share of its light, None = 1.
-        surface: Surface and exposure parameters.
-        gloss: (B, 1, h, W) specular share; None = constant.
-        slopes: (B, 2, h, W) slopes of the relief in highlights; None = 0.
+    Each lamp comes with the unshadowed share of its light, None = 1. `gloss` (B, 1, h, W) is the specular share, None = constant, `slopes`
+    (B, 2, h, W) are those of the relief in highlights, None = 0.
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
@@ -268,17 +245,18 @@ def _shaded(
     mirrored: Tensor | None = None
     for light, left in lights:
         to_light, strength = towards(light, points)
-        received = received_share(light, _dot(normals, to_light), strength) * strength
+        received = received_share(light, dot_products(normals, to_light), strength) * strength
         received, colour = received if left is None else received * left, placed_on(light.colour, image)
         if not is_glossy:
             diffuse = torch.addcmul(diffuse, received, colour)
         else:
             received = received * colour
             diffuse = diffuse + received * (1 - specular)
-            facing = _dot(mirrors, unit_vectors(to_light + view)).clamp_(min=0)
+            facing = dot_products(mirrors, unit_vectors(to_light + view)).clamp_(min=0)
             facing = facing if tilt is None else facing * tilt
             shininess = _shininess_under(light, surface.shininess, points)
-            reflected = specular * _highlight_factor(shininess) * facing**shininess * received
+            factor = (shininess + 2) * (shininess + 4) / (8 * (2 ** (-shininess / 2) + shininess))
+            reflected = specular * factor * facing**shininess * received
             mirrored = reflected if mirrored is None else mirrored + reflected
     lit = base * diffuse if mirrored is None else torch.addcmul(mirrored, base, diffuse)
     lit = lit * 2**surface.exposure if surface.exposure else lit
@@ -301,12 +279,8 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     orange yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which keeps its relative position and
     turns it pink, as in Blender's AgX.
 
-    Args:
-        lit: (B, 3, H, W) float32 linear light, 0 or more.
-        base: (B, 3, H, W) linear light of the original image, so that white pixels may stay white.
-
-    Returns:
-        (B, 3, H, W) in [0, 1], or up to k if that is more.
+    Both are (B, 3, H, W) linear light: `lit` float32, 0 or more; `base` that of the original image, so that white pixels may stay white.
+    The result (B, 3, H, W) is in [0, 1], or up to k if that is more.
 
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
@@ -357,12 +331,6 @@ def _light_left(
     return [torch.sub(one, next(each_hidden), alpha=strength) if strength else None for strength in strengths]
 
 
-def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """(B, 1, H, W); unrolled, as a sum over channels is slow on a CPU."""
-    (x, y, z), (other_x, other_y, other_z) = first.split(1, 1), second.split(1, 1)
-    return (x * other_x).addcmul_(y, other_y).addcmul_(z, other_z)
-
-
 def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
     """Slopes to the right and upwards, (B, 2, H, W), of the relief read from an image's brightness; 0 for noise."""
     longer = max(image.shape[-2:])
@@ -392,17 +360,13 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
     ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
-    fetched = to_cpu({"differing": differing, "ranges": ranges})
-    quiet = [_quiet_by_range(*(each[number].numpy() for each in fetched.values())) for number in range(len(image))]
+    images = zip(*(each.numpy() for each in to_cpu({"differing": differing, "ranges": ranges}).values()), strict=True)
+    # Infinite in empty ranges.
+    quiet = [[at_percentiles(np.sort(own[of == each]), (100 * _QUIET,))[0] for each in range(_RANGES)] for own, of in images]
     by_range = sent_to(image.device, torch.tensor(quiet, dtype=torch.float32, device="cpu"))
     noise = by_range.gather(1, ranges.flatten(1).long()).view_as(squares)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
-
-
-def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
-    """The quantile `_QUIET` of differences in each range of brightness; infinite in empty ranges."""
-    return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,))[0] for each in range(_RANGES)]
 
 
 def _gloss(
@@ -427,13 +391,8 @@ def shine(image: Tensor) -> Tensor:
     """The share of highlights that a surface keeps, by its brightness in the image.
 
     A surface that reflects a share of the light specularly shows at least that share of its surroundings, whatever its colour. So dark
-    parts of a photo, such as black cloth, reflect little. The result follows the image's edges, but not its noise.
-
-    Args:
-        image: (B, 3, H, W) sRGB in [0, 1].
-
-    Returns:
-        (B, 1, H, W) in [0, 1].
+    parts of a photo, such as black cloth, reflect little. The result (B, 1, H, W) in [0, 1] of sRGB (B, 3, H, W) in [0, 1] follows the
+    image's edges, but not its noise.
 
     Source:
         K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
@@ -453,13 +412,9 @@ def shine(image: Tensor) -> Tensor:
 
 
 def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tensor:
-    """The share of highlights that an image's relief and dark surfaces keep.
+    """The share of highlights that an image's relief and dark surfaces keep, (B, 1, h, w) in [0, 1], smaller than the image.
 
-    Args:
-        image, relief, shininess: As `relight`.
-
-    Returns:
-        (B, 1, h, w) in [0, 1], smaller than the image.
+    Arguments as `relight`.
     """
     check_map(image, 3, "image")
     relief = relief.to(image)
@@ -487,24 +442,7 @@ def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | 
     if not light.is_point:
         return 1 / (1 / shininess + light.size**2 / 64)
     way = placed_on(light.position, points) - points
-    return 1 / (1 / shininess + light.size**2 / 64 / _dot(way, way).clamp(min=NEAREST_LAMP**2))
-
-
-def _highlight_factor(shininess: float | Tensor) -> float | Tensor:
-    return (shininess + 2) * (shininess + 4) / (8 * (2 ** (-shininess / 2) + shininess))
-
-
-def _complete_inputs(
-    image: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None, edges: EdgeSides | None
-) -> tuple[Tensor, Tensor]:
-    check_map(normals, 3, "normals", like=image)
-    depth, intrinsics = _complete_depth(image, depth, intrinsics)
-    check_map(depth, 1, "depth", like=image)
-    if edges is not None:
-        edges.check(depth)
-    check_view(depth, intrinsics, like=image)
-    check_mask(mask, image[:, :1])
-    return depth, intrinsics
+    return 1 / (1 / shininess + light.size**2 / 64 / dot_products(way, way).clamp(min=NEAREST_LAMP**2))
 
 
 def _complete_depth(image: Tensor, depth: Tensor | None, intrinsics: Tensor | None) -> tuple[Tensor, Tensor]:

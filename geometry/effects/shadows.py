@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, is_above, kept_constants, resize_map, unit_vectors, vector_lengths
+from ...utils import constant, is_above, joined, kept_constants, resize_map, unit_vectors, vector_lengths
 from ..checks import check_view
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
@@ -122,7 +123,7 @@ def cast_shadows(
             shortened = each.shortened(tuple(_STAGGER / _TILE**2 / count * next(is_tiled) for count in steps))
             met.append(_march(shortened, tuple(steps), casting, half, doubt is not None))
         marches.append(met)
-    hidden = _joined([_joined([each.hidden for each in met], 1) for met in marches], 0)
+    hidden = joined([joined([hidden for hidden, _ in met], 1) for met in marches], 0)
     blurred = blur is not None or doubt is not None
     evened, *softened = smoothings(small, (_TILE_MEANS, *(_SPREAD_MEANS if blurred else ())))
     if any(tiled):  # two tile means cancel the tile pattern
@@ -131,8 +132,10 @@ def cast_shadows(
         hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
     if doubt is not None:
-        way = _joined([_joined([each.way for each in met if each.way is not None], 1) for met in marches], 0)
-        of_way = (doubt * (_SPREAD / pitch) * _mean_way(hidden, way)).square()
+        way = joined([joined([way for _, way in met if way is not None], 1) for met in marches], 0)
+        # Mean distance to the occluders of the shadows around each pixel, in pixels; 0 without shadows.
+        shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), 4 * _SMOOTHINGS[-1]).chunk(2, 1)
+        of_way = (doubt * (_SPREAD / pitch) * (ways / shadows.clamp(min=1e-3))).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
         hidden = _softened(hidden, softened, variance)
@@ -142,29 +145,12 @@ def cast_shadows(
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
 
 
-def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
-    """Concatenates maps; a single one is not copied."""
-    return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
-
-
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """The casters' inverse depth, moved away by the network's possible error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
     far, near = measure_range_of_samples(inverse, None, _MOST)
     error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
     return torch.addcmul(inverse, error, doubt, value=-1)
-
-
-class _Hidden(NamedTuple):
-    """What rays from surfaces to lamps hit.
-
-    Attributes:
-        hidden: (1, L, h, w), the hidden share of each lamp.
-        way: Screen distance to the occluder in pixels; None = not measured.
-    """
-
-    hidden: Tensor
-    way: Tensor | None
 
 
 class _Rays(NamedTuple):
@@ -182,14 +168,9 @@ class _Rays(NamedTuple):
 
     @classmethod
     def of(cls, small: Tensor, intrinsics: Tensor, size: tuple[int, int], pitch: int, lights: Sequence[Light]) -> _Rays:
-        """The rays to lamps.
+        """The rays to lamps from every `pitch`-th pixel of an image of `size` (height, width), with its camera's intrinsics (1, 3, 3).
 
-        Args:
-            small: (1, 1, h, w) inverse depth at the starts.
-            intrinsics: (1, 3, 3), of the image's camera.
-            size: (height, width) of the image.
-            pitch: Distance of the starts in pixels.
-            lights: The lamps.
+        `small` (1, 1, h, w) is inverse depth at the starts.
         """
         rows, columns = (_middles(small, length, pitch) for length in size)
         starts = torch.cat(torch.broadcast_tensors(columns, rows[:, None], small), 1)
@@ -210,19 +191,17 @@ class _Rays(NamedTuple):
         """Shortens the rays of a tile, each by another multiple of the lamp's share."""
         if not any(shares):
             return self
-        kept = torch.addcmul(constant(self.ways, 1.0), _tiled(self.ways), constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
+        (height, width), one = self.ways.shape[-2:], constant(self.ways, 1.0)
+        tiles = constant(self.ways, _ORDER).view(_TILE, _TILE).repeat(_tiles_of(self.ways))[:height, :width]
+        kept = torch.addcmul(one, tiles, constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
         return self._replace(ways=self.ways * kept)
 
 
-def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
-    """Marches the rays of one image to its lamps.
+def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
+    """Marches the rays of one image to its lamps, on a CPU to one lamp, with a number of `steps` for each lamp.
 
-    Args:
-        rays: The rays; on a CPU, to one lamp.
-        steps: Number of samples along the rays to each lamp.
-        casters: (1, 1, H, W), the inverse depth of the surfaces that cast shadows.
-        halves: (1, 1, H, W), their `half_thickness`.
-        measured: Whether to return the distance to the occluder, too.
+    `casters` (1, 1, H, W) is the inverse depth of the surfaces that cast shadows, `halves` (1, 1, H, W) their `half_thickness`.
+    (1, L, h, w) each: the hidden share of each lamp, and the screen distance to the occluder in pixels, None if not `measured`.
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
@@ -234,7 +213,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     hidden, farness = look(rays._replace(starts=starts), points, casters, halves, measured)
     if farness is not None:
         farness = (farness * torch.hypot(rays.ways[:, :1], rays.ways[:, 1:2])).transpose(0, 1)
-    return _Hidden(hidden.div_(_RIM).transpose(0, 1), farness)
+    return hidden.div_(_RIM).transpose(0, 1), farness
 
 
 _Points = Iterator[tuple[Tensor, Tensor]]
@@ -303,12 +282,8 @@ def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
     """The share of the lamp that surfaces hide, times _RIM, which saves a product; at most 0 where unoccluded. Modifies its arguments.
 
-    Args:
-        half: Half the thickness of each surface, as a share of its depth.
-        hit: The surface's inverse depth.
-        ray: The ray's inverse depth.
-        half_step: Half a step of the ray, in inverse depth.
-        softness: The width of the penumbra there, as a share of depth, over _RIM.
+    `half` is half the thickness of each surface, as a share of its depth, `hit` the surface's inverse depth, `ray` the ray's, `half_step`
+    half a step of the ray, in inverse depth, and `softness` the width of the penumbra there, as a share of depth, over _RIM.
     """
     # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
     half = half.addcdiv_(half_step, ray)
@@ -321,10 +296,7 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
 def _ray_ends(starts: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
     """Columns, rows and inverse depth of the ends of the rays to each lamp, (L, 3, h, w); all three are linear in screen space.
 
-    Args:
-        starts: (1, 3, h, w): column, row and inverse depth.
-        intrinsics: (1, 3, 3), of the image's camera.
-        lights: The lamps.
+    `starts` (1, 3, h, w) are as in `_Rays`, `intrinsics` (1, 3, 3) of the image's camera.
     """
     inverse, one = starts[:, 2:], constant(starts, 1.0)
     of_points, sizes = (tuple(float(each) for each in some) for some in ([x.is_point for x in lights], [x.size / 2 for x in lights]))
@@ -372,9 +344,7 @@ def _aim(light: Light) -> tuple[float, float, float]:
 def _across(way: Tensor, small: Tensor) -> Tensor:
     """Offsets on a unit disk perpendicular to `way`, a different one for each place of a tile: (L, 3, h, w).
 
-    Args:
-        way: (L, 3, h, w) or (L, 3, 1, 1), the disks' normals.
-        small: (1, 1, h, w), a map whose size the offsets take.
+    `way` (L, 3, h, w) or (L, 3, 1, 1) are the disks' normals, `small` (1, 1, h, w) is a map whose size the offsets take.
 
     Source:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
@@ -399,20 +369,9 @@ def _disk() -> Tensor:
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
-def _tiled(like: Tensor) -> Tensor:
-    """(h, w): each pixel's number in `_ORDER`, tiled on the device."""
-    return _tile(like).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
-
-
 def _tiles_of(maps: Tensor) -> tuple[int, int]:
     """Rows and columns of tiles that cover a map."""
     return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
-
-
-@kept_constants
-def _tile() -> Tensor:
-    """(tile, tile): the numbers of the places."""
-    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
 
 
 @kept_constants
@@ -424,12 +383,8 @@ def _middles(length: int, pitch: int) -> Tensor:
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     """Half the thickness of the object at each pixel behind its visible surface, as a share of its depth: (B, 1, H, W).
 
-    Assumes that an object is about as thick as it is wide, and thinner at its rim.
-
-    Args:
-        inverse: (B, 1, H, W), 1 / depth.
-        focal: (B,) focal length in pixels.
-        most: Upper bound of the whole thickness, as a share of depth.
+    Assumes that an object is about as thick as it is wide, and thinner at its rim. `inverse` (B, 1, H, W) is 1 / depth, `focal` (B,) the
+    focal length in pixels, `most` the upper bound of the whole thickness, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
     above_farthest = neighbours_largest(-inverse).mul_(-EDGE)
@@ -441,17 +396,11 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         rims.append(rim)
     # The smallest radius that holds a rim of the pixel's own object.
     ratio = near / torch.cat(rims, 1)
-    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), constant(near, _WIDEST))
+    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, constant(near, _RADII).view(1, -1, 1, 1), constant(near, _WIDEST))
     inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
     thinnest = _THINNEST / 2
     share = torch.addcdiv(constant(near, thinnest), inside, focal, value=_ROUND * pitch / 2).clamp_(max=max((most - _BIAS) / 2, thinnest))
     return enlarged(share, pitch, inverse.shape[-2:], "nearest")
-
-
-@kept_constants
-def _radii() -> Tensor:
-    """(1, N, 1, 1) `_RADII`."""
-    return torch.tensor(_RADII, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 def _fade(inverse: Tensor) -> Tensor:
@@ -467,12 +416,6 @@ def _fade_along(length: int) -> Tensor:
     return along.div_(_BORDER).clamp_(max=1)
 
 
-def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
-    """Mean distance to the occluders of the shadows around each pixel, in pixels; 0 without shadows."""
-    shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).chunk(2, 1)
-    return ways / shadows.clamp(min=1e-3)
-
-
 def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], variance: Tensor) -> Tensor:
     """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as the smoothings of `_SPREAD_MEANS` reach.
 
@@ -480,17 +423,12 @@ def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], va
         H. Dammertz et al., "Edge-avoiding à-trous wavelet transform for fast global illumination filtering" (2010); the share of each
         smoothing is our addition.
     """
-    squares, before = _variances_of_smoothings(variance)
-    for smoothing, share in zip(smoothed, ((variance - before) / squares).clamp_(0, 1), strict=True):
+    squares = [each * each for each in _SMOOTHINGS]
+    # The variance of each smoothing, and the total variance of previous smoothings.
+    own, before = constant(variance, (tuple(squares), (0, *accumulate(squares[:-1])))).view(2, -1, 1, 1, 1, 1)
+    for smoothing, share in zip(smoothed, ((variance - before) / own).clamp_(0, 1), strict=True):
         # Stops early for sharp shadows; on a CPU only, where the test needs no synchronisation.
         if share.device.type == "cpu" and not bool(share.any()):
             break
         hidden = torch.lerp(hidden, smoothing(hidden), share)
     return hidden
-
-
-@kept_constants
-def _variances_of_smoothings() -> tuple[Tensor, Tensor]:
-    """The variance of each smoothing, and the total variance of previous smoothings: (N, 1, 1, 1, 1) each."""
-    squares = torch.tensor(_SMOOTHINGS, dtype=torch.float32).square().view(-1, 1, 1, 1, 1)
-    return squares, squares.cumsum(0) - squares

@@ -20,8 +20,9 @@ from ..assumptions import assumed_depth, assumed_intrinsics
 from ..camera import depth_to_points
 from ..checks import check_image_of
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import srgb_to_linear
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .exr import AXES, INTRINSICS, QUANTITY, openexr, write_channels
 from .paths import atomic_path, one_image, write_bytes
@@ -33,8 +34,6 @@ BACKGROUND = 1e10
 
 # Film width in millimetres to which focal lengths refer: that of a photo camera.
 _FILM_WIDTH = 36.0
-# Frame number of a single image.
-_FRAME = 1
 
 
 def write_compositing_exr(
@@ -82,7 +81,9 @@ def write_compositing_exr(
     }
     with atomic_path(path) as exr_path, atomic_path(path.with_suffix(".chan")) as camera_path:
         write_channels(exr_path, _header(estimate, intrinsics), channels)
-        write_bytes(camera_path, _chan(intrinsics, estimate.height).encode("ascii"))
+        fov = math.degrees(2 * math.atan(estimate.height / 2 / intrinsics[0, 1, 1].item()))
+        # Frame, position, rotation and the vertical field of view in degrees.
+        write_bytes(camera_path, "\t".join(("1", *["0"] * 6, f"{fov:.6f}\n")).encode("ascii"))
     return path, path.with_suffix(".chan")
 
 
@@ -92,7 +93,10 @@ def _channels(estimate: Estimate, image: Tensor | None, intrinsics: Tensor) -> d
     if image is not None:
         maps |= dict(zip("RGB", srgb_to_linear(image)[0], strict=True))
     if estimate.depth is not None:
-        depth, valid = _depth(estimate), estimate.depth_valid
+        depth, valid = estimate.depth, estimate.depth_valid
+        if estimate.quantity is not Quantity.METRIC_DEPTH:
+            logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
+            depth = assumed_depth(estimate).nan_to_num()
         assert valid is not None
         points = depth_to_points(torch.where(valid, depth, 0), intrinsics)
         maps["Z"] = torch.where(valid, depth, BACKGROUND)[0, 0]
@@ -107,14 +111,6 @@ def _channels(estimate: Estimate, image: Tensor | None, intrinsics: Tensor) -> d
     if estimate.confidence is not None:
         maps["confidence.A"] = estimate.confidence[0, 0]
     return {name: values.float().contiguous().numpy() for name, values in maps.items()}
-
-
-def _depth(estimate: Estimate) -> Tensor:
-    if estimate.quantity is Quantity.METRIC_DEPTH:
-        assert estimate.depth is not None
-        return estimate.depth
-    logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
-    return assumed_depth(estimate).nan_to_num()
 
 
 def _named(layer: str, values: Tensor) -> dict[str, Tensor]:
@@ -140,9 +136,3 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
     if estimate.normals is not None:
         header[AXES] = Axes.OPENGL.value
     return header
-
-
-def _chan(intrinsics: Tensor, height: int) -> str:
-    """Frame, position, rotation and the vertical field of view in degrees."""
-    fov = math.degrees(2 * math.atan(height / 2 / intrinsics[0, 1, 1].item()))
-    return f"{_FRAME}\t" + "\t".join(["0"] * 6) + f"\t{fov:.6f}\n"

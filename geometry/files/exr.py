@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +44,6 @@ _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
 _MOST_HEADER = 2**20
-
-Mask = np.ndarray | None
 
 
 def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = False) -> None:
@@ -130,10 +127,9 @@ def read_exr(
     """
     path = checked_file(path)
     header, channels, _, whole = _read_channels(path)
-    words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
-        quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
-        known_axes = Axes(words[AXES]) if words[AXES] else axes
+        quantity = Quantity(header[QUANTITY]) if header.get(QUANTITY) else quantity
+        known_axes = Axes(header[AXES]) if header.get(AXES) else axes
         projection = Projection(header.get(PROJECTION) or Projection.PERSPECTIVE)
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error
@@ -151,16 +147,23 @@ def read_exr(
         mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH, alone=normals is None)
     elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
         mask = ~absent
-    estimate = Estimate(
+    intrinsics = None
+    if (matrix := header.get(INTRINSICS)) is not None:
+        try:
+            intrinsics = torch.from_numpy(np.array(matrix, np.float32)).reshape(1, 3, 3)
+            check_intrinsics(intrinsics, 1)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise FileFormatError(f"{path}: {error}") from error
+    return Estimate(
         depth=depth,
         quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,
         normals=normals,
         axes=known_axes or Axes.OPENGL,
         mask=mask,
+        intrinsics=intrinsics,
         confidence=next((planes_to_map([channels[name]]) for name in _CONFIDENCES if name in channels), None),
         projection=projection,
     )
-    return _with_intrinsics(path, estimate, header.get(INTRINSICS))
 
 
 def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -242,21 +245,12 @@ def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
     """The channels of one image, float32 (H, W)."""
+    names = {"normals": ("N.X", "N.Y", "N.Z", *"RGB"), "depth": (*"ZRGB",), "mask": ("mask",), "confidence": ("confidence",)}
     channels: dict[str, np.ndarray] = {}
-
-    def add(names: tuple[str, ...], values: Tensor) -> None:
-        planes = values[0].detach().cpu().float().contiguous().numpy()
-        channels.update({name: planes[i % len(planes)] for i, name in enumerate(names)})
-
-    if estimate.normals is not None:
-        add(("N.X", "N.Y", "N.Z"), estimate.normals)
-        add(("R", "G", "B"), estimate.normals)
-    if estimate.depth is not None:
-        add(("Z", "R", "G", "B"), estimate.depth)
-    if estimate.mask is not None:
-        add(("mask",), estimate.mask)
-    if estimate.confidence is not None:
-        add(("confidence",), estimate.confidence)
+    for key, own in names.items():
+        if (values := getattr(estimate, key)) is not None:
+            planes = values[0].detach().cpu().float().contiguous().numpy()
+            channels |= {name: planes[i % len(planes)] for i, name in enumerate(own)}
     return channels
 
 
@@ -359,28 +353,23 @@ def _read_headers(path: Path) -> list[dict[str, Any]]:
     with damage_named(path, "OpenEXR cannot read the file"):
         with library.File(str(path), separate_channels=True, header_only=True) as file:
             headers = [dict(part.header) for part in file.parts]
-        _check_headers(path, library, headers)
+        numbers, length = 0, path.stat().st_size
+        display = _window(headers[0], "displayWindow")
+        check_size(path, display.width, display.height, length)
+        for header in headers:
+            if header.get("type") in (library.deepscanline, library.deeptile):
+                raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
+            window = _window(header, "dataWindow")
+            check_size(path, window.width, window.height, length)
+            if min(window.shared(display).width, window.shared(display).height) < 1:
+                problem = f"the data window {tuple(window)} lies outside the display window {tuple(display)}"
+                raise FileFormatError(f"{path}: {problem}: there is nothing to show")
+            if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
+                raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
+            numbers += max(window.width * window.height, display.width * display.height) * len(header["channels"])
+        if numbers > MAX_NUMBERS:
+            raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
     return headers
-
-
-def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> None:
-    numbers, length = 0, path.stat().st_size
-    display = _window(headers[0], "displayWindow")
-    check_size(path, display.width, display.height, length)
-    for header in headers:
-        if header.get("type") in (library.deepscanline, library.deeptile):
-            raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
-        window = _window(header, "dataWindow")
-        check_size(path, window.width, window.height, length)
-        if min(window.shared(display).width, window.shared(display).height) < 1:
-            raise FileFormatError(
-                f"{path}: the data window {tuple(window)} lies outside the display window {tuple(display)}: there is nothing to show"
-            )
-        if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
-            raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
-        numbers += max(window.width * window.height, display.width * display.height) * len(header["channels"])
-    if numbers > MAX_NUMBERS:
-        raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
 
 
 def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
@@ -390,7 +379,9 @@ def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
     return names in (["B", "G", "R"], ["A", "B", "G", "R"]) and not headers[0].keys() & {QUANTITY, AXES}
 
 
-def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
+def read_planes(
+    path: str | os.PathLike[str], wanted: str, channel: str | None = None
+) -> tuple[list[np.ndarray], dict[str, Any], np.ndarray | None]:
     """Reads the values of one map of an OpenEXR file, whatever they mean. Raises as `read_exr`.
 
     Args:
@@ -508,14 +499,3 @@ def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], worl
     if normals and vectors is not None and normals[0][-1] in "Rr" and not are_unit_vectors(vectors):
         vectors = None  # colours
     return None if depth is None else planes_to_map([channels[depth]]), vectors
-
-
-def _with_intrinsics(path: os.PathLike[str], estimate: Estimate, matrix: Any) -> Estimate:
-    if matrix is None:
-        return estimate
-    try:
-        intrinsics = torch.from_numpy(np.array(matrix, np.float32)).reshape(1, 3, 3)
-        check_intrinsics(intrinsics, 1)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    return replace(estimate, intrinsics=intrinsics)

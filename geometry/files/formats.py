@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from ...options.outputs import MILLIMETRES, READABLE, WRITTEN
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..images.render import default_depth_image
+from ..projections import need_perspective
 from .compositing_exr import write_compositing_exr
 from .exr import MAGIC, openexr, read_exr, write_exr
 from .html_page import write_html
@@ -48,39 +50,32 @@ _HEIF_BYTES = 2**16
 
 def npz_holds_maps(path: Path) -> bool:
     """True if an archive contains one of our maps."""
-    try:
-        with opened(path) as file, zipfile.ZipFile(file) as archive:
-            return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False
+    with suppress(OSError, ValueError, zipfile.BadZipFile, NotImplementedError), opened(path) as file, zipfile.ZipFile(file) as archive:
+        return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
+    return False
 
 
 def png_holds_maps(path: Path) -> bool:
     """True if a PNG's text chunks describe its values."""
-    try:
-        with opened(path) as file:
-            if file.read(len(SIGNATURE)) != SIGNATURE:
+    with suppress(OSError, FileFormatError, struct.error), opened(path) as file:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
+            return False
+        for _ in range(_MOST_CHUNKS):
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind in (b"IDAT", b"IEND"):
                 return False
-            for _ in range(_MOST_CHUNKS):
-                length, kind = struct.unpack(">I4s", file.read(8))
-                if kind in (b"IDAT", b"IEND"):
-                    return False
-                start = file.read(min(length, _LONGEST_KEYWORD)) if kind == b"tEXt" else b""
-                if start.split(b"\0", 1)[0].decode("latin-1") in NOTES:
-                    return True
-                file.seek(length - len(start) + 4, 1)
-    except (OSError, FileFormatError, struct.error):
-        return False
+            start = file.read(min(length, _LONGEST_KEYWORD)) if kind == b"tEXt" else b""
+            if start.split(b"\0", 1)[0].decode("latin-1") in NOTES:
+                return True
+            file.seek(length - len(start) + 4, 1)
     return False
 
 
 def tiff_holds_maps(path: Path) -> bool:
     """True if a TIFF holds floats; others are photographs."""
-    try:
-        with opened(path) as file:
-            return tiff_holds_numbers(file)
-    except (OSError, FileFormatError):
-        return False
+    with suppress(OSError, FileFormatError), opened(path) as file:
+        return tiff_holds_numbers(file)
+    return False
 
 
 def heif_holds_depth(path: Path) -> bool:
@@ -90,11 +85,9 @@ def heif_holds_depth(path: Path) -> bool:
 
 
 def _beginning(path: Path, count: int) -> bytes:
-    try:
-        with opened(path) as file:
-            return file.read(count)
-    except (OSError, FileFormatError):
-        return b""
+    with suppress(OSError, FileFormatError), opened(path) as file:
+        return file.read(count)
+    return b""
 
 
 def _begins_with(*beginnings: bytes) -> Callable[[Path], bool]:
@@ -196,7 +189,10 @@ def load_estimate(
     assert read is not None
     if quantity == MILLIMETRES:
         return _of_millimetres(path, axes, channel)
-    quantity = None if quantity is None else Quantity(quantity)
+    try:
+        quantity = None if quantity is None else Quantity(quantity)
+    except ValueError as error:
+        raise ValueError(f"{error}, {MILLIMETRES}") from None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 

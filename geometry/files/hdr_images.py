@@ -48,10 +48,8 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes, exposure: float | 
     """Reads a .hdr, or an .exr with channels R, G, B or Y, and A as opacity, of linear light, exposed and encoded for SDR.
 
     The exposure maps the geometric mean of the luminance to mid-grey (18 %), unless it is given, as the factor of the light: the frames of
-    a clip share one. Light above `relight.KNEE` rolls off to white. NaN becomes black, infinite light the brightest of the image.
-
-    Returns:
-        (H, W, 3) float32 sRGB in [0, 1], and alpha (H, W) float32 in [0, 1], None without.
+    a clip share one. Light above `relight.KNEE` rolls off to white. NaN becomes black, infinite light the brightest of the image. The
+    colours are (H, W, 3) float32 sRGB in [0, 1], alpha is (H, W) float32 in [0, 1], None without.
 
     Raises:
         FileFormatError: Damaged, cut off, too large, or without colours.

@@ -19,7 +19,8 @@ from ...utils import resize_map
 from ..assumptions import assumed_intrinsics, filled_inverse
 from ..checks import check_image_of
 from ..effects.shadows import half_thickness
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
 from .paths import one_image, write_bytes
@@ -79,16 +80,13 @@ def write_html(
 
     The page shows the maps side by side and with a slider, values under the pointer, the surface in 3D, and, with depth and normals, the
     image relit. It needs no network. It cannot be read back: depth has 65534 levels (metric depth: of its logarithm), normals have 8 bits,
-    and both are scaled down to `LONG_SIDE`.
+    and both are scaled down to `LONG_SIDE`. Raises ValueError: more than one image, or an image that does not match the estimate.
 
     Args:
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], the source image; None = only the maps.
         title: Of the page; None = the file's stem.
         derive: Adds derived maps at the page's size.
-
-    Raises:
-        ValueError: More than one image, or an image that does not match the estimate.
     """
     path = Path(path)
     payload = page_payload(estimate, image, derive)

@@ -75,7 +75,9 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | C
         return pixels
     is_grey, levels = pixels.ndim == 2, np.iinfo(pixels.dtype).max + 1
     if isinstance(profile, Coding):
-        curves = _curves_of_coding(profile, is_grey, levels)
+        x = torch.linspace(0, 1, levels, dtype=torch.float32, device="cpu")
+        curve = (srgb_to_linear(x) if profile.gamma is None else x**profile.gamma).numpy()
+        curves = _Profile([curve] * 3, None if is_grey else matrix_to_709(profile.chromaticities))
         return pixels if _is_srgb(curves, levels) else _converted(pixels, curves)
     try:
         space, tags = _read(profile)
@@ -83,7 +85,8 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes | C
             return _stacked(to_srgb(path, pixels[..., 0], profile), pixels)
         if space != (b"GRAY" if is_grey else b"RGB "):
             if is_grey and space == b"RGB ":  # a grey image with an RGB profile: equal R, G and B
-                return _stacked_grey(path, pixels, profile)
+                coloured = to_srgb(path, np.repeat(pixels[..., None], 3, 2), profile)
+                return pixels if coloured.dtype == pixels.dtype else coloured.mean(2, dtype=np.float32)
             raise ProfileError(f"it is for {space.decode('latin-1').strip()} colours")
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
@@ -110,11 +113,6 @@ def _stacked(grey: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate((np.repeat(grey[..., None], 3, 2), alpha), 2)
 
 
-def _stacked_grey(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    coloured = to_srgb(path, np.repeat(pixels[..., None], 3, 2), profile)
-    return pixels if coloured.dtype == pixels.dtype else coloured.mean(2, dtype=np.float32)
-
-
 def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """The colour model and the tags."""
     if len(profile) < _HEADER + 4 or profile[36:40] != b"acsp":
@@ -127,12 +125,6 @@ def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         name, offset, size = struct.unpack_from(">4sII", profile, at)
         tags[name] = profile[offset : offset + size]
     return profile[16:20], tags
-
-
-def _curves_of_coding(coding: Coding, is_grey: bool, levels: int) -> _Profile:
-    x = torch.linspace(0, 1, levels, dtype=torch.float32, device="cpu")
-    curve = (srgb_to_linear(x) if coding.gamma is None else x**coding.gamma).numpy()
-    return _Profile([curve] * 3, None if is_grey else matrix_to_709(coding.chromaticities))
 
 
 def _curves_of(tags: dict[bytes, bytes], is_grey: bool, levels: int, in_lab: bool) -> _Profile:

@@ -130,16 +130,9 @@ def image_exposure(path: str | os.PathLike[str]) -> float | None:
 
 
 def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image file as RGB and alpha.
+    """Reads an image file as RGB and alpha; arguments and errors as `read_image`.
 
-    Args:
-        path, exposure: As `read_image`.
-
-    Returns:
-        (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
-
-    Raises:
-        OSError, FileFormatError, ImportError: As `read_image`.
+    (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
     """
     data = read_bytes(path)
     if is_hdr(data):
@@ -157,11 +150,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted.
-
-    Raises:
-        FileFormatError, ImportError: As `read_image`.
-    """
+    """Decodes an image's bytes to its stored values; only CMYK and LAB are converted. Raises as `read_image`."""
     with damage_named(path), strict, open_image(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
@@ -184,8 +173,10 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels, profile = converted, b""
         elif image.format == "HEIF":
             pixels = _deep_heif_pixels(data)
+        elif image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info:
+            pixels = _deep_png_pixels(path, data)  # as the pack writes them
         else:
-            pixels = _deep_png_pixels(path, data) if _is_deep_png(image) else _opencv_pixels(path, image, data)
+            pixels = _opencv_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -267,7 +258,10 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
         with damage_named(path):
             return _pillow_heif(path).HeifImageFile(file)
     if avif := bool(_brands(beginning) & _AVIF_BRANDS):
-        _check_avif(path)
+        from PIL import features
+
+        if not ("avif" in features.modules and features.check("avif")):
+            raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
     try:
         image = Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
@@ -324,18 +318,8 @@ def _pillow_heif(path: str | os.PathLike[str]) -> Any:
     return pillow_heif
 
 
-def _check_avif(path: str | os.PathLike[str]) -> None:
-    from PIL import features
-
-    if not ("avif" in features.modules and features.check("avif")):
-        raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
-
-
 def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Quantity]:
-    """The depth that a phone's portrait mode adds to a HEIC.
-
-    Returns:
-        (H, W) uint8 or uint16, upright, at its own size; and its quantity.
+    """The depth that a phone's portrait mode adds to a HEIC: (H, W) uint8 or uint16, upright, at its own size; and its quantity.
 
     Raises:
         FileFormatError: Damaged, too large, or without depth.
@@ -373,10 +357,9 @@ def _heif_levels(image: Any) -> np.ndarray:
 
 
 def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
-    """Decodes a TIFF of floats, or of signed or 32-bit integers.
+    """Decodes a TIFF of floats, or of signed or 32-bit integers; None for any other file.
 
-    Returns:
-        (H, W) or (H, W, 3 or 4) in the stored dtype, floats that GDAL marks as no data NaN; None for any other file.
+    (H, W) or (H, W, 3 or 4) in the stored dtype, floats that GDAL marks as no data NaN.
 
     Raises:
         FileFormatError: Damaged, cut off, or too large.
@@ -473,6 +456,11 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def image_bits(path: str | os.PathLike[str]) -> int:
     """The bit depth of an image's channels, 8 or 16. Raises OSError or FileFormatError if it cannot be read."""
+    return 16 if stored_bits(path) > 8 else 8
+
+
+def stored_bits(path: str | os.PathLike[str]) -> int:
+    """The bits of an image's channels in the file; 16 of HDR. Raises as `image_bits`."""
     with strict, opened(path) as file:
         beginning = file.read(_PNG_BITS_AT + 1)
         if is_hdr(beginning):
@@ -480,10 +468,10 @@ def image_bits(path: str | os.PathLike[str]) -> int:
         file.seek(0)
         image = open_image(path, file)
         if image.format == "PNG":
-            return 16 if beginning[_PNG_BITS_AT] == 16 else 8
+            return beginning[_PNG_BITS_AT]
         if image.format == "HEIF":
-            return 16 if image.info.get("bit_depth", 8) > 8 else 8
-        return 16 if max(_tiff_tag(image, _BITS_TAG), default=8) > 8 else 8
+            return image.info.get("bit_depth", 8)
+        return max(_tiff_tag(image, _BITS_TAG), default=8)
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:
@@ -528,7 +516,13 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
     if image.mode.startswith("I;16"):
         pixels = _full_range(image, pixels.astype(np.uint16))
     transparent = image.info.get("transparency") if pixels.ndim == 2 else None
-    return pixels if transparent is None else _grey_with_alpha(pixels, transparent * _grey_step(image, data))
+    if transparent is None:
+        return pixels
+    if image.format == "PNG" and image.mode == "L":  # Pillow scales 2- and 4-bit pixels to 8 bits, but not the transparent grey
+        transparent *= 255 // (2 ** data[_PNG_BITS_AT] - 1)
+    # Pillow's own conversion does not support 16 bits.
+    opaque = np.iinfo(pixels.dtype).max
+    return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
 def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
@@ -537,22 +531,6 @@ def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
     if 8 < bits < 16:
         pixels = np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
     return ~pixels if _tiff_tag(image, _PHOTOMETRIC_TAG) == (_WHITE_IS_ZERO,) else pixels
-
-
-def _grey_step(image: ImageFile, data: bytes) -> int:
-    """Decoded size of one grey step of a PNG. Pillow scales 2- and 4-bit pixels to 8 bits, but not the transparent grey."""
-    return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.format == "PNG" and image.mode == "L" else 1
-
-
-def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
-    """(H, W, 4) with one transparent grey. Pillow's own conversion does not support 16 bits."""
-    opaque = np.iinfo(pixels.dtype).max
-    return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
-
-
-def _is_deep_png(image: ImageFile) -> bool:
-    """True for a PNG of 16-bit colours, as the pack writes them."""
-    return image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:

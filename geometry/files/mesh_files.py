@@ -118,10 +118,7 @@ def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> No
     """Writes meshes (without triangles: point clouds), one or the views of one scene, as binary glTF 2.0, atomically.
 
     A mesh has its texture, or else its points' colours as linear 16-bit values, as glTF requires. Materials are unlit, as a photograph
-    already contains its light, and double-sided.
-
-    Raises:
-        ValueError: Beyond the format's 4 GiB.
+    already contains its light, and double-sided. Raises ValueError: beyond the format's 4 GiB.
 
     Source:
         https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
@@ -154,7 +151,9 @@ class _Document:
         if textured and mesh.uvs is not None:
             attributes["TEXCOORD_0"] = self._array(mesh.uvs, _FLOAT, "VEC2")
         elif mesh.colours is not None:
-            attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
+            levels = np.full((len(mesh.colours), 4), 65535, np.uint16)  # opaque
+            levels[:, :3] = np.round(linear_colours(mesh.colours) * 65535)
+            attributes["COLOR_0"] = self._array(levels, _USHORT, "VEC4", normalized=True)
         primitive: dict[str, Any] = {"attributes": attributes, "material": self._material(mesh, textured), "mode": 0}
         if len(mesh.triangles):
             numbers = _USHORT if len(mesh.points) < 2**16 else _UINT  # 65535 is the primitive restart value
@@ -233,13 +232,6 @@ def _jpeg(texture: np.ndarray) -> bytes:
 def linear_colours(colours: np.ndarray) -> np.ndarray:
     """Converts sRGB (..., 3) in [0, 1] to linear light, as glTF's vertex colours. IEC 61966-2-1."""
     return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-
-
-def _linear_levels(colours: np.ndarray) -> np.ndarray:
-    """Converts sRGB to (N, 4) opaque linear 16-bit levels."""
-    levels = np.full((len(colours), 4), 65535, np.uint16)
-    levels[:, :3] = np.round(linear_colours(colours) * 65535)
-    return levels
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,8 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
     `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
     as in `Estimate`. Missing maps are left out. A batch of several images adds B in front of every shape.
-    `quantity` and `axes` are strings, the values of `Quantity` and `Axes`. A panorama has `projection` too, of `Projection`.
-
-    Args:
-        path: The file, named as given (no `.npz` is added).
-        estimate: On any device.
+    `quantity` and `axes` are strings, the values of `Quantity` and `Axes`. A panorama has `projection` too, of `Projection`. The file is
+    named as given (no `.npz` is added), and the estimate is on any device.
     """
     words = {}
     if estimate.depth is not None and estimate.quantity is not None:
@@ -91,7 +88,6 @@ def read_npz(
     (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
 
     Args:
-        path: The file.
         quantity: What depth holds if the archive does not say.
         axes: The axes of the normals if the archive does not say.
         channel: The key of the depth or the normals in an archive; None = found by name.
@@ -157,7 +153,11 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         def array(key: str) -> np.ndarray:
             with member(key) as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
-            return _as_mask(path, values) if key == "mask" else _float32(values)
+            if key != "mask":
+                return _float32(values)
+            if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
+                raise FileFormatError(f"{path}: 'mask' has dtype {values.dtype} and other values than 0 and 1; expected a bool map")
+            return values.astype(bool, copy=False)
 
         maps = {key: array(key) for key in present}
         if foreign is not None:
@@ -166,12 +166,6 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
     if not words:  # written by another tool
         maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
     return maps, words
-
-
-def _as_mask(path: os.PathLike[str], values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
-        raise FileFormatError(f"{path}: 'mask' has dtype {values.dtype} and other values than 0 and 1; expected a bool map")
-    return values.astype(bool, copy=False)
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -274,7 +268,8 @@ def _to_estimate(
     depth, mask = planes.get("depth"), planes.get("mask")
     if depth is None and "dmap" in maps:
         depth = _channel_first(path, "dmap", maps["dmap"], 1)
-        quantity = quantity or _quantity_of_dmap(depth)
+        within_one = bool(((depth >= 0) & (depth <= 1)).all())
+        quantity = quantity or (Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH)
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
     if depth is not None and mask is None and quantity is not None:
@@ -319,12 +314,6 @@ def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
     scaled[:, 0], scaled[:, 1] = intrinsics[:, 0] * width, intrinsics[:, 1] * height
     scaled[:, :2, 2] -= 0.5
     return scaled
-
-
-def _quantity_of_dmap(depth: Tensor) -> Quantity:
-    """The quantity of an unlabelled `dmap`."""
-    within_one = bool(((depth >= 0) & (depth <= 1)).all())
-    return Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
 
 
 def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from ...utils import resize_map
 from ..camera import resize_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
+from ..levels import measure_range
 from ..valid import valid_normals
 
 LONG_SIDE = 512
@@ -79,7 +79,11 @@ def pack_maps(
         and "intrinsics" (fx, fy, cx, cy in pixels; or None).
     """
     height, width = estimate.height, estimate.width
-    bits = _bits(estimate.valid if valid is None else valid, sky, thickness)
+    bits = _VALID * (estimate.valid if valid is None else valid)
+    if sky is not None:
+        bits = bits + _SKY * nearest(sky, height, width)
+    if thickness is not None:
+        bits = bits + 4 * (nearest(thickness, height, width) / THICKEST * 63).round().clamp(0, 63)
     packed = torch.zeros(1, 3, 2 * height, width, device=estimate.device)
     meaning: dict[str, Any] = {"normals": estimate.normals is not None, "depth": None, "intrinsics": None}
     if estimate.normals is not None:
@@ -97,22 +101,13 @@ def pack_maps(
     return packed, meaning
 
 
-def _bits(valid: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
-    """The lower half's B, see `pack_maps`."""
-    size, bits = valid.shape[-2:], _VALID * valid
-    if sky is not None:
-        bits = bits + _SKY * nearest(sky, *size)
-    return bits if thickness is None else bits + 4 * (nearest(thickness, *size) / THICKEST * 63).round().clamp(0, 63)
-
-
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     """Quantises depth (1, 1, H, W) to whole numbers up to 65535, and describes their range."""
     depth, quantity, valid = estimate.known_depth()
     is_log = quantity is Quantity.METRIC_DEPTH
     values = torch.where(valid, depth, 1).float()
     values = values.clamp(min=1e-6).log() if is_log else values
-    ends = torch.stack((torch.where(valid, values, math.inf).amin(), torch.where(valid, values, -math.inf).amax()))
-    low, high = ends.tolist()
+    low, high = torch.cat(measure_range(values, valid)).flatten().tolist()
     if not low <= high:
         low = high = 0.0
     share = (values - low) / (high - low) if high > low else torch.zeros_like(values)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, image_bits, is_heif
+from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -143,11 +143,11 @@ def read_map(
 
 
 def millimetres_to_estimate(path: str | os.PathLike[str], values: FileValues) -> Estimate:
-    """Metric depth of grey levels of 16 bits that are millimetres, as depth cameras store it; 0 is no value. Else FileFormatError."""
+    """Metric depth of grey levels that are millimetres, in 9 to 16 bits, as depth cameras store it; 0 is no value. Else FileFormatError."""
     _check_grey(path, values)
-    if image_bits(path) == 8:
+    if (bits := stored_bits(path)) <= 8:
         raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
-    depth = values.planes * 65.535
+    depth = (values.planes * (2**bits - 1)).round() * 0.001
     return Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, values.known))
 
 

@@ -13,6 +13,7 @@ from ...options.checks import check_choice
 from ...options.map_images import LINEAR_IN, METRES, NEAR, VALUES
 from ..checks import check_map
 from ..estimate import Estimate, Quantity
+from ..levels import measure_range
 from ..valid import depth_mask
 from .normal_map_image import stored_values
 
@@ -72,7 +73,7 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
     """
     colours, trusted = stored_values(image, known, coding.name)
     grey = _grey(colours, trusted, coding)
-    low, high = _ends(grey, trusted)
+    low, high = torch.cat(measure_range(grey, trusted, per_clip=True)).flatten().tolist()
     quantity = Quantity.METRIC_DEPTH if coding.values == METRES else coding.quantity
     if quantity is Quantity.METRIC_DEPTH and coding.may_be_levels and low >= 0 and high <= 1:
         raise ValueError(f"all values of {coding.name} lie within 0..1, as an image's grey levels do, not metres; {coding.if_levels}")
@@ -113,27 +114,18 @@ def _mean(values: Tensor, seen: Tensor) -> Tensor:
     return values.sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
 
 
-def _ends(values: Tensor, trusted: Tensor) -> tuple[float, float]:
-    """Minimum and maximum of the trusted values."""
-    least, most = torch.where(trusted, values, math.inf).amin(), torch.where(trusted, values, -math.inf).amax()
-    low, high = torch.stack((least, most)).tolist()
-    return low, high
-
-
 def image_to_depth(
     image: Tensor, *, near: str = "white", linear_in: str = "disparity", metric_range: tuple[float, float] | None = None
 ) -> tuple[Tensor, Quantity]:
     """Converts grey levels (B, 1, H, W) in [0, 1] to depth and its quantity.
 
-    Metric depth if the range is known, otherwise disparity or relative depth in [0, 1].
+    Metric depth if the range is known, otherwise disparity or relative depth in [0, 1]. Raises ValueError: wrong shape, unknown names, or a
+    range that is not ascending, is infinite, or, for disparity, begins at 0.
 
     Args:
         near: Which end of the grey levels is near, "white" or "black".
         linear_in: The quantity that is linear in the grey levels, "disparity" or "depth".
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
-
-    Raises:
-        ValueError: Wrong shape, unknown names, or a range that is not ascending, is infinite, or, for disparity, begins at 0.
     """
     check_map(image, 1, "image")
     check_choice("near", near, NEAR)
@@ -152,14 +144,17 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """Combines a depth map and a normal map of any sizes, or one of them, into an estimate at the image's size.
+    """Combines a depth map and a normal map of any sizes into an estimate at the image's size, or takes one of them at its own size.
 
-    It has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are
-    None.
+    Normals must be derived before a depth map is enlarged, or they show its pixels. The estimate has no mask: masked pixels become NaN. A
+    map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are None.
     """
-    parts = [replace(each.where_known(each.mask), mask=None).resized(height, width) for each in (depth, normals) if each is not None]
-    batch = max((part.batch for part in parts), default=0)
-    sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
-    if not sized:
+    parts = [replace(each.where_known(each.mask), mask=None) for each in (depth, normals) if each is not None]
+    if not parts:
         raise ValueError("there is nothing to light by: link a normal map, a depth image (near = white), or geometry")
-    return sized[0] if len(sized) == 1 else replace(sized[0], normals=sized[1].normals)
+    if len(parts) == 1:
+        return parts[0]
+    batch = max(part.batch for part in parts)
+    sized = [part.resized(height, width) for part in parts]
+    of_depth, of_normals = (part if part.batch == batch else part.expanded(batch) for part in sized)
+    return replace(of_depth, normals=of_normals.normals)

@@ -31,6 +31,7 @@ def normal_map_to_estimate(
     """Decodes any program's normal map; the single entry point for normal maps.
 
     An image that does not look like a normal map is decoded as well, with a logged warning. Textures of games have red and green alone.
+    Raises ValueError: values beyond [-1.5, 1.5], an unknown coding, or as `stored_values`.
 
     Args:
         image: (B, C, H, W), the stored values, C = 1, 3 or 4 (with alpha): colours in [0, 1], or vectors in [-1, 1].
@@ -41,9 +42,6 @@ def normal_map_to_estimate(
     Returns:
         The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not `known`, less than half opaque,
         not finite, black, or vectors of almost no length.
-
-    Raises:
-        ValueError: Values beyond [-1.5, 1.5], an unknown coding, or as `stored_values`.
     """
     colours, trusted = stored_values(image, known, name)
     colours = torch.where(trusted, colours, 0).expand(-1, 3, -1, -1)

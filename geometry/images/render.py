@@ -93,14 +93,26 @@ def depth_to_image(
     check_map(depth, 1, "depth")
     check_mask(mask, depth)
     quantity = Quantity(quantity)
-    _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
+    check_choice("near", near, NEAR)
+    if isinstance(normalisation, str):
+        check_choice("normalisation", normalisation, NORMALISATIONS)
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
+    if as_disparity and quantity is not Quantity.METRIC_DEPTH:
+        raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
+    measure_new = _RANGES[normalisation] if isinstance(normalisation, str) else lambda: normalisation
+    measure = measure_new and measure_new()
+    if (measure is None) != (value_range is not None):
+        raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
+    if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
+        raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")
+    if value_range is not None and as_disparity and not value_range[0] > 0:
+        raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
     # Only a CPU checks without synchronisation, and cheaper than passes over the map.
     on_cpu = depth.device.type == "cpu"
     whole = on_cpu and (mask is None or bool(mask.all())) and all_valid_depth(depth, quantity)
     valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
-    make = _RANGES[normalisation] if isinstance(normalisation, str) else lambda: normalisation
-    measure = make and make()
     if measure is None:
         low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
     else:
@@ -152,30 +164,6 @@ def _coloured(share: Tensor, colours: Sequence[str]) -> Tensor:
     position = share[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
     below = position.detach().floor().long().clamp(max=len(table) - 2)
     return torch.lerp(table[below], table[below + 1], (position - below)[..., None]).movedim(-1, 1)
-
-
-def _check_choices(
-    quantity: Quantity,
-    near: str,
-    normalisation: str | MeasureRange,
-    percentiles: tuple[float, float],
-    value_range: tuple[float, float] | None,
-    as_disparity: bool,
-) -> None:
-    check_choice("near", near, NEAR)
-    if isinstance(normalisation, str):
-        check_choice("normalisation", normalisation, NORMALISATIONS)
-    if not 0 <= percentiles[0] < percentiles[1] <= 100:
-        raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
-    if as_disparity and quantity is not Quantity.METRIC_DEPTH:
-        raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
-    is_fixed = isinstance(normalisation, str) and _RANGES[normalisation] is None
-    if is_fixed != (value_range is not None):
-        raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
-    if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
-        raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")
-    if value_range is not None and as_disparity and not value_range[0] > 0:
-        raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
 
 
 def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = False) -> Tensor:

@@ -21,11 +21,12 @@ from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsic
 from ..checks import check_extrinsics, check_image_of, check_intrinsics
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import edge_growth
-from ..estimate import Axes, Estimate, Quantity, need_perspective
+from ..estimate import Axes, Estimate, Quantity
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within
 from ..kinds import Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
 from ..valid import FAR_AWAY
@@ -131,7 +132,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     a seam of duplicate points behind the camera, and a fan of triangles around each pole.
 
     With `fill_behind`, up to 3 more meshes follow for a single perspective image: the occluded surfaces, each with its own texture. They
-    are behind the first mesh everywhere, so that the view from the image's camera does not change.
+    are behind the first mesh everywhere, so that the view from the image's camera does not change. Raises ValueError: several images
+    without extrinsics, no depth, an image of another batch or aspect ratio, or no valid pixel.
 
     Args:
         estimate: With depth; one image, or any number with extrinsics. Disparity becomes assumed depth. Normals become the points' normals.
@@ -141,9 +143,6 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     Returns:
         Meshes in camera axes, or, with extrinsics, in world axes; both are OPENGL axes. Masked pixels, invalid depth, depth from FAR_AWAY
         on, and the sky have no points.
-
-    Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or aspect ratio, or no valid pixel.
     """
     options = options or MeshOptions()
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.mesh import MAX_JUMP
-from ...utils import opencv_for
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
-from ..filters.extremes import extremes_within, largest_within
+from ..filters.extremes import extremes_within, largest_within, median_within
 from ..levels import sampled
 from ..regions.connected import large_regions, regions_with
 from ..surfaces.noise import measure_noise
@@ -265,19 +264,9 @@ def _smooth_borders(depth: Tensor, valid: Tensor, whole: Tensor, radius: int) ->
     beside = largest_within((valid & ~whole)[None, None].float(), 1)[0, 0] > 0
     smooth = depth
     for _ in range(max(1, radius // _SMOOTHED)):
-        smooth = _median(smooth, 3 if radius < _SMOOTHED else 5)
+        smooth = median_within(smooth[None, None], 1 if radius < _SMOOTHED else 2)[0, 0]
     usable = -largest_within(-valid[None, None].float(), radius)[0, 0] > 0
     return torch.where(beside & usable, smooth, depth)
-
-
-def _median(depth: Tensor, size: int) -> Tensor:
-    """The median in a square of `size` pixels per side around every pixel: (H, W)."""
-    if cv2 := opencv_for(depth):
-        return torch.from_numpy(cv2.medianBlur(depth.contiguous().numpy(), size))
-    height, width = depth.shape
-    padded = F.pad(depth[None, None], (size // 2,) * 4, mode="replicate")[0, 0]
-    around = [padded[top : top + height, left : left + width] for top in range(size) for left in range(size)]
-    return torch.stack(around).median(0).values
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:
@@ -369,7 +358,11 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
     }
     rising = (top & left).astype(np.int8) + (bottom & right)  # cut from bottom left to top right
     falling = (top & right).astype(np.int8) + (bottom & left)
-    falls = (falling > rising) | ((falling == rising) & _falls(depth, places))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / depth
+        jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
+        # Clearly less from top left to bottom right, so that noise has no influence.
+        falls = (falling > rising) | ((falling == rising) & (jumps[0] * 1.1 < jumps[1]))
     corners = (
         (("tl", "bl", "tr"), top & left & ~falls),
         (("tr", "bl", "br"), bottom & right & ~falls),
@@ -388,14 +381,6 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
             triangles[first:end, column] = indices[places[name]][chosen]
         first = end
     return used, triangles
-
-
-def _falls(depth: np.ndarray, places: dict[str, tuple[slice, slice]]) -> np.ndarray:
-    """Cells where depth jumps clearly less from top left to bottom right than along the other diagonal, so that noise has no influence."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = 1 / depth
-        jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
-        return jumps[0] * 1.1 < jumps[1]
 
 
 # Columns repeated beyond both borders of a panorama while edges are searched, as a share of the width.

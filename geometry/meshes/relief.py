@@ -11,9 +11,10 @@ from torch import Tensor
 from ...options.mesh import NEAR, ReliefOptions
 from ...utils import resize_map
 from ..checks import check_image_of
-from ..estimate import Estimate, Quantity, need_perspective
+from ..estimate import Estimate, Quantity
 from ..filters.transforms import dct, frequencies, idct
 from ..levels import are_apart, depth_to_nearness, measure_range_of_most
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .mesh import Mesh
 

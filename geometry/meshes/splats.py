@@ -12,7 +12,8 @@ from torch import Tensor
 from ...utils import without_autocast
 from ..assumptions import assumed_intrinsics
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, need_perspective
+from ..estimate import Axes, Estimate
+from ..projections import need_perspective
 from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
 from .mesh_cuts import beside_cuts
@@ -65,7 +66,10 @@ def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: Me
 def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
     chosen = grid.valid[0, 0]
     intrinsics = assumed_intrinsics(view, options.fov).to(grid.depth)[0]
-    rays = _rays(grid, intrinsics)
+    # The points at depth 1 on the rays of the grid's pixels, (h, w, 3).
+    lengths = (torch.arange(length, dtype=intrinsics.dtype, device=intrinsics.device) for length in grid.depth.shape[-2:])
+    y, x = torch.meshgrid(*(grid.first + grid.step * length for length in lengths), indexing="ij")
+    rays = torch.stack((x, y, torch.ones_like(x)), -1) @ torch.linalg.inv(intrinsics).T
     across, down = _footprints(view, grid, intrinsics, rays)
     longest = torch.where(beside_cuts(grid.joins, torch.ones_like(chosen)), _LONGEST_AT_CUTS, _LONGEST)
     rotations, scales = _axes(across[chosen], down[chosen], longest[chosen])
@@ -77,14 +81,6 @@ def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
     opacities = torch.full_like(points[:, 0], _OPACITY)
     parts = (points, quaternions_of(rotations), scales, opacities, colours)
     return Splats(*(part.detach().float().contiguous().numpy() for part in parts))
-
-
-@without_autocast
-def _rays(grid: SampledGrid, intrinsics: Tensor) -> Tensor:
-    """The points at depth 1 on the rays of a grid's pixels: (h, w, 3)."""
-    lengths = (torch.arange(length, dtype=intrinsics.dtype, device=intrinsics.device) for length in grid.depth.shape[-2:])
-    y, x = torch.meshgrid(*(grid.first + grid.step * length for length in lengths), indexing="ij")
-    return torch.stack((x, y, torch.ones_like(x)), -1) @ torch.linalg.inv(intrinsics).T
 
 
 def _footprints(view: Estimate, grid: SampledGrid, intrinsics: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,25 +61,22 @@ class View:
 def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor, Tensor]:
     """Merges the distances of views that cover the sphere, such as those of `sphere.view_rotations`, into a panorama.
 
-    Their scales may differ; the panorama has the median scale.
+    Their scales may differ; the panorama has the median scale. Raises ValueError: no view has a valid pixel.
 
     Returns:
         Distance (1, 1, H, W) float32, positive everywhere, and valid pixels (1, 1, H, W) bool, both on the CPU. A pixel is valid if it is
         valid in most of the views that cover it, by weight. Invalid pixels hold interpolated distances.
-
-    Raises:
-        ValueError: No view has a valid pixel.
     """
     logs = [_log(view) for view in views]
     if not any(bool(valid.any()) for _, valid in logs):
         raise ValueError("no view of the panorama has a valid distance: the model masks all of it; use another model")
     levels = _levels(views, logs)
-    sums = _Sums.of(height, width)
+    sums = _Sums(height, width)
     directions = panorama_directions(height, width)
     for view, (log, valid), level in zip(views, logs, levels.tolist(), strict=True):
         values, weight, seen = _warped(log + level, valid, view.rotation, directions)
         sums.add(values, weight, seen)
-    return sums.solved().exp().float()[None, None], (sums.known > _KNOWN * sums.seen)[None, None]
+    return sums.solved().exp().float()[None, None], (sums.value[1] > _KNOWN * sums.seen)[None, None]
 
 
 @without_autocast
@@ -142,20 +139,11 @@ def _levels(views: Sequence[View], logs: Sequence[tuple[Tensor, Tensor]]) -> Ten
 
 
 class _Sums:
-    """Weighted sums over views of differences, Laplacians and values."""
+    """Weighted sums (2, H, W) over views of differences, Laplacians and values, each with its weights; and weights whatever is valid."""
 
-    def __init__(self, maps: Tensor) -> None:
-        self._across, self._down, self._bend, self._value = (each for each in maps[:8].view(4, 2, *maps.shape[1:]))
-        self.seen = maps[8]
-
-    @classmethod
-    def of(cls, height: int, width: int) -> _Sums:
-        return cls(torch.zeros(9, height, width, dtype=torch.float32, device="cpu"))
-
-    @property
-    def known(self) -> Tensor:
-        """(H, W): the summed weights of valid values."""
-        return self._value[1]
+    def __init__(self, height: int, width: int) -> None:
+        self._across, self._down, self._bend, self.value = torch.zeros(4, 2, height, width, dtype=torch.float32, device="cpu")
+        self.seen = torch.zeros_like(self.value[1])
 
     def add(self, values: Tensor, weight: Tensor, seen: Tensor) -> None:
         """Adds a view's values, weights and validity-independent weights, (H, W) each, as from `_warped`."""
@@ -167,24 +155,24 @@ class _Sums:
         neighbours = (_right(weight), weight.roll(1, 1), _up(weight), _below(weight))
         least = torch.stack((weight, *neighbours)).amin(0)
         self._bend += torch.stack((_laplacian(values) * least, least))
-        self._value += torch.stack((values * weight, weight))
+        self.value += torch.stack((values * weight, weight))
         self.seen += seen
 
     def solved(self) -> Tensor:
         """The values (H, W) float64 whose differences and Laplacians fit the views' weighted means best."""
-        across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self._value))
+        across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self.value))
         weights = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
-        level = _LEVEL * (self._value[1] > 0).double()
+        known = self.value[1] > 0
+        level = _LEVEL * known.double()
         weights[1][-1] = 0
 
         def system(x: Tensor) -> Tensor:
             flat = _across_back(weights[0] * (_right(x) - x))
-            flat += _down_back(weights[1] * _down(x))
+            flat += _down_back(weights[1] * (_below(x) - x))
             return flat + _laplacian(weights[2] * _laplacian(x)) + level * x
 
         target = _across_back(weights[0] * across) + _down_back(weights[1] * down) + _laplacian(weights[2] * bend) + level * value
-        start = torch.where(self._value[1] > 0, value, value.sum() / (self._value[1] > 0).sum())
-        return _conjugate_gradients(system, target, start, _Unmasked(*target.shape))
+        return _conjugate_gradients(system, target, torch.where(known, value, value.sum() / known.sum()), _Unmasked(*target.shape))
 
 
 def _mean(total: Tensor, weight: Tensor) -> Tensor:
@@ -201,10 +189,6 @@ def _up(x: Tensor) -> Tensor:
 
 def _below(x: Tensor) -> Tensor:
     return torch.cat((x[1:], x[-1:]))
-
-
-def _down(x: Tensor) -> Tensor:
-    return _below(x) - x
 
 
 def _across_back(x: Tensor) -> Tensor:
@@ -311,11 +295,10 @@ def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse
     area = directions[0, 1].square().neg().add(1).sqrt()  # relative area of a pixel, which shrinks towards the poles
     samples = []
     for (value, valid), rotation in zip(views, rotations, strict=True):
-        places, weight = in_view(directions, rotation)
-        summed, share = F.grid_sample(torch.cat((value, valid.to(value)), 1), places, "bilinear", "border", align_corners=False)[0]
+        sampled, weight, _ = _warped(value, valid, rotation, directions)
         cosine = torch.einsum("c,chw->hw", rotation[2], directions[0]).clamp_min(1e-3)
         factor = cosine if inverse else 1 / cosine
-        samples.append((summed / share.clamp_min(_KNOWN), factor, torch.where(share > _KNOWN, weight[0, 0] * area, 0)))
+        samples.append((sampled, factor, weight * area))
     count = len(samples)
     equations = torch.zeros(2 * count, 2 * count, dtype=torch.float64, device="cpu")
     for one in range(count):

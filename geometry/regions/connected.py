@@ -40,11 +40,6 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
     step = float(np.float32(step))  # as OpenCV rounds it
     across = allowed[:, :-1] & allowed[:, 1:] & (values.diff(dim=1).abs() <= step)
     down = allowed[:-1] & allowed[1:] & (values.diff(dim=0).abs() <= step)
-    return connected_to(row, column, across, down)
-
-
-def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
-    """The pixels (H, W) bool that are connected with one pixel; `across` and `down` as `label_regions`, on the CPU."""
     labels = label_regions(across, down)
     return labels == labels[row, column]
 

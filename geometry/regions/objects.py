@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -100,7 +99,7 @@ def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
     Returns a point on the object, as relative x and y, and the mask of `object_around`, whose arguments and errors these are.
     """
     scene = _search_scene(depth, image)
-    _, raised = above_planes(scene.nearness, torch.ones_like(scene.nearness, dtype=torch.bool))
+    _, raised = above_planes(scene[0], torch.ones_like(scene[0], dtype=torch.bool))
     rows, columns = raised.shape
     away = image_places(rows, columns)[..., :2].square().sum(-1).float() / 2
     standing_out = blurred((raised * (1 - (1 - _AT_CORNERS) * away))[None, None], _FOREGROUND_SCALE)
@@ -109,22 +108,15 @@ def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
     return point, _object_at(scene, image, (point,), ())
 
 
-class _SearchScene(NamedTuple):
+def _search_scene(depth: Tensor, image: Tensor) -> tuple[Tensor, Tensor, float]:
     """Nearness (h, w) and colours (1, 3, h, w) at the search resolution, and that resolution as a share of the image's."""
-
-    nearness: Tensor
-    colours: Tensor
-    share: float
-
-
-def _search_scene(depth: Tensor, image: Tensor) -> _SearchScene:
     check_maps_of_one(depth, image)
     height, width = depth.shape[-2:]
     share = _SEARCH_SIDE / max(height, width)  # small images are enlarged, as constants are in pixels of this size
-    return _SearchScene(*small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share)
+    return *small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share
 
 
-def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_points: Sequence[Point]) -> Tensor:
+def _object_at(scene: tuple[Tensor, Tensor, float], image: Tensor, points: Sequence[Point], not_points: Sequence[Point]) -> Tensor:
     """`object_around` in a prepared scene."""
     sharp, small, share = scene
     pixels = pixels_at(points, not_points, *sharp.shape)

@@ -76,14 +76,11 @@ def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
 def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Downsamples nearness and colours of depth (1, 1, H, W) and an image (1, 3, H, W) to `rows` and `columns`, on the CPU.
 
-    Synchronises the device once.
+    Synchronises the device once. Raises ValueError: depth that is not positive and finite, or an image with NaN or infinite pixels.
 
     Returns:
         (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps at the image's edges; and colours
         (1, 3, rows, columns) in [0, 1]. Constant depth becomes constant nearness.
-
-    Raises:
-        ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.
     """
     small, depth = to_cpu({"image": resize_map(image.float(), rows, columns), "depth": depth}).values()
     check_depth(depth)

@@ -44,19 +44,16 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
     `coarse` and the result are (1, 1, H, W) in [0, 1]; `far` (1, 1, h, w), of any size, is 0 where depth is too near for sky.
     """
-    return _faded(_at_image_edges(image, coarse), image, far) if bool((coarse > 0).any()) else coarse
-
-
-def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
-    """Moves the border of the coarse mask to the image's edges."""
+    if not bool((coarse > 0).any()):
+        return coarse
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
-        return cut_out(image, coarse, _REACH, decontaminate=False).alpha
+        return _faded(cut_out(image, coarse, _REACH, decontaminate=False).alpha, image, far)
     # Matting time grows with the border's width, so with the cube of the side length.
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
     alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
-    return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
+    return _faded(mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share)), image, far)
 
 
 def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
@@ -128,15 +125,13 @@ _MAY_BE_SKY = (0.6, 0.3)
 def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None) -> Tensor:
     """An alpha matte (B, 1, H, W) in [0, 1] of the sky, whose border follows the image; 0 without sky. `sky_alpha(...) > 0.5` is a mask.
 
-    Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`.
+    Uses the network's sky (`predicted_sky`) if it predicts one, or none if its mask is True everywhere; otherwise `find_sky`. Raises
+    ValueError: no depth, or an image of another batch.
 
     Args:
         image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
         estimate: Estimate of the images, with depth of any quantity, at any size.
         predicted: The estimate's `predicted_sky`, if computed already.
-
-    Raises:
-        ValueError: No depth, or an image of another batch.
     """
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...utils import sample_at, unit_vectors, without_autocast
-from ..assumptions import assumed_depth, assumed_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
@@ -30,6 +30,11 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
         return estimate
     normals = normals_of_depth(estimate, edges, near_far_ratio)
     return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=mask_of_depth(estimate))
+
+
+def with_assumed_normals(estimate: Estimate) -> Estimate:
+    """As `with_normals`; the near-far ratio of relative depth is assumed, as by the effects."""
+    return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
 def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
@@ -71,15 +76,12 @@ def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = 
     """Normals (B, 3, H, W) float32 of panoramas, OPENGL axes (+X right of their middle, +Y up, +Z behind), facing the camera.
 
     `depth_to_normals` of six perspective views, slightly larger than a cube's faces, rotated and blended: all directions are treated alike,
-    including the poles and the left and right border.
+    including the poles and the left and right border. Raises ValueError: maps of the wrong shape, or unknown `edges`.
 
     Args:
         distance: (B, 1, H, W) along each pixel's ray, any unit. NaN, infinite, zero and negative values are holes.
         mask: (B, 1, H, W) bool; None = True everywhere.
         edges: As `depth_to_normals`.
-
-    Raises:
-        ValueError: Maps of the wrong shape, or unknown `edges`.
     """
     check_map(distance, 1, "distance")
     check_mask(mask, distance)

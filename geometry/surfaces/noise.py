@@ -332,15 +332,11 @@ def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
     return math.sqrt(variance), max(1.0, length)
 
 
-def _noise_shapes(lengths: np.ndarray) -> np.ndarray:
-    """n(k)^2 for each length and lag, for noise of deviation 1 with Gaussian correlation of the sum length^2."""
-    rho, rho2, rho4 = (np.exp(-math.pi * (times * np.array(_NOISE_LAGS) / lengths[:, None]) ** 2) for times in (1, 2, 4))
-    return (1 - (16 * rho - 8 * rho2 + rho4) / 9).clip(0)
-
-
 # From less than a pixel (white noise) to twelve.
 _LENGTHS = 0.5 * 1.02 ** np.arange(161)
-_NOISE_SHAPES = _noise_shapes(_LENGTHS)
+_RHO, _RHO_2, _RHO_4 = (np.exp(-math.pi * (times * np.array(_NOISE_LAGS) / _LENGTHS[:, None]) ** 2) for times in (1, 2, 4))
+# n(k)^2 for each length and lag, for noise of deviation 1 with Gaussian correlation of the sum length^2.
+_NOISE_SHAPES = (1 - (16 * _RHO - 8 * _RHO_2 + _RHO_4) / 9).clip(0)
 
 
 def _every(lines: Tensor, stride: int) -> Tensor:

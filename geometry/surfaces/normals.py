@@ -68,7 +68,8 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
     """Normals of the surface in a depth map.
 
     Exact on planes up to borders and edges, at any tilt and depth scale. The window follows the noise: 3x3 pixels for clean depth, larger
-    where depth is noisy or quantised and the surface is flat.
+    where depth is noisy or quantised and the surface is flat. Raises ValueError: maps or intrinsics of the wrong shape, dtype or device,
+    impossible intrinsics, or unknown `edges`.
 
     Args:
         depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative values are holes.
@@ -83,9 +84,6 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
 
     Source:
         Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
-
-    Raises:
-        ValueError: Maps or intrinsics of the wrong shape, dtype or device, impossible intrinsics, or unknown `edges`.
     """
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -103,15 +101,13 @@ def disparity_to_normals(
     """Normals, as `depth_to_normals`, from disparity of unknown scale and shift (MiDaS, Depth Anything).
 
     The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. A field of view that is 15
-    degrees off costs about 4 degrees of normal.
+    degrees off costs about 4 degrees of normal. Raises ValueError: maps of the wrong shape, dtype or device, `fov` not below 180, or a
+    ratio that is not above 1.
 
     Args:
         disparity: (B, 1, H, W), large = near, any scale and shift.
         fov: Degrees on the longer side; None or 0 = 55.
         near_far_ratio: As `assumed_depth`.
-
-    Raises:
-        ValueError: Maps of the wrong shape, dtype or device, `fov` not below 180, or a ratio that is not above 1.
     """
     check_map(disparity, 1, "disparity")
     check_mask(mask, disparity)
@@ -155,14 +151,12 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
     """Reflects the map at its borders without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
-    rows, columns = (_reflected_index(side, radius, values.device) for side in values.shape[-2:])
-    return values.index_select(-2, rows).index_select(-1, columns)
-
-
-def _reflected_index(length: int, radius: int, device: torch.device) -> Tensor:
-    period = max(1, 2 * length - 2)
-    index = torch.arange(-radius, length + radius, device=device).remainder(period)
-    return torch.where(index < length, index, period - index)
+    for axis in (-2, -1):
+        length = values.shape[axis]
+        period = max(1, 2 * length - 2)
+        index = torch.arange(-radius, length + radius, device=values.device).remainder(period)
+        values = values.index_select(axis, torch.where(index < length, index, period - index))
+    return values
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
     unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
-    corner = _corners(height, width)
+    # Homogeneous, in units of half the width.
+    corner = identity.new_tensor([[1, 1, -1, -1], [sign * height / width for sign in (1, -1, 1, -1)], [1, 1, 1, 1]])
     far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
     return sent_to(after.device, _as_theta(torch.where(good, motion, identity), height, width))
@@ -121,13 +122,6 @@ def _blurred(values: Tensor) -> Tensor:
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
 
 
-def _corners(height: int, width: int) -> Tensor:
-    """(3, 4): homogeneous coordinates of the corners in units of half the width."""
-    corner = torch.tensor([[1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], dtype=torch.float32, device="cpu")
-    corner[1] *= height / width
-    return corner
-
-
 class _Places(NamedTuple):
     """Constants of the steps between images of one size.
 
@@ -147,11 +141,6 @@ class _Places(NamedTuple):
     units: Tensor
     damping: Tensor
     identity: Tensor
-
-    @classmethod
-    def of(cls, image: Tensor) -> _Places:
-        """The constants for the size and device of an image (1, 1, H, W)."""
-        return _places(image)
 
 
 @kept_for_sizes
@@ -178,7 +167,7 @@ class _Step:
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
         self._first, self._second, self._everywhere = first, second[0, 0], torch.ones_like(first)
-        self._places = _Places.of(second)
+        self._places = _places(second)
         # Derivatives by zoom, rotation and both shifts, and the residual.
         self._rows = first.new_empty(5, *second.shape[-2:])
 

@@ -235,7 +235,8 @@ def _thumbnail(frame: Tensor) -> Tensor:
 
 def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: independent motion between two thumbnails, given the approximate camera motion."""
-    if _are_alike(moved(before, motion), after):
+    # Too similar to show motion. Not tested on other devices than a CPU, to avoid synchronising.
+    if before.device.type == "cpu" and bool(window_mean((moved(before, motion) - after).square_()).amax() < _ALIKE * _NOISE):
         return torch.zeros_like(after)
     refined = _Refined(before, after)
     for _ in range(_REFINED):
@@ -282,8 +283,3 @@ class _Refined:
             if has_settled(fit - last, _SETTLED):
                 break
         return (square(motion) + square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
-
-
-def _are_alike(before: Tensor, after: Tensor) -> bool:
-    """True if two thumbnails are too similar to show motion. False on other devices than a CPU, to avoid synchronising."""
-    return before.device.type == "cpu" and bool(window_mean((before - after).square_()).amax() < _ALIKE * _NOISE)

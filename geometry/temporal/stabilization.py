@@ -21,7 +21,7 @@ from ..kinds import Quantity
 from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
-from .ranges import CutDetector
+from .shot_cuts import CutDetector
 
 # Maximum number of frames in the mean.
 _MEMORY = 16
@@ -149,7 +149,8 @@ class VideoAligner:
             if is_metric:
                 self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
             values = (scale * values).add_(shift)
-        self._depth = self._depth.updated(values, holes, unchanged, _spread(values))
+        spread = (values - values.mean()).abs().mean().clamp(min=_TINY).view(1, 1, 1, 1)
+        self._depth = self._depth.updated(values, holes, unchanged, spread)
         values = torch.lerp(values, self._depth.value, self._options.smooth)
         if is_metric:
             return torch.where(valid, values.exp(), depth), mask
@@ -294,11 +295,6 @@ class _Mean:
         against = says + agrees * self.against
         gives_way = (vector_lengths(against) - (_ON_END - 1)).clamp(0, 1)
         return against * (1 - gives_way), gives_way
-
-
-def _spread(values: Tensor) -> Tensor:
-    """The mean absolute deviation from the mean, (1, 1, 1, 1)."""
-    return (values - values.mean()).abs().mean().clamp(min=_TINY).view(1, 1, 1, 1)
 
 
 def _guide_size(height: int, width: int) -> tuple[int, int]:

@@ -62,7 +62,8 @@ def mean_curvature(
     smooth = blurred_where(torch.where(known, across, 0), share, sigma, borders == SEAMLESS)
     right, up = smooth.split(1, 1)
     bend = slopes_of(right, borders == SEAMLESS)[:, :1] - slopes_of(up, borders == SEAMLESS)[:, 1:]
-    return torch.where(_inside(known), 0.5 * bend, 0)
+    # All eight neighbours must be known; pixels beyond the map's border count as known.
+    return torch.where(F.max_pool2d((~known).float(), 3, 1, 1) == 0, 0.5 * bend, 0)
 
 
 def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0.0, weight: Tensor | None = None) -> CurvatureMaps:
@@ -85,9 +86,3 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
         shown = bend / torch.where((largest > _FLAT) & (largest < torch.inf), largest, 1)
     shown = shown.clamp(-1, 1)
     return CurvatureMaps(0.5 + 0.5 * shown, shown.clamp(min=0), (-shown).clamp(min=0))
-
-
-def _inside(known: Tensor) -> Tensor:
-    """Known pixels whose eight neighbours are known, too; pixels beyond the map's border count as known."""
-    unknown = (~known).float()
-    return F.max_pool2d(unknown, 3, 1, 1) == 0

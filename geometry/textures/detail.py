@@ -152,15 +152,13 @@ class PhotoRelief:
     Paint is mistaken for relief, and side light is not recognised. Shapes wider than the radius are taken for light or paint and removed.
     Each image's relief is scaled by its own standard deviation, so that the image's contrast does not matter.
 
-    Properties are computed at first use and cached, so share one object for `height`, `is_low` and `is_in_doubt`.
+    Properties are computed at first use and cached, so share one object for `height`, `is_low` and `is_in_doubt`. Raises ValueError: the
+    image has another shape or is too large, unknown borders, or a radius out of range.
 
     Attributes:
         image: (B, 3, H, W), RGB in [0, 1].
         radius: Shapes wider than this many pixels are removed.
         borders: "free" or "seamless".
-
-    Raises:
-        ValueError: The image has another shape or is too large, unknown borders, or a radius out of range.
     """
 
     image: Tensor

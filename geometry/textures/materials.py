@@ -128,14 +128,12 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
     Log luminance is fitted by three terms: a trend across the photograph, such as from a lamp to one side; the relief's log occlusion, with
     a factor in [0, 1]; and the normals' x and y. Red, green and blue are divided by the same fit, which keeps hues and exposure (the mean
     log). Cast shadows and highlights stay. A relief computed from the photograph's own brightness does not reveal the direction of light.
+    Raises ValueError: wrong shapes, unknown borders, or too many pixels.
 
     Args:
         normals: (B, 3, H, W) unit vectors, OPENGL axes, of the relief.
         occlusion: (B, 1, H, W) in [0, 1], 1 = open.
         borders: "free" or "seamless".
-
-    Raises:
-        ValueError: Wrong shapes, unknown borders, or too many pixels.
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_choice, check_range, check_whole
-from ...utils import constant, kept_constants
+from ...utils import constant, dot_products
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_depth, check_intrinsics, check_map, check_mask
 from ..conventions import convert_normals, unit_normals
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
 from ..kinds import Axes, Quantity
+from ..projections import need_perspective
 from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
@@ -212,12 +213,7 @@ def _steps_together(radius: float, directions: list[tuple[float, float]]) -> Ite
 
 def _numbers(like: Tensor, rows: Sequence[tuple[float, ...]]) -> tuple[Any, ...]:
     """Transposes N rows of numbers to columns: tensors (N, 1, 1, 1, 1), or plain numbers if there is one row."""
-    return rows[0] if len(rows) == 1 else _columns(like, tuple(rows))
-
-
-@kept_constants
-def _columns(rows: tuple[tuple[float, ...], ...]) -> tuple[Tensor, ...]:
-    return torch.tensor(rows, dtype=torch.float32).view(len(rows), -1, 1, 1, 1, 1).unbind(1)
+    return rows[0] if len(rows) == 1 else constant(like, tuple(rows)).view(len(rows), -1, 1, 1, 1, 1).unbind(1)
 
 
 def _added(total: Tensor, values: Tensor, share: Any) -> Tensor:
@@ -238,7 +234,8 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
     """`depth_to_occlusion` of one image. Heights are measured along each point's line of sight, distances perpendicular to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
-    pitch = _pitch(depth, radius)
+    # The distance in pixels between points whose occlusion is computed. Their occluders are still read at full resolution.
+    pitch = max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
     rows, columns = (middles(side, pitch, depth.device) for side in depth.shape[-2:])
     first = (int(min(pitch // 2, side - 1)) for side in depth.shape[-2:])
     around = _Around(points, surface, math.ceil(radius), pitch, tuple(first))
@@ -254,11 +251,6 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
     return torch.where(surface, open_share.clamp_(0, 1), 1).to(depth.dtype)
 
 
-def _pitch(depth: Tensor, radius: float) -> int:
-    """The distance in pixels between points whose occlusion is computed. Their occluders are still read at full resolution."""
-    return max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
-
-
 class _Around:
     """Positions (1, 3, H, W), and their squared distances from the camera, around the points at every `pitch`-th pixel.
 
@@ -270,7 +262,7 @@ class _Around:
         padding = (reach,) * 4
         share = torch.where(F.pad(surface, padding), constant(points, 1.0), constant(points, _BEHIND))
         whole = F.pad(points, padding, mode="replicate") * share
-        whole = torch.cat((whole, _dot(whole, whole)), 1)
+        whole = torch.cat((whole, dot_products(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
         # Split by offset within the pitch, so that pixels that are read together are contiguous in memory.
         self.parts = [[whole[..., row::pitch, column::pitch].contiguous() for column in range(pitch)] for row in range(pitch)]
@@ -283,13 +275,13 @@ class _Around:
 
 
 def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
-    away = _dot(points, points).sqrt_()
+    away = dot_products(points, points).sqrt_()
     sight = points / -away
-    towards = _dot(normals, sight)
+    towards = dot_products(normals, sight)
     # Turned, not only bounded: slopes of what is far away must stay the same.
     normals = torch.addcmul(normals, sight, (_LEAST_FACING - towards).clamp_(min=0))
     upright = normals / towards.clamp_(min=_LEAST_FACING)
-    plane = _dot(upright, points).neg_()
+    plane = dot_products(upright, points).neg_()
     focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1, 1)
     # An occluder's weight falls from 1 to 0 between one and two radii in front of the point, with the radius converted to its depth.
     nearer = torch.minimum(focal_x, focal_y) / (-radius * away)
@@ -301,10 +293,10 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
         horizon = torch.zeros_like(away)
         for x, y, _, fade in _steps(radius, (right, down)):
             other = around.shifted(x, y, band.start, *away.shape[-2:])
-            front = _dot(other[:, :3], sight)
+            front = dot_products(other[:, :3], sight)
             beside = torch.addcmul(other[:, 3:], front, front, value=-1).clamp_(min=_LEAST_SQUARE).rsqrt_()
             weight = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
-            rise = _dot(other[:, :3], upright).add_(plane).mul_(beside).sub_(_OWN_PLANE)
+            rise = dot_products(other[:, :3], upright).add_(plane).mul_(beside).sub_(_OWN_PLANE)
             torch.maximum(horizon, rise.mul_(weight), out=horizon)
         total += _open_to(horizon.add_(own), along, towards)
         whole += _open_to(own, along, towards)
@@ -313,12 +305,6 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
 
 def _along(direction: Tensor, sight: Tensor, normals: Tensor) -> Tensor:
     """The normal's component in a direction (1, 3, 1, 1), projected perpendicular to the line of sight and normalised."""
-    forward = _dot(direction, sight)
-    length = (_dot(direction, direction) - forward * forward).sqrt_()
-    return (_dot(normals, direction) - forward * _dot(normals, sight)) / length
-
-
-def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """Dot product of (B, 3, H, W) vectors: (B, 1, H, W). Written out, as a sum over so few channels is many times slower on a CPU."""
-    a, b = first.split(1, 1), second.split(1, 1)
-    return (a[0] * b[0]).addcmul_(a[1], b[1]).addcmul_(a[2], b[2])
+    forward = dot_products(direction, sight)
+    length = (dot_products(direction, direction) - forward * forward).sqrt_()
+    return (dot_products(normals, direction) - forward * dot_products(normals, sight)) / length

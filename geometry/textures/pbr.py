@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.textures import CENTRAL, DETAILS, NORMALS, PHOTO, SEAMLESS, DetailOptions, PbrOptions
-from ..estimate import Estimate, need_perspective
+from ..estimate import Estimate
+from ..projections import need_perspective
 from .curvature import CurvatureMaps, curvature_maps, mean_curvature
 from .detail import PhotoRelief, detail_normals
 from .height import height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals

@@ -58,7 +58,9 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
     kept = cropped(mask, margin)
     if depth is not None:
         values, quantity, valid = wrapped.known_depth()
-        values = torch.where(valid, values, _middle(values, valid))
+        count = valid.sum((2, 3), keepdim=True)
+        mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
+        values = torch.where(valid, values, torch.where(count > 0, mean, 1))
         as_ratio = quantity is Quantity.METRIC_DEPTH
         level = _level(values.log() if as_ratio else values, margin)
         depth = torch.where(kept, level.exp() if as_ratio else level, torch.nan)
@@ -113,13 +115,6 @@ def cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
     """Removes rows and columns (`margin`) at each border."""
     rows, columns = margin
     return maps[..., rows : maps.shape[-2] - rows, columns : maps.shape[-1] - columns]
-
-
-def _middle(values: Tensor, valid: Tensor) -> Tensor:
-    """(B, 1, 1, 1): the mean of valid values; 1 where there are none."""
-    count = valid.sum((2, 3), keepdim=True)
-    mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
-    return torch.where(count > 0, mean, 1)
 
 
 def _level(values: Tensor, margin: tuple[int, int]) -> Tensor:

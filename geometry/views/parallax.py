@@ -25,8 +25,9 @@ from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
 from ..checks import check_depth, check_image, check_intrinsics
 from ..edges.depth_edges import depth_at_image_edges
-from ..estimate import Estimate, Quantity, need_perspective
+from ..estimate import Estimate, Quantity
 from ..images.tone_mapping import compress_highlights
+from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer

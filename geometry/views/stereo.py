@@ -18,10 +18,11 @@ from ...utils import constant, on_white, resize_image, sent_to, to_cpu, without_
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges
-from ..estimate import Estimate, Quantity, need_perspective
+from ..estimate import Estimate, Quantity
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..images.tone_mapping import compress_highlights
 from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, sample_stride
+from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer

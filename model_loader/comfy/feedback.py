@@ -1,4 +1,4 @@
-"""Progress and messages: ComfyUI's progress bar and the text that a running node shows; on a terminal a bar."""
+"""Progress and messages: ComfyUI's progress bar and the text that a running node shows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from . import devices
 from .host import prompt_server
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    pass
 
 
 # Seconds: minimum interval between messages on a node, and the shortest run that shows any.
@@ -155,49 +155,3 @@ def _words_of_run(server: Any) -> _Spoken:
     if run != _spoken.run:
         _spoken = _Spoken(run)
     return _spoken
-
-
-_SECONDS_A_LINE = 30
-
-
-def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: bool = False, **options: Any) -> tqdm:
-    """A tqdm bar. A file or pipe gets one line every 30 seconds, and nothing of shorter work.
-
-    `total` is None if unknown; `options` are passed to tqdm, such as `desc`.
-    """
-    from tqdm import tqdm
-
-    stream = sys.stderr
-    if stream is None or stream.isatty():
-        return tqdm(total=total, unit=unit, initial=initial, disable=hidden or stream is None, dynamic_ncols=True, **options)
-    about = f"{options['desc']}: " if "desc" in options else ""
-    share = " of {total_fmt} ({percentage:.0f} %), {remaining} left" if total else " in {elapsed}"
-    return tqdm(
-        total=total,
-        unit=unit,
-        initial=initial,
-        disable=hidden,
-        file=_Lines(stream),
-        mininterval=_SECONDS_A_LINE,
-        delay=_SECONDS_A_LINE,
-        bar_format=f"{about}{{n_fmt}}{share}, {{rate_fmt}}{{postfix}}",
-        **options,
-    )
-
-
-class _Lines:
-    """Writes each state of a tqdm bar on a line of its own, instead of over the last one."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._last = stream, ""
-
-    def write(self, text: str) -> None:
-        """Takes a state of the bar, or the spaces that clear it."""
-        state = text.strip()
-        if state and state != self._last:
-            self._last = state
-            self._stream.write(f"{state}\n")
-
-    def flush(self) -> None:
-        """See `TextIO`."""
-        self._stream.flush()

@@ -1,9 +1,8 @@
-"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings; and the environment's variables."""
+"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import uuid
@@ -74,6 +73,20 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
         return web.json_response(answer(request.query))
 
     routes.get(path)(respond)
+
+
+def when_freed(call: Callable[[], object]) -> None:
+    """Calls whenever ComfyUI's server is asked to free its node cache. Never outside ComfyUI."""
+    app = getattr(prompt_server(), "app", None)
+    if app is None or app.on_response_prepare.frozen:
+        return
+
+    async def answered(request: Any, response: Any) -> None:
+        is_freeing = request.method == "POST" and request.path in ("/free", "/api/free") and response.status == 200
+        if is_freeing and (await request.json()).get("free_memory"):
+            call()
+
+    app.on_response_prepare.append(answered)
 
 
 def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
@@ -154,14 +167,3 @@ def user_settings(name: str) -> list[Any]:
             if isinstance(settings := read_json(path), dict) and name in settings:
                 values.append(settings[name])
     return values
-
-
-# ComfyUI's registry lists every file that reads environment variables: only this one and the runtimes, for their libraries, do.
-def environment(name: str) -> str:
-    """The value of an environment variable; "" if unset."""
-    return os.environ.get(name, "")
-
-
-def variables_beginning(prefix: str) -> list[str]:
-    """The sorted names of the set environment variables with this prefix."""
-    return sorted(name for name in os.environ if name.startswith(prefix))

@@ -225,10 +225,10 @@ def estimate_in_tiles(
         grid = grid_of(height, width, rows, columns, network_size, detail)
         mosaic = Mosaic(grid, maps.values.shape[1], home)
         for row in mosaic.rows():
-            crops = [part_of_image(tile, grid, height, width) for tile in grid.row(row.index)]
+            crops = [part_of_image(tile, grid, height, width) for tile in grid.row(row)]
             predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0]))
-            for part, places in _with_places(predicted, grid.row(row.index)):
-                row.add(aligned(maps_of(part, maps.parts), maps, places, grid))
+            for part, places in _with_places(predicted, grid.row(row)):
+                mosaic.add(aligned(maps_of(part, maps.parts), maps, places, grid))
                 passed(part.batch)
         maps = Maps(mosaic.result, maps.quantity, maps.axes, maps.parts)
     return estimate_of(maps, whole)

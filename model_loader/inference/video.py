@@ -16,7 +16,7 @@ from ...annotators.family import Progress
 from ...annotators.video_depth_anything import ENCODED_AT_ONCE, IsCut, VideoDepthAnythingAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
-from ...geometry.temporal.ranges import CutDetector
+from ...geometry.temporal.shot_cuts import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner
 from ...geometry.valid import are_all
 from ...media import prefetch

@@ -18,10 +18,11 @@ from shutil import rmtree
 from typing import Any
 
 from ...geometry.files.paths import read_json, write_bytes
+from ..system import KEPT_FREE, free_space, is_disk_full
 from ..weights.find import download_folder
 from ..weights.integrity import sha256_of, stamp
 from ..weights.network import in_one_line
-from ..weights.waiting import KEPT_FREE, free_space, is_disk_full, locked
+from ..weights.waiting import locked
 
 logger = logging.getLogger(__name__)
 

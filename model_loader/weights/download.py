@@ -14,13 +14,13 @@ from typing import Any
 from ...annotators.choices import wording
 from ...annotators.specs.base import ModelSpec, WeightFile, size_in_words
 from ...geometry.files.paths import move_over, write_bytes
-from ..comfy.feedback import terminal_bar
-from ..comfy.host import environment, folder_paths
+from ..comfy.host import folder_paths
+from ..system import KEPT_FREE, environment, free_space, is_disk_full, terminal_bar
 from . import hub
 from .find import download_folder, download_path, find_in_hub_cache, find_weights, search_places
 from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
 from .network import AddressError, Offer, RefusalError, ServerBusyError, SettingError, TokenError, UnexpectedContentError, plain_reason
-from .waiting import KEPT_FREE, free_space, is_disk_full, locked
+from .waiting import locked
 
 
 class DownloadError(RuntimeError):

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ...annotators.registry import all_specs
 from ...annotators.specs.base import WeightFile
-from ..comfy.host import environment, model_folders
+from ..comfy.host import model_folders
+from ..system import environment
 from . import hub
 from .integrity import bundled_path, is_usable, seems_usable
 

@@ -23,7 +23,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseErro
 from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
-from ..comfy.host import environment
+from ..system import environment
 from .network import (
     AddressError,
     NetworkError,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...annotators.specs.base import WeightFile
-from ..comfy.host import environment, variables_beginning
+from ..system import environment, variables_beginning
 from .network import Offer, SettingError, TokenError, UnexpectedContentError, without_credentials
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from ..system import KEPT_FREE, free_space
 from .https import Request, Timeouts, checked, exchange
 from .network import NetworkError, Offer, UnexpectedContentError, WrongRangeError, requested_wait
-from .waiting import KEPT_FREE, Background, free_space
+from .waiting import Background
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,9 @@
-"""Shared by downloads and engines: cancellable waiting, for a thread's work and another process's lock, and checks of disk space."""
+"""Shared by downloads and engines: cancellable waiting, for a thread's work and another process's lock."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,23 +92,3 @@ def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-KEPT_FREE = 2**30
-"""Bytes to leave free on the disk when writing a file of unknown size, or an engine."""
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def free_space(folder: Path) -> int:
-    """Free bytes on the disk of a folder, or of its nearest ancestor that exists."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error means a full disk, an exceeded quota or the file system's file size limit.
-
-    Libraries raise their own error types, with the system's message.
-    """
-    return getattr(error, "errno", None) in _DISK_FULL or any(os.strerror(number) in str(error) for number in _DISK_FULL)

@@ -1,15 +1,11 @@
-"""What all families share: sizes, what is refused, and libraries that are broken."""
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.base import is_out_of_memory
 from depth_normal.annotators.building import fill
 from depth_normal.annotators.family import Request
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.geometry.estimate import Estimate, Quantity
 from tests.pretend import stand_in
 
 
@@ -54,19 +50,6 @@ def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
     remedy = "check the weights" if dtype == torch.float32 else "use float32, or check the weights"
     with pytest.raises(ArithmeticError, match=f"stand-in in {dtype} gave depth that is not finite: {remedy}"):
         each.estimate(torch.ones(1, 3, 32, 32), 32)
-
-
-def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
-    both = Estimate(depth=torch.rand(5, 1, 32, 32), quantity=Quantity.DISPARITY, normals=F.normalize(torch.rand(5, 3, 32, 32), dim=1))
-    each = stand_in()
-    each.infer_resized = lambda pixels, request: both
-    waits = []
-    for name in ("__bool__", "item", "tolist", "cpu", "numpy"):
-        original = getattr(torch.Tensor, name)
-        counting = lambda self, *args, name=name, original=original: waits.append(name) or original(self, *args)  # noqa: E731
-        monkeypatch.setattr(torch.Tensor, name, counting)
-    each.estimate(torch.rand(5, 3, 32, 32), 32)
-    assert waits == ["tolist"]
 
 
 def test_the_network_is_ready_for_inference():

@@ -1,5 +1,3 @@
-"""DA²: its directions, its values, its file, and the axes of what it gives."""
-
 import json
 import math
 import os

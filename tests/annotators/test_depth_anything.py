@@ -1,5 +1,3 @@
-"""Depth Anything V1 and V2: against transformers' class, in every layout of file, and at every size."""
-
 import logging
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""Depth Anything 3 on several views of one scene: poses and depth of a scene that is known, and what is refused."""
-
 import math
 
 import pytest

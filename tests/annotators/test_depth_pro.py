@@ -1,5 +1,3 @@
-"""Depth Pro: the authors' network and transformers' with the same weights, its camera, and its 37 passes."""
-
 import functools
 import math
 from dataclasses import replace
@@ -7,16 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
-from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
 from depth_normal.annotators.networks.depth_pro import DepthPro
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import fov_from_intrinsics
 from depth_normal.geometry.estimate import Quantity
-from tests.geometry.test_devices import DEVICE, Questions
 from tests.random_weights import make_images, randomise, state_of
 
 CONFIG = DepthProConfig(VitConfig(16, 4, 2, (0, 2, 3), grid=8, patch=4), channels=(32, 20, 24, 28), features=32)
@@ -71,21 +66,6 @@ def test_what_has_no_inverse_depth_is_far():
     state = dict(weights())
     state["head.4.bias"], state["head.4.weight"] = torch.zeros(1), torch.zeros_like(state["head.4.weight"])
     assert torch.equal(annotator(state=state).estimate(make_images(30, 50)).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
-
-
-@torch.no_grad()
-@pytest.mark.slow("takes most of a second")
-def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
-    """Followed without a device: a tensor on the CPU, or another value read back, would fail."""
-    with FakeTensorMode(), Questions() as questions:
-        network = DepthPro(CONFIG).eval()
-        state = {name: torch.empty(each.shape, device=DEVICE) for name, each in network.named_parameters()}
-        inverse_depth, fov = torch.func.functional_call(network, state, (torch.empty(2, 3, CONFIG.side, CONFIG.side, device=DEVICE),))
-        assert questions.asked == 0
-        request = Request(torch.empty(2, 3, 30, 50, device=DEVICE), CONFIG.side)
-        found = [DepthProAnnotator(SPEC, network).postprocess((inverse_depth, fov), replace(request, fov=each)) for each in (0.0, 60.0)]
-    tensors = [inverse_depth, fov, *(each.depth for each in found), *(each.intrinsics for each in found)]
-    assert {each.device for each in tensors} == {DEVICE} and questions.asked == len(found)
 
 
 # Beside others' code

@@ -1,5 +1,3 @@
-"""DSINE: the network, rays and rotations with known answers, cameras, borders, files."""
-
 import math
 from dataclasses import replace
 
@@ -24,7 +22,6 @@ UNUSED = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"
 
 
 def tiny_state():
-    """A file's tensors."""
     unused = {f"encoder.original_model.bn2.{name}": torch.zeros(2048 if name[0] != "n" else ()) for name in UNUSED}
     return state_of(DSINE(CONFIG), gain=1.3) | unused
 

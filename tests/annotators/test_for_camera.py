@@ -1,5 +1,3 @@
-"""A known field of view: what it changes in the estimates of each kind of model."""
-
 import math
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""LeReS: the network, the way through it and the files beside the authors' code as controlnet-aux has it; which way depth runs."""
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +10,11 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from tests import leres_oracle as oracle
-from tests.pretend import Says
 from tests.random_weights import make_images
 
 
 @pytest.fixture(scope="module")
 def authors():
-    """Their model, with a small network."""
     return oracle.relative_depth_model()
 
 
@@ -77,15 +73,6 @@ def test_the_old_nodes_input_is_reversed_and_not_scaled(authors, annotator):
     assert np.abs(found - wanted).max() < 1e-4 * np.ptp(wanted)
     plain = annotator.with_resizing(SHORT_SIDE).estimate(images, 64).depth[0, 0].numpy()
     assert np.abs(plain - wanted).max() > 0.05 * np.ptp(wanted), "the two inputs are not the same"
-
-
-@pytest.mark.parametrize(("height", "width"), [(60, 90), (90, 60), (33, 200)])
-def test_large_is_far_and_images_of_any_aspect_keep_their_places(height, width):
-    known = LeresAnnotator(oracle.shrunk("leres"), Says(lambda pixels: -pixels.mean(1, keepdim=True)))
-    assert known.network_size(height, width, 448) == (448, 448)
-    image = torch.linspace(1, 0, width).expand(1, 3, height, width)
-    depth = known.estimate(image, 448).depth
-    assert (depth.diff(dim=-1) >= -1e-5).all() and depth[..., -1].mean() > depth[..., 0].mean(), "dark, on the right, is far: large"
 
 
 def test_the_layouts_of_file_give_the_same_network(authors, annotator, tmp_path):

@@ -90,15 +90,7 @@ def official_state(network):
 SMALL_BEIT = replace(
     DPT_BEIT_LARGE,
     dpt={**DPT_BEIT_LARGE.dpt, "neck_hidden_sizes": [32, 48, 64, 64], "fusion_hidden_size": 32},
-    backbone_config={
-        **DPT_BEIT_LARGE.backbone_config,
-        "image_size": 128,
-        "hidden_size": 64,
-        "intermediate_size": 256,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "out_features": ["stage1", "stage2", "stage3", "stage4"],
-    },
+    backbone_config={**DPT_BEIT_LARGE.backbone_config, **midas_oracle.BLOCKS, "image_size": 128},
 )
 
 

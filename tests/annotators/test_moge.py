@@ -1,5 +1,3 @@
-"""MoGe-2: the network, its layouts of file, its sizes, and metres, normals and camera from its points."""
-
 import math
 from dataclasses import replace
 
@@ -12,14 +10,13 @@ from depth_normal.annotators import moge
 from depth_normal.annotators.networks import moge as moge_network
 from depth_normal.annotators.networks.configs import MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, MogeOutput
-from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 from tests import random_weights as RANDOM
 from tests.balls import ball_before_wall
 from tests.pretend import Says
 from tests.random_weights import make_images
-from tests.refusals import refuses
 
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
@@ -67,20 +64,6 @@ def test_on_a_cpu_the_same_outputs_take_fewer_operations(config, share, monkeypa
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-@torch.no_grad()
-@pytest.mark.slow("takes most of a second")
-def test_folded_layers_lose_no_more_in_bfloat16_than_layers_one_by_one(monkeypatch):
-    pixels = torch.randn(2, 3, 42, 70, generator=torch.Generator().manual_seed(1))
-    expected = annotator().network(pixels, 1.4)
-    half = annotator(dtype=torch.bfloat16).network
-    errors = []
-    for folded in (True, False):
-        got, _ = outputs_by(half, pixels.bfloat16(), monkeypatch, folded=folded)
-        assert all(each.dtype == torch.float32 for each in got)
-        errors.append([(each - exact).square().mean().item() for each, exact in zip(got, expected, strict=True)])
-    assert all(ours <= 1.1 * theirs for ours, theirs in zip(*errors, strict=True)), errors
-
-
 def test_the_layouts_of_file_give_the_same_network():
     state = tiny_state()
     extra = {
@@ -91,15 +74,6 @@ def test_the_layouts_of_file_give_the_same_network():
     for layout in ({**state, **extra}, RANDOM.hub_names(state)):
         found = moge.MogeAnnotator.build(spec(), {"network": layout}, torch.float32).network.state_dict()
         assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
-
-
-test_a_sibling_is_refused = refuses(
-    lambda other: moge.MogeAnnotator.build(spec(), {"network": tiny_state(other)}, torch.float32),
-    (replace(CONFIG, normals=False), r"not a checkpoint of moge-tiny.*missing keys \(first: normal_head"),
-    (replace(CONFIG, vit=replace(CONFIG.vit, width=32), channels=(32, 12, 8, 8, 8)), "tensors of another shape"),
-    (replace(CONFIG, vit=replace(CONFIG.vit, taken=(0, 1, 2, 3))), r"unexpected keys \(first: encoder.output_projections.2"),
-    error=CheckpointError,
-)
 
 
 def ball(height=96, width=128, shift=0.7, scale=2.5):

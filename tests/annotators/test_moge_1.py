@@ -1,5 +1,3 @@
-"""MoGe's first version: the network, its layouts of file, its sizes, siblings, and depth up to scale."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""MoGe-3: its refiner, its steps, its files, and what it leaves as MoGe-2 has it."""
-
 import functools
 import itertools
 import re
@@ -129,7 +127,6 @@ def test_the_files_own_widths_are_taken():
 
 @pytest.fixture
 def siblings(monkeypatch):
-    """Two small models in place of the published ones."""
     both = replace(spec(SECOND), id="moge-2-tiny"), spec()
     monkeypatch.setattr(moge, "SPECS", both)
     return both

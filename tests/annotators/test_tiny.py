@@ -50,11 +50,6 @@ def test_images_reduced_before_give_the_same_maps(shape):
     assert tiny.for_input_size(64, 64).reduced_size(*shape, 64) is None, "the shape would be lost"
 
 
-def test_the_second_version_sees_mirror_images_and_the_first_does_not():
-    assert TinyAnnotator.build(SPEC, {"network": second_state(0.0)}, torch.float32).network.mirrored
-    assert not annotator().network.mirrored
-
-
 def test_folded_normalisations_change_no_map():
     torch.manual_seed(0)
     plain = TinyNetwork(TINY_2)

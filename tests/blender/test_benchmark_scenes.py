@@ -1,5 +1,3 @@
-"""The scripts that render scenes for benchmarks, at tiny sizes; and the benchmarks that read what they rendered."""
-
 import runpy
 import sys
 from pathlib import Path

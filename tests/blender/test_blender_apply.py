@@ -1,5 +1,3 @@
-"""What apply_maps.py makes of maps, and Blender's importers of the pack's meshes."""
-
 import numpy as np
 import pytest
 import torch

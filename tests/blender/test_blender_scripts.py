@@ -9,8 +9,6 @@ ROOM = Path(__file__).parents[2] / "blender"
 
 @pytest.fixture(scope="module")
 def run_script(run_python):
-    """Runs a script of the room, which must succeed."""
-
     def run(script, *arguments):
         done = run_python(ROOM / script, *arguments)
         assert done.returncode == 0, done.stderr

@@ -1,5 +1,3 @@
-"""Blender's own compositor opens the EXR for compositing programs."""
-
 import json
 
 import numpy as np
@@ -17,7 +15,6 @@ HEIGHT, WIDTH = 24, 32
 
 @pytest.fixture(scope="module", params=[False, True], ids=["float", "half"])
 def seen(request, inside_blender, tmp_path_factory):
-    """What went in, and what Blender found."""
     pytest.importorskip("OpenEXR")
     folder = tmp_path_factory.mktemp("comp")
     depth = torch.linspace(2, 5, HEIGHT).flip(0).view(1, 1, HEIGHT, 1).expand(1, 1, HEIGHT, WIDTH).contiguous()

@@ -12,11 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
-from depth_normal.geometry.textures.seamless import margins, wrap
-from depth_normal.model_loader import load_model
 from depth_normal.nodes import diffusion
 from tests import tiny_diffusion as TINY
 from tests.prompts import chain
@@ -65,65 +62,33 @@ def image_path(server) -> Path:
     return path
 
 
-@pytest.fixture
-def here(tiny_server, monkeypatch):
-    """The same models in this process."""
-    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tiny_server.base / "models"))
-    for model_id in RENAMED:
-        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
-    monkeypatch.setitem(MATERIAL_MODELS, MATERIALS, TINY.shrunk(MATERIAL_MODELS[MATERIALS]))
-
-
 def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     required = NODES[f"DepthNormal_{node}"].INPUT_TYPES()["required"]
     defaults = {name: widget[1]["default"] for name, widget in required.items() if name != "image"}
     return chain(image_path.name, f"DepthNormal_{node}", count, **{"precision": "float32", **defaults, **widgets})
 
 
-@pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
-def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, image_path, family, tmp_path):
-    workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
-    settings = [f"{node}.{setting}" for node in "23" for setting in ('precision="float32"', "resolution=192")]
-    sent = tiny_server.run_workflow(workflow, tmp_path, *settings, image=image_path)
-    image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
-    depth = None
-    for number, name, shown in (("2", "Depth", "4"), ("3", "Normals", "5")):
-        (path,) = tmp_path.glob(f"{shown}_*.png")
-        found = cv2.imread(str(path))[..., ::-1].astype(int)
-        call = sent[number]
-        widgets = {key: value for key, value in call["inputs"].items() if not isinstance(value, list)}
-        links = {"geometry": depth} if "geometry" in call["inputs"] else {}
-        expected, depth = NODES[call["class_type"]]().execute(image, **widgets, **links)
-        assert call["class_type"] == f"DepthNormal_{family}Depth" and found.shape == (72, 96, 3)
-        assert found.std() > 5 and np.abs(found - expected[0].numpy() * 255).max() <= 2
-        if name == "Depth":
-            assert found.min() == 0 and found.max() == 255
-    assert ("geometry" in sent["3"]["inputs"]) is (family == "LBM")
+WORKFLOWS = {
+    "LBM Depth and Normals": ("2 3", "4 5", "diffusion_models/LBM/LBM_normals.safetensors"),
+    "Lotus Depth and Normals": ("2 3", "4 5", "vae/vae-ft-mse-840000-ema-pruned.safetensors"),
+    "Marigold Depth and Normals": ("2 3", "4 5", "diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors"),
+    "Material from Photo": ("4", "5 6 7 9", f"diffusers/{MATERIALS}"),
+}
+"""By the workflow: its nodes with a model, its previews, and what is read of ComfyUI's own folders."""
 
 
-def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, here, image_path, tmp_path):
-    workflow = ROOT / "workflows" / "Material from Photo.json"
-    tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', "4.resolution=192", image=image_path)
-    image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
-    beyond = margins(*image.shape[-2:], 0.25)
-    expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond), 192).folded(beyond)
-    shown = {name: cv2.imread(str(path))[..., ::-1] for name in ["5", "6", "7", "9"] for path in tmp_path.glob(f"{name}_*.png")}
-    assert len(shown) == 4 and all(each.shape == (72, 96, 3) and each.std() > 1 for each in shown.values())
-    for number, name in (("5", "albedo"), ("7", "roughness")):
-        value = expected.maps[name][0].expand(3, -1, -1).movedim(0, -1).numpy() * 255
-        assert np.abs(shown[number].astype(int) - value).max() <= 3, name
-
-
-def test_the_models_come_from_comfyuis_own_folders(tiny_server, image_path):
-    for name, place in {
-        "LotusDepth": "diffusion_models/lotus-depth-d-v1-1.safetensors",
-        "LBMNormals": "diffusion_models/LBM/LBM_normals.safetensors",
-        "MarigoldDepth": "diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors",
-    }.items():
-        tiny_server.finished(graph(image_path, name, resolution=48))
-        loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
-        assert any(str(tiny_server.base / "models" / place) in line for line in loaded), loaded
-    assert "vae/vae-ft-mse-840000-ema-pruned.safetensors" in tiny_server.log
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_a_workflow_runs_with_the_models_of_comfyuis_own_folders(tiny_server, image_path, workflow, tmp_path):
+    nodes, shown, file = (each.split() for each in WORKFLOWS[workflow])
+    settings = [f"{node}.{setting}" for node in nodes for setting in ('precision="float32"', "resolution=192")]
+    sent = tiny_server.run_workflow(ROOT / "workflows" / f"{workflow}.json", tmp_path, *settings, image=image_path)
+    images = {path.name.split("_")[0]: cv2.imread(str(path)) for path in tmp_path.glob("*.png")}
+    assert not set(shown) - set(images) and all(images[each].shape == (72, 96, 3) and images[each].std() > 1 for each in shown)
+    if "3" in nodes:
+        assert images["4"].min() == 0 and images["4"].max() == 255, "depth"
+        assert ("geometry" in sent["3"]["inputs"]) is (workflow.startswith("LBM"))
+    loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
+    assert any(str(tiny_server.base / "models" / file[0]) in line for line in loaded), loaded
 
 
 def progress(log: str) -> list[str]:

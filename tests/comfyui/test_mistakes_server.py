@@ -37,12 +37,7 @@ def problem(history):
 # --- cancel ---
 
 
-EFFECTS = {
-    "DepthOfField": {"blur": 20.0, "blades": 7},
-    "ForegroundCutout": {"edge": 10.0, "near": 20.0, "far": 40.0},
-    "Relight": {"shadows": 1.0, "light_size": 5.0},
-    "DepthParallax": {"frames": 200},
-}
+EFFECTS = {"DepthOfField": {"blur": 20.0, "blades": 7}, "DepthParallax": {"frames": 200}}
 
 
 @pytest.mark.parametrize("node", EFFECTS)
@@ -110,20 +105,11 @@ def test_a_model_file_may_be_deleted_swapped_and_broken_between_prompts(server, 
 # --- links ---
 
 
-SOURCES = {"image": colour(96), "two": colour(96, count=2), "three": colour(96, count=3)}
-
-
-@pytest.mark.parametrize(
-    ("node", "inputs", "words"),
-    [
-        ("EstimateGeometry", {"model": 3, "image": ["image", 0]}, "the model input is of type int"),
-        ("DepthMask", {"image": ["three", 0], "depth": ["two", 0]}, "depth holds 2 images, image 3"),
-        ("Fog", {"image": ["two", 0], "depth": ["two", 0], "colour": "fog"}, "colour is 'fog'"),
-    ],
-)
-def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, words):
-    history = server.run(shown("node", **SOURCES, node=ours(node, **inputs)))
+def test_a_value_that_does_not_fit_is_answered_in_words(server):
+    node = ours("EstimateGeometry", model=3, image=["image", 0])
+    history = server.run(shown("node", image=colour(96), node=node))
     (error,) = (body for kind, body in history["status"]["messages"] if kind == "execution_error")
-    assert words in error["exception_message"] and error["exception_type"].removeprefix("depth_normal.").isidentifier()
+    assert "the model input is of type int" in error["exception_message"]
+    assert error["exception_type"].removeprefix("depth_normal.").isidentifier()
     frames = [frame for frame in error["traceback"] if frame.lstrip().startswith("File ")]
     assert "raise " in frames[-1] and "ComfyUI-Depth-Normal" in frames[-1], "it is the pack that says it"

@@ -1,4 +1,4 @@
-"""comfyui_controlnet_aux's nodes in a real ComfyUI server, alone and through AIO_Preprocessor, with the files where that pack has them.
+"""Other packs' nodes in a real ComfyUI server, comfyui_controlnet_aux's alone and through AIO_Preprocessor, with the files where they were.
 
 The networks are those of tests/tiny_old_nodes.py and tests/tiny_depth.py, which are packs in the server's custom_nodes as well.
 """
@@ -10,7 +10,7 @@ import pytest
 from depth_normal.annotators.registry import MODELS
 from tests import tiny_depth as TINY_DEPTH
 from tests import tiny_old_nodes as TINY
-from tests.prompts import chain
+from tests.prompts import call, chain
 
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
 DSINE, LERES = "DSINE-NormalMapPreprocessor", "LeReS-DepthMapPreprocessor"
@@ -18,13 +18,12 @@ MODEL_OF = {
     "BAE-NormalMapPreprocessor": "bae-normal",
     DSINE: "dsine",
     LERES: "leres",
-    "Metric3D-DepthMapPreprocessor": "metric3d-vit-small",
     "Metric3D-NormalMapPreprocessor": "metric3d-vit-small",
     "Zoe-DepthMapPreprocessor": "zoedepth-nyu",
     "DepthAnythingPreprocessor": "depth-anything-large",
     "Zoe_DepthAnythingPreprocessor": "zoe-depth-anything-indoor",
-    "DepthAnythingV2Preprocessor": "depth-anything-v2-large",
     "Metric_DepthAnythingV2Preprocessor": "depth-anything-v2-metric-indoor-large",
+    "DepthAnythingV2Preprocessor": "depth-anything-v2-large",
 }
 pytestmark = pytest.mark.comfyui
 
@@ -61,3 +60,26 @@ def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
     (through,) = make_images(old_server, "AIO_Preprocessor", preprocessor=node)
     assert np.array_equal(through, whole)
     assert old_server.log.count(loading) == loaded > 0
+
+
+VIDEO = "video_depth_anything_vits.pth"
+
+
+def test_a_scripts_prompt_for_a_video_runs_and_writes_its_files(old_server):
+    """As public scripts post it: raw depth as EXR, and images."""
+    pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
+    file = old_server.base / "models" / "videodepthanything" / VIDEO
+    TINY_DEPTH.write_file(TINY_DEPTH.shrunk(MODELS["video-depth-anything-small"]), file)
+    prompt = {
+        "load": call("LoadImage", image="old.png"),
+        "film": call("RepeatImageBatch", image=["load", 0], amount=40),
+        "model": call("LoadVideoDepthAnythingModel", model=VIDEO),
+        "vda": call("VideoDepthAnythingProcess", vda_model=["model", 0], images=["film", 0], input_size=56, max_res=1280, precision="fp16"),
+        "images": call("VideoDepthAnythingOutput", depths=["vda", 0], colormap="gray"),
+        "preview": call("PreviewImage", images=["images", 0]),
+        "raw": call("VideoDepthAnythingSaveEXR", depths=["vda", 0], folder_name="shot01/depth_raw"),
+    }
+    assert len(old_server.finished(prompt)["preview"]["images"]) == 40
+    files = sorted((old_server.base / "output" / "shot01" / "depth_raw").iterdir())
+    assert [path.name for path in files] == [f"frame_{index:05}.exr" for index in range(40)]
+    assert f"loading video-depth-anything-small from {file}" in old_server.log

@@ -22,16 +22,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from depth_normal import geometry
-from depth_normal.geometry import assumptions
 from depth_normal.geometry.alignment import mosaic
+from depth_normal.geometry.effects import depths, fog
+from depth_normal.geometry.effects.lights import Light, LightPlan
+from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import tone_mapping
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky
 from depth_normal.geometry.surfaces import noise, plane_fit, upsampling
-from depth_normal.geometry.temporal import camera_motion, moving_pixels, ranges, stabilization
+from depth_normal.geometry.temporal import camera_motion, moving_pixels, ranges, shot_cuts, stabilization
 from depth_normal.geometry.textures import pbr
-from depth_normal.geometry.views import forward_warp, gaps, parallax, soft_edges, stereo
+from depth_normal.geometry.views import forward_warp, parallax, soft_edges, stereo
+from depth_normal.options.effects import LensOptions
 from depth_normal.options.textures import DERIVATIVES
 from depth_normal.options.views import LoopOptions
 from tests.geometry.public_functions import function_of, public_functions
@@ -163,6 +166,10 @@ def estimate(quantity=Quantity.METRIC_DEPTH):
     return Estimate(maps(), quantity, normals=maps(3), mask=mask(), intrinsics=matrices(), confidence=maps(), extrinsics=poses())
 
 
+def an_estimate():
+    return estimate().slice(0, 1)
+
+
 def depth_only(quantity=Quantity.METRIC_DEPTH):
     return Estimate(maps(), quantity, mask=mask())
 
@@ -179,6 +186,10 @@ def view():
 def every_layout(compose):
     pair = stereo.StereoPair(maps(3), maps(3), mask(), mask())
     return [compose(pair, layout) for layout in stereo.LAYOUTS]
+
+
+def shares():
+    return {"mask": mask(), "sky": mask(), "relief": random(2, 1, 1, 1)}
 
 
 def clip_ends(ends):
@@ -211,6 +222,8 @@ LEFT_OUT = re.compile(
 )
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 NOISE = noise.DepthNoise(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True)
+SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
+LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 SET = pbr.PbrOptions(borders="seamless", directions=4)
 
 # What a function is given, by the names of its parameters, where CASES has no call of it. Of those with a default, these as well.
@@ -279,6 +292,12 @@ WAITS = {
     "gives numbers, not maps": (
         "alignment.metrics.disagreeing_axes edges.ramp_sharpening.ramp_width images.render.heat_map_end regions.sky.describe_sky"
     ),
+    "the image's levels, its noise, the camera, and how long rays or blurs are": (
+        "edges.matting.cut_out effects.defocus.blur_by_depth effects.depth_mask.range_mask effects.depth_of_field.depth_of_field "
+        "effects.depths.known_depths effects.fog.add_fog effects.lens.focused effects.lit_scene.lit_scene effects.relight.relief_gloss "
+        "effects.relight.relight effects.relight.relight,plain effects.shadows.cast_shadow "
+        "effects.shadows.cast_shadow,coarse"
+    ),
     "its answer is yes or no": (
         "conventions.are_unit_vectors textures.height.grey_heights textures.pbr.is_in_doubt valid.all_point valid.all_valid_depth"
     ),
@@ -290,7 +309,7 @@ WAITS = {
     "whether depth has holes: only then is there a mask": "surfaces.derive.mask_of_depth valid.depth_mask",
     "looks at each image's noise and range and chooses the work by them": (
         "assumptions.assumed_depth edges.refine.refine_geometry surfaces.derive.normals_of_depth surfaces.derive.panorama_normals "
-        "surfaces.derive.with_normals surfaces.noise.measure_noise surfaces.normals.depth_to_normals "
+        "surfaces.derive.with_assumed_normals surfaces.derive.with_normals surfaces.noise.measure_noise surfaces.normals.depth_to_normals "
         "surfaces.normals.disparity_to_normals surfaces.plane_fit.fit_planes textures.occlusion.estimate_to_occlusion"
     ),
     "asks once whether there are any holes": (
@@ -342,12 +361,29 @@ CASES = {
     "comfy_dicts.da3_to_estimate": lambda f: f({"depth": maps()[:, 0], "sky": maps()[:, 0], "intrinsics": matrices()[None]}),
     "comfy_dicts.moge_to_estimate": lambda f: f({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
     "conventions.convert_normals": lambda f: f(maps(3), "opengl", "scannet"),
-    "conventions.encode_normal_map": lambda f: f(maps(3), "controlnet-1.0-normal"),
+    "edges.matting.cut_out": lambda f: f(one(3), one(), 5.0).colour,
     "edges.ramp_sharpening.ramp_width": lambda f: f(one()),
     "edges.ramp_sharpening.sharpen_ramps": lambda f: f(one(), one(3), 2, normals=one(3)),
     "edges.refine.refine_geometry": lambda f: f(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)),
     "edges.stretches.distances_to": lambda f: f(maps(), 3.0),
     "edges.stretches.shares_above": lambda f: f(maps(), (0.2, 0.5), (0.1, -0.3)),
+    "effects.defocus.blur_by_depth": lambda f: f(one(3), one() + 1),
+    "effects.depth_mask.range_mask": lambda f: f(depths.known_depths(an_estimate()), 0.1, 0.5, unit="metres", feather=0.1),
+    "effects.depth_of_field.depth_of_field": lambda f: f(one(3), one(), blades=5, highlights=1.0),
+    "effects.depths.known_depths": lambda f: f(an_estimate()).share(),
+    "effects.fog.add_fog": lambda f: f(one(3), fog.fog_transmittance(one(), matrices(1), 0.1, falloff=0.1), (1, 1, 1)),
+    "effects.lens.focused": lambda f: f(an_estimate(), one(3), LensOptions(point=(0.5, 0.5))).circle,
+    "effects.lights.placed_on": lambda f: f((1.0, 2.0, 3.0), maps()),
+    "effects.lights.received_share": lambda f: f(SUN, maps(), maps()[0, 0, 0, 0]),
+    "effects.lights.towards": lambda f: f(LAMP, maps(3)),
+    "effects.lit_scene.lit_scene": lambda f: relight(**vars(f(one(3), an_estimate(), (LightPlan(), LightPlan("point")), sky=True))),
+    "effects.relight.relief_gloss": lambda f: f(maps(3), random(2, 1, 1, 1)),
+    "effects.relight.relight": lambda f: f(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices(), **LOOKS, **shares()),
+    "effects.relight.relight,plain": lambda f: f(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=matrices()),
+    "effects.relight.roll_off": lambda f: f(maps(3), maps(3)),
+    "effects.relight.shine": lambda f: f(maps(3)),
+    "effects.shadows.cast_shadow": lambda f: f(maps(), matrices(), SUN, doubt=random(2, 1, 1, 1), blur=maps()),
+    "effects.shadows.cast_shadow,coarse": lambda f: f(random(2, 1, 200, 1920), matrices(), LAMP),
     "estimate.Estimate.cat": lambda f: f([estimate(), estimate()]),
     "estimate.Estimate.cut": lambda f: f(estimate(), (..., slice(2, 9), slice(3, 8))),
     "estimate.Estimate.expanded": lambda f: f(Estimate(one(), Quantity.DISPARITY), 3),
@@ -370,7 +406,6 @@ CASES = {
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
     "images.render.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
-    "images.tone_mapping.compress_highlights": lambda f: f(maps(3))[0],
     "images.normal_map_image.normal_map_problem": lambda f: f(maps(3), estimate().normals),
     "images.normal_map_image.normal_map_to_estimate": lambda f: f(maps(3), "opengl"),
     "images.normal_map_image.stored_values": lambda f: f(maps(4), mask(), "a map"),
@@ -378,27 +413,23 @@ CASES = {
     "images.render.depth_to_image": lambda f: f(
         maps(), "metric_depth", percentiles=(2, 85), as_disparity=True, near="black", colour_map="turbo", mask=mask()
     ),
-    "images.render.share_of_range": lambda f: f(maps(), maps().amin(), maps().amax()),
     "images.srgb.colour_to_linear": lambda f: f("#fff"),
     "images.tone_mapping.hdr_to_sdr": lambda f: f(maps(3)[0], tone_mapping.HLG),
     "images.tone_mapping.to_709_primaries": lambda f: f(maps(3)[0]),
     "levels.are_ends_apart": lambda f: f(0.0, 1.0),
     "levels.at_percentiles": lambda f: f(np.arange(3.0), (0.0, 50.0)),
-    "levels.depth_to_nearness": lambda f: f(maps(), Quantity.METRIC_DEPTH, True),
     "levels.in_order": lambda f: torch.from_numpy(f(maps().cpu())[:1]).to(DEVICE),
     "levels.measure_range": lambda f: (f(maps(), mask()), f(maps(), mask(), (2, 85), True)),
     "levels.sample_stride": lambda f: f(HEIGHT * WIDTH),
-    "levels.sampled": lambda f: f(one(), mask(1)),
     "sphere.cut_view": lambda f: f(maps(3), matrices()[0], 9),
     "sphere.rotations_towards": lambda f: f(random(4, 3)),
     "sphere.view_intrinsics": lambda f: f(9).shape,
     "sphere.with_surroundings": lambda f: f(maps(3), 2),
-    "surfaces.derive.mask_of_depth": lambda f: f(depth_only(Quantity.DISPARITY)),
     "surfaces.derive.normals_of_depth": lambda f: f(depth_only(Quantity.DISPARITY)),
     "surfaces.derive.panorama_normals": lambda f: f(one(), mask(1)),
+    "surfaces.derive.with_assumed_normals": lambda f: f(Estimate(one(), Quantity.RELATIVE_DEPTH, mask=mask(1))),
     "surfaces.derive.with_normals": lambda f: f(Estimate(one(), Quantity.DISPARITY, mask=mask(1))),
     "surfaces.derive.without_normals": lambda f: f(depth_only(Quantity.DISPARITY)),
-    "surfaces.noise.measure_noise": lambda f: f(one(), one()),
     "surfaces.plane_fit.fit_planes": lambda f: f(one(), one(), 30.0, NOISE, True),
     "camera.find_focal_and_shift": lambda f: f(maps(3), one(2), mask()),
     "surfaces.scattered_fit.fit_isolated": lambda f: f(plane_fit.Planes(one(), one(), one()), one(), one(), matrices()[0]),
@@ -413,10 +444,9 @@ CASES = {
     "temporal.camera_motion.solve_positive_definite": lambda f: f(matrices(1)[0], matrices(1)[0, :, :1]),
     "temporal.moving_pixels.MovingPixels.push": moving,
     "temporal.moving_pixels.FlowTarget.flow_from": lambda f: f(moving_pixels.FlowTarget(maps()), maps()),
-    "temporal.moving_pixels.texture": lambda f: f(maps()),
     "temporal.ranges.ClipRange.ends": clip_ends,
     "temporal.ranges.RunningRange.update": lambda f: f(ranges.RunningRange(), maps(), mask(), (2, 98)),
-    "temporal.ranges.CutDetector.push": lambda f: f(ranges.CutDetector(), maps(3)),
+    "temporal.shot_cuts.CutDetector.push": lambda f: f(shot_cuts.CutDetector(), maps(3)),
     "temporal.stabilization.VideoAligner.push": video,
     "textures.curvature.curvature_maps": lambda f: tuple(f(maps(), weight=mask())),
     "textures.detail.PhotoRelief": lambda f: (f(maps(3)).normals(), f(maps(3)).is_in_doubt),
@@ -424,7 +454,6 @@ CASES = {
     "textures.height.height_to_image": lambda f: f(maps(), mask()),
     "textures.height.height_to_normals": lambda f: [f(maps(), derivative=way) for way in DERIVATIVES],
     "textures.height.normals_to_height": lambda f: (f(maps(3), weight=mask(), level=True), f(maps(3), derivative="spline")),
-    "textures.occlusion.depth_to_occlusion": lambda f: f(maps(), matrices(), maps(3), radius=4, directions=4, weight=mask()),
     "textures.occlusion.estimate_to_occlusion": lambda f: f(estimate(), radius=4, directions=4),
     "textures.occlusion.height_to_occlusion": lambda f: f(maps(), radius=4, directions=4, weight=mask()),
     "textures.pbr.check_source": lambda f: f("both", True, True),
@@ -435,12 +464,10 @@ CASES = {
     "textures.slopes.mirrored_slopes": lambda f: f(maps(), False, "spline"),
     "textures.slopes.slopes_of": lambda f: [f(maps(), True, way) for way in DERIVATIVES],
     "textures.slopes.solved": lambda f: f(maps(), False, "spline", screening=0.1),
-    "valid.depth_mask": lambda f: f(maps(), Quantity.METRIC_DEPTH),
     "views.disocclusion.continue_surfaces": lambda f: f(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
     "views.disocclusion.fill_uncovered,traces": lambda f: f(maps(3), maps(), traces=True),
     "views.forward_warp.inverse_at": lambda f: f(maps(), (2, 1), random(5).long(), random(5), random(5)),
     "views.forward_warp.landing": lambda f: f(40 * maps(), 30 * maps(), 22, 28),
-    "views.forward_warp.pixel_grid": lambda f: f(maps(), (2, 1)),
     "views.gaps.close_gaps": lambda f: tuple(f(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
     "views.parallax.parallax_frames": lambda f: f(maps(3), 1 + maps(), matrices(), parallax.camera_path("dolly", 2, 0.1)),
     "views.parallax.camera_path": lambda f: f("orbit", 4, 0.1),
@@ -576,20 +603,3 @@ def test_a_batch_is_asked_together_and_only_whether_there_are_any_holes(call, qu
 def test_a_tensor_left_on_the_cpu_is_found():
     with pytest.raises(RuntimeError, match="device"):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
-
-
-def test_depth_that_has_a_gradient_is_measured_too():
-    depth = (1 + torch.rand(1, 1, HEIGHT, WIDTH)).requires_grad_()
-    assert assumptions.filled_depth(Estimate(depth, Quantity.DISPARITY)).requires_grad
-
-
-@pytest.mark.slow("takes most of a second")
-def test_frames_of_an_image_ask_the_device_together(monkeypatch):
-    """Eight at a time; the first one is the image itself."""
-
-    def frames(count):
-        return lambda: len(list(parallax.parallax_frames(one(3), one(), matrices(1), parallax.camera_path("swing", count, 0.1))))
-
-    monkeypatch.setattr(gaps, "_AT_ONCE", 1 << 40)  # all places are in question here, and would be looked at in parts
-    (three, asked_for_three), (eight, asked_for_eight) = ask(frames(3)), ask(frames(8))
-    assert (three, eight) == (3, 8) and asked_for_eight == asked_for_three

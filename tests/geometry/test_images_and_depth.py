@@ -92,8 +92,10 @@ PLANS = LightPlan("point"), LightPlan("directional")
 
 
 def shadows(depth):
-    doubt = torch.ones_like(depth[..., :1, :1])
-    return cast_shadows(depth, camera(depth), LAMPS, doubt=doubt, blur=torch.nn.functional.adaptive_avg_pool2d(near(depth), (9, 12)))
+    """Each image by a lens of its own: rays through it are of another length."""
+    doubt, lens = torch.ones_like(depth[..., :1, :1]), 20 + 60 / depth.amax((1, 2, 3))
+    intrinsics = intrinsics_from_fov(lens, *depth.shape[-2:], batch=len(depth))
+    return cast_shadows(depth, intrinsics, LAMPS, doubt=doubt, blur=torch.nn.functional.adaptive_avg_pool2d(near(depth), (9, 12)))
 
 
 def last_pixels(depth):

@@ -219,6 +219,7 @@ CALLS = {
         ~behind(scene), *shown(scene), behind(scene), selections.pixels_at([scene.point], scene.others, *scene.depth.shape[-2:]), 0.3
     ),
     "regions.planes.above_planes": lambda f, scene: f(shown(scene)[0], everywhere(scene)),
+    "surfaces.derive.with_assumed_normals": lambda f, scene: f(scene.estimate).normals,
     "surfaces.derive.with_normals": lambda f, scene: f(scene.estimate).normals,
     "surfaces.noise.measure_noise": noise_of,
     "surfaces.noise.measure_noise, small": lambda f, scene: noise_of(f, of_some_pixels(scene, 2)),
@@ -248,7 +249,6 @@ NOT_TRIED = {each for names in ELSE.values() for each in names}
 FUNCTIONS = [*CALLS, *sorted(set(public_functions(edges, regions, surfaces)) - {each.partition(",")[0] for each in CALLS} - NOT_TRIED)]
 CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
 ONE_SCENE = {"objects": ["balls"], "boxes": ["stripes_on_a_wall"]}  # the slowest modules: only their functions, not other calls of them
-SLOW = {*ONE_SCENE, "derive", "normals", "panorama_normals", "parts", "plane_fit", "refine", "scattered_fit"}
 
 
 def is_quick(function, scene):
@@ -297,12 +297,12 @@ def _compare(function, scene, seeds):
     assert max(shares.values()) <= ELSEWHERE, shares
 
 
-@pytest.mark.slow("tries fifty seeds; of modules that take more than a second for them, ten")
+@pytest.mark.slow("tries ten seeds")
 @pytest.mark.parametrize(("function", "scene"), CASES)
 def test_none_of_many_millionths_turns_anything_over(function, scene):
     """Calls of one module begin with the same steps, of which five seeds each are more than ten of the same for all of them."""
     module = function.split(".")[1]
     calls = [each for each in FUNCTIONS if each.split(".")[1] == module]
-    count = 5 if module in ONE_SCENE else 10 if module in SLOW else 50
+    count = 5 if module in ONE_SCENE else 10
     first = count * calls.index(function) if module in ONE_SCENE else 0
     _compare(function, scene, range(first, first + count))

@@ -1,5 +1,3 @@
-"""Directions of a panorama's pixels, and views that are cut out of it."""
-
 import math
 from dataclasses import replace
 
@@ -8,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import pixel_rays
-from depth_normal.geometry.estimate import Estimate, Quantity, need_perspective
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.projections import need_perspective
 from depth_normal.geometry.sphere import (
     cube_rotations,
     cut_view,

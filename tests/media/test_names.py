@@ -1,5 +1,3 @@
-"""A video's name is a file's name, and a file is read alone: no address, no pipe, nothing that it names."""
-
 import io
 import os
 import socket

@@ -1,5 +1,3 @@
-"""Frames come in chunks that are small at first, and end where they would in the whole video; each thread computes with its threads."""
-
 import inspect
 import itertools
 import os

@@ -1,5 +1,3 @@
-"""Videos in: colours, places and times are those of the file, and what cannot be read is said."""
-
 import io
 import re
 import struct
@@ -17,7 +15,7 @@ from PIL import Image
 from depth_normal.geometry.images.tone_mapping import PQ, hdr_to_sdr, pq_to_light
 from depth_normal.media import read
 from depth_normal.media.colour import Colours, frame_to_rgb
-from depth_normal.media.library import VideoError, is_cut_off
+from depth_normal.media.library import VideoError, is_cut_matroska
 from depth_normal.media.read import read_frames, video_header
 from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
 from depth_normal.utils import resize_map
@@ -363,8 +361,8 @@ def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path):
 )
 def test_a_matroska_says_how_many_bytes_it_has(beginning, size):
     """0 = it does not say."""
-    assert is_cut_off(io.BytesIO(beginning)) == (size > len(beginning))
-    assert not is_cut_off(io.BytesIO(beginning.ljust(size)))
+    assert is_cut_matroska(io.BytesIO(beginning), "") == (size > len(beginning))
+    assert not is_cut_matroska(io.BytesIO(beginning.ljust(size)), "")
 
 
 def test_a_video_whose_size_changes_is_read_up_to_there(tmp_path):

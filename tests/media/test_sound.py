@@ -1,5 +1,3 @@
-"""Sound as recorded television has it: late, sudden, damaged, of another codec. It never costs an image."""
-
 import itertools
 import re
 import struct

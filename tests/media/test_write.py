@@ -1,5 +1,3 @@
-"""Videos out: the numbers, times, colours and sound that were given come back."""
-
 import ctypes
 import functools
 import platform

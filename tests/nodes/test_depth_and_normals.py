@@ -131,12 +131,6 @@ def test_film_is_estimate_geometrys_film_with_a_running_range(photos):
     assert not torch.equal(geometry.depth, run(clip)[3].depth), "without it each image is by itself"
 
 
-def test_a_batch_is_its_images_one_by_one(photos):
-    both, first = run(photos, resolution=64), run(photos[:1], resolution=64)
-    for whole, alone in zip(both[:3], first[:3], strict=True):
-        assert torch.allclose(whole[:1], alone, atol=1e-4)
-
-
 @pytest.mark.parametrize("model", [spec.id for spec in MODELS.values() if spec.quantity is None])
 def test_a_model_of_normals_alone_is_refused_before_it_is_loaded(monkeypatch, photos, model):
     monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))

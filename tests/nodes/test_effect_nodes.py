@@ -8,22 +8,12 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import effects
 from depth_normal.nodes.live import KEY
+from tests.nodes.scenes import depth_image, make_image
 
 ROOT = Path(__file__).parents[2]
 MASK, CUTOUT, SKY, FOG, LENS = (effects.NODE_OF[name] for name in ("mask", "cutout", "sky", "fog", "depth-of-field"))
 OF_IMAGES = [node for node in effects.NODES if node is not MASK]
 BOX = {"box_left": 0.2, "box_top": 0.2, "box_right": 0.8, "box_bottom": 0.8}
-
-
-def make_image(batch=1, size=48):
-    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
-
-
-def depth_image(size=48):
-    """A near square in the middle of a far wall, near = white."""
-    image = torch.zeros(1, size, size, 3)
-    image[:, size // 3 : 2 * size // 3, size // 3 : 2 * size // 3] = 1
-    return image
 
 
 def metres(size=48):

@@ -26,6 +26,7 @@ from depth_normal.nodes.live import KEY
 from depth_normal.nodes.materials import SaveTexture
 from depth_normal.nodes.meshes import SaveMesh, SaveRelief
 from tests.forked import event, forked, needs_fork
+from tests.geometry.files.samples import assert_same_bits
 
 HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
 
@@ -49,12 +50,6 @@ def below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def same(first, second):
-    for name in ("depth", "normals", "mask", "intrinsics"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), name
-    assert (first.quantity, first.axes) == (second.quantity, second.axes)
-
-
 @pytest.mark.parametrize("format", ["exr", "npz"])
 def test_saved_and_loaded_bit_for_bit(comfyui, format):
     if format == "exr":
@@ -63,7 +58,7 @@ def test_saved_and_loaded_bit_for_bit(comfyui, format):
     assert results["ui"]["files"] == [{"filename": f"b_00001.{format}", "subfolder": "a", "type": "output"}]
     assert below(comfyui / "output") == [f"a/b_00001.{format}"]
     (loaded,) = LoadGeometry().execute(f"a/b_00001.{format} [output]")
-    same(loaded, estimate(axes=Axes.SCANNET))
+    assert_same_bits(loaded, estimate(axes=Axes.SCANNET))
 
 
 def test_png_and_pfm_hold_one_map_a_file(comfyui):

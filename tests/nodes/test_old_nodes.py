@@ -42,14 +42,13 @@ CHOICES = {
     (ZOE, "model", "zoedepth-kitti"): "zoedepth-kitti",
     (ZOE, "model", "zoedepth-nyu-kitti"): "zoedepth-nyu-kitti",
     (V1, "", ""): "depth-anything-large",
-    (V1, "ckpt_name", "depth_anything_vitl14.pth"): "depth-anything-large",
-    (V1, "ckpt_name", "depth_anything_vitb14.pth"): "depth-anything-base",
-    (V1, "ckpt_name", "depth_anything_vits14.pth"): "depth-anything-small",
     (V2, "", ""): "depth-anything-v2-large",
     (V2, "ckpt_name", "depth_anything_v2_vitg.pth"): "depth-anything-v2-giant",
-    (V2, "ckpt_name", "depth_anything_v2_vitl.pth"): "depth-anything-v2-large",
-    (V2, "ckpt_name", "depth_anything_v2_vitb.pth"): "depth-anything-v2-base",
-    (V2, "ckpt_name", "depth_anything_v2_vits.pth"): "depth-anything-v2-small",
+    **{
+        (node, "ckpt_name", f"{file}_vit{size[0]}{end}.pth"): f"{family}-{size}"
+        for node, file, end, family in ((V1, "depth_anything", "14", "depth-anything"), (V2, "depth_anything_v2", "", "depth-anything-v2"))
+        for size in ("small", "base", "large")
+    },
     (ZOE_V1, "", ""): "zoe-depth-anything-indoor",
     (ZOE_V1, "environment", "outdoor"): "zoe-depth-anything-outdoor",
     (V2_METRIC, "", ""): "depth-anything-v2-metric-indoor-large",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.geometry import estimate
+from depth_normal.geometry import projections
 from depth_normal.geometry.effects.makers import make
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
@@ -65,10 +65,10 @@ def test_every_node_of_the_list_takes_geometry():
 
 
 def test_an_error_calls_nodes_by_the_names_that_they_have():
-    names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", estimate.HANDLED)]
+    names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
     known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
-    assert set(names) <= known, "geometry/estimate.py names what is no node"
-    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS), "a node was added to HANDLED in geometry/estimate.py: raise the 7"
+    assert set(names) <= known, "geometry/projections.py names what is no node"
+    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS), "a node was added to HANDLED in geometry/projections.py: raise the 7"
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.

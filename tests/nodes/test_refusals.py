@@ -180,7 +180,7 @@ NO_IMAGES = [
     ("a path", TypeError, "the image is of type str; expected a tensor"),
     (None, (TypeError, ValueError), "the image is of type NoneType|; link image"),
     (np.ones((1, HEIGHT, WIDTH, 3), np.float32), TypeError, "the image is of type ndarray"),
-    (torch.full((1, HEIGHT, WIDTH, 3), math.nan), ValueError, "1536 NaN or infinite values of 1536"),
+    (torch.full((1, HEIGHT, WIDTH, 3), math.nan), ValueError, "1536 NaN or infinite values of 1536.*: replace them .*--fp32-vae"),
     (torch.full((1, HEIGHT, WIDTH, 3), math.inf), ValueError, "1536 NaN or infinite values of 1536"),
     (torch.rand(0, HEIGHT, WIDTH, 3), ValueError, "batch is empty"),
     (torch.rand(1, HEIGHT, WIDTH, 2), ValueError, r"\(1, 16, 32, 2\).*1, 3 or 4 channels"),

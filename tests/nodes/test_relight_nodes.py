@@ -13,6 +13,7 @@ from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.masks import SKIES
+from tests.nodes.scenes import depth_image, make_image
 
 RELIGHT, PARALLAX = nodes.Relight, views.DepthParallax
 
@@ -28,17 +29,6 @@ def ball(size=48):
 
 def normal_map(coding="opengl", size=48):
     return encode_normal_map(ball(size), coding).movedim(1, -1)
-
-
-def depth_image(size=48):
-    """A near square in the middle of a far wall, near = white."""
-    image = torch.zeros(1, size, size, 3)
-    image[:, size // 3 : 2 * size // 3, size // 3 : 2 * size // 3] = 1
-    return image
-
-
-def make_image(batch=1, size=48):
-    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("coding", [coding.value for coding in NormalMapCoding])
@@ -77,6 +67,14 @@ def test_any_maps_of_any_size_do(light, maps):
     given = {"normal_map": normal_map(size=20), "depth": depth_image(30)}
     (lit,) = RELIGHT().execute(make_image(2), light=light, specular=0.2, **{name: given[name] for name in maps})
     assert lit.shape == (2, 48, 48, 3) and torch.isfinite(lit).all() and lit.min() >= 0 and lit.max() <= 1
+
+
+def test_a_smaller_depth_map_does_not_show_its_pixels():
+    """Enlarged first, it would be lit in steps of its pixels."""
+    hill = (0.2 + 0.6 * torch.linspace(0, torch.pi, 24).sin()).view(1, 1, -1, 1).expand(1, 24, 24, 3)
+    (lit,) = RELIGHT().execute(torch.full((1, 192, 192, 3), 0.5), azimuth=180, elevation=0, depth=hill, shadows=0)
+    steps = lit[0, 96, 24:72, 0].diff().abs()
+    assert steps.max() < 6 * steps.mean()
 
 
 def test_a_parallax_beyond_the_memory_is_refused_before_it_is_rendered(monkeypatch):

@@ -146,18 +146,12 @@ def test_widgets_of_nodes_stand_once():
         assert widgets and not set(widgets) - set(texts)
 
 
-@pytest.mark.parametrize("spec", EFFECTS, ids=lambda spec: spec.name)
-def test_effects_are_made_by_their_name(spec):
+def test_effects_are_made_by_their_name():
     from depth_normal.geometry.effects.makers import MAKERS
 
-    assert spec.name in MAKERS, f"add '{spec.name}' to MAKERS in geometry/effects/makers.py"
-    assert spec.ending.endswith(spec.result.extensions), f"ending is '{spec.ending}'; expected one of {spec.result.extensions} at its end"
-
-
-def test_every_maker_is_an_effects():
-    from depth_normal.geometry.effects.makers import MAKERS
-
-    assert MAKERS.keys() - {spec.name for spec in EFFECTS} == set(), "no effect of options/effects.py has these names"
+    assert MAKERS.keys() == {spec.name for spec in EFFECTS}, "MAKERS in geometry/effects/makers.py has one for each of options/effects.py"
+    for spec in EFFECTS:
+        assert spec.ending.endswith(spec.result.extensions), f"{spec.name} does not end in one of {spec.result.extensions}"
 
 
 class Asked:

@@ -1,5 +1,3 @@
-"""The command that installs a missing package."""
-
 import subprocess
 import sys
 import venv

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ....geometry.estimate import Axes, Estimate, Quantity, need_perspective
+from ....geometry.estimate import Axes, Estimate, Quantity
+from ....geometry.projections import need_perspective
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,32 +1,16 @@
 """Boosting: sides, patches and merging beside the code of the ControlNet nodes, at a fraction of its sizes; LeReS++ as a whole."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators import leres as boosting
-from depth_normal.annotators.leres import (
-    Booster,
-    LeresBoostAnnotator,
-    LeresOptions,
-    Patch,
-    choose_patches,
-    find_side,
-    fit_in_float32,
-    gradients,
-)
-from depth_normal.annotators.networks.leres import MergeNetwork
+from depth_normal.annotators.leres import Booster, LeresBoostAnnotator, LeresOptions, Patch, choose_patches, find_side, fit_in_float32
 from depth_normal.annotators.preprocessing.resizing import cubic, linear
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity
 from tests import leres_oracle as oracle
-
-DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +62,14 @@ def booster(network, config, merge=plain_merge):
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]
 )
 def test_depth_is_that_of_the_old_nodes(height, width, detail, patches):
-    """Same sides, same patches in the same order, same numbers."""
     image = make_image(height, width, detail)
-    theirs, ours = PlainDepth(), PlainDepth()
+    theirs, ours, told = PlainDepth(), PlainDepth(), []
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     with torch.no_grad():
         wanted = oracle.estimate_boosted(levels, theirs, plain_merge)
-        found = booster(ours, oracle.BOOST).depth(image)[0, 0].numpy()
+        found = booster(ours, oracle.BOOST).depth(image, lambda *step: told.append(step))[0, 0].numpy()
     assert ours.seen == theirs.seen and (len(ours.seen) > 2) == patches
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)] and bool(told) == patches
     assert wanted.std() > 0.05 and found.shape == (height, width)
     assert np.abs(found - wanted).max() < 2e-5
 
@@ -178,35 +162,8 @@ def test_a_strip_has_no_room_for_patches(annotator, height, width):
     assert min(found.height, found.width) == 64 and torch.isfinite(found.depth).all()
 
 
-def test_no_tensor_is_made_on_another_device(monkeypatch):
-    """All but the answers that the search asks of the device: those are given."""
-    monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
-    monkeypatch.setattr(boosting, "choose_patches", lambda *_: [Patch(10, 20, 200)])
-    config = oracle.BOOST
-    with FakeTensorMode(), torch.no_grad():
-        image = torch.empty(1, 3, 144, 160, device=DEVICE)
-        seen, told = [], []
-
-        def estimate(image, side):
-            seen.append(side)
-            return image.mean(1, keepdim=True)
-
-        found = Booster(estimate, plain_merge, config.field, config.merge_side, config.greatest_side)
-        depth = found.depth(image, lambda done, total: told.append((done, total)))
-        assert depth.device == DEVICE and depth.shape == (1, 1, 144, 160) and seen == [128, 128, 128, 256] and told == [(1, 1)]
-        edges = gradients(image)
-        assert edges.device == boosting._context(edges, 6, 4).device == DEVICE
-        with DEVICE:
-            merge = MergeNetwork(oracle.MERGE)
-        assert merge(torch.empty(1, 2, 128, 128, device=DEVICE)).device == DEVICE
-
-
 def test_a_file_of_another_network_is_refused_and_named():
     states = {"depth": oracle.relative_depth_model().state_dict(), "merge": oracle.merge_generator().state_dict()}
     swapped = {"depth": states["depth"], "merge": states["depth"]}
     with pytest.raises(CheckpointError, match=r"latest_net_G\.pth is not the merging network's"):
         LeresBoostAnnotator.build(oracle.shrunk("leres-boost"), swapped, torch.float32)
-    fewer = {**states, "merge": {key: value for key, value in states["merge"].items() if "bias" not in key}}
-    with pytest.raises(CheckpointError, match=r"1 missing keys \(first: up\.0\.bias\)"):
-        LeresBoostAnnotator.build(oracle.shrunk("leres-boost"), fewer, torch.float32)
-    assert math.log2(128) > len(MergeNetwork(oracle.MERGE).down)

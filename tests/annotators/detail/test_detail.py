@@ -1,5 +1,3 @@
-"""What brings the image's detail into maps, and decides what is sky."""
-
 import pytest
 import torch
 

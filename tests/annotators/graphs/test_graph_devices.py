@@ -7,11 +7,6 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators.family import Request
-from depth_normal.annotators.networks.configs import TINY, TINY_2
-from depth_normal.annotators.networks.tiny import TinyNetwork
-from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.tiny import TinyAnnotator
 from tests import graph_families as SHRUNK
 from tests.geometry.test_devices import DEVICE, Questions
 
@@ -40,18 +35,3 @@ def test_a_network_asks_its_device_nothing(name, dtype):
                 found = call()
             assert [(each.device, each.dtype) for each in found] == [(DEVICE, torch.float32)] * len(graph.outputs)
     assert questions.asked == 0
-
-
-@pytest.mark.slow("follows a network without its device")
-@pytest.mark.parametrize("config", [TINY, TINY_2], ids=["first version", "second version"])
-@pytest.mark.parametrize("mirrored", [False, True])
-@torch.no_grad()
-def test_what_tiny_makes_of_its_network_asks_the_device_only_about_its_sky(config, mirrored):
-    with FakeTensorMode(), Questions() as questions:
-        with DEVICE:
-            tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
-            tiny.network.mirrored = mirrored
-        found = tiny.infer(Request(torch.empty(2, 3, 61, 90, device=DEVICE), 64))
-    assert {each.device for each in found.maps.values()} == {DEVICE}
-    assert ("mask" in found.maps) == bool(config.fine)
-    assert questions.asked == (3 if config.fine else 0), "once whether any sky is sure, whether there is one, and whether it may grow"

@@ -1,5 +1,3 @@
-"""Attention on CPUs that multiplies as they are fast at."""
-
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,3 @@
-"""The dense prediction head's fusion layers."""
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,6 @@ def maps(*shape):
 
 
 def enlarged_first(fusion, path, finer, size):
-    """As the authors compute it."""
     if finer is not None:
         path = path + fusion.resConfUnit1(finer)
     return fusion.out_conv(F.interpolate(fusion.resConfUnit2(path), size, mode="bilinear", align_corners=True))

@@ -1,5 +1,3 @@
-"""EfficientNet-B5, the encoder that BAE and DSINE share, against timm's."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Folded layers and repeated borders against the layers one after the other."""
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,5 +1,3 @@
-"""Group normalisation in channels-last memory, against float64."""
-
 import copy
 
 import pytest

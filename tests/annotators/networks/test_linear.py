@@ -1,5 +1,3 @@
-"""Large linear layers in float32 on CPUs."""
-
 from __future__ import annotations
 
 from collections.abc import Callable

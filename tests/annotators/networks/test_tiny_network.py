@@ -2,15 +2,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.networks.configs import TINY, TINY_2
-from depth_normal.annotators.networks.tiny import TinyConfig, TinyNetwork, _positions
-
-
-def test_the_network_answers_at_half_its_input_in_float32():
-    config = TinyConfig(channels=(8, 8, 16, 16, 24), decoder=8, head=8, attention_blocks=1, attention_heads=2)
-    for network in (TinyNetwork(), TinyNetwork(config)):
-        with torch.inference_mode():
-            output = network.eval()(torch.rand(2, 3, 64, 96))
-        assert output.shape == (2, 4, 32, 48) and output.dtype == torch.float32
+from depth_normal.annotators.networks.tiny import TinyNetwork, _positions
 
 
 def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
@@ -22,13 +14,6 @@ def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
     torch.testing.assert_close(xx, x * x)
     torch.testing.assert_close(yy, y * y)
     torch.testing.assert_close(tall, 0.5 * y)
-
-
-def test_a_plain_image_still_has_an_up_and_a_down():
-    network = TinyNetwork().eval()
-    with torch.inference_mode():
-        output = network(torch.full((1, 3, 64, 64), 0.5))[0, 0]
-    assert (output[4:28].mean(1) - output[4:28].mean()).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_2])

@@ -1,5 +1,3 @@
-"""The transformer, of single images and of views of one scene."""
-
 import pytest
 import torch
 

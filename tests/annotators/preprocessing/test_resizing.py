@@ -1,5 +1,3 @@
-"""The rules by which images are resized, beside those of the authors."""
-
 import cv2
 import numpy as np
 import pytest

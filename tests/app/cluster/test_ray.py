@@ -29,7 +29,6 @@ from depth_normal.app.batch.outputs import Outputs, plan_outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.remote_files import find_sources, local_copy
 from depth_normal.app.batch.shards.read import read_shards
-from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.batch.sources import Source, find_images
@@ -37,12 +36,13 @@ from depth_normal.app.cluster import engine, steps
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.local_ray import import_ray, local_ray, session
 from depth_normal.app.console import terminal
-from depth_normal.options.outputs import RayOptions
+from depth_normal.options.runs import RayOptions
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 from psutil import process_iter
 
 from tests.forked import end_of
+from tests.geometry.files.samples import assert_same_bits
 from tests.tiny_s3 import tiny_s3
 
 OPTIONS = Options(MODELS["tiny"], size=64)
@@ -110,12 +110,6 @@ def expected(folder):
 
 def command(*words):
     return cli.main(["estimate", *map(str, words), "--model", "tiny", "--size", "64", "--device", "cpu"])
-
-
-def assert_same(found, wanted):
-    assert found.maps.keys() == wanted.maps.keys() and (found.quantity, found.axes) == (wanted.quantity, wanted.axes)
-    for name, value in wanted.maps.items():
-        assert torch.equal(found.maps[name], value), name
 
 
 def contents(folder):
@@ -231,21 +225,6 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     assert not list(made_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 1, "stopped while Ray started"
 
 
-def test_shards_are_read_back_bit_by_bit(folder, tmp_path, cluster, expected):
-    """Of one kind; the other goes to a store below."""
-    kind, out = "webdataset", tmp_path / "shards"
-    words = (folder, "--out", out, "--engine", "ray", "--workers", "1", "--write", kind, "--shard-size", "200kB")
-    assert command(*words) == 1
-    first = contents(out)
-    assert len(first) >= 3
-    for path, found in read_shards(out):
-        assert_same(found, expected[Path(path).name])
-    next(out.glob(f"*{KINDS[kind].ending}")).unlink()
-    assert command(*words, "--resume") == 1
-    assert len(first.items() & contents(out).items()) == len(first) - 1, "whole shards stay"
-    assert sorted(Path(path).name for path, _ in read_shards(out)) == sorted(expected)
-
-
 def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkeypatch, capsys):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     s3.clear()
@@ -256,7 +235,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
     found = dict(read_shards("s3://maps/all"))
     assert sorted(found) == [f"s3://photos/a b/p0{number}.png" for number in range(3)]
     for path, estimate in found.items():
-        assert_same(estimate, expected[Path(path).name])
+        assert_same_bits(estimate, expected[Path(path).name])
     assert "s3://photos/a b/broken.png: not an image" in capsys.readouterr().err
     shards = {name: data for name, data in s3.items() if name.startswith("maps/")}
     assert command(*words, "--resume") == 1
@@ -265,7 +244,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
     capsys.readouterr()
     retried = ("--retry-failed", "--out", "s3://maps/all", "--engine", "ray", "--workers", "1", "--write", "parquet")
     assert command(*retried) == 0
-    assert_same(dict(read_shards("s3://maps/all"))["s3://photos/a b/broken.png"], expected["p00.png"])
+    assert_same_bits(dict(read_shards("s3://maps/all"))["s3://photos/a b/broken.png"], expected["p00.png"])
     assert command(*retried) == 0 and "no failure is left" in capsys.readouterr().err
     assert command(*words, "--resume", "--fov", "50") == 2
     assert "made with another model or options" in capsys.readouterr().err
@@ -393,10 +372,9 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
         raise exceptions.LocalRayletDiedError
 
 
-@pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
-def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, two_threads, tmp_path, request, model):
+def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, two_threads, tmp_path, midas_small):
     """Of the same four images four times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
-    options = OPTIONS if model == "tiny" else Options(MODELS[model], request.getfixturevalue("midas_small"), size=64)
+    options = Options(MODELS["midas-v2.1-small"], midas_small, size=64)
     images = sorted(folder.glob("p*.png"))[:4]
     for copy in range(4):
         (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)

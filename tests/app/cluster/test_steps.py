@@ -15,7 +15,7 @@ from depth_normal.app.cluster import local_ray
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.steps import Job, Worker, _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.options.outputs import RayOptions
+from depth_normal.options.runs import RayOptions
 
 pyarrow = pytest.importorskip("pyarrow")
 

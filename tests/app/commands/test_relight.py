@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from depth_normal.app.cli import _parsed, main
-from depth_normal.app.commands.relight import DIRECTIONS, _planned
+from depth_normal.app.commands.relight import DIRECTIONS, _light
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, write_npz
 from depth_normal.geometry.images.srgb import colour_to_linear
@@ -26,7 +26,7 @@ def files(tmp_path):
 
 
 def plans(*words):
-    return _planned(_parsed(["relight", "a.png", "--out", "b.png", *words]))[0]
+    return _light(_parsed(["relight", "a.png", "--out", "b.png", *words]))[0]
 
 
 def test_without_a_lamp_there_is_the_nodes_own():

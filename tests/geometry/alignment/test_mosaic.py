@@ -1,5 +1,3 @@
-"""Tiles become one map: windows that add up to one, and tiles brought to what is known of the whole."""
-
 import math
 
 import pytest
@@ -55,9 +53,9 @@ def test_tiles_of_a_map_become_that_map(rows, columns):
     grid = lay_tiles(61, 83, rows, columns, 1 / 3)
     mosaic = Mosaic(grid, 4, whole.device)
     for row in mosaic.rows():
-        for tile in grid.row(row.index):
+        for tile in grid.row(row):
             top, left = int(tile.top), int(tile.left)
-            row.add(whole[..., top : top + grid.tile_height, left : left + grid.tile_width])
+            mosaic.add(whole[..., top : top + grid.tile_height, left : left + grid.tile_width])
     torch.testing.assert_close(mosaic.result, whole, atol=1e-5, rtol=1e-5)
 
 
@@ -141,14 +139,14 @@ def test_no_seam_is_left_of_tiles_that_do_not_agree_and_one_is_without_alignment
     grid = lay_tiles(96, 240, 1, 4, 1 / 3)
     plain, ours = Mosaic(grid, 1, whole.device), Mosaic(grid, 1, whole.device)
     cut = whole.clone()
-    for one, other in zip(plain.rows(), ours.rows(), strict=True):
+    for _ in zip(plain.rows(), ours.rows(), strict=True):
         for index, tile in enumerate(grid.row(0)):
             left = int(tile.left)
             part = whole[..., left : left + grid.tile_width]
             seen = (1 + 0.2 * index) * part + 0.3 * index  # as a network's scale and shift differ from tile to tile
             known = sample(resize_map(whole, 24, 60), [tile], (96, 240), *cells_of(24, grid.tile_width / 4))
-            one.add(seen)
-            other.add(align_values(seen, ones(seen), known, ones(known)))
+            plain.add(seen)
+            ours.add(align_values(seen, ones(seen), known, ones(known)))
             cut[..., left : left + grid.tile_width] = seen
     lines = [*grid.lefts[1:]]
     assert seam(cut, lines) > 5

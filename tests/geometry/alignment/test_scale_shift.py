@@ -1,5 +1,3 @@
-"""Scale and shift of least squares, against numpy and by what must come out."""
-
 import numpy as np
 import pytest
 import torch
@@ -11,19 +9,11 @@ def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_known_scale_and_shift_of_each_image_are_found():
-    values = noise(3, 1, 20, 30)
-    scale, shift = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in ((2.0, 0.01, 300.0), (-5.0, 7.0, 1000.0)))
-    found = fit_scale_shift(values, scale * values + shift)
-    assert all(each.shape == (3, 1, 1, 1) and each.dtype is torch.float64 for each in found)
-    torch.testing.assert_close(found[0], scale.double(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(found[1], shift.double(), rtol=1e-4, atol=1e-4)
-
-
 def test_it_is_numpys_least_squares_over_the_valid_pixels():
     values, target = noise(2, 1, 20, 30), noise(2, 1, 20, 30, seed=1) + 3 * noise(2, 1, 20, 30)
     valid = noise(2, 1, 20, 30, seed=2) > 0.4
     scale, shift = fit_scale_shift(values, target, valid)
+    assert all(each.shape == (2, 1, 1, 1) and each.dtype is torch.float64 for each in (scale, shift))
     for index in range(2):
         x, y = (each[index][valid[index]].double().numpy() for each in (values, target))
         expected = np.linalg.lstsq(np.stack((x, np.ones_like(x)), 1), y, rcond=None)[0]

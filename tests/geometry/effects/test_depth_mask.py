@@ -1,5 +1,3 @@
-"""Masks by depth: limits in metres and percent, feathers, the surface around a point."""
-
 from functools import partial
 
 import pytest

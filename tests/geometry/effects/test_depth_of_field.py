@@ -1,5 +1,3 @@
-"""Depth of field: what is in focus stays, light is kept, circles and polygons are as large as they should be, nothing bleeds."""
-
 import math
 
 import pytest

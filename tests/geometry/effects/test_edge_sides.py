@@ -1,5 +1,3 @@
-"""The two sides of depth edges, and what is softened beside steps."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Fog: how much comes through, by the law; colours in linear light; the sky."""
-
 import math
 
 import pytest

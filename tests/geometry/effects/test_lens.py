@@ -1,5 +1,3 @@
-"""The thin lens, and what photographers say of it in words."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""The sky that a network tells is lit as the sky that is found; other holes stay as they are."""
-
 import pytest
 import torch
 
@@ -215,11 +213,3 @@ def test_a_scene_is_relit_as_its_maps_are(brightest):
     scene = lit_scene(image * brightest, estimate, (LightPlan(shadow=0.5), LightPlan("point", intensity=3.0)), sky=True)
     looks = {"specular": 0.3, "ambient": 0.2, "exposure": 0.5}
     torch.testing.assert_close(relight_scene(scene, LookOptions(**looks)), relight(**vars(scene), **looks))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])
-def test_thin_images_are_lit(size):
-    normals = torch.tensor((0.0, 0.6, 0.8)).view(1, 3, 1, 1).expand(1, 3, *size)
-    estimate = Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals)
-    scene = lit_scene(torch.rand(1, 3, *size), estimate, (LightPlan(),), sky=False)
-    assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()

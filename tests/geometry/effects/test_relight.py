@@ -267,19 +267,6 @@ def test_the_shadow_of_a_plate_falls_where_rays_say(lamp, thickness, dark, lit):
     assert shadow[list(dark)].min() > 0.9 and shadow[list(lit)].max() == 0, shadow
 
 
-def test_a_batch_is_its_images_one_by_one_and_all_is_in_range():
-    generator = torch.Generator().manual_seed(1)
-    image = torch.rand(2, 3, 20, 30, generator=generator)
-    normals = torch.nn.functional.normalize(torch.randn(2, 3, 20, 30, generator=generator), dim=1)
-    depth = torch.rand(2, 1, 20, 30, generator=generator) + 0.5
-    lamp = Light((0.3, 0.2, -0.7), is_point=True, colour=(3, 0, 1), intensity=50)
-    options = {"ambient": 2, "specular": 1.0, "shininess": 1000, "shadow": 1.0}
-    batch = relight(image, normals, lamp, depth=depth, **options)
-    singles = [relight(*one, lamp, depth=d, **options) for *one, d in zip(image.split(1), normals.split(1), depth.split(1), strict=True)]
-    assert torch.isfinite(batch).all() and batch.min() >= 0 and batch.max() <= 1
-    assert (batch - torch.cat(singles)).abs().max() < 0.05
-
-
 test_bad_input_is_named = refuses(
     lambda change: relight(**{"image": torch.rand(1, 3, 8, 8), "normals": torch.ones(1, 3, 8, 8), "light": FROM_LEFT, **change}),
     ({"specular": 1.5}, "specular is 1.5; accepted: 0 to 1"),

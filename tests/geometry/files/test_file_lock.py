@@ -1,5 +1,3 @@
-"""Who gets a lock, what a killed process holds, and what becomes of locks on a disk that has none."""
-
 import errno
 import logging
 import os

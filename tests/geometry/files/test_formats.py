@@ -137,6 +137,8 @@ def test_depth_in_millimetres_is_read_where_they_are_named(tmp_path, name):
     estimate = load_estimate(path, MILLIMETRES)
     np.testing.assert_allclose(estimate.depth[0, 0], levels / 1000, rtol=1e-6)
     assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].tolist() == (levels > 0).tolist()
+    with pytest.raises(ValueError, match=r"quantity is 'feet'; accepted: metric_depth, relative_depth, disparity, millimetres$"):
+        load_estimate(path, "feet")
 
 
 def test_millimetres_are_of_depth_that_states_no_unit(tmp_path):

@@ -1,14 +1,11 @@
 """Two thousand damaged files through every reader: only the documented errors, no crash, no hang, no flood of memory.
 
-What is read runs in a process of its own, since a crash would take the tests with it: this module, run with FOLDER and COUNT, writes
-what went wrong to FOLDER/report.json and leaves the file at hand beside it. What libraries print goes to its standard output.
+What is read runs in a process of its own, since a crash would take the tests with it.
 """
 
 import importlib.util
 import io
-import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +20,7 @@ from PIL import Image
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_image, save_estimate
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests.forked import needs_fork, printed_by
 from tests.geometry.files.samples import full_estimate
 
 COUNT = 2000
@@ -131,14 +129,13 @@ def splice(chance: random.Random, data: bytes, other: bytes) -> bytes:
 MUTATIONS = (cut, flip, edit_header, splice)
 
 
-def run(folder: Path, count: int) -> dict:
-    """Reads `count` damaged files; what went wrong, how long and how large."""
+def read_damaged(folder: Path) -> None:
     chance = random.Random(0)
     whole = [*make_images(), *estimates(folder), *checkpoints(folder)]
     values = [seed.read(write(folder, seed, seed.data)) for seed in whole]
     before = peak_megabytes()
     faults, refused, slowest = [], 0, 0.0
-    for number in range(count):
+    for number in range(COUNT):
         index = number % len(whole)
         seed, mutation = whole[index], MUTATIONS[number // len(whole) % len(MUTATIONS)]
         damaged = mutation(chance, seed.data, chance.choice(whole).data)
@@ -156,7 +153,9 @@ def run(folder: Path, count: int) -> dict:
             if mutation is cut and not (len(found) == len(values[index]) and all(map(np.array_equal, found, values[index]))):
                 faults.append(f"{number} cut {seed.name}: {len(damaged)} of {len(seed.data)} bytes were taken for a file")
         slowest = max(slowest, time.process_time() - started)
-    return {"faults": faults, "refused": refused, "slowest": slowest, "megabytes": peak_megabytes() - before}
+    assert not faults, "\n".join(faults)
+    assert refused > COUNT / 2, "most damage is found"
+    assert slowest < LONGEST_S and peak_megabytes() - before < MOST_MEGABYTES
 
 
 def write(folder: Path, seed: Seed, data: bytes) -> Path:
@@ -175,21 +174,9 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-@pytest.mark.slow("starts another process")
+@needs_fork
+@pytest.mark.slow("reads two thousand files")
 def test_damaged_files_raise_the_documented_errors_and_nothing_else(tmp_path):
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.geometry.files.test_fuzz", str(tmp_path), str(COUNT)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=300, cwd=Path(__file__).resolve().parents[3])
-    except subprocess.TimeoutExpired:
-        cases = sorted(tmp_path.glob("case_*"), key=lambda path: path.stat().st_mtime_ns)
-        pytest.fail(f"a reader hangs on {cases[-1:]}")
-    assert done.returncode == 0, done.stderr[-4000:].decode(errors="replace")
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert not report["faults"], "\n".join(report["faults"])
-    assert report["refused"] > COUNT / 2, "most damage is found"
-    assert report["slowest"] < LONGEST_S and report["megabytes"] < MOST_MEGABYTES, report
-
-
-if __name__ == "__main__":
-    report = run(Path(sys.argv[1]), int(sys.argv[2]))
-    (Path(sys.argv[1]) / "report.json").write_text(json.dumps(report, indent=1))
+    code, printed = printed_by(read_damaged, tmp_path)
+    at_hand = sorted(tmp_path.glob("case_*"), key=lambda path: path.stat().st_mtime_ns)[-1:]
+    assert code == 0, f"exit code {code} (-9 where a reader hangs) at {at_hand}: {printed[-4000:]}"

@@ -1,5 +1,3 @@
-"""Radiance HDR and OpenEXR as images: exposure, colours, opacity, and damaged files."""
-
 import struct
 
 import cv2

@@ -21,7 +21,6 @@ def fixed(*numbers):
 
 
 def profile(space, connection=b"XYZ ", **tags):
-    """The bytes of a profile."""
     start, table, data = 132 + 12 * len(tags), b"", b""
     for name, value in tags.items():
         value += bytes(-len(value) % 4)

@@ -1,5 +1,3 @@
-"""Some pixels of maps."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Smaller maps, and back: every value stays where it was, whatever the size of the image."""
-
 import pytest
 import torch
 

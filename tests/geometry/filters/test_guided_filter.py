@@ -1,5 +1,3 @@
-"""Masks whose border is brought to that of the image."""
-
 import pytest
 import torch
 import torch.nn.functional as F

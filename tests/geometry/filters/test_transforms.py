@@ -1,5 +1,3 @@
-"""Trends of large maps: found band by band, in little memory."""
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -1,5 +1,3 @@
-"""Depth images read as numbers."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Depth as ControlNet and ComfyUI show it: what a landscape of metres looks like, and which values a range leaves out."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Which images are taken for normal maps without a word."""
-
 import io
 import logging
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Meshes of any depth: what is assumed, what is left out, and how many points."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -6,16 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.meshes import mesh_cuts
-from depth_normal.geometry.meshes.mesh_cuts import (
-    Joins,
-    _median,
-    _without_skins,
-    cut_grid,
-    find_joins,
-    grid_triangles,
-    noise_within,
-    step_edges,
-)
+from depth_normal.geometry.meshes.mesh_cuts import Joins, _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -61,7 +52,6 @@ def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
 
 
 def grown(mask):
-    """By four pixels."""
     return F.max_pool2d(mask.float()[None, None], 9, 1, 4)[0, 0] > 0
 
 
@@ -266,11 +256,3 @@ def test_noise_within_is_that_of_the_values_and_silhouettes_are_none():
     for shape in ((1, 1), (1, 9), (4, 40), (6, 7)):
         assert noise_within(torch.ones(shape), torch.ones(shape, dtype=torch.bool), (1, 3))[1].shape == shape
     assert not noise_within(1 / inverse, ~valid)[0].any()
-
-
-def test_the_median_is_that_of_opencv(monkeypatch):
-    values = torch.rand(20, 30, generator=torch.Generator().manual_seed(2))
-    expected = [_median(values, size) for size in (3, 5)]
-    monkeypatch.setattr(mesh_cuts, "opencv_for", lambda _: None)
-    for size, each in zip((3, 5), expected, strict=True):
-        torch.testing.assert_close(_median(values, size), each, rtol=0, atol=0)

@@ -1,5 +1,3 @@
-"""Meshes of panoramas: closed around the camera, stitched behind it, seen from inside."""
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,6 @@ HALF = np.array([2.0, 1.4, 3.0])
 
 
 def room(height=48, width=96, mask=None, normals=False):
-    """The walls of a box around the camera."""
     directions = panorama_directions(height, width)
     safe = torch.where(directions.abs() > 1e-9, directions.abs(), 1e-9)
     distance = (torch.tensor(HALF).view(1, 3, 1, 1).float() / safe).amin(1, keepdim=True)

@@ -1,5 +1,3 @@
-"""Plates to print: closed, outwards, as large as they were asked for."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Fewer triangles where a grid is even."""
-
 import numpy as np
 import pytest
 import torch

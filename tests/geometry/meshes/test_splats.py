@@ -1,5 +1,3 @@
-"""Gaussian splats of known surfaces: how each looks from the camera, how it lies in space, and the file."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Views of rooms whose distances are known, or known up to scale and shift, merged into panoramas."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""Thin things before the sky: masts that a network misses stand as near as what they are connected with; land and clouds stay."""
-
 from dataclasses import replace
 
 import pytest
@@ -72,13 +70,6 @@ def test_nothing_changes_without_a_predicted_sky():
     whole = torch.ones_like(estimate.mask)
     assert depth_before_sky(estimate.depth, photo(), replace(estimate, mask=whole)) is estimate.depth
     assert torch.equal(depth_before_sky(estimate.depth, photo(), replace(estimate, mask=~whole)), estimate.depth)
-
-
-def test_a_batch_is_its_images_one_by_one():
-    one, turned = seen(), (lambda maps: torch.cat((maps, maps.flip(-1))))
-    both, images = replace(one, depth=turned(one.depth), mask=turned(one.mask)), turned(photo())
-    alone = [depth_before_sky(both.depth[i : i + 1], images[i : i + 1], both.slice(i, i + 1)) for i in range(2)]
-    torch.testing.assert_close(depth_before_sky(both.depth, images, both), torch.cat(alone))
 
 
 @pytest.mark.parametrize("what", ["parallax", "stereo"])

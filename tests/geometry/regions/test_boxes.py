@@ -1,5 +1,3 @@
-"""The whole object in a box: without what it stands on, and without what reaches into the box."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""What regions are made with: paths, merging, cuts, mixtures, planes and points."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""The whole object around a point: without what it stands on or touches."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Sky is found where image and depth look like a landscape, and nowhere else."""
-
 import pytest
 import torch
 

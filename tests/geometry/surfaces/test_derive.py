@@ -1,5 +1,3 @@
-"""Depth without normals is that with them, bit for bit, whatever it is resized to."""
-
 import pytest
 import torch
 

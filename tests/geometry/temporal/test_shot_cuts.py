@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from depth_normal.geometry.temporal.ranges import CutDetector
+from depth_normal.geometry.temporal.shot_cuts import CutDetector
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 

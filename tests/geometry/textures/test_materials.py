@@ -1,5 +1,3 @@
-"""The maps of a material; and albedo without a model: what light does to a known colour is taken out, and nothing else."""
-
 import pytest
 import torch
 

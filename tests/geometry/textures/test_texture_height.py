@@ -1,5 +1,3 @@
-"""Normals to height and back: against surfaces whose height is known, against a plain least-squares solve, and round trips."""
-
 import math
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Curvature, occlusion, detail and seams: against answers that are known."""
-
 import functools
 import math
 

@@ -278,17 +278,22 @@ def test_a_timeout_that_is_no_number_of_seconds(kind, monkeypatch, name):
         assert_refused(file, said)
 
 
-def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(kind, monkeypatch):
-    file, served = kind
+def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(server, small, monkeypatch):
     monkeypatch.setenv(CONNECT, "0.3")
     monkeypatch.setenv(READ, "60")
-    served.late = 1.0
-    assert download_weights(file, "MIT").read_bytes() == BODY
+    server.files[SMALL_PATH].late = 1.0
+    assert download_weights(small, "MIT").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
-    [("silent", r"127\.0\.0\.1 did not answer within 0\.5 seconds"), ("stalls", r"nothing came from 127\.0\.0\.1 for 0\.5 seconds")],
+    ("kind", "how", "words"),
+    FILES.in_turn(
+        (
+            pytest.param("silent", r"127\.0\.0\.1 did not answer within 0\.5 seconds"),
+            pytest.param("stalls", r"nothing came from 127\.0\.0\.1 for 0\.5 seconds"),
+        )
+    ),
+    indirect=["kind"],
 )
 def test_a_server_that_never_answers_or_answers_and_sends_nothing(kind, server, caplog, how, words, monkeypatch):
     file, served = kind
@@ -301,11 +306,10 @@ def test_a_server_that_never_answers_or_answers_and_sends_nothing(kind, server, 
 
 
 @pytest.mark.parametrize("how", [{"silent": True}, {"seconds": 20.0}], ids=["nobody answers", "a body trickles"])
-def test_cancelling_while(kind, how):
-    file, served = kind
-    vars(served).update(how)
+def test_cancelling_while(server, small, how):
+    vars(server.files[SMALL_PATH]).update(how)
     with stopped_after(0.4, within=5.0) as progress:
-        download_weights(file, "MIT", progress=progress)
+        download_weights(small, "MIT", progress=progress)
 
 
 def test_cancelling_while_a_connection_cannot_be_made(caches, monkeypatch):

@@ -36,6 +36,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")
 from pyarrow import parquet
 
+from tests.geometry.files.samples import assert_same_bits
 from tests.tiny_s3 import tiny_s3
 
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -496,12 +497,6 @@ def test_pyarrow_is_needed_for_parquet_alone(photos, tmp_path, monkeypatch, caps
     assert estimate(photos / "2024", "--out", tmp_path / "out", kind="webdataset") == 0 and names_in(tmp_path / "out") == ["a.png", "b.png"]
 
 
-def assert_same(found, wanted):
-    assert found.maps.keys() == wanted.maps.keys() and (found.quantity, found.axes) == (wanted.quantity, wanted.axes)
-    for name, value in wanted.maps.items():
-        assert torch.equal(found.maps[name], value), name
-
-
 def random_estimate():
     depth, normals = torch.rand(1, 1, 5, 7), torch.nn.functional.normalize(torch.randn(1, 3, 5, 7))
     return Estimate(depth, Quantity.METRIC_DEPTH, normals, Axes.OPENCV, depth > 0.5, torch.rand(1, 3, 3), torch.rand(1, 1, 5, 7))
@@ -521,7 +516,7 @@ def test_every_map_goes_through_a_shard(kind, tmp_path):
     shard.close()
     for (path, found), (number, wanted) in zip(read_shards(tmp_path), enumerate(estimates), strict=True):
         assert path == f"é/{number}.a.png"
-        assert_same(found, wanted)
+        assert_same_bits(found, wanted)
 
 
 def test_a_row_is_one_image_and_not_where_its_camera_stands_in_a_scene():

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from depth_normal.model_loader.comfy import feedback as module
-from depth_normal.model_loader.comfy.feedback import terminal_bar
+from depth_normal.model_loader import system as module
+from depth_normal.model_loader.system import terminal_bar
 
 
 class Terminal(io.StringIO):
