@@ -28,7 +28,7 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # Python's own words are looked up forty times for each command: in a language of the system's, in folders of the disk.
 os.environ["LANGUAGE"] = "C"
 # Without a card, Triton interprets its kernels; it has to know before it is imported.
-if not os.path.exists("/dev/nvidiactl"):
+if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest

@@ -211,8 +211,8 @@ def moving(push):
 def whole_of_tiles(mosaic_of):
     grid = mosaic.lay_tiles(HEIGHT, WIDTH, 2, 2, 0.3)
     whole = mosaic_of(grid, 1, DEVICE)
-    for row in whole.rows():
-        row.add(random(2, 1, grid.tile_height, grid.tile_width))
+    for _ in whole.rows():
+        whole.add(random(2, 1, grid.tile_height, grid.tile_width))
     return whole.result
 
 
