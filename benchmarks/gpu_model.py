@@ -158,7 +158,7 @@ EFFECTS = {
     "parallax, a frame of 8": Budget(100, 3, 2),
     "stereo, both eyes": Budget(793, 14, 3),
     "refine, four times as large": Budget(248, 3, 4),
-    "depth of field": Budget(306, 3, 4),
+    "depth of field": Budget(222, 3, 4),
     "fog (node)": Budget(230, 6, 4),
     "cut-out, by distance (node)": Budget(175, 5, 6, 9300),
     "cut-out, in a box (node)": Budget(172, 6, 7, 2000),
@@ -166,7 +166,12 @@ EFFECTS = {
     "ambient occlusion of a height": Budget(195, 0, 0),
 }
 """For rows of `effects.py` at 480x270, a parallax per frame: 2 % above today's counts, which depend on the CPU's rounding."""
-EAGER = {"parallax, a frame of 8": Budget(136, 3, 2), "stereo, both eyes": Budget(1262, 15, 3), "fog (node)": Budget(417, 7, 4)}
+EAGER = {
+    "parallax, a frame of 8": Budget(136, 3, 2),
+    "stereo, both eyes": Budget(1262, 15, 3),
+    "depth of field": Budget(306, 3, 4),
+    "fog (node)": Budget(417, 7, 4),
+}
 """The same without Triton, where that is more."""
 
 
