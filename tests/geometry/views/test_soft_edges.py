@@ -237,13 +237,14 @@ for module, name in (*of_soft_edges, (disocclusion_kernel, "_background_beside")
     known = kinds | numbers | dict.fromkeys(constants, "constexpr") | ({{"made": "*i64"}} if module is disocclusion_kernel else {{}})
     signature = {{name: known.get(name, "*fp32") for name in kernel.arg_names}}
     source = triton.compiler.ASTSource(kernel, signature, {{name: constants[name] for name in signature if name in constants}})
-    target = GPUTarget("cuda", {kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 32)
-    assert triton.compile(source, target=target, options={{"enable_fp_fusion": False}}).asm["cubin"]
+    for generation in ({kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 120):
+        target = GPUTarget("cuda", generation, 32)
+        assert triton.compile(source, target=target, options={{"enable_fp_fusion": False}}).asm["cubin"]
 """
 
 
 @pytest.mark.slow("compiles kernels")
-def test_the_kernels_compile_for_old_cards(tmp_path):
+def test_the_kernels_compile_for_old_and_new_cards(tmp_path):
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     ended = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
