@@ -66,8 +66,8 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
     from ..batch.per_image import read
 
     names = option_names(options)
-    values = {names[name]: getattr(arguments, name, None) for name, each in options_of(options).items() if isinstance(each, _PLACES)}
-    places = [(option, place) for option, value in values.items() if value for place in (value if isinstance(value, list) else [value])]
+    values = [(names[name], getattr(arguments, name, None)) for name, each in options_of(options).items() if isinstance(each, _PLACES)]
+    places = [(option, place) for option, value in values if value for place in (value if isinstance(value, list) else [value])]
     for option, place in places:
         if max(place) <= 1 or not all(each.is_integer() for each in place):
             continue
