@@ -135,7 +135,8 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _stored(values: Tensor, bits: int, chroma: bool = False) -> Tensor:
     """Limited-range code values of luma, or of chroma; none is negative."""
-    zero, span = _levels(bits, full=False)[2 * chroma :][:2]
+    black, luma_span, neutral, chroma_span = _levels(bits, full=False)
+    zero, span = (neutral, chroma_span) if chroma else (black, luma_span)
     if bits == 8 and (cv2 := opencv_for(values)):  # one pass instead of four
         flat = values.reshape(-1, values.shape[-1]).numpy()
         return torch.from_numpy(cv2.convertScaleAbs(flat, alpha=span, beta=zero)).view(values.shape)

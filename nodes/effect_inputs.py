@@ -53,7 +53,7 @@ def check_depth_linked(geometry: Any, depth: Tensor | None, or_mask: bool = Fals
 def effect_geometry(
     images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]
 ) -> Estimate:
-    """The images' geometry, one estimate each, at any size: the geometry input if linked, else read from the maps."""
+    """The images' geometry, one estimate each, of any size in their shape: the geometry input if linked, else read from the maps."""
     batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:
@@ -61,16 +61,18 @@ def effect_geometry(
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
     linked = {"depth": depth, "normal_map": normal_map}
-    maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
+    maps, stretched = {name: to_planar(each) for name, each in linked.items() if each is not None}, False
     for name, each in maps.items():
         check_count(name, len(each), "image", batch)
         try:
             check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
         except ValueError as error:  # accepted, because saved graphs contain such maps
             logger.warning("%s. It is stretched", error)
+            stretched = True
     depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
     normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
-    return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
+    known = joined_maps(depths, normals, height, width)
+    return _for_batch(known.resized(height, width) if stretched else known, batch, "depth")
 
 
 def with_alpha(image: Tensor) -> Tensor:

@@ -66,9 +66,10 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
     from ..batch.per_image import read
 
     names = option_names(options)
-    typed = ((names[name], getattr(arguments, name, None)) for name, each in options_of(options).items() if isinstance(each, _PLACES))
-    for option, place in ((option, each) for option, value in typed for each in (value if isinstance(value, list) else [value])):
-        if not place or max(place) <= 1 or not all(each.is_integer() for each in place):
+    values = [(names[name], getattr(arguments, name, None)) for name, each in options_of(options).items() if isinstance(each, _PLACES)]
+    places = [(option, place) for option, value in values if value for place in (value if isinstance(value, list) else [value])]
+    for option, place in places:
+        if max(place) <= 1 or not all(each.is_integer() for each in place):
             continue
         given = ",".join(f"{each:g}" for each in place)
         advice = "give fractions of the image, 0 to 1 from left to right and from top to bottom"

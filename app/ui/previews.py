@@ -133,7 +133,8 @@ def _sliders(values: Mapping[str, str], options: type[Options], *names: str) -> 
 
 def _number(values: Mapping[str, str], options: type[Options], name: str, most: float) -> float:
     """A number rounded as `_typed` prints it; the page omits the prefix "light_" of a lamp's options."""
-    text = values.get(sent := name.removeprefix("light_"), str(default_of(options, name)))
+    sent = name.removeprefix("light_")
+    text = values.get(sent, str(default_of(options, name)))
     try:
         number = float(f"{float(text):g}")
     except ValueError:

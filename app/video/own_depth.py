@@ -143,9 +143,8 @@ class OwnDepth:
             return
         if not is_sequence(self.path):
             for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
-                yield _Map(
-                    count, None, f"frame {count + 1} of {self.path}", lambda frame=frame: FileValues(frame.image()[None], coded=True)
-                )
+                name = f"frame {count + 1} of {self.path}"
+                yield _Map(count, None, name, lambda frame=frame: FileValues(frame.image()[None], coded=True))
             return
         files, numbers = self.files(), frame_numbers(self.path, MAPS)
         places = frame_places(len(files), numbers)

@@ -37,7 +37,7 @@ def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | N
         return range_mask(depths, selection.near, selection.far, unit=selection.unit, feather=selection.feather)
     if selection.select == OBJECT:
         first, *more = selection.all_points
-        return _alike_where(depths, [first, *more], object_around(depths.depth, colours, *first, more, selection.not_points))
+        return _alike_where(depths, selection.all_points, object_around(depths.depth, colours, *first, more, selection.not_points))
     return surface_mask(depths, selection.all_points, selection.tolerance, unit=selection.unit, feather=selection.feather)
 
 

@@ -131,22 +131,22 @@ def _through_lens(
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
     positions, all_boxes = _layered(square[:, 0].contiguous(), levels)
     for index, boxes in enumerate(all_boxes):
-        there = [number for number, each in enumerate(boxes) if each]
-        if not there:
+        present = [surface for surface, each in enumerate(boxes) if each]
+        if not present:
             continue
         box = _around(boxes, levels[index], square.shape[-2:])
-        part = (slice(there[0], there[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
+        part = (slice(present[0], present[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
         layer = blur_layer(_layer(surfaces[part], positions[part] - index), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
-        share, own = layer[:, 3:], total[place]
+        share, drawn = layer[:, 3:], total[place]
         if index > 0:  # between two layers, the farther one belongs to the same surface
             shown = deepest[place] >= min(levels[index], levels[index - 1] + _EDGE)
-            rest = torch.add(shown, own[:, 3:], alpha=-1)  # 0 or less where hidden
+            rest = torch.add(shown, drawn[:, 3:], alpha=-1)  # 0 or less where hidden
         else:
-            rest = 1 - own[:, 3:]
+            rest = 1 - drawn[:, 3:]
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
-        own.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
+        drawn.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
     brightest = image.amax().clamp(min=1) if is_hdr else constant(image, 1.0)
     soft = linear_to_srgb(total[:, :3] / total[:, 3:].clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
@@ -255,7 +255,8 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
 def _with_margin(light: Tensor, radius: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     """Pads by reflection, so that the sides are multiples of the largest step.
 
-    (2, 4, h, w) linear light, and 1 as coverage; (2, 1, h, w) squared radii with the radii's signs, NaN where there is no surface.
+    Returns (2, 4, h, w) linear light, and 1 as coverage; and (2, 1, h, w) squared radii with the radii's signs, NaN where there is no
+    surface. The first is the visible surface, the second the background behind it.
     """
     height, width = radius.shape[-2:]
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
@@ -268,9 +269,9 @@ def _with_margin(light: Tensor, radius: Tensor, margin: int) -> tuple[Tensor, Te
 def _layered(square: Tensor, levels: list[float]) -> tuple[Tensor, list[tuple[_Box | None, ...]]]:
     """Assigns the pixels of surfaces to layers, by the signed squares (2, h, w) of their radii. Synchronises the device once.
 
-    (2, 1, h, w): position between layers, from the nearest: 1.25 is three quarters in layer 1 and one quarter in layer 2. The mixture of
-    both blurs has the variance of the pixel's own blur. -2 where there is no surface. And for each layer the bounding boxes of its part of
-    each surface; None for an empty part.
+    Returns positions (2, 1, h, w) between layers, from the nearest: 1.25 is three quarters in layer 1 and one quarter in layer 2, and the
+    mixture of both blurs has the variance of the pixel's own blur; -2 where there is no surface. And for each layer the bounding boxes of
+    its part of each surface, None for an empty part.
     """
     (count, height, width), last = square.shape, len(levels) - 1
     ends = torch.tensor([level * abs(level) for level in levels], dtype=torch.float32, device="cpu")
@@ -319,7 +320,10 @@ def _around(boxes: tuple[_Box | None, ...], radius: float, size: torch.Size) -> 
 
 
 def _layer(light: Tensor, away: Tensor) -> Tensor:
-    """(1, 4, h, w): a layer's premultiplied light and its share of each pixel, whose positions (N, 1, h, w) are `away` from the layer's."""
+    """(1, 4, h, w): a layer's premultiplied light and its share of each pixel, of surfaces `light` (N, 4, h, w).
+
+    `away` (N, 1, h, w) is the distance of the pixels' positions from the layer, and is overwritten.
+    """
     share = torch.rsub(away.abs_(), 1).clamp_(min=0)
     first, *others = light.split(1)
     layer = first * share[:1]

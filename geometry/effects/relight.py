@@ -360,9 +360,11 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
     ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
-    images = zip(*(each.numpy() for each in to_cpu({"differing": differing, "ranges": ranges}).values()), strict=True)
-    # Infinite in empty ranges.
-    quiet = [[at_percentiles(np.sort(own[of == each]), (100 * _QUIET,))[0] for each in range(_RANGES)] for own, of in images]
+    fetched = to_cpu({"differing": differing, "ranges": ranges})
+    quiet = []  # the quantile `_QUIET` in each range of brightness of each image; infinite in empty ranges
+    for image_differing, image_ranges in zip(fetched["differing"].numpy(), fetched["ranges"].numpy(), strict=True):
+        of_ranges = (np.sort(image_differing[image_ranges == each]) for each in range(_RANGES))
+        quiet.append([at_percentiles(ordered, (100 * _QUIET,))[0] for ordered in of_ranges])
     by_range = sent_to(image.device, torch.tensor(quiet, dtype=torch.float32, device="cpu"))
     noise = by_range.gather(1, ranges.flatten(1).long()).view_as(squares)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)

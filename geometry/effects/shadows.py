@@ -201,7 +201,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     """Marches the rays of one image to its lamps, on a CPU to one lamp, with a number of `steps` for each lamp.
 
     `casters` (1, 1, H, W) is the inverse depth of the surfaces that cast shadows, `halves` (1, 1, H, W) their `half_thickness`.
-    (1, L, h, w) each: the hidden share of each lamp, and the screen distance to the occluder in pixels, None if not `measured`.
+    Returns (1, L, h, w) each: the hidden share of each lamp, and the screen distance to the occluder in pixels, None if not `measured`.
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"

@@ -98,8 +98,8 @@ def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
 
     Returns a point on the object, as relative x and y, and the mask of `object_around`, whose arguments and errors these are.
     """
-    scene = _search_scene(depth, image)
-    _, raised = above_planes(scene[0], torch.ones_like(scene[0], dtype=torch.bool))
+    nearness, *_ = scene = _search_scene(depth, image)
+    _, raised = above_planes(nearness, torch.ones_like(nearness, dtype=torch.bool))
     rows, columns = raised.shape
     away = image_places(rows, columns)[..., :2].square().sum(-1).float() / 2
     standing_out = blurred((raised * (1 - (1 - _AT_CORNERS) * away))[None, None], _FOREGROUND_SCALE)

@@ -8,14 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import devices
 from .host import prompt_server
-
-if TYPE_CHECKING:
-    pass
-
 
 # Seconds: minimum interval between messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25

@@ -232,7 +232,7 @@ CALLS = {
 ELSE = {
     "takes no numbers of an image": (
         *(f"edges.{each}" for each in ("depth_edges.edge_growth", "depth_edges.edge_radius", "stretches.distances_to")),
-        *(f"regions.connected.{each}" for each in ("connected_to", "holes_of", "label_regions", "large_regions")),
+        *(f"regions.connected.{each}" for each in ("holes_of", "label_regions", "large_regions")),
         *(f"regions.connected.{each}" for each in ("numbered", "opened", "regions_with")),
         *(f"regions.{each}" for each in ("planes.image_places", "selections.pixel_at", "selections.pixels_at")),
         "surfaces.upsampling.middles",
