@@ -144,7 +144,7 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """Combines a depth map and a normal map of any sizes into an estimate at the image's size, or takes one of them at its own size.
+    """Combines a depth map and a normal map of any sizes into an estimate at the image's size, or takes a single, smaller one as it is.
 
     Normals must be derived before a depth map is enlarged, or they show its pixels. The estimate has no mask: masked pixels become NaN. A
     map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are None.
@@ -153,7 +153,8 @@ def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, w
     if not parts:
         raise ValueError("there is nothing to light by: link a normal map, a depth image (near = white), or geometry")
     if len(parts) == 1:
-        return parts[0]
+        (own,) = parts
+        return own.resized(height, width) if own.height > height or own.width > width else own
     batch = max(part.batch for part in parts)
     sized = [part.resized(height, width) for part in parts]
     of_depth, of_normals = (part if part.batch == batch else part.expanded(batch) for part in sized)
