@@ -127,14 +127,19 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
     """Refuses maps (height, width) `found` whose aspect ratio differs from the image's by more than rounding: a ValueError with both."""
-    stretch = found[0] * image[1] / (found[1] * image[0])
-    # In small images one pixel is a large share.
-    most = _STRETCH + 1 / min(*found, *image)
-    if not 1 / most < stretch < most:
+    if not are_shapes_alike(found, image):
         raise ValueError(
             f"{name} has {found[1]}x{found[0]} pixels, the image {image[1]}x{image[0]}: another shape; is it of another image? "
             "Crop or resize one of them first"
         )
+
+
+def are_shapes_alike(found: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether the aspect ratios of two sizes (height, width) differ by no more than rounding."""
+    stretch = found[0] * image[1] / (found[1] * image[0])
+    # In small images one pixel is a large share.
+    most = _STRETCH + 1 / min(*found, *image)
+    return 1 / most < stretch < most
 
 
 def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:

@@ -61,18 +61,16 @@ def effect_geometry(
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
     linked = {"depth": depth, "normal_map": normal_map}
-    maps, stretched = {name: to_planar(each) for name, each in linked.items() if each is not None}, False
+    maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
     for name, each in maps.items():
         check_count(name, len(each), "image", batch)
         try:
             check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
         except ValueError as error:  # accepted, because saved graphs contain such maps
             logger.warning("%s. It is stretched", error)
-            stretched = True
     depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
     normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
-    known = joined_maps(depths, normals, height, width)
-    return _for_batch(known.resized(height, width) if stretched else known, batch, "depth")
+    return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
 
 
 def with_alpha(image: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.map_images import LINEAR_IN, METRES, NEAR, VALUES
-from ..checks import check_map
+from ..checks import are_shapes_alike, check_map
 from ..estimate import Estimate, Quantity
 from ..levels import measure_range
 from ..valid import depth_mask
@@ -144,17 +144,19 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """Combines a depth map and a normal map of any sizes into an estimate at the image's size, or takes a single, smaller one as it is.
+    """Combines a depth map and a normal map of any sizes into an estimate at the image's size.
 
-    Normals must be derived before a depth map is enlarged, or they show its pixels. The estimate has no mask: masked pixels become NaN. A
-    map with a batch of 1 is repeated for the other map's batch. Raises ValueError: both are None.
+    A single map stays as it is if it is smaller and has the image's shape: normals must be derived before a depth map is enlarged, or they
+    show its pixels. The estimate has no mask: masked pixels become NaN. A map with a batch of 1 is repeated for the other map's batch.
+    Raises ValueError: both are None.
     """
     parts = [replace(each.where_known(each.mask), mask=None) for each in (depth, normals) if each is not None]
     if not parts:
         raise ValueError("there is nothing to light by: link a normal map, a depth image (near = white), or geometry")
     if len(parts) == 1:
         (own,) = parts
-        return own.resized(height, width) if own.height > height or own.width > width else own
+        is_smaller = own.height <= height and own.width <= width
+        return own if is_smaller and are_shapes_alike((own.height, own.width), (height, width)) else own.resized(height, width)
     batch = max(part.batch for part in parts)
     sized = [part.resized(height, width) for part in parts]
     of_depth, of_normals = (part if part.batch == batch else part.expanded(batch) for part in sized)

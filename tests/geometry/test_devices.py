@@ -355,6 +355,7 @@ CASES = {
     "assumptions.filled_with_ends": lambda f: f(depth_only(Quantity.DISPARITY).slice(0, 1), mask(1)),
     "camera.pixel_to_ray": lambda f: f(random(BATCH, 5, 2), matrices()),
     "camera.ray_to_pixel": lambda f: f(random(BATCH, 5, 3), matrices()),
+    "checks.are_shapes_alike": lambda f: f((HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)),
     "checks.check_alike": lambda f: f("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)),
     "checks.check_image_of": lambda f: f(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH),
     "checks.check_map": lambda f: f(maps(), 1, "depth", like=maps(3)),
