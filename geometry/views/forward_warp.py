@@ -282,13 +282,11 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's margin, (columns, rows).
         image: (N,) index of the map; ignored if there is only one.
-        column, row: (N,) or (K, N), relative to the image's first; clamped to the layer. Integers are rows of the layer.
+        column, row: (N,) or (K, N), relative to the image's first; clamped to the layer. Integers are not rounded.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
-    if row.is_floating_point():
-        v = (row + (margin[1] + 0.5)).long().clamp_(0, source.shape[-2] - 1)
-    else:
-        v = row + margin[1] if margin[1] else row
+    v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row
+    v = v.clamp(0, source.shape[-2] - 1)
     if len(source) > 1:  # otherwise all views are of one image
         v = torch.add(v, image, alpha=source.shape[-2])
     place = torch.add(u, v, alpha=source.shape[-1])
