@@ -1,4 +1,4 @@
-"""The Triton kernels of `soft_edges`, imported only where they run: its `_expected` and `_separated`, whose comments hold here."""
+"""The Triton kernels of `soft_edges`, imported only where they run: its functions of the same names, whose comments hold here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton kernel of the stripes gives what the eager way gives, by Triton's interpreter, and compiles for the cards that take it."""
+"""The Triton kernel of the stripes gives what the eager way gives, by Triton's interpreter."""
 
 import os
 import subprocess
@@ -6,8 +6,6 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-
-from depth_normal.geometry.filters import kernels
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="torch for the CPU alone comes without Triton")
 
@@ -32,31 +30,9 @@ stripes.stripe_ends(inverse, image, ramps.wide_low, ramps.wide_high, ramps.edge,
 """
 
 
-COMPILED = f"""
-import sys, triton
-from triton.backends.compiler import GPUTarget
-from depth_normal.geometry.edges.stripes_kernel import _votes
-kinds = {{"maps": "*fp32", "edge": "*u8", "place": "*i64", "grid": "*fp32", "lines": "*fp32", "size": "constexpr", "block": "constexpr"}}
-signature = {{name: kinds.get(name, "i32") for name in _votes.arg_names}}
-source = triton.compiler.ASTSource(_votes, signature, constexprs={{"size": 32, "block": 64}})
-for generation in ({kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 120):
-    options = {{"num_warps": 1, "enable_fp_fusion": False}}
-    print(len(triton.compile(source, target=GPUTarget("cuda", generation, 32), options=options).asm["cubin"]))
-"""
-
-
-def run(script, **environment):
-    """The numbers that a script prints, in a process of its own: whether kernels are interpreted is decided at Triton's import."""
-    ended = subprocess.run([sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return [int(word) for word in ended.stdout.split()]
-
-
 @pytest.mark.slow("interprets a kernel")
 def test_the_kernel_gives_what_the_eager_way_gives():
-    assert min(run(BOTH, TRITON_INTERPRET="1")) > 3
-
-
-@pytest.mark.slow("compiles a kernel")
-def test_the_kernel_compiles_for_old_and_new_cards(tmp_path):
-    assert min(run(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))) > 1000
+    """In a process of its own: whether kernels are interpreted is decided at Triton's import."""
+    ended = subprocess.run([sys.executable, "-c", BOTH], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert min(int(word) for word in ended.stdout.split()) > 3

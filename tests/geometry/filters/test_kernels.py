@@ -1,6 +1,9 @@
 """A kernel is used where it gives what the eager way gives, and never shows otherwise. The kernels are functions here, on the CPU."""
 
 import logging
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -107,3 +110,38 @@ def test_threads_wait_for_one_proof(doubled):
 
 def test_kernels_run_only_on_plain_tensors_of_a_card():
     assert not kernels.runs_kernels([VALUES]) and not kernels.runs_kernels([VALUES.to("meta")])
+
+
+I64 = dict.fromkeys(("place", "places", "around"), "*i64")
+POINTERS = {"edge": "*u8", "slots": "*i32", "is_known": "*i1", "known": "*i1", **I64}
+NUMBERS = (*("images", "height", "width", "total", "pixels", "count", "growth"), *("before", "beyond", "widest", "reach", "around", "far"))
+SOFT_EDGES = "views.soft_edges_kernel"
+HOLES = {"sides": 4, "blurred": False, "block": 64}
+# by the module and the name: constants, and kinds that other kernels have otherwise
+KERNELS = {
+    ("edges.stripes_kernel", "_votes"): ({"size": 32, "block": 64}, {"around": "i32"}),
+    **{(SOFT_EDGES, name): ({"pixels": 128}, {}) for name in ("_beside", "_completed", "_expected", "_separated")},
+    ("views.disocclusion_kernel", "_background_beside"): (HOLES, {"made": "*i64"}),
+}
+COMPILED = f"""
+import importlib, triton
+from triton.backends.compiler import GPUTarget
+for (module, name), (constants, own) in {KERNELS!r}.items():
+    kernel = getattr(importlib.import_module("depth_normal.geometry." + module), name)
+    kinds = {dict.fromkeys(NUMBERS, "i32") | POINTERS!r} | dict.fromkeys(constants, "constexpr") | own
+    signature = {{each: kinds.get(each, "*fp32") for each in kernel.arg_names}}
+    source = triton.compiler.ASTSource(kernel, signature, {{each: constants[each] for each in signature if each in constants}})
+    options = {{"num_warps": 1 if module == "edges.stripes_kernel" else 4, "enable_fp_fusion": False}}
+    for generation in ({kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 120):
+        print(len(triton.compile(source, target=GPUTarget("cuda", generation, 32), options=options).asm["cubin"]))
+"""
+
+
+@pytest.mark.slow("compiles kernels")
+def test_the_kernels_compile_for_old_and_new_cards(tmp_path):
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    sizes = [int(word) for word in ended.stdout.split()]
+    assert len(sizes) == 2 * len(KERNELS) and min(sizes) > 1000

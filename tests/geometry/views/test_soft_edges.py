@@ -1,9 +1,6 @@
 """Soft silhouettes, against a disc that a lens blurred: what a second camera sees is known."""
 
 import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -222,30 +219,3 @@ def test_kernels_separate_soft_edges_as_the_eager_way_does(monkeypatch, caplog):
     assert not caplog.records and all(function._proven for function in functions)
     assert len(rims.inverse) > 1000
     torch.testing.assert_close((*by_kernels[0][:2], *by_kernels[1][:-1]), (*rest[:2], *rims[:-1]), rtol=0, atol=1e-5)
-
-
-COMPILED = f"""
-import triton
-from triton.backends.compiler import GPUTarget
-from depth_normal.geometry.views import disocclusion_kernel, soft_edges_kernel
-kinds = {{"slots": "*i32", "is_known": "*i1", "known": "*i1", **dict.fromkeys(("place", "places", "around"), "*i64")}}
-numbers = dict.fromkeys(("growth", "count", "height", "width", "total", "reach", "far"), "i32")
-constants = {{"pixels": 128, "block": 64, "sides": 4, "blurred": False}}
-of_soft_edges = ((soft_edges_kernel, name) for name in ("_beside", "_completed", "_expected", "_separated"))
-for module, name in (*of_soft_edges, (disocclusion_kernel, "_background_beside")):
-    kernel = getattr(module, name)
-    known = kinds | numbers | dict.fromkeys(constants, "constexpr") | ({{"made": "*i64"}} if module is disocclusion_kernel else {{}})
-    signature = {{name: known.get(name, "*fp32") for name in kernel.arg_names}}
-    source = triton.compiler.ASTSource(kernel, signature, {{name: constants[name] for name in signature if name in constants}})
-    for generation in ({kernels._OLDEST[0] * 10 + kernels._OLDEST[1]}, 120):
-        target = GPUTarget("cuda", generation, 32)
-        assert triton.compile(source, target=target, options={{"enable_fp_fusion": False}}).asm["cubin"]
-"""
-
-
-@pytest.mark.slow("compiles kernels")
-def test_the_kernels_compile_for_old_and_new_cards(tmp_path):
-    pytest.importorskip("triton")
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    ended = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
