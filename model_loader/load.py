@@ -130,15 +130,11 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
 
 def free(model_id: str | None = None) -> None:
     """Unloads models (all, or those of one id), drops cached estimates and frees their memory."""
-    for model in forget_models(model_id):
-        model.unload()
-
-
-def forget_models(model_id: str | None = None) -> list[Model]:
-    """Drops models (all, or those of one id) and cached estimates from the caches, and returns the models; running ones go on."""
     forget_estimates()
     with _lock:
-        return [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
+        models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
+    for model in models:
+        model.unload()
 
 
 def replacements(model_id: str | None = None, weights: Path | None = None) -> int:

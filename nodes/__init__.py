@@ -3,10 +3,9 @@
 from typing import Any
 
 from ..model_loader.comfy.feedback import noting_warnings
-from ..model_loader.comfy.host import answer_page, when_freed, when_started
+from ..model_loader.comfy.host import answer_page, when_started
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.inference.recent import keeping_estimates
-from ..model_loader.load import forget_models
 from ..utils import with_usual_defaults
 from . import (
     aio,
@@ -69,5 +68,4 @@ for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)
-when_freed(forget_models)
 answer_page(LAST_RUNS, last_runs)

@@ -75,20 +75,6 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
     routes.get(path)(respond)
 
 
-def when_freed(call: Callable[[], object]) -> None:
-    """Calls whenever ComfyUI's server is asked to free its node cache. Never outside ComfyUI."""
-    app = getattr(prompt_server(), "app", None)
-    if app is None or app.on_response_prepare.frozen:
-        return
-
-    async def answered(request: Any, response: Any) -> None:
-        is_freeing = request.method == "POST" and request.path in ("/free", "/api/free") and response.status == 200
-        if is_freeing and (await request.json()).get("free_memory"):
-            call()
-
-    app.on_response_prepare.append(answered)
-
-
 def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """The last executed prompts, newest first: nodes by id, the page's graph, and the outputs for the page by node id."""
     queue: Any = getattr(prompt_server(), "prompt_queue", None)
