@@ -91,7 +91,20 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
             # Not `options`, which go to each stream too: with late streams, PyAV (seen up to 15) frees more of them than it made.
             container = av.open(_Nameless(file), mode="r", container_options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
-        yield opened.enter_context(container)
+        opened.enter_context(container)
+        opened.callback(_wait_for_decoders, container)
+        yield container
+
+
+def _wait_for_decoders(container: Any) -> None:
+    """Waits until no decoder's thread is at work, and does not hold the GIL meanwhile.
+
+    PyAV holds it while it frees a decoder, which waits for those threads too: for ever if one of them logs to Python then. Older versions
+    of torchvision set PyAV to log there; before PyAV 18, threads then take the GIL for every message, and not only for those of errors.
+    """
+    for stream in container.streams:
+        if stream.codec_context is not None and stream.codec_context.is_open:
+            stream.codec_context.flush_buffers()
 
 
 def is_cut_matroska(source: Any, name: object) -> bool:

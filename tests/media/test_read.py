@@ -1,6 +1,8 @@
 import io
 import re
 import struct
+import subprocess
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -496,6 +498,32 @@ def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, dama
     with suppress(VideoError):
         decoded.extend(read_frames(path, strict=True))
     assert len(decoded) <= 30 - sum(frame.held for frame in frames)
+
+
+LOGGED = """
+import sys, time, logging
+import av
+from depth_normal.media import read_frames
+
+class Slow(logging.Handler):
+    def emit(self, record):
+        time.sleep(0.02)
+
+logging.getLogger("libav").addHandler(Slow(1))
+logging.getLogger("libav").setLevel(1)
+av.logging.set_level(av.logging.DEBUG)
+av.logging.set_skip_repeated(False)
+frames = read_frames(sys.argv[1])
+next(frames)
+frames.close()
+"""
+
+
+@pytest.mark.slow("imports torch once more")
+def test_a_decoder_whose_threads_log_to_python_can_be_left(tmp_path):
+    """Freed by one that holds the GIL, they would wait for each other for ever: the whole process, ComfyUI's too, would stand still."""
+    path = write_video(tmp_path / "a.mp4", moving_ball(24), codec="libx264")
+    subprocess.run([sys.executable, "-c", LOGGED, path], check=True, timeout=60)
 
 
 def test_one_wrong_bit_of_a_recordings_time_does_not_make_hours_of_it(tmp_path):
