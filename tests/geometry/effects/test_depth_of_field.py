@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.effects.depth_of_field import MAX_CIRCLE, blur_levels, depth_of_field
-from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer, size_step
+from depth_normal.geometry.effects.depth_of_field import depth_of_field
+from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from tests.refusals import refuses
 
@@ -224,14 +224,6 @@ def test_no_background_shows_through_a_soft_thing_whose_blur_is_uneven_beside_it
     circle = torch.where(columns < 48, 4 + 0.6 * patches.repeat_interleave(4, 3), 18.0)
     found = depth_of_field(torch.where(columns < 48, 0.02, 0.9).expand(1, 3, HEIGHT, WIDTH).contiguous(), circle)
     assert found[..., :44].amax() < 0.025, float(found[..., :44].amax())  # 0.22 without a limit to the layers
-
-
-def test_levels_hold_the_ends_and_the_focus():
-    levels = blur_levels(-13.0, 200.0)
-    assert levels[0] == -13 and levels[-1] == 200 and 0.0 in levels and levels == sorted(levels)
-    assert blur_levels(0.0, 0.0) == [0.0]
-    assert [size_step(radius) for radius in (3.9, -4.0, 16, 300)] == [1, 2, 4, 8]
-    assert MAX_CIRCLE / 2 >= 200
 
 
 test_bad_input_is_refused = refuses(

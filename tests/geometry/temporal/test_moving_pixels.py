@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.temporal import moving_pixels as module
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels, optical_flow, warped
 from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.options.video import VideoOptions
@@ -82,14 +81,6 @@ def test_a_slow_movement_is_found(speed, pan):
 
 def test_nothing_moves_in_grain():
     assert moving(film(10, 0)[0]).mean() < 0.01
-
-
-@pytest.mark.parametrize(("grain", "speed", "times"), [(0.2 / 255, 0, 0), (1.5 / 255, 0.3, 4)], ids=["still", "moving"])
-def test_flow_is_computed_for_every_second_frame_that_differs(grain, speed, times, monkeypatch):
-    calls = []
-    monkeypatch.setattr(module, "optical_flow", lambda *images: calls.append(images) or optical_flow(*images))
-    moving(film(9, speed, grain=grain)[0])
-    assert len(calls) == times
 
 
 def test_a_camera_past_things_near_and_far_is_no_movement_of_things():

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.views import disocclusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
-from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
@@ -247,17 +246,6 @@ def test_a_hole_beside_a_tower_is_filled_from_beside_it(farther):
     inverse[..., :40, 12:16] = 0
     filled = fill_uncovered(colour, inverse)
     assert filled[..., :20, :].max() < 1e-6
-
-
-@of_two_types
-@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
-def test_types_may_differ(image_type, depth_type, options):
-    """Half precision holds inverse depths that it cannot multiply."""
-    colour, inverse = with_trace()
-    inverse = inverse / 4096
-    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
-    found = fill_uncovered(colour, inverse.to(depth_type), **options)
-    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
 
 
 @pytest.mark.slow("interprets a kernel")
