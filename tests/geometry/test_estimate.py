@@ -255,15 +255,6 @@ def test_without_holes_growing_is_plain_interpolation(size):
     torch.testing.assert_close(resized.normals.double(), torch.nn.functional.normalize(normals, dim=1), atol=3e-7, rtol=0)
 
 
-def test_some_of_its_images_share_its_memory():
-    whole = Estimate.cat([full(), full(), full()])
-    part = whole.slice(1, 3)
-    assert part.batch == 2 and part.maps.keys() == whole.maps.keys() == full().maps.keys()
-    assert (part.quantity, part.axes) == (whole.quantity, whole.axes)
-    for name, value in part.maps.items():
-        assert torch.equal(value, whole.maps[name][1:3]) and value.data_ptr() == whole.maps[name][1:].data_ptr()
-
-
 def test_one_for_all_shares_its_memory():
     one = Estimate(depth=DEPTH[:1], quantity=Quantity.METRIC_DEPTH, mask=DEPTH[:1] > 1.2)
     many = one.expanded(50)

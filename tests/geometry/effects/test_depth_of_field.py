@@ -134,15 +134,6 @@ def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
     assert torch.equal(plain[..., :40], lifted[..., :40]) and lifted.max() <= 1
 
 
-def test_highlights_do_not_brighten_what_looks_sharp():
-    image = torch.where(make_image()[:, :1] > 0.9, 1.0, 0.5).expand(1, 3, HEIGHT, WIDTH).contiguous()
-    circle = thing(1.6, 14)
-    plain, lifted = with_and_without_highlights(image, circle)
-    inside = (..., slice(28, 44), slice(28, 44))
-    assert torch.equal(plain[inside], lifted[inside])
-    assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
-
-
 BLUE_SKY, LAMPS = (0.75, 0.9, 0.96), [(0.75, 0.9, 1.0), (1.0, 0.7, 0.3), (1.0, 0.1, 0.1), (0.1, 0.1, 1.0)]
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes import mesh_cuts
 from depth_normal.geometry.meshes.mesh_cuts import Joins, _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
@@ -147,23 +146,6 @@ def test_the_rim_of_a_soft_box_is_as_deep_in_every_row():
         assert float((value - stepped[side]).square().mean().sqrt()) < 0.004
     within = near[:, :-1] == near[:, 1:]
     assert float((within & ~joins.across).float().mean()) < 1e-4, "cut at the silhouette alone"
-
-
-def test_rims_of_a_soft_disc_are_less_ragged_for_being_smoothed(monkeypatch):
-    """Its ramp is 6 pixels wide and more, and wavers; a cut that goes in and out has more pixels beside it."""
-    rows, columns = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
-    generator = torch.Generator().manual_seed(0)
-    down, right, wider = (2 * wavering(rows.shape, generator, pitch) for pitch in (6, 6, 8))
-    share = ((50 - torch.hypot(rows - 96 + down, columns - 120 + right)) / (6 + 1.5 * wider.abs()) + 0.5).clamp(0, 1)
-    inverse = share * (1 + 0.004 * (rows - 96)) + (1 - share) * (0.3 + 0.0005 * columns)
-
-    def raggedness():
-        _, joins = cut(inverse)
-        return int((~joins.across).sum() + (~joins.down).sum())
-
-    smoothed = raggedness()
-    monkeypatch.setattr(mesh_cuts, "smooth_rims", lambda depth, *_: depth)
-    assert smoothed < 0.85 * raggedness()
 
 
 def wavering(shape, generator, pitch):
