@@ -285,8 +285,8 @@ WAITS = {
     "whether depth has holes: only then is there a mask": "surfaces.derive.mask_of_depth",
     "looks at each image's noise and range and chooses the work by them": (
         "assumptions.assumed_depth edges.refine.refine_geometry surfaces.derive.normals_of_depth surfaces.derive.panorama_normals "
-        "surfaces.derive.with_assumed_normals surfaces.derive.with_normals surfaces.normals.depth_to_normals surfaces.normals.depth_to_normals,soft "
-        "surfaces.normals.disparity_to_normals textures.occlusion.estimate_to_occlusion"
+        "surfaces.derive.with_assumed_normals surfaces.derive.with_normals surfaces.normals.depth_to_normals "
+        "surfaces.normals.depth_to_normals,soft surfaces.normals.disparity_to_normals textures.occlusion.estimate_to_occlusion"
     ),
     "asks once whether there are any holes": (
         "estimate.Estimate.resized images.render.resized_depth_image regions.sky.masks_nothing surfaces.derive.without_normals "

@@ -152,3 +152,15 @@ def test_the_state_of_an_older_version_goes_on():
         found.append(second.push(images[8:], later).depth)
     assert (found[0] - first.push(images[8:], later).depth).abs().max() < 0.01
     assert (found[1][0] - depth[8]).abs().max() > 0.5, "the mean over the frames before still stands"
+
+
+def test_the_state_of_an_older_version_goes_on_with_other_thumbnails():
+    """They have up to 160 columns, and were of images twice as large."""
+    images, _ = film(10, 0.3)
+    first, second = MovingPixels(), MovingPixels()
+    for image in images[:8]:
+        first.push(image[None])
+    second.load_state_dict({name: each for name, each in first.state_dict().items() if name != "frames"})
+    for image in images[8:, None]:
+        expected, found = F.avg_pool2d(first.push(image), 2), second.push(F.avg_pool2d(image, 2))
+        assert expected.max() > 0.9 and (found - expected).abs().mean() < 0.02
