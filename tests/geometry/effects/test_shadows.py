@@ -202,9 +202,3 @@ def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
     shadow, known = (cast_shadow(each, intrinsics, lamp, doubt=NETWORK) for each in (depth.to(dtype), depth.to(dtype).float()))
     assert shadow.dtype == dtype
     torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
-
-
-def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
-    depth, intrinsics = before_wall()
-    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
-    assert (hard - tiny).abs().mean() < 0.01

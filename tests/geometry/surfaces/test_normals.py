@@ -286,20 +286,6 @@ test_what_does_not_fit_is_refused = refuses(
 )
 
 
-def test_the_old_map_colours_a_cone_as_controlnet_1_0_was_trained():
-    v, u = torch.meshgrid(torch.arange(201.0) - 100, torch.arange(201.0) - 100, indexing="ij")
-    normals = midas_normals((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None], math.tau, 0.1)
-    image = (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
-    colours = {
-        (100, 60): (137, 127, 254),
-        (100, 140): (137, 127, 0),
-        (60, 100): (137, 254, 127),
-        (140, 100): (137, 0, 127),
-        (2, 2): (255, 127, 127),  # the background
-    }
-    assert {place: tuple(image[0, :, place[0], place[1]].tolist()) for place in colours} == colours
-
-
 @pytest.mark.parametrize(("height", "width"), [(37, 53), (2, 2), (1, 6), (6, 1), (1, 1), (2, 5)])
 @pytest.mark.parametrize(("a", "bg_threshold"), [(math.tau, 0.1), (0.5, 0.0), (15.7, 0.6)])
 def test_midas_normals_are_opencvs_sobel(height, width, a, bg_threshold):

@@ -119,18 +119,6 @@ def test_smoothing_leaves_no_patches_on_what_moves_slowly():
     assert found.diff(dim=0).abs()[still].mean() < 0.15 * depth.diff(dim=0).abs()[still].mean()
 
 
-@pytest.mark.slow("takes three seconds")
-def test_groups_of_frames_and_a_stop_change_nothing():
-    images, depth, _ = walk(16)
-    estimate = Estimate(depth, Quantity.DISPARITY)
-    whole = VideoAligner().push(images, estimate).depth
-    one_by_one, second = VideoAligner(), VideoAligner()
-    found = torch.cat([one_by_one.push(images[t : t + 1], estimate.slice(t, t + 1)).depth for t in range(16)])
-    torch.testing.assert_close(found, whole)
-    second.load_state_dict(stopped(images, depth)[0].state_dict())
-    assert torch.equal(whole[8:], second.push(images[8:], estimate.slice(8, 16)).depth)
-
-
 def stopped(images, depth):
     """An aligner that has seen eight frames, and the estimates of all."""
     aligner, estimate = VideoAligner(), Estimate(depth, Quantity.DISPARITY)
