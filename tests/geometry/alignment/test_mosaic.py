@@ -4,17 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.alignment.mosaic import (
-    Mosaic,
-    Tile,
-    align_mask,
-    align_normals,
-    align_values,
-    cells_of,
-    lay_tiles,
-    sample,
-    windows,
-)
+from depth_normal.geometry.alignment.mosaic import Mosaic, Tile, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
 from depth_normal.utils import resize_map
 
 
@@ -33,18 +23,6 @@ def brought_to(whole, tiles, weight=None):
     """Tiles of the whole map, aligned with it at 64 x 48 pixels."""
     small = resize_map(whole, 48, 64)
     return align_values(tiles, ones(tiles) if weight is None else weight, small, ones(small))
-
-
-@pytest.mark.parametrize("length", [1, 2, 7, 100, 1001])
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-@pytest.mark.parametrize("overlap", [0.0, 1 / 3, 0.5])
-def test_tiles_cover_the_map_and_their_windows_add_up_to_one(length, count, overlap):
-    grid = lay_tiles(length, length, count, count, overlap)
-    total = torch.zeros(length)
-    for start, window in zip(grid.tops, windows(grid.tops, grid.tile_height, torch.device("cpu")), strict=True):
-        total[start : start + grid.tile_height] += window
-    assert grid.tops[0] == 0 and grid.tops[-1] + grid.tile_height == length
-    torch.testing.assert_close(total, torch.ones(length))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 3), (4, 1)])

@@ -42,14 +42,6 @@ def test_with_an_image_the_step_is_where_the_colours_change(aside):
     assert torch.equal((grown > 0.6).sum(3) >= near.sum(3) + 2, torch.ones_like(near.sum(3)) > 0), "mixed colours belong to what is near"
 
 
-def test_an_image_of_one_colour_changes_nothing_and_a_step_stays():
-    plain = torch.full((1, 3, 40, 128), 0.5)
-    assert torch.equal(sharpen_depth_edges(1 / soft_edge(), 4, 0, plain) < 1.6, sharpen_depth_edges(1 / soft_edge(), 4) < 1.6)
-    blocks = torch.nn.functional.interpolate((torch.rand(1, 1, 5, 16, generator=torch.Generator().manual_seed(0)) > 0.5) + 0.5, (40, 128))
-    noise = torch.rand(1, 3, 40, 128, generator=torch.Generator().manual_seed(1))
-    assert (sharpen_depth_edges(blocks, 4, 0, noise) - blocks).abs().max() < 1e-6, "whatever the colours are"
-
-
 def test_depth_with_holes_is_refused():
     with pytest.raises(ValueError, match="fill the holes first"):
         sharpen_depth_edges(torch.zeros(1, 1, 3, 3), 1)

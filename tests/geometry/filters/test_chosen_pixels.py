@@ -1,16 +1,8 @@
 import pytest
 import torch
 
-from depth_normal.geometry.filters.chosen_pixels import ChosenPixels, summed_rows
+from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
 from depth_normal.geometry.filters.coarse import enlarged
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_what_is_done_to_some_pixels_leaves_the_others(share):
-    values, chosen = torch.rand(2, 1, 5, 7), torch.rand(2, 1, 5, 7) < share
-    pixels = ChosenPixels(chosen)
-    assert torch.equal(pixels.take(values), values[chosen])
-    assert torch.equal(pixels.put(values, -pixels.take(values)), torch.where(chosen, -values, values))
 
 
 def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_changed():
@@ -33,8 +25,3 @@ def test_vectors_of_some_pixels_and_of_smaller_maps(share):
     whole = enlarged(small, 3, (8, 13))
     torch.testing.assert_close(pixels.sample_vectors(small, 3), whole[:, :, chosen[0, 0]][0])
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
-
-
-def test_rows_of_a_table_are_summed():
-    table, rows = torch.rand(7, 3), torch.randint(0, 7, (5, 4))
-    torch.testing.assert_close(summed_rows(table, rows), table[rows].sum(1))
