@@ -5,7 +5,9 @@ until everything before is computed; here the question is answered and noted.
 """
 
 import functools
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -37,7 +39,6 @@ from depth_normal.geometry.views import parallax, stereo
 from depth_normal.options.effects import LensOptions
 from depth_normal.options.textures import DERIVATIVES
 from depth_normal.options.views import LoopOptions
-from tests.geometry.public_functions import function_of, public_functions
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -405,6 +406,22 @@ CASES = {
 }
 
 
+def function_of(case):
+    """The function that a case is of: what follows a comma says how it is called."""
+    return pkgutil.resolve_name(f"{geometry.__name__}.{case.partition(',')[0]}")
+
+
+def public_functions():
+    """The names of all functions that modules of `geometry` define, as `function_of` takes them."""
+    for found in pkgutil.walk_packages(geometry.__path__, f"{geometry.__name__}."):
+        if found.name.endswith("_kernel"):  # imported only where Triton is
+            continue
+        module = importlib.import_module(found.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if inspect.unwrap(function).__module__ == module.__name__ and not name.startswith("_"):
+                yield f"{found.name.removeprefix(geometry.__name__ + '.')}.{name}"
+
+
 def called(name):
     function = function_of(name)
     if name in CASES:
@@ -436,7 +453,7 @@ def on_cpu(value):
 
 
 METHODS = [f"estimate.Estimate.{name}" for name, _ in inspect.getmembers(Estimate, inspect.isfunction) if not name.startswith("_")]
-NAMES = sorted({*METHODS, *CASES, *(name for name in public_functions(geometry) if not LEFT_OUT.match(name))})
+NAMES = sorted({*METHODS, *CASES, *(name for name in public_functions() if not LEFT_OUT.match(name))})
 
 
 def test_who_waits_exists():

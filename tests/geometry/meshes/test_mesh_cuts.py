@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.meshes.mesh_cuts import cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -86,17 +86,6 @@ def test_sharp_depth_stays_as_it_is():
         assert radius == 0 and torch.equal(same, depth)
     nothing = torch.zeros_like(valid)[None, None]
     assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
-
-
-def test_triangles_need_two_joined_sides_and_points_a_triangle():
-    across = torch.tensor([[True, False, True], [True, False, True], [False, False, True]])
-    down = torch.tensor([[True, True, True, False], [False, False, False, True]])
-    used, triangles = grid_triangles(np.ones((3, 4), np.float32), Joins(across, down))
-    assert len(triangles) == 2 + 1 + 1
-    assert used.sum() == len(np.unique(triangles)) and triangles.max() == used.sum() - 1
-    rows, columns = np.nonzero(used)
-    corners = np.stack((columns, -rows, np.zeros_like(rows)), -1)[triangles]
-    assert (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] == 1).all(), "counter-clockwise, of half a cell"
 
 
 def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():

@@ -74,18 +74,6 @@ def test_how_noise_depends_on_depth_is_found(power, length):
     assert found.noise == pytest.approx(5e-3, rel=0.15)
 
 
-@pytest.mark.parametrize("length", [7.0, 12.0])
-def test_noise_as_smooth_as_a_surface_is_left(length):
-    found = measure_noise((tilted_wall()[0] + 1e-2 * correlated(length)).float(), EVERYWHERE)
-    assert found.noise_length == 1 and found.noise <= found.pixel_noise
-
-
-def test_pixels_show_the_noise_only_where_it_is_white():
-    white, shared = (measure_noise((tilted_wall()[0] * (1 + 0.005 * correlated(k))).float(), EVERYWHERE) for k in (1.0, 5.0))
-    assert white.pixel_noise == pytest.approx(white.noise, rel=0.1)
-    assert shared.pixel_noise < shared.noise / 4
-
-
 @functools.cache
 def surfaces():
     v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")

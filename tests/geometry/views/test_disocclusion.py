@@ -41,18 +41,6 @@ def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
 
 
-def test_the_background_goes_on_as_its_mirror_image():
-    """Columns that differ: those of the mirror image, and the farther the more, their mean over a pixel to each side."""
-    colour, inverse = torn()
-    colour[..., 21:] = torch.arange(21.0, WIDTH) / WIDTH
-    filled = fill_uncovered(colour, inverse, True)[0, 0, 12, 15:21] * WIDTH
-    mirrored = torch.tensor([26.0, 25, 24, 23, 22, 21])
-    expected = torch.stack([mirrored[max(0, i - 1) : i + 2].mean() for i in range(6)])
-    grain = (filled - expected)[[0, -1]] / (mirrored - expected)[[0, -1]]
-    assert grain[1] == pytest.approx(0.6, abs=1e-3) and 0 < grain[0] < 0.2
-    assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
-
-
 def test_what_a_lens_blurs_is_filled_without_grain():
     colour, inverse = torn()
     colour[..., 21:] = torch.arange(21.0, WIDTH) % 2
@@ -195,17 +183,6 @@ def test_an_image_without_anything_and_one_without_holes_stay():
     colour, inverse = torn()
     assert torch.isfinite(fill_uncovered(colour, torch.zeros_like(inverse))).all()
     assert torch.equal(fill_uncovered(colour, torch.ones_like(inverse)), colour)
-
-
-@pytest.mark.parametrize("row", [0, 5, HEIGHT - 1])
-def test_a_row_without_anything_takes_nothing_of_other_rows_and_images(row):
-    colour, inverse = torn()
-    inverse[..., row, :] = 0
-    colour[..., row, :] = 0.5
-    both = fill_uncovered(torch.cat((colour, 1 - colour)), torch.cat((inverse, inverse)), True)
-    alone = fill_uncovered(colour, inverse, True)
-    torch.testing.assert_close(both[:1], alone)
-    assert (alone[..., row, :10] - 0.5).abs().max() < 1e-5
 
 
 def last_pixels(inverse):
