@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.alignment.mosaic import Mosaic, Tile, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
+from depth_normal.geometry.alignment.mosaic import Mosaic, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
 from depth_normal.utils import resize_map
 
 
@@ -35,12 +35,6 @@ def test_tiles_of_a_map_become_that_map(rows, columns):
             top, left = int(tile.top), int(tile.left)
             mosaic.add(whole[..., top : top + grid.tile_height, left : left + grid.tile_width])
     torch.testing.assert_close(mosaic.result, whole, atol=1e-5, rtol=1e-5)
-
-
-def test_a_part_of_a_map_is_sampled_where_it_is():
-    ramp = torch.arange(40.0).expand(1, 1, 30, 40).contiguous()
-    part = sample(ramp, [Tile(10, 20, 30, 40)], (60, 80), 6, 10)
-    torch.testing.assert_close(part[0, 0, 0], torch.linspace(10.5, 28.5, 10))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 5.0), (300.0, -40.0)])

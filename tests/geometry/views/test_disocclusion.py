@@ -191,18 +191,6 @@ def last_pixels(inverse):
     return torch.stack((rows, torch.full_like(rows, 21)), 1)
 
 
-@pytest.mark.parametrize("inset", [0, 2])
-def test_a_known_surface_goes_on_as_its_mirror_image(inset):
-    colour, inverse = torn()
-    colour[:, 0] = torch.arange(WIDTH) / WIDTH
-    filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset)
-    assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
-    columns = (filled[0, 0, 12, 15:21] * WIDTH).tolist()
-    # turns of two columns, a twentieth of the side, averaged over a pixel to each side
-    first = 21 + inset
-    assert columns[1:5] == pytest.approx([first + each for each in (1 / 3, 1 / 3, 2 / 3, 2 / 3)], abs=1e-3)
-
-
 @pytest.mark.parametrize(("inset", "is_hidden"), [(0, False), (0, True), (1, True), (3, True)])
 def test_a_known_surface_takes_nothing_of_another_one_or_of_what_hides_it(inset, is_hidden):
     """Behind its last pixels stands another near thing. Where it is hidden, its last visible pixel is a hole too."""
