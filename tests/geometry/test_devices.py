@@ -351,6 +351,7 @@ CASES = {
     "estimate.Estimate.resized": lambda f: (f(estimate(), 48, 20), f(estimate(), 9, 70, "bicubic")),
     "estimate.Estimate.slice": lambda f: f(estimate(), 1, 2),
     "estimate.Estimate.to": lambda f: f(f(estimate(), "cpu"), DEVICE),
+    **dict.fromkeys(("filters.extremes.largest_along_rows", "filters.extremes.smallest_within"), lambda f: f(maps(), 2)),
     "images.depth_image.depth_map_to_estimate": lambda f: f(maps()),
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),

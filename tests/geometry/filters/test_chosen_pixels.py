@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
-from depth_normal.geometry.filters.coarse import enlarged
+from depth_normal.geometry.filters.coarse import enlarged, middles_of
 
 
 def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_changed():
@@ -25,3 +25,12 @@ def test_vectors_of_some_pixels_and_of_smaller_maps(share):
     whole = enlarged(small, 3, (8, 13))
     torch.testing.assert_close(pixels.sample_vectors(small, 3), whole[:, :, chosen[0, 0]][0])
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (22, 31), (1, 2)])
+def test_squares_hold_their_own_value(height, width):
+    small = middles_of(torch.rand(1, 1, height, width), 3)
+    found = enlarged(small, 3, (height, width), "nearest")
+    sides = zip((height, width), small.shape[-2:], strict=True)
+    rows, columns = ((torch.arange(length) // 3).clamp(max=least - 1) for length, least in sides)
+    assert torch.equal(found, small[..., rows[:, None], columns])

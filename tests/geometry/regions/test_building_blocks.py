@@ -1,6 +1,7 @@
 import torch
 
 from depth_normal.geometry.regions.connected import regions_with
+from depth_normal.geometry.regions.parts import watershed
 from depth_normal.geometry.regions.selections import Pixels
 
 
@@ -21,3 +22,10 @@ def test_regions_with_a_seed(monkeypatch):
     assert torch.equal(regions_with(cells, seeds), expected)
     monkeypatch.setattr("depth_normal.geometry.regions.connected.opencv", lambda: None)
     assert torch.equal(regions_with(cells, seeds), expected)
+
+
+def test_basins_of_a_map_meet_at_its_ridges():
+    columns = torch.arange(30.0).expand(8, -1)
+    labels = watershed((columns - 5).abs().minimum((columns - 22).abs()))
+    assert labels.unique().tolist() == [0, 1]
+    assert (labels[:, :13] == labels[0, 0]).all() and (labels[:, 14:] == labels[0, -1]).all() and labels[0, 0] != labels[0, -1]
