@@ -46,14 +46,6 @@ def test_moge_points_follow_the_normalised_intrinsics():
     assert core["intrinsics"][0, 0, 0] == pytest.approx(0.5 / math.tan(math.radians(30)), abs=1e-5)
 
 
-def test_moge_normals_are_opencv():
-    up = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, HEIGHT, WIDTH)
-    core = estimate_to_moge(metric(normals=up, mask=None), IMAGE)
-    assert core["normal"][0, 0, 0].tolist() == [0, -1, 0]
-    facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(2, 3, HEIGHT, WIDTH)
-    assert estimate_to_moge(metric(normals=facing), IMAGE)["normal"][1, 0, 0].tolist() == [0, 0, -1]
-
-
 def test_da3_carries_what_core_lists_and_back_is_the_same():
     estimate, plane = metric(normals=None, confidence=torch.rand(2, 1, HEIGHT, WIDTH)), (2, HEIGHT, WIDTH)
     core = estimate_to_da3(estimate, IMAGE)

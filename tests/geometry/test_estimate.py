@@ -242,28 +242,6 @@ def test_shrinking_averages_instead_of_picking_lines():
     torch.testing.assert_close(one_way, shrunk[..., :1, :].expand(1, 1, 700, 64))
 
 
-@pytest.mark.parametrize("size", [(9, 12), (40, 6), (4, 31)])
-def test_without_holes_growing_is_plain_interpolation(size):
-    estimate = Estimate(depth=DEPTH, quantity=Quantity.METRIC_DEPTH, normals=NORMALS, confidence=DEPTH)
-    resized = estimate.resized(*size)
-    depth, normals = (
-        torch.nn.functional.interpolate(each.double(), size, mode="bilinear", align_corners=False) for each in (DEPTH, NORMALS)
-    )
-    assert resized.mask is None
-    for found in (resized.depth, resized.confidence):
-        torch.testing.assert_close(found.double(), depth, atol=0, rtol=4e-7)  # torch's own rounding, which is coarser than OpenCV's
-    torch.testing.assert_close(resized.normals.double(), torch.nn.functional.normalize(normals, dim=1), atol=3e-7, rtol=0)
-
-
-def test_some_of_its_images_share_its_memory():
-    whole = Estimate.cat([full(), full(), full()])
-    part = whole.slice(1, 3)
-    assert part.batch == 2 and part.maps.keys() == whole.maps.keys() == full().maps.keys()
-    assert (part.quantity, part.axes) == (whole.quantity, whole.axes)
-    for name, value in part.maps.items():
-        assert torch.equal(value, whole.maps[name][1:3]) and value.data_ptr() == whole.maps[name][1:].data_ptr()
-
-
 def test_one_for_all_shares_its_memory():
     one = Estimate(depth=DEPTH[:1], quantity=Quantity.METRIC_DEPTH, mask=DEPTH[:1] > 1.2)
     many = one.expanded(50)

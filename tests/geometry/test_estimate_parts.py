@@ -94,18 +94,6 @@ def test_a_step_done_part_by_part_is_the_step_done_at_once(step):
         assert_same(Estimate.cat(map(step, parts), len(images)), whole)
 
 
-def test_each_part_is_taken_when_the_one_before_is_in_its_place():
-    asked = []
-
-    def parts():
-        for index, image in enumerate(MIXED):
-            asked.append(index)
-            yield image
-
-    Estimate.cat(parts(), len(MIXED))
-    assert asked == list(range(len(MIXED))), "and to the end, where whoever makes them learns that the last one was taken"
-
-
 def test_a_batch_in_one_part_is_not_copied_and_keeps_its_projection_and_dtype():
     image = replace(MIXED[2], projection=Projection.EQUIRECTANGULAR)
     assert Estimate.cat([image]).depth is image.depth and Estimate.cat(iter([image]), 1, "cpu").mask is image.mask

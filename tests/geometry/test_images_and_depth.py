@@ -32,7 +32,6 @@ from depth_normal.geometry.views.vr import vr_pair
 from depth_normal.options.effects import FogOptions
 from depth_normal.options.render import EDGES
 from depth_normal.options.views import ORIGINALS, LoopOptions, StereoOptions
-from tests.geometry.type_pairs import of_two_types
 
 SKY = 100.0  # metres: as far as this is sky
 PATH = torch.tensor([(0.0, 0.0, 0.0), (0.3, 0.0, 0.0), (0.05, 0.02, 0.01)])
@@ -191,12 +190,14 @@ def test_maps_with_a_gradient_are_answered(function):
 
 # Those that give images or masks in the image's type, computed as in float32.
 COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object", "depth of", "relight")
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+PAIRS = [*zip(TYPES, (*TYPES[1:], TYPES[0]), strict=True), (torch.float32, torch.float16), (torch.float16, torch.float32)]
 IN_THE_IMAGES_TYPE = [each for each in FUNCTIONS | OF_ONE_IMAGE if each.startswith(COLOURED)]
 
 
 @pytest.mark.quick_cases(len(IN_THE_IMAGES_TYPE) - 2)
 @pytest.mark.parametrize("function", IN_THE_IMAGES_TYPE)
-@of_two_types
+@pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)
 def test_types_may_differ(function, image_type, depth_type):
     """Half precision holds inverse depths and differences of colours that it cannot multiply."""
     call, (images, depth) = (FUNCTIONS | OF_ONE_IMAGE)[function], scenes()

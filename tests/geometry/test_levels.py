@@ -33,11 +33,6 @@ def test_percentiles_are_exact_whatever_the_values():
                 assert [low[index].item(), high[index].item()] == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-44)
 
 
-def test_percentiles_of_nothing_are_infinite():
-    low, high = measure_range(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.bool), (5, 95))
-    assert low.shape == (2, 1, 1, 1) and torch.isinf(low).all() and torch.isinf(high).all()
-
-
 def test_samples_are_of_the_whole_map_and_only_of_what_counts():
     values = torch.arange(600.0 * 800).view(1, 1, 600, 800)
     valid = values % 2 == 0

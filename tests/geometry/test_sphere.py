@@ -63,14 +63,6 @@ def test_a_view_shows_what_is_along_its_rays():
         assert (F.normalize(seen, dim=1) - expected).abs().max() < 1e-3
 
 
-def test_weights_and_places_are_those_of_the_view():
-    rotation = view_rotations()[3]
-    ahead = rotation[2].view(1, 3, 1, 1)
-    places, weight = in_view(torch.cat((ahead, -ahead), 3), rotation)
-    assert places[0, 0, 0].abs().max() < 1e-6
-    assert weight.flatten().tolist() == pytest.approx([1, 0])
-
-
 def test_beyond_the_borders_is_the_other_side():
     panorama = torch.arange(8.0).view(1, 1, 1, 8) + 10 * torch.arange(4.0).view(1, 1, 4, 1)
     around = with_surroundings(panorama, 2)[0, 0]

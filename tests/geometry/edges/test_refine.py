@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.edges.ramp_sharpening import ramp_width, sharpen_ramps
+from depth_normal.geometry.edges.ramp_sharpening import sharpen_ramps
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests.refusals import refuses
 
@@ -142,17 +141,6 @@ def test_derived_normals_know_nothing_of_the_ramp():
     assert errors[1] < 0.7
 
 
-def test_the_skys_mask_ends_at_the_images_edge():
-    inverse, where = step()
-    small = F.interpolate(where.float(), scale_factor=0.5, mode="area") >= 0.5
-    depth = torch.where(small, 1 / F.avg_pool2d(inverse, 2), torch.nan)
-    refined = refine_geometry(Estimate(depth, METRIC, mask=small), image_of(where))
-    plain = Estimate(depth, METRIC, mask=small).resized(HEIGHT, WIDTH)
-    misses = [(each.mask != where).float().mean() for each in (plain, refined)]
-    assert misses[1] < misses[0]
-    assert torch.isfinite(refined.depth[refined.mask]).all()
-
-
 def disc_before_a_wall(ratio, height=120, width=160):
     """A disc at half a metre before a wall that is `ratio` times as far, and less far below: inverse depth, and where the disc is."""
     v, u = grid(height, width)
@@ -205,33 +193,11 @@ def test_a_hole_leaves_what_is_beside_it_as_it_is():
     assert (found.depth * inverse)[found.mask].max() < 6, "no farther than the wall seen on the disc"
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_hole_elsewhere_changes_nothing(times):
-    where = torch.arange(64).expand(1, 1, 32, 64) >= 32
-    blurred = box_means(torch.where(where, 1.0, 0.25), 4)[..., ::times, ::times]
-    mask = torch.ones_like(blurred, dtype=torch.bool)
-    mask[..., 0, 0] = False
-    found, expected = (refine_geometry(Estimate(1 / blurred, METRIC, mask=each), image_of(where)) for each in (mask, None))
-    torch.testing.assert_close(found.depth[..., 8:, :], expected.depth[..., 8:, :], rtol=1e-4, atol=0)
-    assert ((expected.depth > 1.1) & (expected.depth < 2.9)).float().mean() < 0.02, "edges move"
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_refined_beside_an_image_in_full(dtype):
     inverse, where = step()
     refined = refine_geometry(Estimate((1 / enlarged(inverse)).to(dtype), METRIC), image_of(where))
     assert torch.isfinite(refined.depth).all() and wrong(refined, inverse, 0.05) < 0.02
-
-
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("quantity", list(Quantity))
-def test_what_has_depth_everywhere_keeps_it(quantity):
-    random = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        depth = 10 ** (4 * torch.rand(1, 1, 9, 12, generator=random) - 1)
-        image = torch.rand(1, 3, 40, 50, generator=random)
-        refined = refine_geometry(Estimate(depth, quantity), image)
-        assert refined.mask is None and refined.valid.all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
@@ -241,15 +207,6 @@ def test_constant_depth_and_smallest_maps(size):
         refined = refine_geometry(estimate, torch.rand(1, 3, *size), derive=with_normals)
         assert torch.allclose(refined.depth, estimate.depth, equal_nan=True)
     assert sharpen_ramps(torch.ones(1, 1, *size), torch.rand(1, 3, *size), 3)[0].shape == (1, 1, *size)
-
-
-def test_the_width_of_a_ramp_is_measured():
-    _, u = grid()
-    for width in (1, 4, 9):
-        ramp = 1 + ((u - 40.5) / width + 0.5).clamp(0, 1)
-        assert ramp_width(ramp) == pytest.approx(width, rel=0.3)
-    assert ramp_width(torch.ones(1, 1, 9, 9)) == 0
-    assert ramp_width(1 + 0.01 * u) == 0
 
 
 IMAGE, ONES = torch.rand(1, 3, 20, 30), Estimate(torch.ones(1, 1, 20, 30), METRIC)

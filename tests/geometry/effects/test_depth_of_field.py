@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.effects.depth_of_field import MAX_CIRCLE, blur_levels, depth_of_field
-from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer, size_step
+from depth_normal.geometry.effects.depth_of_field import depth_of_field
+from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from tests.refusals import refuses
 
@@ -92,11 +92,6 @@ def test_a_point_of_light_becomes_a_disc_of_that_diameter(circle):
     assert float(disc.sum()) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_slope_through_the_focus_has_no_seams():
-    for circle in (torch.linspace(-25, 25, WIDTH).expand(1, 1, HEIGHT, WIDTH), thing(-15, 30)):
-        assert (depth_of_field(grey(0.4), circle) - 0.4).abs().max() < 1e-4
-
-
 def test_a_gentle_slope_is_blurred_without_seams_between_layers():
     """Rows of circles of 34 to 80 pixels: each column is blurred a little more than the one before."""
     image = (torch.arange(160) == 80).float().view(1, 1, -1, 1).expand(1, 3, 160, 320).contiguous()
@@ -132,15 +127,6 @@ def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
     light = [(srgb_to_linear(each)[0, 0, :, 56:] - base).sum() for each in (plain, lifted)]
     assert float(light[1] / light[0]) > 3.5
     assert torch.equal(plain[..., :40], lifted[..., :40]) and lifted.max() <= 1
-
-
-def test_highlights_do_not_brighten_what_looks_sharp():
-    image = torch.where(make_image()[:, :1] > 0.9, 1.0, 0.5).expand(1, 3, HEIGHT, WIDTH).contiguous()
-    circle = thing(1.6, 14)
-    plain, lifted = with_and_without_highlights(image, circle)
-    inside = (..., slice(28, 44), slice(28, 44))
-    assert torch.equal(plain[inside], lifted[inside])
-    assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
 
 
 BLUE_SKY, LAMPS = (0.75, 0.9, 0.96), [(0.75, 0.9, 1.0), (1.0, 0.7, 0.3), (1.0, 0.1, 0.1), (0.1, 0.1, 1.0)]
@@ -224,14 +210,6 @@ def test_no_background_shows_through_a_soft_thing_whose_blur_is_uneven_beside_it
     circle = torch.where(columns < 48, 4 + 0.6 * patches.repeat_interleave(4, 3), 18.0)
     found = depth_of_field(torch.where(columns < 48, 0.02, 0.9).expand(1, 3, HEIGHT, WIDTH).contiguous(), circle)
     assert found[..., :44].amax() < 0.025, float(found[..., :44].amax())  # 0.22 without a limit to the layers
-
-
-def test_levels_hold_the_ends_and_the_focus():
-    levels = blur_levels(-13.0, 200.0)
-    assert levels[0] == -13 and levels[-1] == 200 and 0.0 in levels and levels == sorted(levels)
-    assert blur_levels(0.0, 0.0) == [0.0]
-    assert [size_step(radius) for radius in (3.9, -4.0, 16, 300)] == [1, 2, 4, 8]
-    assert MAX_CIRCLE / 2 >= 200
 
 
 test_bad_input_is_refused = refuses(

@@ -98,11 +98,3 @@ def test_a_landscape_has_no_hard_border_where_its_depth_has_none():
     through, _ = fog_of(Estimate(rows.contiguous(), Quantity.DISPARITY), image, FogOptions(density=0.1))
     assert through[0, 0, :4].max() < 0.01 and through[0, 0, 40:].min() > 0.6
     assert through[0, 0, :, 64].diff().abs().max() < 0.2
-
-
-def test_metres_before_the_sky_keep_their_fog():
-    metres = torch.where(torch.arange(96).view(1, 1, -1, 1) < 40, 80.0, torch.linspace(60, 2, 96).view(1, 1, -1, 1).clamp(max=25.0))
-    image = torch.where(metres > 79, 0.9, 0.4).expand(1, 3, 96, 128).contiguous()
-    through, _ = fog_of(Estimate(metres.expand(1, 1, 96, 128).contiguous(), Quantity.METRIC_DEPTH), image, FogOptions(density=0.01))
-    assert through[..., :38, :].max() < 0.01
-    assert through[0, 0, 50, 64].item() == pytest.approx(math.exp(-0.25), abs=0.01), "25 m, far beyond 8 times the near end"

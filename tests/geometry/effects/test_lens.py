@@ -29,11 +29,6 @@ def test_the_thin_lens_by_the_textbook():
     assert circle.item() == pytest.approx(millimetres / 36 * 1920, rel=1e-5)
 
 
-def test_before_the_focus_circles_are_negative_and_linear_in_inverse_depth():
-    depth = torch.tensor((1.0, 2.0, 4.0, math.inf)).view(1, 1, 1, 4)
-    assert circle_of_confusion(depth, 2.0, 10.0).flatten().tolist() == [-10, 0, 5, 10]
-
-
 def test_what_is_sharp_ends_where_circles_are_too_large():
     near, far = sharp_range(2.0, 10.0, 1.0)
     circles = circle_of_confusion(torch.tensor((near, far)).view(1, 1, 1, 2), 2.0, 10.0).flatten()

@@ -9,7 +9,6 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position, received_share, towards
 from depth_normal.geometry.effects.relight import _shoulder, relief_gloss, relight, roll_off, shine
-from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.images.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 from tests.refusals import refuses
 
@@ -250,23 +249,6 @@ def plate_before_wall():
     return depth, intrinsics_from_focal_length(100.0, 161, 201)
 
 
-@pytest.mark.parametrize(
-    ("lamp", "thickness", "dark", "lit"),
-    [
-        # Light at 45 degrees out of the image: at the wall, 1 behind the plate, the shadow is moved by 1, which is 50 pixels.
-        # Its half width is 0.2, 10 pixels. The plate's assumed thickness, 0.2, draws it out towards the plate, to 28.
-        (Light(light_direction(180, 45)), 0.2, (136, 145, 150, 155), (50, 100, 122, 164)),
-        (Light(light_direction(0, 45)), 0.2, (64, 55, 50, 45), (150, 100, 78, 36)),
-        # On the axis at 0.5: the rim (0.2 aside, 0.5 behind it) throws to 0.6 aside on the wall, column 130; the plate hides to 120.
-        (Light((0.0, 0.0, -0.5), is_point=True), 2.0, (74, 76, 124, 126), (40, 65, 135, 160)),
-    ],
-    ids=["from the left", "from the right", "before the plate"],
-)
-def test_the_shadow_of_a_plate_falls_where_rays_say(lamp, thickness, dark, lit):
-    shadow = cast_shadow(*plate_before_wall(), lamp, thickness=thickness)[0, 0, 80]
-    assert shadow[list(dark)].min() > 0.9 and shadow[list(lit)].max() == 0, shadow
-
-
 test_bad_input_is_named = refuses(
     lambda change: relight(**{"image": torch.rand(1, 3, 8, 8), "normals": torch.ones(1, 3, 8, 8), "light": FROM_LEFT, **change}),
     ({"specular": 1.5}, "specular is 1.5; accepted: 0 to 1"),
@@ -316,14 +298,6 @@ def test_what_is_rolled_off_rises_stays_below_white_and_turns_neither_pink_nor_y
     assert (rolled.diff(dim=2) > 0).all(), "no channel is flat"
     slopes = brightest.diff() / lit[0, 0, :, 0].diff()
     assert (slopes.diff().abs() < 0.02).all(), "smooth at the knee"
-
-
-def test_what_was_white_stays_white_and_nothing_is_lost_beyond():
-    white = torch.ones(1, 3, 1, 1)
-    grey_light = torch.full((1, 3, 1, 1), 0.4)
-    assert torch.equal(roll_off(grey_light, white), grey_light)
-    assert torch.equal(roll_off(white, white), white) and torch.equal(roll_off(7 * white, white), white)
-    assert torch.equal(roll_off(torch.zeros(1, 3, 1, 1), white), torch.zeros(1, 3, 1, 1))
 
 
 def test_near_a_lamp_there_is_still_an_image():

@@ -1,10 +1,8 @@
 import math
 import struct
-import subprocess
 import sys
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,15 +23,6 @@ from depth_normal.geometry.files.image_files import read_colours
 from tests.geometry.files.samples import assert_same_bits, full_estimate, read_channels, write_channels, write_parts
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
-
-# OpenCV reads the switch once, when it is imported.
-OPENCV_READER = """
-import os, sys
-os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"
-import cv2, numpy as np
-for path in sys.argv[1:]:
-    np.save(path, cv2.imread(path, cv2.IMREAD_UNCHANGED))
-"""
 
 
 @pytest.mark.parametrize("size", [(20, 64), (1, 1), (37, 5)])
@@ -81,15 +70,6 @@ def for_viewers(tmp_path_factory):
             values = estimate.normals if estimate.depth is None else estimate.depth.expand(-1, 3, -1, -1)
             files[path] = (values.half().float() if half else values)[0].movedim(0, -1).numpy()
     return files
-
-
-@pytest.mark.skipif(
-    "OpenEXR:                     NO" in cv2.getBuildInformation(), reason="this OpenCV is built without EXR; 4.x wheels have it"
-)
-def test_opencv_reads_the_same_numbers(for_viewers):
-    subprocess.run([sys.executable, "-c", OPENCV_READER, *map(str, for_viewers)], check=True)
-    for path, expected in for_viewers.items():
-        np.testing.assert_array_equal(np.load(f"{path}.npy")[..., ::-1], expected)
 
 
 def test_ffmpeg_reads_the_same_numbers_as_comfyui_does(for_viewers):

@@ -1,16 +1,8 @@
 import pytest
 import torch
 
-from depth_normal.geometry.filters.chosen_pixels import ChosenPixels, summed_rows
-from depth_normal.geometry.filters.coarse import enlarged
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_what_is_done_to_some_pixels_leaves_the_others(share):
-    values, chosen = torch.rand(2, 1, 5, 7), torch.rand(2, 1, 5, 7) < share
-    pixels = ChosenPixels(chosen)
-    assert torch.equal(pixels.take(values), values[chosen])
-    assert torch.equal(pixels.put(values, -pixels.take(values)), torch.where(chosen, -values, values))
+from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
+from depth_normal.geometry.filters.coarse import enlarged, middles_of
 
 
 def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_changed():
@@ -35,6 +27,10 @@ def test_vectors_of_some_pixels_and_of_smaller_maps(share):
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
 
 
-def test_rows_of_a_table_are_summed():
-    table, rows = torch.rand(7, 3), torch.randint(0, 7, (5, 4))
-    torch.testing.assert_close(summed_rows(table, rows), table[rows].sum(1))
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (22, 31), (1, 2)])
+def test_squares_hold_their_own_value(height, width):
+    small = middles_of(torch.rand(1, 1, height, width), 3)
+    found = enlarged(small, 3, (height, width), "nearest")
+    sides = zip((height, width), small.shape[-2:], strict=True)
+    rows, columns = ((torch.arange(length) // 3).clamp(max=least - 1) for length, least in sides)
+    assert torch.equal(found, small[..., rows[:, None], columns])

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images import render
 from depth_normal.geometry.images.render import default_depth_image, default_depth_range, depth_to_image, resized_depth_image
 from depth_normal.geometry.levels import measure_range_of_most
 from depth_normal.geometry.temporal.ranges import RunningRange
@@ -84,11 +83,3 @@ def test_levels_before_enlarging_are_those_after(quantity, has_holes, resampling
     ends = tuple(end * share for end, share in zip(default_depth_range(found), (1.1, 0.9), strict=True))
     expected = default_depth_image(found.resized(75, 110, resampling), lambda *_: ends)
     torch.testing.assert_close(resized_depth_image(found, 75, 110, ends, resampling), expected, atol=1e-5, rtol=0)
-
-
-def test_a_depth_image_is_enlarged_without_a_look_at_its_large_values(monkeypatch):
-    """Each look takes as long as the enlarging itself."""
-    constant = Estimate(torch.full((1, 1, 30, 40), 2.0), Quantity.DISPARITY)
-    ends = default_depth_range(constant)
-    monkeypatch.setattr(render, "default_depth_image", None)
-    assert (resized_depth_image(constant, 60, 80, ends) == 0).all()

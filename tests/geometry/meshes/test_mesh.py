@@ -7,7 +7,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh, depth_to_meshes, describe_source, grid_step, with_common_texture
+from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh, depth_to_meshes, describe_source, with_common_texture
 from tests.refusals import refuses
 
 HEIGHT, WIDTH = 48, 64
@@ -51,24 +51,12 @@ def test_fewer_points_lie_where_the_others_did():
     assert fewer.texture.shape == (HEIGHT, WIDTH, 3)
 
 
-@pytest.mark.parametrize(("size", "most"), [((4000, 6000), 1_000_000), ((1, 1), 1), ((3, 1000), 10), ((480, 640), 307_200), ((7, 9), 0)])
-def test_the_step_is_the_least_that_serves(size, most):
-    step = grid_step(*size, most)
-    assert step == 1 if not most else -(-size[0] // step) * -(-size[1] // step) <= most
-
-
 def test_unused_points_are_left_out():
     depth = slope().depth.clone()
     depth[..., 10, 10] = 0.1  # alone before the wall
     mesh = depth_to_mesh(replace(slope(), depth=depth))
     assert len(mesh.points) == HEIGHT * WIDTH - 1 and mesh.points[:, 2].max() < -1
     assert np.array_equal(np.unique(mesh.triangles), np.arange(len(mesh.points)))
-
-
-@pytest.mark.parametrize("length", [1e-25, 1e25])
-def test_normals_of_any_length_keep_their_direction(length):
-    normals = length * torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
-    np.testing.assert_allclose(depth_to_mesh(slope(normals=normals, axes=Axes.OPENGL)).normals, [(0, 0.6, 0.8)] * HEIGHT * WIDTH, rtol=1e-6)
 
 
 def test_maps_may_require_a_gradient():

@@ -5,8 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes import mesh_cuts
-from depth_normal.geometry.meshes.mesh_cuts import Joins, _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.meshes.mesh_cuts import cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -89,31 +88,6 @@ def test_sharp_depth_stays_as_it_is():
     assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
 
 
-@pytest.mark.parametrize(
-    ("inverse", "common"),
-    [
-        ([[1.0, 1.0], [1.0, 0.7]], {1, 2}),  # the fold runs from the bottom left to the top right
-        ([[1.0, 1.0], [0.7, 1.0]], {0, 3}),
-        ([[1.0, 1.105], [1.0, 1.1]], {1, 2}),  # noise decides nothing
-    ],
-)
-def test_a_cell_is_cut_along_the_clearly_smaller_jump(inverse, common):
-    joins = Joins(torch.ones(2, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
-    _, triangles = grid_triangles(1 / np.array(inverse, np.float32), joins)
-    assert set(map(int, triangles[0])) & set(map(int, triangles[1])) == common
-
-
-def test_triangles_need_two_joined_sides_and_points_a_triangle():
-    across = torch.tensor([[True, False, True], [True, False, True], [False, False, True]])
-    down = torch.tensor([[True, True, True, False], [False, False, False, True]])
-    used, triangles = grid_triangles(np.ones((3, 4), np.float32), Joins(across, down))
-    assert len(triangles) == 2 + 1 + 1
-    assert used.sum() == len(np.unique(triangles)) and triangles.max() == used.sum() - 1
-    rows, columns = np.nonzero(used)
-    corners = np.stack((columns, -rows, np.zeros_like(rows)), -1)[triangles]
-    assert (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] == 1).all(), "counter-clockwise, of half a cell"
-
-
 def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():
     """A wall with a soft box before it, and a crumb and a block that float between: no hole where the crumb was, and no skin."""
     inverse = softened(box_of(0.2)[0])
@@ -149,27 +123,6 @@ def test_the_rim_of_a_soft_box_is_as_deep_in_every_row():
     assert float((within & ~joins.across).float().mean()) < 1e-4, "cut at the silhouette alone"
 
 
-def test_rims_of_a_soft_disc_are_less_ragged_for_being_smoothed(monkeypatch):
-    """Its ramp is 6 pixels wide and more, and wavers; a cut that goes in and out has more pixels beside it."""
-    rows, columns = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
-    generator = torch.Generator().manual_seed(0)
-    down, right, wider = (2 * wavering(rows.shape, generator, pitch) for pitch in (6, 6, 8))
-    share = ((50 - torch.hypot(rows - 96 + down, columns - 120 + right)) / (6 + 1.5 * wider.abs()) + 0.5).clamp(0, 1)
-    inverse = share * (1 + 0.004 * (rows - 96)) + (1 - share) * (0.3 + 0.0005 * columns)
-
-    def raggedness():
-        _, joins = cut(inverse)
-        return int((~joins.across).sum() + (~joins.down).sum())
-
-    smoothed = raggedness()
-    monkeypatch.setattr(mesh_cuts, "smooth_rims", lambda depth, *_: depth)
-    assert smoothed < 0.85 * raggedness()
-
-
-def wavering(shape, generator, pitch):
-    return F.interpolate(torch.randn(1, 1, *(side // pitch for side in shape), generator=generator), shape, mode="bicubic")[0, 0]
-
-
 def test_ramps_beside_foliage_are_found():
     """Rough surfaces look like jumps; what rises steadily beside them shows ramps."""
     leaves = torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
@@ -202,18 +155,6 @@ def test_near_things_do_not_take_pixels_of_what_is_behind_them():
     inverse, box = box_of(0.3)
     stepped, _ = cut(softened(inverse), image=torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1))
     assert torch.equal((stepped > 0.6)[80:120], box[80:120])
-
-
-def test_a_crack_that_reaches_no_cut_is_closed():
-    """One steep pair beside a silhouette, but not at it, is no skin: it would be a speck without triangles."""
-    inverse = torch.where(torch.arange(40) < 20, 1.0, 0.3).expand(40, 40).clone()
-    inverse[10, 24] = inverse[10, 23] * 1.03
-    valid = torch.ones_like(inverse, dtype=torch.bool)
-    joins = find_joins(1 / inverse, valid)
-    found = _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse))
-    assert torch.equal(found.across, joins.across) and torch.equal(found.down, joins.down)
-    inverse[10, 20] *= 0.97
-    assert not _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse)).across[10, 20], "at the silhouette"
 
 
 def inverse_jumps(inverse):

@@ -30,16 +30,6 @@ def test_a_plate_is_closed_and_as_large_as_asked(quantity, options):
     assert across * along * options.base < volume(mesh) < across * along * up
 
 
-def test_a_relief_of_a_ball_has_the_volume_of_its_heights():
-    options = ReliefOptions(detail=0, width=WIDTH, relief=10, base=2)
-    estimate = ball(Quantity.DISPARITY)
-    mesh = depth_to_relief(estimate, options=options)
-    heights, _ = relief_heights(estimate, None, options)
-    low = heights[0, 0].double()
-    cells = (low[:-1, :-1] + low[1:, 1:] + 2 * low[:-1, 1:] + 2 * low[1:, :-1]) / 6  # cut from bottom left to top right
-    assert volume(mesh) == pytest.approx(WIDTH * HEIGHT * (float(cells.mean()) * 10 + 2), rel=1e-5)
-
-
 def test_up_is_up_and_near_is_high():
     depth = torch.full((1, 1, 8, 8), 4.0)
     depth[..., :3, :2] = 2.0  # near at the top left

@@ -4,12 +4,9 @@ import torch
 
 from depth_normal import load_model
 from depth_normal.geometry.effects.depths import known_depths
-from depth_normal.geometry.files import read_image
 from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import _region, foreground_object, object_around
-from depth_normal.nodes.demo import DEMO_IMAGES
-from depth_normal.utils import check_images, images_to_rgb
 from tests.ray_traced_scenes import ball, plane
 
 HEIGHT, WIDTH = 120, 160
@@ -217,17 +214,6 @@ def test_the_foreground_is_what_stands_out():
     (x, y), mask = foreground_object(depth, image)
     assert thing[int(y * HEIGHT), int(x * WIDTH)] == 2
     assert torch.equal(mask, object_around(depth, image, x, y))
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_bowl_comes_without_the_table_and_its_neighbours():
-    """By the depth of a network: the demo's bowl of fruit, between books and a candlestick."""
-    image = images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"])))
-    mask = object_around(known_depths(load_model("tiny").estimate(image, refine=False)).depth, image, 0.5, 0.615)[0, 0] > 0.5
-    height, width = mask.shape
-    assert mask[round(0.55 * height), round(0.5 * width)] and mask[round(0.62 * height), round(0.5 * width)]
-    assert mask.float().mean() < 0.08, "the bowl is about 3 % of the image"
-    assert not mask[:, round(0.75 * width) :].any() and not mask[: round(0.4 * height)].any()
 
 
 @pytest.mark.slow("takes most of a second")

@@ -146,19 +146,6 @@ def test_a_surface_that_turns_away_at_a_soft_edge_goes_on_turning():
     assert float(error[right].mean()) < float(angles(truth.roll(2, 3), truth)[right].mean())
 
 
-@pytest.mark.parametrize("part", ["value", "slope_x", "slope_y"])
-def test_a_plane_unlike_those_around_it_is_outvoted(part):
-    """Also one as steep as the others, but before or behind them."""
-    flat, moved, valid = torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)
-    planes = plane_fit.Planes(flat + 1, flat, flat)
-    odd = getattr(planes, part).clone()
-    odd[..., 4, 4] += 0.3
-    for marked in (False, True):
-        moved[..., 4, 4] = marked
-        chosen = plane_fit._agreed(planes._replace(**{part: odd}), moved, valid)
-        torch.testing.assert_close(getattr(chosen, part), getattr(planes, part) if marked else odd)
-
-
 def test_the_vote_is_the_same_for_a_list_of_pixels_and_for_all(monkeypatch):
     """Other devices than CPUs take all pixels."""
     random = torch.Generator().manual_seed(0)
@@ -239,16 +226,6 @@ def test_no_input_gives_nan(size, edges):
     assert_unit(disparity_to_normals(torch.zeros(1, 1, *size), edges=edges))
 
 
-@pytest.mark.parametrize("edges", EDGES)
-def test_gradients_are_those_of_the_function(edges):
-    depth, _, _ = plane(30, 60, 12, 14)
-    camera = intrinsics_from_fov(55, 12, 14)
-    bumpy = (depth.double() * (1 + 0.003 * torch.rand(depth.shape, generator=generator(), dtype=torch.float64))).requires_grad_()
-    for depth in (bumpy, torch.full((1, 1, 12, 14), 2.0, requires_grad=True)):
-        (gradient,) = torch.autograd.grad(depth_to_normals(depth, camera, edges=edges)[0, 0].sum(), depth)
-        assert torch.isfinite(gradient).all() and (depth is not bumpy or float(gradient.abs().max()) > 0)
-
-
 def scene_with_ratio(ratio):
     """Disparity 0..1000 of a plane whose far and near ends (percentiles 2 and 98) differ by `ratio`; and its normal for 55 degrees."""
     low, high = 0.0, 89.0
@@ -284,20 +261,6 @@ test_what_does_not_fit_is_refused = refuses(
     (lambda d: midas_normals(d[0]), r"\(1, 120, 160\)"),
     (lambda d: dmap2norm(d.repeat(1, 2, 1, 1)), r"\(1, 2, 120, 160\)"),
 )
-
-
-def test_the_old_map_colours_a_cone_as_controlnet_1_0_was_trained():
-    v, u = torch.meshgrid(torch.arange(201.0) - 100, torch.arange(201.0) - 100, indexing="ij")
-    normals = midas_normals((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None], math.tau, 0.1)
-    image = (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
-    colours = {
-        (100, 60): (137, 127, 254),
-        (100, 140): (137, 127, 0),
-        (60, 100): (137, 254, 127),
-        (140, 100): (137, 0, 127),
-        (2, 2): (255, 127, 127),  # the background
-    }
-    assert {place: tuple(image[0, :, place[0], place[1]].tolist()) for place in colours} == colours
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 53), (2, 2), (1, 6), (6, 1), (1, 1), (2, 5)])

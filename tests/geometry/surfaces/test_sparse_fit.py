@@ -5,8 +5,6 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.surfaces.normals import depth_to_normals
-from depth_normal.geometry.surfaces.plane_fit import Planes
-from depth_normal.geometry.surfaces.scattered_fit import fit_scattered
 from tests.geometry.known_surfaces import angles, plane_depth
 
 HEIGHT, WIDTH = 96, 128
@@ -86,23 +84,6 @@ def test_a_thing_before_a_wall_is_not_joined_to_it():
     found = depth_to_normals(depth, CAMERA, mask)
     assert angles(found, normal)[mask & inside].mean() < 3
     assert angles(found, torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1))[mask & ~inside].mean() < 1
-
-
-def test_points_on_one_line_keep_the_planes_they_had():
-    mask = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
-    mask[..., 40, ::3] = True
-    planes = Planes(*(torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(k)) for k in range(3)))
-    found = fit_scattered(planes, 1 / plane(0.3, 0.4, 0.8)[0], mask.float(), CAMERA[0])
-    assert all(torch.equal(a, b) for a, b in zip(found, planes, strict=True))
-
-
-def test_where_neighbours_count_nothing_changes(monkeypatch):
-    depth, _ = plane(0.3, 0.4, 0.8)
-    mask = torch.ones_like(depth, dtype=torch.bool)
-    mask[..., 20:40, 30:60] = False
-    found = depth_to_normals(depth, CAMERA, mask)
-    monkeypatch.setattr("depth_normal.geometry.surfaces.normals.fit_isolated", lambda planes, *_: planes)
-    assert torch.equal(found, depth_to_normals(depth, CAMERA, mask))
 
 
 def test_a_wire_and_a_lonely_pixel_have_no_plane_and_do_no_harm():

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.temporal import moving_pixels as module
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels, optical_flow, warped
 from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.options.video import VideoOptions
@@ -84,14 +83,6 @@ def test_nothing_moves_in_grain():
     assert moving(film(10, 0)[0]).mean() < 0.01
 
 
-@pytest.mark.parametrize(("grain", "speed", "times"), [(0.2 / 255, 0, 0), (1.5 / 255, 0.3, 4)], ids=["still", "moving"])
-def test_flow_is_computed_for_every_second_frame_that_differs(grain, speed, times, monkeypatch):
-    calls = []
-    monkeypatch.setattr(module, "optical_flow", lambda *images: calls.append(images) or optical_flow(*images))
-    moving(film(9, speed, grain=grain)[0])
-    assert len(calls) == times
-
-
 def test_a_camera_past_things_near_and_far_is_no_movement_of_things():
     """Rows move by three amounts, as the floor does beside a car: smoothing goes on."""
     lanes = (torch.arange(HEIGHT) // 15 % 3).view(1, 1, -1, 1)
@@ -126,18 +117,6 @@ def test_smoothing_leaves_no_patches_on_what_moves_slowly():
     assert patches.max() < 4, "a mean over 16 frames lags by up to 12"
     still = far[1:] & far[:-1]
     assert found.diff(dim=0).abs()[still].mean() < 0.15 * depth.diff(dim=0).abs()[still].mean()
-
-
-@pytest.mark.slow("takes three seconds")
-def test_groups_of_frames_and_a_stop_change_nothing():
-    images, depth, _ = walk(16)
-    estimate = Estimate(depth, Quantity.DISPARITY)
-    whole = VideoAligner().push(images, estimate).depth
-    one_by_one, second = VideoAligner(), VideoAligner()
-    found = torch.cat([one_by_one.push(images[t : t + 1], estimate.slice(t, t + 1)).depth for t in range(16)])
-    torch.testing.assert_close(found, whole)
-    second.load_state_dict(stopped(images, depth)[0].state_dict())
-    assert torch.equal(whole[8:], second.push(images[8:], estimate.slice(8, 16)).depth)
 
 
 def stopped(images, depth):

@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import scipy.fft
 import torch
 
 from depth_normal.geometry.conventions import convert_normals, encode_normal_map, unit_normals
-from depth_normal.geometry.filters.transforms import blurred, blurred_where, dct, dst, idct, idst
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.textures import slopes
 from depth_normal.geometry.textures.height import (
@@ -39,36 +38,6 @@ def grid(height, width):
     return torch.meshgrid(torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij")
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8])
-def test_the_transforms_are_scipys(length):
-    values = torch.rand(2, 1, length, 3, dtype=torch.float64)
-    assert torch.allclose(dct(values, -2), torch.from_numpy(scipy.fft.dct(values.numpy(), axis=-2)) / 2)
-    # The sine of frequency 0 is 0; the library begins with that of 1.
-    sines = torch.from_numpy(scipy.fft.dst(values.numpy(), axis=-2)) / 2
-    assert torch.allclose(dst(values, -2)[:, :, 1:], sines[:, :, :-1]) and not dst(values, -2)[:, :, 0].any()
-    assert torch.allclose(idct(dct(values, -2), -2), values)
-    coefficients = values.clone()
-    coefficients[:, :, 0] = 0
-    assert torch.allclose(dst(idst(coefficients, -2), -2), coefficients, atol=1e-12)
-
-
-def test_a_blur_keeps_what_is_constant_and_goes_round_a_seam():
-    assert torch.allclose(blurred(torch.full((1, 2, 9, 12), 3.0), 4.0), torch.tensor(3.0))
-    dot = torch.zeros(1, 1, 16, 16)
-    dot[..., 0, 0] = 1
-    assert blurred(dot, 1.5, True)[0, 0, -1, -1] > 0.01 > blurred(dot, 1.5)[0, 0, -1, -1] > -1e-6
-    hole = torch.ones(1, 1, 16, 16)
-    assert torch.allclose(blurred_where(5 * hole, 1 - dot, 2.0), torch.tensor(5.0))
-
-
-@pytest.mark.parametrize(("borders", "derivative"), EVERY_WAY)
-def test_the_adjoint_is_the_transpose(borders, derivative):
-    height, other = rough(13, 16), torch.rand(1, 2, 13, 16, dtype=torch.float64)
-    seamless = borders == "seamless"
-    there = (slopes.mirrored_slopes(height, seamless, derivative) * other).sum()
-    assert torch.allclose(there, (height * slopes.adjoint(other, seamless, derivative)).sum())
-
-
 @pytest.mark.parametrize(("borders", "derivative"), EVERY_WAY)
 def test_height_comes_back_from_its_normals_and_they_from_it(borders, derivative):
     height = rough(seamless=borders == "seamless")
@@ -86,13 +55,6 @@ def test_waves_of_a_rendered_normal_map_keep_their_height():
     right, down = x.cos() * (y / 2).cos(), -x.sin() * (y / 2).sin() / 2
     normals = slopes_to_normals(torch.stack((right, down))[None] * (4 * math.pi / 8))
     assert (normals_to_height(normals, borders="seamless") - height).abs().max() < 0.02
-
-
-@pytest.mark.parametrize("derivative", DERIVATIVES)
-def test_of_white_noise_only_the_finest_checkerboards_are_lost(derivative):
-    height = torch.rand(1, 1, 64, 48, dtype=torch.float64)
-    back = normals_to_height(height_to_normals(height, derivative=derivative), derivative=derivative)
-    assert (back - centred(height)).std() < 0.1 * height.std()
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES)

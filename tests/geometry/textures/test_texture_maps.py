@@ -13,7 +13,7 @@ from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
-from depth_normal.geometry.textures.detail import BRIGHT_JOINTS, PhotoRelief, bright_lines, detail_normals, grey_joints, subtract_normals
+from depth_normal.geometry.textures.detail import BRIGHT_JOINTS, PhotoRelief, bright_lines, detail_normals, grey_joints
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo, with_contrast
@@ -158,14 +158,6 @@ def test_occlusion_of_any_depth(quantity):
 
 def test_contrast_leaves_open_places_white():
     assert torch.allclose(with_contrast(torch.tensor([1.0, 0.5, 0.0]), 2.0), torch.tensor([1.0, 0.25, 0.0]))
-
-
-def test_subtracting_is_the_inverse_of_laying_on():
-    random = torch.Generator().manual_seed(0)
-    first, base = (unit_normals(FACING + size * torch.randn(1, 3, 9, 9, generator=random)) for size in (0.5, 0.2))
-    assert torch.allclose(blend_normals(base, subtract_normals(first, base)), first, atol=1e-5)
-    assert torch.allclose(subtract_normals(blend_normals(base, first), base), first, atol=1e-5)
-    assert torch.allclose(subtract_normals(base, base), FACING, atol=1e-6)
 
 
 def test_detail_is_what_is_left_of_a_leaning_rough_wall():

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.views import disocclusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
-from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
@@ -40,18 +39,6 @@ def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
     filled = fill_uncovered(colour, inverse, sideways)
     assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
-
-
-def test_the_background_goes_on_as_its_mirror_image():
-    """Columns that differ: those of the mirror image, and the farther the more, their mean over a pixel to each side."""
-    colour, inverse = torn()
-    colour[..., 21:] = torch.arange(21.0, WIDTH) / WIDTH
-    filled = fill_uncovered(colour, inverse, True)[0, 0, 12, 15:21] * WIDTH
-    mirrored = torch.tensor([26.0, 25, 24, 23, 22, 21])
-    expected = torch.stack([mirrored[max(0, i - 1) : i + 2].mean() for i in range(6)])
-    grain = (filled - expected)[[0, -1]] / (mirrored - expected)[[0, -1]]
-    assert grain[1] == pytest.approx(0.6, abs=1e-3) and 0 < grain[0] < 0.2
-    assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
 
 
 def test_what_a_lens_blurs_is_filled_without_grain():
@@ -198,33 +185,10 @@ def test_an_image_without_anything_and_one_without_holes_stay():
     assert torch.equal(fill_uncovered(colour, torch.ones_like(inverse)), colour)
 
 
-@pytest.mark.parametrize("row", [0, 5, HEIGHT - 1])
-def test_a_row_without_anything_takes_nothing_of_other_rows_and_images(row):
-    colour, inverse = torn()
-    inverse[..., row, :] = 0
-    colour[..., row, :] = 0.5
-    both = fill_uncovered(torch.cat((colour, 1 - colour)), torch.cat((inverse, inverse)), True)
-    alone = fill_uncovered(colour, inverse, True)
-    torch.testing.assert_close(both[:1], alone)
-    assert (alone[..., row, :10] - 0.5).abs().max() < 1e-5
-
-
 def last_pixels(inverse):
     """Of each hole the pixel of the background in its row."""
     rows = torch.arange(HEIGHT).view(1, -1, 1).expand(1, HEIGHT, WIDTH)
     return torch.stack((rows, torch.full_like(rows, 21)), 1)
-
-
-@pytest.mark.parametrize("inset", [0, 2])
-def test_a_known_surface_goes_on_as_its_mirror_image(inset):
-    colour, inverse = torn()
-    colour[:, 0] = torch.arange(WIDTH) / WIDTH
-    filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset)
-    assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
-    columns = (filled[0, 0, 12, 15:21] * WIDTH).tolist()
-    # turns of two columns, a twentieth of the side, averaged over a pixel to each side
-    first = 21 + inset
-    assert columns[1:5] == pytest.approx([first + each for each in (1 / 3, 1 / 3, 2 / 3, 2 / 3)], abs=1e-3)
 
 
 @pytest.mark.parametrize(("inset", "is_hidden"), [(0, False), (0, True), (1, True), (3, True)])
@@ -247,17 +211,6 @@ def test_a_hole_beside_a_tower_is_filled_from_beside_it(farther):
     inverse[..., :40, 12:16] = 0
     filled = fill_uncovered(colour, inverse)
     assert filled[..., :20, :].max() < 1e-6
-
-
-@of_two_types
-@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
-def test_types_may_differ(image_type, depth_type, options):
-    """Half precision holds inverse depths that it cannot multiply."""
-    colour, inverse = with_trace()
-    inverse = inverse / 4096
-    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
-    found = fill_uncovered(colour, inverse.to(depth_type), **options)
-    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
 
 
 @pytest.mark.slow("interprets a kernel")

@@ -43,21 +43,6 @@ def test_no_sky_shows_inside_of_a_tower(position):
     assert (frame[0, 2] > 0.9).float().mean() > 0.5
 
 
-def test_a_step_that_opens_far_shows_the_farther_surface():
-    image, inverse = tower(rim())
-    view, layer = moved_camera(30.0, stretch=1), with_margin(image, inverse, (70, 0))
-    rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    closed = close_gaps(layer, view, rendered._replace(colour=rendered.colour.clone()), sideways=True)
-    became = closed.inverse != rendered.inverse
-    assert (rendered.inverse[became] == SKY).all()
-    # Rows 42 to 79, where the rim's right end was: 6 pixels, of a step of .2 at 30 pixels.
-    assert became.sum() == (HEIGHT - 42) * 6
-    assert (closed.inverse[became] == TOWER).all()
-    shown = became.expand(-1, 3, -1, -1)
-    assert torch.equal(closed.colour[~shown], rendered.colour[~shown])
-    assert (closed.colour[:, 0][became[:, 0]] == 1).all() and (closed.colour[:, 2][became[:, 0]] == 0).all()
-
-
 @pytest.mark.parametrize("pixels", [30.0, -30.0])
 @pytest.mark.parametrize("sky_between", [True, False])
 def test_between_two_towers_and_beside_a_silhouette_the_sky_stays(pixels, sky_between):
