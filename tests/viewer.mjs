@@ -55,6 +55,12 @@ for (const [index, button] of (await page.locator('#modes button').all()).entrie
   await rest()
   seen.wheeled = await drawn()
   if (shots) await page.screenshot({ path: path.join(shots, `${index}_dragged.png`) })
+  seen.keys = {}
+  for (const key of ['+', 'Shift+ArrowLeft', 'Escape']) {
+    await page.keyboard.press(key)
+    await rest()
+    seen.keys[key] = await drawn()
+  }
   report.modes[name] = seen
 }
 await browser.close()

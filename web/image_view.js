@@ -21,7 +21,7 @@ export const LEAST_HEIGHT = 190
  * @property {() => void} [giveUp] A second finger ends the drag; `drop` follows.
  * @property {() => void} [drop]
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
- * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
+ * @property {(steps: number, event: WheelEvent | KeyboardEvent) => boolean} [wheel] Also the keys + and -, while the image has the focus; true: it was used.
  * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
  * @property {() => boolean} [escape] The Escape key; true: it was used.
  */
@@ -176,6 +176,8 @@ export class ImageView {
 
   pressed(event) {
     if (event.key === 'Escape' && this.width && this.handlers.escape?.()) return used(event)
+    const nearer = !event.ctrlKey && !event.metaKey && !event.altKey && { '+': 1, '-': -1 }[event.key]
+    if (nearer && this.width && this.handlers.wheel?.(nearer, event)) return used(event)
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
     if (!step || !this.width || !this.handlers.arrow) return
     used(event)
@@ -195,6 +197,7 @@ export function button(label, title, press) {
   element.type = 'button'
   element.textContent = label
   element.title = title
+  if (!/\w/.test(label)) element.ariaLabel = title // a screen reader would say the sign's name
   element.addEventListener('pointerdown', event => event.stopPropagation())
   element.addEventListener('click', press)
   return element
