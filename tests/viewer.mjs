@@ -61,6 +61,10 @@ for (const [index, button] of (await page.locator('#modes button').all()).entrie
     await rest()
     seen.keys[key] = await drawn()
   }
+  const focused = page.locator(':focus'), { x, y, height } = await focused.boundingBox(), clip = { x, y: y + height / 2, width: 4, height: 4 }
+  const edge = await page.screenshot({ clip })
+  await focused.blur()
+  seen.ring = !edge.equals(await page.screenshot({ clip }))
   report.modes[name] = seen
 }
 await browser.close()

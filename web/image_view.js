@@ -2,8 +2,9 @@
 
 const STYLE = {
   root: 'display:flex;flex-direction:column;width:100%;height:100%;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
-  stage: 'position:relative;flex:1 1 0;min-height:0;outline-offset:-2px;touch-action:none;overflow:hidden',
-  layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
+  stage: 'position:relative;isolation:isolate;flex:1 1 0;min-height:0;outline-offset:-2px;touch-action:none;overflow:hidden',
+  // Behind the stage's outline, which shows the focus.
+  layer: 'position:absolute;z-index:-1;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
   bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
   // Always two lines high, so that the image above does not move when the text changes.
