@@ -423,6 +423,9 @@ def test_the_page_can_show_what_is_listed(comfyui):
 def test_an_image_of_the_user_is_listed_and_loaded(comfyui):
     cv2.imwrite(str(comfyui / "input" / "mine.png"), np.full((4, 6, 3), (0, 0, 255), np.uint8))
     (comfyui / "input" / "notes.txt").write_text("no image")
+    with largest_file(90_000):
+        assert choices(DemoImage, "image")[-1] == "mine.png", "though the disk of the folder temp is full"
+    assert not below(comfyui / "temp"), "and no part of an image"
     assert choices(DemoImage, "image")[len(DEMO_IMAGES) :] == ["mine.png"] and choices(DemoVideo, "file")[1:] == []
     (image,) = DemoImage().execute("mine.png")
     assert tuple(image.shape) == (1, 4, 6, 3) and image[0, 0, 0].tolist() == [1, 0, 0]
