@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.files import read_image
+from ..geometry.files.paths import atomic_path
 from ..media import read_frames
 from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
@@ -114,6 +115,7 @@ def _choices(demos: Mapping[str, Path], suffixes: tuple[str, ...]) -> list[str]:
     own: list[str] = []
     with suppress(RuntimeError, OSError):
         _show(demos)
+    with suppress(RuntimeError, OSError):
         own = sorted(each.name for each in user_folder("input").iterdir() if each.suffix.lower() in suffixes and each.is_file())
     return [*(f"{_FOLDER}/{name} [temp]" for name in demos), *own]
 
@@ -124,7 +126,8 @@ def _show(demos: Mapping[str, Path]) -> None:
     for name, path in demos.items():
         if not (folder / name).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / name)
+            with atomic_path(folder / name) as whole:
+                shutil.copyfile(path, whole)
 
 
 def _file(name: str, demos: Mapping[str, Path]) -> Path:

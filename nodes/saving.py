@@ -102,18 +102,25 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
         save: Saves one part and returns its files.
 
     Raises:
+        OSError: The disk is full, or the folder is not writable.
         ValueError: The name leaves the folder, or the content cannot be saved.
     """
     root = user_folder("output")
     prefix = resolve_inside(root, filename_prefix)
     resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the number must not make the name too long
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
-        finished = []
-        for index, part in enumerate(parts):
-            path = Path(aside, f"{index}{suffix}")
-            finished.append((path.stem, save(path, part)))
-        return _number(finished, prefix)
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
+            finished = []
+            for index, part in enumerate(parts):
+                path = Path(aside, f"{index}{suffix}")
+                finished.append((path.stem, save(path, part)))
+            return _number(finished, prefix)
+    except OSError as error:  # names a file in `aside`, which is gone
+        raise OSError(
+            f"{prefix.name}{suffix} cannot be saved in {prefix.parent}: {error.strerror or error}. Free disk space, make the folder "
+            "writable, or choose another filename_prefix"
+        ) from error
 
 
 def file_entries(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:

@@ -55,6 +55,16 @@ for (const [index, button] of (await page.locator('#modes button').all()).entrie
   await rest()
   seen.wheeled = await drawn()
   if (shots) await page.screenshot({ path: path.join(shots, `${index}_dragged.png`) })
+  seen.keys = {}
+  for (const key of ['+', 'Shift+ArrowLeft', 'Escape']) {
+    await page.keyboard.press(key)
+    await rest()
+    seen.keys[key] = await drawn()
+  }
+  const focused = page.locator(':focus'), { x, y, height } = await focused.boundingBox(), clip = { x, y: y + height / 2, width: 4, height: 4 }
+  const edge = await page.screenshot({ clip })
+  await focused.blur()
+  seen.ring = !edge.equals(await page.screenshot({ clip }))
   report.modes[name] = seen
 }
 await browser.close()

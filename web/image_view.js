@@ -2,8 +2,9 @@
 
 const STYLE = {
   root: 'display:flex;flex-direction:column;width:100%;height:100%;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
-  stage: 'position:relative;flex:1 1 0;min-height:0;outline-offset:-2px;touch-action:none;overflow:hidden',
-  layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
+  stage: 'position:relative;isolation:isolate;flex:1 1 0;min-height:0;outline-offset:-2px;touch-action:none;overflow:hidden',
+  // Behind the stage's outline, which shows the focus.
+  layer: 'position:absolute;z-index:-1;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
   bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
   // Always two lines high, so that the image above does not move when the text changes.
@@ -21,7 +22,7 @@ export const LEAST_HEIGHT = 190
  * @property {() => void} [giveUp] A second finger ends the drag; `drop` follows.
  * @property {() => void} [drop]
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
- * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
+ * @property {(steps: number, event: WheelEvent | KeyboardEvent) => boolean} [wheel] Also the keys + and -, while the image has the focus; true: it was used.
  * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
  * @property {() => boolean} [escape] The Escape key; true: it was used.
  */
@@ -176,6 +177,8 @@ export class ImageView {
 
   pressed(event) {
     if (event.key === 'Escape' && this.width && this.handlers.escape?.()) return used(event)
+    const nearer = !event.ctrlKey && !event.metaKey && !event.altKey && { '+': 1, '-': -1 }[event.key]
+    if (nearer && this.width && this.handlers.wheel?.(nearer, event)) return used(event)
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
     if (!step || !this.width || !this.handlers.arrow) return
     used(event)
@@ -195,6 +198,7 @@ export function button(label, title, press) {
   element.type = 'button'
   element.textContent = label
   element.title = title
+  if (!/\w/.test(label)) element.ariaLabel = title // a screen reader would say the sign's name
   element.addEventListener('pointerdown', event => event.stopPropagation())
   element.addEventListener('click', press)
   return element

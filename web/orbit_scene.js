@@ -325,9 +325,14 @@ export class OrbitControl {
     return Boolean(this.scene)
   }
 
-  arrow(dx, dy) {
-    this.scene?.turn(dx / 30, dy / 30)
+  arrow(dx, dy, event) {
+    this.scene?.[event.shiftKey ? 'move' : 'turn'](dx / 30, dy / 30)
     this.schedule()
+  }
+
+  escape() {
+    this.reset()
+    return Boolean(this.scene)
   }
 
   reset() {

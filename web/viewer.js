@@ -38,7 +38,7 @@ export async function openViewer(payload, places) {
  */
 export async function showResult(payload, places, { first, focus = true, more = [], Lamp = LampMode } = {}) {
   let mode, chosen
-  const handlers = Object.fromEntries(['grab', 'drag', 'hover', 'wheel', 'arrow'].map(name => [name, (...values) => mode?.[name]?.(...values)]))
+  const handlers = Object.fromEntries(['grab', 'drag', 'hover', 'wheel', 'arrow', 'escape'].map(name => [name, (...values) => mode?.[name]?.(...values)]))
   const view = new ImageView('', handlers)
   places.modes.replaceChildren()
   places.controls.replaceChildren()

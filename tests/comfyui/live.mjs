@@ -140,7 +140,7 @@ report.geometry = await page.evaluate(async () => {
   view.drag.call(Object.assign(view, { last: { x: 0.5, y: 0.5 } }), { x: 0.6, y: 0.5 }, {})
   await window.rest()
   const second = window.pixels(view.view.canvas), empty = second.filter((value, i) => i % 4 === 0 && value === second[0]).length / (second.length / 4)
-  return { tiles, enlarged, same, beside, line, under, turned: second.some((value, i) => value !== first[i]), empty, triangles: view.scene.solid.triangles.length / 3 }
+  return { tiles, enlarged, same, beside, line, under, next: view.next.ariaLabel, turned: second.some((value, i) => value !== first[i]), empty, triangles: view.scene.solid.triangles.length / 3 }
 })
 await shoot('geometry')
 

@@ -85,6 +85,7 @@ def test_preview_geometry_says_what_it_holds(seen):
     assert geometry["under"].startswith("disparity") and "faces" in geometry["under"]
     assert geometry["tiles"] == 2, "depth and normals; the mask is fully valid"
     assert geometry["enlarged"] and geometry["same"] and not geometry["beside"], "the best grid; the same place on every tile"
+    assert geometry["next"] == "Next image", "not the name of the sign on the button"
     assert geometry["turned"] and geometry["triangles"] > 10000 and geometry["empty"] < 0.9
 
 

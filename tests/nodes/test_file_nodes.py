@@ -27,6 +27,7 @@ from depth_normal.nodes.materials import SaveTexture
 from depth_normal.nodes.meshes import SaveMesh, SaveRelief
 from tests.forked import event, forked, needs_fork
 from tests.geometry.files.samples import assert_same_bits
+from tests.whole_files import largest_file
 
 HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
 
@@ -176,6 +177,18 @@ def test_the_views_of_one_scene_go_to_one_mesh_with_their_images(comfyui):
     assert f"element vertex {count}".encode() in (comfyui / "output" / file).read_bytes()
     with pytest.raises(ValueError, match="image holds 1 images, geometry 2; accepted: one each"):
         SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(1, 8, 12, 3))
+
+
+@pytest.mark.parametrize(("node", "format"), [(SaveGeometry, "exr"), (SaveGeometry, "npz"), (SaveMesh, "glb"), (SaveTexture, "png")])
+def test_a_full_disk_is_reported_with_the_folder_and_leaves_nothing(comfyui, node, format):
+    given = torch.rand(1, 4, 6, 3) if node is SaveTexture else RAMP
+    folder = re.escape(str(comfyui / "output" / "a"))
+    with (
+        largest_file(0),
+        pytest.raises(OSError, match=rf"b\.\w+ cannot be saved in {folder}: (File too large|No space left on device)\. Free disk space"),
+    ):
+        node().execute(given, filename_prefix="a/b", format=format)
+    assert not list((comfyui / "output" / "a").iterdir())
 
 
 def test_a_failure_leaves_nothing(comfyui):
@@ -410,6 +423,9 @@ def test_the_page_can_show_what_is_listed(comfyui):
 def test_an_image_of_the_user_is_listed_and_loaded(comfyui):
     cv2.imwrite(str(comfyui / "input" / "mine.png"), np.full((4, 6, 3), (0, 0, 255), np.uint8))
     (comfyui / "input" / "notes.txt").write_text("no image")
+    with largest_file(90_000):
+        assert choices(DemoImage, "image")[-1] == "mine.png", "though the disk of the folder temp is full"
+    assert not below(comfyui / "temp"), "and no part of an image"
     assert choices(DemoImage, "image")[len(DEMO_IMAGES) :] == ["mine.png"] and choices(DemoVideo, "file")[1:] == []
     (image,) = DemoImage().execute("mine.png")
     assert tuple(image.shape) == (1, 4, 6, 3) and image[0, 0, 0].tolist() == [1, 0, 0]

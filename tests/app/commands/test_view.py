@@ -117,6 +117,10 @@ def test_the_slider_goes_where_it_is_dragged(seen):
 def test_the_surface_turns_and_comes_nearer_and_the_pointer_is_a_lamp(seen):
     for name in ("3D", "Light"):
         assert len({seen["modes"][name][step]["sum"] for step in ("before", "dragged", "wheeled")}) == 3
+        assert seen["modes"][name]["keys"]["+"]["sum"] != seen["modes"][name]["wheeled"]["sum"], "without a mouse, too"
+    moved, reset = (seen["modes"]["3D"]["keys"][key]["sum"] for key in ("Shift+ArrowLeft", "Escape"))
+    assert moved != reset == seen["modes"]["3D"]["before"]["sum"]
+    assert seen["modes"]["3D"]["ring"], "the focus is seen, though the image covers all"
     mode = seen["modes"]["Light"]
     assert mode["controls"] == 5 and mode["under"].startswith("2 m")
     red, _, blue = mode["dragged"]["mean"]
