@@ -7,7 +7,7 @@ from torch import nn
 
 from depth_normal.annotators import depth_anything as da3
 from depth_normal.annotators.base import MAX_NETWORK_PIXELS
-from depth_normal.annotators.networks.depth_anything import DepthAnything3, Prediction
+from depth_normal.annotators.networks.depth_anything import Prediction
 from depth_normal.annotators.registry import MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import (
     camera_to_world_points,
@@ -134,20 +134,3 @@ def test_more_views_than_any_machine_holds_are_refused():
     annotator.check_scene(fit, 480, 640, None)
     with pytest.raises(ValueError, match=rf"{fit + 1} views .* at 504x378 each, are more than 64 megapixels: give at most {fit} views"):
         annotator.check_scene(fit + 1, 480, 640, None)
-
-
-def test_the_published_network_gives_a_scene_by_its_own_numbers():
-    """From images of a portrait to cameras; the network's parts are held by the other tests."""
-    torch.manual_seed(0)
-    network = DepthAnything3(SMALL.config.vit, SMALL.config.dpt)
-    nn.init.normal_(network.pretrained.camera_token)
-    annotator = da3.DepthAnything3Annotator(SMALL, network)
-    images = torch.rand(3, 3, 60, 40)
-    with torch.no_grad():
-        scene, apart = annotator.estimate_scene(images, 42), annotator.estimate(images, 42)
-    assert scene.depth.shape == apart.depth.shape == (3, 1, 42, 28)
-    assert scene.extrinsics.shape == (3, 3, 4) and apart.extrinsics is None
-    assert scene.quantity is apart.quantity is Quantity.METRIC_DEPTH and SMALL.up_to_scale, "one network, one kind of number"
-    assert not torch.equal(scene.depth, apart.depth)
-    turns = scene.extrinsics[:, :, :3]
-    torch.testing.assert_close(turns @ turns.mT, torch.eye(3).expand(3, 3, 3), rtol=0, atol=1e-5)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,17 +56,6 @@ def test_a_large_layer_is_a_convolution_in_the_same_memory(shape, bias):
 
 
 @needs_mkl
-@pytest.mark.usefixtures("threads")
-def test_onednn_computes_it_on_any_number_of_threads():
-    layer, x = layer_and_tokens(1, 257)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        layer(x)
-    names = {each.key for each in profile.key_averages()}
-    assert "aten::mkldnn_convolution" in names
-    assert "aten::copy_" not in names
-
-
-@needs_mkl
 @pytest.mark.parametrize("name", ["a map's channels", "a batch's", "some tokens of a batch", "every second token", "expanded"])
 def test_tokens_in_any_memory(name):
     layer, x = layer_and_tokens(2, 400)
@@ -119,19 +106,6 @@ def test_exported_graphs_hold_linear_layers():
     assert [node.target for node in exported.graph.nodes if node.op == "call_function"] == [torch.ops.aten.linear.default]
 
 
-def test_compiled_graphs_hold_linear_layers():
-    graphs = []
-
-    def kept(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
-        graphs.append(graph)
-        return graph.forward
-
-    layer, x = layer_and_tokens(1, 257)
-    assert torch.equal(torch.compile(layer, backend=kept)(x), usual(layer, x))
-    (graph,) = graphs
-    assert F.conv2d not in [node.target for node in graph.graph.nodes]
-
-
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_device_that_only_shapes_pass_through(device):
     with FakeTensorMode():
@@ -139,12 +113,6 @@ def test_a_device_that_only_shapes_pass_through(device):
         found = layer(x)
     assert found.shape == (2, 257, 512)
     assert found.is_contiguous()
-
-
-def test_devices_other_than_cpus_get_torchs_own():
-    with torch.device("meta"), Calls() as calls:
-        Linear(384, 512)(torch.empty(2, 257, 384))
-    assert calls.of("convolution") == 0
 
 
 def test_weights_of_another_class_keep_their_own_way():
@@ -179,12 +147,3 @@ def test_networks_have_such_layers(network):
     layers = [each for each in network.modules() if isinstance(each, nn.Linear)]
     assert layers
     assert all(type(each) is Linear for each in layers)
-
-
-def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch, tmp_path):
-    monkeypatch.undo()
-    monkeypatch.setattr(linear, "Path", lambda _: tmp_path / "absent")
-    monkeypatch.setattr(linear.platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
-    assert linear._is_amd.__wrapped__()
-    monkeypatch.setattr(linear.platform, "processor", lambda: "Intel64 Family 6 Model 158 Stepping 10, GenuineIntel")
-    assert not linear._is_amd.__wrapped__()
