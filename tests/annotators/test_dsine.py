@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
 from depth_normal.annotators.networks.configs import DsineConfig
-from depth_normal.annotators.networks.dsine import DSINE, Pinhole
+from depth_normal.annotators.networks.dsine import DSINE, Pinhole, turn
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
@@ -43,6 +43,13 @@ def test_the_network_is_the_authors(annotator, iterations, is_the_authors):
     normals = annotator.network(pixels, CAMERA, iterations)
     is_the_authors(f"dsine, iterations: {iterations}", 2e-4, normals=normals)
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 64, 96))
+
+
+def test_a_surface_seen_edge_on_stays():
+    edge_on = torch.tensor([[1.0, 0.0, 0.0]])
+    for radians in (1.0, 2.5):
+        turned = turn(edge_on, torch.tensor([[0.0, 0.3, 1.0]]), torch.tensor([[0.0, 0.1]]), torch.tensor([[radians]]))
+        torch.testing.assert_close(turned, edge_on)
 
 
 @torch.no_grad()

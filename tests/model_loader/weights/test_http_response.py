@@ -402,15 +402,6 @@ def test_a_server_that_never_comes_to_an_answer(caches, monkeypatch, scheme, ans
 # --- the rest ---
 
 
-def test_progress_is_told_about_ten_times_a_second(server, small):
-    server.files["/v2_1/small.pt"].seconds = 1.0
-    calls, began = [], time.monotonic()
-    download_weights(small, "MIT", progress=lambda done, total: calls.append((done, total)))
-    assert 5 <= len(calls) <= 10 * (time.monotonic() - began) + 3, "about ten times a second"
-    assert calls == sorted(calls)
-    assert calls[-1] == (len(BODY), len(BODY))
-
-
 def test_a_pause_can_be_stopped():
     began = time.monotonic()
     with pytest.raises(Stop):

@@ -84,20 +84,6 @@ def test_every_network_has_the_published_size_and_is_known_by_its_names_and_shap
     family.check_network(spec, {name: value.half() if value.is_floating_point() else value for name, value in state.items()})
 
 
-@pytest.mark.parametrize(
-    ("model_id", "others"),
-    [
-        ("depth-anything-v2-large", ["depth-anything-large", "depth-anything-v2-metric-indoor-large"]),
-        ("lotus-depth-g", ["lotus-normals-g"]),
-    ],
-)
-@pytest.mark.slow("takes most of a second")
-def test_those_that_share_names_and_shapes_are_found_together(model_id, others):
-    found, missing_libraries = identify.matching_models(expected(model_id))
-    assert {model_id, *others} <= {spec.id for spec in found} and not missing_libraries
-    assert {spec.family for spec in found} == {MODELS[model_id].family}
-
-
 def table(monkeypatch, *specs):
     """Makes these all there is."""
     small = {spec.id: spec for spec in specs}
