@@ -4,7 +4,7 @@ from torch import nn
 
 from depth_normal.annotators.base import is_out_of_memory
 from depth_normal.annotators.building import fill
-from depth_normal.annotators.specs.base import ModelSpec, WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from tests.pretend import stand_in
 
 
@@ -43,15 +43,6 @@ def test_the_network_is_ready_for_inference():
     network = stand_in().network
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
-
-
-@pytest.mark.parametrize(
-    ("licence", "said", "expected"),
-    [("MIT", "", "yes"), ("CC-BY-NC-4.0", "", "no"), ("cc-by-nc-4.0", "", "no"), ("MIT", "no", "no"), ("other", "unclear", "unclear")],
-)
-def test_the_licence_says_whether_commercial_use_is_allowed(licence, said, expected):
-    spec = ModelSpec(id="m", family="f", files=(WeightFile("w.pt"),), licence=licence, commercial=said)
-    assert spec.commercial_use == expected
 
 
 def on_meta():

@@ -1,19 +1,15 @@
 """What is done to images and labels before the network sees them."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from depth_normal.annotators.tiny import with_far_sky
-from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.training import batches, data, losses, skies, spoil
 from depth_normal.training import measures as judged
 
@@ -89,42 +85,6 @@ def test_skies_that_were_looked_at_are_believed():
     assert not (skies.sky_label(image, disparity, "wrong") == skies.YES).any()
     assert (skies.sky_label(image, disparity, "no") == skies.NO).all()
     assert set(skies.looked_at().values()) == {"no", "wrong", "yes"}
-
-
-def test_a_still_network_does_not_flicker_and_a_nervous_one_does(tmp_path):
-    (tmp_path / "clips").mkdir()
-    truth = np.repeat(np.linspace(0, 1, 40, dtype=np.float16)[None, :, None], 4, 0).repeat(60, 2)
-    data.save_npz(tmp_path / "clips" / "still.npz", rgb=np.full((4, 40, 60, 3), 128, np.uint8), disparity=truth)
-    still = Estimate(torch.from_numpy(truth[:1, None].astype(np.float32)), Quantity.DISPARITY)
-    jumps = iter(range(4))
-
-    def nervous(_):
-        return replace(still, depth=still.depth + next(jumps) % 2)
-
-    found = judged.flicker({"still": lambda _: still, "nervous": nervous}, tmp_path)
-    assert found == {"still": {"still": "0.00 / 0.00", "nervous": found["still"]["nervous"]}}
-    alone, held = map(float, found["still"]["nervous"].split(" / "))
-    assert alone > 100 and held < alone / 2
-
-
-def test_on_a_gpu_no_step_mixes_devices():
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
-    with FakeTensorMode():
-        shown, like, random = torch.rand(4, 3, 48, 64, device=device), torch.arange(4), torch.Generator()
-        for step in (spoil.recolour, spoil.vignette):
-            shown = step(shown, random, like)
-        for step in (spoil.frame, spoil.caption):
-            shown, inside = step(shown, random, like)
-            assert inside.device == device
-        shown = spoil.add_noise(spoil.blur(shown, random), random)
-        disparity = torch.rand(4, 1, 48, 64, device=device)
-        target = losses.normalised_target(disparity, inside, 2)
-        found = [loss(disparity, target, inside) for loss in (losses.gradient_loss, losses.correlation)]
-        found += [losses.steady_loss(disparity, target, inside, 2), with_far_sky(disparity, inside)]
-        rgb, depth = torch.zeros(3, 1, 60, 80, 3, dtype=torch.uint8, device=device), torch.zeros(3, 1, 60, 80, device=device).half()
-        photographs = batches.Stack(rgb=rgb, disparity=depth, normals=None, sky=rgb[..., 0])
-        passed = batches._pass_by(shown, photographs, 1, 2, (48, 64), random)
-        assert {value.device for value in (shown, *found, *passed)} == {device}
 
 
 def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp_path, monkeypatch):

@@ -401,20 +401,6 @@ def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
         worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky="all"))
 
 
-@pytest.mark.slow("takes most of a second")
-def test_no_process_leaves_before_the_first_has_saved(prepared, tmp_path, monkeypatch, worker):
-    """Its connection would end while the first still counts on it."""
-    done = []
-    for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(train.dist, name, lambda *_, name=name, **__: done.append(name))
-    monkeypatch.setattr(train.dist, "all_reduce", lambda values: values)
-    monkeypatch.setattr(train.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(train, "checkpoint", lambda *_: done.append("saved"))
-    monkeypatch.setitem(train.IMAGES, "cpu", 1)
-    worker(0, replace(options(prepared, tmp_path / "run", 1), processes=2))
-    assert done == ["init_process_group", "saved", "barrier", "destroy_process_group"]
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path, whole):
     export.save_file({"stem.weight": torch.tensor([1.0, 3.0]).half()}, tmp_path / "old.safetensors")

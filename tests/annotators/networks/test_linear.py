@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.networks import layers as linear
 from depth_normal.annotators.networks.depth_anything import MotionModule
@@ -106,15 +105,6 @@ def test_exported_graphs_hold_linear_layers():
     assert [node.target for node in exported.graph.nodes if node.op == "call_function"] == [torch.ops.aten.linear.default]
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_device_that_only_shapes_pass_through(device):
-    with FakeTensorMode():
-        layer, x = Linear(384, 512, device=device), torch.empty(2, 257, 384, device=device)
-        found = layer(x)
-    assert found.shape == (2, 257, 512)
-    assert found.is_contiguous()
-
-
 def test_weights_of_another_class_keep_their_own_way():
     class Quantised(Tensor):
         """As those of torchao: its class says how to multiply."""
@@ -130,20 +120,17 @@ def test_weights_of_another_class_keep_their_own_way():
     assert torch.equal(layer(x).as_subclass(Tensor), expected)
 
 
-@needs_mkl
-def test_gradients_are_those_of_a_linear_layer():
-    layer, x = layer_and_tokens(1, 257)
-    layer.requires_grad_()
-    inputs = [x.requires_grad_(), *layer.parameters()]
-    with Calls() as calls:
-        found = torch.autograd.grad(layer(x).square().sum(), inputs)
-    assert calls.of("convolution")
-    for one, other in zip(found, torch.autograd.grad(usual(layer, x).square().sum(), inputs), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
-
-
 @pytest.mark.parametrize("network", [VisionTransformer(VitConfig(16, 4, 2, (1, 3), grid=3)), MotionModule(32)])
 def test_networks_have_such_layers(network):
     layers = [each for each in network.modules() if isinstance(each, nn.Linear)]
     assert layers
     assert all(type(each) is Linear for each in layers)
+
+
+def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch, tmp_path):
+    monkeypatch.undo()
+    monkeypatch.setattr(linear, "Path", lambda _: tmp_path / "absent")
+    monkeypatch.setattr(linear.platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
+    assert linear._is_amd.__wrapped__()
+    monkeypatch.setattr(linear.platform, "processor", lambda: "Intel64 Family 6 Model 158 Stepping 10, GenuineIntel")
+    assert not linear._is_amd.__wrapped__()

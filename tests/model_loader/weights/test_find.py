@@ -192,15 +192,6 @@ def test_a_browsers_second_copy_counts_after_the_first(caches):
     assert find_weights(HYBRID) == second and find.find_all([HYBRID]) == {HYBRID}
 
 
-def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
-    broken = put(caches.home / HYBRID.name, b'{"error": "Rate limited"}'.ljust(len(WEIGHTS)))
-    assert find_weights(HYBRID) is None
-    whole = put(caches.torch / "dpt_hybrid_384.pt")
-    assert find_weights(HYBRID) == whole
-    assert caplog.text.count(f"{broken} is left aside: it is ") == 1
-    assert broken.is_file()
-
-
 def test_folders_that_link_to_each_other_are_read_once(caches, scans):
     folders = [caches.home / f"d{i}" for i in range(16)]
     for folder in folders:

@@ -274,13 +274,6 @@ def test_no_extension_and_no_generic_word_says_what_a_file_is(tmp_path):
     assert identify._by_words(tmp_path / "an other model.pt", *2 * [[one, other]]) == [other]
 
 
-def test_of_two_models_of_one_file_the_first_is_taken(like, shrunk, monkeypatch):
-    path = like("mine.safetensors")
-    one = published(shrunk[V2], path, sha256=sha256_of(path))
-    table(monkeypatch, one, replace(one, id="the-same-with-more"))
-    assert identify.recognise(path) is one
-
-
 def published(spec, path, **more):
     return replace(spec, files=(replace(spec.file, size=path.stat().st_size, **more), *spec.files[1:]))
 
