@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.annotators.leres import Booster, LeresBoostAnnotator, LeresOptions, find_side, fit_in_float32
+from depth_normal.annotators.leres import Booster, LeresBoostAnnotator, LeresOptions, Patch, choose_patches, find_side, fit_in_float32
 from depth_normal.annotators.preprocessing.resizing import cubic, linear
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
@@ -97,6 +97,17 @@ def test_the_side_is_the_old_nodes_at_its_own_sizes(height, width, detail):
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     side, share = oracle.authors(".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
     assert find_side(image, 448, 1600) == (side, pytest.approx(share, abs=1e-9))
+
+
+def test_patches_lie_where_detail_is_and_the_largest_comes_first():
+    slopes = torch.full((1, 1, 300, 400), 0.01)
+    slopes[..., 100:, 180:] = 1
+    patches = choose_patches(slopes, 64, 32)
+    assert patches and all(patch.left + patch.side <= 400 and patch.top + patch.side <= 300 for patch in patches)
+    assert all(patch.left + patch.side > 180 for patch in patches) and min(patch.side for patch in patches) >= 128
+    assert [patch.side for patch in patches] == sorted((patch.side for patch in patches), reverse=True)
+    assert choose_patches(torch.zeros(1, 1, 300, 400), 64, 32) == [], "nothing is to be found in a constant image"
+    assert Patch(0, 0, 128) not in patches
 
 
 @torch.no_grad()
