@@ -14,7 +14,7 @@ from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
-from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
+from depth_normal.geometry.camera import DEFAULT_FOV
 from depth_normal.geometry.estimate import Quantity
 from tests import random_weights as RANDOM
 from tests.pretend import Says
@@ -149,15 +149,6 @@ def test_metres_are_proportional_to_the_focal_length():
     found = metric().for_camera(estimate, real)
     torch.testing.assert_close(found.depth, depth)
     assert torch.equal(found.intrinsics, real)
-
-
-def test_metres_do_not_depend_on_when_the_estimate_was_resized():
-    depth = 1 + make_images(42, 56, 2)[:, :1]
-    estimate = annotated(Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
-    before = metric().for_camera(estimate, intrinsics_from_fov(70.0, 42, 56, batch=2)).resized(84, 112)
-    after = metric().for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112, batch=2))
-    torch.testing.assert_close(before.depth, after.depth)
-    torch.testing.assert_close(before.intrinsics, after.intrinsics)
 
 
 def metric():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
 from depth_normal.annotators.networks.configs import DsineConfig
-from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
+from depth_normal.annotators.networks.dsine import DSINE, Pinhole, turn
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
@@ -45,39 +45,11 @@ def test_the_network_is_the_authors(annotator, iterations, is_the_authors):
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 64, 96))
 
 
-@pytest.mark.parametrize("stride", [8, 16, 32])
-def test_a_cells_ray_is_the_mean_of_its_pixels_rays(stride):
-    intrinsics = torch.tensor([[[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]]])
-    expected = F.avg_pool2d(pixel_rays(intrinsics, 64, 96), stride)
-    torch.testing.assert_close(cell_rays(CAMERA, 64 // stride, 96 // stride, stride, torch.device("cpu")), expected)
-
-
-@pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 180.0])
-@pytest.mark.parametrize(("step", "gives"), [((0.1, 0), (0, -1)), ((0, 0.1), (1, 0)), ((-0.1, 0), (0, 1)), ((0, -0.1), (-1, 0))])
-def test_a_wall_straight_ahead_turns_about_the_step(degrees, step, gives):
-    """About +X, which points right, the normal (0, 0, 1) turns to -Y, about +Y, which points down, to +X."""
-    radians = math.radians(degrees)
-    ahead = torch.tensor([[0.0, 0.0, 1.0]])
-    turned = turn(ahead, ahead, torch.tensor([step]).float(), torch.tensor([[radians]]))
-    expected = torch.tensor([[gives[0] * math.sin(radians), gives[1] * math.sin(radians), math.cos(radians)]])
-    torch.testing.assert_close(turned, expected, rtol=0, atol=1e-6)
-
-
 def test_a_surface_seen_edge_on_stays():
     edge_on = torch.tensor([[1.0, 0.0, 0.0]])
     for radians in (1.0, 2.5):
         turned = turn(edge_on, torch.tensor([[0.0, 0.3, 1.0]]), torch.tensor([[0.0, 0.1]]), torch.tensor([[radians]]))
         torch.testing.assert_close(turned, edge_on)
-
-
-def test_what_cannot_be_seen_is_turned_until_it_can():
-    generator = torch.Generator().manual_seed(4)
-    normals, rays = (F.normalize(torch.randn(1000, 3, generator=generator), dim=1) for _ in range(2))
-    found, before = make_visible(normals, rays), (normals * rays).sum(1)
-    after = (found * rays).sum(1)
-    torch.testing.assert_close(found[before > 0.01], normals[before > 0.01])
-    assert (after[before <= 0.01] >= 0.00999).all()
-    torch.testing.assert_close(torch.linalg.det(torch.stack((normals, rays, found), 1)), torch.zeros(1000), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

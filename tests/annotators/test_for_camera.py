@@ -69,21 +69,7 @@ def test_other_depth_stays_and_the_camera_is_noted(model, estimate):
     torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH, batch=2))
 
 
-def test_normals_alone_get_a_camera_too():
-    spec = find_spec("lotus-normals-d")
-    annotator = FAMILIES[spec.family](spec, nn.Identity())
-    annotator.infer_resized = lambda pixels, request: Estimate(normals=torch.nn.functional.normalize(pixels - 2, dim=1))
-    found = annotator.estimate(torch.zeros(1, 3, HEIGHT, WIDTH), WIDTH, fov=40.0)
-    torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH))
-
-
 def test_not_known_changes_nothing():
     estimate = assumed()
     found = with_fov(estimate, 0.0, HEIGHT, WIDTH)
     assert torch.equal(found.depth, estimate.depth) and found.intrinsics is estimate.intrinsics
-
-
-@pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan, math.inf])
-def test_what_is_no_angle_is_named(fov):
-    with pytest.raises(ValueError, match="field of view"):
-        with_fov(assumed(), fov, HEIGHT, WIDTH)

@@ -133,22 +133,6 @@ def test_weights_are_standardised_once_and_the_same_as_in_each_pass(dtype):
         assert error <= 4 * torch.finfo(dtype).eps * expected.abs().max()
 
 
-@pytest.mark.parametrize("has_amx", [False, True])
-def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(monkeypatch, has_amx):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
-
-    def asks_torch(dtype):
-        hybrid = annotator(HYBRID, dtype)
-        with torch.no_grad(), Calls() as calls:
-            hybrid.infer_resized(make_images(64, 64))
-        return calls.of("scaled_dot_product") > 0
-
-    if not asks_torch(torch.float32):
-        pytest.skip("this version of transformers multiplies attention's matrices itself")
-    assert asks_torch(torch.bfloat16) == has_amx
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_disparity_beyond_float16_does_not_overflow(dtype):
     state = dict(hub(LARGE)[1])

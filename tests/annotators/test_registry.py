@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.choices import RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
-from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
+from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.options.estimate import DTYPE_CHOICES
@@ -91,12 +90,6 @@ def test_a_model_like_none_is_answered_with_the_usual_ones(typed):
         find_spec(typed)
 
 
-def test_families_are_told_apart():
-    assert models_of_family() == []
-    assert models_of_family("no such family") == []
-    assert set(models_of_family(*FAMILIES)) == set(MODELS)
-
-
 def test_the_pages_of_models_are_up_to_date():
     """`python docs/make_models.py` writes them."""
     path = Path(__file__).resolve().parents[2] / "docs" / "make_models.py"
@@ -115,11 +108,6 @@ def test_the_entries_say_where_the_numbers_point():
         Axes.OPENCV: {"moge", "metric3d"},
         Axes.SCANNET: {"lotus", "lbm", "bae", "dsine"},
     }
-
-
-def test_every_entry_of_every_family_is_in_the_table_under_its_family():
-    assert sum(len(specs) for *_, specs in registry._FAMILIES) == len(MODELS), "two models of one id"
-    assert all(spec.family == family for family, _, specs in registry._FAMILIES for spec in specs)
 
 
 def test_the_terms_say_what_the_licences_name_does_not():

@@ -128,16 +128,6 @@ def test_a_model_waits_for_no_other_to_be_loaded(gate, pool, midas):
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
 
 
-def test_a_download_is_announced_with_its_terms(server, family, monkeypatch, weights, caplog):
-    spec = registry.MODELS["weighted"]
-    server.serve("/weighted.pt", weights.read_bytes())
-    files = (replace(spec.file, url=f"{server.url}/weighted.pt"),)
-    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, files=files, licence="BSD-2-Clause", commercial="unclear"))
-    with caplog.at_level(logging.INFO):
-        load_model("weighted", "float32", "cpu")
-    assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
-
-
 def test_a_model_runs_while_another_is_downloaded(server, load, pool, weights, monkeypatch):
     model, spec = load(), registry.MODELS["other"]
     served = server.serve("/other.pt", weights.read_bytes(), stalls=True)
@@ -245,16 +235,6 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
     assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
-
-
-def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
-    spec = registry.MODELS["weighted"]
-    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, auto_dtypes=("bfloat16",)))
-    monkeypatch.setattr(devices, "is_fast", lambda dtype, _device: dtype == torch.float32)
-    assert load(dtype="auto").dtype == torch.float32
-    monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
-    assert load(dtype="auto").dtype == torch.bfloat16
-    assert load("other", dtype="auto").dtype == torch.float32
 
 
 def test_dtype_auto_on_a_gpu_and_on_a_cpu(monkeypatch):

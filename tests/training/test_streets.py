@@ -38,11 +38,6 @@ def test_depth_follows_from_two_photos(street):
         assert np.median(np.abs(each / unit / truth - 1)) < 0.02
 
 
-def test_one_point_in_a_cell_counts():
-    points = np.array([[1.0, 1], [2, 2], [streets.CELL + 1, 1]])
-    assert len(streets.one_in_a_cell(points)) == 2
-
-
 def test_true_disparity_has_no_error(street):
     first, _, depth, *_ = street
     disparity = np.zeros((HEIGHT, WIDTH))

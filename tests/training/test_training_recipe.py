@@ -13,11 +13,10 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import SharpHead, TinyNetwork
-from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, train
+from depth_normal.training import batches, data, ensemble, evaluate, export, losses, parts, train
 from depth_normal.training import losses as teaching
 from depth_normal.training.sharp import TrainedHead, kept
 from tests.refusals import refuses
@@ -116,12 +115,6 @@ def test_disparity_that_has_its_scale_keeps_it(prepared):
     assert losses.training_loss(third, batch)[1]["l1"] > 0.3
 
 
-def test_a_ramp_gradient_is_measured_at_every_scale():
-    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
-    # one per pixel, two per pixel of half the size, ...: (1 + 2 + 4 + 8) / 4
-    torch.testing.assert_close(losses.gradient_loss(ramp, torch.zeros_like(ramp)), torch.tensor(3.75))
-
-
 def test_batches_repeat_and_mirrored_normals_turn(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
@@ -133,16 +126,6 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     assert known.nonzero().flatten().tolist() in (list(range(12, 16)), list(range(11, 16)))
     assert {round(float(value), 1) for value in rendered[:, 0, 0, 0]} == {-0.6, 0.6}
     assert (rendered[:, 2] > 0.79).all()
-
-
-@pytest.mark.slow("takes most of a second")
-def test_small_batches_have_their_share_of_videos(prepared):
-    (prepared / "renders" / "000000_0.npz").unlink()
-    views = [crop(np.random.default_rng(0), normals=True) for _ in range(3)]
-    save(prepared / "films" / "000000.npz", **{name: np.stack([view[name] for view in views]) for name in views[0]})
-    crops, random = batches.load_crops(prepared, "train", 0, 1), torch.Generator().manual_seed(0)
-    from_videos = [batches.sample_batch(crops, 8, 64, 64, random).normals[:2].flatten(1).abs().amax(1) > 0 for _ in range(100)]
-    assert torch.stack(from_videos).float().mean() == pytest.approx(batches.VIDEO_SHARE, abs=0.1)
 
 
 def test_normals_tilt_with_their_image(tmp_path):
@@ -235,13 +218,6 @@ def forget_what_is_finer(tiny):
         value.detach().zero_()
 
 
-@pytest.mark.parametrize(("told", "second", "first"), [(None, True, False), (True, True, True), (False, False, False)])
-def test_networks_see_mirror_images_as_in_use_or_as_told(tmp_path, told, second, first):
-    files = export.SHIPPED, first_version(tmp_path)
-    loaded = (evaluate.load_tiny(path, mirrored=told).network.mirrored for path in files)
-    assert tuple(loaded) == (second, first)
-
-
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
     forget_what_is_finer(networks[0])
@@ -311,20 +287,6 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
         assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
 
 
-def test_a_batch_of_videos_alone_is_smaller(tmp_path):
-    """One upright video, and a render that lies: of the upright ones only pairs can be drawn."""
-    lying = crop(np.random.default_rng(0), normals=True)
-    save(tmp_path / "renders" / "000000_0.npz", **lying)
-    upright = {name: np.stack([np.swapaxes(values, 0, 1)] * 3) for name, values in lying.items()}
-    save(tmp_path / "films" / "000000.npz", **upright)
-    crops = batches.load_crops(tmp_path, "train", 0, 1)
-    drawn = [batches.sample_batch(crops, 8, 96, 128, torch.Generator().manual_seed(seed)) for seed in range(8)]
-    assert {len(batch.images) for batch in drawn} == {4, 8}
-    for batch in drawn:
-        assert not len(batch.photographs) and len(batch.scaled) == len(batch.clean) == len(batch.images)
-        assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.images), 5, *batch.images.shape[2:]), batch)[0])
-
-
 @pytest.mark.slow("takes most of a second")
 def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
     begun = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),))
@@ -334,57 +296,6 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
     for other in (replace(begun, teach=()), replace(begun, label_share=0.5)):
         with pytest.raises(ValueError, match=refusal):
             train.Run(other, 0)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.IMAGES, "cpu", 2)
-    monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
-    told = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),), peak_rate=1e-5)
-    run = train.Run(told, 0)
-    crops = batches.load_crops(prepared, "train", 0, 1)
-    figures = run.train_step(crops, crops)
-    alone = train.Run(replace(told, teach=(), run=tmp_path / "other"), 0).train_step(crops, crops)
-    assert figures["l1"] < 0.5 * alone["l1"], "of noise it knows what it says itself, not what its label says"
-    labelled = train.Run(replace(told, label_share=1.0, run=tmp_path / "labelled"), 0).train_step(crops, crops)
-    assert labelled["l1"] > 0.8 * alone["l1"]
-
-
-@pytest.mark.slow("takes most of a second")
-def test_most_images_of_plain_batches_are_as_they_were_taken(tmp_path):
-    grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
-    save(tmp_path / "labels" / f"{data.read_photos(split='train')[0].id}_0.npz", **grey)
-    crops = batches.load_crops(tmp_path, "train", 0, 1)
-    plain, changed = (batches.sample_batch(crops, 200, 48, 64, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
-    assert plain.pairs == changed.pairs == 50
-    spared, fewer = (int(((batch.images - 0.2).abs().amax((1, 2, 3)) < 1e-6).sum()) for batch in (plain, changed))
-    assert 150 < spared < 190 and 60 < fewer < 110
-    behind, more = (int((~batch.inside).flatten(1).any(1).sum()) for batch in (plain, changed))
-    assert 0 < behind < more
-
-
-def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
-    crops = batches.load_crops(prepared, "train", 0, 1)
-    grey = torch.full((8, 3, 96, 128), 0.5)
-    moved = 0
-    for seed in range(8):  # what stands at the border may leave the image, or come into it
-        images, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(seed))
-        assert (images == grey)[clear.expand_as(grey)].all()
-        assert clear[3].all() and clear[7].all(), "the fourth pair is of videos"
-        passed = ~clear.flatten(1).all(1)
-        both = passed[:4] & passed[4:]
-        assert (clear[:4] != clear[4:]).flatten(1).any(1)[both].all()
-        moved += int(both.sum())
-    assert moved >= 16
-    assert (grey == 0.5).all()
-
-
-def test_halved_crops_are_the_means_of_four_pixels(prepared):
-    crops = batches.load_crops(prepared, "train", 0, 1)
-    whole, half = crops.photographs[0], crops.halved().photographs[0]
-    expected = whole.rgb[0, 0, :2, :2].float().mean((0, 1)).round()
-    torch.testing.assert_close(half.rgb[0, 0, 0, 0].float(), expected)
-    assert half.disparity.shape == half.sky.shape == (2, 1, 120, 160)
 
 
 FLAT = {"disparity": np.zeros((240, 320), np.float16), "normals": np.zeros((240, 320, 3), np.int8)}
@@ -460,19 +371,6 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
 
 
-def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch):
-    """Those of the layers that the weights begun from lack are counted."""
-    monkeypatch.setitem(train.IMAGES, "cpu", 1)
-    known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
-    export.save_file(known, tmp_path / "old.safetensors")
-    run = train.Run(replace(options(prepared, tmp_path / "run", 1), begin=tmp_path / "old.safetensors"), 0)
-    before, after = weights_of_steps(run, prepared, 1)
-    for name in after:
-        if name.endswith(("running_mean", "running_var")):
-            assert torch.equal(before[name], after[name]) == (name in known), name
-    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
-
-
 def weights_of_steps(run, prepared, steps):
     """The weights before and after."""
     crops = batches.load_crops(prepared, "train", 0, 1)
@@ -497,59 +395,10 @@ def test_the_sky_or_what_the_scene_says_of_it_is_learned_alone(only, layers, pre
         train.Run(replace(run.options, only_sky=""), 0)
 
 
-@pytest.mark.slow("takes most of a second")
-def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared):
-    photograph = np.full((320, 480, 3), 90, np.uint8)
-    images = [drawn.Artist(seed, [photograph]).draw() for seed in range(40)]
-    shares = [float((sky == drawn.YES).mean()) for _, sky in images]
-    assert 8 < sum(share > 0 for share in shares) < 28, "walls and land"
-    for image, sky in images:
-        above, below = (image[sky == kind].astype(float) for kind in (drawn.YES, drawn.NO))
-        assert len(above) == 0 or np.abs(above.mean(0) - below.mean(0)).max() > 3
-    again = drawn.Artist(3, [photograph]).draw()
-    assert all(np.array_equal(first, second) for first, second in zip(images[3], again, strict=True))
-    (prepared / "drawn").mkdir()
-    number = next(index for index, share in enumerate(shares) if share > 0.2)
-    drawn.save(prepared / "drawn" / "000000.npz", *images[number])
-    without, together = (batches.load_crops(prepared, "train", 0, 1, drawn=each).counts() for each in (False, True))
-    assert together[1] == without[1] + 1
-    renders = batches.load_crops(prepared, "train", 0, 1, drawn=True).renders[0]
-    assert torch.equal(renders.sky[1, 0], torch.from_numpy(images[number][1])), "with what is unknown"
-
-
-def test_weights_from_before_the_scene_had_a_say_give_the_same_sky(tmp_path):
-    state = export.read_state(export.SHIPPED)
-    before = {name: value for name, value in state.items() if not name.startswith("fine.scene.")}
-    save_file(before, tmp_path / "before.safetensors")
-    network, image = TinyNetwork(TINY_2).eval(), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    network.load_state_dict(export.read_state(tmp_path / "before.safetensors"), strict=False)
-    logit = network(image)[:, losses.SKY :]
-    with torch.no_grad():
-        network.fine.scene.bias.fill_(1e4)
-    torch.testing.assert_close(logit, network(image)[:, losses.SKY :], rtol=0, atol=1e-3)
-    with torch.no_grad():
-        network.fine.scene.bias.fill_(-5.0)
-    assert (network(image)[:, losses.SKY :] < logit - 0.5).all(), "and without it there is none"
-
-
 def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
     (prepared / "renders" / "000000_0.npz").unlink()
     with pytest.raises(ValueError, match=r"does not say where the sky is: run training\.skies or training\.scenes first"):
         worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky="all"))
-
-
-@pytest.mark.slow("takes most of a second")
-def test_no_process_leaves_before_the_first_has_saved(prepared, tmp_path, monkeypatch, worker):
-    """Its connection would end while the first still counts on it."""
-    done = []
-    for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(train.dist, name, lambda *_, name=name, **__: done.append(name))
-    monkeypatch.setattr(train.dist, "all_reduce", lambda values: values)
-    monkeypatch.setattr(train.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(train, "checkpoint", lambda *_: done.append("saved"))
-    monkeypatch.setitem(train.IMAGES, "cpu", 1)
-    worker(0, replace(options(prepared, tmp_path / "run", 1), processes=2))
-    assert done == ["init_process_group", "saved", "barrier", "destroy_process_group"]
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -606,27 +455,6 @@ def test_what_cannot_be_exported_is_refused(tmp_path, state, sky, words):
     assert not (tmp_path / "tiny.safetensors").exists()
 
 
-def test_the_filter_keeps_what_is_linear_in_its_guide():
-    guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
-    np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
-    np.testing.assert_allclose(teacher.guided_filter(np.full_like(guide, 2), guide, 4, 0.05), 2, atol=1e-4)
-
-
-def test_what_is_near_is_set_before_another_image():
-    """A sixth of the other image is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
-    other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
-    other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1
-    grey = np.full((320, 240, 3), 100, np.uint8)
-    for seed in range(8):
-        mixed = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
-        assert mixed.shape == grey.shape
-        share = (mixed == 255).all(-1).mean()
-        assert 0.03 < share < 80 * 160 * 1.2**2 / grey[..., 0].size
-        assert (mixed == 100).all(-1).mean() > 0.6
-    again = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
-    np.testing.assert_array_equal(mixed, again)
-
-
 def test_scores_of_known_maps():
     truth = 1 + np.random.default_rng(0).random((20, 30))
     valid = np.ones_like(truth, bool)
@@ -635,11 +463,6 @@ def test_scores_of_known_maps():
     assert evaluate.spearman(-(truth**3), truth) == pytest.approx(-1)
     error = evaluate.angular_error(np.array([0.0, 0, 1]), np.array([[0.0, 0, 1], [1.0, 0, 0], [0, 0.5**0.5, 0.5**0.5]]))
     np.testing.assert_allclose(error, [0, 90, 45], atol=1e-9)
-
-
-def test_the_ramp_is_near_at_the_bottom():
-    ramp = evaluate.ramp(np.zeros((3, 2, 3), np.uint8))
-    np.testing.assert_allclose(ramp, [[0, 0], [0.5, 0.5], [1, 1]])
 
 
 def test_a_grown_network_gives_the_maps_of_the_one_it_grew_from_enlarged():

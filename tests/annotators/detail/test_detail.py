@@ -57,19 +57,6 @@ def test_what_crosses_the_border_stays_sharp():
     torch.testing.assert_close(without_border_lines(stepped), stepped, atol=1e-5, rtol=0)
 
 
-def test_each_image_of_a_batch_is_smoothed_by_itself():
-    depth = torch.randn(3, 1, 40, 32, generator=torch.Generator().manual_seed(1))
-    alone = torch.cat([without_border_lines(each) for each in depth[:, None]])
-    torch.testing.assert_close(without_border_lines(depth), alone)
-    torch.testing.assert_close(without_border_lines(depth.mT.movedim(0, 1)), alone.mT.movedim(0, 1))  # and each channel
-
-
-@pytest.mark.parametrize("flipped", [(2,), (3,), (2, 3)])
-def test_opposite_borders_are_treated_alike(flipped):
-    depth = torch.randn(1, 1, 40, 32, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(without_border_lines(depth.flip(flipped)), without_border_lines(depth).flip(flipped))
-
-
 # Guided upsampling
 
 

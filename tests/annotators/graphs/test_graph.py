@@ -108,7 +108,7 @@ def close(found, expected):
 @pytest.mark.slow("traces a network")
 @torch.no_grad()
 def test_one_trace_holds_for_any_batch_and_sides():
-    """Where a size gets fixed, it is here. Of MoGe-2 runtimes/test_end_to_end.py writes ONNX, which takes three times as long.
+    """Where a size gets fixed, it is here. Of MoGe-2 runtimes/test_choose.py writes ONNX, which takes three times as long.
 
     That has it all: positions that are resized, several outputs and a number beside the images.
     """

@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.annotators.networks.dpt import Fusion, as_fusion
-from depth_normal.annotators.networks.metric3d import _Fusion as Metric3dFusion
 
 
 def maps(*shape):
@@ -27,19 +26,6 @@ def test_a_fusion_convolves_before_it_enlarges_and_gives_the_same(size, joins):
     found = fusion(path, finer, size)
     assert sizes == [(4, 5)]
     torch.testing.assert_close(found, enlarged_first(fusion, path, finer, size or (8, 10)), rtol=0, atol=1e-5)
-
-
-@torch.no_grad()
-def test_a_fusion_of_metric3d_convolves_before_it_enlarges_and_gives_the_same():
-    fusion = Metric3dFusion(8, 4, joins=True)
-    path, finer = maps(2, 8, 4, 8), maps(2, 8, 4, 8) * 2
-    sizes = []
-    fusion.out_conv.register_forward_hook(lambda _module, args, _result: sizes.append(args[0].shape[-2:]))
-    found = fusion(path, finer, 7 / 4)
-    assert sizes == [(4, 8)]
-    path = fusion.way_trunk(path + fusion.way_branch(finer))
-    expected = fusion.out_conv(F.interpolate(path, scale_factor=7 / 4, mode="bilinear", align_corners=True))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["dpt.modeling_dpt.DPT", "zoedepth.modeling_zoedepth.ZoeDepth"])

@@ -67,18 +67,6 @@ def test_rows_at_a_time_change_nothing(monkeypatch):
     torch.testing.assert_close(conv(features, level.pairs), whole, rtol=0, atol=1e-12)
 
 
-def test_both_ways_to_find_neighbours_agree():
-    """At one voxel a pixel the window of pixels finds those that the sorted places find."""
-    bins = random_bins(4)
-    level = pixel_level(bins)
-    sizes = (level.places.amax(0) + 1).tolist()
-    by_places = {each.offset: each for each in sparse._pairs_of_sorted(sparse._keys(level.places, sizes), sizes)}
-    by_window = {each.offset: each for each in level.pairs}
-    assert not len(by_places.pop((0, 0, 1)).voxels) and by_places.keys() == by_window.keys()
-    for offset, pairs in by_window.items():
-        assert torch.equal(pairs.voxels, by_places[offset].voxels) and torch.equal(pairs.neighbours, by_places[offset].neighbours)
-
-
 def test_a_coarser_voxel_is_the_mean_of_those_in_it():
     level = pixel_level(random_bins())
     coarse, coarsening = coarser_level(level)

@@ -7,13 +7,8 @@ from depth_normal.annotators.networks.tiny import TinyNetwork, _positions
 
 def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
     x, y, xx, yy, tall = _positions(torch.zeros(1, 1, 32, 64))[0]
-    assert x[0, 0] == -1
-    assert x[5, -1] == 1
-    assert y[0, 7] == -1
-    assert y[-1, 3] == 1
-    torch.testing.assert_close(xx, x * x)
-    torch.testing.assert_close(yy, y * y)
-    torch.testing.assert_close(tall, 0.5 * y)
+    assert x[0, 0] == y[0, 7] == -1 and x[5, -1] == y[-1, 3] == 1
+    torch.testing.assert_close((xx, yy, tall), (x * x, y * y, 0.5 * y))
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_2])

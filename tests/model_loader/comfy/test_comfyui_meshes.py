@@ -81,16 +81,6 @@ def test_outside_comfyui_the_error_says_what_to_use():
         comfy_mesh(mesh)
 
 
-def test_a_file_lies_in_the_temporary_folder(comfyui, tmp_path, monkeypatch):
-    folders = SimpleNamespace(get_folder_paths=lambda name: [], get_temp_directory=lambda: str(tmp_path / "temp"))
-    monkeypatch.setitem(sys.modules, "folder_paths", folders)
-    comfyui(File3D=str)
-    (mesh,) = depth_to_meshes(surface())
-    path = comfy_file_3d(".glb", lambda path: write_glb(path, mesh))
-    assert path.startswith(str(tmp_path / "temp")) and path.endswith(".glb")
-    assert (tmp_path / "temp").is_dir() and len(list((tmp_path / "temp").iterdir())) == 1
-
-
 @pytest.mark.parametrize("pose", [None, torch.cat([TURNED, torch.tensor([[0.4], [-0.3], [1.0]])], 1)], ids=["camera", "world"])
 def test_the_camera_shows_the_mesh_as_the_image_does(pose):
     """A viewer's projection of each point is its pixel."""

@@ -1,10 +1,8 @@
 """The door to ComfyUI, with a stand-in behind it, and the way without ComfyUI."""
 
-import ast
 import gc
 import importlib
 import logging
-import re
 import shutil
 import sys
 import threading
@@ -29,8 +27,6 @@ from depth_normal.model_loader.weights import identify
 from depth_normal.model_loader.weights.integrity import bundled_path
 from tests.whole_files import Stop
 
-ROOT = Path(__file__).resolve().parents[3]
-NODE_PACKAGES = ("nodes", "model_loader", "annotators", "media", "geometry", "options")
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -353,13 +349,6 @@ def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):
     assert interrupt.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
 
 
-def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
-    def inside():
-        return torch.overrides._get_current_function_mode_stack()  # a mode is asked before each of torch's functions: twice the time
-
-    assert interrupt.interruptible(inside)() == []
-
-
 def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
     monkeypatch.setattr(interrupt, "_send", lambda thread, kind: None)  # it never arrives
     cancelled_after(comfy, 0.1)
@@ -501,41 +490,6 @@ def test_an_error_has_a_short_name_in_the_page(page, monkeypatch):
         with pytest.raises(error, match="what to do"):
             feedback.noting_warnings(Mock(side_effect=error("what to do")))()
     assert [error.__module__ for error in errors] == ["depth_normal", "of.others"]
-
-
-ON_NO_NODE = {
-    "another process is %s; waiting for it": "loading, which the node's message tells",
-    "connecting to %s": "loading",
-    "downloading %s (%s) from %s; licence: %s": "loading",
-    "forgetting %s: another file has taken the place of its weights": "loading",
-    "forgetting %s: main memory is short": "the machine",
-    "loading %s%s": "loading",
-    "%s is recognised as %s": "loading",
-    "the download broke off: %s; trying again in %.0f s": "the network",
-    "%s is run by %s": "the node's message",
-    "self._what: words": "an engine being built, which the node's message tells",
-    "left out at the video's end, for a multiple of %d frames and one more: %d": "videos of the command line",
-    "name: words": "sound in videos of the command line",
-    "old node ids: %s": "ComfyUI's start",
-    "OpenCV cannot be imported (%s): some steps on the CPU are slower without it": "the installation",
-}
-"""What the log says and no node, and what it is about: neither an input nor a setting of the node."""
-
-
-def logged():
-    """The text of each record of the log in what nodes run, and whether `noting_warnings` notes it."""
-    for path in (ROOT / "utils.py", *(file for name in NODE_PACKAGES for file in (ROOT / name).rglob("*.py"))):
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and (method := re.fullmatch(r"logger\.(info|warning|error|exception)", ast.unparse(call.func))):
-                text, *values = (str(each.value) if isinstance(each, ast.Constant) else ast.unparse(each) for each in call.args)
-                extra = "".join(ast.unparse(each.value) for each in call.keywords if each.arg == "extra")
-                yield ": ".join(values) if text == "%s: %s" else text, "None" not in extra if extra else method[1] != "info"
-
-
-@pytest.mark.slow("reads all modules")
-def test_what_the_log_says_of_an_input_or_a_setting_stands_on_the_node():
-    found = list(logged())
-    assert len(found) > 50 and {text for text, noted in found if not noted} == {*ON_NO_NODE}
 
 
 def test_every_node_notes_what_the_log_warns_of():

@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -77,26 +76,6 @@ def test_large_images_count_not_only_the_networks_input(load, family, monkeypatc
     monkeypatch.setattr(devices, "available_memory", lambda _device: 3 * each)
     load().estimate(images, 32)
     assert family.batches == [3, 3, 2]
-
-
-@pytest.mark.parametrize(("dtype", "tiles", "most"), [("float32", 0, 6), ("float16", 0, 6), ("float32", 2, 9)])
-def test_the_way_from_estimate_to_the_annotator_is_short(load, dtype, tiles, most):
-    """Two classes stand between them; more wrappers would be more to read, in each traceback too."""
-    model, walks = load(dtype=dtype).with_resizing(Resizing(Fit.STRETCHED)), []
-
-    def note(*_):
-        frame, walk = sys._getframe(), []
-        while frame is not None:
-            if frame.f_globals["__name__"].startswith("depth_normal.model_loader"):
-                walk.append((type(frame.f_locals.get("self")).__name__, frame.f_code.co_name))
-            frame = frame.f_back
-        walks.append(walk)
-
-    hook = model.network.register_forward_pre_hook(note)
-    model.estimate(make_images(2, 200, 300), 32, tiles=tiles)
-    hook.remove()
-    assert {name for walk in walks for name, _ in walk} - {"NoneType"} == {"Model", "LoadedNetwork"}
-    assert max(map(len, walks)) <= most, walks
 
 
 def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
@@ -335,13 +314,6 @@ def test_an_interruption_stops_between_parts(load, family, monkeypatch):
     family.batches.clear()
     monkeypatch.setattr(interrupt, "throw_if_interrupted", lambda: None)
     assert model.estimate(make_images(5), 32).batch == 5
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 64), (50, 70), (1, 1), (200, 31)])
-def test_the_estimate_has_the_images_size(load, height, width):
-    estimate = load().estimate(make_images(2, height, width), 32)
-    assert estimate.depth.shape == (2, 1, height, width)
-    assert torch.isfinite(estimate.depth).all()
 
 
 def test_the_size_is_the_networks(load):

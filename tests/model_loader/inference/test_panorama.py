@@ -25,7 +25,7 @@ from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.network import LoadedNetwork
-from depth_normal.model_loader.inference.panorama import blend_half_turn, borders_meet, check_panorama, check_panorama_model, merged_size
+from depth_normal.model_loader.inference.panorama import blend_half_turn, borders_meet, check_panorama, merged_size
 from depth_normal.nodes.demo import DEMO_IMAGES
 from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals, EstimatePanorama
 from depth_normal.utils import resize_map
@@ -121,13 +121,6 @@ def test_other_sides_are_refused_and_taken_on_request(size):
         check_panorama(1, 2, any_aspect=True)
 
 
-def test_models_of_normals_alone_are_refused_and_others_taken():
-    with pytest.raises(ValueError, match="a panorama needs depth"):
-        check_panorama_model(find_spec("dsine"))
-    for name in ("moge-2-vits-normal", "tiny", "marigold-depth"):
-        check_panorama_model(find_spec(name))
-
-
 def photo(name):
     """The upper half and more of a bundled photo, 2:1."""
     image = torch.from_numpy(read_image(DEMO_IMAGES.get(name) or DEMO_IMAGE)).movedim(-1, 0)[None]
@@ -220,16 +213,6 @@ def test_the_step_at_the_border_is_gone(small_room):
     ratio = found / small_room.distance
     assert (ratio / ratio.median()).log().abs().max() < 0.1, "and no other step has taken its place"
     assert ratio.log().diff(dim=-1).abs().max() < 0.01
-
-
-def test_a_rolled_panorama_gives_the_rolled_estimate_but_for_what_the_network_errs(small_room):
-    model = whole(small_room, 0.2)
-    half, quarter = WHOLE_WIDTH // 2, WHOLE_WIDTH // 4
-    plain = model.estimate_panorama(small_room.image).depth
-    by_half, by_quarter = (model.estimate_panorama(small_room.image.roll(turn, -1)).depth.roll(-turn, -1) for turn in (half, quarter))
-    assert (by_half / plain - 1).abs().max() < 1e-5
-    ratio, ramp = (by_quarter / plain).log(), torch.linspace(-0.2, 0.2, WHOLE_WIDTH)
-    assert (ratio - ratio.median()).abs().max() < 0.4 * (ramp.roll(-quarter) - ramp).abs().max()
 
 
 def test_the_blend_takes_each_estimate_away_from_its_seam():

@@ -103,20 +103,6 @@ def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, image
     assert convolved.family.runs == runs, "the engine goes on"
 
 
-def test_on_a_cpu_nothing_is_copied(convolved, image, monkeypatch):
-    seen = []
-
-    class Session:
-        def run(self, _names, feed):
-            seen.append(feed["pixels"].__array_interface__["data"][0])
-            return [feed["pixels"][:, :1]]
-
-    runner = object.__new__(onnx_runtime._OnnxRunner)
-    runner._range, runner._binds, runner._inputs, runner._session = None, False, ("pixels",), Session()
-    (found,) = runner.run(image, None)
-    assert seen == [image.data_ptr()] and found.data_ptr() == image.data_ptr()
-
-
 def test_the_session_has_as_many_threads_as_torch(convolved, monkeypatch):
     made = []
     session = onnxruntime.InferenceSession

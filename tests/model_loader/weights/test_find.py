@@ -192,15 +192,6 @@ def test_a_browsers_second_copy_counts_after_the_first(caches):
     assert find_weights(HYBRID) == second and find.find_all([HYBRID]) == {HYBRID}
 
 
-def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
-    broken = put(caches.home / HYBRID.name, b'{"error": "Rate limited"}'.ljust(len(WEIGHTS)))
-    assert find_weights(HYBRID) is None
-    whole = put(caches.torch / "dpt_hybrid_384.pt")
-    assert find_weights(HYBRID) == whole
-    assert caplog.text.count(f"{broken} is left aside: it is ") == 1
-    assert broken.is_file()
-
-
 def test_folders_that_link_to_each_other_are_read_once(caches, scans):
     folders = [caches.home / f"d{i}" for i in range(16)]
     for folder in folders:
@@ -286,20 +277,6 @@ def test_one_walk_serves_all_models(caches, scans):
     assert sorted(scans) == sorted(map(str, folders))
     assert find_weights(HYBRID) == wanted
     assert len(scans) == len(folders)
-
-
-def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
-    near, far = (put(caches.home / name / "x.txt").parent for name in ("near", "far"))
-    age(caches.home, near, far)
-    assert find_weights(HYBRID) is None
-    scans.clear()
-    path = put(near / HYBRID.name)
-    age(near)
-    os.utime(near, ns=(OLD, OLD + 1))
-    assert find_weights(HYBRID) == path
-    assert scans == [str(near)]
-    path.unlink()
-    assert find_weights(HYBRID) is None
 
 
 def test_what_comes_and_goes_is_noticed_also_within_the_same_tick_of_the_clock(caches):

@@ -84,20 +84,6 @@ def test_every_network_has_the_published_size_and_is_known_by_its_names_and_shap
     family.check_network(spec, {name: value.half() if value.is_floating_point() else value for name, value in state.items()})
 
 
-@pytest.mark.parametrize(
-    ("model_id", "others"),
-    [
-        ("depth-anything-v2-large", ["depth-anything-large", "depth-anything-v2-metric-indoor-large"]),
-        ("lotus-depth-g", ["lotus-normals-g"]),
-    ],
-)
-@pytest.mark.slow("takes most of a second")
-def test_those_that_share_names_and_shapes_are_found_together(model_id, others):
-    found, missing_libraries = identify.matching_models(expected(model_id))
-    assert {model_id, *others} <= {spec.id for spec in found} and not missing_libraries
-    assert {spec.family for spec in found} == {MODELS[model_id].family}
-
-
 def table(monkeypatch, *specs):
     """Makes these all there is."""
     small = {spec.id: spec for spec in specs}
@@ -246,27 +232,6 @@ def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monke
     assert identify.recognise(path).id == VIDEO
 
 
-@pytest.mark.parametrize(
-    ("name", "model_ids"),
-    [
-        ("lotus-normal-d-v1-1.safetensors", ["lotus-normals-d"]),
-        ("lotus-normal-d-v1-0-fp16.safetensors", ["lotus-normals-d-v1.0"]),
-        ("lotus-depth-d-v-1-1-fp16.safetensors", ["lotus-depth-d"]),
-        ("Lotus_Disparity.safetensors", ["lotus-disparity-d"]),
-        ("models--jingheya--lotus-normal-d-v1-1/snapshots/1d/unet/diffusion_pytorch_model.safetensors", ["lotus-normals-d"]),
-        ("my normals.safetensors", ["lotus-normals-d", "lotus-normals-d-v1.0"]),
-        ("runs-1/mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
-        ("mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
-        ("marigold-depth/unet/diffusion_pytorch_model.safetensors", ["marigold-depth", "marigold-depth-v1.0"]),
-        ("marigold-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-v1.0"]),
-    ],
-)
-def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
-    unet = MODELS[model_ids[0]].config.unet
-    variants = [spec for spec in MODELS.values() if getattr(spec.config, "unet", None) == unet]
-    assert [spec.id for spec in identify._by_name(tmp_path / name, variants)] == model_ids
-
-
 def test_no_model_is_taken_for_another_of_its_tensors_by_its_own_name_or_its_repositorys():
     repositories, tensors, taken = [spec.file.repo_id for spec in MODELS.values()], {}, {}
     for name, numbers in NETWORKS.items():
@@ -286,13 +251,6 @@ def test_no_extension_and_no_generic_word_says_what_a_file_is(tmp_path):
     for name in ("weights.safetensors", "model.pt", "unet/diffusion_pytorch_model.safetensors"):
         assert identify._by_words(tmp_path / name, *2 * [[one, other]]) == [one, other]
     assert identify._by_words(tmp_path / "an other model.pt", *2 * [[one, other]]) == [other]
-
-
-def test_of_two_models_of_one_file_the_first_is_taken(like, shrunk, monkeypatch):
-    path = like("mine.safetensors")
-    one = published(shrunk[V2], path, sha256=sha256_of(path))
-    table(monkeypatch, one, replace(one, id="the-same-with-more"))
-    assert identify.recognise(path) is one
 
 
 def published(spec, path, **more):
