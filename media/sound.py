@@ -91,6 +91,8 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
                 # MP4 can hide packets before time 0 (an encoder's priming samples); Matroska would begin there.
                 track = _copied(source, output, hides=extension in _HOLDS) if copy else _as_aac(source, output)
                 if track is not None:
+                    words = {key: word for key, word in stream.metadata.items() if key in ("language", "title")}
+                    output.streams[-1].metadata.update(words)  # players offer them
                     tracks.append(_guarded(track, name))
         yield tracks
 

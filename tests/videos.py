@@ -140,7 +140,7 @@ def write_broadcast(path: Path, seconds, sound=None, codec="aac", sample_rate=48
         track = container.add_stream(codec, rate=sample_rate) if sound else None
         packets = _packets_of(images, _image_frames(images, int(seconds * rate), rate))
         if track is not None:
-            track.codec_context.layout = "stereo"
+            track.codec_context.layout, track.metadata["language"] = "stereo", "fin"
             packets += _packets_of(track, _sine_frames(track, *sound))
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             shift = round(begins / packet.time_base)

@@ -253,7 +253,7 @@ def known_from_files(arguments: argparse.Namespace, height: int, width: int, fit
         except PlainImageError as error:
             if "--depth" not in arguments.parser.options:
                 raise
-            raise ValueError(f"{error}: name it behind --depth (near = white) or --normal-map") from error
+            raise ValueError(f"{error}; a depth image goes behind --depth (near = white), a normal map behind --normal-map") from error
         if estimate.batch != 1:
             raise ValueError(f"{arguments.geometry} holds {estimate.batch} images; an image needs the one that is of it")
         check_alike(str(arguments.geometry), (estimate.height, estimate.width), (height, width))

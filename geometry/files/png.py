@@ -19,6 +19,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..valid import FAR_AWAY, all_point, valid_depth, valid_normals
 from .image_files import DecodedImage, decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
+from .unlabelled import NAME_QUANTITY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """PNG's magic bytes."""
@@ -161,7 +162,7 @@ def read_values_png(path: str | os.PathLike[str], image: DecodedImage | None = N
     if _QUANTITY not in text and _AXES not in text:
         raise PlainImageError(
             f"{path}: an image without the range of its numbers, so it cannot be read as depth or normals; "
-            "use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ"
+            f"use it as a depth image or a normal map instead, or {NAME_QUANTITY}"
         )
     try:
         intrinsics = _parse_intrinsics(text)

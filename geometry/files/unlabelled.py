@@ -15,12 +15,12 @@ from ..valid import depth_mask
 from .paths import FileFormatError
 
 NAME_QUANTITY = (
-    "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); "
+    "name the quantity: metric-depth (metres), millimetres, relative-depth (large is far) or disparity (large is near); "
     "with --quantity, an option of `depth-normal convert` too"
 )
 """Advice if a file does not say what its depth is."""
 
-WHOLE_NUMBERS = f"whole numbers, which may be millimetres or anything; {NAME_QUANTITY}"
+WHOLE_NUMBERS = f"whole numbers, whose unit is not stated; {NAME_QUANTITY}"
 """Why integers without a quantity are refused."""
 
 WITH_CHANNEL = "with --channel, an option of `depth-normal convert` too"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -109,8 +110,8 @@ def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
     """
     try:
         # each line: hierarchy number, controllers, path; version 2 has number 0 and no controllers
-        lines = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
-        mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
+        lines = [line.split(":", 2) for line in _lines(root / "proc/self/cgroup")]
+        mounts = [line.split(" ") for line in _lines(root / "proc/self/mountinfo")]
     except OSError:
         return
     paths = {2 if number == "0" else 1: path for number, controllers, path in lines if number == "0" or "memory" in controllers.split(",")}
@@ -125,6 +126,11 @@ def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
         top = root / mount[4].replace("\\040", " ").lstrip("/")
         for folder in (inside, *inside.parents):
             yield version, top / folder
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file that contains file names, which may be any bytes."""
+    return [line for line in os.fsdecode(path.read_bytes()).split("\n") if line]
 
 
 def _left_of_v2(group: Path, swap: int) -> float:

@@ -51,6 +51,8 @@ def told(caplog):
 def test_sound_that_begins_late_is_copied_or_decoded(tmp_path, caplog, seconds, rate, messages):
     out = remade(write_broadcast(tmp_path / "late.ts", seconds[1], seconds, rate=rate))
     assert sound_of(out)[0] == "aac" and sound_times(out) == about(seconds) and caplog.messages == messages
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].language == "fin"
 
 
 def test_a_stream_that_appears_in_the_middle_sounds_there(tmp_path):

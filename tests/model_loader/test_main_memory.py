@@ -1,6 +1,7 @@
 """How much memory is left, of the machine and in a container, as the kernel's files say it."""
 
 import math
+import os
 import sys
 from types import SimpleNamespace
 
@@ -43,7 +44,7 @@ def free(tmp_path):
 
     def write(path, content):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(content)
+        (tmp_path / path).write_bytes(os.fsencode(content))
 
     def free(groups=None, *mounts, **folders):
         write("proc/meminfo", f"MemTotal: {32 * 2**20} kB\nMemAvailable: {16 * 2**20} kB\nSwapFree: {2 * 2**20} kB\n")
@@ -59,7 +60,7 @@ def free(tmp_path):
 
 
 def test_a_machine_without_control_groups_and_one_that_says_nothing(free, tmp_path):
-    assert free() == free("0::/\n") == 18
+    assert free() == free("0::/\n") == free("") == 18
     assert free_main_memory(tmp_path / "other") == math.inf
 
 
@@ -80,6 +81,12 @@ def test_a_machine_without_control_groups_and_one_that_says_nothing(free, tmp_pa
 )
 def test_a_container_of_version_2(free, files, left):
     assert free("0::/\n", V2_MOUNT.format("/"), **{"": files}) == left
+
+
+@pytest.mark.parametrize("name", ["Disk\u2028No\\0401", "M\udcfcsik", "a\x85\xa0b"])
+def test_a_drive_of_any_name_is_mounted(free, name):
+    drive = f"40 22 8:1 / /media/{name} rw - vfat /dev/sda1 rw"
+    assert free("0::/\n", drive, V2_MOUNT.format("/"), **{"": v2(8, 5, swap=(0,))}) == 3
 
 
 def test_the_least_of_all_groups_around_the_process_counts(free):
