@@ -3,7 +3,6 @@
 import json
 import shutil
 import struct
-import subprocess
 import urllib.error
 
 import cv2
@@ -238,30 +237,6 @@ def test_cores_geometry_comes_back(server, scene, output):
     estimate, given = read_npz(path_of(server, entry)), plane()
     assert torch.equal(estimate.mask, given.mask) and torch.equal(estimate.depth[given.mask], given.depth[given.mask])
     assert torch.allclose(estimate.intrinsics, given.intrinsics, atol=1e-4) and estimate.quantity is Quantity.METRIC_DEPTH
-
-
-@pytest.fixture(scope="module")
-def exr(server, scene, comfyui_python):
-    """Our EXR of the plane, written by the server."""
-    if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
-        pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")
-    graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/plane", format="exr")}
-    (entry,) = server.finished(graph)["save"]["files"]
-    return path_of(server, entry)
-
-
-def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
-    openexr = pytest.importorskip("OpenEXR", reason="the reader to compare with")
-    with openexr.File(str(exr), separate_channels=True) as file:
-        assert np.array_equal(file.channels()["Z"].pixels, plane().depth[0, 0].numpy())
-    (server.base / "input" / "plane.exr").write_bytes(exr.read_bytes())
-    graph = {
-        "1": core("LoadImage", image="plane.exr"),
-        "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="metres"),
-        "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/core", format="npz"),
-    }
-    (entry,) = server.finished(graph)["3"]["files"]
-    assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
 
 
 def test_a_file_in_a_model_folder_is_recognised(server, scene):

@@ -368,27 +368,6 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
     assert sum(size > 2 for size in sizes) == 3 * len("844"), "of each size once: what did not fit is remembered"
 
 
-@pytest.mark.slow("takes most of a second")
-def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
-    photos = save_photos(tmp_path / "photos", 16)
-    monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
-    sizes, model = [], OPTIONS.load()
-    estimate = per_image.estimate
-    monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
-
-    def watch(_, args):
-        if len(args[0]) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-
-    hook = model.network.register_forward_pre_hook(watch)
-    try:
-        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=64))) == 16
-    finally:
-        hook.remove()
-        model.unload()
-    assert sizes == [4, 2, 2, 2, 2, 2, 2]
-
-
 def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monkeypatch):
     model, moved = OPTIONS.load("cpu"), []
 

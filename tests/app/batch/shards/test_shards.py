@@ -90,27 +90,6 @@ def files_in(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
 
 
-@pytest.mark.quick_cases(1)
-@EACH_KIND
-def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, out, monkeypatch):
-    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
-    old = set(shard_files(open_store(out)))
-    seen_at_removal = []
-    remove = folder.remove_shards
-
-    def watched(store, names):
-        manifest = catalogue.read_manifest(store)
-        seen_at_removal.append((names_in(out), set(names), manifest.keys()))
-        remove(store, names)
-
-    monkeypatch.setattr(folder, "remove_shards", watched)
-    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
-    new = set(shard_files(open_store(out)))
-    assert seen_at_removal == [(sorted(2 * ["a.png", "b.png", "c.png", "d.png"]), old, new)]
-    assert len(old) == len(new) > 1 and not old & new and names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
-    assert {path.name for path in (out / RECORDS).glob("*.json")} == {*(f"{name}.json" for name in new), "manifest.json"}
-
-
 @EACH_KIND
 def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
@@ -346,24 +325,6 @@ def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, out
     monkeypatch.setattr(type(open_store(out)), "open", fail)
     with pytest.raises(OSError, match="no answer"):
         planned(out, photos, "cd", overwrite=True)
-
-
-def test_a_resume_takes_one_read_for_all_shards(photos, s3):
-    requests, files = s3
-    store = open_store("s3://maps/many")
-    shards = [catalogue.Shard(f"{number:04}.tar", 1, 0, "run", {}, {f"s3://photos/{number}.png": (1, 2)}) for number in range(2500)]
-    for shard in shards:
-        files[f"maps/many/{shard.name}"] = b"."
-        files[f"maps/many/{catalogue.record_name(shard.name)}"] = shard.record()
-    catalogue.write_manifest(store, shards[:-3])
-    requests.clear()
-    found = read_catalogue(store)
-    assert found.shards == {shard.name: shard for shard in shards} and len(found.in_manifest) == 2497
-    listings = [each for each in requests if each.endswith("?list")]
-    assert len(listings) == 3, "a thousand names each"
-    read = {each.partition(" ")[2] for each in requests if each not in listings}
-    assert read - {"maps/many/.depth-normal/manifest.json"} == {f"maps/many/.depth-normal/{shard.name}.json" for shard in shards[-3:]}
-    assert len(requests) - len(listings) <= 4 * 3
 
 
 def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypatch):
