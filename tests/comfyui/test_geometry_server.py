@@ -1,20 +1,16 @@
 """Raw geometry in a real ComfyUI server: core's MoGe, Depth Anything 3 and mesh nodes take it and give it, files bring it back."""
 
 import json
-import shutil
 import struct
-import urllib.error
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_npz, write_npz
-from depth_normal.model_loader.weights.integrity import bundled_path
 from tests.prompts import call as core
 from tests.prompts import ours as node
 
@@ -237,30 +233,3 @@ def test_cores_geometry_comes_back(server, scene, output):
     estimate, given = read_npz(path_of(server, entry)), plane()
     assert torch.equal(estimate.mask, given.mask) and torch.equal(estimate.depth[given.mask], given.depth[given.mask])
     assert torch.allclose(estimate.intrinsics, given.intrinsics, atol=1e-4) and estimate.quantity is Quantity.METRIC_DEPTH
-
-
-def test_a_file_in_a_model_folder_is_recognised(server, scene):
-    path = server.base / "models" / "geometry_estimation" / "mine.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    shutil.copy(bundled_path(find_spec("tiny").file), path)
-    graph = {
-        "1": core("EmptyImage", width=96, height=64, batch_size=1, color=255),
-        "2": node("LoadModel", model="(from file)", weights="mine.safetensors"),
-        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
-        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
-    }
-    assert shown(server, graph, "4")[0].shape == (64, 96, 3)
-    assert f"{path} is recognised as tiny" in server.log
-    graph["2"]["inputs"]["weights"] = "absent.safetensors"
-    assert "no weights file is called 'absent.safetensors'" in server.error_of(graph | {"p": core("PreviewImage", images=["4", 0])})
-
-
-@pytest.mark.parametrize(
-    ("node_id", "inputs", "words"), [("1", {"file": "../plane.npz"}, "file"), ("save", {"filename_prefix": "../x"}, "holds '..'")]
-)
-def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, words):
-    graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz")}
-    graph[node_id] = {**graph[node_id], "inputs": graph[node_id]["inputs"] | inputs}
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        server.submit(graph)
-    assert refused.value.code == 400 and words in refused.value.read().decode()

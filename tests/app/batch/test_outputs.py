@@ -133,6 +133,16 @@ def test_a_link_to_nowhere_and_a_folder_are_not_the_packs(tmp_path):
     assert len(refusals(outputs, outputs.paths())) == 1
 
 
+def test_many_problems_are_counted(tmp_path):
+    images = [tmp_path / f"{name}.png" for name in "abcdefg"]
+    for image in images:
+        image.with_suffix(".npz").touch()
+    with pytest.raises(ValueError, match=r"^[^;]+; [^;]+ \(and 6 more\)$"):
+        planned(images, tmp_path)
+    found = planned([*images, tmp_path / "z.png"], tmp_path)
+    assert len(found.refused) == 7 and [outputs.image.name for outputs in found.todo] == ["z.png"], "one more goes on"
+
+
 def test_the_record_says_what_was_made_and_how(tmp_path):
     (tmp_path / "a.png").write_bytes(b"12345")
     outputs = of(tmp_path / "a.png", tmp_path / "out")

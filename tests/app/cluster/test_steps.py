@@ -1,4 +1,4 @@
-"""The rows between a cluster's steps: what goes in comes out, and no map is copied on the way."""
+"""The rows between a cluster's steps: pixels as bytes, and what fails alone."""
 
 from threading import Event
 

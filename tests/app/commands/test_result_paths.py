@@ -325,17 +325,6 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
 
 
-def test_two_images_of_one_name_share_a_folder_of_results(here, capsys):
-    for folder in ("a", "b"):
-        Path(folder).mkdir()
-        Image.effect_noise((48, 32), 60).convert("RGB").save(f"{folder}/photo.png")
-    fog, mask = "effect fog b/photo.png --geometry known.npz", "effect mask a/photo.png --geometry known.npz"
-    for words in (mask, fog, mask, fog):
-        assert run(words) == 0, words
-    assert run("effect fog a/photo.png --geometry known.npz") == 2, "that of the other image stays"
-    assert f"made of {here / 'b' / 'photo.png'}, not of {Path('a/photo.png')}" in capsys.readouterr().err
-
-
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):
     shots()
     words = "video shots --model tiny --size 32"

@@ -509,12 +509,3 @@ def test_a_second_run_into_a_folder_is_refused(photos, out, capsys):
     with pytest.raises(RuntimeError, match=r"another run wrote shards to .* while this one began"):
         carry_out(results, ("a.png b.png", True))
     assert names_in(out) == ["c.png", "d.png"]
-
-
-def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, out):
-    carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
-    (out / MANIFEST).unlink()  # what there is to tidy can wait
-    with open_store(out).alone():
-        assert estimate(photos / "2024", "--out", out, "--resume") == 0
-    assert not (out / MANIFEST).exists()
-    assert estimate(photos / "2024", "--out", out, "--resume") == 0 and (out / MANIFEST).exists()
