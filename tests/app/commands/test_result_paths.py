@@ -325,6 +325,17 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
 
 
+def test_an_input_is_never_replaced(here, capsys):
+    """Not even with --overwrite, where the result of one image has the name of another that is named with it."""
+    Path("in").mkdir()
+    for name in ("a", "a_fog"):
+        Image.effect_noise((32, 24), 60).convert("RGB").save(f"in/{name}.png")
+    before = Path("in/a_fog.png").read_bytes()
+    assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
+    assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
+    assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
+
+
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):
     shots()
     words = "video shots --model tiny --size 32"

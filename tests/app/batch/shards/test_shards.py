@@ -327,6 +327,24 @@ def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, out
         planned(out, photos, "cd", overwrite=True)
 
 
+def test_a_resume_takes_one_read_for_all_shards(photos, s3):
+    requests, files = s3
+    store = open_store("s3://maps/many")
+    shards = [catalogue.Shard(f"{number:04}.tar", 1, 0, "run", {}, {f"s3://photos/{number}.png": (1, 2)}) for number in range(2500)]
+    for shard in shards:
+        files[f"maps/many/{shard.name}"] = b"."
+        files[f"maps/many/{catalogue.record_name(shard.name)}"] = shard.record()
+    catalogue.write_manifest(store, shards[:-3])
+    requests.clear()
+    found = read_catalogue(store)
+    assert found.shards == {shard.name: shard for shard in shards} and len(found.in_manifest) == 2497
+    listings = [each for each in requests if each.endswith("?list")]
+    assert len(listings) == 3, "a thousand names each"
+    read = {each.partition(" ")[2] for each in requests if each not in listings}
+    assert read - {"maps/many/.depth-normal/manifest.json"} == {f"maps/many/.depth-normal/{shard.name}.json" for shard in shards[-3:]}
+    assert len(requests) - len(listings) <= 4 * 3
+
+
 def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_SHARDS_WITHOUT_MANIFEST", 2)
     seen = []
@@ -509,3 +527,12 @@ def test_a_second_run_into_a_folder_is_refused(photos, out, capsys):
     with pytest.raises(RuntimeError, match=r"another run wrote shards to .* while this one began"):
         carry_out(results, ("a.png b.png", True))
     assert names_in(out) == ["c.png", "d.png"]
+
+
+def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, out):
+    carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
+    (out / MANIFEST).unlink()  # what there is to tidy can wait
+    with open_store(out).alone():
+        assert estimate(photos / "2024", "--out", out, "--resume") == 0
+    assert not (out / MANIFEST).exists()
+    assert estimate(photos / "2024", "--out", out, "--resume") == 0 and (out / MANIFEST).exists()
