@@ -22,7 +22,7 @@ import torch
 import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-from depth_normal.app.batch import local_engine, name_locks, per_image, staging
+from depth_normal.app.batch import engines, local_engine, name_locks, per_image, staging
 from depth_normal.app.batch.failures import FailureLog, failure_of
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
@@ -130,6 +130,30 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
     assert estimate(photos, tmp_path / "out", "--resume") == 0
     after = times(tmp_path / "out")
     assert {path.name for path in after if after[path] != before[path]} == {"002_depth.png", "002_normals.png"}
+
+
+def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, out, monkeypatch, capsys):
+    def then(*words, **options):
+        found = find_images(*words, **options)
+        (photos / "001.png").unlink()
+        cv2.imwrite(str(photos / "002.png"), np.zeros((60, 20, 3), np.uint8))
+        return found
+
+    monkeypatch.setattr(engines, "find_images", then)
+    assert estimate(photos, out) == 1
+    assert capsys.readouterr().err.count(f"{photos / '001.png'}: there is no such file") == 1
+    shapes = [cv2.imread(str(out / f"{name}_depth.png"), cv2.IMREAD_UNCHANGED).shape for name in ("000", "002", "003")]
+    assert shapes == [(32, 48), (60, 20), (32, 48)], "as it is when it is read"
+
+
+def test_an_only_image_that_is_cut_off_leaves_nothing_but_what_was_there(photos, out, capsys):
+    image, listed = photos / "000.png", out / RECORDS / "failures.jsonl"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    assert estimate(image, out) == 2 and "cut off" in capsys.readouterr().err and not out.exists()
+    assert (estimate(photos, out), estimate(image, out)) == (1, 2) and len(listed.read_text().splitlines()) == 1, "not twice"
+    image.write_bytes(whole)
+    assert estimate(image, out) == 0 and not listed.exists()
 
 
 def test_json_lines_tell_what_fails_and_what_is_not_there_too(photos, tmp_path, capsys):
