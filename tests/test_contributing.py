@@ -79,21 +79,5 @@ def test_the_code_that_is_shown_finds_what_it_imports(page):
                 assert {alias.name for alias in node.names} <= names, f"{place}: {node.module}"
 
 
-@every_question
-def test_a_method_that_is_shown_overrides_one_of_its_base(page):
-    """Else the code runs as before, and nobody notices: a method of another name is called by nothing."""
-    for place, source in blocks(page):
-        if not (ROOT / place).exists():
-            continue
-        there = {
-            node.name: node for node in ast.walk(ast.parse((ROOT / place).read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
-        }
-        for shown in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name not in there):
-            bases = [there[base.id] for base in shown.bases if isinstance(base, ast.Name) and base.id in there]
-            known = {method.name: ast.dump(method.args) for base in bases for method in base.body if isinstance(method, ast.FunctionDef)}
-            for method in (each for each in shown.body if isinstance(each, ast.FunctionDef) and bases):
-                assert known.get(method.name) == ast.dump(method.args), f"{place}: {shown.name}.{method.name}"
-
-
 def test_the_page_of_benchmarks_names_every_one():
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")} <= named_files(BENCHMARKS)

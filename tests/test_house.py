@@ -7,10 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
-from importlib.machinery import SourceFileLoader
-from inspect import CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
-from types import CodeType
 
 import pytest
 
@@ -220,25 +217,6 @@ def test_one_module_asks_servers():
     assert asking - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
     typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
     assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
-
-
-def test_variables_say_what_they_hold():
-    """What was found has a name: digest, sky_mask, fitting models."""
-    unnamed = [f"{path}: {name}" for path in modules() for name in functions_with(compiled(path), "found")]
-    assert not unnamed, "name what these functions find"
-
-
-def compiled(path: Path) -> CodeType:
-    """Its code, as Python keeps it beside the file: read in a fraction of the time that a parser takes."""
-    return SourceFileLoader(path.stem, str(path)).get_code(path.stem)
-
-
-def functions_with(code: CodeType, variable: str) -> list[str]:
-    """Functions inside that have a variable of this name that is no parameter."""
-    parameters = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
-    own = {*code.co_varnames, *code.co_cellvars} - {*code.co_varnames[:parameters]}
-    here = [code.co_name] if variable in own and code.co_name != "<module>" else []
-    return here + [name for each in code.co_consts if isinstance(each, CodeType) for name in functions_with(each, variable)]
 
 
 # huggingface_hub, which ComfyUI imports before any pack, imports filelock, some versions of which try links in a temporary folder then.

@@ -1,6 +1,5 @@
 """What Windows does otherwise with files, names and consoles, as far as it can be pretended elsewhere. Nothing here ran on Windows."""
 
-import ast
 import errno
 import os
 import subprocess
@@ -17,9 +16,6 @@ from depth_normal.app.batch.outputs import Outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.staging import staged
 from depth_normal.geometry.files import paths
-
-ROOT = Path(__file__).resolve().parents[1]
-PRODUCT = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
 
 
 @pytest.fixture
@@ -185,34 +181,6 @@ def test_elsewhere_such_names_are_names(tmp_path):
 
 
 # --- consoles and processes ---
-
-
-def modules():
-    for name in (*PRODUCT, "__init__.py", "__main__.py", "utils.py"):
-        place = ROOT / name
-        yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
-
-
-@pytest.mark.slow("reads all modules")
-def test_messages_have_letters_that_every_western_console_has_and_no_process_is_forked():
-    """Elsewhere a letter becomes an escape; a message should not need one. Node search words are shown by a browser alone.
-
-    Windows and macOS start processes anew: nothing may rest on what a parent holds. Ray starts its workers by commands.
-    """
-    found = []
-    for path in modules():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        docstrings = {id(part.value) for part in ast.walk(tree) if isinstance(part, ast.Expr)}
-        for part in ast.walk(tree):
-            used = {getattr(part, "id", ""), getattr(part, "attr", ""), *(getattr(each, "name", "") for each in getattr(part, "names", []))}
-            if used & {"multiprocessing", "ProcessPoolExecutor", "fork", "forkpty"}:
-                found.append(f"{path.relative_to(ROOT)}:{part.lineno}: forks")
-            if isinstance(part, ast.Constant) and isinstance(part.value, str) and id(part) not in docstrings:
-                kept = part.value.encode("cp1252", "ignore").decode("cp1252")
-                is_surrogate = any("\ud800" <= letter <= "\udfff" for letter in part.value)
-                if kept != part.value and path.name != "search_words.py" and not is_surrogate:
-                    found.append(f"{path.relative_to(ROOT)}:{part.lineno}: {part.value!a}")
-    assert not found
 
 
 @pytest.mark.slow("starts another process")

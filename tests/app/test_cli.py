@@ -24,7 +24,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader import load_model
 from depth_normal.utils import check_images, images_to_rgb
 from tests.forked import COMMAND, python
 
@@ -105,17 +105,6 @@ def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
     assert json.loads((tmp_path / RECORDS / "astronaut.json").read_text())["settings"]["near_far_ratio"] == 30
     assert cli.main(words) == 0
     assert np.abs(np.load(tmp_path / "astronaut.npz")["normals"] - found).mean() > 0.05, "a landscape is deeper than a room"
-
-
-def test_a_loaded_model_is_named_without_its_path(image, tmp_path, caplog):
-    """`depth-normal models --on-disk` says the path; only of a file that --weights names, it shows that this file is taken."""
-    file = Path(depth_normal.__file__).parent / "annotators" / "tiny.safetensors"
-    for number, (words, expected) in enumerate([((), "loading tiny"), (("--weights", file), f"loading tiny from {file}")]):
-        free("tiny")
-        caplog.clear()
-        words = ["effect", "fog", image, "-o", tmp_path / f"{number}.png", "--model", "tiny", "--size", "32", *words]
-        assert cli.main([*map(str, words)]) == 0
-        assert [line for line in caplog.messages if "loading" in line] == [expected]
 
 
 def test_no_file_and_no_network_says_what_to_do(tmp_path, image, monkeypatch, capsys):

@@ -1,21 +1,16 @@
 """Raw geometry in a real ComfyUI server: core's MoGe, Depth Anything 3 and mesh nodes take it and give it, files bring it back."""
 
 import json
-import shutil
 import struct
-import subprocess
-import urllib.error
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_npz, write_npz
-from depth_normal.model_loader.weights.integrity import bundled_path
 from tests.prompts import call as core
 from tests.prompts import ours as node
 
@@ -238,54 +233,3 @@ def test_cores_geometry_comes_back(server, scene, output):
     estimate, given = read_npz(path_of(server, entry)), plane()
     assert torch.equal(estimate.mask, given.mask) and torch.equal(estimate.depth[given.mask], given.depth[given.mask])
     assert torch.allclose(estimate.intrinsics, given.intrinsics, atol=1e-4) and estimate.quantity is Quantity.METRIC_DEPTH
-
-
-@pytest.fixture(scope="module")
-def exr(server, scene, comfyui_python):
-    """Our EXR of the plane, written by the server."""
-    if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
-        pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")
-    graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/plane", format="exr")}
-    (entry,) = server.finished(graph)["save"]["files"]
-    return path_of(server, entry)
-
-
-def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
-    openexr = pytest.importorskip("OpenEXR", reason="the reader to compare with")
-    with openexr.File(str(exr), separate_channels=True) as file:
-        assert np.array_equal(file.channels()["Z"].pixels, plane().depth[0, 0].numpy())
-    (server.base / "input" / "plane.exr").write_bytes(exr.read_bytes())
-    graph = {
-        "1": core("LoadImage", image="plane.exr"),
-        "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="metres"),
-        "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/core", format="npz"),
-    }
-    (entry,) = server.finished(graph)["3"]["files"]
-    assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
-
-
-def test_a_file_in_a_model_folder_is_recognised(server, scene):
-    path = server.base / "models" / "geometry_estimation" / "mine.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    shutil.copy(bundled_path(find_spec("tiny").file), path)
-    graph = {
-        "1": core("EmptyImage", width=96, height=64, batch_size=1, color=255),
-        "2": node("LoadModel", model="(from file)", weights="mine.safetensors"),
-        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
-        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
-    }
-    assert shown(server, graph, "4")[0].shape == (64, 96, 3)
-    assert f"{path} is recognised as tiny" in server.log
-    graph["2"]["inputs"]["weights"] = "absent.safetensors"
-    assert "no weights file is called 'absent.safetensors'" in server.error_of(graph | {"p": core("PreviewImage", images=["4", 0])})
-
-
-@pytest.mark.parametrize(
-    ("node_id", "inputs", "words"), [("1", {"file": "../plane.npz"}, "file"), ("save", {"filename_prefix": "../x"}, "holds '..'")]
-)
-def test_bad_names_are_refused_before_the_run(server, scene, node_id, inputs, words):
-    graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz")}
-    graph[node_id] = {**graph[node_id], "inputs": graph[node_id]["inputs"] | inputs}
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        server.submit(graph)
-    assert refused.value.code == 400 and words in refused.value.read().decode()

@@ -10,7 +10,6 @@ from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media import read_frames
 from depth_normal.model_loader import load_model
-from tests.prompts import call, ours
 from tests.videos import moving_ball, seconds_of, sound_of, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,23 +50,6 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
         assert grey.max() >= 253 and (grey.min() == 0 or workflow == "PBR Textures"), "depth; or occlusion, which has no black"
     assert [each for each in bare_server.base.glob("models/**/*") if each.is_file()] == []
     assert not any((bare_server.base / folder).exists() for folder in ("cache", "hf", "hub"))
-
-
-def depth_and_normals(server, photo, **widgets):
-    """A prompt of Load Image and Depth & Normals alone."""
-    cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
-    return {"1": call("LoadImage", image="astronaut.png"), "2": ours("DepthAndNormals", image=["1", 0], **widgets)}
-
-
-def test_depth_and_normals_alone_runs_and_shows_both_maps(bare_server, photo):
-    shown = bare_server.finished(depth_and_normals(bare_server, photo))["2"]["images"]
-    depth, normals = (cv2.imread(str(bare_server.base / "temp" / each["filename"])) for each in shown)
-    assert depth.shape == normals.shape == (384, 512, 3)
-    assert (depth[..., 0] == depth[..., 2]).all() and depth.min() == 0 and depth.max() == 255
-    assert normals[..., 0].mean() > 180 and normals.std() > 5, "blue faces the viewer"
-    again = bare_server.run(depth_and_normals(bare_server, photo))
-    cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
-    assert "2" in cached and "got an unexpected keyword" not in bare_server.log, "the same image is not estimated anew"
 
 
 # --- videos ---

@@ -73,18 +73,6 @@ def test_a_folder_from_python_in_tiles(image):
         estimate_folder(image, model="tiny", tiles="some")
 
 
-@pytest.mark.slow("takes most of a second")
-def test_a_run_says_once_which_size_it_uses_and_records_it(image, capsys, caplog):
-    (image.parent / "b.png").write_bytes(image.read_bytes())
-    words = ["estimate", str(image.parent), "--out", str(image.parents[1] / "out"), "--model", "tiny", "--size"]
-    assert main([*words, "4000"]) == 0
-    assert caplog.text.count("tiny runs at size 256, its largest, in place of 4000") == 1
-    caplog.clear()
-    assert read_record(image.parents[1] / "out" / RECORDS / "a.json")["settings"]["size"] == 256
-    assert main([*words, "256", "--resume"]) == 0
-    assert "2 skipped" in capsys.readouterr().err and "largest" not in caplog.text
-
-
 def test_python_says_once_which_size_it_uses(image, monkeypatch, caplog):
     monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], largest_size=64))
     for size in (4000, 4000, 64):

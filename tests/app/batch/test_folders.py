@@ -22,14 +22,13 @@ import torch
 import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-from depth_normal.app.batch import local_engine, name_locks, per_image, staging
+from depth_normal.app.batch import engines, local_engine, name_locks, per_image, staging
 from depth_normal.app.batch.failures import FailureLog, failure_of
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import find_images
 from depth_normal.app.batch.staging import check_run_marker, open_run_marker
-from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
 from tests.forked import COMMAND, end_of, forked, needs_fork, python
@@ -131,6 +130,30 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
     assert estimate(photos, tmp_path / "out", "--resume") == 0
     after = times(tmp_path / "out")
     assert {path.name for path in after if after[path] != before[path]} == {"002_depth.png", "002_normals.png"}
+
+
+def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, out, monkeypatch, capsys):
+    def then(*words, **options):
+        found = find_images(*words, **options)
+        (photos / "001.png").unlink()
+        cv2.imwrite(str(photos / "002.png"), np.zeros((60, 20, 3), np.uint8))
+        return found
+
+    monkeypatch.setattr(engines, "find_images", then)
+    assert estimate(photos, out) == 1
+    assert capsys.readouterr().err.count(f"{photos / '001.png'}: there is no such file") == 1
+    shapes = [cv2.imread(str(out / f"{name}_depth.png"), cv2.IMREAD_UNCHANGED).shape for name in ("000", "002", "003")]
+    assert shapes == [(32, 48), (60, 20), (32, 48)], "as it is when it is read"
+
+
+def test_an_only_image_that_is_cut_off_leaves_nothing_but_what_was_there(photos, out, capsys):
+    image, listed = photos / "000.png", out / RECORDS / "failures.jsonl"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    assert estimate(image, out) == 2 and "cut off" in capsys.readouterr().err and not out.exists()
+    assert (estimate(photos, out), estimate(image, out)) == (1, 2) and len(listed.read_text().splitlines()) == 1, "not twice"
+    image.write_bytes(whole)
+    assert estimate(image, out) == 0 and not listed.exists()
 
 
 def test_json_lines_tell_what_fails_and_what_is_not_there_too(photos, tmp_path, capsys):
@@ -368,27 +391,6 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
     assert sum(size > 2 for size in sizes) == 3 * len("844"), "of each size once: what did not fit is remembered"
 
 
-@pytest.mark.slow("takes most of a second")
-def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
-    photos = save_photos(tmp_path / "photos", 16)
-    monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
-    sizes, model = [], OPTIONS.load()
-    estimate = per_image.estimate
-    monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
-
-    def watch(_, args):
-        if len(args[0]) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-
-    hook = model.network.register_forward_pre_hook(watch)
-    try:
-        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=64))) == 16
-    finally:
-        hook.remove()
-        model.unload()
-    assert sizes == [4, 2, 2, 2, 2, 2, 2]
-
-
 def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monkeypatch):
     model, moved = OPTIONS.load("cpu"), []
 
@@ -404,31 +406,6 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monke
     assert outcome.failure is not None and outcome.failure.stops_run and outcome.failure.retryable
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
-
-
-def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp_path):
-    class OnGpu(Estimate):
-        device = torch.device("cuda")
-
-        def to(self, device):
-            return self if torch.device(device).type == "cuda" else Estimate(self.depth, self.quantity)
-
-    found = OnGpu(torch.ones(1, 1, 32, 48), Quantity.DISPARITY)
-    devices = []
-
-    def finish(item, found):
-        devices.append(found.device.type)
-        if devices[-1] == "cuda":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
-        return tmp_path
-
-    outputs = todo(photos)[0]
-    pipeline = local_engine._Pipeline(OPTIONS.load("cpu"), OPTIONS, finish, threading.Event(), only_shown=False)
-    try:
-        assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48)), found) == tmp_path
-    finally:
-        pipeline.close()
-    assert devices == ["cuda", "cpu"]
 
 
 @pytest.mark.parametrize("shareable", [True, False])

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -52,12 +51,6 @@ def put(outputs, settings=SETTINGS, text="made", stages=None):
             path.write_text(text)
 
 
-def test_the_names_of_an_image():
-    outputs = of(Path("photos/room.jpg"), Path("maps"), "exr", "pfm")
-    endings = ("_depth.png", "_normals.png", ".npz", ".exr", ".pfm", "_normals.pfm")
-    assert [path.as_posix() for path in outputs.paths()] == [f"maps/room{ending}" for ending in endings]
-
-
 @pytest.mark.parametrize(
     ("first", "second", "formats"),
     [
@@ -74,16 +67,6 @@ def test_images_that_would_write_the_same_files(first, second, formats):
     ((refused, why),) = found.items()
     assert refused.image == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
     assert ("--keep-extension" in why) == (second in ("b/a.jpg", "y_normals.png")), "it would not help names that are equal without case"
-
-
-def test_images_keep_their_extensions_where_that_is_asked(tmp_path):
-    images = [Source(tmp_path / name, Path(name)) for name in ("a.jpg", "a.png", "a.jpg.png")]
-    todo = plan_outputs(images, tmp_path / "maps", keep_extension=True).todo
-    assert [each.path("depth").name for each in todo] == ["a.jpg_depth.png", "a.png_depth.png", "a.jpg.png_depth.png"]
-    assert [each.record.name for each in todo] == ["a.jpg.json", "a.png.json", "a.jpg.png.json"]
-    assert all({each.path("depth"), each.path("normals")} == set(each.paths()) for each in todo)
-    (refused,) = plan_outputs([images[0], Source(tmp_path / "b" / "a.jpg", Path("a.jpg"))], tmp_path, keep_extension=True).refused
-    assert "keep-extension" not in refused[1] and "run them apart" in refused[1]
 
 
 @pytest.mark.parametrize("keep_extension", [False, True])
@@ -214,26 +197,6 @@ def test_when_writing_fails_nothing_of_it_appears(tmp_path):
     assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
 
 
-def test_a_run_keeps_its_folder_to_write_in(tmp_path):
-    """To make one for each image takes longer than to write small files."""
-    places = []
-    with Stages() as stages:
-        for name, folder in (("a", "out"), ("b", "out"), ("bad", "out"), ("c", "out"), ("d", "other"), ("e", "out")):
-            with suppress(ArithmeticError), staged(of(tmp_path / f"{name}.png", tmp_path / folder), SETTINGS, stages=stages) as stage:
-                assert not list(stage.folder.iterdir()), "nothing of the image before"
-                for path in stage.paths():
-                    path.write_text(name)
-                places.append(stage.folder)
-                if name == "bad":
-                    raise ArithmeticError
-            if name == "c":
-                shutil.rmtree(stage.folder)  # as a drive that went away and came back
-                put(of(tmp_path / "c.png", tmp_path / "out"), text="c", stages=stages)
-    assert len(set(places)) == 4 and places[0] == places[1] == places[2] != places[3]
-    assert {path.name[0] for path in (tmp_path / "out").glob("*.*")} == {".", "a", "b", "c", "e"}
-    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name not in ("out", "other", RECORDS)], "gone with the run"
-
-
 def test_what_cannot_be_removed_of_a_failed_image_is_no_result_of_the_next(tmp_path, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -268,14 +231,6 @@ def test_planning_looks_at_every_file_once(tmp_path, settings):
     stats = each.pop("stat")
     assert stats <= (1 if settings is SETTINGS else 2)
     assert each == {"lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
-
-
-def test_what_came_meanwhile_is_not_replaced(tmp_path):
-    outputs = of(tmp_path / "a.png", tmp_path)
-    with pytest.raises(FileExistsError, match=r"a_depth.png is there already"), staged(outputs, {}) as stage:
-        stage.path("depth").write_text("ours")
-        outputs.path("depth").write_text("theirs")
-    assert outputs.path("depth").read_text() == "theirs" and read_record(outputs.record) is None
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,13 @@ import signal
 import sys
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 import depth_normal
 from depth_normal.app import cli
-from depth_normal.app.batch import run as batch_run
 from depth_normal.app.batch import staging
-from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.run import GO_ON
 from depth_normal.geometry.files import paths, read_image
 from tests.forked import exit_code_of, python
@@ -135,22 +132,6 @@ def test_results_of_other_settings_are_made_anew(change, made_anew, photos, caps
     assert (f"{made_anew} done, " if made_anew else "0 done, 3 skipped (done before)") in capsys.readouterr().err
 
 
-@pytest.mark.slow("takes most of a second")
-def test_commands_leave_each_others_results_done(photos, capsys):
-    Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")
-    for words in 2 * (("estimate", *TINY), EFFECTS[0], ("effect", "sky", *TINY), EFFECTS[1], EFFECTS[0]):
-        assert run([*words, "--resume", "--keep-extension"], photos) == 0
-    *_, last = capsys.readouterr().err.splitlines()
-    assert "0 done, 4 skipped" in last
-    Path("out/a.jpg_fog.png").write_bytes(b"mine")
-    Image.new("RGB", (48, 32), (10, 90, 40)).save("photos/b.png")
-    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos) == 1
-    said = capsys.readouterr().err
-    assert "a.jpg_fog.png is there already, not known" in said and "1 done, 2 skipped (done before), 1 failed of 4" in said
-    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos / "b.png") == 0
-    assert "its results are there already" in capsys.readouterr().err
-
-
 def test_names_that_no_disk_takes_and_images_that_cannot_be_read_leave_the_others(photos, capsys):
     longest = photos / f"{'x' * 251}.png"
     (photos / "b.png").rename(longest)
@@ -194,12 +175,3 @@ def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
     assert f"{3 - done} done, " in capsys.readouterr().err and [*sorted(times())] == ["a_fog.png", "b_fog.png", "c_fog.png"]
     assert sorted(path.name for path in Path("out/.depth-normal").iterdir()) == ["a.json", "b.json", "c.json", "lock"]
     assert len(before.items() - times().items()) == len(before) - done
-
-
-def test_the_summary_says_the_seconds_of_work_alone(photos, monkeypatch, capsys):
-    minutes, milliseconds, load = set(), count(0, 0.001), Options.load
-    monkeypatch.setattr(batch_run, "time", SimpleNamespace(monotonic=lambda: 60 * len(minutes) + next(milliseconds)))
-    monkeypatch.setattr(Options, "load", lambda *words: minutes.add("of loading") or load(*words))
-    for words in (EFFECTS[0], ("estimate", *TINY)):
-        minutes.clear()
-        assert run(words, photos) == 0 and "3 done, 0 failed of 3 images in 0.0 s" in capsys.readouterr().err

@@ -47,19 +47,6 @@ def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
         assert figures[name].of_network == figures[name].network / figures[name].seconds < 1
 
 
-@pytest.mark.slow("takes most of a second")
-def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path, small_tiny):
-    timing.write_image(tmp_path / "a.jpg", (160, 96))
-    model, options = load_model("tiny", device="cpu"), Options(MODELS["tiny"])
-    for count in (1, 3):
-        (call,) = timing.network_calls(model, tmp_path / "a.jpg", options, count)
-        pixels = call.args[0]
-        height, width = model.network_size(96, 160)
-        assert pixels.shape == (count, 3, height, width)
-        assert all(torch.isfinite(each).all() for each in call())
-    assert "run_network" not in vars(model.annotator), "the model is as it was"
-
-
 def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypatch):
     """MoGe resizes and enlarges by itself; the network's time was 0 there."""
     known = runpy.run_path(str(Path(__file__).parents[2] / "annotators" / "test_moge.py"))

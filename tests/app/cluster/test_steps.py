@@ -1,8 +1,7 @@
-"""The rows between a cluster's steps: what goes in comes out, and no map is copied on the way."""
+"""The rows between a cluster's steps: pixels as bytes, and what fails alone."""
 
 from threading import Event
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,11 +9,9 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import Outputs
-from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
 from depth_normal.app.cluster import local_ray
 from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.steps import Job, Worker, _packed, _pixels_of, _rows_of, _table
-from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.runs import RayOptions
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -28,31 +25,6 @@ def test_an_image_whose_name_is_no_utf8_fails_alone(tmp_path):
     outputs = Outputs(tmp_path / "caf\udce9.png", tmp_path)
     (outcome,) = RayEngine(RayOptions()).run([outputs], Options(), Event(), None, None)
     assert outcome.item is outputs and "the name is not UTF-8" in outcome.failure.reason and not outcome.failure.stops_run
-
-
-def addresses(row, names):
-    return [np.frombuffer(row[name], np.uint8).ctypes.data for name in names]
-
-
-def test_a_row_of_maps_passes_through_a_table_without_a_copy():
-    estimate = Estimate(torch.rand(1, 1, 5, 7), Quantity.METRIC_DEPTH, torch.rand(1, 3, 5, 7), mask=torch.rand(1, 1, 5, 7) > 0.5)
-    row = {**row_of("a.png", estimate), "index": 3, "folder": "out", "source_mark": "{}", "pixels": _packed(torch.rand(1, 3, 5, 7))}
-    (found,) = _rows_of(_table([row]))
-    assert (found["index"], found["path"], found["failure"]) == (3, "a.png", None)
-    assert addresses(found, ("depth", "normals", "mask", "pixels")) == addresses(row, ("depth", "normals", "mask", "pixels"))
-    again = estimate_of(found)
-    for name, values in estimate.maps.items():
-        assert torch.equal(again.maps[name], values), name
-
-
-def test_several_rows_and_rows_that_failed_share_a_table():
-    rows = [
-        {"index": 0, "path": "a.png", "depth": bytes_of(np.float32([[1, 2]]))},
-        {"index": 1, "path": "b.png", "failure": "why"},
-        {"index": 2, "path": "c.png", "depth": bytes_of(np.float32([[3]]))},
-    ]
-    found = [(each["failure"], each["depth"] and bytes(each["depth"])) for each in _rows_of(_table(rows))]
-    assert found == [(None, np.float32([1, 2]).tobytes()), ("why", None), (None, np.float32([3]).tobytes())]
 
 
 @pytest.mark.parametrize("channels", [3, 4])

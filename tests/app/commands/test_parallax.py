@@ -73,18 +73,6 @@ def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_v
 
 
 @pytest.mark.slow("takes most of a second")
-def test_videos_go_to_a_folder_with_their_tree_and_are_resumed(clip, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    below = Path("clips", "more", "second.mkv")
-    below.parent.mkdir()
-    below.write_bytes(clip.read_bytes())
-    for words in ((), ("--resume",)):
-        assert run("clips", "--recursive", *TINY, "-o", "out/", *words) == 0
-    assert sorted(map(str, Path("out").rglob("*.mp4"))) == ["out/clip_parallax.mp4", "out/more/second_parallax.mp4"]
-    assert "2 skipped" in capsys.readouterr().err
-
-
-@pytest.mark.slow("takes most of a second")
 def test_a_list_on_stdin_is_read_once(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listed = tmp_path / "list.txt"

@@ -239,14 +239,6 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert settings == {"model": "tiny", "size": 32, "writes": ["depth", "normals", "glb"]} and "photo_relit.png" in record["made"]
 
 
-def test_images_of_a_folder_keep_their_tree(here):
-    for name in ("photos/a.jpg", "photos/sub/b.jpg"):
-        (here / name).parent.mkdir(exist_ok=True)
-        Image.effect_noise((48, 32), 60).convert("RGB").save(name)
-    assert run("effect fog photos --recursive --model tiny --size 32") == 0
-    assert sorted(path.relative_to(OUT).as_posix() for path in OUT.rglob("*.png")) == ["a_fog.png", "sub/b_fog.png"]
-
-
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """What a stand-in for `xdg-open` was started with; it writes its arguments down."""
@@ -333,17 +325,6 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
 
 
-def test_two_images_of_one_name_share_a_folder_of_results(here, capsys):
-    for folder in ("a", "b"):
-        Path(folder).mkdir()
-        Image.effect_noise((48, 32), 60).convert("RGB").save(f"{folder}/photo.png")
-    fog, mask = "effect fog b/photo.png --geometry known.npz", "effect mask a/photo.png --geometry known.npz"
-    for words in (mask, fog, mask, fog):
-        assert run(words) == 0, words
-    assert run("effect fog a/photo.png --geometry known.npz") == 2, "that of the other image stays"
-    assert f"made of {here / 'b' / 'photo.png'}, not of {Path('a/photo.png')}" in capsys.readouterr().err
-
-
 def test_an_input_is_never_replaced(here, capsys):
     """Not even with --overwrite, where the result of one image has the name of another that is named with it."""
     Path("in").mkdir()
@@ -353,24 +334,6 @@ def test_an_input_is_never_replaced(here, capsys):
     assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
     assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
     assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
-
-
-def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
-    """Whether its name is the default or somebody's; what it would have led to is not made either."""
-    OUT.mkdir()
-    shots()
-    for words, link in (
-        ("effect fog photo.png --geometry known.npz", OUT / "photo_fog.png"),
-        ("effect fog photo.png --geometry known.npz -o fog.png", Path("fog.png")),
-        ("export tiny", OUT / "tiny.onnx"),
-        ("video shots --model tiny", OUT / "shots_depth.mp4"),
-        ("video shots --model tiny -o shots.mp4", Path("shots.mp4")),
-    ):
-        link.symlink_to(here / "absent")
-        assert run(words) == 2, words
-        assert f"{link} is there already" in capsys.readouterr().err
-        assert link.is_symlink() and not (here / "absent").exists()
-    assert run("effect fog photo.png --geometry known.npz -o fog.png --overwrite") == 0 and not Path("fog.png").is_symlink()
 
 
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):

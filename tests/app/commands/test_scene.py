@@ -15,7 +15,7 @@ from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import exr, read_image, write_npz
+from depth_normal.geometry.files import read_image, write_npz
 from depth_normal.options.effects import IMAGE
 
 
@@ -71,28 +71,6 @@ def test_a_command_says_how_much_sky_it_found(ending, tmp_path, capsys):
 
 def read_map(image, tmp_path, *words):
     return scene.read_scene(parsed(image, "--out", tmp_path / "x.png", *words)).known
-
-
-@pytest.mark.parametrize("suffix", [".exr", ".hdr"])
-def test_data_are_data_in_every_file(image, tmp_path, suffix):
-    """Exposed and coded as a photograph, a mask of these numbers took twice as much of the image."""
-    levels = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(48, 0) ** 2
-    cv2.imwrite(str(tmp_path / "depth.png"), (levels * 65535).round().astype(np.uint16))
-    colours = np.ascontiguousarray(np.dstack([levels] * 3))
-    if suffix == ".exr":
-        exr.write_channels(tmp_path / "depth.exr", {}, dict.fromkeys("RGB", levels))
-    else:
-        cv2.imwrite(str(tmp_path / "depth.hdr"), colours)
-    found, expected = (read_map(image, tmp_path, "--depth", tmp_path / f"depth{end}") for end in (suffix, ".png"))
-    assert found.quantity is Quantity.DISPARITY
-    assert (found.depth - expected.depth).abs().max() < (1e-4 if suffix == ".exr" else 5e-3)
-    skies = [
-        scene.sky_of(argparse.Namespace(sky_mask=tmp_path / f"depth{end}", sky=None), torch.zeros(1, 3, 48, 64)) for end in (suffix, ".png")
-    ]
-    assert (skies[0] - skies[1]).abs().max() < 5e-3
-    facing = np.float32((0, 0.6, 0.8))
-    exr.write_channels(tmp_path / "n.exr", {}, {name: np.full((48, 64), value) for name, value in zip("RGB", facing, strict=True)})
-    assert (read_map(image, tmp_path, "--normal-map", tmp_path / "n.exr").normals[0, :, 5, 5] - torch.tensor(facing)).abs().max() < 1e-5
 
 
 def test_images_of_depth_and_normals_say_what_is_known_but_where_they_are_transparent(image, tmp_path):

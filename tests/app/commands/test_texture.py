@@ -174,29 +174,6 @@ def test_a_choice_of_an_earlier_run_goes_with_its_heights(photo, tmp_path):
     assert choice.read_bytes() == b"mine", "no result of this run has its name"
 
 
-def test_a_photograph_is_read_and_looked_through_once(photo, tmp_path, monkeypatch):
-    from depth_normal.app.batch import per_image
-    from depth_normal.geometry.textures import detail
-
-    calls = []
-
-    def counted(module, name):
-        function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *arguments: calls.append(name) or function(*arguments))
-
-    counted(per_image, "read")
-    counted(detail, "bright_lines")
-    counted(detail, "grey_joints")
-    words = ("--model", "tiny", "--size", "64", "--directions", "4", "--materials", "simple")
-    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
-    assert (tmp_path / "maps" / "wall_choice.png").exists()
-    write_npz(tmp_path / "known.npz", Estimate(normals=torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).repeat(1, 1, 48, 64)))
-    assert sorted(calls) == ["bright_lines", "grey_joints", "read"]
-    calls.clear()
-    assert texture("detail", photo, "--geometry", tmp_path / "known.npz", "-o", tmp_path / "n.png") == 0
-    assert sorted(calls) == ["bright_lines", "grey_joints", "read"]
-
-
 def test_a_missing_library_of_a_model_of_materials_is_named_before_anything_is_downloaded(photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model of depth was asked for"))

@@ -21,8 +21,8 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments
-from depth_normal.app.video.segment_record import read_state, state_to_bytes
-from depth_normal.media import VideoError, VideoWriter
+from depth_normal.app.video.segment_record import state_to_bytes
+from depth_normal.media import VideoWriter
 from depth_normal.model_loader import Model
 from tests.videos import frames_of, moving_ball, stop_after, write_video
 
@@ -115,15 +115,6 @@ def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, cap
     assert stopped.resume() == 0
     assert "the newest 8 frames are not there as they were made; they are made again" in caplog.text
     assert stopped.is_whole()
-
-
-@pytest.mark.slow("takes most of a second")
-def test_an_only_piece_that_is_damaged_is_made_again(video, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 8)
-        assert run(video, tmp_path / "d_%03d.png") == 130
-    emptied(tmp_path / "d_003.png")
-    assert run(video, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
 
 
 @pytest.mark.quick_cases(1)
@@ -262,23 +253,6 @@ def test_ctrl_c_while_its_pieces_are_removed_leaves_no_lock(video, tmp_path, mon
     assert [path.name for path in (tmp_path / ".depth-normal").iterdir()] == ["out.mkv.film"]
 
 
-@pytest.mark.slow("makes a video of numbered images")
-def test_a_full_disk_is_no_damage_of_a_source_whose_name_its_own_goes_on_from(video, tmp_path, monkeypatch, capsys):
-    frames, out, write, written = tmp_path / "007", tmp_path / "007_depth" / "out.mkv", VideoWriter.write, []
-    assert run(video, frames / "f_%03d.png") == 0
-
-    def full(self, *words):
-        written.append(1)
-        if len(written) > 12:
-            raise VideoError(f"{self._path}: it cannot be written (No space left on device)")
-        write(self, *words)
-
-    monkeypatch.setattr(VideoWriter, "write", full)
-    assert run(frames, out, "--codec", "ffv1") == 2 and not out.exists()
-    said = capsys.readouterr().err
-    assert "00001_depth.mkv: it cannot be written" in said and "8 frames are finished; the same command with --resume" in said
-
-
 @pytest.mark.slow("makes videos of numbered images")
 @pytest.mark.parametrize("damage", [halved, gone])
 def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, monkeypatch, capsys, damage):
@@ -334,24 +308,6 @@ def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monk
         if thread.name == "depth-normal writing behind":
             thread.join()
     assert True not in closed
-
-
-def test_a_state_comes_back_as_it_was(tmp_path):
-    last = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    state = {
-        "a": (torch.rand(3), None, 7),
-        "b": {"last": last, "view": last[:1, :1], "half": torch.rand(2).half(), "flag": torch.tensor(True)},
-    }
-    path = tmp_path / "state.safetensors"
-    path.write_bytes(state_to_bytes(state))
-    found = read_state(path)
-    assert torch.equal(found["a"][0], state["a"][0]) and found["a"][1:] == [None, 7]
-    for name, expected in state["b"].items():
-        assert torch.equal(found["b"][name], expected) and found["b"][name].dtype == expected.dtype
-    assert found["b"]["last"].stride() == last.stride()
-    with pytest.raises(VideoError, match=r"state\.safetensors is damaged"):
-        halved(path)
-        read_state(path)
 
 
 def test_a_record_of_absurdly_many_frames_is_another_videos(video, tmp_path, capsys):

@@ -11,7 +11,6 @@ import torch
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
-from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
 from depth_normal.app.video.run import _without_normals
 from depth_normal.app.video.segment_record import read_state, state_to_bytes
@@ -135,25 +134,6 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
     free()
     assert cli.main(words(video, tmp_path / "out.mkv", weights, *half, "--resume")) == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
-
-
-@pytest.mark.slow("takes most of a second")
-def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
-    words = "--model tiny --size 32 --segment 8 --frames 28 --codec ffv1 --dtype bfloat16"
-
-    def run(out, *more) -> int:
-        free()
-        return cli.main(["video", str(video), *words.split(), "-o", str(tmp_path / out), *more])
-
-    with monkeypatch.context() as failing:
-        fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
-        assert run("whole.mkv") == 0
-    with monkeypatch.context() as failing:
-        fails_in_half_precision(failing, TinyNetwork, "forward", lambda call: call > 1)
-        stop_after(failing, 24)
-        assert run("out.mkv") == 130
-    assert run("out.mkv", "--resume") == 0
-    assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")
 
 
 @pytest.mark.slow("takes most of a second")

@@ -118,20 +118,6 @@ def test_one_that_fails_is_said_and_the_others_go_on(clips, capsys):
 
 
 @pytest.mark.slow("makes videos")
-def test_a_video_that_ends_early_counts_as_failed_in_every_run(clips, capsys):
-    """What was before the damage is kept. Its size changes in the middle."""
-    Path("clips/a.mkv").unlink()
-    for name, sides in (("a", (48, 64)), ("b", (32, 64))):
-        write_video(Path(f"{name}.ts"), moving_ball(10, *sides), codec="libx264", options={"g": "5"})
-    Path("clips/a.ts").write_bytes(Path("a.ts").read_bytes() + Path("b.ts").read_bytes())
-    for summary in ("1 done, 1 failed of 2 videos", "0 done, 1 skipped (done before), 1 failed of 2 videos"):
-        assert run("clips", "--resume") == 1
-        said = capsys.readouterr().err
-        assert "frames before that are kept" in said and summary in said
-    assert results("maps") == ["a_depth.mkv", "c_depth.mkv"]
-
-
-@pytest.mark.slow("makes videos")
 def test_two_of_one_name_do_not_replace_each_other(clips, capsys):
     Path("clips/A.mov").symlink_to(Path("clips/c.mov").resolve())
     for words in ((), ("--overwrite",)):

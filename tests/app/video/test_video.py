@@ -23,7 +23,6 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import run as video_run
-from depth_normal.app.video import segment_record as video_finished
 from depth_normal.app.video import segments as video_segments
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.run import threads_of_pipeline
@@ -250,27 +249,6 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
     assert not record.exists(), "a run without --resume leaves none"
 
 
-@pytest.mark.slow("takes most of a second")
-def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeypatch, capsys):
-    out, words = tmp_path / "d_%03d.png", ("--segment", 8)
-    assert run(video, out, *words, "--resume") == 0
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as stopped:
-        stop_after(stopped, 21)
-        assert run(video, out, *words, "--overwrite") == 130
-    with monkeypatch.context() as without_space:
-        without_space.setattr(video_finished, "write_bytes", full)
-        assert run(video, out, *words, "--resume") == 0
-    assert "16 frames are finished, going on" in capsys.readouterr().out
-    assert len(list(tmp_path.glob("d_*.png"))) == 28 and not (tmp_path / ".depth-normal").exists()
-    assert run(video, out, *words, "--resume", "--overwrite", "--frames", 5) == 0
-    assert run(video, out, *words, "--resume", "--frames", 5) == 0, "files of a longer one are left"
-    assert "made before" in capsys.readouterr().out
-
-
 def test_a_video_of_other_weights_is_not_the_same(video, tmp_path, capsys):
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(load_model("tiny").weights_path.read_bytes())
@@ -317,15 +295,6 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     assert len(made) == 28 and made == whole
     assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "nothing is left to do"
     assert "made before: nothing is left to do" in capsys.readouterr().out
-    (tmp_path / "d_005.png").rename(tmp_path / "kept")
-    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
-    assert "d_%03d.png was changed since it was made, or lacks files" in capsys.readouterr().err
-    (tmp_path / "d_005.png").write_text("garbage")
-    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
-    (tmp_path / "kept").rename(tmp_path / "d_005.png")
-    (tmp_path / "d_000.png").write_text("another's")
-    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the video's"
-    (tmp_path / "d_000.png").unlink()
     (tmp_path / "d_001.png").unlink()
     assert run(video, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
     assert run(video, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0

@@ -90,27 +90,6 @@ def files_in(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
 
 
-@pytest.mark.quick_cases(1)
-@EACH_KIND
-def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, out, monkeypatch):
-    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
-    old = set(shard_files(open_store(out)))
-    seen_at_removal = []
-    remove = folder.remove_shards
-
-    def watched(store, names):
-        manifest = catalogue.read_manifest(store)
-        seen_at_removal.append((names_in(out), set(names), manifest.keys()))
-        remove(store, names)
-
-    monkeypatch.setattr(folder, "remove_shards", watched)
-    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
-    new = set(shard_files(open_store(out)))
-    assert seen_at_removal == [(sorted(2 * ["a.png", "b.png", "c.png", "d.png"]), old, new)]
-    assert len(old) == len(new) > 1 and not old & new and names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
-    assert {path.name for path in (out / RECORDS).glob("*.json")} == {*(f"{name}.json" for name in new), "manifest.json"}
-
-
 @EACH_KIND
 def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
