@@ -56,9 +56,8 @@ class AioPreprocessor(LoadsByName):
         "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors of "
         f"the list belong to the pack {OLD_PACK}; if that pack is installed, it provides this node."
     )
-    CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The output of the chosen node: short side = resolution. none: the image unchanged.",)
+    CATEGORY = "ControlNet Preprocessors"
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The output of the chosen node: short side = resolution. none: the image unchanged.")}
     SEARCH_ALIASES = "controlnet preprocessor, depth map, normal map, annotator"
 
     @classmethod
@@ -80,7 +79,6 @@ class AioPreprocessor(LoadsByName):
         return True if preprocessor in (None, NONE) or str(preprocessor) in _served() else _not_served(preprocessor)
 
     def execute(self, options: ChosenNodeOptions, image: Tensor, preprocessor: str = NONE) -> tuple[Tensor]:
-        """Returns the output of the chosen node."""
         if preprocessor == NONE:
             return (image,)
         if (node := _served().get(str(preprocessor))) is None:

@@ -62,16 +62,15 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 class _DiffusionNode(LoadsByName):
     """Base class: the chosen model determines whether the output is depth or normals."""
 
-    CATEGORY, FUNCTION = BY_MODEL, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("image", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map, near = white, or the normal map, at the image's own size.",
-        (
+    CATEGORY = BY_MODEL
+    OUTPUTS: ClassVar = {
+        "image": ("IMAGE", "The depth map, near = white, or the normal map, at the image's own size."),
+        "geometry": (
+            GEOMETRY,
             "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
-            "disparity models (1 = near). From the normals models: unit vectors in OpenGL's axes."
+            "disparity models (1 = near). From the normals models: unit vectors in OpenGL's axes.",
         ),
-    )
+    }
     FAMILY: ClassVar[str]
     OPTIONS: ClassVar[tuple[type[Options], ...]]
 
@@ -137,7 +136,6 @@ class Marigold(_DiffusionNode):
     FAMILY = "marigold"
 
     def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(of_marigold(options), options, image, model)
 
 
@@ -154,7 +152,6 @@ class Lotus(_DiffusionNode):
     FAMILY = "lotus"
 
     def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
 
 
@@ -172,7 +169,6 @@ class Lbm(_DiffusionNode):
     FAMILY = "lbm"
 
     def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
     @classmethod
@@ -210,7 +206,6 @@ class MarigoldNormals(_NormalsOnly, Marigold):
     NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
 
     def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-normals") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(of_marigold(options), options, image, model)
 
 
@@ -221,7 +216,6 @@ class LotusNormals(_NormalsOnly, Lotus):
     NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
 
     def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-normals-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
 
 
@@ -232,7 +226,6 @@ class LbmNormals(_NormalsOnly, Lbm):
     NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
 
     def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-normals", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,13 +39,14 @@ LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 class LegacyNode(LoadsByName):
     """Base class of the old pack's nodes: an IMAGE in, an IMAGE out."""
 
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
+    CATEGORY = LEGACY_CATEGORY
 
 
-def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
+def old_inputs(
+    options: type[Options], models: Mapping[str, Any] | None = None, before: str = "", unused: Mapping[str, Widget] | None = None
+) -> Inputs:
     """An image and the old widgets in their order, by which graphs store them, then new ones; `models` go before `before`, "" = last."""
-    first = option_widgets(options, until=before)
+    first = {**(unused or {}), **option_widgets(options, until=before)}
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
 
 

@@ -25,13 +25,13 @@ from .batches import to_output
 from .legacy import LegacyNode, annotate_depth, network_side, old_inputs, render_depth
 from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model, options_for
 from .option_widgets import takes
-from .widgets import Inputs, Widget, choice_widget
+from .widgets import Widget, choice_widget
 
 
 class NormalMapNode(LegacyNode):
     """Base class of the old nodes of normal models."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the chosen coding: short side = resolution, aspect ratio kept.",)
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map in the chosen coding: short side = resolution, aspect ratio kept.")}
 
 
 def normal_map(
@@ -81,13 +81,9 @@ class BaeNormalMap(NormalMapNode):
         "unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES = "bae, normalbae, controlnet normal, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(NormalsOptions)
+    INPUTS: ClassVar = old_inputs(NormalsOptions)
 
     def execute(self, options: NormalsOptions, image: Tensor) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         return normal_map(options, image, partial(load_model, "bae-normal", options.precision, OTHER_NODE), at_resolution=True)
 
 
@@ -102,13 +98,9 @@ class DsineNormalMap(NormalMapNode):
         "Imperial College London: for research only, not for commercial use."
     )
     SEARCH_ALIASES = "normal map, dsine, controlnet normal, normalbae, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(DsineNodeOptions)
+    INPUTS: ClassVar = old_inputs(DsineNodeOptions)
 
     def execute(self, options: DsineNodeOptions, image: Tensor) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         own = DsineOptions(options.iterations, old_camera=options.camera == AS_OLD)
         load = partial(load_model, "dsine", options.precision, OTHER_NODE)
         return normal_map(options, image, load, at_resolution=True, fov=options.fov, of_family=own)
@@ -139,17 +131,16 @@ class Metric3dDepthMap(LegacyNode):
         "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
         "It is unclear whether the weights may be used commercially."
     )
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
-    )
+    OUTPUTS: ClassVar = {
+        "IMAGE": (
+            "IMAGE",
+            "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+        )
+    }
     SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
+    INPUTS: ClassVar = old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
         load, size = _loader(backbone, options.precision), options.network_size or None
         return (annotate_depth(image, load, options.resolution, options.normalisation, size, show=_greys),)
 
@@ -165,13 +156,9 @@ class Metric3dNormalMap(NormalMapNode):
         "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
+    INPUTS: ClassVar = old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         return normal_map(options, image, _loader(backbone, options.precision))
 
 
