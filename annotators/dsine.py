@@ -23,7 +23,6 @@ from .graphs import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Pad, Resize, Steps, crop
-from .specs.base import ModelSpec
 
 FALLBACK_FOV = 60.0
 """Degrees along the longer side that the authors assume for an unknown camera."""
@@ -75,11 +74,8 @@ class DsineAnnotator(Annotator):
     """
 
     bytes_per_pixel = 800
+    network_class = DSINE
     options_type = DsineOptions
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> DSINE:
-        return DSINE(spec.config)
 
     def preprocess(self, size: int) -> Steps:
         """See `Family.preprocess`: shorter side `size`, neither rounded nor stretched, padded with black."""

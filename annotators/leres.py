@@ -262,12 +262,8 @@ class LeresAnnotator(Annotator):
     """
 
     bytes_per_pixel = 1100
+    network_class = Leres
     options_type = LeresOptions
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> Leres:
-        """See `Family.network_of`: the depth network of the authors' checkpoint."""
-        return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         as_old_node = request is not None and request.options.old_node
@@ -296,6 +292,7 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     network: _Networks
     needs_by_size = False
+    no_graph = "it runs on an image many times, at sizes that depend on the image"
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:
@@ -334,10 +331,6 @@ class LeresBoostAnnotator(LeresAnnotator):
             booster.depth(image, progress_of_part(request.progress, index, index + 1, len(images))) for index, image in enumerate(images)
         ]
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
-
-    @classmethod
-    def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "it runs on an image many times, at sizes that depend on the image"
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))

@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +76,8 @@ class ZoeInference(Annotator):
 class ZoeAnnotator(ZoeInference):
     """ZoeDepth, any version."""
 
+    tensors = r"^(core|metric_head)\."
+
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeAnnotator:
         """See `Family.build`. Accepts the authors' checkpoints and their Hugging Face conversions."""
@@ -92,10 +94,6 @@ class ZoeAnnotator(ZoeInference):
         for head in (network.relative_head, network.metric_head):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
