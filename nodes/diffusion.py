@@ -18,7 +18,6 @@ from ..geometry.projections import need_perspective
 from ..model_loader.comfy.feedback import progress_bar
 from ..options.checks import check_choice
 from ..options.diffusion import DiffusionNodeOptions, LbmNodeOptions, LotusNodeOptions, MarigoldNodeOptions, MaterialOptions
-from ..options.fields import Options
 from ..options.map_images import FIXED
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
@@ -72,7 +71,6 @@ class _DiffusionNode(LoadsByName):
         ),
     }
     FAMILY: ClassVar[str]
-    OPTIONS: ClassVar[tuple[type[Options], ...]]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +39,7 @@ class Node:
     """A node: ComfyUI's attributes, of which some are derived from its options, inputs and outputs."""
 
     FUNCTION = "execute"
-    OPTIONS: ClassVar[tuple[type[Options], ...]] = ()
+    OPTIONS: ClassVar[tuple[type[Options], ...]]
     """Set by `takes`."""
     INPUTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """As INPUT_TYPES, or a function for an input that depends on the disk. "optional" is by default the widgets of all options."""
@@ -53,9 +54,10 @@ class Node:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         inputs: dict[str, Mapping[str, Any]] = {"required": {}, **cls.INPUTS}
-        if cls.OPTIONS and "optional" not in inputs:
-            inputs["optional"] = {name: widget for one in cls.OPTIONS for name, widget in option_widgets(one).items()}
-        return {group: {name: made() if callable(made) else made for name, made in each.items()} for group, each in inputs.items()}
+        if hasattr(cls, "OPTIONS"):
+            inputs.setdefault("optional", {name: widget for one in cls.OPTIONS for name, widget in option_widgets(one).items()})
+        made = {group: {name: one() if callable(one) else one for name, one in each.items()} for group, each in inputs.items()}
+        return copy.deepcopy(made)  # other packs may change it
 
     def execute(self, *inputs: Any, **more: Any) -> Any:
         """Returns the outputs, in their order, for an instance of each of its options, and sockets and widgets by name."""
