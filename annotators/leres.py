@@ -273,13 +273,6 @@ class LeresAnnotator(Annotator):
 _MIN_SIDE = 64
 
 
-class _Networks(nn.Module):
-    def __init__(self, depth: nn.Module, merge: MergeNetwork) -> None:
-        super().__init__()
-        self.depth = depth
-        self.merge = merge
-
-
 class LeresBoostAnnotator(LeresAnnotator):
     """LeReS++.
 
@@ -290,7 +283,7 @@ class LeresBoostAnnotator(LeresAnnotator):
         Relative depth: large = far, about 0 to 1.
     """
 
-    network: _Networks
+    network: Any  # of modules by name
     needs_by_size = False
     no_graph = "it runs on an image many times, at sizes that depend on the image"
 
@@ -303,7 +296,7 @@ class LeresBoostAnnotator(LeresAnnotator):
             merge = MergeNetwork(config.merge)
         complaint += f" (its file {spec.files[1].name} is not the merging network's)"
         fill(merge, MergeNetwork.official_names(states["merge"], config.merge), complaint)
-        return cls(spec, _Networks(depth, merge.float()))
+        return cls(spec, nn.ModuleDict({"depth": depth, "merge": merge.float()}))
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """The network's largest possible input or the image itself, whichever is larger."""

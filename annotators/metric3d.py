@@ -19,7 +19,7 @@ from .family import Request
 from .graphs import Signature, normals_output
 from .networks.metric3d import Metric3d
 from .preprocessing.resizing import Inside, linear, round_to_multiple
-from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
+from .preprocessing.steps import CROP, Pad, Resize, limit_depth, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, for which the network's output is in metres."""
@@ -75,7 +75,7 @@ class Metric3dAnnotator(Annotator):
             **normals_output(Axes.OPENCV),
         }
         scale = scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image")
-        return Signature(outputs, afterwards=[crop(), scale, limit_depth(most=MAX_DEPTH)])
+        return Signature(outputs, afterwards=[CROP, scale, limit_depth(most=MAX_DEPTH)])
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Family.for_camera`. Depth is proportional to the focal length."""

@@ -27,7 +27,7 @@ from .networks.layers import faster_products
 from .networks.published import StateDict
 from .networks.zoe import BINS, ZoeDepthAnything, official_to_hub
 from .preprocessing.resizing import cubic
-from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
+from .preprocessing.steps import CROP, Mirror, PadReflect, Steps, undo_resize
 from .specs.base import HALF, ModelSpec
 from .specs.midas import ZoeConfig
 
@@ -70,7 +70,7 @@ class ZoeInference(Annotator):
         return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
 
     def signature(self) -> Signature:
-        return Signature.of(self.spec, afterwards=[undo_resize(cubic), crop()], at_image_size=True)
+        return Signature.of(self.spec, afterwards=[undo_resize(cubic), CROP], at_image_size=True)
 
 
 class ZoeAnnotator(ZoeInference):
