@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -76,7 +76,7 @@ class _DepthMap(LegacyNode):
         check_choice(self.WIDGET, choice, list(self.CHOICES))
         load = partial(load_model, self.CHOICES[choice].format(options), options.precision, choose_tiny(self.WIDGET))
         show = partial(render_depth, metric_percentiles=self.METRIC_PERCENTILES)
-        return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size or None, show=show),)
+        return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, show=show),)
 
 
 @takes(ZoeOptions)
@@ -214,8 +214,14 @@ class MidasNormalMap(LegacyNode):
     INPUTS: ClassVar = old_inputs(MidasNormalsOptions, {"model": _midas_widget}, "precision")
 
     def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
-        render = partial(_render_normals, a=options.a, bg_threshold=options.bg_threshold, coding=options.coding)
-        return (annotate(image, partial(_load_midas, model, options.precision), options.resolution, render, at_resolution=True),)
+        def render(estimates: Iterable[Estimate], _: Tensor) -> Iterator[Tensor]:
+            for estimate in estimates:
+                assert estimate.depth is not None
+                normals = midas_normals(estimate.depth, options.a, options.bg_threshold)
+                yield encode_normal_map(normals, options.coding, source=Axes.SCANNET)
+
+        load = partial(_load_midas, model, options.precision)
+        return (annotate(image, load, options.resolution, render, at_resolution=True, refine=False),)
 
 
 @takes(MidasDepthOptions)
@@ -244,11 +250,6 @@ class MidasDepthMap(LegacyNode):
 def _load_midas(model: str, precision: str) -> Model:
     """Loads a model whose input's short side is the resolution, as in the old nodes, whatever its authors' size."""
     return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
-
-
-def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: str) -> Tensor:
-    assert estimate.depth is not None
-    return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
 
 
 @takes(LeresNodeOptions)
@@ -283,8 +284,8 @@ class LeresDepthMap(LegacyNode):
             loaded = load_model(wanted, options.precision, choose_tiny("model"))
             return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
 
-        size, own, at = options.network_size or None, LeresOptions(old_node=old), old or boosted
-        images = annotate_depth(image, load, options.resolution, options.normalisation, size, at_resolution=at, options=own)
+        own, at = LeresOptions(old_node=old), old or boosted
+        images = annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, at_resolution=at, options=own)
         return (without_ends(images, options.rm_nearest, options.rm_background),)
 
 

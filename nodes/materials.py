@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -173,12 +173,7 @@ class SaveTexture(SavingNode):
     }
 
     def execute(
-        self,
-        options: SavedTextureOptions,
-        image: Tensor,
-        filename_prefix: str = DEFAULT_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: SavedTextureOptions, image: Tensor, filename_prefix: str = DEFAULT_PREFIX, **hidden: Any
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         images = to_planar(image)
         if options.format == PNG:  # which has no other levels
@@ -192,7 +187,7 @@ class SaveTexture(SavingNode):
                 write_image_exr(path, planes)
             return (path,)
 
-        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], **hidden)
         return {"ui": file_entries(save_numbered(name, f".{options.format}", with_progress(images, len(images)), save))}
 
 

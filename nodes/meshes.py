@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import repeat
 from pathlib import Path
@@ -70,17 +70,11 @@ class SaveMesh(SavingNode):
     }
 
     def execute(
-        self,
-        options: SavedMeshOptions,
-        geometry: Any,
-        image: Tensor | None = None,
-        filename_prefix: str = MESH_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: SavedMeshOptions, geometry: Any, image: Tensor | None = None, filename_prefix: str = MESH_PREFIX, **hidden: Any
     ) -> dict[str, Any]:
         estimate = check_geometry(geometry)
         mesh = replace(_mesh_options(options), simplify=TO_LOOK_AT.simplify if options.max_points else 0.0)
-        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, **hidden)
         splats = options.format == SPLATS
         saved = SaveOptions(splats=splats, ply_up=options.ply_up, mesh=mesh)
         return _saved(estimate, image, name, ".ply" if splats else f".{options.format}", saved)
@@ -110,16 +104,10 @@ class SaveRelief(SavingNode):
     }
 
     def execute(
-        self,
-        options: ReliefOptions,
-        geometry: Any,
-        image: Tensor | None = None,
-        filename_prefix: str = RELIEF_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: ReliefOptions, geometry: Any, image: Tensor | None = None, filename_prefix: str = RELIEF_PREFIX, **hidden: Any
     ) -> dict[str, Any]:
         estimate = check_geometry(geometry)
-        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, **hidden)
         return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 
 
