@@ -45,7 +45,10 @@ class LegacyNode(LoadsByName):
 def old_inputs(
     options: type[Options], models: Mapping[str, Any] | None = None, before: str = "", unused: Mapping[str, Widget] | None = None
 ) -> Inputs:
-    """An image and the old widgets in their order, by which graphs store them, then new ones; `models` go before `before`, "" = last."""
+    """An image and the old widgets in their order, by which graphs store them, then new ones.
+
+    `models` go before the option `before`, "" = last, and widgets without a use first.
+    """
     first = {**(unused or {}), **option_widgets(options, until=before)}
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
 
