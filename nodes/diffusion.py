@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -71,6 +72,8 @@ class _DiffusionNode(LoadsByName):
         ),
     }
     FAMILY: ClassVar[str]
+    OWN: ClassVar[Mapping[str, Widget]] = {}
+    """The family's own inputs."""
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -81,7 +84,7 @@ class _DiffusionNode(LoadsByName):
             "optional": {
                 "model": model_widget(by_location(models), f"{WHICH_MODEL} {_WHICH_OUTPUT}", best_on_disk(models, models[0])),
                 **option_widgets(cls.OPTIONS[0], until="resolution"),
-                **cls.own(),
+                **cls.OWN,
                 **option_widgets(cls.OPTIONS[0]),
             },
         }
@@ -90,11 +93,6 @@ class _DiffusionNode(LoadsByName):
     def models(cls) -> list[str]:
         """Ids of the family's models, depth models first."""
         return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
-
-    @classmethod
-    def own(cls) -> dict[str, Widget]:
-        """The family's own inputs."""
-        return {}
 
     def run(
         self, own: DiffusionOptions, options: DiffusionNodeOptions, image: Tensor, model: str, geometry: Any = None
@@ -165,28 +163,25 @@ class Lbm(_DiffusionNode):
     )
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY = "lbm"
+    OWN: ClassVar = {
+        "geometry": geometry_input(
+            "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
+            "normals contradict it: published results of LBM disagree about left and right."
+        )
+    }
 
     def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
         return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
-    @classmethod
-    def own(cls) -> dict[str, Widget]:
-        """A geometry to check normals with."""
-        geometry = (
-            "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
-            "normals contradict it: published results of LBM disagree about left and right."
-        )
-        return {"geometry": geometry_input(geometry)}
 
-
-class _NormalsOnly:
+class _NormalsOnly(_DiffusionNode):
     """Deprecated nodes in saved graphs: only the family's normals models, with the coding second."""
 
     DEPRECATED = True
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        inputs = super().INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
+        inputs = super().INPUT_TYPES()
         optional = inputs["optional"]
         first = {name: optional[name] for name in ("model", "coding")}
         return {**inputs, "optional": first | {name: widget for name, widget in optional.items() if name != "normalisation"}}
@@ -194,7 +189,7 @@ class _NormalsOnly:
     @classmethod
     def models(cls) -> list[str]:
         """Ids of the family's models that predict normals."""
-        return list(filter(_is_of_normals, super().models()))  # pyright: ignore[reportAttributeAccessIssue]
+        return list(filter(_is_of_normals, super().models()))
 
 
 @takes(MarigoldNodeOptions)
