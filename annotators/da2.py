@@ -6,8 +6,6 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
@@ -18,7 +16,6 @@ from .networks.da2 import Da2
 from .networks.vit import PATCH
 from .preprocessing.resizing import WholeSphere, linear_antialiased
 from .preprocessing.steps import Resize, Steps
-from .specs.base import ModelSpec
 
 
 class Da2Annotator(Annotator):
@@ -33,21 +30,12 @@ class Da2Annotator(Annotator):
     """
 
     bytes_per_pixel = 1500
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> Da2:
-        return Da2(spec.config)
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(".prompt_camera." in name for name in names)
+    network_class = Da2
+    tensors = r"\.prompt_camera\."
+    no_graph = "it takes panoramas, which exported files do not describe"
 
     def preprocess(self, size: int) -> Steps:
         return (Resize(WholeSphere(size, PATCH), linear_antialiased),)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         return Estimate(outputs[0].contiguous(), self.spec.quantity, projection=Projection.EQUIRECTANGULAR)
-
-    @classmethod
-    def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "it takes panoramas, which exported files do not describe"

@@ -16,7 +16,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,6 @@ class DinoAnnotator(Annotator):
 
     bytes_per_pixel = 2200
     auto_dtypes = ("float16",)
-    network_class: ClassVar[type[PublishedNetwork]]
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> PublishedNetwork:

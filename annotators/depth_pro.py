@@ -6,7 +6,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from .graphs import Signature
 from .networks.depth_pro import PASSES, DepthPro
 from .preprocessing.resizing import Fixed, linear
 from .preprocessing.steps import Resize, Steps
-from .specs.base import HALF, ModelSpec
+from .specs.base import HALF
 
 MAX_DEPTH = 1e4
 """The authors' upper clamp, in metres; the sky is there."""
@@ -39,17 +39,12 @@ class DepthProAnnotator(Annotator):
     """
 
     bytes_per_pixel = 1800
+    network_class = DepthPro
+    tensors = r"^(encoder\.upsample_latent0|depth_pro)\."
+    no_graph = "its depth depends on a field of view that it finds beside it, which exported files do not describe"
     auto_dtypes = ("float16",)
     max_depth = MAX_DEPTH
     undoes_stretching = True
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> DepthPro:
-        return DepthPro(spec.config)
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(name.startswith(("encoder.upsample_latent0.", "depth_pro.")) for name in names)
 
     def preprocess(self, size: int) -> Steps:
         side = self.spec.config.side
@@ -86,7 +81,3 @@ class DepthProAnnotator(Annotator):
             "fov": "(B,): degrees that the image's width spans",
         }
         return Signature(outputs, mean=HALF, std=HALF, dynamic_size=False, at_image_size=True)
-
-    @classmethod
-    def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "its depth depends on a field of view that it finds beside it, which exported files do not describe"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, sin
 from typing import Any, ClassVar
@@ -70,6 +70,8 @@ class DiffusionAnnotator(Annotator):
     network: LatentDiffusion
     # measured: the VAE's decoder 4100 to 5800, the UNet 950
     bytes_per_pixel = 6000
+    tensors = r"^((model\.)?denoiser\.)?conv_in\.weight$"
+    no_graph = "its VAE and its UNet are networks of their own, with noise and steps between them"
     options_type: ClassVar[type | None] = DiffusionOptions
 
     @classmethod
@@ -86,10 +88,6 @@ class DiffusionAnnotator(Annotator):
         from_diffusers("UNet2DConditionModel")
 
     @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return not {"conv_in.weight", "denoiser.conv_in.weight", "model.denoiser.conv_in.weight"}.isdisjoint(names)
-
-    @classmethod
     def claims(cls, name: str) -> Mapping[str, str]:
         """See `Family.claims`: what is estimated; nothing in a name of both depth and normals."""
         said = [kind for kind in ("relighting", "disparity", "normal", "depth") if kind in name.lower()]
@@ -104,10 +102,6 @@ class DiffusionAnnotator(Annotator):
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
         """State dicts by role, if one file of the family holds several parts."""
         return states
-
-    @classmethod
-    def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "its VAE and its UNet are networks of their own, with noise and steps between them"
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:

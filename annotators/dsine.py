@@ -22,8 +22,7 @@ from .family import Request
 from .graphs import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .preprocessing.resizing import Size
-from .preprocessing.steps import Pad, Resize, Steps, crop
-from .specs.base import ModelSpec
+from .preprocessing.steps import CROP, Pad, Resize, Steps
 
 FALLBACK_FOV = 60.0
 """Degrees along the longer side that the authors assume for an unknown camera."""
@@ -75,11 +74,8 @@ class DsineAnnotator(Annotator):
     """
 
     bytes_per_pixel = 800
+    network_class = DSINE
     options_type = DsineOptions
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> DSINE:
-        return DSINE(spec.config)
 
     def preprocess(self, size: int) -> Steps:
         """See `Family.preprocess`: shorter side `size`, neither rounded nor stretched, padded with black."""
@@ -124,7 +120,7 @@ class DsineAnnotator(Annotator):
             example=(500.0, 500.0, 319.5, 239.5),
             step={"step": "camera", "input": _CAMERA, "fov": FALLBACK_FOV, "means": words},
         )
-        return Signature.of(self.spec, scalar_inputs=camera, afterwards=[crop()])
+        return Signature.of(self.spec, scalar_inputs=camera, afterwards=[CROP])
 
 
 def _frame(fov: float, image: Size, resized: Size) -> _Frame:

@@ -1,11 +1,12 @@
 """The interface of a model family: from files to a network, and from images to an estimate.
 
 A new family derives from `base.Annotator`, which runs it, and overrides only what differs from the defaults of `Family`:
-`network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` if depth depends on the camera.
+`network_class` (or `build`), `tensors`, `preprocess`, `predict`, `postprocess`, and `for_camera` if depth depends on the camera.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ..geometry.estimate import Axes, Estimate
 from .building import build_published
 from .graphs import Signature
-from .networks.published import StateDict
+from .networks.published import PublishedNetwork, StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps
 from .specs.base import TELLING_PARTS, ModelSpec
@@ -65,7 +66,7 @@ class Request:
 
 
 class Family:
-    """A network with its authors' pre- and post-processing. Everything but `network_of` (or `build`) has a default."""
+    """A network with its authors' pre- and post-processing. Everything but `network_class` (or `build`) has a default."""
 
     bytes_per_pixel: ClassVar[int] = 2000  # measured working memory per pixel of the network's input, in float32
     needs_by_size: ClassVar[bool] = True  # whether that holds at every `network_size`; else it may take much less
@@ -76,6 +77,9 @@ class Family:
     options_type: ClassVar[type | None] = None  # the class of `estimate`'s `options`; None = the family has none
     max_depth: ClassVar[float | None] = None  # the authors' upper clamp, in metres; None = no clamp
     undoes_stretching: ClassVar[bool] = False  # whether `postprocess` restores the image's aspect where the network's input has another
+    network_class: ClassVar[type[PublishedNetwork]]  # made of the spec's `config`, unless `network_of` or `build` is overridden
+    tensors: ClassVar[str] = ""  # regular expression found in a tensor's name, the authors' or the network's own, of each file
+    no_graph: ClassVar[str | None] = None  # why the network cannot be exported as one function of one tensor; None = it can
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
@@ -86,7 +90,7 @@ class Family:
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Any:
         """The bare network of a spec, a `published.PublishedNetwork`; `build` calls this under torch's meta device."""
-        raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
+        return cls.network_class(spec.config)
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Any:
@@ -101,7 +105,7 @@ class Family:
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
         """Whether tensors of these names may be `spec`'s. Must be fast and import no library."""
-        return True
+        return any(re.search(cls.tensors, name) for name in names)
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
@@ -188,8 +192,8 @@ class Family:
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """Why the network cannot be exported as one function of one tensor; None if it can."""
-        return None
+        """`no_graph`, unless it depends on the spec."""
+        return cls.no_graph
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:

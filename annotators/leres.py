@@ -262,12 +262,8 @@ class LeresAnnotator(Annotator):
     """
 
     bytes_per_pixel = 1100
+    network_class = Leres
     options_type = LeresOptions
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> Leres:
-        """See `Family.network_of`: the depth network of the authors' checkpoint."""
-        return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         as_old_node = request is not None and request.options.old_node
@@ -275,13 +271,6 @@ class LeresAnnotator(Annotator):
 
 
 _MIN_SIDE = 64
-
-
-class _Networks(nn.Module):
-    def __init__(self, depth: nn.Module, merge: MergeNetwork) -> None:
-        super().__init__()
-        self.depth = depth
-        self.merge = merge
 
 
 class LeresBoostAnnotator(LeresAnnotator):
@@ -294,8 +283,9 @@ class LeresBoostAnnotator(LeresAnnotator):
         Relative depth: large = far, about 0 to 1.
     """
 
-    network: _Networks
+    network: Any  # of modules by name
     needs_by_size = False
+    no_graph = "it runs on an image many times, at sizes that depend on the image"
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:
@@ -306,7 +296,7 @@ class LeresBoostAnnotator(LeresAnnotator):
             merge = MergeNetwork(config.merge)
         complaint += f" (its file {spec.files[1].name} is not the merging network's)"
         fill(merge, MergeNetwork.official_names(states["merge"], config.merge), complaint)
-        return cls(spec, _Networks(depth, merge.float()))
+        return cls(spec, nn.ModuleDict({"depth": depth, "merge": merge.float()}))
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """The network's largest possible input or the image itself, whichever is larger."""
@@ -334,10 +324,6 @@ class LeresBoostAnnotator(LeresAnnotator):
             booster.depth(image, progress_of_part(request.progress, index, index + 1, len(images))) for index, image in enumerate(images)
         ]
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
-
-    @classmethod
-    def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "it runs on an image many times, at sizes that depend on the image"
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))

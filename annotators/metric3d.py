@@ -19,8 +19,7 @@ from .family import Request
 from .graphs import Signature, normals_output
 from .networks.metric3d import Metric3d
 from .preprocessing.resizing import Inside, linear, round_to_multiple
-from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
-from .specs.base import ModelSpec
+from .preprocessing.steps import CROP, Pad, Resize, limit_depth, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, for which the network's output is in metres."""
@@ -42,12 +41,9 @@ class Metric3dAnnotator(Annotator):
         that the network predicts.
     """
 
+    network_class = Metric3d
     max_depth = MAX_DEPTH
     undoes_stretching = True
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> Metric3d:
-        return Metric3d(spec.config)
 
     def preprocess(self, size: int) -> tuple[Resize, Pad]:
         """See `Family.preprocess`: the image is fitted into the frame and padded with ImageNet's mean colour."""
@@ -79,7 +75,7 @@ class Metric3dAnnotator(Annotator):
             **normals_output(Axes.OPENCV),
         }
         scale = scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image")
-        return Signature(outputs, afterwards=[crop(), scale, limit_depth(most=MAX_DEPTH)])
+        return Signature(outputs, afterwards=[CROP, scale, limit_depth(most=MAX_DEPTH)])
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Family.for_camera`. Depth is proportional to the focal length."""

@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +92,7 @@ class MogeAnnotator(Annotator):
 
     bytes_per_pixel = 1800
     auto_dtypes = ("float16",)
+    tensors = r"^(points_)?head\."
     undoes_stretching = True
     options_type = MogeOptions
 
@@ -119,10 +120,6 @@ class MogeAnnotator(Annotator):
     def _filled(cls, spec: ModelSpec, state: StateDict, dtype: torch.dtype) -> nn.Module:
         as_in_file = replace(spec, config=_as_in_file(spec.config, state))
         return build_published(lambda: cls.network_of(as_in_file), state, dtype, f"not a checkpoint of {spec.id}")
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(name.startswith(("points_head.", "head.")) for name in names)
 
     def preprocess(self, size: int) -> Steps:
         """See `Family.preprocess`: as many tokens as a square of `size`, at the image's aspect."""

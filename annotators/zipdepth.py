@@ -6,7 +6,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -24,10 +24,8 @@ class ZipDepthAnnotator(Annotator):
     """
 
     bytes_per_pixel = 300
-
-    @classmethod
-    def network_of(cls, spec: ModelSpec) -> ZipDepth:
-        return ZipDepth(spec.config)
+    network_class = ZipDepth
+    tensors = r"decoder\.convex_up\."
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZipDepthAnnotator:
@@ -40,7 +38,3 @@ class ZipDepthAnnotator(Annotator):
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
         super().build(spec, {spec.file.role: state}, torch.float32)  # meta tensors cannot be fused
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any("decoder.convex_up." in name for name in names)

@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from .networks.layers import faster_products
 from .networks.published import StateDict
 from .networks.zoe import BINS, ZoeDepthAnything, official_to_hub
 from .preprocessing.resizing import cubic
-from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
+from .preprocessing.steps import CROP, Mirror, PadReflect, Steps, undo_resize
 from .specs.base import HALF, ModelSpec
 from .specs.midas import ZoeConfig
 
@@ -70,11 +70,13 @@ class ZoeInference(Annotator):
         return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
 
     def signature(self) -> Signature:
-        return Signature.of(self.spec, afterwards=[undo_resize(cubic), crop()], at_image_size=True)
+        return Signature.of(self.spec, afterwards=[undo_resize(cubic), CROP], at_image_size=True)
 
 
 class ZoeAnnotator(ZoeInference):
     """ZoeDepth, any version."""
+
+    tensors = r"^(core|metric_head)\."
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeAnnotator:
@@ -92,10 +94,6 @@ class ZoeAnnotator(ZoeInference):
         for head in (network.relative_head, network.metric_head):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
-
-    @classmethod
-    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:

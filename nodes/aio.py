@@ -22,13 +22,14 @@ from .depth_maps import (
 from .loading import OTHER_NODE, LoadsByName, advised
 from .normal_maps import BaeNormalMap, DsineNormalMap, Metric3dDepthMap, Metric3dNormalMap
 from .option_widgets import option_widgets, takes
-from .widgets import Inputs, choice_widget, image_input
+from .widgets import choice_widget, image_input
 
 SERVED = (
     *(MidasNormalMap, MidasDepthMap, ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap),
     *(BaeNormalMap, Metric3dDepthMap, Metric3dNormalMap, LeresDepthMap, DsineNormalMap),
 )
 """This pack's nodes that the old node can run."""
+_SERVED: dict[str, Any] = {node.NODE_ID: node for node in SERVED}
 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
@@ -56,43 +57,37 @@ class AioPreprocessor(LoadsByName):
         "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors of "
         f"the list belong to the pack {OLD_PACK}; if that pack is installed, it provides this node."
     )
-    CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The output of the chosen node: short side = resolution. none: the image unchanged.",)
+    CATEGORY = "ControlNet Preprocessors"
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The output of the chosen node: short side = resolution. none: the image unchanged.")}
     SEARCH_ALIASES = "controlnet preprocessor, depth map, normal map, annotator"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        served = _served()
-        tooltip = (
-            f"Which node to run. The first {len(served)} after none are in this pack; the others are in the pack {OLD_PACK} and are listed "
-            "so that graphs that use them open."
-        )
-        choices = [NONE, *served, *(name for name in OTHERS if name not in served)]
-        return {
-            "required": {"image": image_input()},
-            "optional": {"preprocessor": choice_widget(choices, tooltip, NONE), **option_widgets(ChosenNodeOptions)},
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input()},
+        "optional": {
+            "preprocessor": choice_widget(
+                [NONE, *_SERVED, *(name for name in OTHERS if name not in _SERVED)],
+                f"Which node to run. The first {len(_SERVED)} after none are in this pack; the others are in the pack {OLD_PACK} and are "
+                "listed so that graphs that use them open.",
+                NONE,
+            ),
+            **option_widgets(ChosenNodeOptions),
+        },
+    }
 
     @classmethod
     def VALIDATE_INPUTS(cls, preprocessor: str | None = NONE) -> bool | str:  # noqa: N802
         """Reports a choice that cannot run before anything runs; None: the choice is linked from another node."""
-        return True if preprocessor in (None, NONE) or str(preprocessor) in _served() else _not_served(preprocessor)
+        return True if preprocessor in (None, NONE) or str(preprocessor) in _SERVED else _not_served(preprocessor)
 
     def execute(self, options: ChosenNodeOptions, image: Tensor, preprocessor: str = NONE) -> tuple[Tensor]:
-        """Returns the output of the chosen node."""
         if preprocessor == NONE:
             return (image,)
-        if (node := _served().get(str(preprocessor))) is None:
+        if (node := _SERVED.get(str(preprocessor))) is None:
             raise ValueError(_not_served(preprocessor))
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": options.resolution})
         except DownloadError as error:
             raise advised(error, OTHER_NODE) from error.__cause__
-
-
-def _served() -> dict[str, Any]:
-    return {node.NODE_ID: node for node in SERVED}
 
 
 def _defaults(node: Any) -> dict[str, Any]:
@@ -109,7 +104,7 @@ def _not_served(preprocessor: Any) -> str:
         )
     return (
         f"install the pack {OLD_PACK} (by ComfyUI Manager) for {preprocessor!r}: ComfyUI-Depth-Normal has only the preprocessors for depth "
-        f"and normals: {', '.join(_served())}"
+        f"and normals: {', '.join(_SERVED)}"
     )
 
 

@@ -18,6 +18,7 @@ from ..media import read_frames
 from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
 from .listing import existing_file, file_state, split_name
+from .option_widgets import Node
 from .saving import problem_of
 from .widgets import FILES, VIDEO, Inputs
 
@@ -36,16 +37,14 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 _FOLDER = "depth_normal"
 
 
-class DemoImage:
+class DemoImage(Node):
     """Loads a demo image, or one of the user's."""
 
     NODE_ID = "DepthNormal_DemoImage"
     DISPLAY_NAME = "Demo Image"
     DESCRIPTION = "Loads an image that comes with the pack, to try things at once, or an image of your own."
-    CATEGORY, FUNCTION = FILES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    RETURN_NAMES: ClassVar = ("image",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The image, upright.",)
+    CATEGORY = FILES
+    OUTPUTS: ClassVar = {"image": ("IMAGE", "The image, upright.")}
     SEARCH_ALIASES = "demo image, example image, sample photo, test image"
 
     @classmethod
@@ -68,20 +67,17 @@ class DemoImage:
         return math.nan if image is None else file_state(_file(image, DEMO_IMAGES))
 
     def execute(self, image: str) -> tuple[Tensor]:
-        """Returns the image (1, H, W, 3) in [0, 1]."""
         return (torch.from_numpy(read_image(_file(image, DEMO_IMAGES)))[None],)
 
 
-class DemoVideo:
+class DemoVideo(Node):
     """Loads a demo video, or one of the user's."""
 
     NODE_ID = "DepthNormal_DemoVideo"
     DISPLAY_NAME = "Demo Video"
     DESCRIPTION = "Loads a short video that comes with the pack, to try things at once, or a video of your own."
-    CATEGORY, FUNCTION = FILES, "execute"
-    RETURN_TYPES: ClassVar = (VIDEO,)
-    RETURN_NAMES: ClassVar = ("video",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The video. Get Video Components makes images of it.",)
+    CATEGORY = FILES
+    OUTPUTS: ClassVar = {"video": (VIDEO, "The video. Get Video Components makes images of it.")}
     SEARCH_ALIASES = "demo video, example video, sample clip, test video"
 
     @classmethod
@@ -104,7 +100,6 @@ class DemoVideo:
         return math.nan if file is None else file_state(_file(file, DEMO_VIDEOS))
 
     def execute(self, file: str) -> tuple[Any]:
-        """Returns the video."""
         path = _file(file, DEMO_VIDEOS)
         next(iter(read_frames(path)))  # reports an invalid file here, not in the next node
         return (video_of_file(path),)

@@ -25,7 +25,7 @@ from .live import in_comfyui, temporary_png
 from .loading import FIRST_CHOICE, LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
-from .widgets import ESTIMATE, GEOMETRY, Inputs, image_input
+from .widgets import ESTIMATE, GEOMETRY, image_input
 
 MAX_SHOWN = 4
 """Images of a batch whose maps are shown on the node, at most."""
@@ -80,9 +80,7 @@ def check_gives_depth(model: str) -> None:
 class _ShowsMaps(LoadsByName):
     """Base class: makes maps by the chosen model, and shows them on the node."""
 
-    CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
-    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("depth", "normals", "mask", "geometry")
+    CATEGORY, OUTPUT_NODE = ESTIMATE, True
     check_model = staticmethod(check_depth_model)
 
     @classmethod
@@ -105,27 +103,25 @@ class DepthAndNormals(_ShowsMaps):
         "Makes a depth map and a normal map of an image, a batch or a video's frames in one step, with a mask and the raw "
         "numbers for the other nodes. tiny works at once; better models are in the list."
     )
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map at the image's own size; black where depth is unknown.",
-        "The normal map at the image's own size; black where there is no normal.",
-        "White where depth is valid.",
-        "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes.",
-    )
+    OUTPUTS: ClassVar = {
+        "depth": ("IMAGE", "The depth map at the image's own size; black where depth is unknown."),
+        "normals": ("IMAGE", "The normal map at the image's own size; black where there is no normal."),
+        "mask": ("MASK", "White where depth is valid."),
+        "geometry": (GEOMETRY, "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes."),
+    }
     SEARCH_ALIASES = (
         "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
         "normal estimation, depth and normal, image to depth, image to normal map, z depth"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        models = model_widget(by_location(DEPTH_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL))
-        return {
-            "required": {"image": image_input("One image, a batch, or the frames of a video.")},
-            "optional": {"model": models, **option_widgets(MapsOptions)},
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("One image, a batch, or the frames of a video.")},
+        "optional": {
+            "model": lambda: model_widget(by_location(DEPTH_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
+            **option_widgets(MapsOptions),
+        },
+    }
 
     def execute(self, options: MapsOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
-        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
         self.check_model(model)
         load = partial(load_model, model, options.precision, choose_tiny("model"))
         estimate = estimate_images(load, image, options, with_assumed_normals)
@@ -158,29 +154,34 @@ class EstimatePanorama(_ShowsMaps):
         "Makes a depth map and a normal map of a 360° panorama (equirectangular, twice as wide as high), without a seam: the model runs "
         "on twelve views, which are merged on the sphere. DA² (da2) sees the whole panorama."
     )
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map at the image's own size; black where depth is unknown. Depth is the distance from the camera in each direction.",
-        "The normal map at the image's own size, in the axes of a level camera that looks at the panorama's middle: with opengl, floors "
-        "are green.",
-        "White where depth is valid.",
-        "Raw distances, normals and mask of the panorama, for Save Geometry, Save Mesh and other nodes. Nodes that need a perspective "
-        "camera refuse it.",
-    )
+    OUTPUTS: ClassVar = {
+        "depth": (
+            "IMAGE",
+            "The depth map at the image's own size; black where depth is unknown. Depth is the distance from the camera in each direction.",
+        ),
+        "normals": (
+            "IMAGE",
+            "The normal map at the image's own size, in the axes of a level camera that looks at the panorama's middle: with opengl, "
+            "floors are green.",
+        ),
+        "mask": ("MASK", "White where depth is valid."),
+        "geometry": (
+            GEOMETRY,
+            "Raw distances, normals and mask of the panorama, for Save Geometry, Save Mesh and other nodes. Nodes that need a perspective "
+            "camera refuse it.",
+        ),
+    }
     SEARCH_ALIASES = "panorama, 360, equirectangular, depth map, 360 depth, panorama depth, vr180, hdri depth, skybox"
     check_model = staticmethod(check_gives_depth)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"image": image_input("One panorama or a batch: 360 x 180 degrees, equirectangular, twice as wide as high.")},
-            "optional": {
-                "model": model_widget(by_location(_PANORAMA_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
-                **option_widgets(PanoramaOptions),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("One panorama or a batch: 360 x 180 degrees, equirectangular, twice as wide as high.")},
+        "optional": {
+            "model": lambda: model_widget(by_location(_PANORAMA_MODELS), _WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
+            **option_widgets(PanoramaOptions),
+        },
+    }
 
     def execute(self, options: PanoramaOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
-        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
         self.check_model(model)
         images = to_images(image)
         check_panorama(images.shape[-2], images.shape[-1], options.any_aspect)

@@ -22,8 +22,8 @@ from .batches import join_outputs, to_output
 from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
 from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget, weights_state
-from .option_widgets import takes
-from .widgets import Inputs, image_input
+from .option_widgets import Node, takes
+from .widgets import image_input
 
 CATEGORY = "DepthAnythingV2"
 DAMODEL = "DAMODEL"
@@ -54,7 +54,7 @@ class ChosenFile:
 
 
 @takes()
-class LoadDepthAnythingV2Model:
+class LoadDepthAnythingV2Model(Node):
     """Chooses a Depth Anything V2 model."""
 
     NODE_ID = "DownloadAndLoadDepthAnythingV2Model"
@@ -63,20 +63,21 @@ class LoadDepthAnythingV2Model:
         "Chooses a Depth Anything V2 model; the node Depth Anything V2 loads it. The base and large weights are CC BY-NC 4.0: not for "
         "commercial use; small is Apache-2.0."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = (DAMODEL,)
-    RETURN_NAMES: ClassVar = ("da_v2_model",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth Anything V2.",)
+    CATEGORY = CATEGORY
+    OUTPUTS: ClassVar = {"da_v2_model": (DAMODEL, "The model, for Depth Anything V2.")}
     SEARCH_ALIASES = f"{V2_ALIASES}, depth model"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        tooltip = (
-            "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB) and vitl (1.34 GB): CC BY-NC 4.0, not for commercial use. "
-            "metric_...: trained on metres, of rooms (hypersim) or streets (vkitti). fp16: half precision if the device is fast in it. "
-            f"A file of this name is used if there is one, else the published weights. {TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
-        )
-        return {"required": {}, "optional": {"model": model_widget(FILES, tooltip, DEFAULT_FILE)}}
+    INPUTS: ClassVar = {
+        "optional": {
+            "model": lambda: model_widget(
+                FILES,
+                "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB) and vitl (1.34 GB): CC BY-NC 4.0, not for commercial use. "
+                "metric_...: trained on metres, of rooms (hypersim) or streets (vkitti). fp16: half precision if the device is fast in it. "
+                f"A file of this name is used if there is one, else the published weights. {TINY_CHOICE} "
+                f"({MODELS[BUNDLED_MODEL].licence}).",
+                DEFAULT_FILE,
+            )
+        }
+    }
 
     @classmethod
     def IS_CHANGED(cls, model: str | None = DEFAULT_FILE) -> str:  # noqa: N802
@@ -85,12 +86,11 @@ class LoadDepthAnythingV2Model:
         return "; ".join((weights_state(), *(f"{file}: {weights_state(None, file)}" for file in files if file)))
 
     def execute(self, model: str) -> tuple[ChosenFile]:
-        """Returns the chosen model."""
         check_choice("model", model, list(FILES))
         return (ChosenFile(model),)
 
 
-class DepthAnythingV2:
+class DepthAnythingV2(Node):
     """Depth maps from Depth Anything V2 at the images' own size."""
 
     NODE_ID = "DepthAnything_V2"
@@ -99,18 +99,14 @@ class DepthAnythingV2:
         "Makes depth maps with Depth Anything V2, near = white. The network sees the images at their own size, so memory and time grow "
         "with it; images much larger than 1000 pixels lose their overall shape."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    RETURN_NAMES: ClassVar = ("image",)
-    OUTPUT_TOOLTIPS: ClassVar = ("One depth map for each image, near = white: the image's size, with odd sides one pixel shorter.",)
+    CATEGORY = CATEGORY
+    OUTPUTS: ClassVar = {
+        "image": ("IMAGE", "One depth map for each image, near = white: the image's size, with odd sides one pixel shorter.")
+    }
     SEARCH_ALIASES = V2_ALIASES
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": {"da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}), "images": image_input()}}
+    INPUTS: ClassVar = {"required": {"da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}), "images": image_input()}}
 
     def execute(self, da_model: Any, images: Tensor) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
         if not isinstance(da_model, ChosenFile):
             raise TypeError(
                 f"the da_model input is a {type(da_model).__name__}; expected the output of this pack's Load Depth Anything V2 Model: "

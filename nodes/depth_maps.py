@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -29,10 +30,10 @@ from ..options.legacy import (
     ZoeDepthAnythingOptions,
     ZoeOptions,
 )
-from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate, annotate_depth, old_inputs, render_depth
+from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, annotate, annotate_depth, old_inputs, render_depth
 from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
-from .widgets import Inputs, Widget, choice_widget
+from .widgets import Widget, choice_widget
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
@@ -49,25 +50,33 @@ V2_FILES = {
 }
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
 V2_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
-ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)
-METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
-ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
+ZOE_MODELS = {model: model for model in ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)}
+METRIC_MODELS = {
+    **{size: f"depth-anything-v2-metric-{{0.environment}}-{size}" for size in ("large", "base", "small")},
+    BUNDLED_MODEL: BUNDLED_MODEL,
+}
+ZOE_OR_TINY = {"zoe-depth-anything": "zoe-depth-anything-{0.environment}", BUNDLED_MODEL: BUNDLED_MODEL}
 LERES_MODELS = {DISABLED: "leres", ENABLED: "leres-boost"}
 LERES_OR_TINY = ("leres", BUNDLED_MODEL)
 _TINY = f"{TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
 _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more grey levels for near things and fewer for far ones."
 
 
-def _depth_map(
-    options: DepthMapOptions, image: Tensor, model: str, widget: str, metric_percentiles: Percentiles = ZOE_PERCENTILES
-) -> tuple[Tensor]:
-    show = partial(render_depth, metric_percentiles=metric_percentiles)
-    load = partial(load_model, model, options.precision, choose_tiny(widget))
-    return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size or None, show=show),)
-
-
 class _DepthMap(LegacyNode):
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution, aspect ratio kept.",)
+    """Depth maps by one of several models."""
+
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The depth map, near = white: short side = resolution, aspect ratio kept.")}
+    WIDGET = "model"
+    CHOICES: ClassVar[Mapping[str, str]]
+    """The model's id, with fields of the options, for each choice of the widget."""
+    METRIC_PERCENTILES = ZOE_PERCENTILES
+
+    def execute(self, options: DepthMapOptions, image: Tensor, **chosen: str) -> tuple[Tensor]:
+        choice = chosen[self.WIDGET]
+        check_choice(self.WIDGET, choice, list(self.CHOICES))
+        load = partial(load_model, self.CHOICES[choice].format(options), options.precision, choose_tiny(self.WIDGET))
+        show = partial(render_depth, metric_percentiles=self.METRIC_PERCENTILES)
+        return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, show=show),)
 
 
 @takes(ZoeOptions)
@@ -78,19 +87,18 @@ class ZoeDepthMap(_DepthMap):
     DISPLAY_NAME = "Zoe Depth Map"
     DESCRIPTION = "Makes a depth map from an image with ZoeDepth, near = white. For depth in metres use Depth & Normals (advanced)."
     SEARCH_ALIASES = "depth map, zoe, zoedepth, metric depth, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        model = (
-            "Which model to run. nyu: rooms, up to 10 m (the old node's). kitti: streets, up to 80 m. nyu-kitti: chooses by the image. "
-            "About 1.4 GB each, MIT. " + _TINY_FOR_METRES
-        )
-        return old_inputs(ZoeOptions, {"model": model_widget(ZOE_MODELS, model)}, "network_size")
-
-    def execute(self, options: ZoeOptions, image: Tensor, model: str = ZOE_MODELS[0]) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        check_choice("model", model, ZOE_MODELS)
-        return _depth_map(options, image, model, "model")
+    CHOICES: ClassVar = ZOE_MODELS
+    INPUTS: ClassVar = old_inputs(
+        ZoeOptions,
+        {
+            "model": lambda: model_widget(
+                ZOE_MODELS,
+                "Which model to run. nyu: rooms, up to 10 m (the old node's). kitti: streets, up to 80 m. nyu-kitti: chooses by the image. "
+                "About 1.4 GB each, MIT. " + _TINY_FOR_METRES,
+            )
+        },
+        "network_size",
+    )
 
 
 @takes(DepthMapOptions)
@@ -101,16 +109,16 @@ class DepthAnythingMap(_DepthMap):
     DISPLAY_NAME = "Depth Anything"
     DESCRIPTION = "Makes a depth map from an image with Depth Anything V1, near = white."
     SEARCH_ALIASES = "depth map, depth anything, disparity, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        tooltip = f"Which model to run: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
-        return old_inputs(DepthMapOptions, {"ckpt_name": model_widget(V1_FILES, tooltip)}, "resolution")
-
-    def execute(self, options: DepthMapOptions, image: Tensor, ckpt_name: str) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        check_choice("ckpt_name", ckpt_name, list(V1_FILES))
-        return _depth_map(options, image, V1_FILES[ckpt_name], "ckpt_name")
+    WIDGET, CHOICES = "ckpt_name", V1_FILES
+    INPUTS: ClassVar = old_inputs(
+        DepthMapOptions,
+        {
+            "ckpt_name": lambda: model_widget(
+                V1_FILES, f"Which model to run: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
+            )
+        },
+        "resolution",
+    )
 
 
 @takes(DepthMapOptions)
@@ -124,19 +132,19 @@ class DepthAnythingV2Map(_DepthMap):
         "CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
     SEARCH_ALIASES = V2_ALIASES
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        tooltip = (
-            "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: add the file "
-            f"yourself): CC BY-NC 4.0, not for commercial use. {_TINY}"
-        )
-        return old_inputs(DepthMapOptions, {"ckpt_name": model_widget(V2_FILES, tooltip, V2_DEFAULT)}, "resolution")
-
-    def execute(self, options: DepthMapOptions, image: Tensor, ckpt_name: str) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        check_choice("ckpt_name", ckpt_name, list(V2_FILES))
-        return _depth_map(options, image, V2_FILES[ckpt_name], "ckpt_name")
+    WIDGET, CHOICES = "ckpt_name", V2_FILES
+    INPUTS: ClassVar = old_inputs(
+        DepthMapOptions,
+        {
+            "ckpt_name": lambda: model_widget(
+                V2_FILES,
+                "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: add the "
+                f"file yourself): CC BY-NC 4.0, not for commercial use. {_TINY}",
+                V2_DEFAULT,
+            )
+        },
+        "resolution",
+    )
 
 
 @takes(MetricMapOptions)
@@ -150,18 +158,18 @@ class DepthAnythingV2MetricMap(_DepthMap):
         "metres. Large and base are CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
     SEARCH_ALIASES = "depth map, depth anything v2, metric depth, metres, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        model = "Which model to run. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
-        model += _TINY_FOR_METRES
-        return old_inputs(MetricMapOptions, {"model": choice_widget(METRIC_SIZES, model)}, "network_size")
-
-    def execute(self, options: MetricMapOptions, image: Tensor, model: str) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        check_choice("model", model, METRIC_SIZES)
-        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"depth-anything-v2-metric-{options.environment}-{model}"
-        return _depth_map(options, image, network, "model", WHOLE_RANGE)
+    CHOICES, METRIC_PERCENTILES = METRIC_MODELS, WHOLE_RANGE
+    INPUTS: ClassVar = old_inputs(
+        MetricMapOptions,
+        {
+            "model": choice_widget(
+                list(METRIC_MODELS),
+                "Which model to run. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
+                + _TINY_FOR_METRES,
+            )
+        },
+        "network_size",
+    )
 
 
 @takes(ZoeDepthAnythingOptions)
@@ -172,17 +180,15 @@ class ZoeDepthAnythingMap(_DepthMap):
     DISPLAY_NAME = "Zoe Depth Anything"
     DESCRIPTION = "Makes a depth map from an image with Depth Anything V1's metric models (ZoeDepth's head on its encoder), near = white."
     SEARCH_ALIASES = "depth map, zoe, depth anything, metric depth, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        model = f"Which model to run. zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
-        return old_inputs(ZoeDepthAnythingOptions, {"model": choice_widget(ZOE_OR_TINY, model)})
-
-    def execute(self, options: ZoeDepthAnythingOptions, image: Tensor, model: str = ZOE_OR_TINY[0]) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        check_choice("model", model, ZOE_OR_TINY)
-        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{options.environment}"
-        return _depth_map(options, image, network, "model")
+    CHOICES: ClassVar = ZOE_OR_TINY
+    INPUTS: ClassVar = old_inputs(
+        ZoeDepthAnythingOptions,
+        {
+            "model": choice_widget(
+                list(ZOE_OR_TINY), f"Which model to run. zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
+            )
+        },
+    )
 
 
 def _midas_widget() -> Widget:
@@ -203,17 +209,19 @@ class MidasNormalMap(LegacyNode):
         "Makes a normal map from an image with MiDaS, in the format of ControlNet 1.0's normal model "
         "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
     )
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map: short side = resolution, aspect ratio kept.")}
     SEARCH_ALIASES = "normal map, midas, controlnet normal, normal preprocessor, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(MidasNormalsOptions, {"model": _midas_widget()}, "precision")
+    INPUTS: ClassVar = old_inputs(MidasNormalsOptions, {"model": _midas_widget}, "precision")
 
     def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
-        render = partial(_render_normals, a=options.a, bg_threshold=options.bg_threshold, coding=options.coding)
-        return (annotate(image, partial(_load_midas, model, options.precision), options.resolution, render, at_resolution=True),)
+        def render(estimates: Iterable[Estimate], _: Tensor) -> Iterator[Tensor]:
+            for estimate in estimates:
+                assert estimate.depth is not None
+                normals = midas_normals(estimate.depth, options.a, options.bg_threshold)
+                yield encode_normal_map(normals, options.coding, source=Axes.SCANNET)
+
+        load = partial(_load_midas, model, options.precision)
+        return (annotate(image, load, options.resolution, render, at_resolution=True, refine=False),)
 
 
 @takes(MidasDepthOptions)
@@ -223,13 +231,11 @@ class MidasDepthMap(LegacyNode):
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
     DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
-    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
+    OUTPUTS: ClassVar = {
+        "IMAGE": ("IMAGE", "Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).")
+    }
     SEARCH_ALIASES = "depth map, midas, disparity, controlnet depth, depth preprocessor"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        inputs = old_inputs(MidasDepthOptions, {"model": _midas_widget()}, "precision")
-        return {**inputs, "optional": {**option_widgets(MidasUnusedOptions), **inputs["optional"]}}
+    INPUTS: ClassVar = old_inputs(MidasDepthOptions, {"model": _midas_widget}, "precision", option_widgets(MidasUnusedOptions))
 
     @classmethod
     def VALIDATE_INPUTS(cls, a: float | None = None, bg_threshold: float | None = None) -> bool:  # noqa: N802
@@ -237,7 +243,6 @@ class MidasDepthMap(LegacyNode):
         return True
 
     def execute(self, options: MidasDepthOptions, image: Tensor, model: str, a: object, bg_threshold: object) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
         load = partial(_load_midas, model, options.precision)
         return (annotate_depth(image, load, options.resolution, options.normalisation, at_resolution=True),)
 
@@ -245,11 +250,6 @@ class MidasDepthMap(LegacyNode):
 def _load_midas(model: str, precision: str) -> Model:
     """Loads a model whose input's short side is the resolution, as in the old nodes, whatever its authors' size."""
     return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
-
-
-def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: str) -> Tensor:
-    assert estimate.depth is not None
-    return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
 
 
 @takes(LeresNodeOptions)
@@ -262,19 +262,20 @@ class LeresDepthMap(LegacyNode):
         "Makes a depth map from an image with LeReS or LeReS++, near = white. The weights are not for commercial use; "
         "LeReS++'s second file is for academic use only."
     )
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution.",)
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The depth map, near = white: short side = resolution.")}
     SEARCH_ALIASES = "depth map, leres, leres++, boost, relative depth, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        model = (
-            f"Which model to run. leres: LeReS, or LeReS++ with boost. {TINY_CHOICE}; it gives disparity instead of depth and ignores "
-            "boost and input."
-        )
-        return old_inputs(LeresNodeOptions, {"model": choice_widget(LERES_OR_TINY, model)})
+    INPUTS: ClassVar = old_inputs(
+        LeresNodeOptions,
+        {
+            "model": choice_widget(
+                LERES_OR_TINY,
+                f"Which model to run. leres: LeReS, or LeReS++ with boost. {TINY_CHOICE}; it gives disparity instead of depth and ignores "
+                "boost and input.",
+            )
+        },
+    )
 
     def execute(self, options: LeresNodeOptions, image: Tensor, model: str = LERES_OR_TINY[0]) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
         check_choice("model", model, LERES_OR_TINY)
         old, boosted = options.input == OLD_NODE, options.boost == ENABLED
         wanted = BUNDLED_MODEL if model == BUNDLED_MODEL else LERES_MODELS[options.boost]
@@ -283,8 +284,8 @@ class LeresDepthMap(LegacyNode):
             loaded = load_model(wanted, options.precision, choose_tiny("model"))
             return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
 
-        size, own, at = options.network_size or None, LeresOptions(old_node=old), old or boosted
-        images = annotate_depth(image, load, options.resolution, options.normalisation, size, at_resolution=at, options=own)
+        own, at = LeresOptions(old_node=old), old or boosted
+        images = annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, at_resolution=at, options=own)
         return (without_ends(images, options.rm_nearest, options.rm_background),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -18,7 +19,6 @@ from ..geometry.projections import need_perspective
 from ..model_loader.comfy.feedback import progress_bar
 from ..options.checks import check_choice
 from ..options.diffusion import DiffusionNodeOptions, LbmNodeOptions, LotusNodeOptions, MarigoldNodeOptions, MaterialOptions
-from ..options.fields import Options
 from ..options.map_images import FIXED
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
@@ -62,18 +62,18 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 class _DiffusionNode(LoadsByName):
     """Base class: the chosen model determines whether the output is depth or normals."""
 
-    CATEGORY, FUNCTION = BY_MODEL, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("image", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map, near = white, or the normal map, at the image's own size.",
-        (
+    CATEGORY = BY_MODEL
+    OUTPUTS: ClassVar = {
+        "image": ("IMAGE", "The depth map, near = white, or the normal map, at the image's own size."),
+        "geometry": (
+            GEOMETRY,
             "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
-            "disparity models (1 = near). From the normals models: unit vectors in OpenGL's axes."
+            "disparity models (1 = near). From the normals models: unit vectors in OpenGL's axes.",
         ),
-    )
+    }
     FAMILY: ClassVar[str]
-    OPTIONS: ClassVar[tuple[type[Options], ...]]
+    OWN: ClassVar[Mapping[str, Widget]] = {}
+    """The family's own inputs."""
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -84,7 +84,7 @@ class _DiffusionNode(LoadsByName):
             "optional": {
                 "model": model_widget(by_location(models), f"{WHICH_MODEL} {_WHICH_OUTPUT}", best_on_disk(models, models[0])),
                 **option_widgets(cls.OPTIONS[0], until="resolution"),
-                **cls.own(),
+                **cls.OWN,
                 **option_widgets(cls.OPTIONS[0]),
             },
         }
@@ -93,11 +93,6 @@ class _DiffusionNode(LoadsByName):
     def models(cls) -> list[str]:
         """Ids of the family's models, depth models first."""
         return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
-
-    @classmethod
-    def own(cls) -> dict[str, Widget]:
-        """The family's own inputs."""
-        return {}
 
     def run(
         self, own: DiffusionOptions, options: DiffusionNodeOptions, image: Tensor, model: str, geometry: Any = None
@@ -137,7 +132,6 @@ class Marigold(_DiffusionNode):
     FAMILY = "marigold"
 
     def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(of_marigold(options), options, image, model)
 
 
@@ -154,7 +148,6 @@ class Lotus(_DiffusionNode):
     FAMILY = "lotus"
 
     def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
 
 
@@ -170,29 +163,25 @@ class Lbm(_DiffusionNode):
     )
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY = "lbm"
-
-    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
-        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
-
-    @classmethod
-    def own(cls) -> dict[str, Widget]:
-        """A geometry to check normals with."""
-        geometry = (
+    OWN: ClassVar = {
+        "geometry": geometry_input(
             "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
         )
-        return {"geometry": geometry_input(geometry)}
+    }
+
+    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
+        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 
-class _NormalsOnly:
+class _NormalsOnly(_DiffusionNode):
     """Deprecated nodes in saved graphs: only the family's normals models, with the coding second."""
 
     DEPRECATED = True
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        inputs = super().INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
+        inputs = super().INPUT_TYPES()
         optional = inputs["optional"]
         first = {name: optional[name] for name in ("model", "coding")}
         return {**inputs, "optional": first | {name: widget for name, widget in optional.items() if name != "normalisation"}}
@@ -200,7 +189,7 @@ class _NormalsOnly:
     @classmethod
     def models(cls) -> list[str]:
         """Ids of the family's models that predict normals."""
-        return list(filter(_is_of_normals, super().models()))  # pyright: ignore[reportAttributeAccessIssue]
+        return list(filter(_is_of_normals, super().models()))
 
 
 @takes(MarigoldNodeOptions)
@@ -210,7 +199,6 @@ class MarigoldNormals(_NormalsOnly, Marigold):
     NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
 
     def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-normals") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(of_marigold(options), options, image, model)
 
 
@@ -221,7 +209,6 @@ class LotusNormals(_NormalsOnly, Lotus):
     NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
 
     def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-normals-d") -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
 
 
@@ -232,7 +219,6 @@ class LbmNormals(_NormalsOnly, Lbm):
     NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
 
     def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-normals", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        """See `run`."""
         return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 

@@ -18,7 +18,7 @@ from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
 from .live import MAX_IMAGES, Payload, image_payload, shown_on_node
-from .option_widgets import option_widgets, takes
+from .option_widgets import Node, option_widgets, takes
 from .widgets import EFFECTS as EFFECTS_MENU
 from .widgets import Inputs, geometry_input, image_input
 
@@ -28,12 +28,11 @@ Part = tuple[Layers, "Estimate | None", Made]
 """An image's layers and estimate, and the effect's result."""
 
 
-class Effect:
+class Effect(Node):
     """The node of an effect."""
 
     SPEC: ClassVar[EffectSpec]
-    RETURN_TYPES: ClassVar[tuple[str, ...]]
-    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS_MENU, "execute", True
+    CATEGORY, OUTPUT_NODE = EFFECTS_MENU, True
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -59,7 +58,6 @@ class Effect:
         mask: Tensor | None = None,
         sky_mask: Tensor | None = None,
     ) -> Any:
-        """Returns the effect of each image."""
         spec = self.SPEC
         if mask is None:
             check_depth_linked(geometry, depth, or_mask=bool(spec.mask))
@@ -119,9 +117,7 @@ def _node(spec: EffectSpec) -> Any:
         "NODE_ID": spec.node_id,
         "DISPLAY_NAME": spec.title,
         "DESCRIPTION": spec.description,
-        "RETURN_TYPES": (spec.result.kind, "MASK")[: len(spec.outputs)],
-        "RETURN_NAMES": tuple(spec.outputs),
-        "OUTPUT_TOOLTIPS": tuple(spec.outputs.values()),
+        "OUTPUTS": {name: (kind, tooltip) for (name, tooltip), kind in zip(spec.outputs.items(), (spec.result.kind, "MASK"), strict=False)},
         "SEARCH_ALIASES": spec.search,
     }
     node = type(spec.node_id.removeprefix("DepthNormal_"), (Effect,), attributes)

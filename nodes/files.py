@@ -24,8 +24,9 @@ from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
 from .listing import existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload
+from .option_widgets import Node
 from .preview import describe, map_tiles
-from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
+from .saving import SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .widgets import FILES, GEOMETRY, Inputs, as_advanced, choice_widget, geometry_input, image_input, switch_widget
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
@@ -52,37 +53,35 @@ class SaveGeometry(SavingNode):
         f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(lambda entry: entry.read and entry.write)}), "
         f"a mesh ({_names(lambda entry: entry.surface)}) or a page for any browser (html)."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
-    RETURN_TYPES: ClassVar = ()
-    OUTPUT_TOOLTIPS: ClassVar = ()
     SEARCH_ALIASES = (
         "save depth, save normals, save exr, npz, pfm, 16-bit png, ply, glb, point cloud, pointcloud, export depth, export z pass, "
         "html viewer"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        formats = "\n".join(f"{suffix.lstrip('.')}: {FORMATS[suffix].description}" for suffix in WRITTEN)
-        image = "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
-        compositing = (
-            "Saves EXR with the image, positions and masks too, in the channels that Nuke, Fusion, After Effects and Blender know, "
-            "and the camera as a .chan file."
-        )
-        geometry = (
-            "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
-            "in npz and in a mesh of one scene."
-        )
-        return {
-            "required": {"geometry": geometry_input(geometry)},
-            "optional": {
-                "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
-                "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
-                "half": switch_widget(False, "Saves EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
-                "image": image_input(image),
-                "compositing": as_advanced(switch_widget(False, compositing)),
-            },
-            "hidden": dict(HIDDEN),
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "geometry": geometry_input(
+                "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
+                "in npz and in a mesh of one scene."
+            )
+        },
+        "optional": {
+            "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
+            "format": choice_widget(
+                FORMAT_NAMES, "\n".join(f"{suffix.lstrip('.')}: {FORMATS[suffix].description}" for suffix in WRITTEN), DEFAULT_FORMAT
+            ),
+            "half": switch_widget(False, "Saves EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
+            "image": image_input(
+                "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
+            ),
+            "compositing": as_advanced(
+                switch_widget(
+                    False,
+                    "Saves EXR with the image, positions and masks too, in the channels that Nuke, Fusion, After Effects and Blender know, "
+                    "and the camera as a .chan file.",
+                )
+            ),
+        },
+    }
 
     def execute(
         self,
@@ -95,7 +94,6 @@ class SaveGeometry(SavingNode):
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Saves the files, and shows their content and names on the node."""
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
         suffix = f".{format}"
@@ -109,7 +107,7 @@ class SaveGeometry(SavingNode):
         return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **file_entries(written)}}
 
 
-class LoadGeometry:
+class LoadGeometry(Node):
     """Loads raw depth and normals from ComfyUI's input or output folder."""
 
     NODE_ID = "DepthNormal_LoadGeometry"
@@ -117,10 +115,8 @@ class LoadGeometry:
     DESCRIPTION = (
         "Loads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
     )
-    CATEGORY, FUNCTION = FILES, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth and normals of the file, unchanged.",)
+    CATEGORY = FILES
+    OUTPUTS: ClassVar = {"geometry": (GEOMETRY, "The depth and normals of the file, unchanged.")}
     SEARCH_ALIASES = "load depth, load normals, load exr, npz, pfm, 16-bit png, blender, d.npz, import depth, import z pass, zpass"
 
     @classmethod
@@ -147,7 +143,6 @@ class LoadGeometry:
         return math.nan if file is None else file_state(_existing(file))
 
     def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
-        """Returns the geometry."""
         check_choice("quantity", quantity, QUANTITIES)
         check_choice("axes", axes, AXES)
         known_quantity = None if quantity == AUTO else Quantity(quantity)

@@ -32,12 +32,12 @@ from .batches import for_all, geometry_output, images_with_progress, in_chunks, 
 from .checks import check_geometry, check_model
 from .effect_inputs import effect_geometry, images_with, masks_of
 from .loading import LoadDepthNormalModel
-from .option_widgets import option_widgets, takes
-from .widgets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, geometry_input, image_input
 
 
 @takes(RefineOptions)
-class RefineGeometry:
+class RefineGeometry(Node):
     """Aligns the edges of geometry to the image's edges."""
 
     NODE_ID = "DepthNormal_RefineGeometry"
@@ -46,24 +46,17 @@ class RefineGeometry:
         "Aligns the edges of depth and normals to the edges of the image: ramps between near and far things become "
         "steps, and normals beside them follow their own surface. Surfaces and their textures do not change."
     )
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals after refinement, at the image's size.",)
+    CATEGORY = ESTIMATE
+    OUTPUTS: ClassVar = {"geometry": (GEOMETRY, "Depth, mask and normals after refinement, at the image's size.")}
     SEARCH_ALIASES = "refine depth, sharpen depth, depth edges, guided filter, joint bilateral upsampling, depth upscale, edge aware"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {
-                "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
-                "geometry": geometry_input("Depth as numbers, with or without normals, of any size; one for each image, or one for all."),
-            },
-            "optional": option_widgets(RefineOptions),
+    INPUTS: ClassVar = {
+        "required": {
+            "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
+            "geometry": geometry_input("Depth as numbers, with or without normals, of any size; one for each image, or one for all."),
         }
+    }
 
     def execute(self, options: RefineOptions, image: Tensor, geometry: Estimate) -> tuple[Estimate]:
-        """Returns the refined geometry."""
         derive = with_normals if options.normals == AUTO else None
         return (_refined(to_rgb(image), geometry, options.strength, options.radius, derive),)
 
@@ -91,7 +84,7 @@ _CODING = DepthCoding(
 
 
 @takes(EstimateOptions)
-class EstimateGeometry:
+class EstimateGeometry(Node):
     """Estimates raw depth and normals with a model."""
 
     NODE_ID = "DepthNormal_EstimateGeometry"
@@ -100,28 +93,22 @@ class EstimateGeometry:
         "Estimates depth, normals or both from images and outputs them as raw numbers: metres stay metres and vectors "
         "stay vectors. Render Depth and Render Normals turn them into images."
     )
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth, normals or both as numbers, not as an image, at the images' own size: for Render Depth, Render Normals and "
-        "the other nodes.",
-    )
+    CATEGORY = ESTIMATE
+    OUTPUTS: ClassVar = {
+        "geometry": (
+            GEOMETRY,
+            "Depth, normals or both as numbers, not as an image, at the images' own size: for Render Depth, Render Normals and "
+            "the other nodes.",
+        )
+    }
     SEARCH_ALIASES = (
         "depth estimation, estimate depth, estimate geometry, depth estimator, normal estimation, depth map, normal map, monocular depth, "
         "metric depth, controlnet preprocessor, depth preprocessor, image to depth, photo to depth, tiled depth, high resolution depth, "
         "multi view"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}), "image": image_input()},
-            "optional": {**option_widgets(EstimateOptions)},
-        }
+    INPUTS: ClassVar = {"required": {"model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}), "image": image_input()}}
 
     def execute(self, options: EstimateOptions, model: Model, image: Tensor) -> tuple[Estimate]:
-        """Returns the geometry."""
         check_model(model)
         if model.spec in REFINED:
             model = model.with_options(MogeOptions(options.refine_steps))
@@ -157,31 +144,27 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
 
 
 @takes(DepthMapOptions)
-class DepthImageToGeometry:
+class DepthImageToGeometry(Node):
     """Converts any pack's depth maps to raw depth."""
 
     NODE_ID = "DepthNormal_DepthImageToGeometry"
     DISPLAY_NAME = "Depth Image to Geometry"
     DESCRIPTION = "Converts a depth map from any pack or renderer to raw depth: near white or far white, with or without a range in metres."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth if the range is known, else disparity or relative depth.",)
+    CATEGORY = CONVERT
+    OUTPUTS: ClassVar = {"geometry": (GEOMETRY, "Metric depth if the range is known, else disparity or relative depth.")}
     SEARCH_ALIASES = (
         "depth map, depth image, z depth, z-depth, z pass, zpass, z buffer, depth pass, import depth, lidar, depth camera, measured depth, "
         "depth to geometry"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        mask = "White where the depth is valid, at the depth map's size."
-        return {
-            "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
-            "optional": {**option_widgets(DepthMapOptions), "mask": ("MASK", {"tooltip": mask})},
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
+        "optional": {
+            **option_widgets(DepthMapOptions),
+            "mask": ("MASK", {"tooltip": "White where the depth is valid, at the depth map's size."}),
+        },
+    }
 
     def execute(self, options: DepthMapOptions, image: Tensor, mask: Tensor | None = None) -> tuple[Estimate]:
-        """Returns the geometry."""
         near, far = options.near_metres, options.far_metres
         coding = replace(_CODING, near=options.near, values=options.values, metric_range=(near, far) if far > 0 or near > 0 else None)
         planes = to_planar(image)
@@ -192,26 +175,20 @@ class DepthImageToGeometry:
 
 
 @takes(DerivedNormalsOptions)
-class NormalsFromDepth:
+class NormalsFromDepth(Node):
     """Computes normals from raw depth."""
 
     NODE_ID = "DepthNormal_NormalsFromDepth"
     DISPLAY_NAME = "Depth to Normals"
     DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, smooth in noise. Existing normals are replaced."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals computed from its depth.",)
+    CATEGORY = CONVERT
+    OUTPUTS: ClassVar = {"geometry": (GEOMETRY, "The same geometry with normals computed from its depth.")}
     SEARCH_ALIASES = (
         "normals from depth, normal map from depth, depth to normal map, depth map to normal map, lidar, surface normals, dmap2norm"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DerivedNormalsOptions)}
+    INPUTS: ClassVar = {"required": {"geometry": geometry_input()}}
 
     def execute(self, options: DerivedNormalsOptions, geometry: Any) -> tuple[Estimate]:
-        """Returns the geometry with normals."""
         estimate = check_geometry(geometry)
         method, fov = options.method, options.fov
         if method != PLANE_FIT:

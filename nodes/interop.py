@@ -15,8 +15,8 @@ from ..options.estimate import AUTO
 from ..options.render import CameraOptions
 from .batches import geometry_output, image_for
 from .checks import check_geometry
-from .option_widgets import option_widgets, takes
-from .widgets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs, choice_widget, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, choice_widget, geometry_input, image_input
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}
@@ -25,7 +25,7 @@ _ONLY_MOGE = {"points", "normal", "mask"}
 
 
 @takes(CameraOptions)
-class ConvertGeometry:
+class ConvertGeometry(Node):
     """Converts between this pack's geometry, core's MoGe geometry and core's Depth Anything 3 geometry."""
 
     NODE_ID = "DepthNormal_ConvertGeometry"
@@ -34,38 +34,43 @@ class ConvertGeometry:
         "Converts geometry between this pack, ComfyUI's own MoGe nodes and its Depth Anything 3 nodes: link any of the three and take "
         "the output that you need. MoGe's panoramas are not supported. MoGe 1's depth has no unit (scale-invariant)."
     )
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY, MOGE_GEOMETRY, DA3_GEOMETRY)
-    RETURN_NAMES: ClassVar = ("geometry", "moge_geometry", "da3_geometry")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth, and normals if there are any, for this pack's nodes.",
-        "The same kind of output as Run MoGe Inference, for Render MoGe Geometry and Convert MoGe Point Map to Mesh.",
-        "The same kind of output as Run Depth Anything 3, for Render Depth Anything 3 and Convert DA3 Geometry to Mesh.",
-    )
+    CATEGORY = CONVERT
+    OUTPUTS: ClassVar = {
+        "geometry": (GEOMETRY, "Depth, and normals if there are any, for this pack's nodes."),
+        "moge_geometry": (
+            MOGE_GEOMETRY,
+            "The same kind of output as Run MoGe Inference, for Render MoGe Geometry and Convert MoGe Point Map to Mesh.",
+        ),
+        "da3_geometry": (
+            DA3_GEOMETRY,
+            "The same kind of output as Run Depth Anything 3, for Render Depth Anything 3 and Convert DA3 Geometry to Mesh.",
+        ),
+    }
     SEARCH_ALIASES = (
         "convert geometry, moge, geometry to moge, moge to geometry, da3, depth anything, geometry to depth anything 3, "
         "depth anything 3 to geometry, mesh, point cloud, 3d, glb"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        source = "The geometry to convert: this pack's, MoGe's or Depth Anything 3's."
-        image = (
-            "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the "
-            "geometry. MoGe's and Depth Anything 3's geometry has its own."
-        )
-        quantity = (
-            "Kind of depth of Depth Anything 3's geometry. auto: with a camera (multiview) scale-invariant depth, which is 0 at the "
-            "camera; else relative depth."
-        )
-        return {
-            "required": {"source": (",".join(cls.RETURN_TYPES), {"tooltip": source})},
-            "optional": {
-                "image": image_input(image),
-                **option_widgets(CameraOptions),
-                "quantity": choice_widget(DEPTH_QUANTITIES, quantity, advanced=True),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "source": (
+                ",".join((GEOMETRY, MOGE_GEOMETRY, DA3_GEOMETRY)),
+                {"tooltip": "The geometry to convert: this pack's, MoGe's or Depth Anything 3's."},
+            )
+        },
+        "optional": {
+            "image": image_input(
+                "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the "
+                "geometry. MoGe's and Depth Anything 3's geometry has its own."
+            ),
+            **option_widgets(CameraOptions),
+            "quantity": choice_widget(
+                DEPTH_QUANTITIES,
+                "Kind of depth of Depth Anything 3's geometry. auto: with a camera (multiview) scale-invariant depth, which is 0 at the "
+                "camera; else relative depth.",
+                advanced=True,
+            ),
+        },
+    }
 
     def execute(self, camera: CameraOptions, source: Any, image: Tensor | None = None, quantity: str = AUTO) -> tuple[Any, ...]:
         """Returns all three formats. If one of core's cannot be made, only nodes that use it fail."""
@@ -98,31 +103,22 @@ def _attempt(*given: Any) -> Any:
         return error
 
 
-_OUTPUTS = (ConvertGeometry.RETURN_TYPES, ConvertGeometry.RETURN_NAMES, ConvertGeometry.OUTPUT_TOOLTIPS)
+_INPUTS, _OUTPUTS = ConvertGeometry.INPUTS["optional"], ConvertGeometry.OUTPUTS
 
 
-class _OneWay:
+class _OneWay(Node):
     """Deprecated nodes in saved graphs, one for each direction."""
 
     DESCRIPTION, SEARCH_ALIASES = ConvertGeometry.DESCRIPTION, ConvertGeometry.SEARCH_ALIASES
-    CATEGORY, FUNCTION, DEPRECATED = CONVERT, "execute", True
+    CATEGORY, DEPRECATED = CONVERT, True
 
 
 class _ToCore(_OneWay):
     """From this pack's geometry."""
 
-    RETURN_TYPES: ClassVar[tuple[str, ...]]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        optional = ConvertGeometry.INPUT_TYPES()["optional"]
-        return {
-            "required": {"geometry": geometry_input("The geometry to convert."), "image": optional["image"]},
-            "optional": option_widgets(CameraOptions),
-        }
+    INPUTS: ClassVar = {"required": {"geometry": geometry_input("The geometry to convert."), "image": _INPUTS["image"]}}
 
     def execute(self, camera: CameraOptions, geometry: Any, image: Tensor) -> tuple[dict[str, Any]]:
-        """Returns core's dictionary."""
         return (_to_core(self.RETURN_TYPES[0], check_geometry(geometry), image, camera),)
 
 
@@ -131,7 +127,7 @@ class GeometryToMoge(_ToCore):
     """Converts geometry for core's MoGe nodes."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_GeometryToMoGe", "Geometry to MoGe"
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[1],) for each in _OUTPUTS)
+    OUTPUTS: ClassVar = {"moge_geometry": _OUTPUTS["moge_geometry"]}
 
 
 @takes(CameraOptions)
@@ -139,21 +135,17 @@ class GeometryToDa3(_ToCore):
     """Converts geometry for core's Depth Anything 3 nodes."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_GeometryToDA3", "Geometry to Depth Anything 3"
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[2],) for each in _OUTPUTS)
+    OUTPUTS: ClassVar = {"da3_geometry": _OUTPUTS["da3_geometry"]}
 
 
 class MogeToGeometry(_OneWay):
     """Converts core's MoGe geometry to this pack's."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_MoGeToGeometry", "MoGe to Geometry"
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[0],) for each in _OUTPUTS)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The geometry to convert."})}}
+    OUTPUTS: ClassVar = {"geometry": _OUTPUTS["geometry"]}
+    INPUTS: ClassVar = {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The geometry to convert."})}}
 
     def execute(self, moge_geometry: Any) -> tuple[Estimate]:
-        """Returns the geometry."""
         return (geometry_output(moge_to_estimate(moge_geometry)),)
 
 
@@ -161,15 +153,13 @@ class Da3ToGeometry(_OneWay):
     """Converts core's Depth Anything 3 geometry to this pack's."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_DA3ToGeometry", "Depth Anything 3 to Geometry"
-    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[0],) for each in _OUTPUTS)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        quantity = ConvertGeometry.INPUT_TYPES()["optional"]["quantity"]
-        return {"required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})}, "optional": {"quantity": quantity}}
+    OUTPUTS: ClassVar = {"geometry": _OUTPUTS["geometry"]}
+    INPUTS: ClassVar = {
+        "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})},
+        "optional": {"quantity": _INPUTS["quantity"]},
+    }
 
     def execute(self, da3_geometry: Any, quantity: str = AUTO) -> tuple[Estimate]:
-        """Returns the geometry."""
         check_choice("quantity", quantity, DEPTH_QUANTITIES)
         return (geometry_output(da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity)),)
 

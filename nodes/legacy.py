@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,18 +39,35 @@ LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 class LegacyNode(LoadsByName):
     """Base class of the old pack's nodes: an IMAGE in, an IMAGE out."""
 
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
+    CATEGORY = LEGACY_CATEGORY
 
 
-def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
-    """An image and the old widgets in their order, by which graphs store them, then new ones; `models` go before `before`, "" = last."""
-    first = option_widgets(options, until=before)
+def old_inputs(
+    options: type[Options], models: Mapping[str, Any] | None = None, before: str = "", unused: Mapping[str, Widget] | None = None
+) -> Inputs:
+    """An image and the old widgets in their order, by which graphs store them, then new ones.
+
+    `models` go before the option `before`, "" = last, and widgets without a use first.
+    """
+    first = {**(unused or {}), **option_widgets(options, until=before)}
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
 
 
+Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
+Show = Callable[..., Tensor]
+
+
 def annotate(
-    image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], *, at_resolution: bool = False
+    image: Tensor,
+    load: Callable[[], Model],
+    resolution: int,
+    render: Renderer,
+    network_size: int = 0,
+    *,
+    at_resolution: bool = False,
+    options: Any = None,
+    refine: bool | None = None,
+    fov: float = 0.0,
 ) -> Tensor:
     """Estimates a batch of images and renders the result, (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
@@ -58,13 +75,24 @@ def annotate(
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
         load: Loads the model; called after all other checks, so that nothing is downloaded for invalid input.
         resolution: Short side of the result in pixels.
-        render: Renders an estimate at the network's size to an image (B, 1 or 3, h, w) in [0, 1].
+        render: Renders estimates at the network's size, of the second argument (B, C, H, W), as images (b, 1 or 3, h, w) in [0, 1].
+        network_size: Side of the network's input in pixels; 0 = `resolution` or the authors' size, by `at_resolution`.
         at_resolution: Whether the network runs at `resolution` too, not at its authors' size.
+        options, fov: As in `Model.estimate`.
+        refine: As there; False for normals from slopes, which use the network's pixels, and for clips, where edges would flicker.
 
     Raises:
-        ValueError: A resolution out of range, or as `utils.to_rgb`.
+        ValueError: A resolution out of range, or as `utils.to_images`.
     """
-    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), None, at_resolution, refine=False)
+    images = to_images(image)
+    height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
+    check_result_fits(images.shape[0], height, width)
+    model = load()
+    if at_resolution and not network_size:  # only the default resolution is limited to the model's bounds
+        network_size = model.spec.used_size(resolution) if resolution == DEFAULT_RESOLUTION else resolution
+    progress = progress_bar(images.shape[0])
+    estimates = model.estimates(images, network_size or None, progress, fov=fov, options=options_for(model, options), refine=refine)
+    return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 
 def annotate_depth(
@@ -72,24 +100,21 @@ def annotate_depth(
     load: Callable[[], Model],
     resolution: int,
     normalisation: str = PER_IMAGE,
-    network_size: int | None = None,
+    network_size: int = 0,
     *,
-    at_resolution: bool = False,
     show: Show | None = None,
-    options: Any = None,
+    **more: Any,
 ) -> Tensor:
     """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metric depth.
 
-    Arguments, result and errors are those of `annotate`, and:
+    Arguments, of which `more` are the others, result and errors are those of `annotate`, and:
 
     Args:
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
-        network_size: Side of the network's input in pixels; None = `resolution` or the authors' size, by `at_resolution`.
         show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
-        options: Options of the model family; None = its defaults.
     """
     render = partial(_DEPTH_RENDERERS[normalisation], show or render_depth)
-    return _through(image, load, resolution, render, network_size, at_resolution, options, None if normalisation == PER_IMAGE else False)
+    return annotate(image, load, resolution, render, network_size, refine=None if normalisation == PER_IMAGE else False, **more)
 
 
 def render_depth(
@@ -99,39 +124,6 @@ def render_depth(
     depth, quantity, _ = estimate.known_depth()
     percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
-
-
-def network_side(model: Model, resolution: int) -> int:
-    """The network's input side derived from the result's; only the default resolution is limited to the model's bounds."""
-    return model.spec.used_size(resolution) if resolution == DEFAULT_RESOLUTION else resolution
-
-
-Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
-Show = Callable[..., Tensor]
-
-
-def _through(
-    image: Tensor,
-    load: Callable[[], Model],
-    resolution: int,
-    render: Renderer,
-    network_size: int | None,
-    at_resolution: bool,
-    options: Any = None,
-    refine: bool | None = None,
-) -> Tensor:
-    """Runs a batch through a model and returns the images that `render` makes from the estimates, at the result's size.
-
-    `refine` is False for normals from slopes, which use the network's pixels, and for clips, where edges would flicker.
-    """
-    images = to_images(image)
-    height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
-    check_result_fits(images.shape[0], height, width)
-    model = load()
-    progress = progress_bar(images.shape[0])
-    size = network_size or (network_side(model, resolution) if at_resolution else None)
-    estimates = model.estimates(images, size, progress, options=options_for(model, options), refine=refine)
-    return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:

@@ -18,8 +18,8 @@ from ..model_loader.system import environment
 from ..model_loader.weights.download import DownloadError
 from ..model_loader.weights.find import find_file, models_on_disk
 from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH, LoadOptions
-from .option_widgets import option_widgets, takes
-from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs, Widget, choice_widget, text_widget
+from .option_widgets import Node, option_widgets, takes
+from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, Widget, choice_widget, text_widget
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _previewed: set[str] = set()
 """Ids of the models that the bundled one has replaced."""
 
 
-class LoadsByName:
+class LoadsByName(Node):
     """Base class of nodes that load models by name, so that ComfyUI runs them again when weights on disk change."""
 
     @classmethod
@@ -144,7 +144,7 @@ _FAMILIES = ", ".join(dict.fromkeys(spec.family.replace("-", " ") for spec in MO
 
 
 @takes(LoadOptions)
-class LoadDepthNormalModel:
+class LoadDepthNormalModel(Node):
     """Loads a model by its id or from a file."""
 
     NODE_ID = "DepthNormal_LoadModel"
@@ -153,32 +153,26 @@ class LoadDepthNormalModel:
         "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack "
         "has them. Some may not be used commercially: the help page lists them."
     )
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
-    RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
-    RETURN_NAMES: ClassVar = ("model",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth & Normals (advanced).",)
+    CATEGORY = ESTIMATE
+    OUTPUTS: ClassVar = {"model": (DEPTH_NORMAL_MODEL, "The model, for Depth & Normals (advanced).")}
     SEARCH_ALIASES = f"{_FAMILIES}, depth model, load depth/normal model, normal model, depth estimation"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        tooltip = (
-            f"Which model to load. {FIRST_CHOICE} "
-            "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "
-            f"{FROM_FILE}: the model of the file in weights."
-        )
-        weights = (
-            "A weights file to use instead of the published one: its name in one of ComfyUI's model folders (depth_normal, "
-            "depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the published one."
-        )
-        return {
-            "required": {},
-            "optional": {
-                "model": model_widget([*by_location(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
-                **option_widgets(LoadOptions, until="runtime"),
-                "weights": text_widget(weights),
-                **option_widgets(LoadOptions),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "model": lambda: model_widget(
+                [*by_location(list(MODELS)), FROM_FILE],
+                f"Which model to load. {FIRST_CHOICE} "
+                "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "
+                f"{FROM_FILE}: the model of the file in weights.",
+                best_on_disk(BEST_FIRST),
+            ),
+            **option_widgets(LoadOptions, until="runtime"),
+            "weights": text_widget(
+                "A weights file to use instead of the published one: its name in one of ComfyUI's model folders (depth_normal, "
+                "depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the published one."
+            ),
+            **option_widgets(LoadOptions),
         }
+    }
 
     @classmethod
     def IS_CHANGED(  # noqa: N802
@@ -199,7 +193,6 @@ class LoadDepthNormalModel:
         return state if chosen.runtime == TORCH and chosen.dtype == precision else f"{state}, for {chosen.runtime} {chosen.dtype}"
 
     def execute(self, options: LoadOptions, model: str = RECOMMENDED_MODEL, weights: str = "") -> tuple[Model]:
-        """Returns the model, which is cached."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
             return (load_model(model, options.precision, choose_tiny("model"), file, options.runtime),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,17 +50,17 @@ from .checks import check_count, check_images_of, check_model
 from .diffusion import WHICH_MODEL, of_marigold
 from .live import in_comfyui, temporary_png
 from .loading import LoadsByName, best_on_disk, by_location, load_model, model_widget
-from .option_widgets import option_widgets, takes
-from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
+from .option_widgets import Node, option_widgets, takes
+from .saving import SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .texture_inputs import normal_map_input, planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, geometry_input, image_input
+from .widgets import DEPTH_NORMAL_MODEL, GEOMETRY, TEXTURES, geometry_input, image_input
 
 DEFAULT_PREFIX = "textures/texture"
 
 
 @takes(SeamlessOptions)
-class SeamlessGeometry:
+class SeamlessGeometry(Node):
     """Estimates depth and normals that tile."""
 
     NODE_ID = "DepthNormal_SeamlessGeometry"
@@ -69,27 +69,20 @@ class SeamlessGeometry:
         "Runs a depth or normal model so that its maps tile. The texture is continued at its borders before the model "
         "runs, the overlap is blended, and the slope that would not meet at the borders is removed."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY, "IMAGE")
-    RETURN_NAMES: ClassVar = ("geometry", "image")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth and normals whose opposite borders meet, seen straight on (no camera).",
-        "The image; with even_borders, after its borders were evened.",
-    )
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "geometry": (GEOMETRY, "Depth and normals whose opposite borders meet, seen straight on (no camera)."),
+        "image": ("IMAGE", "The image; with even_borders, after its borders were evened."),
+    }
     SEARCH_ALIASES = "seamless texture, tileable texture, tiling texture, wrap, repeat, pbr texture"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth Model."}),
-                "image": image_input("A texture that tiles, or a batch."),
-            },
-            "optional": option_widgets(SeamlessOptions),
+    INPUTS: ClassVar = {
+        "required": {
+            "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth Model."}),
+            "image": image_input("A texture that tiles, or a batch."),
         }
+    }
 
     def execute(self, options: SeamlessOptions, model: Model, image: Tensor) -> tuple[Estimate, Tensor]:
-        """Returns the geometry and the images."""
         check_model(model)
         images = planar(image)
         images = tileable(images).clamp(0, 1) if options.even_borders else images
@@ -101,7 +94,7 @@ class SeamlessGeometry:
 
 
 @takes(PhotoOptions, DetailNodeOptions)
-class DetailNormals:
+class DetailNormals(Node):
     """Makes normals of fine relief without the large shape."""
 
     NODE_ID = "DepthNormal_DetailNormals"
@@ -110,31 +103,28 @@ class DetailNormals:
         "Makes normals of a material's fine relief without the shape it lies on. They come from a model's normals, from the light "
         "and dark of the photograph, or both, above a chosen fineness. Convert Normal Map adds them to another surface."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as normals in numbers.")
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "normal_map": ("IMAGE", "The detail as a normal map."),
+        "geometry": (GEOMETRY, "The detail as normals in numbers."),
+    }
     SEARCH_ALIASES = (
         "detail normal map, high pass, flatten normals, photo to normal map, image to normal map, crazybump, materialize, pbr texture, "
         "rnm, micro detail"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {},
-            "optional": {
-                "image": image_input("The photograph of the material."),
-                "geometry": geometry_input(
-                    "Normals of the photograph as numbers, e.g. from Depth & Normals; if it has only depth, normals are computed."
-                ),
-                "normal_map": normal_map_input("A normal map of the photograph to use instead."),
-                **option_widgets(DetailNodeOptions, until="coding"),
-                **option_widgets(PhotoOptions, until="bright"),
-                **option_widgets(DetailNodeOptions, since="coding"),
-                **option_widgets(PhotoOptions, since="bright"),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "image": image_input("The photograph of the material."),
+            "geometry": geometry_input(
+                "Normals of the photograph as numbers, e.g. from Depth & Normals; if it has only depth, normals are computed."
+            ),
+            "normal_map": normal_map_input("A normal map of the photograph to use instead."),
+            **option_widgets(DetailNodeOptions, until="coding"),
+            **option_widgets(PhotoOptions, until="bright"),
+            **option_widgets(DetailNodeOptions, since="coding"),
+            **option_widgets(PhotoOptions, since="bright"),
         }
+    }
 
     def execute(
         self,
@@ -176,28 +166,15 @@ class SaveTexture(SavingNode):
     NODE_ID = "DepthNormal_SaveTexture"
     DISPLAY_NAME = "Save Texture"
     DESCRIPTION = "Saves images to ComfyUI's output folder as 16-bit PNG or 32-bit float EXR, so that heights keep their fine steps."
-    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
-    RETURN_TYPES: ClassVar = ()
-    OUTPUT_TOOLTIPS: ClassVar = ()
     SEARCH_ALIASES = "save 16-bit png, save 16-bit height, save displacement map, save exr, export texture, export pbr, 16 bit"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"image": image_input("Height maps, normal maps or any images.")},
-            "optional": {"filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"), **option_widgets(SavedTextureOptions)},
-            "hidden": dict(HIDDEN),
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("Height maps, normal maps or any images.")},
+        "optional": {"filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"), **option_widgets(SavedTextureOptions)},
+    }
 
     def execute(
-        self,
-        options: SavedTextureOptions,
-        image: Tensor,
-        filename_prefix: str = DEFAULT_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: SavedTextureOptions, image: Tensor, filename_prefix: str = DEFAULT_PREFIX, **hidden: Any
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
-        """Saves the files and lists them in ComfyUI's page."""
         images = to_planar(image)
         if options.format == PNG:  # which has no other levels
             check_levels(images.nan_to_num(0, 1, 0), hdr=True)
@@ -210,7 +187,7 @@ class SaveTexture(SavingNode):
                 write_image_exr(path, planes)
             return (path,)
 
-        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], **hidden)
         return {"ui": file_entries(save_numbered(name, f".{options.format}", with_progress(images, len(images)), save))}
 
 
@@ -262,42 +239,40 @@ class MaterialFromPhoto(LoadsByName):
         "Makes a PBR material of a photograph. Marigold IID estimates albedo without light, roughness and metallic; normals, height and "
         "occlusion are those of its relief. Without a model the albedo is simpler, and the roughness one number."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "FLOAT")
-    RETURN_NAMES: ClassVar = ("albedo", "normal_map", "roughness", "metallic", "height", "occlusion", "orm", "height_range")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The base colour without light and shadow, in sRGB.",
-        "The normal map of the relief.",
-        "The roughness, linear: black = a mirror, white = matt.",
-        "Where the material is metal, linear: white = metal.",
-        HEIGHT_OUTPUT,
-        "The ambient occlusion, linear: white = open.",
-        "Occlusion, roughness and metallic in red, green and blue, as glTF, Unreal and Godot read them; linear.",
-        RANGE_OUTPUT,
-    )
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "albedo": ("IMAGE", "The base colour without light and shadow, in sRGB."),
+        "normal_map": ("IMAGE", "The normal map of the relief."),
+        "roughness": ("IMAGE", "The roughness, linear: black = a mirror, white = matt."),
+        "metallic": ("IMAGE", "Where the material is metal, linear: white = metal."),
+        "height": ("IMAGE", HEIGHT_OUTPUT),
+        "occlusion": ("IMAGE", "The ambient occlusion, linear: white = open."),
+        "orm": ("IMAGE", "Occlusion, roughness and metallic in red, green and blue, as glTF, Unreal and Godot read them; linear."),
+        "height_range": ("FLOAT", RANGE_OUTPUT),
+    }
     SEARCH_ALIASES = (
         "pbr material, pbr from photo, albedo, delight, remove lighting, base color, roughness map, metallic map, metallicity, orm, "
         "intrinsic image decomposition, iid, marigold"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        which = f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour."
-        return {
-            "required": {"image": image_input("The photograph of the material, or a batch.")},
-            "optional": {
-                "geometry": geometry_input(
-                    "Normals of the photograph as numbers, whose relief is added to that of its light and dark; if it has only depth, "
-                    "normals are computed."
-                ),
-                "model": model_widget([*by_location(MODELS), SIMPLE], which, best_on_disk(MODELS, MODELS[0])),
-                **option_widgets(MaterialOptions, until="coding"),
-                **option_widgets(PhotoOptions, until="bright"),
-                **option_widgets(MaterialOptions, since="coding", until="roughness"),
-                **option_widgets(PhotoOptions, since="bright"),
-                **option_widgets(MaterialOptions, since="roughness"),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("The photograph of the material, or a batch.")},
+        "optional": {
+            "geometry": geometry_input(
+                "Normals of the photograph as numbers, whose relief is added to that of its light and dark; if it has only depth, "
+                "normals are computed."
+            ),
+            "model": lambda: model_widget(
+                [*by_location(MODELS), SIMPLE],
+                f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour.",
+                best_on_disk(MODELS, MODELS[0]),
+            ),
+            **option_widgets(MaterialOptions, until="coding"),
+            **option_widgets(PhotoOptions, until="bright"),
+            **option_widgets(MaterialOptions, since="coding", until="roughness"),
+            **option_widgets(PhotoOptions, since="bright"),
+            **option_widgets(MaterialOptions, since="roughness"),
+        },
+    }
 
     def execute(
         self, settings: PhotoOptions, material: MaterialOptions, image: Tensor, geometry: Any = None, model: str = MODELS[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import repeat
 from pathlib import Path
@@ -22,17 +22,16 @@ from ..options.mesh import SPLATS, ReliefOptions, SavedMeshOptions, ShownMeshOpt
 from .batches import one_by_one, with_progress
 from .checks import check_geometry
 from .files import images_of
-from .option_widgets import option_widgets, takes
-from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
-from .widgets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .saving import SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
+from .widgets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA, MESH, SPLAT, geometry_input, image_input
 
 MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
 
-_FILE_TOOLTIPS = (
-    "Path of the file in the output folder, for the model_file of Preview 3D.",
-    "Number of points and triangles, bytes, and the depth that was used.",
-)
-
+_FILE_OUTPUTS = {
+    "model_file": ("STRING", "Path of the file in the output folder, for the model_file of Preview 3D."),
+    "text": ("STRING", "Number of points and triangles, bytes, and the depth that was used."),
+}
 
 _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
 
@@ -52,44 +51,30 @@ class SaveMesh(SavingNode):
         "Saves depth as a mesh with the image on it (GLB for browsers, Blender, game engines; PLY). It is cut between things that "
         "stand behind each other; floors stay whole to the horizon. Takes metric depth, relative depth and disparity."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
-    RETURN_TYPES: ClassVar = ("STRING", "STRING")
-    RETURN_NAMES: ClassVar = ("model_file", "text")
-    OUTPUT_IS_LIST: ClassVar = (True, True)
-    OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
+    OUTPUTS, OUTPUT_IS_LIST = _FILE_OUTPUTS, (True, True)
     SEARCH_ALIASES = (
         "export mesh, 3d mesh, glb, ply, gaussian splat, obj, 3d model, export 3d, image to 3d, textured mesh, gltf, depth to mesh, "
         "depth to 3d, point cloud, pointcloud"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        geometry = (
-            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
-        )
-        return {
-            "required": {"geometry": geometry_input(geometry)},
-            "optional": {
-                "image": image_input(_IMAGE),
-                "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
-                **option_widgets(SavedMeshOptions),
-            },
-            "hidden": dict(HIDDEN),
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "geometry": geometry_input(
+                "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
+            )
+        },
+        "optional": {
+            "image": image_input(_IMAGE),
+            "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
+            **option_widgets(SavedMeshOptions),
+        },
+    }
 
     def execute(
-        self,
-        options: SavedMeshOptions,
-        geometry: Any,
-        image: Tensor | None = None,
-        filename_prefix: str = MESH_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: SavedMeshOptions, geometry: Any, image: Tensor | None = None, filename_prefix: str = MESH_PREFIX, **hidden: Any
     ) -> dict[str, Any]:
-        """Saves the files."""
         estimate = check_geometry(geometry)
         mesh = replace(_mesh_options(options), simplify=TO_LOOK_AT.simplify if options.max_points else 0.0)
-        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, **hidden)
         splats = options.format == SPLATS
         saved = SaveOptions(splats=splats, ply_up=options.ply_up, mesh=mesh)
         return _saved(estimate, image, name, ".ply" if splats else f".{options.format}", saved)
@@ -105,38 +90,24 @@ class SaveRelief(SavingNode):
         "Saves depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. "
         "Takes any kind of depth."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
-    RETURN_TYPES: ClassVar = ("STRING", "STRING")
-    RETURN_NAMES: ClassVar = ("model_file", "text")
-    OUTPUT_IS_LIST: ClassVar = (True, True)
-    OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
+    OUTPUTS, OUTPUT_IS_LIST = _FILE_OUTPUTS, (True, True)
     SEARCH_ALIASES = "stl, 3d print, relief, bas-relief, cnc, engraving, lithophane, heightmap to stl, height map to stl, mould"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
-        return {
-            "required": {"geometry": geometry_input(geometry)},
-            "optional": {
-                "image": image_input("The image that the geometry was estimated from; it is used only to find the sky."),
-                "filename_prefix": prefix_widget(RELIEF_PREFIX, ".stl"),
-                **option_widgets(ReliefOptions),
-            },
-            "hidden": dict(HIDDEN),
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "geometry": geometry_input("Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate.")
+        },
+        "optional": {
+            "image": image_input("The image that the geometry was estimated from; it is used only to find the sky."),
+            "filename_prefix": prefix_widget(RELIEF_PREFIX, ".stl"),
+            **option_widgets(ReliefOptions),
+        },
+    }
 
     def execute(
-        self,
-        options: ReliefOptions,
-        geometry: Any,
-        image: Tensor | None = None,
-        filename_prefix: str = RELIEF_PREFIX,
-        prompt: Mapping[str, Any] | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
+        self, options: ReliefOptions, geometry: Any, image: Tensor | None = None, filename_prefix: str = RELIEF_PREFIX, **hidden: Any
     ) -> dict[str, Any]:
-        """Saves the files."""
         estimate = check_geometry(geometry)
-        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, **hidden)
         return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 
 
@@ -163,7 +134,7 @@ def _textured(estimate: Estimate, image: Tensor | None, suffix: str) -> Iterator
 
 
 @takes(ShownMeshOptions)
-class GeometryToMesh:
+class GeometryToMesh(Node):
     """Converts geometry for core's 3D nodes."""
 
     NODE_ID = "DepthNormal_GeometryToMesh"
@@ -172,30 +143,32 @@ class GeometryToMesh:
         "Converts depth to a mesh, a GLB file and a point cloud for ComfyUI's own 3D nodes: Save 3D Model, Preview 3D, Preview Point "
         "Cloud. It is cut between things that stand behind each other. Takes metric depth, relative depth and disparity."
     )
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (MESH, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA)
-    RETURN_NAMES: ClassVar = ("mesh", "model_3d", "point_cloud", "camera_info")
+    CATEGORY = CONVERT
     OUTPUT_IS_LIST: ClassVar = (True, True, True, True)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Mesh with the image as texture, for Save 3D Model and mesh tools. One for each image, or one for all views of a scene.",
-        "The mesh as a GLB file, as Save Mesh writes it: with normals, shown without lighting. For Preview 3D and Save 3D Model.",
-        "The coloured points as a PLY file, y up. For Preview Point Cloud.",
-        "The camera of the image, in the units of the 3D viewers: they start with the image's view.",
-    )
+    OUTPUTS: ClassVar = {
+        "mesh": (
+            MESH,
+            "Mesh with the image as texture, for Save 3D Model and mesh tools. One for each image, or one for all views of a scene.",
+        ),
+        "model_3d": (
+            FILE_3D_GLB,
+            "The mesh as a GLB file, as Save Mesh writes it: with normals, shown without lighting. For Preview 3D and Save 3D Model.",
+        ),
+        "point_cloud": (FILE_3D_PLY, "The coloured points as a PLY file, y up. For Preview Point Cloud."),
+        "camera_info": (LOAD3D_CAMERA, "The camera of the image, in the units of the 3D viewers: they start with the image's view."),
+    }
     SEARCH_ALIASES = "depth to mesh, image to mesh, image to 3d, mesh, 3d model, glb, ply, point cloud, camera, convert geometry"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        geometry = (
-            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own mesh, the views of one scene a common one."
-        )
-        return {
-            "required": {"geometry": geometry_input(geometry)},
-            "optional": {"image": image_input(_IMAGE), **option_widgets(ShownMeshOptions)},
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "geometry": geometry_input(
+                "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own mesh, the views of one scene a "
+                "common one."
+            )
+        },
+        "optional": {"image": image_input(_IMAGE), **option_widgets(ShownMeshOptions)},
+    }
 
     def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
-        """Returns core's values, one of each kind for each mesh."""
         estimate, mesh = check_geometry(geometry), _mesh_options(options)
         made = [_for_core(*pair, mesh) for pair in _textured(estimate, image, ".glb")]
         return tuple(map(list, zip(*made, strict=True)))
@@ -217,7 +190,7 @@ def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) ->
 
 
 @takes(SplatOptions)
-class GeometryToSplats:
+class GeometryToSplats(Node):
     """Converts geometry to Gaussian splats for core's nodes."""
 
     NODE_ID = "DepthNormal_GeometryToSplats"
@@ -226,32 +199,27 @@ class GeometryToSplats:
         "Converts depth to 3D Gaussian splats, one flat disc for each pixel, for ComfyUI's own nodes: Render Splat, Create 3D File (from "
         "Splat), Transform Splat. Takes metric depth, relative depth and disparity."
     )
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (SPLAT, LOAD3D_CAMERA)
-    RETURN_NAMES: ClassVar = ("splat", "camera_info")
+    CATEGORY = CONVERT
     OUTPUT_IS_LIST: ClassVar = (True, True)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Splats, one set for each image, or one for all views of a scene.",
-        "The camera of the image, for Render Splat: it starts with the image's view.",
-    )
+    OUTPUTS: ClassVar = {
+        "splat": (SPLAT, "Splats, one set for each image, or one for all views of a scene."),
+        "camera_info": (LOAD3D_CAMERA, "The camera of the image, for Render Splat: it starts with the image's view."),
+    }
     SEARCH_ALIASES = "gaussian splat, gaussian splatting, 3dgs, splats, image to splat, depth to splat, spz, ksplat, convert geometry"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        geometry = (
-            "Depth as numbers, e.g. from Depth & Normals; its normals tilt the splats. Each image of a batch becomes its own splats, the "
-            "views of one scene common ones."
-        )
-        return {
-            "required": {"geometry": geometry_input(geometry)},
-            "optional": {
-                "image": image_input("Colours of the splats: the image that the geometry was estimated from. Without it they are grey."),
-                **option_widgets(SplatOptions),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "geometry": geometry_input(
+                "Depth as numbers, e.g. from Depth & Normals; its normals tilt the splats. Each image of a batch becomes its own splats, "
+                "the views of one scene common ones."
+            )
+        },
+        "optional": {
+            "image": image_input("Colours of the splats: the image that the geometry was estimated from. Without it they are grey."),
+            **option_widgets(SplatOptions),
+        },
+    }
 
     def execute(self, options: SplatOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
-        """Returns core's values, one of each kind for each set of splats."""
         estimate, mesh, made = check_geometry(geometry), _mesh_options(options), []
         for part, texture in _textured(estimate, image, ".ply"):
             splats = depth_to_splats(*opaque_part(part, texture), mesh)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,57 +16,32 @@ from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.render import normals_to_image
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
-from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.inference.memory_budget import check_result_fits
 from ..options.checks import check_choice
 from ..options.legacy import AS_OLD, DsineNodeOptions, Metric3dDepthOptions, Metric3dNormalsOptions, NormalsOptions
-from ..utils import to_images
-from .batches import to_output
-from .legacy import LegacyNode, annotate_depth, network_side, old_inputs, render_depth
-from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model, options_for
+from .legacy import LegacyNode, annotate, annotate_depth, old_inputs, render_depth
+from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model
 from .option_widgets import takes
-from .widgets import Inputs, Widget, choice_widget
+from .widgets import Widget, choice_widget
 
 
 class NormalMapNode(LegacyNode):
     """Base class of the old nodes of normal models."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the chosen coding: short side = resolution, aspect ratio kept.",)
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map in the chosen coding: short side = resolution, aspect ratio kept.")}
 
 
-def normal_map(
-    options: NormalsOptions,
-    image: Tensor,
-    load: Callable[[], Model],
-    *,
-    at_resolution: bool = False,
-    fov: float = 0.0,
-    of_family: Any = None,
-) -> tuple[Tensor]:
-    """Makes one normal map per image. Resizes vectors, not colours, so that they stay unit vectors. Raises as `utils.to_images`.
+def normal_map(options: NormalsOptions, image: Tensor, load: Callable[[], Model], /, **more: Any) -> tuple[Tensor]:
+    """Makes one normal map per image; arguments, of which `more` are the others, and errors as `annotate`."""
 
-    Args:
-        options: The node's options; network size 0 = `resolution` or the authors' size, by `at_resolution`.
-        image: ComfyUI's IMAGE.
-        load: Loads a model that predicts normals; called after all other checks.
-        at_resolution: As `legacy.annotate`.
-        fov: Field of view of the longer side in degrees; 0 = unknown.
-        of_family: Options of the model family; None = its defaults.
-    """
-    resolution = options.resolution
-    images = to_images(image)
-    size = scale_short_side(images.shape[-2], images.shape[-1], resolution)
-    check_result_fits(images.shape[0], *size)
-    model = load()
-    progress = progress_bar(images.shape[0])
-    side = options.network_size or (network_side(model, resolution) if at_resolution else None)
-    estimates = model.estimates(images, side, progress, fov=fov, options=options_for(model, of_family))
-    return (torch.cat([to_output(_encoded(estimate.resized(*size), options.coding)) for estimate in estimates]),)
+    def render(estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
+        """Resizes vectors, not colours, so that they stay unit vectors."""
+        size = scale_short_side(images.shape[-2], images.shape[-1], options.resolution)
+        for estimate in estimates:
+            resized = estimate.resized(*size)
+            assert resized.normals is not None
+            yield normals_to_image(resized.normals, options.coding, resized.axes, resized.mask)
 
-
-def _encoded(estimate: Estimate, coding: str) -> Tensor:
-    assert estimate.normals is not None and estimate.axes is not None
-    return normals_to_image(estimate.normals, coding, estimate.axes, estimate.mask)
+    return (annotate(image, load, options.resolution, render, options.network_size, **more),)
 
 
 @takes(NormalsOptions)
@@ -81,13 +56,9 @@ class BaeNormalMap(NormalMapNode):
         "unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES = "bae, normalbae, controlnet normal, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(NormalsOptions)
+    INPUTS: ClassVar = old_inputs(NormalsOptions)
 
     def execute(self, options: NormalsOptions, image: Tensor) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         return normal_map(options, image, partial(load_model, "bae-normal", options.precision, OTHER_NODE), at_resolution=True)
 
 
@@ -102,16 +73,12 @@ class DsineNormalMap(NormalMapNode):
         "Imperial College London: for research only, not for commercial use."
     )
     SEARCH_ALIASES = "normal map, dsine, controlnet normal, normalbae, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(DsineNodeOptions)
+    INPUTS: ClassVar = old_inputs(DsineNodeOptions)
 
     def execute(self, options: DsineNodeOptions, image: Tensor) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         own = DsineOptions(options.iterations, old_camera=options.camera == AS_OLD)
         load = partial(load_model, "dsine", options.precision, OTHER_NODE)
-        return normal_map(options, image, load, at_resolution=True, fov=options.fov, of_family=own)
+        return normal_map(options, image, load, at_resolution=True, fov=options.fov, options=own)
 
 
 BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
@@ -139,18 +106,17 @@ class Metric3dDepthMap(LegacyNode):
         "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
         "It is unclear whether the weights may be used commercially."
     )
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
-    )
+    OUTPUTS: ClassVar = {
+        "IMAGE": (
+            "IMAGE",
+            "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+        )
+    }
     SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
+    INPUTS: ClassVar = old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        """Returns one depth map for each image."""
-        load, size = _loader(backbone, options.precision), options.network_size or None
+        load, size = _loader(backbone, options.precision), options.network_size
         return (annotate_depth(image, load, options.resolution, options.normalisation, size, show=_greys),)
 
 
@@ -165,13 +131,9 @@ class Metric3dNormalMap(NormalMapNode):
         "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
+    INPUTS: ClassVar = old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
 
     def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        """Returns one normal map for each image."""
         return normal_map(options, image, _loader(backbone, options.precision))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..options.checks import check_range
 from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
-from .widgets import Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
+from .widgets import Inputs, Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
 """The coordinate of an unset point, and the side of an unset box."""
@@ -33,17 +34,47 @@ _SIDES = {
     "bottom": "Bottom of the box, from top (0) to bottom (1); below 0: no box.",
 }
 
-Node = TypeVar("Node", bound=type)
+
+class Node:
+    """A node: ComfyUI's attributes, of which some are derived from its options, inputs and outputs."""
+
+    FUNCTION = "execute"
+    OPTIONS: ClassVar[tuple[type[Options], ...]]
+    """Set by `takes`."""
+    INPUTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """As INPUT_TYPES, or a function for an input that depends on the disk. "optional" is by default the widgets of all options."""
+    OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """The type and tooltip of each output."""
+
+    def __init_subclass__(cls) -> None:
+        cls.RETURN_NAMES = tuple(cls.OUTPUTS)
+        cls.RETURN_TYPES = tuple(kind for kind, _ in cls.OUTPUTS.values())
+        cls.OUTPUT_TOOLTIPS = tuple(tooltip for _, tooltip in cls.OUTPUTS.values())
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        inputs: dict[str, Mapping[str, Any]] = {"required": {}, **cls.INPUTS}
+        if hasattr(cls, "OPTIONS"):
+            inputs.setdefault("optional", {name: widget for one in cls.OPTIONS for name, widget in option_widgets(one).items()})
+        made = {group: {name: one() if callable(one) else one for name, one in each.items()} for group, each in inputs.items()}
+        return copy.deepcopy(made)  # other packs may change it
+
+    def execute(self, *inputs: Any, **more: Any) -> Any:
+        """Returns the outputs, in their order, for an instance of each of its options, and sockets and widgets by name."""
+        raise NotImplementedError
 
 
-def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = None) -> Callable[[Node], Node]:
+NodeClass = TypeVar("NodeClass", bound=type)
+
+
+def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = None) -> Callable[[NodeClass], NodeClass]:
     """Decorates nodes whose `execute` takes one instance of each of these classes before its sockets.
 
     ComfyUI and scripts call it with sockets and widgets by name, or in the order of the node's inputs. `unless` maps sockets to options
     that are ignored when the socket is linked.
     """
 
-    def changed(node: Node) -> Node:
+    def changed(node: NodeClass) -> NodeClass:
         node.OPTIONS = options  # pyright: ignore[reportAttributeAccessIssue]
         execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
         inherited = execute.function if isinstance(execute, _Execute) else execute

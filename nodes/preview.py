@@ -17,14 +17,15 @@ from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_geometry, check_images_of
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node, temporary_png
-from .widgets import RENDER, Inputs, geometry_input, image_input
+from .option_widgets import Node
+from .widgets import RENDER, geometry_input, image_input
 
 # Percentiles that bound the depth map's range.
 _PERCENTILES = (0.1, 99.9)
 _AXES = {Axes.OPENGL: "OpenGL", Axes.DIRECTX: "DirectX", Axes.OPENCV: "OpenCV", Axes.SCANNET: "ScanNet"}
 
 
-class PreviewGeometry:
+class PreviewGeometry(Node):
     """Shows depth, normals and mask side by side, with a line about their values."""
 
     NODE_ID = "DepthNormal_PreviewGeometry"
@@ -33,29 +34,29 @@ class PreviewGeometry:
         "Shows raw geometry: depth, normals and mask side by side, one line with their range, camera and axes, metres "
         "and degrees under the pointer, and the surface in 3D."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = RENDER, "execute", True
-    RETURN_TYPES: ClassVar = ("IMAGE", "STRING")
-    RETURN_NAMES: ClassVar = ("maps", "text")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth (near = white), normals (OpenGL) and mask side by side, each at most 512 pixels wide or high; of a batch the first "
-        f"{MAX_IMAGES}.",
-        "The line shown below them, one for each image.",
-    )
+    CATEGORY, OUTPUT_NODE = RENDER, True
+    OUTPUTS: ClassVar = {
+        "maps": (
+            "IMAGE",
+            "Depth (near = white), normals (OpenGL) and mask side by side, each at most 512 pixels wide or high; of a batch the first "
+            f"{MAX_IMAGES}.",
+        ),
+        "text": ("STRING", "The line shown below them, one for each image."),
+    }
     SEARCH_ALIASES = (
         "preview depth, preview normals, view geometry, show depth, inspect, 3d view, 3d preview, point cloud, pointcloud, metres, values, "
         "orbit"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        image = "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
-        return {
-            "required": {"geometry": geometry_input("Depth, normals or both as numbers; of a batch, the first images.")},
-            "optional": {"image": image_input(image)},
-        }
+    INPUTS: ClassVar = {
+        "required": {"geometry": geometry_input("Depth, normals or both as numbers; of a batch, the first images.")},
+        "optional": {
+            "image": image_input(
+                "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
+            )
+        },
+    }
 
     def execute(self, geometry: Any, image: Tensor | None = None) -> Any:
-        """Returns the maps as images and their lines, and shows them on the node."""
         estimate = check_geometry(geometry)
         count = min(estimate.batch, MAX_IMAGES)
         images = None if image is None else to_rgb(image)

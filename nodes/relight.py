@@ -24,8 +24,8 @@ from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import chosen_masks, depth_input, effect_geometry, layers_with, sky_mask_input, with_alpha
 from .live import Payload, image_payload, in_comfyui, shown_on_node
-from .option_widgets import option_widgets, takes
-from .widgets import EFFECTS, Inputs, Widget, as_advanced, coding_widget, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import EFFECTS, Widget, as_advanced, coding_widget, geometry_input, image_input
 
 LIGHTS = "DEPTH_NORMAL_LIGHTS"
 """Lamps: a tuple of `LightPlan`."""
@@ -47,7 +47,7 @@ def check_lights(lights: Any) -> tuple[LightPlan, ...]:
 
 
 @takes(LightOptions)
-class Light:
+class Light(Node):
     """Adds a lamp for Relight."""
 
     NODE_ID = "DepthNormal_Light"
@@ -55,29 +55,22 @@ class Light:
     DESCRIPTION = (
         "A lamp for Relight, in addition to its own: directional or point, of any colour and size. Chain several with their lights input."
     )
-    CATEGORY, FUNCTION = EFFECTS, "execute"
-    RETURN_TYPES: ClassVar = (LIGHTS,)
-    RETURN_NAMES: ClassVar = ("lights",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The input's lamps and this one, for Relight or for the next Light.",)
+    CATEGORY = EFFECTS
+    OUTPUTS: ClassVar = {"lights": (LIGHTS, "The input's lamps and this one, for Relight or for the next Light.")}
     SEARCH_ALIASES = "light, lamp, relight, area light, softbox, rim light, fill light, lighting"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {},
-            "optional": {
-                "lights": (LIGHTS, {"tooltip": ("Lamps of other Light nodes, which are passed on together with this one.")}),
-                **option_widgets(LightOptions),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "lights": (LIGHTS, {"tooltip": ("Lamps of other Light nodes, which are passed on together with this one.")}),
+            **option_widgets(LightOptions),
         }
+    }
 
     def execute(self, lamp: LightOptions, lights: Any = None) -> tuple[tuple[LightPlan, ...]]:
-        """Returns the input's lamps plus this one."""
         return (check_lights((*check_lights(lights), LightPlan.of(lamp))),)
 
 
 @takes(LightOptions, LookOptions)
-class Relight:
+class Relight(Node):
     """Relights images by their normals and depth."""
 
     NODE_ID = "DepthNormal_Relight"
@@ -86,37 +79,34 @@ class Relight:
         "Relights an image by its normals and depth: directional or point light of any colour, highlights, cast "
         "shadows. Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The image under the new light, at its own size. Pixels without geometry do not change.",)
+    CATEGORY, OUTPUT_NODE = EFFECTS, True
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The image under the new light, at its own size. Pixels without geometry do not change.")}
     SEARCH_ALIASES = "relight, relighting, light, lighting, ic-light, shading, lambert, phong, specular, shadow, cast shadow, normal map"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        coding = (
-            "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
-            "controlnet-normalbae for BAE, DSINE, Lotus."
-        )
-        return {
-            "required": {"image": image_input("The image to relight, or a batch.")},
-            "optional": {
-                **option_widgets(LightOptions, until="light_size"),
-                **option_widgets(LookOptions, until="sky"),
-                **option_widgets(LightOptions, since="shadows"),
-                "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
-                "normal_coding": as_advanced(coding_widget(coding)),
-                "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
-                "geometry": geometry_input(
-                    "Depth and normals of the image as numbers, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
-                ),
-                **option_widgets(LookOptions, since="sky", until="ambient_above"),
-                "lights": lights_input(),
-                "sky_mask": sky_mask_input("it gets no shadows and is lit evenly."),
-                # Only eight widgets of each kind of lamp are always visible.
-                **{name: as_advanced(widget) for name, widget in option_widgets(LightOptions, since="light_size", until="shadows").items()},
-                **option_widgets(LookOptions, since="ambient_above"),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("The image to relight, or a batch.")},
+        "optional": {
+            **option_widgets(LightOptions, until="light_size"),
+            **option_widgets(LookOptions, until="sky"),
+            **option_widgets(LightOptions, since="shadows"),
+            "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
+            "normal_coding": as_advanced(
+                coding_widget(
+                    "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
+                    "controlnet-normalbae for BAE, DSINE, Lotus."
+                )
+            ),
+            "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
+            "geometry": geometry_input(
+                "Depth and normals of the image as numbers, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
+            ),
+            **option_widgets(LookOptions, since="sky", until="ambient_above"),
+            "lights": lights_input(),
+            "sky_mask": sky_mask_input("it gets no shadows and is lit evenly."),
+            # Only eight widgets of each kind of lamp are always visible.
+            **{name: as_advanced(widget) for name, widget in option_widgets(LightOptions, since="light_size", until="shadows").items()},
+            **option_widgets(LookOptions, since="ambient_above"),
+        },
+    }
 
     def execute(
         self,

@@ -17,12 +17,12 @@ from ..options.render import BLACK, FACING, GREY, ConversionOptions, DepthImageO
 from ..utils import to_planar
 from .batches import mask_output, to_output
 from .checks import check_geometry
-from .option_widgets import option_widgets, takes
-from .widgets import CONVERT, RENDER, Inputs, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import CONVERT, RENDER, geometry_input, image_input
 
 
 @takes(DepthImageOptions)
-class RenderDepth:
+class RenderDepth(Node):
     """Renders raw depth as an image."""
 
     NODE_ID = "DepthNormal_RenderDepth"
@@ -31,21 +31,18 @@ class RenderDepth:
         "Renders raw depth as an image: near = white for ControlNet, a fixed or clip-wide range so that video does "
         "not flicker, or a colour map."
     )
-    CATEGORY, FUNCTION = RENDER, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
-    RETURN_NAMES: ClassVar = ("image", "mask")
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth map; black where depth is unknown.", "White where depth is valid.")
+    CATEGORY = RENDER
+    OUTPUTS: ClassVar = {
+        "image": ("IMAGE", "The depth map; black where depth is unknown."),
+        "mask": ("MASK", "White where depth is valid."),
+    }
     SEARCH_ALIASES = (
         "depth map, depth image, depth to image, controlnet depth, turbo, inferno, colormap, z depth, z-depth, z pass, zpass, z buffer, "
         "invert depth"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DepthImageOptions)}
+    INPUTS: ClassVar = {"required": {"geometry": geometry_input()}}
 
     def execute(self, options: DepthImageOptions, geometry: Any) -> tuple[Tensor, Tensor]:
-        """Returns an image and a mask for each image of the geometry."""
         return rendered_depth(
             check_geometry(geometry),
             options.near,
@@ -58,58 +55,46 @@ class RenderDepth:
 
 
 @takes(NormalMapOptions)
-class RenderNormals:
+class RenderNormals(Node):
     """Renders raw normals as a normal map."""
 
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
     DESCRIPTION = "Renders raw normals as a normal map for Blender, Unreal, OpenCV or a ControlNet model."
-    CATEGORY, FUNCTION = RENDER, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map.",)
+    CATEGORY = RENDER
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map.")}
     SEARCH_ALIASES = "normal map, normal pass, controlnet normal, normalbae, surface normals, opengl, directx"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")},
-            "optional": option_widgets(NormalMapOptions),
-        }
+    INPUTS: ClassVar = {"required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")}}
 
     def execute(self, options: NormalMapOptions, geometry: Any) -> tuple[Tensor]:
-        """Returns one normal map for each image of the geometry."""
         return (rendered_normals(check_geometry(geometry), options.coding, options.background),)
 
 
 @takes(ConversionOptions)
-class ConvertNormalMap:
+class ConvertNormalMap(Node):
     """Converts normal maps between conventions."""
 
     NODE_ID = "DepthNormal_ConvertNormalMap"
     DISPLAY_NAME = "Convert Normal Map"
     DESCRIPTION = "Converts a normal map to another convention, makes its relief stronger or weaker, and adds the detail of a second map."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; black pixels (no normal) stay black.",)
+    CATEGORY = CONVERT
+    OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map in the new convention; black pixels (no normal) stay black.")}
     SEARCH_ALIASES = (
         "flip green, invert green channel, flip normal map, invert normal map, directx to opengl, opengl to directx, normal strength, "
         "normal intensity, blend normals, combine normals, rnm"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
-        return {
-            "required": {"image": image_input("Normal maps to convert.")},
-            "optional": {
-                **option_widgets(ConversionOptions, until="detail_strength"),
-                "detail": image_input(detail),
-                **option_widgets(ConversionOptions, since="detail_strength"),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("Normal maps to convert.")},
+        "optional": {
+            **option_widgets(ConversionOptions, until="detail_strength"),
+            "detail": image_input(
+                "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
+            ),
+            **option_widgets(ConversionOptions, since="detail_strength"),
+        },
+    }
 
     def execute(self, options: ConversionOptions, image: Tensor, detail: Tensor | None = None) -> tuple[Tensor]:
-        """Returns one converted normal map for each input."""
         base = _with_strength(image, options.source, options.strength)
         assert base.normals is not None
         normals = base.normals

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from ..geometry.files import resolve_inside
 from ..geometry.files.paths import move_to_free
 from ..model_loader.comfy.host import user_folder
-from .widgets import Widget, text_widget
+from .option_widgets import Node
+from .widgets import FILES, Inputs, Widget, text_widget
 
 Item = TypeVar("Item")
 
@@ -25,9 +26,6 @@ _CLOCK = ("year", "month", "day", "hour", "minute", "second")
 # Characters that the page also removes from file names.
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
-HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
-"""Hidden inputs that ComfyUI fills in: the other nodes' values, for `%Node.widget%`."""
-
 
 def prefix_widget(default: str, suffix: str) -> Widget:
     """Widget for the subfolder and file name prefix; `suffix` is for the tooltip's example."""
@@ -38,8 +36,14 @@ def prefix_widget(default: str, suffix: str) -> Widget:
     )
 
 
-class SavingNode:
-    """Base class of nodes that save files with the widget `filename_prefix`."""
+class SavingNode(Node):
+    """Base class of nodes that save files with the widget `filename_prefix`. ComfyUI fills in the hidden inputs, for `%Node.widget%`."""
+
+    CATEGORY, OUTPUT_NODE = FILES, True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        return {**super().INPUT_TYPES(), "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:  # noqa: N802

@@ -18,9 +18,9 @@ from ..options.map_images import CODINGS
 from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions, SlopesOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
-from .option_widgets import option_widgets, takes
+from .option_widgets import Node, option_widgets, takes
 from .texture_inputs import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
-from .widgets import GEOMETRY, TEXTURES, Inputs, coding_widget, geometry_input
+from .widgets import GEOMETRY, TEXTURES, coding_widget, geometry_input
 
 HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
 RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."
@@ -28,7 +28,7 @@ RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, 
 
 
 @takes(HeightOptions)
-class NormalToHeight:
+class NormalToHeight(Node):
     """Integrates normals to height maps."""
 
     NODE_ID = "DepthNormal_NormalToHeight"
@@ -37,37 +37,33 @@ class NormalToHeight:
         "Makes a height (displacement, bump) map from a normal map or a geometry's normals: the surface whose slopes "
         "fit best everywhere at once. It assumes a surface seen straight on, as textures are."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", "FLOAT", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("height", "height_range", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        HEIGHT_OUTPUT,
-        RANGE_OUTPUT,
-        "The raw height in pixels as relative depth (far = low), with the normals, for Save Geometry.",
-    )
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "height": ("IMAGE", HEIGHT_OUTPUT),
+        "height_range": ("FLOAT", RANGE_OUTPUT),
+        "geometry": (GEOMETRY, "The raw height in pixels as relative depth (far = low), with the normals, for Save Geometry."),
+    }
     SEARCH_ALIASES = (
         "height map, heightmap, displacement map, bump map, pbr material, normal to bump, normal to displacement, normal to depth, "
         "integrate normals, frankot chellappa, poisson"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        mask = (
-            "White where the normals are valid. The height continues smoothly over the rest, as it does over black pixels of a normal map."
-        )
-        return {
-            "required": {},
-            "optional": {
-                "normal_map": normal_map_input("The normal map to integrate."),
-                "geometry": geometry_input(
-                    "Normals as numbers, to use instead of a normal map, e.g. from Depth & Normals; if it has only depth, "
-                    "normals are computed."
-                ),
-                "mask": ("MASK", {"tooltip": mask}),
-                "normal_coding": coding_widget(),
-                **option_widgets(HeightOptions),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "normal_map": normal_map_input("The normal map to integrate."),
+            "geometry": geometry_input(
+                "Normals as numbers, to use instead of a normal map, e.g. from Depth & Normals; if it has only depth, normals are computed."
+            ),
+            "mask": (
+                "MASK",
+                {
+                    "tooltip": "White where the normals are valid. The height continues smoothly over the rest, as it does over black "
+                    "pixels of a normal map."
+                },
+            ),
+            "normal_coding": coding_widget(),
+            **option_widgets(HeightOptions),
         }
+    }
 
     def execute(
         self,
@@ -77,7 +73,6 @@ class NormalToHeight:
         mask: Tensor | None = None,
         normal_coding: str = CODINGS[0],
     ) -> tuple[Tensor, float, Estimate]:
-        """Returns one height map for each image."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
         surfaces = with_progress(one_by_one(whole, default_device()), whole.batch)
         (height,) = join_outputs(((_height(surface, options),) for surface in surfaces), whole.batch)
@@ -89,7 +84,7 @@ class NormalToHeight:
 
 
 @takes(SlopesOptions)
-class HeightToNormal:
+class HeightToNormal(Node):
     """Makes normal maps from height maps."""
 
     NODE_ID = "DepthNormal_HeightToNormal"
@@ -97,27 +92,24 @@ class HeightToNormal:
     DESCRIPTION = (
         "Makes a normal map from a height (displacement, bump) map. It is the exact inverse of Normal to Height with the same settings."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "The normals as numbers.")
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "normal_map": ("IMAGE", "The normal map, with float precision."),
+        "geometry": (GEOMETRY, "The normals as numbers."),
+    }
     SEARCH_ALIASES = (
         "bump map to normal map, displacement map to normal map, height map, heightmap, normal map, pbr material, sobel, tangent space"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"height": height_input("The height map, white = high; colours are averaged.")},
-            "optional": {
-                **option_widgets(SlopesOptions, until="borders"),
-                "coding": coding_widget(),
-                **option_widgets(SlopesOptions, since="borders"),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"height": height_input("The height map, white = high; colours are averaged.")},
+        "optional": {
+            **option_widgets(SlopesOptions, until="borders"),
+            "coding": coding_widget(),
+            **option_widgets(SlopesOptions, since="borders"),
+        },
+    }
 
     def execute(self, options: SlopesOptions, height: Tensor, coding: str = CODINGS[0]) -> tuple[Tensor, Estimate]:
-        """Returns one normal map for each image."""
         check_choice("coding", coding, CODINGS)
         images = heights(height)
 
@@ -132,7 +124,7 @@ class HeightToNormal:
 
 
 @takes(CurvatureOptions)
-class Curvature:
+class Curvature(Node):
     """Makes curvature maps."""
 
     NODE_ID = "DepthNormal_Curvature"
@@ -141,30 +133,25 @@ class Curvature:
         "Makes a curvature map from a normal map, a height map or a geometry: flat = grey, edges = white, crevices = "
         "black. Edges and crevices also come as two masks."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "IMAGE")
-    RETURN_NAMES: ClassVar = ("curvature", "edges", "cavities")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The curvature map: 0.5 = flat, white = convex, black = concave.",
-        "White where the surface is convex, else black: a mask of worn edges.",
-        "White where the surface is concave, else black: a mask for dirt.",
-    )
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {
+        "curvature": ("IMAGE", "The curvature map: 0.5 = flat, white = convex, black = concave."),
+        "edges": ("IMAGE", "White where the surface is convex, else black: a mask of worn edges."),
+        "cavities": ("IMAGE", "White where the surface is concave, else black: a mask for dirt."),
+    }
     SEARCH_ALIASES = "curvature map, cavity map, convexity, edge wear, edge mask, dirt mask, crevice, pbr material, roughness map"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        coding = "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
-        return {
-            "required": {},
-            "optional": {
-                "normal_map": normal_map_input("The normal map whose curvature is computed."),
-                "height": height_input("A height map to use instead, white = high."),
-                "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
-                **option_widgets(CurvatureOptions, until="height_range"),
-                "normal_coding": coding_widget(coding),
-                **option_widgets(CurvatureOptions, since="height_range"),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "normal_map": normal_map_input("The normal map whose curvature is computed."),
+            "height": height_input("A height map to use instead, white = high."),
+            "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
+            **option_widgets(CurvatureOptions, until="height_range"),
+            "normal_coding": coding_widget(
+                "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
+            ),
+            **option_widgets(CurvatureOptions, since="height_range"),
         }
+    }
 
     def execute(
         self,
@@ -174,7 +161,6 @@ class Curvature:
         geometry: Any = None,
         normal_coding: str = CODINGS[0],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns three maps for each image."""
         if height is not None and (normal_map is not None or geometry is not None):
             raise ValueError("height is linked, and a normal map or geometry too: curvature is of one of them; unlink the others")
         if height is not None:
@@ -192,7 +178,7 @@ class Curvature:
 
 
 @takes(OcclusionOptions)
-class AmbientOcclusion:
+class AmbientOcclusion(Node):
     """Makes ambient occlusion maps."""
 
     NODE_ID = "DepthNormal_AmbientOcclusion"
@@ -201,28 +187,21 @@ class AmbientOcclusion:
         "Makes an ambient occlusion map from a height map, or from the depth of an image: white where the sky is "
         "open, dark in corners and joints. It uses horizons and the cosine law, not a blur."
     )
-    CATEGORY, FUNCTION = TEXTURES, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    RETURN_NAMES: ClassVar = ("occlusion",)
-    OUTPUT_TOOLTIPS: ClassVar = ("White = open, black = occluded; sky and holes are white.",)
+    CATEGORY = TEXTURES
+    OUTPUTS: ClassVar = {"occlusion": ("IMAGE", "White = open, black = occluded; sky and holes are white.")}
     SEARCH_ALIASES = "ao, ao map, ambient occlusion, ssao, hbao, gtao, contact shadow, occlusion map, pbr material"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {},
-            "optional": {
-                "height": height_input("The height map, white = high, seen straight on."),
-                "geometry": geometry_input(
-                    "Depth of an image as numbers to use instead, with its camera, e.g. from Depth & Normals; its normals "
-                    "are used if it has any."
-                ),
-                **option_widgets(OcclusionOptions),
-            },
+    INPUTS: ClassVar = {
+        "optional": {
+            "height": height_input("The height map, white = high, seen straight on."),
+            "geometry": geometry_input(
+                "Depth of an image as numbers to use instead, with its camera, e.g. from Depth & Normals; its normals "
+                "are used if it has any."
+            ),
+            **option_widgets(OcclusionOptions),
         }
+    }
 
     def execute(self, options: OcclusionOptions, height: Tensor | None = None, geometry: Any = None) -> tuple[Tensor]:
-        """Returns one map for each image."""
         if (height is None) == (geometry is None):
             raise ValueError("link either a height (white = high) or geometry with depth, one of them")
         reach = {"radius": options.radius, "directions": options.directions}

@@ -23,8 +23,8 @@ from ..options.fields import Options
 from ..options.map_images import RUNNING
 from ..options.video import DepthVideoOptions, NormalsVideoOptions, VideoOptions
 from .checks import check_model
-from .option_widgets import option_widgets, takes
-from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
+from .option_widgets import Node, option_widgets, takes
+from .widgets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,19 @@ logger = logging.getLogger(__name__)
 Render = Callable[[Estimate], Tensor]
 
 
+def _inputs(shown: type[Options]) -> Inputs:
+    first, last = option_widgets(shown, until="resolution"), option_widgets(shown, since="resolution")
+    return {
+        "required": {
+            "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model: any model of its list."}),
+            "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is dropped; HDR is tone mapped."}),
+        },
+        "optional": {**first, **option_widgets(VideoOptions, until="cuts"), **last},
+    }
+
+
 @takes(VideoOptions, DepthVideoOptions)
-class DepthOfVideo:
+class DepthOfVideo(Node):
     """Makes depth videos."""
 
     NODE_ID = "DepthNormal_DepthOfVideo"
@@ -41,17 +52,12 @@ class DepthOfVideo:
     DESCRIPTION = (
         "Makes a temporally stable depth video of any length. It is read, computed and written a few frames at a time. Sound is kept."
     )
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
-    RETURN_TYPES: ClassVar = (VIDEO,)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth video, with the frame rate, timestamps and sound of the input.",)
+    CATEGORY = ESTIMATE
+    OUTPUTS: ClassVar = {VIDEO: (VIDEO, "The depth video, with the frame rate, timestamps and sound of the input.")}
     SEARCH_ALIASES = "video depth, depth video, temporal depth, video depth anything, depth map video, flicker"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": _required(), "optional": _optional(DepthVideoOptions)}
+    INPUTS: ClassVar = _inputs(DepthVideoOptions)
 
     def execute(self, options: VideoOptions, shown: DepthVideoOptions, model: Model, video: Any) -> tuple[Any]:
-        """Returns the video."""
         check_model(model)
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
@@ -61,7 +67,7 @@ class DepthOfVideo:
 
 
 @takes(VideoOptions, NormalsVideoOptions)
-class NormalsOfVideo:
+class NormalsOfVideo(Node):
     """Makes normal-map videos."""
 
     NODE_ID = "DepthNormal_NormalsOfVideo"
@@ -69,17 +75,12 @@ class NormalsOfVideo:
     DESCRIPTION = (
         "Makes a temporally stable normal-map video of any length. It is read, computed and written a few frames at a time. Sound is kept."
     )
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
-    RETURN_TYPES: ClassVar = (VIDEO,)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video, with the frame rate, timestamps and sound of the input.",)
+    CATEGORY = ESTIMATE
+    OUTPUTS: ClassVar = {VIDEO: (VIDEO, "The normal-map video, with the frame rate, timestamps and sound of the input.")}
     SEARCH_ALIASES = "video normals, normal map video, normal video, temporal normals, surface normals, flicker"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": _required(), "optional": _optional(NormalsVideoOptions)}
+    INPUTS: ClassVar = _inputs(NormalsVideoOptions)
 
     def execute(self, options: VideoOptions, shown: NormalsVideoOptions, model: Model, video: Any) -> tuple[Any]:
-        """Returns the video."""
 
         def render(found: Estimate) -> Tensor:
             if found.normals is None:
@@ -87,18 +88,6 @@ class NormalsOfVideo:
             return normals_to_image(found.normals, shown.coding, found.axes, found.mask)
 
         return (_make_video(model, video, render, options, shown.resolution, with_normals),)
-
-
-def _required() -> dict[str, Widget]:
-    return {
-        "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model: any model of its list."}),
-        "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is dropped; HDR is tone mapped."}),
-    }
-
-
-def _optional(shown: type[Options]) -> dict[str, Widget]:
-    first, last = option_widgets(shown, until="resolution"), option_widgets(shown, since="resolution")
-    return {**first, **option_widgets(VideoOptions, until="cuts"), **last}
 
 
 def _make_video(

@@ -24,8 +24,8 @@ from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import LoadsByName, choose_tiny, load_model, model_widget
-from .option_widgets import option_widgets, takes
-from .widgets import Inputs, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
@@ -41,6 +41,7 @@ FILES = {
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 DEFAULT_FOLDER = "exr-1"
+_DEPTHS_INPUT = DEPTHS, {"tooltip": "From Video Depth Anything Process."}
 _READ_AT_ONCE = 8
 _ALIASES = "video depth, video depth anything, vda, temporal depth, consistent depth, depth map"
 
@@ -61,52 +62,44 @@ class LoadVideoDepthAnythingModel(LoadsByName):
         "Chooses a Video Depth Anything model; Video Depth Anything Process loads it. The base and large weights are CC BY-NC 4.0: not for "
         "commercial use; small is Apache-2.0."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = (VDAMODEL,)
-    RETURN_NAMES: ClassVar = ("vda_model",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Video Depth Anything Process.",)
+    CATEGORY = CATEGORY
+    OUTPUTS: ClassVar = {"vda_model": (VDAMODEL, "The model, for Video Depth Anything Process.")}
     SEARCH_ALIASES = _ALIASES
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        tooltip = (
-            "Which model to run. vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. "
-            f"metric_...: metres, large = far; the others: disparity, large = near. {BUNDLED_MODEL}: the pack's own small network for "
-            "single images, whose frames are smoothed over time afterwards; a preview without a download."
-        )
-        return {"required": {}, "optional": {"model": model_widget(FILES, tooltip)}}
+    INPUTS: ClassVar = {
+        "optional": {
+            "model": lambda: model_widget(
+                FILES,
+                "Which model to run. vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. "
+                f"metric_...: metres, large = far; the others: disparity, large = near. {BUNDLED_MODEL}: the pack's own small network for "
+                "single images, whose frames are smoothed over time afterwards; a preview without a download.",
+            )
+        }
+    }
 
     def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
-        """Returns the chosen model."""
         check_choice("model", model, list(FILES))
         return (VideoModel(FILES[model]),)
 
 
 @takes(ProcessOptions, VideoOptions)
-class VideoDepthAnythingProcess:
+class VideoDepthAnythingProcess(Node):
     """Estimates the depth of a video."""
 
     NODE_ID = "VideoDepthAnythingProcess"
     DISPLAY_NAME = "Video Depth Anything Process"
     DESCRIPTION = "Estimates the depth of a video, temporally stable from frame to frame. The batch is one video of any length."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = (DEPTHS,)
-    RETURN_NAMES: ClassVar = ("depths",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth of each frame: disparity from the relative models, metres from the metric ones.",)
+    CATEGORY = CATEGORY
+    OUTPUTS: ClassVar = {"depths": (DEPTHS, "Raw depth of each frame: disparity from the relative models, metres from the metric ones.")}
     SEARCH_ALIASES = _ALIASES
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {
-                "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
-                "images": image_input("The frames of a video, in order."),
-            },
-            "optional": {**option_widgets(ProcessOptions), **option_widgets(VideoOptions, since="cuts")},
-        }
+    INPUTS: ClassVar = {
+        "required": {
+            "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
+            "images": image_input("The frames of a video, in order."),
+        },
+        "optional": {**option_widgets(ProcessOptions), **option_widgets(VideoOptions, since="cuts")},
+    }
 
     def execute(self, options: ProcessOptions, video: VideoOptions, vda_model: Any, images: Tensor) -> tuple[np.ndarray]:
-        """Returns the depth of each frame."""
         if not isinstance(vda_model, VideoModel):
             raise TypeError(
                 f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
@@ -127,7 +120,7 @@ class VideoDepthAnythingProcess:
 
 
 @takes(ShownVideoOptions)
-class VideoDepthAnythingOutput:
+class VideoDepthAnythingOutput(Node):
     """Renders the depth of a video as images."""
 
     NODE_ID = "VideoDepthAnythingOutput"
@@ -136,56 +129,44 @@ class VideoDepthAnythingOutput:
         "Shows the depth of a video as images, all in one range: the video's smallest value is black (or the first "
         "colour of the colour map)."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    RETURN_NAMES: ClassVar = ("images",)
-    OUTPUT_TOOLTIPS: ClassVar = ("One image for each frame. Relative models: near = white. Metric models: far = white.",)
+    CATEGORY = CATEGORY
+    OUTPUTS: ClassVar = {"images": ("IMAGE", "One image for each frame. Relative models: near = white. Metric models: far = white.")}
     SEARCH_ALIASES = _ALIASES
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {"required": {"depths": _depths_input()}, "optional": option_widgets(ShownVideoOptions)}
+    INPUTS: ClassVar = {"required": {"depths": _DEPTHS_INPUT}}
 
     def execute(self, options: ShownVideoOptions, depths: Any) -> tuple[Tensor]:
-        """Returns one image for each frame."""
         values = torch.from_numpy(_checked(depths))[:, None]
         # Larger values are whiter: the socket does not carry the kind of depth.
         colours = None if options.colormap == GREY else options.colormap
         return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
 
 
-class VideoDepthAnythingSaveEXR:
+class VideoDepthAnythingSaveEXR(Node):
     """Saves the depth of a video as EXR files."""
 
     NODE_ID = "VideoDepthAnythingSaveEXR"
     DISPLAY_NAME = "Video Depth Anything Save EXR"
     DESCRIPTION = "Writes raw depth into a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
-    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
-    RETURN_TYPES: ClassVar = ("STRING",)
-    RETURN_NAMES: ClassVar = ("exr_path",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The folder that was written.",)
+    CATEGORY, OUTPUT_NODE = CATEGORY, True
+    OUTPUTS: ClassVar = {"exr_path": ("STRING", "The folder that was written.")}
     SEARCH_ALIASES = f"{_ALIASES}, exr, save depth"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        folder = "A folder below the output folder. Files with the same names are overwritten."
-        return {
-            "required": {"depths": _depths_input()},
-            "optional": {"folder_name": ("STRING", {"default": DEFAULT_FOLDER, "tooltip": folder})},
-        }
+    INPUTS: ClassVar = {
+        "required": {"depths": _DEPTHS_INPUT},
+        "optional": {
+            "folder_name": (
+                "STRING",
+                {"default": DEFAULT_FOLDER, "tooltip": "A folder below the output folder. Files with the same names are overwritten."},
+            )
+        },
+    }
 
     def execute(self, depths: Any, folder_name: str = DEFAULT_FOLDER) -> tuple[str]:
-        """Saves the files."""
         frames = _checked(depths)
         folder = resolve_inside(user_folder("output"), folder_name)
         folder.mkdir(parents=True, exist_ok=True)
         for index, frame in enumerate(with_progress(frames, len(frames))):
             write_depth_channel(folder / f"frame_{index:05}.exr", frame)
         return (str(folder),)
-
-
-def _depths_input() -> tuple[str, dict[str, str]]:
-    return DEPTHS, {"tooltip": "From Video Depth Anything Process."}
 
 
 def _limited(height: int, width: int, longest: int) -> tuple[int, int]:

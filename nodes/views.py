@@ -19,12 +19,12 @@ from ..model_loader.inference.memory_budget import check_result_fits
 from ..options.views import AROUND_LAYOUTS, PER_CLIP, VR_LAYOUTS, FramesOptions, StereoNodeOptions, StereoOptions
 from .batches import for_all, join_outputs, outputs_together, unclamped_output, with_progress
 from .effect_inputs import check_depth_linked, depth_input, effect_geometry, images_with, layers_with, with_alpha
-from .option_widgets import option_widgets, takes
-from .widgets import EFFECTS, Inputs, geometry_input, image_input
+from .option_widgets import Node, option_widgets, takes
+from .widgets import EFFECTS, geometry_input, image_input
 
 
 @takes(StereoOptions, StereoNodeOptions)
-class Stereo:
+class Stereo(Node):
     """Makes stereo pairs from images and their depth."""
 
     NODE_ID = "DepthNormal_Stereo"
@@ -34,44 +34,39 @@ class Stereo:
         "red-cyan glasses, or VR180 and 360° panoramas for headsets. The background is continued behind near things. Takes any pack's "
         "depth map, or this pack's geometry."
     )
-    CATEGORY, FUNCTION = EFFECTS, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
-    RETURN_NAMES: ClassVar = ("stereo", "holes")
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "Both eyes' images in the chosen layout.",
-        (
+    CATEGORY = EFFECTS
+    OUTPUTS: ClassVar = {
+        "stereo": ("IMAGE", "Both eyes' images in the chosen layout."),
+        "holes": (
+            "MASK",
             "Mask of the pixels that had to be filled in, behind near things or beside the image, in the same layout; "
-            "for an inpainting model."
+            "for an inpainting model.",
         ),
-    )
+    }
     SEARCH_ALIASES = (
         "stereo, stereoscopic, sbs, side by side, 3d, 3d image, 3d video, anaglyph, vr, vr180, 360 stereo, ods, top bottom, cross-eyed, "
         "depth to stereo"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"image": image_input("The image, or the frames of a video.")},
-            "optional": {
-                **option_widgets(StereoNodeOptions, until="normalisation"),
-                **option_widgets(StereoOptions, until="eye_distance"),
-                **option_widgets(StereoNodeOptions, since="normalisation", until="fov"),
-                "depth": depth_input("Depth map of the image."),
-                "geometry": geometry_input(
-                    "Depth of the image as numbers, e.g. from Depth & Normals or, of a panorama, Estimate Panorama. If linked, depth is "
-                    "ignored."
-                ),
-                **option_widgets(StereoOptions, since="eye_distance", until="eye_size"),
-                **option_widgets(StereoNodeOptions, since="fov"),
-                **option_widgets(StereoOptions, since="eye_size"),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("The image, or the frames of a video.")},
+        "optional": {
+            **option_widgets(StereoNodeOptions, until="normalisation"),
+            **option_widgets(StereoOptions, until="eye_distance"),
+            **option_widgets(StereoNodeOptions, since="normalisation", until="fov"),
+            "depth": depth_input("Depth map of the image."),
+            "geometry": geometry_input(
+                "Depth of the image as numbers, e.g. from Depth & Normals or, of a panorama, Estimate Panorama. If linked, depth is "
+                "ignored."
+            ),
+            **option_widgets(StereoOptions, since="eye_distance", until="eye_size"),
+            **option_widgets(StereoNodeOptions, since="fov"),
+            **option_widgets(StereoOptions, since="eye_size"),
+        },
+    }
 
     def execute(
         self, options: StereoOptions, more: StereoNodeOptions, image: Tensor, depth: Tensor | None = None, geometry: Estimate | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns a stereo image for each image, and the mask of filled pixels."""
         layout, fov, per_clip = more.layout, more.fov, more.normalisation == PER_CLIP
         images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
@@ -101,7 +96,7 @@ def _result_size(images: Tensor, layout: str, eye_size: int) -> tuple[int, int]:
 
 
 @takes(FramesOptions)
-class DepthParallax:
+class DepthParallax(Node):
     """Renders a small camera move through a still image."""
 
     NODE_ID = "DepthNormal_DepthParallax"
@@ -111,34 +106,28 @@ class DepthParallax:
         "Near things pass in front of far ones, and the background is continued behind them. Takes any pack's depth "
         "map, or this pack's geometry."
     )
-    CATEGORY, FUNCTION = EFFECTS, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    RETURN_NAMES: ClassVar = ("frames",)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The frames in order, at the image's size, for Create Video; of a batch, those of the first image come first.",
-    )
+    CATEGORY = EFFECTS
+    OUTPUTS: ClassVar = {
+        "frames": ("IMAGE", "The frames in order, at the image's size, for Create Video; of a batch, those of the first image come first.")
+    }
     SEARCH_ALIASES = (
         "parallax, 3d photo, 3d ken burns, ken burns, camera move, camera motion, depthflow, image to video, orbit, dolly, zoom, wiggle, "
         "wigglegram, 2.5d, depth video"
     )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        return {
-            "required": {"image": image_input("The image to animate, or a batch.")},
-            "optional": {
-                **option_widgets(FramesOptions),
-                "depth": depth_input("Depth map of the image."),
-                "geometry": geometry_input(
-                    "Depth of the image as numbers, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
-                ),
-            },
-        }
+    INPUTS: ClassVar = {
+        "required": {"image": image_input("The image to animate, or a batch.")},
+        "optional": {
+            **option_widgets(FramesOptions),
+            "depth": depth_input("Depth map of the image."),
+            "geometry": geometry_input(
+                "Depth of the image as numbers, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
+            ),
+        },
+    }
 
     def execute(
         self, options: FramesOptions, image: Tensor, depth: Tensor | None = None, geometry: Estimate | None = None
     ) -> tuple[Tensor]:
-        """Returns all frames of all images."""
         images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         layers = split_layers(images, checked=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
 from .layers import to_dtype, unit_vectors
 from .published import PublishedNetwork, StateDict
 
@@ -27,19 +27,6 @@ class _ExactConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.float())
-
-
-class _UpSample(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        layers = []
-        for channels in (inputs, outputs):
-            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(inplace=True)]
-        self._net = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        enlarged = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=True)
-        return self._net(torch.cat((enlarged, skip), 1))
 
 
 class _Refinement(nn.Sequential):
@@ -69,7 +56,8 @@ class _Decoder(nn.Module):
         self.conv2 = nn.Conv2d(coarsest, coarsest, 1)
         inputs = (coarsest, *_CHANNELS[:-1])
         self.up1, self.up2, self.up3, self.up4 = (
-            _UpSample(channels + skip, outputs) for channels, skip, outputs in zip(inputs, B5_CHANNELS[-2::-1], _CHANNELS, strict=True)
+            Upsampling(channels + skip, outputs, nn.BatchNorm2d, align_corners=True)
+            for channels, skip, outputs in zip(inputs, B5_CHANNELS[-2::-1], _CHANNELS, strict=True)
         )
         self.out_conv_res8 = _ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
         self.out_conv_res4, self.out_conv_res2, self.out_conv_res1 = (_Refinement(channels) for channels in _CHANNELS[1:])

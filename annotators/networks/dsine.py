@@ -6,6 +6,7 @@ Written from the paper's equations. Parameter names are the authors'; `annotator
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DsineConfig
-from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
 from .layers import GroupNorm, unit_vectors
 from .published import PublishedNetwork, StateDict
 
@@ -23,7 +24,7 @@ _COARSE = 8
 _WINDOW = 5
 _NEIGHBOURS = _WINDOW**2
 _LEAST_COSINE = 0.01
-_GROUPS = 8
+_norm = partial(GroupNorm, 8)
 _STANDARDISED = tuple(f"decoder.{block}._net.{layer}.weight" for block in ("up1", "up2") for layer in (0, 3))
 
 
@@ -78,19 +79,6 @@ def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
     return unit_vectors(normals + rays * F.relu(_LEAST_COSINE - cosine))
 
 
-class _Upsampling(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        layers = []
-        for channels in (inputs, outputs):
-            layers += [nn.Conv2d(channels, outputs, 3, padding=1), GroupNorm(_GROUPS, outputs), nn.LeakyReLU()]
-        self._net = nn.Sequential(*layers)
-
-    def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
-        grown = F.interpolate(coarse, size=finer.shape[-2:], mode="bilinear", align_corners=False)
-        return self._net(torch.cat((grown, finer), 1))
-
-
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)
@@ -103,8 +91,8 @@ class _Decoder(nn.Module):
         features, width = config.features, config.features // 4 + 2
         _, _, eighth, sixteenth, coarsest = B5_CHANNELS
         self.conv2 = nn.Conv2d(coarsest + 2, features, 1)
-        self.up1 = _Upsampling(features + sixteenth + 2, features // 2)
-        self.up2 = _Upsampling(features // 2 + eighth + 2, features // 4)
+        self.up1 = Upsampling(features + sixteenth + 2, features // 2, _norm)
+        self.up2 = Upsampling(features // 2 + eighth + 2, features // 4, _norm)
         self.normal_head = _head(width, 128, 3)
         self.feature_head = _head(width, 128, config.state)
         self.hidden_head = _head(width, 128, config.state)

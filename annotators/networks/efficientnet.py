@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -153,6 +154,22 @@ class EfficientNetB5(nn.Module):
         """Drops the last convolution's norm and the classifier from the state dict of a network that names this one's with a prefix."""
         unused = tuple(prefix + name for name in _B5_UNUSED)
         return {key: value for key, value in state.items() if not key.startswith(unused)}
+
+
+class Upsampling(nn.Module):
+    """A level of BAE's and DSINE's decoders: joins a map, enlarged, with a finer one. `norm` makes a layer for a number of channels."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module], align_corners: bool = False) -> None:
+        super().__init__()
+        layers = []
+        for channels in (inputs, outputs):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), norm(outputs), nn.LeakyReLU(inplace=True)]
+        self._net = nn.Sequential(*layers)
+        self._align_corners = align_corners
+
+    def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
+        enlarged = F.interpolate(coarse, size=finer.shape[-2:], mode="bilinear", align_corners=self._align_corners)
+        return self._net(torch.cat((enlarged, finer), 1))
 
 
 def encoder_stages(variant: Variant) -> list[nn.Module]:

@@ -96,15 +96,16 @@ class SizeRule(ABC):
     """A rule that maps an image's size to the resized one; an exported file's metadata holds its fields."""
 
     name: ClassVar[str]  # the rule's name there
+    words: ClassVar[str]  # the rule for people, with its fields
 
     @abstractmethod
     def size(self, height: int, width: int) -> Size:
         """The resized size of an image of height x width."""
 
     @property
-    @abstractmethod
     def description(self) -> str:
         """The rule in words."""
+        return self.words.format(self)
 
     def metadata(self) -> dict[str, Any]:
         """The rule in an exported file's metadata."""
@@ -255,10 +256,7 @@ class LongSideCut(SizeRule):
 
     side: int
     name: ClassVar[str] = "long_side_cut"
-
-    @property
-    def description(self) -> str:
-        return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
+    words: ClassVar[str] = "the longer side is {0.side}, aspect kept; both sides cut to whole pixels, at least one"
 
     def size(self, height: int, width: int) -> Size:
         longest = max(height, width)
@@ -272,12 +270,9 @@ class PixelCount(SizeRule):
     side: int  # of the square
     multiple_of: int  # as in `Frame`
     name: ClassVar[str] = "pixel_count"
-
-    @property
-    def description(self) -> str:
-        return (
-            f"as many pixels as {self.side}x{self.side}, aspect kept; both sides the nearest multiple of {self.multiple_of}, at least one"
-        )
+    words: ClassVar[str] = (
+        "as many pixels as {0.side}x{0.side}, aspect kept; both sides the nearest multiple of {0.multiple_of}, at least one"
+    )
 
     def size(self, height: int, width: int) -> Size:
         cells, aspect, multiple = (self.side / self.multiple_of) ** 2, width / height, self.multiple_of
@@ -291,10 +286,7 @@ class PixelCountCut(SizeRule):
     side: int  # of the square
     least: int  # minimum of both sides
     name: ClassVar[str] = "pixel_count_cut"
-
-    @property
-    def description(self) -> str:
-        return f"as many pixels as {self.side}x{self.side}, aspect kept; both sides cut to whole pixels, at least {self.least}"
+    words: ClassVar[str] = "as many pixels as {0.side}x{0.side}, aspect kept; both sides cut to whole pixels, at least {0.least}"
 
     def size(self, height: int, width: int) -> Size:
         scale = self.side / (height * width) ** 0.5
@@ -308,10 +300,7 @@ class WholeSphere(SizeRule):
     width: int  # the requested width
     multiple_of: int  # of the height; as in `Frame`
     name: ClassVar[str] = "whole_sphere"
-
-    @property
-    def description(self) -> str:
-        return f"{self.width} wide and half as high, the height the nearest multiple of {self.multiple_of}"
+    words: ClassVar[str] = "{0.width} wide and half as high, the height the nearest multiple of {0.multiple_of}"
 
     def size(self, height: int, width: int) -> Size:
         rows = round_to_multiple(self.width / 2, self.multiple_of)
@@ -325,10 +314,7 @@ class Inside(SizeRule):
     height: int
     width: int
     name: ClassVar[str] = "inside"
-
-    @property
-    def description(self) -> str:
-        return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
+    words: ClassVar[str] = "as large as fits into {0.width}x{0.height}, aspect kept; both sides cut to whole pixels"
 
     def scale(self, height: int, width: int) -> float:
         """The scale factor from the image to the resized image."""
@@ -345,10 +331,7 @@ class CutToMultiple(SizeRule):
 
     multiple_of: int
     name: ClassVar[str] = "cut_to_multiple"
-
-    @property
-    def description(self) -> str:
-        return f"both sides the nearest multiple of {self.multiple_of} not above the image's own, at least one"
+    words: ClassVar[str] = "both sides the nearest multiple of {0.multiple_of} not above the image's own, at least one"
 
     def size(self, height: int, width: int) -> Size:
         multiple = self.multiple_of
@@ -362,10 +345,7 @@ class Fixed(SizeRule):
     height: int
     width: int
     name: ClassVar[str] = "fixed"
-
-    @property
-    def description(self) -> str:
-        return f"{self.width}x{self.height}, aspect not kept: images of about that aspect come out best"
+    words: ClassVar[str] = "{0.width}x{0.height}, aspect not kept: images of about that aspect come out best"
 
     def size(self, height: int, width: int) -> Size:
         return self.height, self.width

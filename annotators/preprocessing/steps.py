@@ -158,9 +158,8 @@ def for_one_size(steps: Steps, size: Size) -> Steps:
     return (*first, replace(resize, rule=rule), replace(last, height=size[0], width=size[1]))
 
 
-def crop() -> dict[str, Any]:
-    """Metadata: the padding is cropped from all maps."""
-    return {"step": "crop", "means": "the border that padding added is cut away from all maps"}
+CROP = {"step": "crop", "means": "the border that padding added is cut away from all maps"}
+"""Metadata: the padding is cropped from all maps."""
 
 
 def undo_resize(kernel: Kernel) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _v2(name: str, **published: Any) -> ModelSpec:
     return _spec(f"depth-anything-v2-{name}", file, _LICENCES[name], Quantity.DISPARITY, _V2[name], licence_url=stated)
 
 
-def _v2_metric(scene: str, size: str, revision: str, sha256: str, length: int) -> ModelSpec:
+def _v2_metric(scene: str, size: str, length: int, revision: str, sha256: str) -> ModelSpec:
     dataset, max_depth = {"indoor": ("Hypersim", 20.0), "outdoor": ("VKITTI", 80.0)}[scene]
     name = f"depth_anything_v2_metric_{dataset.lower()}_vit{size[0]}"
     file = WeightFile(
@@ -124,73 +124,34 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
     )
 
 
+def _rows(table: str) -> list[list[str]]:
+    return [line.split() for line in table.strip().splitlines()]
+
+
+# name, bytes, commit, sha256
+_V2_FILES = """
+    small 99_218_434 03876f8651c73a60fe4c2c48294e09fcb6838fcf 715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378
+    base 389_961_218 a4e71a6c2ce52fe50df0f212066b0d4a87be9b5e 0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328
+    large 1_341_395_338 cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9 a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345
+"""
+_V2_METRIC_FILES = """
+    indoor small 99_222_290 3bc65d4e14a6786a61acec16453c50e12bf5f338 b782898d8a3e8be1f639de33837ed85e9b4b73e40f8f5e5cd99067588d722545
+    indoor base 389_965_138 4ebcd7fd0858cbb953451619ca943ea39ec08e00 9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2
+    indoor large 1_341_401_882 79720800638389a78b2defc92caa885104f69974 6f82ff2bc543ac02ddff4aa31fa363676a8305dd3ccf04e80e2af115a044cb6d
+    outdoor small 99_221_808 c725b8589bdf6ab04072cab74c0467830db80d6d 9203e538d35255c90dda4b7fedb47ff33fe725497bcca3b1e53b3a65ee63f0cb
+    outdoor base 389_964_656 e96fd0c8cedf1825a55b9c61309f754982948df0 4dad67a7cc10b462bca48e6b8569c762b8eb3c1adada170a3851a6d3ba37bb3e
+    outdoor large 1_341_401_064 070e97e4b80e317ec1d03c19927304f4091a180b 239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38
+"""
+
 # No commit of V1's Space is known here: its files are verified by sha256, or else by what the hub states.
 SPECS = (
     _v1("small", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
     _v1("base", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
     _v1("large", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
-    _v2(
-        "small",
-        revision="03876f8651c73a60fe4c2c48294e09fcb6838fcf",
-        sha256="715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378",
-        size=99_218_434,
-    ),
-    _v2(
-        "base",
-        revision="a4e71a6c2ce52fe50df0f212066b0d4a87be9b5e",
-        sha256="0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328",
-        size=389_961_218,
-    ),
-    _v2(
-        "large",
-        revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9",
-        sha256="a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345",
-        size=1_341_395_338,
-    ),
+    *(_v2(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in _rows(_V2_FILES)),
     # announced by its authors
     _v2("giant", approximate_size=5_030_000_000, published=False),
-    _v2_metric(
-        "indoor",
-        "small",
-        "3bc65d4e14a6786a61acec16453c50e12bf5f338",
-        "b782898d8a3e8be1f639de33837ed85e9b4b73e40f8f5e5cd99067588d722545",
-        99_222_290,
-    ),
-    _v2_metric(
-        "indoor",
-        "base",
-        "4ebcd7fd0858cbb953451619ca943ea39ec08e00",
-        "9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2",
-        389_965_138,
-    ),
-    _v2_metric(
-        "indoor",
-        "large",
-        "79720800638389a78b2defc92caa885104f69974",
-        "6f82ff2bc543ac02ddff4aa31fa363676a8305dd3ccf04e80e2af115a044cb6d",
-        1_341_401_882,
-    ),
-    _v2_metric(
-        "outdoor",
-        "small",
-        "c725b8589bdf6ab04072cab74c0467830db80d6d",
-        "9203e538d35255c90dda4b7fedb47ff33fe725497bcca3b1e53b3a65ee63f0cb",
-        99_221_808,
-    ),
-    _v2_metric(
-        "outdoor",
-        "base",
-        "e96fd0c8cedf1825a55b9c61309f754982948df0",
-        "4dad67a7cc10b462bca48e6b8569c762b8eb3c1adada170a3851a6d3ba37bb3e",
-        389_964_656,
-    ),
-    _v2_metric(
-        "outdoor",
-        "large",
-        "070e97e4b80e317ec1d03c19927304f4091a180b",
-        "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38",
-        1_341_401_064,
-    ),
+    *(_v2_metric(scene, name, int(size), revision, sha256) for scene, name, size, revision, sha256 in _rows(_V2_METRIC_FILES)),
     _distilled(
         "small",
         revision="38095a41cca1e28a28e8bb6372c68df721455a2d",
@@ -285,18 +246,18 @@ V3_SPECS = (
 )
 
 
-def _video(name: str, metric: bool = False, **published: Any) -> ModelSpec:
-    repository, prefix = ("Metric-", "metric_") if metric else ("", "")
-    stem = f"{prefix}video_depth_anything_vit{name[0]}"
+def _video(model: str, **published: Any) -> ModelSpec:
+    metric, name = model.startswith("metric-"), model.removeprefix("metric-")
+    stem = f"{'metric_' if metric else ''}video_depth_anything_vit{name[0]}"
     file = WeightFile(
-        repo_id=f"depth-anything/{repository}Video-Depth-Anything-{name.capitalize()}",
+        repo_id=f"depth-anything/{'Metric-' if metric else ''}Video-Depth-Anything-{name.capitalize()}",
         filename=f"{stem}.pth",
         aliases=(f"{stem}.safetensors",),
         folders=("videodepthanything", *FOLDERS),
         **published,
     )
     return ModelSpec(
-        id=f"video-depth-anything-{'metric-' if metric else ''}{name}",
+        id=f"video-depth-anything-{model}",
         family="video-depth-anything",
         files=(file,),
         licence=_LICENCES[name],
@@ -309,47 +270,15 @@ def _video(name: str, metric: bool = False, **published: Any) -> ModelSpec:
 
 
 # The project's README says that base and large are non-commercial. The hub's pages of the metric ones were not read: the same is assumed.
-VIDEO_SPECS = (
-    _video(
-        "small",
-        revision="256875362cff76724b920335dfb4b29dd611f66e",
-        sha256="13379300b739e659f076a59d52e9801bd8d38c541a7e71f73bbca4dcfb013609",
-        size=116_440_756,
-    ),
-    _video(
-        "base",
-        revision="7231d0c6e260f54f103eba5005d01f6efa4f43db",
-        sha256="775e578e8f9431ec0496514aa466bd0a1f67c28d0f518267809f35a43c04329b",
-        size=458_247_082,
-    ),
-    _video(
-        "large",
-        revision="7aafbcb5c6af0bac741aad2b6471894fb4761afa",
-        sha256="43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa",
-        size=1_538_392_012,
-    ),
-    _video(
-        "small",
-        metric=True,
-        revision="273d090f2ce17df50c2872d82c8322c45da5b4dd",
-        sha256="3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33",
-        size=116_444_063,
-    ),
-    _video(
-        "base",
-        metric=True,
-        revision="f6a245abad4b5a5b0d26722c8e1767ef310c547d",
-        sha256="f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade",
-        size=458_249_567,
-    ),
-    _video(
-        "large",
-        metric=True,
-        revision="607fcdbd454b95c3bd39abbd3054142869a527d3",
-        sha256="24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620",
-        size=1_538_348_216,
-    ),
-)
+_VIDEO_FILES = """
+    small 116_440_756 256875362cff76724b920335dfb4b29dd611f66e 13379300b739e659f076a59d52e9801bd8d38c541a7e71f73bbca4dcfb013609
+    base 458_247_082 7231d0c6e260f54f103eba5005d01f6efa4f43db 775e578e8f9431ec0496514aa466bd0a1f67c28d0f518267809f35a43c04329b
+    large 1_538_392_012 7aafbcb5c6af0bac741aad2b6471894fb4761afa 43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa
+    metric-small 116_444_063 273d090f2ce17df50c2872d82c8322c45da5b4dd 3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33
+    metric-base 458_249_567 f6a245abad4b5a5b0d26722c8e1767ef310c547d f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade
+    metric-large 1_538_348_216 607fcdbd454b95c3bd39abbd3054142869a527d3 24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620
+"""
+VIDEO_SPECS = tuple(_video(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in _rows(_VIDEO_FILES))
 
 
 def _zoe(scene: str, **published: Any) -> ModelSpec:

@@ -25,30 +25,23 @@ def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) 
     """
     if devices.memory_manager() is None:
         return None
-    bar, words = sys.modules["comfy.utils"].ProgressBar(total), describe or _Running().words
+    bar, start, ended = sys.modules["comfy.utils"].ProgressBar(total), time.monotonic(), False
+
+    def running(done: int, all_of_it: int) -> str:
+        """The message after a part is done; a very short run has none."""
+        nonlocal ended
+        took, server = time.monotonic() - start, _listening_server()
+        if ended or (took < _WORTH_WORDS and not (server is not None and _words_of_run(server).said)):
+            return ""
+        ended = done >= all_of_it
+        return f"done in {took:.1f} s" if ended else f"running {done} of {all_of_it}"
 
     def move(done: int, all_of_it: int) -> None:
         bar.update_absolute(done, all_of_it)
-        if said := words(done, all_of_it):
+        if said := (describe or running)(done, all_of_it):
             show_message(said, often=done < all_of_it)
 
     return move
-
-
-class _Running:
-    """Messages of a running node; a very short run has none."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._ended = False
-
-    def words(self, done: int, total: int) -> str:
-        """The message after a part is done."""
-        took = time.monotonic() - self._start
-        if self._ended or (took < _WORTH_WORDS and not _has_spoken()):
-            return ""
-        self._ended = done >= total
-        return f"done in {took:.1f} s" if self._ended else f"running {done} of {total}"
 
 
 @dataclass
@@ -128,11 +121,6 @@ def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
             _logger.removeHandler(_notes)
 
     return noted
-
-
-def _has_spoken() -> bool:
-    server = _listening_server()
-    return server is not None and _words_of_run(server).said
 
 
 def _listening_server() -> Any | None:

@@ -246,14 +246,9 @@ def reduced(image: Images, part: tuple[int, int, int, int], rows: int, columns: 
     """(1, 3, rows, columns) in [0, 1]: a part (top, bottom, left, right) of an image, resized in bands of rows, on the image's device."""
     top, bottom, left, right = part
     band = max(1, _BAND_PIXELS // (right - left))
-    bands = (_rgb(image, start, min(start + band, bottom), left, right) for start in range(top, bottom, band))
+    cuts = (slice(start, min(start + band, bottom)) for start in range(top, bottom, band))
+    bands = (images_to_rgb(image[..., cut, left:right] if isinstance(image, Tensor) else image[:, cut, left:right]) for cut in cuts)
     return resize_map(torch.cat([resize_map(each, each.shape[-2], columns) for each in bands], 2), rows, columns)
-
-
-def _rgb(image: Images, top: int, bottom: int, left: int, right: int) -> Tensor:
-    if isinstance(image, Tensor):
-        return images_to_rgb(image[..., top:bottom, left:right])
-    return images_to_rgb(image[:, top:bottom, left:right])
 
 
 def _with_places(parts: Iterable[Estimate], places: list[Tile]) -> Iterator[tuple[Estimate, list[Tile]]]:

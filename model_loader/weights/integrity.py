@@ -110,11 +110,6 @@ def _structure_problem(path: Path) -> str | None:
     return None
 
 
-def _begins_as_safetensors(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(9)[8:] == b"{"
-
-
 def _is_whole_safetensors(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
@@ -127,10 +122,10 @@ def seems_usable(path: Path) -> bool:
     """A fast `is_usable` without torch: checks only the file's index, and not the content of PyTorch files."""
     try:
         with path.open("rb") as stream:
-            begins = stream.read(4)
-        if begins == b"PK\x03\x04":
+            begins = stream.read(9)
+        if begins.startswith(b"PK\x03\x04"):
             return zipfile.is_zipfile(path)
-        return begins[:1] == b"\x80" or (_begins_as_safetensors(path) and _is_whole_safetensors(path))
+        return begins[:1] == b"\x80" or (begins[8:] == b"{" and _is_whole_safetensors(path))
     except OSError:
         return False
 

@@ -419,36 +419,26 @@ def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, _grad:
     return _tensor(storage, offset, shape, strides, metadata=any(more), dtype=dtype)
 
 
-def _tensor_of_class(function: Any, _class: Any, arguments: Any, _attributes: Any) -> Any:
-    """A tensor with attributes, or of a subclass."""
-    return _call(function, arguments)
-
-
-def _parameter(tensor: Any, *_: Any) -> Any:
-    return tensor
-
-
-def _other(*_: Any) -> _Other:
-    return _Other()
-
-
 _RENAMED = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}
 """Names of modules in Python 2 and in torch before 1.9, and today's."""
 _REBUILD = "torch._utils._rebuild_"
-_OF_NUMPY = ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
+_OTHERS = (
+    *("collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode"),
+    *("torch.device", "torch.serialization._get_layout", "numpy.dtype"),
+    # scores and states of random numbers, which trainers save beside the weights
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+)
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dictionary,
     "torch.Size": _size,
     f"{_REBUILD}tensor": _tensor,
     f"{_REBUILD}tensor_v2": _tensor,
     f"{_REBUILD}tensor_v3": _tensor_of_dtype,
-    f"{_REBUILD}parameter": _parameter,
-    f"{_REBUILD}parameter_with_state": _parameter,
-    "torch._tensor._rebuild_from_type_v2": _tensor_of_class,
-    **dict.fromkeys(("collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode"), _other),
-    **dict.fromkeys(("torch.device", "torch.serialization._get_layout"), _other),
-    # scores and states of random numbers, which trainers save beside the weights
-    **dict.fromkeys(("numpy.dtype", *(f"numpy.{core}.{name}" for core in ("core", "_core") for name in _OF_NUMPY)), _other),
+    **dict.fromkeys((f"{_REBUILD}parameter", f"{_REBUILD}parameter_with_state"), lambda tensor, *_: tensor),
+    # a tensor with attributes, or of a subclass
+    "torch._tensor._rebuild_from_type_v2": lambda function, _class, arguments, _attributes: _call(function, arguments),
+    **dict.fromkeys(_OTHERS, lambda *_: _Other()),
 }
 """Functions that torch.save's state dicts call, and their stand-ins."""
 _STORAGES = {
