@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -84,7 +85,7 @@ class _DiffusionNode(LoadsByName):
             "optional": {
                 "model": model_widget(by_location(models), f"{WHICH_MODEL} {_WHICH_OUTPUT}", best_on_disk(models, models[0])),
                 **option_widgets(cls.OPTIONS[0], until="resolution"),
-                **cls.OWN,
+                **copy.deepcopy(cls.OWN),
                 **option_widgets(cls.OPTIONS[0]),
             },
         }
