@@ -42,22 +42,27 @@ class Node:
     OPTIONS: ClassVar[tuple[type[Options], ...]]
     """Set by `takes`."""
     INPUTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """As INPUT_TYPES, or a function for an input that depends on the disk. "optional" is by default the widgets of all options."""
-    OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """As INPUT_TYPES returns it, with functions for inputs that depend on the disk. "optional" is by default the widgets of all options."""
+    OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]]
     """The type and tooltip of each output."""
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ()
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls) -> None:
-        cls.RETURN_NAMES = tuple(cls.OUTPUTS)
-        cls.RETURN_TYPES = tuple(kind for kind, _ in cls.OUTPUTS.values())
-        cls.OUTPUT_TOOLTIPS = tuple(tooltip for _, tooltip in cls.OUTPUTS.values())
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "OUTPUTS" in vars(cls):  # else a subclass in another pack keeps its own RETURN_TYPES
+            cls.RETURN_NAMES = tuple(cls.OUTPUTS)
+            cls.RETURN_TYPES = tuple(kind for kind, _ in cls.OUTPUTS.values())
+            cls.OUTPUT_TOOLTIPS = tuple(tooltip for _, tooltip in cls.OUTPUTS.values())
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        inputs: dict[str, Mapping[str, Any]] = {"required": {}, **cls.INPUTS}
+        groups: dict[str, Mapping[str, Any]] = {"required": {}, **cls.INPUTS}
         if hasattr(cls, "OPTIONS"):
-            inputs.setdefault("optional", {name: widget for one in cls.OPTIONS for name, widget in option_widgets(one).items()})
-        made = {group: {name: one() if callable(one) else one for name, one in each.items()} for group, each in inputs.items()}
-        return copy.deepcopy(made)  # other packs may change it
+            groups.setdefault("optional", {name: widget for options in cls.OPTIONS for name, widget in option_widgets(options).items()})
+        inputs = {group: {name: each() if callable(each) else each for name, each in by_name.items()} for group, by_name in groups.items()}
+        return copy.deepcopy(inputs)  # other packs may change it
 
     def execute(self, *inputs: Any, **more: Any) -> Any:
         """Returns the outputs, in their order, for an instance of each of its options, and sockets and widgets by name."""

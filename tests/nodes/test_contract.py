@@ -65,6 +65,19 @@ def test_every_node_explains_itself(node):
     assert [name for name in sockets if "display_name" in inputs[name][1]] == [], "the page would prefer it to its translation"
 
 
+@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
+def test_another_pack_changes_only_its_own_copy_of_the_inputs(node):
+    for _, options in inputs_of(node.INPUT_TYPES()).values():
+        options["changed"] = True
+    assert not [name for name, (_, options) in inputs_of(node.INPUT_TYPES()).items() if "changed" in options]
+
+
+def test_a_subclass_in_another_pack_keeps_its_own_outputs():
+    node = NODE_CLASS_MAPPINGS["DepthNormal_RenderNormals"]
+    theirs = type("Theirs", (node,), {"RETURN_TYPES": ("IMAGE", "MASK"), "RETURN_NAMES": ("image", "alpha")})
+    assert (theirs.RETURN_TYPES, theirs.RETURN_NAMES) == (("IMAGE", "MASK"), ("image", "alpha"))
+
+
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
 def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
     """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has, and with those that it hides."""
