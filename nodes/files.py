@@ -18,7 +18,7 @@ from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
-from ..options.outputs import READABLE, WRITTEN
+from ..options.outputs import MILLIMETRES, READABLE, WRITTEN
 from .batches import geometry_output, one_by_one
 from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
@@ -31,7 +31,7 @@ from .widgets import FILES, GEOMETRY, Inputs, as_advanced, choice_widget, geomet
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
-QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
+QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity), MILLIMETRES)
 AXES = (AUTO, *(axes.value for axes in Axes))
 NOTHING = "(choose a file)"
 """The list entry before a file is chosen."""
@@ -145,7 +145,7 @@ class LoadGeometry(Node):
     def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
         check_choice("quantity", quantity, QUANTITIES)
         check_choice("axes", axes, AXES)
-        known_quantity = None if quantity == AUTO else Quantity(quantity)
+        known_quantity = None if quantity == AUTO else quantity
         known_axes = None if axes == AUTO else Axes(axes)
         return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
 

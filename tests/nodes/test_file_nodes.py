@@ -75,6 +75,14 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
     assert torch.equal(exact.depth, estimate().depth)
 
 
+def test_a_depth_cameras_numbers_are_millimetres_if_the_widget_says_so(comfyui):
+    np.savez(comfyui / "input" / "camera.npz", depth=np.full((4, 6), 1500, np.uint16))
+    with pytest.raises(ValueError, match="name the quantity: .*millimetres"):
+        LoadGeometry().execute("camera.npz")
+    (loaded,) = LoadGeometry().execute("camera.npz", "millimetres")
+    assert loaded.quantity is Quantity.METRIC_DEPTH and torch.allclose(loaded.depth, torch.tensor(1.5))
+
+
 def test_exr_for_compositing_has_its_camera_beside_it(comfyui):
     pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR")
     SaveGeometry().execute(estimate(2), "shot", "exr", image=torch.rand(2, 4, 6, 3), compositing=True)
