@@ -283,7 +283,7 @@ class LeresBoostAnnotator(LeresAnnotator):
         Relative depth: large = far, about 0 to 1.
     """
 
-    network: Any  # of modules by name
+    network: Any  # a ModuleDict of depth and merge
     needs_by_size = False
     no_graph = "it runs on an image many times, at sizes that depend on the image"
 

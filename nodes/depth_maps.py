@@ -67,6 +67,7 @@ class _DepthMap(LegacyNode):
 
     OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The depth map, near = white: short side = resolution, aspect ratio kept.")}
     WIDGET = "model"
+    """Name of the widget that chooses the model."""
     CHOICES: ClassVar[Mapping[str, str]]
     """The model's id, with fields of the options, for each choice of the widget."""
     METRIC_PERCENTILES = ZOE_PERCENTILES

@@ -47,7 +47,7 @@ def old_inputs(
 ) -> Inputs:
     """An image and the old widgets in their order, by which graphs store them, then new ones.
 
-    `models` go before the option `before`, "" = last, and widgets without a use first.
+    `models` go before the option `before`, "" = last; the widgets `unused` come first.
     """
     first = {**(unused or {}), **option_widgets(options, until=before)}
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
@@ -75,7 +75,7 @@ def annotate(
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
         load: Loads the model; called after all other checks, so that nothing is downloaded for invalid input.
         resolution: Short side of the result in pixels.
-        render: Renders estimates at the network's size, of the second argument (B, C, H, W), as images (b, 1 or 3, h, w) in [0, 1].
+        render: Renders estimates at the network's size as images (b, 1 or 3, h, w) in [0, 1]; its second argument is `image`, (B, C, H, W).
         network_size: Side of the network's input in pixels; 0 = `resolution` or the authors' size, by `at_resolution`.
         at_resolution: Whether the network runs at `resolution` too, not at its authors' size.
         options, fov: As in `Model.estimate`.
@@ -107,9 +107,8 @@ def annotate_depth(
 ) -> Tensor:
     """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metric depth.
 
-    Arguments, of which `more` are the others, result and errors are those of `annotate`, and:
-
     Args:
+        image, load, resolution, network_size, more: As in `annotate`, as are the result and the errors.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
         show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
     """

@@ -31,7 +31,7 @@ class NormalMapNode(LegacyNode):
 
 
 def normal_map(options: NormalsOptions, image: Tensor, load: Callable[[], Model], /, **more: Any) -> tuple[Tensor]:
-    """Makes one normal map per image; arguments, of which `more` are the others, and errors as `annotate`."""
+    """Makes one normal map per image by a model that predicts normals; `load`, `more` and errors as in `annotate`."""
 
     def render(estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
         """Resizes vectors, not colours, so that they stay unit vectors."""
