@@ -43,15 +43,12 @@ class Node:
     """Set by `takes`."""
     INPUTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """As INPUT_TYPES returns it, with functions for inputs that depend on the disk. "optional" is by default the widgets of all options."""
-    OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]]
+    OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """The type and tooltip of each output."""
-    RETURN_NAMES: ClassVar[tuple[str, ...]] = ()
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
-    OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if "OUTPUTS" in vars(cls):  # else a subclass in another pack keeps its own RETURN_TYPES
+        if "OUTPUTS" in vars(cls) or not hasattr(cls, "RETURN_TYPES"):  # a subclass in another pack may set its own
             cls.RETURN_NAMES = tuple(cls.OUTPUTS)
             cls.RETURN_TYPES = tuple(kind for kind, _ in cls.OUTPUTS.values())
             cls.OUTPUT_TOOLTIPS = tuple(tooltip for _, tooltip in cls.OUTPUTS.values())
