@@ -77,7 +77,7 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
 
 def test_a_depth_cameras_numbers_are_millimetres_if_the_widget_says_so(comfyui):
     np.savez(comfyui / "input" / "camera.npz", depth=np.full((4, 6), 1500, np.uint16))
-    with pytest.raises(ValueError, match="name the quantity: .*millimetres"):
+    with pytest.raises(ValueError, match="millimetres"):
         LoadGeometry().execute("camera.npz")
     (loaded,) = LoadGeometry().execute("camera.npz", "millimetres")
     assert loaded.quantity is Quantity.METRIC_DEPTH and torch.allclose(loaded.depth, torch.tensor(1.5))
