@@ -121,6 +121,8 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
                 finished.append((path.stem, save(path, part)))
             return _number(finished, prefix)
     except OSError as error:  # names a file in `aside`, which is gone
+        if error.errno is None:  # not the system's, such as a library's that cannot load
+            raise
         raise OSError(
             f"{prefix.name}{suffix} cannot be saved in {prefix.parent}: {error.strerror or error}. Free disk space, make the folder "
             "writable, or choose another filename_prefix"
