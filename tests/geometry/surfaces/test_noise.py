@@ -74,6 +74,11 @@ def test_how_noise_depends_on_depth_is_found(power, length):
     assert found.noise == pytest.approx(5e-3, rel=0.15)
 
 
+def test_noise_as_smooth_as_a_surface_is_left():
+    found = measure_noise((tilted_wall()[0] + 1e-2 * correlated(7.0)).float(), EVERYWHERE)
+    assert found.noise_length == 1 and found.noise <= found.pixel_noise
+
+
 @functools.cache
 def surfaces():
     v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")
