@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes.mesh_cuts import cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.meshes.mesh_cuts import _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -155,6 +155,18 @@ def test_near_things_do_not_take_pixels_of_what_is_behind_them():
     inverse, box = box_of(0.3)
     stepped, _ = cut(softened(inverse), image=torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1))
     assert torch.equal((stepped > 0.6)[80:120], box[80:120])
+
+
+def test_a_crack_that_reaches_no_cut_is_closed():
+    """One steep pair beside a silhouette, but not at it, is no skin: it would be a speck without triangles."""
+    inverse = torch.where(torch.arange(40) < 20, 1.0, 0.3).expand(40, 40).clone()
+    inverse[10, 24] = inverse[10, 23] * 1.03
+    valid = torch.ones_like(inverse, dtype=torch.bool)
+    joins = find_joins(1 / inverse, valid)
+    found = _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse))
+    assert torch.equal(found.across, joins.across) and torch.equal(found.down, joins.down)
+    inverse[10, 20] *= 0.97
+    assert not _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse)).across[10, 20], "at the silhouette"
 
 
 def inverse_jumps(inverse):
