@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes.mesh_cuts import _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.meshes.mesh_cuts import Joins, _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -86,6 +86,20 @@ def test_sharp_depth_stays_as_it_is():
         assert radius == 0 and torch.equal(same, depth)
     nothing = torch.zeros_like(valid)[None, None]
     assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
+
+
+@pytest.mark.parametrize(
+    ("inverse", "common"),
+    [
+        ([[1.0, 1.0], [1.0, 0.7]], {1, 2}),  # the fold runs from the bottom left to the top right
+        ([[1.0, 1.0], [0.7, 1.0]], {0, 3}),
+        ([[1.0, 1.105], [1.0, 1.1]], {1, 2}),  # noise decides nothing
+    ],
+)
+def test_a_cell_is_cut_along_the_clearly_smaller_jump(inverse, common):
+    joins = Joins(torch.ones(2, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
+    _, triangles = grid_triangles(1 / np.array(inverse, np.float32), joins)
+    assert set(map(int, triangles[0])) & set(map(int, triangles[1])) == common
 
 
 def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():
