@@ -242,6 +242,11 @@ def test_shrinking_averages_instead_of_picking_lines():
     torch.testing.assert_close(one_way, shrunk[..., :1, :].expand(1, 1, 700, 64))
 
 
+def test_confidence_grows_as_depth_does():
+    resized = Estimate(depth=DEPTH, quantity=Quantity.METRIC_DEPTH, confidence=DEPTH).resized(9, 12)
+    assert torch.equal(resized.confidence, resized.depth)
+
+
 def test_some_of_its_images_share_its_memory():
     whole = Estimate.cat([full(), full(), full()])
     part = whole.slice(1, 3)
