@@ -79,6 +79,15 @@ def test_noise_as_smooth_as_a_surface_is_left():
     assert found.noise_length == 1 and found.noise <= found.pixel_noise
 
 
+def test_holes_do_not_hide_the_noise():
+    patches = correlated(12.0, 3)
+    valid = patches > torch.quantile(patches, 0.5)
+    inverse = torch.where(valid, tilted_wall()[0] + 0.004 * correlated(4.0), 1e6)
+    found = measure_noise(inverse.float(), valid.float())
+    assert found.noise == pytest.approx(0.004, rel=0.2)
+    assert found.noise_length == pytest.approx(4.0, rel=0.3)
+
+
 @functools.cache
 def surfaces():
     v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")
