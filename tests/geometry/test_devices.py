@@ -295,13 +295,15 @@ WAITS = {
     ),
     "goes to the CPU": "estimate.Estimate.to",
     "counts the pixels to work on, which are few": (
-        "edges.depth_edges.depth_at_image_edges views.disocclusion.fill_uncovered,traces views.stereo.stereo_pair views.vr.vr_pair"
+        "edges.depth_edges.depth_at_image_edges edges.stripes.stripe_ends views.disocclusion.fill_uncovered,traces "
+        "views.stereo.stereo_pair views.vr.vr_pair"
     ),
     "asks whether any pixel is left without neighbours": "surfaces.scattered_fit.fit_isolated",
     "asks before the first frame how far the move reaches, and of each frame where its holes are": (
         "views.parallax.parallax_frames views.parallax.parallax_of_clip views.parallax.parallax_of_estimate"
     ),
     "few images are brighter than white": "images.tone_mapping.compress_highlights",
+    "looks at the pixels of ramps only": "edges.ramp_sharpening.sharpen_ramps",
     "most images have no sky, and few borders of skies are unseen": (
         "regions.before_sky.depth_before_sky regions.sky.sky_alpha regions.sky.sky_matte"
     ),
@@ -330,7 +332,9 @@ CASES = {
     "comfy_dicts.moge_to_estimate": lambda f: f({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
     "conventions.convert_normals": lambda f: f(maps(3), "opengl", "scannet"),
     "edges.matting.cut_out": lambda f: f(one(3), one(), 5.0).colour,
+    "edges.ramp_sharpening.sharpen_ramps": lambda f: f(one(), one(3), 2, normals=one(3)),
     "edges.refine.refine_geometry": lambda f: f(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)),
+    "edges.stripes.stripe_ends": lambda f: f(maps(), maps(3), maps(), maps(), mask(), 2),
     "effects.defocus.blur_by_depth": lambda f: f(one(3), one() + 1),
     "effects.depth_mask.range_mask": lambda f: f(depths.known_depths(an_estimate()), 0.1, 0.5, unit="metres", feather=0.1),
     "effects.depth_of_field.depth_of_field": lambda f: f(one(3), one(), blades=5, highlights=1.0),
@@ -351,7 +355,10 @@ CASES = {
     "estimate.Estimate.resized": lambda f: (f(estimate(), 48, 20), f(estimate(), 9, 70, "bicubic")),
     "estimate.Estimate.slice": lambda f: f(estimate(), 1, 2),
     "estimate.Estimate.to": lambda f: f(f(estimate(), "cpu"), DEVICE),
-    **dict.fromkeys(("filters.extremes.largest_along_rows", "filters.extremes.smallest_within"), lambda f: f(maps(), 2)),
+    **dict.fromkeys(
+        (f"filters.extremes.{each}" for each in ("largest_along_rows", "median_within", "smallest_within")), lambda f: f(maps(), 2)
+    ),
+    "filters.guided_filter.mask_at_image_edges": lambda f: f(maps(), maps(3), 5),
     "images.depth_image.depth_map_to_estimate": lambda f: f(maps()),
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
@@ -365,6 +372,7 @@ CASES = {
     ),
     "images.tone_mapping.hdr_to_sdr": lambda f: f(maps(3)[0], tone_mapping.HLG),
     "images.tone_mapping.to_709_primaries": lambda f: f(maps(3)[0]),
+    "levels.measure_range": lambda f: (f(maps(), mask()), f(maps(), mask(), (2, 85), True)),
     "sphere.cut_view": lambda f: f(maps(3), matrices()[0], 9),
     "sphere.rotations_towards": lambda f: f(random(4, 3)),
     "sphere.view_intrinsics": lambda f: f(9).shape,
@@ -393,6 +401,7 @@ CASES = {
     "textures.pbr.check_source": lambda f: f("both", True, True),
     "textures.pbr.relief_of_photo": lambda f: f(maps(3), SET).height(),
     "textures.seamless.margins": lambda f: f(20, 30, 0.2),
+    "textures.slopes.adjoint": lambda f: [f(maps(2), seam, "spline") for seam in (False, True)],
     "views.disocclusion.fill_uncovered,traces": lambda f: f(maps(3), maps(), traces=True),
     "views.parallax.parallax_frames": lambda f: f(maps(3), 1 + maps(), matrices(), parallax.camera_path("dolly", 2, 0.1)),
     "views.parallax.camera_path": lambda f: f("orbit", 4, 0.1),
@@ -501,8 +510,8 @@ def test_maps_may_require_a_gradient(name, monkeypatch):
     called(name)
 
 
-# Normals of noise change as much where depth changes by a millionth.
-NOT_THE_SAME = {"surfaces.derive.panorama_normals"}
+# Normals of noise change as much where depth changes by a millionth; a CPU computes only the pixels of stripes, and others are not used.
+NOT_THE_SAME = {"surfaces.derive.panorama_normals", "edges.stripes.stripe_ends"}
 
 
 @pytest.mark.gpu

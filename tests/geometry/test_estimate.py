@@ -242,6 +242,18 @@ def test_shrinking_averages_instead_of_picking_lines():
     torch.testing.assert_close(one_way, shrunk[..., :1, :].expand(1, 1, 700, 64))
 
 
+def test_confidence_grows_as_depth_does():
+    resized = Estimate(depth=DEPTH, quantity=Quantity.METRIC_DEPTH, confidence=DEPTH).resized(9, 12)
+    assert torch.equal(resized.confidence, resized.depth)
+
+
+def test_some_of_its_images_share_its_memory():
+    whole = Estimate.cat([full(), full(), full()])
+    part = whole.slice(1, 3)
+    assert part.maps.keys() == whole.maps.keys()
+    assert all(value.data_ptr() == whole.maps[name][1:].data_ptr() for name, value in part.maps.items())
+
+
 def test_one_for_all_shares_its_memory():
     one = Estimate(depth=DEPTH[:1], quantity=Quantity.METRIC_DEPTH, mask=DEPTH[:1] > 1.2)
     many = one.expanded(50)

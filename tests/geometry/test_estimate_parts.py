@@ -1,5 +1,6 @@
 """One batch of many parts: the same whichever way it was cut, and never a number that nobody gave."""
 
+import weakref
 from dataclasses import replace
 from itertools import pairwise, product
 
@@ -92,6 +93,22 @@ def test_a_step_done_part_by_part_is_the_step_done_at_once(step):
     whole = step(Estimate.cat(images))
     for parts in cuts(images):
         assert_same(Estimate.cat(map(step, parts), len(images)), whole)
+
+
+def test_each_part_is_let_go_when_it_is_in_its_place():
+    """So the batch is in memory only once; and to the end, where whoever makes the parts learns that the last one was taken."""
+    made, alive = [], []
+
+    def parts():
+        for image in MIXED:
+            image = replace(image)
+            made.append(weakref.ref(image))
+            yield image
+            del image
+            alive.append(sum(each() is not None for each in made))
+
+    Estimate.cat(parts(), len(MIXED))
+    assert alive == [1] * len(MIXED), "the last one"
 
 
 def test_a_batch_in_one_part_is_not_copied_and_keeps_its_projection_and_dtype():

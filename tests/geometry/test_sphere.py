@@ -63,6 +63,14 @@ def test_a_view_shows_what_is_along_its_rays():
         assert (F.normalize(seen, dim=1) - expected).abs().max() < 1e-3
 
 
+def test_weights_fade_to_the_border_of_a_view():
+    rotation = view_rotations()[3]
+    right, _, ahead = rotation
+    places, weight = in_view(torch.stack((ahead, ahead + right / 2, -ahead), -1).view(1, 3, 1, 3), rotation)
+    assert places[0, 0, :2].flatten().tolist() == pytest.approx([0, 0, 0.5, 0], abs=1e-6)
+    assert weight.flatten().tolist() == pytest.approx([1, 0.5, 0], abs=1e-6)
+
+
 def test_beyond_the_borders_is_the_other_side():
     panorama = torch.arange(8.0).view(1, 1, 1, 8) + 10 * torch.arange(4.0).view(1, 1, 4, 1)
     around = with_surroundings(panorama, 2)[0, 0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.alignment.mosaic import Mosaic, align_mask, align_normals, align_values, cells_of, lay_tiles, sample
+from depth_normal.geometry.alignment.mosaic import Mosaic, align_mask, align_normals, align_values, cells_of, lay_tiles, sample, windows
 from depth_normal.utils import resize_map
 
 
@@ -23,6 +23,16 @@ def brought_to(whole, tiles, weight=None):
     """Tiles of the whole map, aligned with it at 64 x 48 pixels."""
     small = resize_map(whole, 48, 64)
     return align_values(tiles, ones(tiles) if weight is None else weight, small, ones(small))
+
+
+@pytest.mark.parametrize(("length", "count", "overlap"), [(1, 3, 0.5), (7, 2, 0.0), (1001, 7, 1 / 3)])
+def test_tiles_cover_the_map_and_their_windows_add_up_to_one(length, count, overlap):
+    grid = lay_tiles(length, length, count, count, overlap)
+    total = torch.zeros(length)
+    for start, window in zip(grid.tops, windows(grid.tops, grid.tile_height, torch.device("cpu")), strict=True):
+        total[start : start + grid.tile_height] += window
+    assert grid.tops[0] == 0 and grid.tops[-1] + grid.tile_height == length
+    torch.testing.assert_close(total, torch.ones(length))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 3), (4, 1)])

@@ -39,6 +39,14 @@ def test_near_never_becomes_far():
     assert scale.item() == 0 and shift.item() == pytest.approx((5 - 2 * values).mean().item())
 
 
+@pytest.mark.parametrize("value", [0.1, -7.3])
+def test_equal_values_have_no_scale_of_their_own(value):
+    """In float64 the mean of equal values is off by a rounding, which must not be taken for a shape."""
+    values, target = torch.full((1, 1, 31, 41), value, dtype=torch.float64), noise(1, 1, 31, 41).double()
+    scale, shift = fit_scale_shift(values, target)
+    assert scale.item() == 1 and (values + shift).mean().item() == pytest.approx(target.mean().item(), abs=1e-7)
+
+
 def test_where_nothing_counts_nothing_changes():
     values = noise(2, 1, 4, 4)
     scale, shift = fit_scale_shift(values, values * 9, torch.zeros(2, 1, 4, 4, dtype=torch.bool))

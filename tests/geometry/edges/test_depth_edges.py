@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges, sharpen_depth_edges
-from depth_normal.geometry.filters.extremes import median_within
+from depth_normal.geometry.filters.extremes import largest_within, median_within
 
 
 def test_ramps_become_steps_and_slopes_stay():
@@ -45,6 +45,18 @@ def test_with_an_image_the_step_is_where_the_colours_change(aside):
 def test_depth_with_holes_is_refused():
     with pytest.raises(ValueError, match="fill the holes first"):
         sharpen_depth_edges(torch.zeros(1, 1, 3, 3), 1)
+
+
+@pytest.mark.parametrize("radius", [1, 30])
+def test_the_largest_is_the_same_whoever_finds_it(radius):
+    """Plain numbers on a CPU go through OpenCV, those that gradients are asked of through torch; so do NaN."""
+    values = torch.randn(2, 3, 24, 37, generator=torch.Generator().manual_seed(0))
+    values[0, 0, 3:9] = -torch.inf
+    by_torch = largest_within(values.clone().requires_grad_(), radius).detach()
+    assert torch.equal(largest_within(values, radius), by_torch)
+    assert torch.equal(largest_within(values.movedim(2, 3).contiguous().movedim(3, 2), radius), by_torch), "any layout"
+    values[1, 2, 12, 20] = torch.nan
+    assert largest_within(values, radius)[1, 2, 12, 21].isnan()
 
 
 @pytest.mark.parametrize("radius", [1, 2])

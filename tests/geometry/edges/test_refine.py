@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.edges.ramp_sharpening import sharpen_ramps
+from depth_normal.geometry.edges.ramp_sharpening import ramp_width, sharpen_ramps
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -207,6 +207,15 @@ def test_constant_depth_and_smallest_maps(size):
         refined = refine_geometry(estimate, torch.rand(1, 3, *size), derive=with_normals)
         assert torch.allclose(refined.depth, estimate.depth, equal_nan=True)
     assert sharpen_ramps(torch.ones(1, 1, *size), torch.rand(1, 3, *size), 3)[0].shape == (1, 1, *size)
+
+
+def test_the_width_of_a_ramp_is_measured():
+    _, u = grid()
+    for width in (1, 4, 9):
+        ramp = 1 + ((u - 40.5) / width + 0.5).clamp(0, 1)
+        assert ramp_width(ramp) == pytest.approx(width, rel=0.3)
+    assert ramp_width(torch.ones(1, 1, 9, 9)) == 0
+    assert ramp_width(1 + 0.01 * u) == 0
 
 
 IMAGE, ONES = torch.rand(1, 3, 20, 30), Estimate(torch.ones(1, 1, 20, 30), METRIC)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.effects.depth_of_field import depth_of_field
+from depth_normal.geometry.effects.depth_of_field import blur_levels, depth_of_field
 from depth_normal.geometry.effects.lens import aperture_kernel, blur_layer
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from tests.refusals import refuses
@@ -129,6 +129,15 @@ def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
     assert torch.equal(plain[..., :40], lifted[..., :40]) and lifted.max() <= 1
 
 
+def test_highlights_do_not_brighten_what_looks_sharp():
+    image = torch.where(make_image()[:, :1] > 0.9, 1.0, 0.5).expand(1, 3, HEIGHT, WIDTH).contiguous()
+    circle = thing(1.6, 14)
+    plain, lifted = with_and_without_highlights(image, circle)
+    inside = (..., slice(28, 44), slice(28, 44))
+    assert torch.equal(plain[inside], lifted[inside])
+    assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
+
+
 BLUE_SKY, LAMPS = (0.75, 0.9, 0.96), [(0.75, 0.9, 1.0), (1.0, 0.7, 0.3), (1.0, 0.1, 0.1), (0.1, 0.1, 1.0)]
 
 
@@ -210,6 +219,11 @@ def test_no_background_shows_through_a_soft_thing_whose_blur_is_uneven_beside_it
     circle = torch.where(columns < 48, 4 + 0.6 * patches.repeat_interleave(4, 3), 18.0)
     found = depth_of_field(torch.where(columns < 48, 0.02, 0.9).expand(1, 3, HEIGHT, WIDTH).contiguous(), circle)
     assert found[..., :44].amax() < 0.025, float(found[..., :44].amax())  # 0.22 without a limit to the layers
+
+
+def test_levels_hold_the_ends_and_the_focus():
+    levels = blur_levels(-13.0, 200.0)
+    assert levels[0] == -13 and levels[-1] == 200 and 0.0 in levels and levels == sorted(levels)
 
 
 test_bad_input_is_refused = refuses(

@@ -6,6 +6,7 @@ from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight, relight_scene
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.options.lights import LookOptions
 from depth_normal.utils import resize_map
 
@@ -56,6 +57,16 @@ def test_an_image_that_is_all_sky_is_all_lit():
     image, estimate, _ = told()
     whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
     assert (lit_scene(image, whole, (), sky=True).sky == 1).all()
+
+
+def test_each_image_of_a_batch_tells_its_own_sky():
+    """With sky, all sky, without sky, and without a value."""
+    _, estimate, above = told(Quantity.METRIC_DEPTH)
+    depth = torch.cat((estimate.depth, estimate.depth, estimate.depth, 0 * estimate.depth))
+    masks = torch.cat((~above, above & ~above, above | ~above, above & ~above))
+    found = predicted_sky(Estimate(depth, estimate.quantity, mask=masks))
+    assert torch.equal(found[:1], above)
+    assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]
 
 
 FACING = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)

@@ -8,7 +8,7 @@ import torch
 from depth_normal.app.batch.sources import find_images
 from depth_normal.geometry.effects.relight import KNEE
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, exr, read_image
+from depth_normal.geometry.files import FileFormatError, exr, hdr_images, read_image
 from depth_normal.geometry.files.image_files import image_bits, read_colours
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from tests.geometry.files.samples import refuses_content, write_parts
@@ -81,6 +81,13 @@ def test_alpha_is_laid_on_white_and_does_not_change_the_exposure(tmp_path):
     through = read_image(save(tmp_path / "b.exr", values * np.nan_to_num(alpha)[..., None], alpha))
     assert (through[0] == 1).all()
     assert np.allclose(through[1:3], 0.5 * opaque[1:3] + 0.5, atol=0.01) and np.allclose(through[3:], opaque[3:], atol=0.01)
+
+
+def test_images_in_bands_are_the_whole_image(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.hdr", np.random.default_rng(0).uniform(0.01, 9, (9, 40, 3)).astype(np.float32))
+    whole = read_image(path)
+    monkeypatch.setattr(hdr_images, "_BAND_PIXELS", 80)
+    assert np.allclose(read_image(path), whole, atol=1e-6)
 
 
 def test_light_of_other_primaries_is_that_of_bt_709(tmp_path):

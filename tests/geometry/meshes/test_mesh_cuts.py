@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.meshes.mesh_cuts import cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.meshes.mesh_cuts import Joins, _without_skins, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
@@ -88,6 +88,20 @@ def test_sharp_depth_stays_as_it_is():
     assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
 
 
+@pytest.mark.parametrize(
+    ("inverse", "common"),
+    [
+        ([[1.0, 1.0], [1.0, 0.7]], {1, 2}),  # the fold runs from the bottom left to the top right
+        ([[1.0, 1.0], [0.7, 1.0]], {0, 3}),
+        ([[1.0, 1.105], [1.0, 1.1]], {1, 2}),  # noise decides nothing
+    ],
+)
+def test_a_cell_is_cut_along_the_clearly_smaller_jump(inverse, common):
+    joins = Joins(torch.ones(2, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
+    _, triangles = grid_triangles(1 / np.array(inverse, np.float32), joins)
+    assert set(map(int, triangles[0])) & set(map(int, triangles[1])) == common
+
+
 def test_slivers_and_crumbs_of_soft_depth_join_the_surface_beside_them():
     """A wall with a soft box before it, and a crumb and a block that float between: no hole where the crumb was, and no skin."""
     inverse = softened(box_of(0.2)[0])
@@ -155,6 +169,18 @@ def test_near_things_do_not_take_pixels_of_what_is_behind_them():
     inverse, box = box_of(0.3)
     stepped, _ = cut(softened(inverse), image=torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1))
     assert torch.equal((stepped > 0.6)[80:120], box[80:120])
+
+
+def test_a_crack_that_reaches_no_cut_is_closed():
+    """One steep pair beside a silhouette, but not at it, is no skin: it would be a speck without triangles."""
+    inverse = torch.where(torch.arange(40) < 20, 1.0, 0.3).expand(40, 40).clone()
+    inverse[10, 24] = inverse[10, 23] * 1.03
+    valid = torch.ones_like(inverse, dtype=torch.bool)
+    joins = find_joins(1 / inverse, valid)
+    found = _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse))
+    assert torch.equal(found.across, joins.across) and torch.equal(found.down, joins.down)
+    inverse[10, 20] *= 0.97
+    assert not _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse)).across[10, 20], "at the silhouette"
 
 
 def inverse_jumps(inverse):

@@ -74,6 +74,20 @@ def test_how_noise_depends_on_depth_is_found(power, length):
     assert found.noise == pytest.approx(5e-3, rel=0.15)
 
 
+def test_noise_as_smooth_as_a_surface_is_left():
+    found = measure_noise((tilted_wall()[0] + 1e-2 * correlated(7.0)).float(), EVERYWHERE)
+    assert found.noise_length == 1 and found.noise <= found.pixel_noise
+
+
+def test_holes_do_not_hide_the_noise():
+    patches = correlated(12.0, 3)
+    valid = patches > torch.quantile(patches, 0.5)
+    inverse = torch.where(valid, tilted_wall()[0] + 0.004 * correlated(4.0), 1e6)
+    found = measure_noise(inverse.float(), valid.float())
+    assert found.noise == pytest.approx(0.004, rel=0.2)
+    assert found.noise_length == pytest.approx(4.0, rel=0.3)
+
+
 @functools.cache
 def surfaces():
     v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")

@@ -226,6 +226,16 @@ def test_no_input_gives_nan(size, edges):
     assert_unit(disparity_to_normals(torch.zeros(1, 1, *size), edges=edges))
 
 
+@pytest.mark.parametrize("edges", EDGES)
+def test_gradients_are_those_of_the_function(edges):
+    depth, _, _ = plane(30, 60, 12, 14)
+    camera = intrinsics_from_fov(55, 12, 14)
+    bumpy = (depth.double() * (1 + 0.003 * torch.rand(depth.shape, generator=generator(), dtype=torch.float64))).requires_grad_()
+    for depth in (bumpy, torch.full((1, 1, 12, 14), 2.0, requires_grad=True)):
+        (gradient,) = torch.autograd.grad(depth_to_normals(depth, camera, edges=edges)[0, 0].sum(), depth)
+        assert torch.isfinite(gradient).all() and (depth is not bumpy or float(gradient.abs().max()) > 0)
+
+
 def scene_with_ratio(ratio):
     """Disparity 0..1000 of a plane whose far and near ends (percentiles 2 and 98) differ by `ratio`; and its normal for 55 degrees."""
     low, high = 0.0, 89.0

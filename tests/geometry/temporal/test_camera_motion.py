@@ -38,6 +38,13 @@ def test_a_known_movement_is_found(movement):
     assert error(camera_motion(before, moved(before, true)), true) < 0.3
 
 
+@pytest.mark.parametrize("movement", [{"right": 6}, {"zoom": 1.04, "degrees": -2, "right": -3, "down": 2}])
+def test_from_a_motion_near_to_it_it_is_found(movement):
+    before, true = make_image(), theta(**movement)
+    near = true + theta(right=0.7, down=-0.4) - theta()
+    assert error(near, true) > 0.5 > 0.2 > error(camera_motion(before, moved(before, true), near), true)
+
+
 def test_what_moves_by_itself_does_not_pull():
     before, true = make_image(), theta(right=3)
     after = moved(before, true)
@@ -70,6 +77,11 @@ def test_grain_before_a_plain_wall_is_no_movement(grain):
     random = torch.Generator().manual_seed(0)
     before, after = (0.3 + grain * torch.randn(2, 1, 3, 96, 128, generator=random)).unbind()
     assert torch.equal(camera_motion(before, after), theta())
+
+
+def test_nothing_comes_from_outside():
+    gone = moved(torch.ones(1, 1, HEIGHT, WIDTH), theta(right=12), "zeros")
+    assert gone[..., :-14].eq(1).all() and gone[..., -10:].eq(0).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 300)])

@@ -119,6 +119,16 @@ def test_smoothing_leaves_no_patches_on_what_moves_slowly():
     assert found.diff(dim=0).abs()[still].mean() < 0.15 * depth.diff(dim=0).abs()[still].mean()
 
 
+@pytest.mark.slow("takes a second")
+def test_a_stop_changes_nothing():
+    images, depth, _ = walk(10)
+    first, estimate = stopped(images, depth)
+    second = VideoAligner()
+    second.load_state_dict(first.state_dict())
+    whole = VideoAligner().push(images, estimate).depth
+    assert torch.equal(whole[8:], second.push(images[8:], estimate.slice(8, 10)).depth)
+
+
 def stopped(images, depth):
     """An aligner that has seen eight frames, and the estimates of all."""
     aligner, estimate = VideoAligner(), Estimate(depth, Quantity.DISPARITY)

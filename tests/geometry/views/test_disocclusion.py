@@ -41,6 +41,18 @@ def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
 
 
+def test_the_background_goes_on_as_its_mirror_image():
+    """Columns that differ: those of the mirror image, and the farther the more, their mean over a pixel to each side."""
+    colour, inverse = torn()
+    colour[..., 21:] = torch.arange(21.0, WIDTH) / WIDTH
+    filled = fill_uncovered(colour, inverse, True)[0, 0, 12, 15:21] * WIDTH
+    mirrored = torch.tensor([26.0, 25, 24, 23, 22, 21])
+    expected = torch.stack([mirrored[max(0, i - 1) : i + 2].mean() for i in range(6)])
+    grain = (filled - expected)[[0, -1]] / (mirrored - expected)[[0, -1]]
+    assert grain[1] == pytest.approx(0.6, abs=1e-3) and 0 < grain[0] < 0.2
+    assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
+
+
 def test_what_a_lens_blurs_is_filled_without_grain():
     colour, inverse = torn()
     colour[..., 21:] = torch.arange(21.0, WIDTH) % 2
@@ -189,6 +201,18 @@ def last_pixels(inverse):
     """Of each hole the pixel of the background in its row."""
     rows = torch.arange(HEIGHT).view(1, -1, 1).expand(1, HEIGHT, WIDTH)
     return torch.stack((rows, torch.full_like(rows, 21)), 1)
+
+
+@pytest.mark.parametrize("inset", [0, 2])
+def test_a_known_surface_goes_on_as_its_mirror_image(inset):
+    colour, inverse = torn()
+    colour[:, 0] = torch.arange(WIDTH) / WIDTH
+    filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset)
+    assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
+    columns = (filled[0, 0, 12, 15:21] * WIDTH).tolist()
+    # turns of two columns, a twentieth of the side, averaged over a pixel to each side
+    first = 21 + inset
+    assert columns[1:5] == pytest.approx([first + each for each in (1 / 3, 1 / 3, 2 / 3, 2 / 3)], abs=1e-3)
 
 
 @pytest.mark.parametrize(("inset", "is_hidden"), [(0, False), (0, True), (1, True), (3, True)])

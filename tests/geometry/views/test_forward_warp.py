@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.views.forward_warp import _splat, render_layer, with_margin
+from depth_normal.geometry.views.forward_warp import _splat, landing, pixel_grid, render_layer, with_margin
 from tests.geometry.views.moved_cameras import moved_camera
 
 HEIGHT, WIDTH, MARGIN = 20, 30, (4, 3)
@@ -43,6 +43,13 @@ def test_each_pixel_shows_the_nearest_that_lands_on_it():
     assert torch.equal(found, moved_one_by_one(layer, view))
 
 
+def test_pixels_that_land_outside_do_not_queue_for_one_place():
+    """On a GPU those that write to one place go one after the other."""
+    layer, view = scene()
+    index, _ = landing(*view.targets(layer.inverse, *pixel_grid(layer.inverse, layer.margin)), HEIGHT, WIDTH)
+    assert index[0].flatten().bincount().max() < index[0].numel() / 10
+
+
 @pytest.mark.parametrize("growth", [1.3, 2.2, 3.5])
 def test_a_stretched_surface_has_no_cracks_and_nothing_shines_through(growth):
     """A camera that comes so near that things grow, a near wall before a far one: only the near one is seen, each place with its colour."""
@@ -69,6 +76,12 @@ def test_a_gap_between_near_things_stays_open():
         gap = math.floor(15 - pixels * 0.8 + 0.5)
         assert (seen.inverse[..., gap - 7 : gap] == 1).all() and (seen.inverse[..., gap] < 0.5).all()
         assert (seen.inverse[..., gap + 1 : gap + 8] == 1).all()
+
+
+def test_a_move_by_half_a_pixel_leaves_no_holes():
+    inverse = torch.ones(1, 1, HEIGHT, WIDTH)
+    view = moved_camera(2.5, stretch=0)
+    assert (_splat(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (3, 0)), view, HEIGHT, WIDTH) > 0).all()
 
 
 @pytest.mark.parametrize("gap", [1, 2, 3, 4])

@@ -272,6 +272,20 @@ def test_a_dolly_is_not_cropped_and_the_largest_move_within_bounds():
     assert right - left == pytest.approx(1 / LARGEST_ZOOM, abs=0.03)
 
 
+@pytest.mark.parametrize(("move", "most"), [("orbit", 3.0), ("swing", 3.0), ("dolly", 100.0)])
+def test_far_things_have_edges_only_where_a_move_shows_them(move, most, monkeypatch):
+    """Edges are found in depth whose far end is three times as far as its near end, where only differences of inverse depth count."""
+    image, _ = slope()
+    depth = (1 / torch.linspace(1, 0.01, 100)).expand(1, 1, 60, 100)
+    found = Estimate(depth, Quantity.METRIC_DEPTH)
+    handed, with_steps = [], parallax._with_steps
+    monkeypatch.setattr(parallax, "_with_steps", lambda depth, *rest: handed.append(depth) or with_steps(depth, *rest))
+    list(parallax_of_estimate(image, found, camera_path(move, 2, 0.05)))
+    list(parallax_of_clip(image, found, LoopOptions(move), (0,)))
+    for each in handed:
+        assert float(each.amax() / each.amin()) == pytest.approx(most, rel=0.1)
+
+
 def test_planes_of_an_image_move_as_their_depth_says_however_far_they_are():
     """By f t / Z, against the focus at the far end."""
     image, depth = ramp(), wall(50)

@@ -158,6 +158,22 @@ def test_nearer_things_hide_rims():
     assert torch.equal(lay_over(rims, moved_camera(), before, torch.full_like(depth, 2 / NEAR)), before)
 
 
+@pytest.mark.parametrize("margin", [(13, 7), (WIDTH - 1, HEIGHT - 1)])
+def test_a_camera_that_needs_a_wider_margin_finds_the_same_rims(margin):
+    """So a move changes no rim while a video plays, and the other images of a batch do not either."""
+    image, depth = scene(1.5)
+    inverse = 1 / depth_at_image_edges(depth, image)
+    (rest, rims), (wide_rest, wide_rims) = (split_soft_edges(image, inverse, each) for each in ((0, 0), margin))
+    columns, rows = slice(margin[0], margin[0] + WIDTH), slice(margin[1], margin[1] + HEIGHT)
+    assert torch.equal(wide_rest.colour[..., rows, columns], rest.colour)
+    assert torch.equal(wide_rest.inverse[..., rows, columns], rest.inverse)
+    inside = (wide_rims.row >= 0) & (wide_rims.row < HEIGHT) & (wide_rims.column >= 0) & (wide_rims.column < WIDTH)
+    for name in ("row", "column", "inverse", "alpha"):
+        assert torch.equal(getattr(wide_rims, name)[..., inside], getattr(rims, name)), name
+    # Powers of numbers that do not fill a vector, at the end of each thread's share, are rounded differently.
+    torch.testing.assert_close(wide_rims.colour[:, inside], rims.colour, rtol=1e-6, atol=1e-7)
+
+
 def test_grain_does_not_switch_between_mixtures():
     image, depth = scene(1.0)  # between two of the widths that are tried
     depth, opacities = depth_at_image_edges(depth, image), []
