@@ -21,7 +21,7 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments
-from depth_normal.app.video.segment_record import state_to_bytes
+from depth_normal.app.video.segment_record import read_state, state_to_bytes
 from depth_normal.media import VideoWriter
 from depth_normal.model_loader import Model
 from tests.videos import frames_of, moving_ball, stop_after, write_video
@@ -308,6 +308,14 @@ def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monk
         if thread.name == "depth-normal writing behind":
             thread.join()
     assert True not in closed
+
+
+def test_a_state_comes_back_in_its_order_of_memory(tmp_path):
+    """Another one changes the last bits of the frames after a --resume."""
+    state, path = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last), tmp_path / "state"
+    path.write_bytes(state_to_bytes({"last": state}))
+    again = read_state(path)["last"]
+    assert torch.equal(again, state) and again.stride() == state.stride()
 
 
 def test_a_record_of_absurdly_many_frames_is_another_videos(video, tmp_path, capsys):
