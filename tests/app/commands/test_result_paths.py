@@ -336,6 +336,16 @@ def test_an_input_is_never_replaced(here, capsys):
     assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
 
 
+def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
+    """Whether its name is the default or somebody's; what it would have led to is not made either."""
+    words = "effect fog photo.png --geometry known.npz"
+    OUT.mkdir()
+    for more, link in (("", OUT / "photo_fog.png"), (" -o fog.png", Path("fog.png"))):
+        link.symlink_to(here / "absent")
+        assert run(words + more) == 2 and f"{link} is there already" in capsys.readouterr().err
+        assert link.is_symlink() and not (here / "absent").exists()
+
+
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):
     shots()
     words = "video shots --model tiny --size 32"
