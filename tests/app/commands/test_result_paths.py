@@ -239,6 +239,14 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert settings == {"model": "tiny", "size": 32, "writes": ["depth", "normals", "glb"]} and "photo_relit.png" in record["made"]
 
 
+def test_images_of_a_folder_keep_their_tree(here):
+    for name in ("photos/a.jpg", "photos/sub/b.jpg"):
+        (here / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((48, 32), 60).convert("RGB").save(name)
+    assert run("effect fog photos --recursive --model tiny --size 32") == 0
+    assert sorted(path.relative_to(OUT).as_posix() for path in OUT.rglob("*.png")) == ["a_fog.png", "sub/b_fog.png"]
+
+
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """What a stand-in for `xdg-open` was started with; it writes its arguments down."""
