@@ -195,6 +195,16 @@ def test_every_benchmark_runs_somewhere():
     assert all((ROOT / place.split(":")[0]).is_file() for place in OTHERWISE.values() if place.startswith("tests/"))
 
 
+def test_every_family_of_diffusion_is_measured():
+    """Of the others test_gpu_model.py loads one of each."""
+    from depth_normal.annotators.diffusion import DiffusionAnnotator
+    from depth_normal.annotators.registry import FAMILIES, all_specs
+
+    named = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
+    table = {spec.id: spec.family for spec in all_specs()}
+    assert {table[name] for name in named} == {name for name in table.values() if issubclass(FAMILIES[name], DiffusionAnnotator)}
+
+
 @pytest.mark.parametrize("model", ["leres-boost", "bae-normal", "moge-2-vits-normal"])
 def test_several_networks_normals_alone_and_further_inputs_are_measured(model, run_benchmark, tmp_path):
     image = tmp_path / "small.png"

@@ -79,5 +79,17 @@ def test_the_code_that_is_shown_finds_what_it_imports(page):
                 assert {alias.name for alias in node.names} <= names, f"{place}: {node.module}"
 
 
+@every_question
+def test_a_method_that_is_shown_overrides_one_of_its_base(page):
+    """Else nothing calls it, and the code runs as before."""
+    for place, source in ((ROOT / place, source) for place, source in blocks(page) if (ROOT / place).exists()):
+        there = {node.name: node for node in ast.parse(place.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)}
+        for shown in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name not in there):
+            bases = [there[base.id] for base in shown.bases if isinstance(base, ast.Name) and base.id in there]
+            known = {each.name: ast.dump(each.args) for base in bases for each in base.body if isinstance(each, ast.FunctionDef)}
+            for method in (each for each in shown.body if isinstance(each, ast.FunctionDef) and bases):
+                assert known.get(method.name) == ast.dump(method.args), f"{place}: {shown.name}.{method.name}"
+
+
 def test_the_page_of_benchmarks_names_every_one():
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")} <= named_files(BENCHMARKS)

@@ -219,6 +219,29 @@ def test_one_module_asks_servers():
     assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
 
 
+@pytest.mark.slow("reads all modules")
+def test_letters_of_messages_processes_and_names():
+    """Letters of all western consoles; no fork, which Windows and macOS lack; what was found has a name: digest, sky_mask."""
+    wrong, searched = [], {ROOT / "nodes" / "search_words.py", ROOT / "options" / "effects.py"}  # only browsers show their words
+    for path in (*modules(), ROOT / "__main__.py"):
+        parts = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        docstrings = {id(part.value) for part in parts if isinstance(part, ast.Expr)}
+        parameters = {part.arg for part in parts if isinstance(part, ast.arg)}
+        for part in parts:
+            names = {getattr(part, name, "") for name in ("id", "attr", "name", "module")}
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id == "found" not in parameters:
+                wrong.append(f"{path}:{part.lineno}: name what is found")
+            elif names & {"multiprocessing", "ProcessPoolExecutor", "fork", "forkpty"}:
+                wrong.append(f"{path}:{part.lineno}: forks")
+            elif isinstance(part, ast.Constant) and id(part) not in docstrings and path not in searched:
+                wrong += [
+                    f"{path}:{part.lineno}: {letter!a}"
+                    for letter in str(part.value)
+                    if letter.isprintable() and not letter.encode("cp1252", "ignore")
+                ]
+    assert not wrong
+
+
 # huggingface_hub, which ComfyUI imports before any pack, imports filelock, some versions of which try links in a temporary folder then.
 IMPORTS = """
 import contextlib, sys

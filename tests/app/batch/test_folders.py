@@ -29,6 +29,7 @@ from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import find_images
 from depth_normal.app.batch.staging import check_run_marker, open_run_marker
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
 from tests.forked import COMMAND, end_of, forked, needs_fork, python
@@ -406,6 +407,24 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monke
     assert outcome.failure is not None and outcome.failure.stops_run and outcome.failure.retryable
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
+
+
+def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos):
+    class OnGpu(Estimate):
+        device = torch.device("cuda")
+
+        def to(self, device):
+            return self if torch.device(device).type == "cuda" else Estimate(self.depth, self.quantity)
+
+    def finish(item, estimate):
+        if estimate.device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+        return "on the CPU"
+
+    pipeline = local_engine._Pipeline(OPTIONS.load("cpu"), OPTIONS, finish, threading.Event(), only_shown=False)
+    item = local_engine.InFlight(todo(photos)[0], None, torch.ones(1, 3, 32, 48))
+    assert pipeline._finish(item, OnGpu(torch.ones(1, 1, 32, 48), Quantity.DISPARITY)) == "on the CPU"
+    pipeline.close()
 
 
 @pytest.mark.parametrize("shareable", [True, False])

@@ -233,6 +233,14 @@ def test_planning_looks_at_every_file_once(tmp_path, settings):
     assert each == {"lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
 
 
+def test_what_came_meanwhile_is_not_replaced(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    with pytest.raises(FileExistsError, match=r"a_depth.png is there already"), staged(outputs, {}) as stage:
+        stage.path("depth").write_text("ours")
+        outputs.path("depth").write_text("theirs")
+    assert outputs.path("depth").read_text() == "theirs" and read_record(outputs.record) is None
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -179,6 +180,14 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_goes_on(here, forbid
         images, problems = find_images(["photos", "photos/locked"], recursive=True)
     assert [str(each.relative) for each in images] == ["a.png", "open/c.png"]
     assert problems == ["photos/locked: the folder cannot be read: Permission denied"] * 2
+
+
+def test_no_file_of_a_folder_is_looked_at_by_itself(here):
+    """There may be a million."""
+    touch(*(f"photos/{number}.jpg" for number in range(50)))
+    with mock.patch("os.stat", wraps=os.stat) as watched:
+        images, _ = find_images(["photos"], recursive=True)
+    assert len(images) == 50 and watched.call_count < 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -239,6 +239,14 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert settings == {"model": "tiny", "size": 32, "writes": ["depth", "normals", "glb"]} and "photo_relit.png" in record["made"]
 
 
+def test_images_of_a_folder_keep_their_tree(here):
+    for name in ("photos/a.jpg", "photos/sub/b.jpg"):
+        (here / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((48, 32), 60).convert("RGB").save(name)
+    assert run("effect fog photos --recursive --model tiny --size 32") == 0
+    assert sorted(path.relative_to(OUT).as_posix() for path in OUT.rglob("*.png")) == ["a_fog.png", "sub/b_fog.png"]
+
+
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """What a stand-in for `xdg-open` was started with; it writes its arguments down."""
@@ -334,6 +342,16 @@ def test_an_input_is_never_replaced(here, capsys):
     assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
     assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
     assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
+
+
+def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
+    """Whether its name is the default or somebody's; what it would have led to is not made either."""
+    words = "effect fog photo.png --geometry known.npz"
+    OUT.mkdir()
+    for more, link in (("", OUT / "photo_fog.png"), (" -o fog.png", Path("fog.png"))):
+        link.symlink_to(here / "absent")
+        assert run(words + more) == 2 and f"{link} is there already" in capsys.readouterr().err
+        assert link.is_symlink() and not (here / "absent").exists()
 
 
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):

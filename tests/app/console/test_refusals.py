@@ -204,6 +204,8 @@ REFUSED = [
     ("mesh absent.png --splats --max-jump 1", "--max-jump has no effect on splats"),
     ("mesh absent.png --splats --fill-behind 9", "--fill-behind has no effect on splats"),
     ("mesh absent.png -o x.stl --fill-behind 9", "--fill-behind has no effect on a .stl"),
+    ("mesh absent.png --splats --width 9", "--width has no effect on a .ply"),
+    ("mesh absent.png -o x.glb --up z", "--up has no effect on a .glb"),
     ("mesh absent.png -o x.stl --near-far-ratio 9", "--near-far-ratio has no effect on a .stl"),
     ("mesh wave.png --geometry wave.png", "too; a depth image goes behind --depth (near = white)"),
     ("mesh hall.png --geometry hall.npz -o b.stl", PANORAMA),

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from depth_normal.annotators.choices import PYTHON, wording
-from depth_normal.app import cli
+from depth_normal.app import cli, outcomes
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS
 from depth_normal.app.commands.estimate import checked_options
 from depth_normal.app.console.parser import Parser
@@ -174,3 +174,10 @@ def test_values_may_be_negative(photos):
     assert cli._parsed(["mesh", "photo.jpg", "--width", "-1mm"]).width == -1
     assert cli._parsed(["effect", "mask", "photo.jpg", "--near", "-.5"]).near == -0.5
     assert cli._parsed(["refine", "photo.jpg", "--geometry", "a.npz", "--radius", "6px"]).radius == 6
+
+
+def test_help_is_not_wider_than_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for name, parser in {"": cli._parser(), **every_parser()}.items():
+        long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > 60 and len(line.split()) > 1]
+        assert not [line for line in long if str(outcomes.DOCS) not in line], name

@@ -135,6 +135,15 @@ def test_views_are_made_one_at_a_time_and_small_images_do_not_wait(client, photo
     assert views["most"] == 1 and views["all"] == 10
 
 
+def test_a_large_image_does_not_hold_up_the_views_of_others(client, photo, views):
+    large, small = (client.jobs.get(client.made(photo)["id"]) for _ in range(2))
+    large.size = (4096, 3328)  # a real one takes half a minute
+    held = [begin_view(client, each.id) for each in (large, small)]
+    client.wait(lambda: views["now"] == 2)
+    views["go"].set()
+    assert [each.getresponse().status for each in held] == [200, 200]
+
+
 def test_views_that_nobody_waits_for_are_not_made(client, photo, views):
     job = client.made(photo)["id"]
     connections = [begin_view(client, job) for _ in range(10)]

@@ -21,8 +21,8 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments
-from depth_normal.app.video.segment_record import state_to_bytes
-from depth_normal.media import VideoWriter
+from depth_normal.app.video.segment_record import read_state, state_to_bytes
+from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
 from tests.videos import frames_of, moving_ball, stop_after, write_video
 
@@ -115,6 +115,31 @@ def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, cap
     assert stopped.resume() == 0
     assert "the newest 8 frames are not there as they were made; they are made again" in caplog.text
     assert stopped.is_whole()
+
+
+@pytest.mark.slow("takes most of a second")
+def test_an_only_piece_that_is_damaged_is_made_again(video, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        assert run(video, tmp_path / "d_%03d.png") == 130
+    emptied(tmp_path / "d_003.png")
+    assert run(video, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
+
+
+@pytest.mark.slow("takes most of a second")
+def test_a_full_disk_is_no_end_of_the_source(video, tmp_path, monkeypatch, capsys):
+    write, written = VideoWriter.write, []
+
+    def full(self, *words):
+        written.append(1)
+        if len(written) > 12:
+            raise VideoError(f"{self._path}: it cannot be written (No space left on device)")
+        write(self, *words)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    assert run(video, tmp_path / "out.mkv", "--codec", "ffv1") == 2 and not (tmp_path / "out.mkv").exists()
+    said = capsys.readouterr().err
+    assert "00001_depth.mkv: it cannot be written" in said and "8 frames are finished; the same command with --resume" in said
 
 
 @pytest.mark.quick_cases(1)
@@ -308,6 +333,14 @@ def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monk
         if thread.name == "depth-normal writing behind":
             thread.join()
     assert True not in closed
+
+
+def test_a_state_comes_back_in_its_order_of_memory(tmp_path):
+    """Another one changes the last bits of the frames after a --resume."""
+    state, path = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last), tmp_path / "state"
+    path.write_bytes(state_to_bytes({"last": state}))
+    again = read_state(path)["last"]
+    assert torch.equal(again, state) and again.stride() == state.stride()
 
 
 def test_a_record_of_absurdly_many_frames_is_another_videos(video, tmp_path, capsys):

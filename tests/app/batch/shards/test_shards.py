@@ -90,6 +90,19 @@ def files_in(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
 
 
+@pytest.mark.quick_cases(1)
+@EACH_KIND
+def test_old_shards_are_removed_once_the_manifest_names_the_new_ones(kind, photos, out, monkeypatch):
+    assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
+    old, remove, named = set(shard_files(open_store(out))), folder.remove_shards, []
+    monkeypatch.setattr(
+        folder, "remove_shards", lambda store, names: named.append(set(catalogue.read_manifest(store))) or remove(store, names)
+    )
+    assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
+    new = set(shard_files(open_store(out)))
+    assert named == [new] and not old & new and names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+
+
 @EACH_KIND
 def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
