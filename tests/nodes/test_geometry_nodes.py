@@ -1,6 +1,7 @@
 """Numbers between the nodes: estimates of models, depth images, normals of planes whose tilt is known, refined depth."""
 
 import math
+import re
 import runpy
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import MODELS, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -27,6 +28,7 @@ from depth_normal.options.render import METHODS, MIDAS
 from tests.pretend import SameOfEach
 
 HEIGHT, WIDTH = 48, 64
+HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 def plane(normal, fov=60.0, distance=3.0):
@@ -146,6 +148,13 @@ def test_a_batch_can_be_views_of_one_scene():
     assert estimate.extrinsics.shape == (2, 3, 4) and estimate.normals is not None, "its depth has a zero"
     with pytest.raises(ValueError, match="film is on and views is one_scene"):
         EstimateGeometry().execute(model, image, film=True, views="one_scene")
+
+
+def test_the_widget_for_views_names_the_models_that_can():
+    _, settings = EstimateGeometry.INPUT_TYPES()["optional"]["views"]
+    for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
+        named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
+        assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
 
 
 @pytest.fixture
