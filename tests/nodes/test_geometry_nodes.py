@@ -79,6 +79,27 @@ def test_a_file_stands_in_for_the_published_one(own_file):
     assert published.weights_path == bundled_path(MODELS["tiny"].file)
 
 
+def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
+    from depth_normal.model_loader.runtimes import choose
+
+    class Running:
+        def __init__(self, words, graph):
+            self.words, self.module = words, graph.module
+
+        def __call__(self, *given):
+            return self.module(*given)
+
+    def with_runtime(annotator, runtime, *_):
+        return annotator if runtime == "torch" else annotator.with_engine(Running(runtime, annotator.graph()))
+
+    monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
+    monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
+    node = LoadDepthNormalModel()
+    models = {runtime: node.execute("tiny", "float32", runtime=runtime)[0] for runtime in ("torch", "onnx")}
+    assert {runtime: model.runtime for runtime, model in models.items()} == dict(zip(models, models, strict=True))
+    assert node.execute("tiny", "float32")[0] is models["torch"]
+
+
 def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
     """ComfyUI keeps what a node gave as long as `IS_CHANGED` says the same."""
     from depth_normal.model_loader.runtimes import measured
