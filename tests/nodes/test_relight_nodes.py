@@ -40,6 +40,15 @@ def test_any_coding_of_the_normal_map_gives_the_same_light(coding):
     assert lit[0, 24, 8, 0] > lit[0, 24, 24, 0] + 0.1 > lit[0, 24, 40, 0], "the left is bright"
 
 
+@pytest.mark.parametrize("other_kind", [("azimuth", "elevation"), ("light_x", "light_y", "light_depth")])
+def test_eight_widgets_at_most_are_in_view(other_kind):
+    """The page hides the place of the other kind of lamp; the rest is folded."""
+    inputs = RELIGHT.INPUT_TYPES()["optional"]
+    widgets = {name: options for name, (_, options) in inputs.items() if "default" in options}
+    plain = [name for name, options in widgets.items() if not options.get("advanced") and name not in other_kind]
+    assert len(plain) <= 8 and {"light", "colour", "intensity", "ambient", "shadows"} <= set(plain)
+
+
 def test_geometry_goes_before_the_images_and_keeps_its_mask():
     mask = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
     mask[..., :24] = True
