@@ -73,3 +73,9 @@ def test_not_known_changes_nothing():
     estimate = assumed()
     found = with_fov(estimate, 0.0, HEIGHT, WIDTH)
     assert torch.equal(found.depth, estimate.depth) and found.intrinsics is estimate.intrinsics
+
+
+@pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan, math.inf])
+def test_what_is_no_angle_is_named(fov):
+    with pytest.raises(ValueError, match="field of view"):
+        with_fov(assumed(), fov, HEIGHT, WIDTH)

@@ -128,6 +128,16 @@ def test_a_model_waits_for_no_other_to_be_loaded(gate, pool, midas):
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
 
 
+def test_a_download_is_announced_with_its_terms(server, family, monkeypatch, weights, caplog):
+    spec = registry.MODELS["weighted"]
+    server.serve("/weighted.pt", weights.read_bytes())
+    files = (replace(spec.file, url=f"{server.url}/weighted.pt"),)
+    monkeypatch.setitem(registry.MODELS, "weighted", replace(spec, files=files, licence="BSD-2-Clause", commercial="unclear"))
+    with caplog.at_level(logging.INFO):
+        load_model("weighted", "float32", "cpu")
+    assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
+
+
 def test_a_model_runs_while_another_is_downloaded(server, load, pool, weights, monkeypatch):
     model, spec = load(), registry.MODELS["other"]
     served = server.serve("/other.pt", weights.read_bytes(), stalls=True)

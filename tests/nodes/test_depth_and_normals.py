@@ -1,6 +1,7 @@
 """Depth & Normals: one node that does what four in a row do; and no node runs the network again for another look."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import depth_normal
+from depth_normal.annotators.choices import BEST_FIRST
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -154,6 +156,12 @@ def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
     with pytest.raises(TypeError) as refused:
         run(photos, model)
     assert str(refused.value) == said
+
+
+def test_the_help_page_has_the_rank_of_the_default():
+    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
+    places = [page.index(f"`{model}`", page.index("The default model")) for model in BEST_FIRST]
+    assert places == sorted(places)
 
 
 def test_it_is_first_in_the_menu_and_shows_few_widgets():

@@ -1,5 +1,7 @@
 """Depth Mask, Foreground Cut-out, Sky Mask, Fog and Depth of Field as ComfyUI calls them: what is chosen, batches, words."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from depth_normal.nodes import effects
 from depth_normal.nodes.live import KEY
 from tests.nodes.scenes import depth_image, make_image
 
+ROOT = Path(__file__).parents[2]
 MASK, CUTOUT, SKY, FOG, LENS = (effects.NODE_OF[name] for name in ("mask", "cutout", "sky", "fog", "depth-of-field"))
 OF_IMAGES = [node for node in effects.NODES if node is not MASK]
 BOX = {"box_left": 0.2, "box_top": 0.2, "box_right": 0.8, "box_bottom": 0.8}
@@ -106,6 +109,13 @@ def test_a_batch_is_its_images_and_maps_may_have_other_sizes(node):
 def test_constant_depth_and_one_pixel(node):
     for result in node().execute(torch.rand(1, 1, 1, 3), Estimate(torch.ones(1, 1, 1, 1), Quantity.METRIC_DEPTH)):
         assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("node", effects.NODES)
+def test_the_page_shows_what_an_effect_makes(node):
+    """By its point, or by its id: names of groups are translated before the page's script sees them."""
+    script = (ROOT / "web" / "depth_normal.js").read_text(encoding="utf-8")
+    assert "point_x" in node.INPUT_TYPES()["optional"] or f"  {node.NODE_ID}: PlainView," in script, "add it to VIEWS in the script"
 
 
 def test_the_node_says_what_it_did_in_metres(comfyui):

@@ -1,6 +1,7 @@
 """Numbers between the nodes: estimates of models, depth images, normals of planes whose tilt is known, refined depth."""
 
 import math
+import re
 import runpy
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import MODELS, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -27,6 +28,7 @@ from depth_normal.options.render import METHODS, MIDAS
 from tests.pretend import SameOfEach
 
 HEIGHT, WIDTH = 48, 64
+HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 def plane(normal, fov=60.0, distance=3.0):
@@ -75,6 +77,27 @@ def test_a_file_stands_in_for_the_published_one(own_file):
     assert model.spec.id == "tiny" and model.weights_path == own_file
     (published,) = LoadDepthNormalModel().execute("tiny")
     assert published.weights_path == bundled_path(MODELS["tiny"].file)
+
+
+def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
+    from depth_normal.model_loader.runtimes import choose
+
+    class Running:
+        def __init__(self, words, graph):
+            self.words, self.module = words, graph.module
+
+        def __call__(self, *given):
+            return self.module(*given)
+
+    def with_runtime(annotator, runtime, *_):
+        return annotator if runtime == "torch" else annotator.with_engine(Running(runtime, annotator.graph()))
+
+    monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
+    monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
+    node = LoadDepthNormalModel()
+    models = {runtime: node.execute("tiny", "float32", runtime=runtime)[0] for runtime in ("torch", "onnx")}
+    assert {runtime: model.runtime for runtime, model in models.items()} == dict(zip(models, models, strict=True))
+    assert node.execute("tiny", "float32")[0] is models["torch"]
 
 
 def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
@@ -146,6 +169,13 @@ def test_a_batch_can_be_views_of_one_scene():
     assert estimate.extrinsics.shape == (2, 3, 4) and estimate.normals is not None, "its depth has a zero"
     with pytest.raises(ValueError, match="film is on and views is one_scene"):
         EstimateGeometry().execute(model, image, film=True, views="one_scene")
+
+
+def test_the_widget_for_views_names_the_models_that_can():
+    _, settings = EstimateGeometry.INPUT_TYPES()["optional"]["views"]
+    for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
+        named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
+        assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
 
 
 @pytest.fixture

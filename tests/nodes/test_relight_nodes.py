@@ -12,6 +12,7 @@ from depth_normal.nodes import views
 from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
+from depth_normal.options.masks import SKIES
 from tests.nodes.scenes import depth_image, make_image
 
 RELIGHT, PARALLAX = nodes.Relight, views.DepthParallax
@@ -37,6 +38,15 @@ def test_any_coding_of_the_normal_map_gives_the_same_light(coding):
     (expected,) = RELIGHT().execute(grey, azimuth=180, elevation=0, normal_map=normal_map())
     assert (lit - expected).abs().max() < 1e-4
     assert lit[0, 24, 8, 0] > lit[0, 24, 24, 0] + 0.1 > lit[0, 24, 40, 0], "the left is bright"
+
+
+@pytest.mark.parametrize("other_kind", [("azimuth", "elevation"), ("light_x", "light_y", "light_depth")])
+def test_eight_widgets_at_most_are_in_view(other_kind):
+    """The page hides the place of the other kind of lamp; the rest is folded."""
+    inputs = RELIGHT.INPUT_TYPES()["optional"]
+    widgets = {name: options for name, (_, options) in inputs.items() if "default" in options}
+    plain = [name for name, options in widgets.items() if not options.get("advanced") and name not in other_kind]
+    assert len(plain) <= 8 and {"light", "colour", "intensity", "ambient", "shadows"} <= set(plain)
 
 
 def test_geometry_goes_before_the_images_and_keeps_its_mask():
@@ -81,6 +91,25 @@ def test_one_geometry_for_a_batch_is_not_copied():
     (many,) = RELIGHT().execute(make_image(3), geometry=one)
     (alone,) = RELIGHT().execute(make_image(3)[2:], geometry=one)
     torch.testing.assert_close(many[2:], alone)
+
+
+def before_the_sky():
+    """An image and its depth map: land, and a sky whose depth wavers."""
+    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 3)
+    sky, wavering = rows < 0.4, 0.02 + 0.06 * torch.linspace(0, 1, 128).view(1, 1, -1, 1)
+    return torch.where(sky, 0.9, 0.4), torch.where(sky, wavering, 0.2 + rows * 0.8)
+
+
+def test_the_sky_is_lit_evenly():
+    """Whatever normals a network gives it."""
+    image, depth = before_the_sky()
+    sideways = torch.stack([torch.linspace(0, 1, 128).expand(96, 128), torch.full((96, 128), 0.5), torch.full((96, 128), 0.9)], -1)[None]
+    for shadows in (0.0, 0.5):
+        auto, none = (
+            RELIGHT().execute(image, depth=depth, normal_map=sideways, azimuth=0, elevation=20, shadows=shadows, sky=each)[0][0, 4:30, :, 0]
+            for each in SKIES
+        )
+        assert none.amax() - none.amin() > 0.1 and auto.amax() - auto.amin() < 0.01
 
 
 # --- further lamps, and the look ---

@@ -76,3 +76,10 @@ def test_geometry_goes_before_the_depth_image_and_depth_0_is_the_image():
     assert (stereo - torch.cat((make_image(), make_image()), 2)).abs().max() < 1e-3 and not holes.any()
     stereo, _ = Stereo().execute(make_image(), divergence=0.0, depth=square())
     assert torch.equal(stereo, torch.cat((make_image(), make_image()), 2))
+
+
+def test_one_range_for_a_clip_holds_the_wall_still():
+    frames, depth = make_image().expand(2, -1, -1, -1), torch.cat((square(0.5), square(1.0)))
+    for normalisation, still in (("per_clip", True), ("per_image", False)):
+        stereo, _ = Stereo().execute(frames, "anaglyph", 6.0, 0.5, normalisation=normalisation, depth=depth)
+        assert torch.allclose(stereo[0, 30:34, 30:34], stereo[1, 30:34, 30:34], atol=1e-4) != still

@@ -1,17 +1,24 @@
 """What is done to images and labels before the network sees them."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from depth_normal.training import batches, data, losses, skies, spoil
+from depth_normal.annotators.tiny import with_far_sky
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.training import batches, data, evaluate, export, losses, skies, spoil
 from depth_normal.training import measures as judged
+
+CHANNELS = {"images": 3, "clean": 3, "disparity": 1, "normals": 3, "sky": 1, "features16": 64, "features32": 64}
 
 
 def generator(seed=0):
@@ -26,6 +33,25 @@ def test_spoiled_images_repeat_and_stay_images():
     (first, inside), (second, _) = (spoil.spoil(make_images(), generator(3)) for _ in range(2))
     assert torch.equal(first, second) and first.min() >= 0 and first.max() <= 1
     assert first.shape == (12, 3, 48, 64) and inside.shape == (12, 1, 48, 64)
+
+
+def test_what_is_painted_over_is_not_learned_from_and_the_rest_stays(monkeypatch):
+    monkeypatch.setattr(spoil, "FRAMED", 1.0)
+    monkeypatch.setattr(spoil, "CAPTIONED", 1.0)
+    before = make_images()
+    for step, some in ((spoil.frame, 12), (spoil.caption, 1)):
+        after, clear = step(before, generator(), torch.arange(12))
+        changed = (after != before).any(1, keepdim=True)
+        assert changed.flatten(1).any(1).all() and changed.float().mean() < 0.6
+        assert some <= (~clear).flatten(1).any(1).sum() <= max(some, 11)
+        if step is spoil.frame:
+            assert not (changed & clear).any()
+
+
+def test_a_jpeg_is_near_to_its_image(monkeypatch):
+    monkeypatch.setattr(spoil, "COMPRESSED", 1.0)
+    smooth = torch.linspace(0, 1, 64).expand(8, 3, 48, 64)
+    assert 0 < (spoil.compress(smooth, generator()) - smooth).abs().mean() < 0.05
 
 
 def test_two_views_of_a_pair_have_one_frame_and_caption_but_each_its_noise():
@@ -85,6 +111,56 @@ def test_skies_that_were_looked_at_are_believed():
     assert not (skies.sky_label(image, disparity, "wrong") == skies.YES).any()
     assert (skies.sky_label(image, disparity, "no") == skies.NO).all()
     assert set(skies.looked_at().values()) == {"no", "wrong", "yes"}
+
+
+def test_a_still_network_does_not_flicker_and_a_nervous_one_does(tmp_path):
+    (tmp_path / "clips").mkdir()
+    truth = np.repeat(np.linspace(0, 1, 40, dtype=np.float16)[None, :, None], 4, 0).repeat(60, 2)
+    data.save_npz(tmp_path / "clips" / "still.npz", rgb=np.full((4, 40, 60, 3), 128, np.uint8), disparity=truth)
+    still = Estimate(torch.from_numpy(truth[:1, None].astype(np.float32)), Quantity.DISPARITY)
+    jumps = iter(range(4))
+
+    def nervous(_):
+        return replace(still, depth=still.depth + next(jumps) % 2)
+
+    found = judged.flicker({"still": lambda _: still, "nervous": nervous}, tmp_path)
+    assert found == {"still": {"still": "0.00 / 0.00", "nervous": found["still"]["nervous"]}}
+    alone, held = map(float, found["still"]["nervous"].split(" / "))
+    assert alone > 100 and held < alone / 2
+
+
+def test_on_a_gpu_no_step_mixes_devices():
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode():
+        shown, like, random = torch.rand(4, 3, 48, 64, device=device), torch.arange(4), torch.Generator()
+        for step in (spoil.recolour, spoil.vignette):
+            shown = step(shown, random, like)
+        for step in (spoil.frame, spoil.caption):
+            shown, inside = step(shown, random, like)
+            assert inside.device == device
+        shown = spoil.add_noise(spoil.blur(shown, random), random)
+        disparity = torch.rand(4, 1, 48, 64, device=device)
+        target = losses.normalised_target(disparity, inside, 2)
+        found = [loss(disparity, target, inside) for loss in (losses.gradient_loss, losses.correlation)]
+        found += [losses.steady_loss(disparity, target, inside, 2), with_far_sky(disparity, inside)]
+        rgb, depth = torch.zeros(3, 1, 60, 80, 3, dtype=torch.uint8, device=device), torch.zeros(3, 1, 60, 80, device=device).half()
+        photographs = batches.Stack(rgb=rgb, disparity=depth, normals=None, sky=rgb[..., 0])
+        passed = batches._pass_by(shown, photographs, 1, 2, (48, 64), random)
+        assert {value.device for value in (shown, *found, *passed)} == {device}
+
+
+def test_on_a_gpu_teachers_mix_no_devices(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())  # it knows no device that is not there
+    teacher = evaluate.load_tiny(export.SHIPPED, 64)
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        teacher.network.to(device)
+        maps = {name: torch.rand(4, count, 64, 96, device=device) for name, count in CHANNELS.items()}
+        photographs, scaled = torch.arange(1, 3, device=device), torch.zeros(4, dtype=torch.bool, device=device)
+        batch = batches.Batch(**maps, inside=maps["sky"] > 0, photographs=photographs, scaled=scaled)
+        found = losses.taught(batch, [teacher], 0.35)
+        assert found.disparity is not batch.disparity
+        assert {value.device for value in (found.disparity, found.normals, found.scaled)} == {device}
 
 
 def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp_path, monkeypatch):

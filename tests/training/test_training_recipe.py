@@ -16,7 +16,7 @@ pytest.importorskip(
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import SharpHead, TinyNetwork
-from depth_normal.training import batches, data, ensemble, evaluate, export, losses, parts, train
+from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, train
 from depth_normal.training import losses as teaching
 from depth_normal.training.sharp import TrainedHead, kept
 from tests.refusals import refuses
@@ -115,6 +115,12 @@ def test_disparity_that_has_its_scale_keeps_it(prepared):
     assert losses.training_loss(third, batch)[1]["l1"] > 0.3
 
 
+def test_a_ramp_gradient_is_measured_at_every_scale():
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    # one per pixel, two per pixel of half the size, ...: (1 + 2 + 4 + 8) / 4
+    torch.testing.assert_close(losses.gradient_loss(ramp, torch.zeros_like(ramp)), torch.tensor(3.75))
+
+
 def test_batches_repeat_and_mirrored_normals_turn(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
@@ -126,6 +132,16 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     assert known.nonzero().flatten().tolist() in (list(range(12, 16)), list(range(11, 16)))
     assert {round(float(value), 1) for value in rendered[:, 0, 0, 0]} == {-0.6, 0.6}
     assert (rendered[:, 2] > 0.79).all()
+
+
+@pytest.mark.slow("takes most of a second")
+def test_small_batches_have_their_share_of_videos(prepared):
+    (prepared / "renders" / "000000_0.npz").unlink()
+    views = [crop(np.random.default_rng(0), normals=True) for _ in range(3)]
+    save(prepared / "films" / "000000.npz", **{name: np.stack([view[name] for view in views]) for name in views[0]})
+    crops, random = batches.load_crops(prepared, "train", 0, 1), torch.Generator().manual_seed(0)
+    from_videos = [batches.sample_batch(crops, 8, 64, 64, random).normals[:2].flatten(1).abs().amax(1) > 0 for _ in range(40)]
+    assert torch.stack(from_videos).float().mean() == pytest.approx(batches.VIDEO_SHARE, abs=0.15)
 
 
 def test_normals_tilt_with_their_image(tmp_path):
@@ -298,6 +314,44 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
             train.Run(other, 0)
 
 
+@pytest.mark.slow("takes most of a second")
+def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(train.IMAGES, "cpu", 2)
+    monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
+    told = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),), peak_rate=1e-5)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    taught, labelled = (train.Run(replace(told, label_share=share), 0).train_step(crops, crops)["l1"] for share in (0.0, 1.0))
+    assert taught < 0.5 * labelled, "of noise it knows what it says itself, not what its label says"
+
+
+@pytest.mark.slow("takes most of a second")
+def test_most_images_of_plain_batches_are_as_they_were_taken(tmp_path):
+    grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
+    save(tmp_path / "labels" / f"{data.read_photos(split='train')[0].id}_0.npz", **grey)
+    crops = batches.load_crops(tmp_path, "train", 0, 1)
+    plain, changed = (batches.sample_batch(crops, 200, 48, 64, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
+    spared, fewer = (int(((batch.images - 0.2).abs().amax((1, 2, 3)) < 1e-6).sum()) for batch in (plain, changed))
+    assert 150 < spared < 190 and 60 < fewer < 110
+
+
+def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    grey = torch.full((8, 3, 96, 128), 0.5)
+    images, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(0))
+    assert (images == grey)[clear.expand_as(grey)].all() and (grey == 0.5).all()
+    assert clear[3].all() and clear[7].all(), "the fourth pair is of videos"
+    passed = ~clear.flatten(1).all(1)
+    both = passed[:4] & passed[4:]
+    assert both.any() and (clear[:4] != clear[4:]).flatten(1).any(1)[both].all()
+
+
+def test_halved_crops_are_the_means_of_four_pixels(prepared):
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    whole, half = crops.photographs[0], crops.halved().photographs[0]
+    torch.testing.assert_close(half.rgb[0, 0, 0, 0].float(), whole.rgb[0, 0, :2, :2].float().mean((0, 1)).round())
+    assert half.disparity.shape == half.sky.shape == (2, 1, 120, 160)
+
+
 FLAT = {"disparity": np.zeros((240, 320), np.float16), "normals": np.zeros((240, 320, 3), np.int8)}
 FEATURES = {"features16": np.zeros((64, 16, 22), np.float16), "features32": np.zeros((64, 8, 11), np.float16)}
 KINDS = r"holds .*; expected float16 disparity and int8 normals of \(240, 320\)"
@@ -371,6 +425,19 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
 
 
+def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch):
+    """Those of the layers that the weights begun from lack are counted."""
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
+    known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
+    export.save_file(known, tmp_path / "old.safetensors")
+    run = train.Run(replace(options(prepared, tmp_path / "run", 1), begin=tmp_path / "old.safetensors"), 0)
+    before, after = weights_of_steps(run, prepared, 1)
+    for name in after:
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(before[name], after[name]) == (name in known), name
+    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+
+
 def weights_of_steps(run, prepared, steps):
     """The weights before and after."""
     crops = batches.load_crops(prepared, "train", 0, 1)
@@ -395,10 +462,44 @@ def test_the_sky_or_what_the_scene_says_of_it_is_learned_alone(only, layers, pre
         train.Run(replace(run.options, only_sky=""), 0)
 
 
+@pytest.mark.slow("takes most of a second")
+def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared, tmp_path, monkeypatch, worker):
+    photograph = np.full((320, 480, 3), 90, np.uint8)
+    images = [drawn.Artist(seed, [photograph]).draw() for seed in range(20)]
+    for image, sky in images:
+        above, below = (image[sky == kind].astype(float) for kind in (drawn.YES, drawn.NO))
+        assert len(above) == 0 or np.abs(above.mean(0) - below.mean(0)).max() > 3
+    (prepared / "drawn").mkdir()
+    image, sky = next(each for each in images if (each[1] == drawn.YES).mean() > 0.2)
+    drawn.save(prepared / "drawn" / "000000.npz", image, sky)
+    loaded, step = [], train.Run.train_step
+    monkeypatch.setattr(train.Run, "train_step", lambda run, crops, small: loaded.append(crops) or step(run, crops, small))
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
+    for only in ("", "all"):
+        worker(0, replace(options(prepared, tmp_path / f"run{only}", 1), begin=export.SHIPPED, only_sky=only))
+    without, together = loaded
+    assert together.counts()[1] == without.counts()[1] + 1
+    assert torch.equal(together.renders[0].sky[1, 0], torch.from_numpy(sky)), "with what is unknown"
+
+
 def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
     (prepared / "renders" / "000000_0.npz").unlink()
     with pytest.raises(ValueError, match=r"does not say where the sky is: run training\.skies or training\.scenes first"):
         worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky="all"))
+
+
+@pytest.mark.slow("takes most of a second")
+def test_no_process_leaves_before_the_first_has_saved(prepared, tmp_path, monkeypatch, worker):
+    """Its connection would end while the first still counts on it."""
+    done = []
+    for name in ("init_process_group", "barrier", "destroy_process_group"):
+        monkeypatch.setattr(train.dist, name, lambda *_, name=name, **__: done.append(name))
+    monkeypatch.setattr(train.dist, "all_reduce", lambda values: values)
+    monkeypatch.setattr(train.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(train, "checkpoint", lambda *_: done.append("saved"))
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
+    worker(0, replace(options(prepared, tmp_path / "run", 1), processes=2))
+    assert done == ["init_process_group", "saved", "barrier", "destroy_process_group"]
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -453,6 +554,20 @@ def test_what_cannot_be_exported_is_refused(tmp_path, state, sky, words):
     with pytest.raises(ValueError, match=words):
         export.export(tmp_path / "best.pt", tmp_path / "tiny.safetensors", sky=sky)
     assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_the_filter_keeps_what_is_linear_in_its_guide():
+    guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
+    np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
+    np.testing.assert_allclose(teacher.guided_filter(np.full_like(guide, 2), guide, 4, 0.05), 2, atol=1e-4)
+
+
+def test_what_is_near_is_set_before_another_image():
+    """A sixth of the other image is near and white."""
+    other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
+    other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1
+    mixed = teacher.set_before(np.full((320, 240, 3), 100, np.uint8), other, disparity, np.random.default_rng(0))
+    assert 0.03 < (mixed == 255).all(-1).mean() < 0.3 and (mixed == 100).all(-1).mean() > 0.6
 
 
 def test_scores_of_known_maps():

@@ -60,6 +60,13 @@ def test_what_crosses_the_border_stays_sharp():
 # Guided upsampling
 
 
+def test_each_image_of_a_batch_is_smoothed_by_itself():
+    depth = torch.randn(3, 1, 40, 32, generator=torch.Generator().manual_seed(1))
+    alone = torch.cat([without_border_lines(each) for each in depth[:, None]])
+    torch.testing.assert_close(without_border_lines(depth), alone)
+    torch.testing.assert_close(without_border_lines(depth.mT.movedim(0, 1)), alone.mT.movedim(0, 1))  # and each channel
+
+
 def test_guided_upsampling_follows_the_edges_of_the_image():
     image = torch.zeros(1, 1, 64, 96)
     image[..., 47:] = 0.8

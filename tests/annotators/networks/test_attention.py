@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -81,6 +82,15 @@ def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch)
         with Calls() as calls:
             attended(*of_one_projection(tokens=tokens, dtype=torch.float32))
         assert calls.of("scaled_dot_product") == 1
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_threads_do_not_disturb_each_other():
+    batches = [of_one_projection(seed=seed) for seed in range(8)]
+    expected = [attended(*each) for each in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda each: attended(*each), batches)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16", "amd")

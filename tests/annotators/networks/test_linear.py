@@ -105,6 +105,12 @@ def test_exported_graphs_hold_linear_layers():
     assert [node.target for node in exported.graph.nodes if node.op == "call_function"] == [torch.ops.aten.linear.default]
 
 
+def test_devices_other_than_cpus_get_torchs_own():
+    with torch.device("meta"), Calls() as calls:
+        Linear(384, 512)(torch.empty(2, 257, 384))
+    assert calls.of("convolution") == 0
+
+
 def test_weights_of_another_class_keep_their_own_way():
     class Quantised(Tensor):
         """As those of torchao: its class says how to multiply."""

@@ -1,4 +1,4 @@
-"""The sizes of the images that networks see, and that files are pinned."""
+"""The sizes in the table of models, against the number of parameters that the networks have, and the sizes of their inputs."""
 
 import re
 
@@ -6,8 +6,53 @@ import pytest
 from torch import nn
 
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.specs.base import WeightFile
+from tests.model_loader.weights.test_identify import NETWORKS
 
 FILES = [(spec, file) for spec in MODELS.values() for file in spec.files]
+HALF_PRECISION = {
+    "tiny": ("network", "sharp"),
+    "marigold-": ("network", "vae", "text_encoder"),
+    "lbm-": ("network",),
+    "lotus-": ("vae", "text_encoder"),
+}
+HALF_PRECISION_REPOSITORIES = ("jingheya/lotus-depth-d-v1-1", "apple/DepthPro-mixin")
+# as their authors count them: with the parts for several views, which the pack does not build
+WHOLE_NETWORKS = {"depth-anything-3-small": 34_299_655, "depth-anything-3-base": 135_366_791, "depth-anything-3-large": 410_941_767}
+
+# the authors' networks for the shift and the focal length, which lie in the same file
+BESIDES = {"res101.pth": 34_028_676 + 34_035_588}
+
+
+def numbers_in(spec, file):
+    """How many numbers a file has: those of the network of the same sizes, which is counted; a text encoder without its projection."""
+    parts = {"vae": 83_653_863, "text_encoder": 340_387_840, "depth": 115_360_833, "merge": 79_564_801, "sharp": 706_244}
+    if file.role in parts:
+        return parts[file.role]
+    alike = [number for name, (_, number) in NETWORKS.items() if (MODELS[name].family, MODELS[name].config) == (spec.family, spec.config)]
+    network = alike[0] if alike else 3_675_035  # tiny
+    return network + parts["vae"] if spec.family == "lbm" else network
+
+
+def tables(spec):
+    """Bytes of the tables of relative positions (int64) that timm's BEiT keeps in a checkpoint, one a layer."""
+    side = 384 if spec.family == "zoedepth" else 512 if spec.id == "midas-beit-large-512" else 0
+    return side and 24 * 8 * ((side // 16) ** 2 + 1) ** 2
+
+
+def bytes_each(spec, file: WeightFile) -> int:
+    roles = next((roles for prefix, roles in HALF_PRECISION.items() if spec.id.startswith(prefix)), ())
+    return 2 if file.role in roles or file.repo_id in HALF_PRECISION_REPOSITORIES else 4
+
+
+@pytest.mark.parametrize(("spec", "file"), FILES, ids=[f"{spec.id}-{file.role}" for spec, file in FILES])
+def test_a_size_is_what_the_parameters_take(spec, file):
+    stated = file.size or file.approximate_size
+    assert stated
+    assert not (file.size and file.approximate_size), "a known size needs no other"
+    computed = WHOLE_NETWORKS.get(spec.id, numbers_in(spec, file)) * bytes_each(spec, file) + tables(spec) + BESIDES.get(file.name, 0)
+    # the rest is the names, and in Swin V2's file tables of positions
+    assert stated == pytest.approx(computed, rel=0.04 if spec.id == "midas-swin2-tiny" else 0.01, abs=1000)
 
 
 # Height x width of an image @ the size asked for = height x width that the network sees, as by its authors' code.

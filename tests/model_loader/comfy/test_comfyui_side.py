@@ -349,6 +349,13 @@ def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):
     assert interrupt.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
 
 
+def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
+    def inside():
+        return torch.overrides._get_current_function_mode_stack()  # a mode is asked before each of torch's functions: twice the time
+
+    assert interrupt.interruptible(inside)() == []
+
+
 def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
     monkeypatch.setattr(interrupt, "_send", lambda thread, kind: None)  # it never arrives
     cancelled_after(comfy, 0.1)

@@ -17,7 +17,7 @@ from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import in_batches
 from depth_normal.model_loader.inference.network import Prepared
 from depth_normal.model_loader.inference.stages import InferenceOptions
-from depth_normal.model_loader.inference.video import VideoState, window_estimates
+from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
 from tests import tiny_depth as TINY
 
@@ -209,3 +209,13 @@ def test_what_smaller_batches_cannot_mend_is_not_tried_with_them(error):
 def test_what_cannot_be_divided_is_not(size, divisible):
     with pytest.raises(MemoryError, match="not fit in the memory of cpu"):
         SMALLER(MemoryError(), size, divisible=divisible)
+
+
+def test_frames_are_read_again_until_they_are_forgotten():
+    frames = ReplayableFrames(iter("abcd"))
+    first = iter(frames)
+    assert next(first) + next(first) == "ab"
+    again = iter(frames)
+    assert "".join(next(again) for _ in range(3)) == "abc"
+    frames.forget()
+    assert list(again) == ["d"] and list(frames) == [], "none is held any longer"

@@ -279,6 +279,20 @@ def test_one_walk_serves_all_models(caches, scans):
     assert len(scans) == len(folders)
 
 
+def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
+    near, far = (put(caches.home / name / "x.txt").parent for name in ("near", "far"))
+    age(caches.home, near, far)
+    assert find_weights(HYBRID) is None
+    scans.clear()
+    path = put(near / HYBRID.name)
+    age(near)
+    os.utime(near, ns=(OLD, OLD + 1))
+    assert find_weights(HYBRID) == path
+    assert scans == [str(near)]
+    path.unlink()
+    assert find_weights(HYBRID) is None
+
+
 def test_what_comes_and_goes_is_noticed_also_within_the_same_tick_of_the_clock(caches):
     put(caches.home / "x.txt")
     now = caches.home.stat().st_mtime_ns

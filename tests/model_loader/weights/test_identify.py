@@ -232,6 +232,27 @@ def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monke
     assert identify.recognise(path).id == VIDEO
 
 
+@pytest.mark.parametrize(
+    ("name", "model_ids"),
+    [
+        ("lotus-normal-d-v1-1.safetensors", ["lotus-normals-d"]),
+        ("lotus-normal-d-v1-0-fp16.safetensors", ["lotus-normals-d-v1.0"]),
+        ("lotus-depth-d-v-1-1-fp16.safetensors", ["lotus-depth-d"]),
+        ("Lotus_Disparity.safetensors", ["lotus-disparity-d"]),
+        ("models--jingheya--lotus-normal-d-v1-1/snapshots/1d/unet/diffusion_pytorch_model.safetensors", ["lotus-normals-d"]),
+        ("my normals.safetensors", ["lotus-normals-d", "lotus-normals-d-v1.0"]),
+        ("runs-1/mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
+        ("mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
+        ("marigold-depth/unet/diffusion_pytorch_model.safetensors", ["marigold-depth", "marigold-depth-v1.0"]),
+        ("marigold-v1-0/unet/diffusion_pytorch_model.safetensors", ["marigold-depth-v1.0"]),
+    ],
+)
+def test_words_of_the_name_tell_variants_apart(name, model_ids, tmp_path):
+    unet = MODELS[model_ids[0]].config.unet
+    variants = [spec for spec in MODELS.values() if getattr(spec.config, "unet", None) == unet]
+    assert [spec.id for spec in identify._by_name(tmp_path / name, variants)] == model_ids
+
+
 def test_no_model_is_taken_for_another_of_its_tensors_by_its_own_name_or_its_repositorys():
     repositories, tensors, taken = [spec.file.repo_id for spec in MODELS.values()], {}, {}
     for name, numbers in NETWORKS.items():
