@@ -77,7 +77,7 @@ def make_images(server, runtimes, color):
     """What each runtime gives, every model unloaded before the next runs."""
     found = {}
     for runtime in runtimes:
-        (made,) = server.run(estimate(runtime, color))["outputs"]["sink"]["images"]
+        (made,) = server.finished(estimate(runtime, color))["sink"]["images"]
         found[runtime] = cv2.imread(str(server.base / "output" / made["filename"])).astype(np.int16)
         server.request("/free", {"unload_models": True, "free_memory": True})
     return found
