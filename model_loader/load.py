@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from ..utils import without_autocast
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.network import LoadedNetwork
-from .inference.recent import forget_estimates
+from .inference.recent import forget_estimates, running_node
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint
@@ -47,6 +49,13 @@ _loading: dict[_Key, threading.Lock] = {}
 _replacements: Counter[tuple[str, str]] = Counter()
 _lock = threading.Lock()
 """Guards the five tables. Never held while loading, unloading or waiting."""
+
+
+class _Use:
+    """One for all of ComfyUI's node objects that have loaded a model; goes with the last of them."""
+
+
+_uses: weakref.WeakKeyDictionary[Any, _Use] = weakref.WeakKeyDictionary()
 
 
 @without_autocast
@@ -87,6 +96,7 @@ def load_model(
     runtime, dtype = usable_runtime(chosen.runtime, spec), chosen.dtype
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""), runtime)
+    _let_go_with(running_node())
     if model := _loaded(key):
         return model
     with _one_at_a_time(key):
@@ -131,10 +141,30 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
 def free(model_id: str | None = None) -> None:
     """Unloads models (all, or those of one id), drops cached estimates and frees their memory."""
     forget_estimates()
+    _let_go(model_id)
+
+
+def _let_go(model_id: str | None = None) -> None:
     with _lock:
         models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
     for model in models:
         model.unload()
+
+
+def _let_go_with(node: Any | None) -> None:
+    """Lets all models go when `/free` ("Free model and node cache") drops the last node object; else weights would stay in main memory."""
+    if node is None or node in _uses:
+        return
+    use = next(iter(_uses.values()), None)
+    if use is None:
+        weakref.finalize(use := _Use(), _let_go_if_emptied).atexit = False
+    _uses[node] = use
+
+
+def _let_go_if_emptied() -> None:
+    # locked: garbage was collected in the middle of one of the functions here
+    if devices.is_emptied() and not _lock.locked():
+        _let_go()
 
 
 def replacements(model_id: str | None = None, weights: Path | None = None) -> int:

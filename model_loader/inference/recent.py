@@ -66,6 +66,11 @@ def keeping_estimates(execute: Callable[..., Any]) -> Callable[..., Any]:
     return kept
 
 
+def running_node() -> Any | None:
+    """The object of the node that runs in this thread, if one does."""
+    return _running.get()
+
+
 def recalled(key: Hashable, chunks: Iterable[Images], make: Make) -> Iterator[Estimate]:
     """The cached estimates of images, or those by `make`, which are cached for the running node; outside of nodes nothing is cached.
 

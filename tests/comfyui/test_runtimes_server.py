@@ -94,7 +94,7 @@ def test_an_engine_is_cancelled_while_it_is_built_then_built_once_and_exchanged(
     assert all(found["torch"].std() > 1 for found in rounds), "there is something to compare"
     said = server.log[before:]
     built = (f"{MODEL} is run by ONNX Runtime", f"{MODEL} is run by OpenVINO", "compiling for CPU")
-    assert [said.count(words) for words in built] == [1] * 3
+    assert [said.count(words) for words in built] == [2, 2, 1], "/free lets the whole model go; the engine stays on disk"
     assert said.count("exporting its graph") == 2, "once in vain, once for both engines"
     assert "Traceback" not in said and "torch runs it" not in said
     assert not list((server.base / "models" / "depth_normal" / "runtimes").rglob("*.part"))

@@ -20,7 +20,7 @@ from torch import nn
 from depth_normal import NODE_CLASS_MAPPINGS, geometry, load_model
 from depth_normal.annotators.base import other_size
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.model_loader import free
+from depth_normal.model_loader import free, load
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
 from depth_normal.model_loader.weights import identify
@@ -34,7 +34,7 @@ class Loaded:
     """An entry of ComfyUI's list of loaded models: it only refers weakly to its patcher."""
 
     def __init__(self, patcher):
-        self._patcher = weakref.ref(patcher)
+        self._patcher, self.device = weakref.ref(patcher), patcher.load_device
 
     @property
     def model(self) -> Any:
@@ -196,6 +196,23 @@ def test_the_patchers_class_is_read_when_it_is_needed(comfy):
     del comfy.patchers.CoreModelPatcher
     place(nn.Linear(2, 2)).ready(1)
     assert [type(call.models[0]) for call in comfy.calls] == [NewerPatcher, Patcher], "an older ComfyUI has only the old one"
+
+
+def test_models_go_when_the_last_node_object_goes_after_all_were_unloaded(comfy, monkeypatch):
+    """As ComfyUI's "Free model and node cache" does; if only the graph changes, they stay."""
+    free()
+    monkeypatch.setattr(load, "_uses", weakref.WeakKeyDictionary())
+    for unloaded in (False, True):
+        nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
+        for node in nodes:
+            node.execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
+        if unloaded:
+            comfy.current_loaded_models.clear()
+        del node
+        nodes.pop()
+        assert load._cache
+        nodes.pop()
+        assert bool(load._cache) is not unloaded
 
 
 @pytest.mark.parametrize("half_way", [False, True])
