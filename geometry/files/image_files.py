@@ -145,7 +145,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
             pixels = tone_mapped(pixels, coding.hdr, coding.chromaticities)
         else:
             pixels = to_srgb(path, image.pixels, coding)
-        colours, alpha = _as_rgb(pixels, image.premultiplied)
+        colours, alpha = as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
@@ -601,7 +601,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Any upright pixels as (H, W, 3) float32 in [0, 1], unpremultiplied, and alpha, if any."""
     image = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     if image.ndim == 2:

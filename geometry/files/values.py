@@ -16,7 +16,7 @@ from ...options.outputs import MILLIMETRES
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
+from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -216,16 +216,9 @@ def _uncoded(planes: np.ndarray) -> FileValues:
 
 
 def _coded(image: DecodedImage) -> FileValues:
-    pixels = image.pixels[..., None] if image.pixels.ndim == 2 else image.pixels
-    levels = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
-    known = None
-    if levels.shape[2] == 4:
-        known = torch.from_numpy(levels[..., 3] >= 0.5)[None, None]
-        if image.premultiplied:
-            levels[..., :3] = np.minimum(levels[..., :3] / np.maximum(levels[..., 3:], 1e-6), 1)
-        levels = levels[..., :3]
-    planes = _grey_as_one(np.moveaxis(levels, -1, 0))
-    return FileValues(planes, None if known is None or bool(known.all()) else known, coded=True)
+    levels, alpha = as_rgb(image.pixels, image.premultiplied)
+    known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
+    return FileValues(_grey_as_one(np.moveaxis(levels, -1, 0)), known, coded=True)
 
 
 def _grey_as_one(planes: np.ndarray) -> Tensor:
