@@ -14,6 +14,7 @@ from ...options.textures import AUTO, BORDERS, CENTRAL, DERIVATIVES, FREE, SEAML
 from ...utils import exact_dtype
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals, unit_normals
+from ..filters.transforms import conjugate_gradients
 from ..kinds import Axes
 from ..valid import valid_normals
 from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
@@ -221,19 +222,7 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
     def applied(height: Tensor) -> Tensor:
         return adjoint(weight * mirrored_slopes(height, seamless, derivative), seamless, derivative) + screening * height
 
-    residual = adjoint(weight * target, seamless, derivative)
-    solution = torch.zeros_like(residual)
-    direction = step = solved(residual, seamless, derivative, screening=screening)
-    energy = first = (residual * step).sum()
-    for _ in range(_ITERATIONS):
-        turned = applied(direction)
-        length = energy / (direction * turned).sum().clamp(min=torch.finfo(energy.dtype).tiny)
-        solution = solution + length * direction
-        residual = residual - length * turned
-        step = solved(residual, seamless, derivative, screening=screening)
-        energy, before = (residual * step).sum(), energy
-        # Reading this from a GPU takes less time than launching another step.
-        if not bool(energy > first * _PRECISION**2):
-            break
-        direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction
-    return solution
+    def inverse(residual: Tensor) -> Tensor:
+        return solved(residual, seamless, derivative, screening=screening)
+
+    return conjugate_gradients(applied, adjoint(weight * target, seamless, derivative), inverse, _ITERATIONS, _PRECISION)
