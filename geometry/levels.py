@@ -24,6 +24,7 @@ ROUNDING = 1e-5
 """Relative difference below which values are equal up to rounding."""
 
 _SAMPLES = 2**16
+_EXACT = 2**24  # greater whole numbers are rounded in float32
 
 
 def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
@@ -144,12 +145,14 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
 def _percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> Tensor:
     """(B, 2) percentiles of each row's valid values (B, N); infinite where there are none."""
-    last = (valid.sum(1, keepdim=True) - 1).clamp_(min=0)
+    last = valid.sum(1, keepdim=True) - 1
     position = last * constant(values, tuple((np.array(percentiles, np.float32) / 100).tolist()))
-    below = position.long()
-    low, high = _ordered(values, valid, torch.cat((below, torch.minimum(below + 1, last)), 1)).chunk(2, 1)
+    places = torch.cat((position, position.ceil()), 1).long()
+    if values.shape[1] > _EXACT:
+        places = places.minimum(last).clamp(min=0)
+    low, high = _ordered(values, valid, places).chunk(2, 1)
     none = constant(values, math.inf)
-    return torch.where(low < none, torch.lerp(low, high, position - below), none)
+    return torch.where(low < none, torch.lerp(low, high, position.frac()), none)
 
 
 def _ordered(values: Tensor, valid: Tensor, places: Tensor) -> Tensor:

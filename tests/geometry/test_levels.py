@@ -35,6 +35,13 @@ def test_percentiles_are_exact_whatever_the_values():
         assert low.isinf().all() and high.isinf().all(), "nothing is valid"
 
 
+def test_the_greatest_of_more_values_than_float32_counts_is_found():
+    values = torch.zeros(1, 1, 1, 2**24 + 4)
+    values[..., -1] = 1
+    low, high = measure_range(values, torch.ones_like(values, dtype=torch.bool), (1.0, 100.0))
+    assert (low.item(), high.item()) == (0, 1)
+
+
 def test_samples_are_of_the_whole_map_and_only_of_what_counts():
     values = torch.arange(600.0 * 800).view(1, 1, 600, 800)
     valid = values % 2 == 0
