@@ -91,10 +91,13 @@ def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0
     return sample_at(around, grid[None].expand(len(panorama), -1, -1, -1).to(around))
 
 
-def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
-    """Pads a panorama (B, C, H, W) by `margin` on all sides: it wraps around horizontally and continues across the poles vertically."""
+def with_surroundings(panorama: Tensor, margin: int, band: tuple[int, int] | None = None) -> Tensor:
+    """Pads a panorama (B, C, H, W) by `margin` on all sides: it wraps around horizontally and continues across the poles vertically.
+
+    `band`: only the rows from the first number to the second (exclusive), which count from the panorama's first row; None = all.
+    """
     height, width = panorama.shape[-2:]
-    rows = torch.arange(-margin, height + margin, device=panorama.device)
+    rows = torch.arange(*(band or (-margin, height + margin)), device=panorama.device)
     beyond = (rows < 0) | (rows >= height)
     rows = torch.where(rows < 0, -1 - rows, rows)
     rows = torch.where(rows >= height, 2 * height - 1 - rows, rows).clamp(0, height - 1)

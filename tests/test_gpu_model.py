@@ -22,7 +22,7 @@ from depth_normal.geometry.files import load_estimate, save_estimate
 from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
-from depth_normal.geometry.levels import measure_range_of_samples
+from depth_normal.geometry.levels import measure_range, measure_range_of_samples
 from depth_normal.geometry.panorama.merge import affine_to_distances
 from depth_normal.geometry.regions.objects import foreground_object
 from depth_normal.geometry.sphere import view_rotations
@@ -179,6 +179,7 @@ BOTH_WAYS = {
     "smoothings": lambda maps: torch.cat([each(maps) for each in smoothings(maps[:, :1] / 9 + 1, LINES)]),
     "cast_shadows": lambda maps: cast_shadows(maps[:, :1] / 9 + 1, CAMERA.to(maps), LAMPS, doubt=CAMERA[:, :1, :1, None].sign().to(maps)),
     "filled_depth, no sky": lambda maps: filled_depth(no_sky(torch.cat((maps[:, :1, :4] / 99, maps[:, :1] + 0.5), 2))),
+    "measure_range": lambda maps: torch.cat(measure_range(maps[:, :1], maps[:, 1:2] > 0.6, (5.0, 95.0))),
     "measure_range_of_samples": lambda maps: torch.cat(measure_range_of_samples(maps[:, :1], None, (5.0, 95.0))),
 }
 

@@ -23,7 +23,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, mask_of, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
 
 
 def read_exr(
-    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+    path: str | os.PathLike[str], quantity: Quantity | str | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
@@ -115,7 +115,7 @@ def read_exr(
     masked, and overscan is cropped. The estimate is on the CPU; 32-bit values bit for bit.
 
     Args:
-        quantity: What depth holds if the file does not say (None = metres).
+        quantity: What depth holds, or MILLIMETRES, if the file does not say (None = metres).
         axes: The axes of the normals if the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` declares them as camera axes.
         channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by name.
@@ -143,8 +143,10 @@ def read_exr(
     if depth is not None and quantity is None and whole.intersection(_chosen_names(path, channels, "depth", channel)):
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
-    if depth is not None and mask is None:
-        mask = mask_of(path, depth, quantity or Quantity.METRIC_DEPTH, alone=normals is None)
+    stated = None
+    if depth is not None:
+        depth, stated = in_metres(depth, quantity or Quantity.METRIC_DEPTH)
+        mask = mask_of(path, depth, stated, alone=normals is None) if mask is None else mask
     elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
         mask = ~absent
     intrinsics = None
@@ -156,7 +158,7 @@ def read_exr(
             raise FileFormatError(f"{path}: {error}") from error
     return Estimate(
         depth=depth,
-        quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,
+        quantity=stated,
         normals=normals,
         axes=known_axes or Axes.OPENGL,
         mask=mask,

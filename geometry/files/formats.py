@@ -36,11 +36,9 @@ from .png import (
     write_normal_values_png,
     write_normals_png,
 )
-from .unlabelled import mask_of
-from .values import millimetres_to_estimate, no_channels, read_map, read_values
+from .values import no_channels, read_map
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
-_NUMBERS = (".npz", ".npy", ".exr", ".pfm")  # formats without grey levels
 # PNG text chunks precede the pixels; no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
@@ -98,7 +96,7 @@ def _begins_with(*beginnings: bytes) -> Callable[[Path], bool]:
 NORMALS_SUFFIX = "_normals"
 """Suffix of the normals' file, for formats that hold one map."""
 
-Reader = Callable[[Path, Quantity | None, Axes | None, str | None], Estimate]
+Reader = Callable[[Path, Quantity | str | None, Axes | None, str | None], Estimate]
 Writer = Callable[[Path, Estimate, SaveOptions], object]
 
 
@@ -187,26 +185,12 @@ def load_estimate(
     """
     path, read = Path(path), _format(Path(path), READABLE, "read from").read
     assert read is not None
-    if quantity == MILLIMETRES:
-        return _of_millimetres(path, axes, channel)
     try:
-        quantity = None if quantity is None else Quantity(quantity)
+        quantity = quantity if quantity in (None, MILLIMETRES) else Quantity(quantity)
     except ValueError as error:
         raise ValueError(f"{error}, {MILLIMETRES}") from None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
-
-
-def _of_millimetres(path: Path, axes: Axes | None, channel: str | None) -> Estimate:
-    if path.suffix.lower() not in _NUMBERS:
-        values = read_values(path, channel=channel)
-        if values.coded and values.quantity is None:
-            return millimetres_to_estimate(path, values)
-    metres, other = (load_estimate(path, each, axes, channel) for each in (Quantity.METRIC_DEPTH, Quantity.DISPARITY))
-    if metres.depth is None or metres.quantity is other.quantity:  # as the file says
-        return metres
-    depth = metres.depth * 0.001
-    return replace(metres, depth=depth, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, other.mask))
 
 
 def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:
@@ -254,7 +238,7 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
             write_normals(normals_path, estimate)
 
 
-def _read_png(path: Path, quantity: Quantity | None, axes: Axes | None, channel: str | None) -> Estimate:
+def _read_png(path: Path, quantity: Quantity | str | None, axes: Axes | None, channel: str | None) -> Estimate:
     no_channels(path, channel)
     try:
         return read_values_png(path)

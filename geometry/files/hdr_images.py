@@ -44,28 +44,8 @@ def is_hdr(data: bytes) -> bool:
     return data.startswith((*_RADIANCE, exr.MAGIC))
 
 
-def read_hdr_image(path: str | os.PathLike[str], data: bytes, exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads a .hdr, or an .exr with channels R, G, B or Y, and A as opacity, of linear light, exposed and encoded for SDR.
-
-    The exposure maps the geometric mean of the luminance to mid-grey (18 %), unless it is given, as the factor of the light: the frames of
-    a clip share one. Light above `relight.KNEE` rolls off to white. NaN becomes black, infinite light the brightest of the image. The
-    colours are (H, W, 3) float32 sRGB in [0, 1], alpha is (H, W) float32 in [0, 1], None without.
-
-    Raises:
-        FileFormatError: Damaged, cut off, too large, or without colours.
-        ImportError: The decoder is missing: OpenCV for .hdr, OpenEXR for .exr.
-    """
-    light = _Light(path, data)
-    return light.displayed(light.exposure() if exposure is None else exposure), light.alpha
-
-
-def hdr_exposure(path: str | os.PathLike[str], data: bytes) -> float:
-    """The exposure that `read_hdr_image` chooses; raises the same."""
-    return _Light(path, data).exposure()
-
-
 def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `read_hdr_image`."""
+    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `HdrLight`."""
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
     if size is None:
         raise FileFormatError(
@@ -95,8 +75,15 @@ def tone_mapped(pixels: np.ndarray, transfer: int, chromaticities: Sequence[floa
     return shown
 
 
-class _Light:
-    """A file's linear light, processed in bands of rows."""
+class HdrLight:
+    """The linear light of a .hdr, or of an .exr with channels R, G, B or Y, and A as opacity, processed in bands of rows.
+
+    NaN becomes black, infinite light the brightest of the image. `alpha` is (H, W) float32 in [0, 1], None without.
+
+    Raises:
+        FileFormatError: Damaged, cut off, too large, or without colours.
+        ImportError: The decoder is missing: OpenCV for .hdr, OpenEXR for .exr.
+    """
 
     def __init__(self, path: str | os.PathLike[str], data: bytes) -> None:
         self._light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
@@ -116,7 +103,7 @@ class _Light:
         return part if self.alpha is None else part / self.alpha[rows, :, None].clip(1e-3)
 
     def exposure(self) -> float:
-        """The factor that maps the geometric mean of the luminance to mid-grey."""
+        """The factor that maps the geometric mean of the luminance to mid-grey (18 %)."""
         total, count = 0.0, 0
         for rows in self._bands:
             luminance = self._clean(rows) @ _LUMINANCE
@@ -124,8 +111,12 @@ class _Light:
             total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
         return float(_MID_GREY / np.exp(total / count)) if count else 1.0
 
-    def displayed(self, exposure: float) -> np.ndarray:
-        """(H, W, 3) sRGB, unpremultiplied."""
+    def displayed(self, exposure: float | None) -> np.ndarray:
+        """(H, W, 3) float32 sRGB in [0, 1], unpremultiplied; light above `relight.KNEE` rolls off to white.
+
+        `exposure` is the factor of the light, which the frames of a clip share; None = `exposure()`.
+        """
+        exposure = self.exposure() if exposure is None else exposure
         shown = np.empty((*self._light.shape[:2], 3), np.float32)
         base = torch.zeros(1, 1, 1, 1, dtype=torch.float32, device="cpu")
         for rows in self._bands:

@@ -19,7 +19,7 @@ from ...options.checks import how_to_install
 from ..images.srgb import BT_709, numbered_primaries
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
-from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image, tone_mapped
+from .hdr_images import HdrLight, is_hdr, opencv_to_decode, tone_mapped
 from .icc import Coding, pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
@@ -106,8 +106,8 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
 
     Args:
         path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or
-            several pages the first one is taken and logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
-        exposure: Of HDR files, as `read_hdr_image`.
+            several pages the first one is taken and logged. Or Radiance HDR or OpenEXR (`hdr_images.HdrLight`).
+        exposure: Of HDR files, as `HdrLight.displayed`.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], converted by what it says of its colours (`icc.to_srgb`), upright by its
@@ -126,7 +126,7 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
 def image_exposure(path: str | os.PathLike[str]) -> float | None:
     """The exposure that `read_image` chooses for an HDR file; None for other images. Raises the same."""
     data = read_bytes(path)
-    return hdr_exposure(path, data) if is_hdr(data) else None
+    return HdrLight(path, data).exposure() if is_hdr(data) else None
 
 
 def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -136,7 +136,8 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
     """
     data = read_bytes(path)
     if is_hdr(data):
-        colours, alpha = read_hdr_image(path, data, exposure)
+        light = HdrLight(path, data)
+        colours, alpha = light.displayed(exposure), light.alpha
     else:
         image = decode_image(path, data)
         coding = image.profile
@@ -145,7 +146,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
             pixels = tone_mapped(pixels, coding.hdr, coding.chromaticities)
         else:
             pixels = to_srgb(path, image.pixels, coding)
-        colours, alpha = _as_rgb(pixels, image.premultiplied)
+        colours, alpha = as_rgb(pixels, image.premultiplied)
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
@@ -601,7 +602,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Any upright pixels as (H, W, 3) float32 in [0, 1], unpremultiplied, and alpha, if any."""
     image = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     if image.ndim == 2:

@@ -19,7 +19,7 @@ from ..conventions import are_unit_vectors, unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import NAME_QUANTITY, WITH_CHANNEL, mask_of
+from .unlabelled import NAME_QUANTITY, WITH_CHANNEL, in_metres, mask_of
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
@@ -77,7 +77,7 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
 
 
 def read_npz(
-    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+    path: str | os.PathLike[str], quantity: Quantity | str | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
     """Reads an estimate from a NumPy archive or a `.npy` array. Nothing is unpickled.
 
@@ -88,7 +88,7 @@ def read_npz(
     (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
 
     Args:
-        quantity: What depth holds if the archive does not say.
+        quantity: What depth holds, or MILLIMETRES, if the archive does not say.
         axes: The axes of the normals if the archive does not say.
         channel: The key of the depth or the normals in an archive; None = found by name.
 
@@ -262,7 +262,7 @@ def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[b
 
 
 def _to_estimate(
-    path: str | os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
+    path: str | os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | str | None, axes: Axes | None, projection: Projection
 ) -> Estimate:
     planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
     depth, mask = planes.get("depth"), planes.get("mask")
@@ -272,8 +272,10 @@ def _to_estimate(
         quantity = quantity or (Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH)
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
-    if depth is not None and mask is None and quantity is not None:
-        mask = mask_of(path, depth, quantity, alone=maps.keys().isdisjoint(("normals", "nmap")))
+    stated = None
+    if depth is not None and quantity is not None:
+        depth, stated = in_metres(depth, quantity)
+        mask = mask_of(path, depth, stated, alone=maps.keys().isdisjoint(("normals", "nmap"))) if mask is None else mask
     normals = None
     if "normals" in maps:
         normals = _channel_first(path, "normals", maps["normals"], 3)
@@ -281,7 +283,7 @@ def _to_estimate(
         normals, axes = _decode_nmap(_channel_first(path, "nmap", maps["nmap"], 3), axes)
     estimate = Estimate(
         depth=depth,
-        quantity=None if depth is None else quantity,
+        quantity=stated,
         normals=normals,
         axes=axes or Axes.OPENGL,
         mask=mask,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.outputs import MILLIMETRES
 from ..conventions import are_unit_vectors
 from ..kinds import Quantity
 from ..valid import depth_mask
@@ -60,6 +61,11 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
         f"one channel, R, G, B that are equal (depth), or R, G, B or X, Y, Z that are unit vectors (normals); or name one {WITH_CHANNEL}"
     )
+
+
+def in_metres(depth: Tensor, quantity: Quantity | str) -> tuple[Tensor, Quantity]:
+    """Depth and its quantity; `MILLIMETRES` are converted to metres."""
+    return (depth * 0.001, Quantity.METRIC_DEPTH) if quantity == MILLIMETRES else (depth, Quantity(quantity))
 
 
 def mask_of(

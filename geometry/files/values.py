@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.outputs import MILLIMETRES
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
+from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
 from .png import holds_depth, read_values_png
-from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, mask_of, planes_to_map, unnamed_map
+from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, in_metres, mask_of, planes_to_map, unnamed_map
 
 _ARRAYS = (b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)
 DEPTH, NORMALS, MASK = ("depth", "normals", "mask")
@@ -111,13 +112,13 @@ def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[
 
 
 def read_map(
-    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+    path: str | os.PathLike[str], quantity: Quantity | str | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
     """Reads depth, or normals, from a file without metadata: a TIFF of floats, an image, or the depth in a HEIC.
 
     Args:
         path, channel: As `read_values`.
-        quantity: What depth is; None = as the file says. Unlabelled floats are metres.
+        quantity: What depth is, or MILLIMETRES, if the file does not say. None: unlabelled floats are metres.
         axes: The axes of normals; None = OPENGL.
 
     Raises:
@@ -129,8 +130,11 @@ def read_map(
     if values.coded:
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        _check_grey(path, values)
-        if stated is Quantity.METRIC_DEPTH:
+        if values.planes.shape[1] != 1:
+            raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+        if stated == MILLIMETRES:
+            planes = {"Y": _whole_numbers(path, values)}
+        elif stated == Quantity.METRIC_DEPTH:
             problem = "the grey levels of an image are no metres; those of 16 bits may be --quantity millimetres"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
     if values.whole and stated is None:
@@ -138,22 +142,15 @@ def read_map(
     depth, normals = unnamed_map(path, planes, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
-    stated = stated or Quantity.METRIC_DEPTH
+    depth, stated = in_metres(depth, stated or Quantity.METRIC_DEPTH)
     return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
 
 
-def millimetres_to_estimate(path: str | os.PathLike[str], values: FileValues) -> Estimate:
-    """Metric depth of grey levels that are millimetres, in 9 to 16 bits, as depth cameras store it; 0 is no value. Else FileFormatError."""
-    _check_grey(path, values)
+def _whole_numbers(path: str | os.PathLike[str], values: FileValues) -> np.ndarray:
+    """The grey levels (H, W) of 9 to 16 bits as the integers that are millimetres, as depth cameras store them. Else FileFormatError."""
     if (bits := stored_bits(path)) <= 8:
         raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
-    depth = (values.planes * (2**bits - 1)).round() * 0.001
-    return Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, values.known))
-
-
-def _check_grey(path: str | os.PathLike[str], values: FileValues) -> None:
-    if values.planes.shape[1] != 1:
-        raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+    return (values.planes[0, 0] * (2**bits - 1)).round().numpy()
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
@@ -219,16 +216,9 @@ def _uncoded(planes: np.ndarray) -> FileValues:
 
 
 def _coded(image: DecodedImage) -> FileValues:
-    pixels = image.pixels[..., None] if image.pixels.ndim == 2 else image.pixels
-    levels = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
-    known = None
-    if levels.shape[2] == 4:
-        known = torch.from_numpy(levels[..., 3] >= 0.5)[None, None]
-        if image.premultiplied:
-            levels[..., :3] = np.minimum(levels[..., :3] / np.maximum(levels[..., 3:], 1e-6), 1)
-        levels = levels[..., :3]
-    planes = _grey_as_one(np.moveaxis(levels, -1, 0))
-    return FileValues(planes, None if known is None or bool(known.all()) else known, coded=True)
+    levels, alpha = as_rgb(image.pixels, image.premultiplied)
+    known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
+    return FileValues(_grey_as_one(np.moveaxis(levels, -1, 0)), known, coded=True)
 
 
 def _grey_as_one(planes: np.ndarray) -> Tensor:

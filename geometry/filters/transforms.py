@@ -1,8 +1,9 @@
-"""Fourier, cosine and sine transforms of maps, chosen by how the map continues at its border, and blurring with them."""
+"""Fourier, cosine and sine transforms of maps, chosen by how the map continues at its border; blurring and solving systems with them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,36 @@ def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool =
     """
     share = blurred(weight, sigma, seamless).clamp(min=1e-4)
     return blurred(values * weight, sigma, seamless) / share
+
+
+def conjugate_gradients(
+    system: Callable[[Tensor], Tensor],
+    target: Tensor,
+    inverse: Callable[[Tensor], Tensor],
+    most: int,
+    tolerance: float,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Solves `system`(x) = `target` from x = `start` (None = 0) on, in `most` steps at most, to a relative residual of `tolerance`.
+
+    The system is symmetric and positive definite; `inverse` is that of a similar one that a transform makes diagonal.
+    """
+    x, residual = (torch.zeros_like(target), target) if start is None else (start, target - system(start))
+    step = inverse(residual)
+    energy = (residual * step).sum()
+    end = tolerance**2 * (energy if start is None else (target * inverse(target)).sum())
+    least = torch.finfo(target.dtype).tiny
+    for _ in range(most):
+        # Reading this from a GPU takes less time than launching another step.
+        if not bool(energy > end):
+            break
+        moved = system(step)
+        length = energy / (step * moved).sum().clamp(min=least)
+        x, residual = x + length * step, residual - length * moved
+        nearer = inverse(residual)
+        energy, before = (residual * nearer).sum(), energy
+        step = nearer + energy / before.clamp(min=least) * step
+    return x
 
 
 def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ...utils import unit_vectors, vector_lengths, without_autocast
 from ..camera import pixel_rays
+from ..filters.transforms import conjugate_gradients
 from ..sphere import in_view, panorama_directions, view_intrinsics
 
 MERGED_WIDTH = 2048
@@ -172,7 +173,8 @@ class _Sums:
             return flat + _laplacian(weights[2] * _laplacian(x)) + level * x
 
         target = _across_back(weights[0] * across) + _down_back(weights[1] * down) + _laplacian(weights[2] * bend) + level * value
-        return _conjugate_gradients(system, target, torch.where(known, value, value.sum() / known.sum()), _Unmasked(*target.shape))
+        start = torch.where(known, value, value.sum() / known.sum())
+        return conjugate_gradients(system, target, _Unmasked(*target.shape), _STEPS, _TOLERANCE, start)
 
 
 def _mean(total: Tensor, weight: Tensor) -> Tensor:
@@ -219,23 +221,6 @@ class _Unmasked:
         # Mirrored rows are periodic, too.
         mirrored = torch.cat((x, x.flip(0)))
         return torch.fft.irfft2(torch.fft.rfft2(mirrored) * self._inverse, s=mirrored.shape)[: len(x)]
-
-
-def _conjugate_gradients(system: Callable[[Tensor], Tensor], target: Tensor, x: Tensor, inverse: _Unmasked) -> Tensor:
-    residual = target - system(x)
-    step = inverse(residual)
-    product, end = (residual * step).sum(), _TOLERANCE**2 * (target * inverse(target)).sum()
-    for _ in range(_STEPS):
-        if bool(product <= end):
-            break
-        moved = system(step)
-        length = product / (step * moved).sum()
-        x = x + length * step
-        residual = residual - length * moved
-        nearer = inverse(residual)
-        before, product = product, (residual * nearer).sum()
-        step = nearer + product / before * step
-    return x
 
 
 # Size of the panorama grid on which affine views are compared, and least number of common pixels of a pair of views.

@@ -48,7 +48,7 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
         for _ in range(_STEPS):
             change = step.after(motion)
             motion = motion @ change
-            if has_settled(change - identity, 2 * _SETTLED / second.shape[-1]):
+            if (change - identity).abs().amax() < 2 * _SETTLED / second.shape[-1]:
                 break
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
@@ -108,11 +108,6 @@ def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
 def square(motion: Tensor) -> Tensor:
     """Extends (1, 2, 3) to (1, 3, 3), so that motions can be multiplied."""
     return torch.cat((motion, torch.eye(3, dtype=motion.dtype, device=motion.device)[None, 2:]), 1)
-
-
-def has_settled(change: Tensor, least: float) -> bool:
-    """True if all of the change is below `least`. False on other devices than a CPU, to avoid synchronising."""
-    return change.device.type == "cpu" and bool(change.abs().amax() < least)
 
 
 def _blurred(values: Tensor) -> Tensor:
@@ -191,17 +186,4 @@ class _Step:
         products = ((rows[:4] * weight) @ rows.T) * (width / 4)
         normal, right = products[:, :4] * (width / 4), products[:, 4:]
         normal = normal + (normal.diagonal().mean() + 1e-6) * places.damping
-        return places.identity + places.units @ solve_positive_definite(normal, right)[:, 0]
-
-
-def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solves a small positive definite system, (N, N) with right sides (N, M), without synchronising the device."""
-    if matrix.device.type == "cpu":
-        return torch.linalg.solve_ex(matrix, right).result  # a fifteenth of the time
-    size = len(matrix)
-    rows = torch.cat((matrix, right), 1)
-    for index in range(size):
-        row = rows[index] / rows[index, index]
-        rows = rows - rows[:, index : index + 1] * row
-        rows = torch.cat((rows[:index], row[None], rows[index + 1 :]))
-    return rows[:, size:]
+        return places.identity + places.units @ torch.linalg.solve_ex(normal, right).result[:, 0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...utils import brightness, kept_for_sizes, resize_map, sample_at, sent_to, to_cpu, vector_lengths, without_autocast
 from ..filters.extremes import largest_within
-from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
+from .camera_motion import camera_motion, moved, sampled, sampling_grid, square
 
 # Number of pyramid levels, each half the size of the one before; steps on each; standard deviation of the window in pixels.
 _LEVELS, _STEPS = 3, 2
@@ -235,13 +235,12 @@ def _thumbnail(frame: Tensor) -> Tensor:
 
 def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: independent motion between two thumbnails, given the approximate camera motion."""
-    # Too similar to show motion. Not tested on other devices than a CPU, to avoid synchronising.
-    if before.device.type == "cpu" and bool(window_mean((moved(before, motion) - after).square_()).amax() < _ALIKE * _NOISE):
+    if window_mean((moved(before, motion) - after).square_()).amax() < _ALIKE * _NOISE:  # too similar to show motion
         return torch.zeros_like(after)
     refined = _Refined(before, after)
     for _ in range(_REFINED):
         last, motion = motion, refined.of(motion)
-        if has_settled(motion - last, 2 * _SETTLED / before.shape[-1]):
+        if (motion - last).abs().amax() < 2 * _SETTLED / before.shape[-1]:
             break
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
@@ -279,7 +278,7 @@ class _Refined:
         fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
         for _ in range(_FITS):
             weighted = basis * (trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square())
-            last, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
-            if has_settled(fit - last, _SETTLED):
+            last, fit = fit, torch.linalg.solve_ex(weighted @ basis.T + self._damping, weighted @ flow.T).result.T
+            if (fit - last).abs().amax() < _SETTLED:
                 break
         return (square(motion) + square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_choice, check_range
-from ...options.textures import AUTO, BORDERS, BRIGHT, FREE, HIGH, MAX_RELIEF, MAX_SHAPE, SEAMLESS
+from ...options.textures import AUTO, BRIGHT, FREE, HIGH, MAX_RELIEF, MAX_SHAPE, SEAMLESS
 from ...utils import resize_map
 from ..checks import check_map
 from ..conventions import convert_normals, unit_normals
 from ..filters.transforms import blurred, trend_where
 from ..images.srgb import luminance
 from ..kinds import Axes
-from .height import check_size, height_to_normals, known_normals
+from .height import check_maps, height_to_normals, known_normals
 
 BRIGHT_JOINTS = 0.16
 """`bright_lines` value from which bright lines are joints between darker stones."""
@@ -90,8 +90,7 @@ def bright_lines(image: Tensor) -> Tensor:
         T. Lindeberg, "Edge detection and ridge detection with automatic scale selection" (1998), for lines as curvature of brightness that
         is strong across and weak along them. The rest is ours.
     """
-    check_map(image, 3, "image")
-    check_size(*image.shape[-2:])
+    check_maps(image, 3, "image")
     ratio, even, _ = _clearest_lines((luminance(image) + _DARK).log())
     return torch.where(even, ratio, ratio.clamp(max=0))
 
@@ -101,9 +100,7 @@ def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
 
     (B, 1, H, W) from 0 to 1 = joint, of RGB (B, 3, H, W) in [0, 1]; 0 everywhere in an image without a pattern of grey lines.
     """
-    check_map(image, 3, "image")
-    check_size(*image.shape[-2:])
-    check_choice("borders", borders, BORDERS)
+    check_maps(image, 3, "image", borders)
     shorter, seamless = min(image.shape[-2:]), borders == SEAMLESS
     # Blurred, as the noise of single pixels colours dark stones.
     smooth = blurred(image, max(_NARROWEST, _JOINTS[0] * shorter), seamless).clamp(min=0)
@@ -166,9 +163,7 @@ class PhotoRelief:
     borders: str = FREE
 
     def __post_init__(self) -> None:
-        check_map(self.image, 3, "image")
-        check_size(*self.image.shape[-2:])
-        check_choice("borders", self.borders, BORDERS)
+        check_maps(self.image, 3, "image", self.borders)
         check_range("radius", self.radius, 1, MAX_SHAPE)
 
     @cached_property

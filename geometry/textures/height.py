@@ -14,6 +14,7 @@ from ...options.textures import AUTO, BORDERS, CENTRAL, DERIVATIVES, FREE, SEAML
 from ...utils import exact_dtype
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals, unit_normals
+from ..filters.transforms import conjugate_gradients
 from ..kinds import Axes
 from ..valid import valid_normals
 from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
@@ -106,9 +107,8 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
 
     Raises ValueError: wrong shape, unknown borders or derivative, or too many pixels.
     """
-    check_map(height, 1, "height")
+    check_maps(height, 1, "height", borders)
     check_choice("derivative", derivative, DERIVATIVES)
-    _check(height, borders)
     exact = height if derivative == CENTRAL else height.to(exact_dtype(height.device))
     return slopes_to_normals(slopes_of(exact, borders == SEAMLESS, derivative).to(height.dtype))
 
@@ -157,18 +157,19 @@ def check_size(height: int, width: int) -> None:
         )
 
 
+def check_maps(maps: Tensor, channels: int, name: str, borders: str = FREE) -> None:
+    """Checks maps of a material as `check_map`, their size, and the name of their borders."""
+    check_map(maps, channels, name)
+    check_size(*maps.shape[-2:])
+    check_choice("borders", borders, BORDERS)
+
+
 def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
     """Checks normals (B, 3, H, W), size and borders; gives (B, 1, H, W) bool: they have a direction and are in `weight` (None = all)."""
-    check_map(normals, 3, "normals")
-    _check(normals, borders)
+    check_maps(normals, 3, "normals", borders)
     known = valid_normals(normals)
     check_mask(weight, known)
     return known if weight is None else known & weight
-
-
-def _check(maps: Tensor, borders: str) -> None:
-    check_choice("borders", borders, BORDERS)
-    check_size(maps.shape[-2], maps.shape[-1])
 
 
 def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str) -> Tensor:
@@ -221,19 +222,7 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
     def applied(height: Tensor) -> Tensor:
         return adjoint(weight * mirrored_slopes(height, seamless, derivative), seamless, derivative) + screening * height
 
-    residual = adjoint(weight * target, seamless, derivative)
-    solution = torch.zeros_like(residual)
-    direction = step = solved(residual, seamless, derivative, screening=screening)
-    energy = first = (residual * step).sum()
-    for _ in range(_ITERATIONS):
-        turned = applied(direction)
-        length = energy / (direction * turned).sum().clamp(min=torch.finfo(energy.dtype).tiny)
-        solution = solution + length * direction
-        residual = residual - length * turned
-        step = solved(residual, seamless, derivative, screening=screening)
-        energy, before = (residual * step).sum(), energy
-        # Reading this from a GPU takes less time than launching another step.
-        if not bool(energy > first * _PRECISION**2):
-            break
-        direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction
-    return solution
+    def inverse(residual: Tensor) -> Tensor:
+        return solved(residual, seamless, derivative, screening=screening)
+
+    return conjugate_gradients(applied, adjoint(weight * target, seamless, derivative), inverse, _ITERATIONS, _PRECISION)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ...options.checks import check_choice, check_range
+from ...options.checks import check_range
 from ...options.textures import ROUGHNESS
 from ...utils import resize_map, without_autocast
 from ..checks import check_map
 from ..filters.transforms import trend_where
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
-from .height import BORDERS, FREE, SEAMLESS, check_size
+from .height import FREE, SEAMLESS, check_maps
 from .seamless import folded
 
 AUTHORS_GAMMA = 2.2
@@ -135,11 +135,9 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
         occlusion: (B, 1, H, W) in [0, 1], 1 = open.
         borders: "free" or "seamless".
     """
-    check_map(image, 3, "image")
-    check_size(*image.shape[-2:])
+    check_maps(image, 3, "image", borders)
     check_map(normals, 3, "normals", like=image)
     check_map(occlusion, 1, "occlusion", like=image)
-    check_choice("borders", borders, BORDERS)
     light = srgb_to_linear(image)
     bright = (luminance(light) + _DARK).log()
     trend = trend_where(bright, torch.ones_like(bright), _LIGHT * min(image.shape[-2:]), borders == SEAMLESS)

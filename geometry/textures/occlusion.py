@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...options.checks import check_choice, check_range, check_whole
+from ...options.checks import check_range, check_whole
 from ...utils import constant, dot_products
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
@@ -21,7 +21,7 @@ from ..kinds import Axes, Quantity
 from ..projections import need_perspective
 from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
-from .height import BORDERS, FREE, SEAMLESS, check_size
+from .height import FREE, SEAMLESS, check_maps, check_size
 from .seamless import wrap
 from .slopes import slopes_of
 
@@ -67,9 +67,7 @@ def height_to_occlusion(
         L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008); J. Jimenez and others, "Practical real-time
         strategies for accurate indirect occlusion" (2016), for the closed-form integral of the cosine above each direction's horizon.
     """
-    check_map(height, 1, "height")
-    check_size(*height.shape[-2:])
-    check_choice("borders", borders, BORDERS)
+    check_maps(height, 1, "height", borders)
     _check_reach(radius, directions)
     check_mask(weight, height)
     surface = torch.isfinite(height) if weight is None else weight & torch.isfinite(height)

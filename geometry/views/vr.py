@@ -26,6 +26,7 @@ from ..images.tone_mapping import compress_highlights
 from ..kinds import Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
+from ..sphere import with_surroundings
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer
 from .gaps import close_gaps
@@ -244,24 +245,10 @@ def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
     sharpened = torch.empty_like(inverse)
     for start in range(0, height, size):
         stop = min(start + size, height)
-        colour, near = (_rows_around(each, start - margin, stop + margin, margin) for each in (image, inverse))
+        colour, near = (with_surroundings(each, margin, (start - margin, stop + margin)) for each in (image, inverse))
         sharp = depth_at_image_edges(near.reciprocal(), colour)
         sharpened[..., start:stop, :] = sharp[..., margin : margin + stop - start, margin : margin + width].reciprocal()
     return sharpened
-
-
-def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor:
-    """Some rows of `with_surroundings`, without computing all of it; rows beyond a pole continue on its other side."""
-    height, width = panorama.shape[-2:]
-    low, high = max(start, 0), min(stop, height)
-    columns = torch.arange(-margin, width + margin, device=panorama.device) % width
-    turned = (columns + width // 2) % width
-    parts = [panorama[..., low:high, :][..., columns]]
-    if start < 0:
-        parts.insert(0, panorama[..., :-start, :].flip(-2)[..., turned])
-    if stop > height:
-        parts.append(panorama[..., 2 * height - stop :, :].flip(-2)[..., turned])
-    return torch.cat(parts, -2)
 
 
 def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float) -> StereoPair:

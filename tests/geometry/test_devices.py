@@ -392,6 +392,7 @@ CASES = {
     "temporal.stabilization.VideoAligner.push": video,
     "textures.curvature.curvature_maps": lambda f: tuple(f(maps(), weight=mask())),
     "textures.detail.PhotoRelief": lambda f: (f(maps(3)).normals(), f(maps(3)).is_in_doubt),
+    "textures.height.check_maps": lambda f: f(maps(), 1, "height"),
     "textures.height.grey_heights": lambda f: f(maps(3), maps(1) > 0.5, "height"),
     "textures.height.height_to_image": lambda f: f(maps(), mask()),
     "textures.height.height_to_normals": lambda f: [f(maps(), derivative=way) for way in DERIVATIVES],

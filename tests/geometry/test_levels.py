@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.kinds import Quantity
-from depth_normal.geometry.levels import _sorted_percentiles, depth_to_nearness, measure_range, sample_stride, sampled
+from depth_normal.geometry.levels import depth_to_nearness, measure_range, sample_stride, sampled
 
 
 @pytest.mark.parametrize("as_disparity", [False, True])
@@ -31,6 +31,15 @@ def test_percentiles_are_exact_whatever_the_values():
             for index, group in enumerate(groups):
                 expected = np.percentile(group.numpy(), [2, 85])
                 assert [low[index].item(), high[index].item()] == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-44)
+        low, high = measure_range(values, torch.zeros_like(valid), (2.0, 85.0))
+        assert low.isinf().all() and high.isinf().all(), "nothing is valid"
+
+
+def test_the_greatest_of_more_values_than_float32_counts_is_found():
+    values = torch.zeros(1, 1, 1, 2**24 + 4)
+    values[..., -1] = 1
+    low, high = measure_range(values, torch.ones_like(values, dtype=torch.bool), (1.0, 100.0))
+    assert (low.item(), high.item()) == (0, 1)
 
 
 def test_samples_are_of_the_whole_map_and_only_of_what_counts():
@@ -44,11 +53,3 @@ def test_samples_are_of_the_whole_map_and_only_of_what_counts():
     assert sampled(values, lonely).numel() == 0
     lonely[..., 5, 7] = True
     assert sampled(values, lonely).tolist() == [4007], "what a sparse grid misses is found"
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.4, 1.0])
-def test_sorting_finds_the_percentiles_that_counting_finds(share):
-    """A GPU sorts, a CPU counts."""
-    values, valid = torch.randn(3, 1, 40, 50), torch.rand(3, 1, 40, 50) < share
-    expected = torch.cat(measure_range(values, valid, (2.0, 97.5)), 1).flatten(1)
-    torch.testing.assert_close(_sorted_percentiles(values.flatten(1), valid.flatten(1), (2.0, 97.5)), expected)
