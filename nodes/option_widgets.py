@@ -45,6 +45,8 @@ class Node:
     """As INPUT_TYPES returns it, with functions for inputs that depend on the disk. "optional" is by default the widgets of all options."""
     OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """The type and tooltip of each output."""
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    """What `execute` takes for missing inputs, besides its own defaults, where a widget's default depends on the disk."""
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -102,9 +104,10 @@ class _Execute:
 
     @functools.cached_property
     def __signature__(self) -> inspect.Signature:
-        own = inspect.signature(self.function).parameters
+        parameters = inspect.signature(self.function).parameters.values()
+        defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
         itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), own)])
+        return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), {**defaults, **self._node.DEFAULTS})])
 
     def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
         bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
@@ -171,15 +174,13 @@ def _place(tooltip: str) -> Widget:
     return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip, advanced=True)
 
 
-def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspect.Parameter]) -> Iterator[inspect.Parameter]:
-    """The parameters of all inputs. Defaults in `own`, from `execute`, precede the widgets', which may depend on the disk."""
+def _parameters(inputs: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+    """The parameters of all inputs. These defaults precede the widgets', which may depend on the disk."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
     for name, (widget, settings) in inputs["optional"].items():
         annotation = "str" if widget == "STRING" else "bool" if widget == "BOOLEAN" else inspect.Parameter.empty  # for `checks.with_kinds`
-        has_default = name in own and own[name].default is not inspect.Parameter.empty
-        default = own[name].default if has_default else settings.get("default")
-        yield inspect.Parameter(name, kind, default=default, annotation=annotation)
+        yield inspect.Parameter(name, kind, default=defaults.get(name, settings.get("default")), annotation=annotation)
     yield from (inspect.Parameter(name, kind, default=None) for name in inputs.get("hidden", ()))
 
 
