@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -72,8 +72,6 @@ class _DiffusionNode(LoadsByName):
         ),
     }
     FAMILY: ClassVar[str]
-    FAMILY_OPTIONS: ClassVar[Callable[[Any], DiffusionOptions]]
-    """Makes the model family's options of the node's."""
     OWN: ClassVar[Mapping[str, Widget]] = {}
     """The family's own inputs."""
 
@@ -96,11 +94,16 @@ class _DiffusionNode(LoadsByName):
         """Ids of the family's models, depth models first."""
         return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
 
+    @staticmethod
+    def family_options(options: Any) -> DiffusionOptions:
+        """The model family's options from the node's."""
+        return DiffusionOptions(options.seed, options.tiled)
+
     def execute(self, options: Any, image: Tensor, model: str, geometry: Any = None) -> tuple[Tensor, Estimate]:
         """Returns the depth map and the raw depth, or the normal map and the raw normals; `geometry` is depth to check normals against."""
         depth = None if geometry is None else _check_depth(geometry, image)
         check_choice("model", model, self.models())
-        estimate = _estimate(image, model, self.FAMILY_OPTIONS(options), options)
+        estimate = _estimate(image, model, self.family_options(options), options)
         if _is_of_normals(model):
             assert estimate.normals is not None
             if depth is not None:
@@ -128,7 +131,7 @@ class Marigold(_DiffusionNode):
     )
     SEARCH_ALIASES = f"marigold, normal map, {_ALIASES}"
     FAMILY, DEFAULTS = "marigold", {"model": "marigold-depth"}
-    FAMILY_OPTIONS = staticmethod(of_marigold)
+    family_options = staticmethod(of_marigold)
 
 
 @takes(LotusNodeOptions)
@@ -142,7 +145,6 @@ class Lotus(_DiffusionNode):
     )
     SEARCH_ALIASES = f"lotus, disparity, normal map, {_ALIASES}"
     FAMILY, DEFAULTS = "lotus", {"model": "lotus-depth-d"}
-    FAMILY_OPTIONS = staticmethod(lambda options: DiffusionOptions(options.seed, options.tiled))
 
 
 @takes(LbmNodeOptions)
@@ -157,7 +159,7 @@ class Lbm(_DiffusionNode):
     )
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
     FAMILY, DEFAULTS = "lbm", {"model": "lbm-depth"}
-    FAMILY_OPTIONS = staticmethod(lambda options: LbmOptions(options.seed, options.tiled, options.steps))
+    family_options = staticmethod(lambda options: LbmOptions(options.seed, options.tiled, options.steps))
     OWN: ClassVar = {
         "geometry": geometry_input(
             "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
