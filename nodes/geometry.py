@@ -28,7 +28,7 @@ from ..options.map_images import METRES
 from ..options.render import MIDAS, PLANE_FIT, DepthMapOptions, DerivedNormalsOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, to_images, to_planar, to_rgb
-from .batches import for_all, geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
+from .batches import for_all, geometry_output, in_chunks, one_by_one, with_progress
 from .checks import check_geometry, check_model
 from .effect_inputs import effect_geometry, images_with, masks_of
 from .loading import LoadDepthNormalModel
@@ -136,7 +136,7 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
         return refined_by_images(estimate, images, options.refine)
     if options.film:
         frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
-        estimate = Estimate.cat(images_with_progress(frames, total), total, images.device)
+        estimate = Estimate.cat(with_progress(frames, total, lambda part: part.batch), total, images.device)
         return refined_by_images(estimate, images, options.refine)
     refine = (options.refine or None) if options.sharp else False
     estimate = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,6 +111,11 @@ def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) 
     return next((model for model in best_first if model in there), otherwise)
 
 
+def by_file_name(*models: str) -> dict[str, str]:
+    """The choices of old packs' nodes, as saved graphs hold them: models by their file's name, then the bundled one by its id."""
+    return {**{MODELS[model].file.name: model for model in models}, BUNDLED_MODEL: BUNDLED_MODEL}
+
+
 def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, default: str | None = None) -> Widget:
     """Makes a model list whose labels show location, size, outputs and licence; other arguments as `choice_widget`.
 
@@ -137,6 +143,23 @@ def _spec(model: str) -> ModelSpec:
 
 def _is_bundled(spec: ModelSpec) -> bool:
     return all(file.bundled for file in spec.files)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that one node has chosen by this name, and the next one loads."""
+
+    name: str
+
+
+def check_chosen(value: Any, socket: str, loader: str) -> ChosenModel:
+    """Returns the input of a socket if it is the output of the pack's own loader node, else raises TypeError."""
+    if not isinstance(value, ChosenModel):
+        raise TypeError(
+            f"the {socket} input is a {type(value).__name__}; expected the output of this pack's {loader}: "
+            "two packs have nodes of this name, and both nodes must be from the same pack"
+        )
+    return value
 
 
 FROM_FILE = "(from file)"
