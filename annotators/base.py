@@ -182,13 +182,17 @@ class Annotator(Family):
             pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w from `network_size`.
             request: The request that `pixels` come from; None = they are the images themselves.
         """
-        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
+        request = request or self._request_of(pixels)
         outputs = self.run_network(self.normalised(pixels), self.scalar_inputs(request))
         return self.postprocess(outputs, request)
 
     def infer_scene(self, request: Request) -> Estimate:
         """The raw estimate of views of one scene; for families with `sees_scenes`."""
         raise NotImplementedError(f"{type(self).__name__} names scenes that it does not estimate")
+
+    def _request_of(self, images: Tensor) -> Request:
+        """The request of images with all defaults."""
+        return Request(images, self.spec.default_size, options=self._checked_options(None))
 
     def _checked_options(self, options: Any) -> Any:
         options_type = self.options_type

@@ -89,7 +89,7 @@ class DsineAnnotator(Annotator):
         return self.infer_resized(self.preprocess_steps(request.size)[0].apply(request.images), request)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        request = request or Request(pixels, self.spec.default_size, options=DsineOptions())
+        request = request or self._request_of(pixels)
         frame_of = _old_frame if request.options.old_camera else _frame
         frame = frame_of(request.fov or FALLBACK_FOV, request.image_size, (pixels.shape[-2], pixels.shape[-1]))
         return self._framed(pixels, frame, request.options.iterations)

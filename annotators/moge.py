@@ -127,26 +127,18 @@ class MogeAnnotator(Annotator):
             return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
         return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
-    def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        height, width = request.image_size
-        return (width / height,)
+    def scalar_inputs(self, request: Request) -> tuple[Any, ...]:
+        """See `Family.scalar_inputs`. Of version 3 also the number of steps, and the callback that reports progress after each."""
+        (height, width), steps = request.image_size, request.options.refine_steps
+        refinement = (steps, counted(request.progress, steps * len(request.images))) if _is_third(self.spec) else ()
+        return width / height, *refinement
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`. Version 3 also takes the number of steps and a callback after each; by default the options' number."""
+        """See `Family.predict`. With the aspect alone, version 3 takes the options' number of steps."""
         aspect, *refinement = scalar_inputs
         if _is_third(self.spec) and not refinement:
             refinement = [self._checked_options(None).refine_steps]
         return tuple(each for each in self.network(inputs, aspect, *refinement) if each is not None)
-
-    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; reports progress after each of version 3's steps."""
-        if not _is_third(self.spec) or self.engine is not None:
-            return super().infer_resized(pixels, request)
-        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
-        steps = request.options.refine_steps
-        refined = counted(request.progress, steps * len(pixels))
-        outputs = self.run_network(self.normalised(pixels), (*self.scalar_inputs(request), steps, refined))
-        return self.postprocess(outputs, request)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
