@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
-from .layers import to_dtype, unit_vectors
+from .layers import enlarged, to_dtype, with_certainty
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Channels of the decoder's maps, coarsest first."""
 _GUESS = 4
 _HIDDEN = 128
-_LEAST_CERTAINTY = 0.01
 
 
 class _ExactConv2d(nn.Conv2d):
@@ -43,7 +41,7 @@ class _Refinement(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         first, *others = self
-        x = F.interpolate(first(input), scale_factor=2, mode="bilinear", align_corners=True)
+        x = enlarged(first(input))
         for layer in others:
             x = layer(x)
         return x
@@ -104,5 +102,4 @@ class Bae(PublishedNetwork):
 
 def _normalised(guess: Tensor) -> Tensor:
     """Unit vectors and a positive certainty from four values per pixel."""
-    vectors, certainty = guess.split((3, 1), 1)
-    return torch.cat((unit_vectors(vectors), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)
+    return torch.cat(with_certainty(*guess.split((3, 1), 1)), 1)

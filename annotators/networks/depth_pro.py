@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
-from .layers import Linear, to_dtype
+from .layers import Linear, conv3x3, to_dtype
 from .published import PublishedNetwork, StateDict, rename
 from .vit import HUB_BLOCKS, VisionTransformer, with_joined_attention
 
@@ -77,7 +77,7 @@ class _Encoder(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        first, second = (conv3x3(channels, channels) for _ in range(2))
         self.residual = nn.Sequential(nn.ReLU(), first, nn.ReLU(inplace=True), second)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,9 +148,9 @@ class DepthPro(PublishedNetwork):
         self.encoder = _Encoder(config)
         self.decoder = _Decoder(config)
         self.head = nn.Sequential(
-            nn.Conv2d(config.features, half, 3, padding=1),
+            conv3x3(config.features, half),
             nn.ConvTranspose2d(half, half, 2, 2),
-            nn.Conv2d(half, _HEAD_CHANNELS, 3, padding=1),
+            conv3x3(half, _HEAD_CHANNELS),
             nn.ReLU(inplace=True),
             nn.Conv2d(_HEAD_CHANNELS, 1, 1),
             nn.ReLU(inplace=True),

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
-from .layers import aspect_of, middles, to_dtype
+from .layers import aspect_of, conv3x3, enlarged, middles, to_dtype
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
@@ -31,8 +31,7 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1, self.conv2 = conv3x3(channels, channels), conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
@@ -55,7 +54,7 @@ class Fusion(nn.Module):
         # The authors enlarge first. A 1x1 convolution gives the same either way, here over a quarter of the pixels.
         path = self.out_conv(self.resConfUnit2(path))
         if size is None:
-            return F.interpolate(path, scale_factor=2, mode="bilinear", align_corners=True)
+            return enlarged(path)
         return resized(path, size)
 
 
@@ -78,7 +77,7 @@ class _Scratch(nn.Module):
             self.add_module(f"layer{level}_rn", nn.Conv2d(channels, config.features, 3, padding=1, bias=False))
             self.add_module(f"refinenet{level}", Fusion(config.features, joins=level < 4))
         half = config.features // 2
-        self.output_conv1 = nn.Conv2d(config.features, half, 3, padding=1)
+        self.output_conv1 = conv3x3(config.features, half)
         self.output_conv2 = _last_convolutions(half, config.outputs)
         if config.sky:
             self.sky_output_conv2 = _last_convolutions(half, 1)
@@ -149,7 +148,7 @@ class DptHead(nn.Module):
 
 
 def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
+    return nn.Sequential(conv3x3(inputs, HEAD_CHANNELS), nn.ReLU(inplace=True), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
