@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -115,13 +115,6 @@ class EstimateGeometry(Node):
         return (estimate_images(lambda: model, image, options, with_normals if options.normals == AUTO else None),)
 
 
-class _Common(TypedDict):
-    """Arguments common to all ways of running a model."""
-
-    fov: float
-    derive: Derive | None
-
-
 def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
     """Runs an IMAGE through a model, with ComfyUI's progress bar; the estimate is on ComfyUI's intermediate device, at the images' size.
 
@@ -130,16 +123,16 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
-    size, common = options.resolution or None, _Common(fov=options.fov, derive=derive)
+    size, fov = options.resolution or None, options.fov
     if options.views == ONE_SCENE:
-        estimate = model.estimate_scene(images, size, progress_bar(total), **common)
+        estimate = model.estimate_scene(images, size, progress_bar(total), fov=fov, derive=derive)
         return refined_by_images(estimate, images, options.refine)
     if options.film:
-        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
+        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, fov=fov, derive=derive)
         estimate = Estimate.cat(with_progress(frames, total, lambda part: part.batch), total, images.device)
         return refined_by_images(estimate, images, options.refine)
     refine = (options.refine or None) if options.sharp else False
-    estimate = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
+    estimate = model.estimate(images, size, progress_bar(total), fov=fov, derive=derive, tiles=options.tiles, refine=refine)
     return refined_by_images(estimate, images, options.refine and not options.sharp)
 
 

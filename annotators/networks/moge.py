@@ -210,12 +210,6 @@ def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, ref
     return done
 
 
-def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
-    """(1, 2, height, width) float32: pixel positions from the centre, rightwards and downwards, in half image diagonals."""
-    diagonal = (1 + aspect**2) ** 0.5
-    return plane_of(middles(width, aspect / diagonal, device), middles(height, 1 / diagonal, device))
-
-
 def plane_of(across: Tensor, down: Tensor) -> Tensor:
     """(1, 2, H, W): the grid of column positions (W,) and row positions (H,)."""
     rows, columns = down.shape[0], across.shape[0]  # `len` of a tensor would become a constant in an exported graph
@@ -223,7 +217,10 @@ def plane_of(across: Tensor, down: Tensor) -> Tensor:
 
 
 def _places(like: Tensor, height: int, width: int, aspect: float | Tensor) -> Tensor:
-    return view_plane(height, width, aspect, like.device).to(like.dtype).expand(like.shape[0], -1, -1, -1)
+    """(B, 2, height, width): pixel positions from the centre, rightwards and downwards, in half image diagonals."""
+    diagonal = (1 + aspect**2) ** 0.5
+    plane = plane_of(middles(width, aspect / diagonal, like.device), middles(height, 1 / diagonal, like.device))
+    return plane.to(like.dtype).expand(like.shape[0], -1, -1, -1)
 
 
 _LAST_CHANNELS = 32
