@@ -28,18 +28,11 @@ CATEGORY = "DepthAnythingV2"
 DAMODEL = "DAMODEL"
 """The old pack's socket. Its own nodes pass a dictionary with a network, which this pack's nodes reject."""
 
-_MODELS = {
-    "depth_anything_v2_vits": "depth-anything-v2-small",
-    "depth_anything_v2_vitb": "depth-anything-v2-base",
-    "depth_anything_v2_vitl": "depth-anything-v2-large",
-}
-_METRIC = {
-    "depth_anything_v2_metric_hypersim_vitl": "depth-anything-v2-metric-indoor-large",
-    "depth_anything_v2_metric_vkitti_vitl": "depth-anything-v2-metric-outdoor-large",
-}
+_RELATIVE = ("depth-anything-v2-small", "depth-anything-v2-base", "depth-anything-v2-large")
+_METRIC = ("depth-anything-v2-metric-indoor-large", "depth-anything-v2-metric-outdoor-large")
 FILES = {
-    **{f"{name}_{dtype}.safetensors": model for name, model in _MODELS.items() for dtype in ("fp16", "fp32")},
-    **{f"{name}_fp32.safetensors": model for name, model in _METRIC.items()},
+    **{name: model for model in _RELATIVE for name in sorted(MODELS[model].file.aliases)},
+    **{name: model for model in _METRIC for name in MODELS[model].file.aliases if "fp32" in name},
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"

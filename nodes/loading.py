@@ -102,7 +102,7 @@ def options_for(model: Model, options: Any) -> Any:
 def by_location(models: Sequence[str]) -> list[str]:
     """Sorts models: bundled ones, local ones, then those to download; each group keeps its order."""
     there = models_on_disk()
-    return sorted(models, key=lambda model: (not _is_bundled(_spec(model)), model not in there))
+    return sorted(models, key=lambda model: (not _is_bundled(find_any_spec(model)), model not in there))
 
 
 def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) -> str:
@@ -124,7 +124,8 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)
     there = models_on_disk()
-    labels = {choice: f"{choice} · {_describe(_spec(model), there)}" for choice, model in ids.items() if model in MODELS | MATERIAL_MODELS}
+    specs = {choice: find_any_spec(model) for choice, model in ids.items() if model in MODELS | MATERIAL_MODELS}
+    labels = {choice: f"{choice} · {_describe(spec, there)}" for choice, spec in specs.items()}
     return kind, {**options, LABELS: labels}
 
 
@@ -135,10 +136,6 @@ def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
     depth = "depth without unit" if spec.up_to_scale else _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
     gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "", *spec.materials)))
     return f"{place}, {spec.size_in_words} · {gives} · {spec.terms}"
-
-
-def _spec(model: str) -> ModelSpec:
-    return (MODELS | MATERIAL_MODELS)[model]
 
 
 def _is_bundled(spec: ModelSpec) -> bool:
