@@ -21,7 +21,7 @@ from .batches import join_outputs, to_output
 from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
 from .loading import TINY_CHOICE, ChosenModel, check_chosen, choose_tiny, load_model, model_widget, weights_state
-from .option_widgets import Node, takes
+from .option_widgets import Node
 from .widgets import image_input
 
 CATEGORY = "DepthAnythingV2"
@@ -38,7 +38,6 @@ FILES = {
 DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
 
 
-@takes()
 class LoadDepthAnythingV2Model(Node):
     """Chooses a Depth Anything V2 model."""
 
