@@ -146,8 +146,29 @@ class MogeAnnotator(Annotator):
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. Refuses non-finite outputs here, as masks and unit vectors would hide them."""
-        output = MogeOutput(*outputs)
-        return self._to_estimate(output, *request.image_size, request.fov)
+        output, fov, (height, width) = MogeOutput(*outputs), request.fov, request.image_size
+        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
+        half_diagonal = math.hypot(height, width) / 2
+        few = self._fetched(output, sampled(maps))
+        known_focal = few.new_full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
+        few_z = few[:, 2:3].exp()
+        spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
+        across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
+        points = torch.cat((few[:, :2] * few_z, few_z), 1)
+        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known_focal)
+        focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
+        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
+        shift = sent_to(maps.device, shift)
+        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
+        z = z + shift[:, None, None, None]
+        mask = mask & (z > 0)
+        # a tiny scale times infinity can be NaN; `fmin` then returns the other argument
+        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
+        estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
+        if output.normals is None:
+            return estimate
+        normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
+        return replace(estimate, normals=normals, axes=Axes.OPENCV)
 
     def _check_estimate(self, estimate: Estimate) -> None:
         """Does nothing: `postprocess` has checked the outputs, and finite outputs give finite maps."""
@@ -171,30 +192,6 @@ class MogeAnnotator(Annotator):
             afterwards=[{"step": "point_map", "farthest": _FARTHEST, "means": words}],
             at_image_size=True,
         )
-
-    def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
-        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
-        half_diagonal = math.hypot(height, width) / 2
-        few = self._fetched(output, sampled(maps))
-        known_focal = few.new_full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
-        few_z = few[:, 2:3].exp()
-        spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
-        across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
-        points = torch.cat((few[:, :2] * few_z, few_z), 1)
-        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known_focal)
-        focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
-        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
-        shift = sent_to(maps.device, shift)
-        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
-        z = z + shift[:, None, None, None]
-        mask = mask & (z > 0)
-        # a tiny scale times infinity can be NaN; `fmin` then returns the other argument
-        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
-        estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
-        if output.normals is None:
-            return estimate
-        normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
-        return replace(estimate, normals=normals, axes=Axes.OPENCV)
 
     def _fetched(self, output: MogeOutput, few: Tensor) -> Tensor:
         """Sampled points on the CPU. Refuses non-finite outputs, checked in the same transfer."""
