@@ -293,13 +293,14 @@ class Annotator(Family):
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The outputs of the engine, or else of `predict`, for inputs as from `normalised`."""
+        """The outputs of `predict`, or of the engine, which takes the `signature`'s scalars alone, for inputs as from `normalised`."""
         if self.engine is None:
             return self.predict(inputs, scalar_inputs)
-        if scalar_inputs:
-            values = [torch.full((), value, dtype=torch.float32, device=inputs.device) for value in scalar_inputs]
-            return self.engine(inputs, torch.stack(values))
-        if not self.signature().one_image:
+        signature = self.signature()
+        if signature.scalar_inputs is not None:
+            used = scalar_inputs[: len(signature.scalar_inputs.example)]
+            return self.engine(inputs, torch.stack([torch.full((), each, dtype=torch.float32, device=inputs.device) for each in used]))
+        if not signature.one_image:
             return self.engine(inputs)
         return tuple(map(torch.cat, zip(*(self.engine(image) for image in inputs.split(1)), strict=True)))
 

@@ -11,20 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
-from .layers import enlarged, to_dtype, with_certainty
+from .layers import ExactConv2d, enlarged, with_certainty
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Channels of the decoder's maps, coarsest first."""
 _GUESS = 4
 _HIDDEN = 128
-
-
-class _ExactConv2d(nn.Conv2d):
-    """Always runs in float32: half precision would show as steps in the normals."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.float())
 
 
 class _Refinement(nn.Sequential):
@@ -37,7 +30,7 @@ class _Refinement(nn.Sequential):
         layers: list[nn.Module] = [nn.Conv2d(features + _GUESS, _HIDDEN, 1)]
         for _ in range(2):
             layers += [nn.ReLU(inplace=True), nn.Conv2d(_HIDDEN, _HIDDEN, 1)]
-        super().__init__(*layers, nn.ReLU(inplace=True), _ExactConv2d(_HIDDEN, _GUESS, 1))
+        super().__init__(*layers, nn.ReLU(inplace=True), ExactConv2d(_HIDDEN, _GUESS, 1))
 
     def forward(self, input: Tensor) -> Tensor:
         first, *others = self
@@ -57,7 +50,7 @@ class _Decoder(nn.Module):
             Upsampling(channels + skip, outputs, nn.BatchNorm2d, align_corners=True)
             for channels, skip, outputs in zip(inputs, B5_CHANNELS[-2::-1], _CHANNELS, strict=True)
         )
-        self.out_conv_res8 = _ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
+        self.out_conv_res8 = ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
         self.out_conv_res4, self.out_conv_res2, self.out_conv_res1 = (_Refinement(channels) for channels in _CHANNELS[1:])
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -86,9 +79,6 @@ class Bae(PublishedNetwork):
         super().__init__()
         self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
         self.decoder = _Decoder()
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        to_dtype(self, dtype, *(layer for layer in self.modules() if isinstance(layer, _ExactConv2d)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder["original_model"](pixels))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
-from .layers import aspect_of, conv3x3, enlarged, middles, to_dtype
+from .layers import ExactConv2d, aspect_of, conv3x3, enlarged, middles
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
@@ -84,7 +84,7 @@ class _Scratch(nn.Module):
 
 
 class DptHead(nn.Module):
-    """The head. Its last convolutions, at image size, always run in float32: see `set_dtype`."""
+    """The head. Its last convolutions, at image size, always run in float32: see `ExactConv2d`."""
 
     def __init__(self, inputs: int, config: DptConfig) -> None:
         super().__init__()
@@ -96,10 +96,6 @@ class DptHead(nn.Module):
         larger = nn.ConvTranspose2d(first, first, 4, 4), nn.ConvTranspose2d(second, second, 2, 2)
         self.resize_layers = nn.ModuleList((*larger, nn.Identity(), nn.Conv2d(last, last, 3, 2, 1)))
         self.scratch = _Scratch(config)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the last convolutions: half precision there would show as steps in the map, and thus in normals."""
-        to_dtype(self, dtype, self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else []))
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
         """(B, outputs, height, width) float32, before any activation, of the transformer's four maps (B, inputs, rows, columns)."""
@@ -148,7 +144,7 @@ class DptHead(nn.Module):
 
 
 def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(conv3x3(inputs, HEAD_CHANNELS), nn.ReLU(inplace=True), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
+    return nn.Sequential(ExactConv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(inplace=True), ExactConv2d(HEAD_CHANNELS, outputs, 1))
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -143,6 +143,13 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
+class ExactConv2d(nn.Conv2d):
+    """Always runs in float32: in a network's last layers, half precision would show as steps in its maps."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float())
+
+
 def enlarged(x: Tensor, scale: float = 2) -> Tensor:
     """Enlarges maps bilinearly with aligned corners."""
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=True)

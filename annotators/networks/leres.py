@@ -10,12 +10,14 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig, MergeConfig, ResnextConfig
-from .layers import conv3x3, enlarged, to_dtype
+from .layers import conv3x3, enlarged
 from .published import PublishedNetwork, StateDict, rename
 
 STAGES = 4
@@ -125,9 +127,9 @@ class Leres(PublishedNetwork):
         self.encoder = Resnext(config.encoder)
         self.decoder = _Decoder(config)
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the last layers: half precision would show as steps."""
-        to_dtype(self, dtype, self.decoder.head)
+    def exact_modules(self) -> Iterable[nn.Module]:
+        """See `PublishedNetwork.exact_modules`: the last layers, norm included."""
+        return (self.decoder.head,)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder(pixels))
