@@ -32,7 +32,7 @@ from .live import LAST_RUNS, last_runs, showing_notes
 from .option_widgets import takes
 from .search_words import with_other_languages
 
-NODES = (
+NODES: tuple[Any, ...] = (
     *depth_and_normals.NODES,
     *aio.SERVED,
     *aio.NODES,
@@ -60,10 +60,9 @@ NODES = (
 _aliases: dict[Any, list[str]] = {node: with_other_languages(node.SEARCH_ALIASES) for node in NODES}  # at once: some inherit theirs
 for _node, _words in _aliases.items():
     _node.SEARCH_ALIASES = _words
-
-for _node in NODES:
     if not _node.OPTIONS:
         takes()(_node)
+
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
