@@ -182,13 +182,17 @@ class Annotator(Family):
             pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w from `network_size`.
             request: The request that `pixels` come from; None = they are the images themselves.
         """
-        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
+        request = request or self._request_of(pixels)
         outputs = self.run_network(self.normalised(pixels), self.scalar_inputs(request))
         return self.postprocess(outputs, request)
 
     def infer_scene(self, request: Request) -> Estimate:
         """The raw estimate of views of one scene; for families with `sees_scenes`."""
         raise NotImplementedError(f"{type(self).__name__} names scenes that it does not estimate")
+
+    def _request_of(self, images: Tensor) -> Request:
+        """The request of images with all defaults."""
+        return Request(images, self.spec.default_size, options=self._checked_options(None))
 
     def _checked_options(self, options: Any) -> Any:
         options_type = self.options_type
@@ -289,13 +293,14 @@ class Annotator(Family):
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The outputs of the engine, or else of `predict`, for inputs as from `normalised`."""
+        """The outputs of `predict`, or of the engine, which takes the `signature`'s scalars alone, for inputs as from `normalised`."""
         if self.engine is None:
             return self.predict(inputs, scalar_inputs)
-        if scalar_inputs:
-            values = [torch.full((), value, dtype=torch.float32, device=inputs.device) for value in scalar_inputs]
-            return self.engine(inputs, torch.stack(values))
-        if not self.signature().one_image:
+        signature = self.signature()
+        if signature.scalar_inputs is not None:
+            used = scalar_inputs[: len(signature.scalar_inputs.example)]
+            return self.engine(inputs, torch.stack([torch.full((), each, dtype=torch.float32, device=inputs.device) for each in used]))
+        if not signature.one_image:
             return self.engine(inputs)
         return tuple(map(torch.cat, zip(*(self.engine(image) for image in inputs.split(1)), strict=True)))
 

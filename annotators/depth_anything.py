@@ -51,11 +51,22 @@ class DinoAnnotator(Annotator):
 
     @classmethod
     def claims(cls, name: str) -> Mapping[str, str]:
-        """See `Family.claims`: version and kind.
+        """See `Family.claims`: version and kind; empty for another family's name.
 
         V1 and V2, relative, indoor and outdoor networks of one size share names and shapes; so do version 3's mono and metric ones.
         """
-        return {} if _squeezed(name) == "depthanything" else _claims(name)
+        text = re.sub(r"[^a-z0-9]", "", name.lower())
+        if "distillanydepth" in text:
+            return {"version": "Distill Any Depth", "kind": "relative"}
+        versions = re.findall(r"depthanythingv?([123](?!\d))|(?:^|depthanything)da(3)|depthanything()", text)
+        if not versions or text == "depthanything":
+            return {}
+        version = "video" if "videodepthanything" in text else "".join(versions[-1]) or "1"
+        kind = "metric" if "metric" in text else "mono" if "mono" in text else "relative"
+        if version != "3" and kind == "metric":
+            indoor, outdoor = re.search("indoor|hypersim|nyu", text), re.search("outdoor|kitti", text)
+            kind = "metric indoor" if indoor else "metric outdoor" if outdoor else kind
+        return {"version": "Video Depth Anything" if version == "video" else f"version {version}", "kind": kind}
 
 
 class DepthAnythingAnnotator(DinoAnnotator):
@@ -89,26 +100,6 @@ class DepthAnythingAnnotator(DinoAnnotator):
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
             words = "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same"
             logger.warning(words, self.spec.id, sign, other)
-
-
-def _squeezed(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _claims(name: str) -> dict[str, str]:
-    """Version and kind according to a file's name; empty if it is not of this family."""
-    text = _squeezed(name)
-    if "distillanydepth" in text:
-        return {"version": "Distill Any Depth", "kind": "relative"}
-    versions = re.findall(r"depthanythingv?([123](?!\d))|(?:^|depthanything)da(3)|depthanything()", text)
-    if not versions:
-        return {}
-    version = "video" if "videodepthanything" in text else "".join(versions[-1]) or "1"
-    kind = "metric" if "metric" in text else "mono" if "mono" in text else "relative"
-    if version != "3" and kind == "metric":
-        indoor, outdoor = re.search("indoor|hypersim|nyu", text), re.search("outdoor|kitti", text)
-        kind = "metric indoor" if indoor else "metric outdoor" if outdoor else kind
-    return {"version": "Video Depth Anything" if version == "video" else f"version {version}", "kind": kind}
 
 
 CANONICAL_FOCAL_LENGTH = 300.0

@@ -50,16 +50,12 @@ class DepthProAnnotator(Annotator):
         side = self.spec.config.side
         return (Resize(Fixed(side, side), linear),)
 
-    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`; also takes a callback after each batch of passes."""
-        return self.network(inputs, *scalar_inputs)
+    def scalar_inputs(self, request: Request) -> tuple[Any, ...]:
+        """See `Family.scalar_inputs`: the callback that reports progress after each batch of passes."""
+        return (counted(request.progress, PASSES * len(request.images)),)
 
-    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; reports progress after each batch of passes."""
-        if request is None or request.progress is None or self.engine is not None:
-            return super().infer_resized(pixels, request)
-        passed = counted(request.progress, PASSES * len(pixels))
-        return self.postprocess(self.run_network(self.normalised(pixels), (passed,)), request)
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        return self.network(inputs, *scalar_inputs)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         inverse_depth, fov = outputs

@@ -151,12 +151,12 @@ class DiffusionAnnotator(Annotator):
         Yields:
             (B, 3 T, h, w) float32, about [-1, 1], for each ensemble member; T as in `sample`.
         """
-        options = self._checked_options(None) if request is None else request.options
-        progress = None if request is None else request.progress
+        request = request or self._request_of(pixels)
+        options = request.options
         height, width = pixels.shape[-2:]
         multiple = self.spec.multiple_of
         padded = F.pad(pixels * 2 - 1, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        step = counted(progress, self.passes(options))
+        step = counted(request.progress, self.passes(options))
         for latents in self.sample(self._encode(padded, options.tiled), options, step):
             yield self._decode(latents, options.tiled)[..., :height, :width]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +22,7 @@ from .family import Request
 from .graphs import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .preprocessing.resizing import Size
-from .preprocessing.steps import CROP, Pad, Resize, Steps
+from .preprocessing.steps import CROP, Margins, Pad, Resize, Steps
 
 FALLBACK_FOV = 60.0
 """Degrees along the longer side that the authors assume for an unknown camera."""
@@ -53,16 +53,6 @@ class DsineOptions:
         check_range("iterations", self.iterations, 1, MAX_ITERATIONS)
 
 
-class _Frame(NamedTuple):
-    """An image's place in the network's input: black padding on each side, and the camera of the whole."""
-
-    left: int
-    right: int
-    top: int
-    bottom: int
-    camera: Pinhole
-
-
 class DsineAnnotator(Annotator):
     """DSINE.
 
@@ -89,21 +79,16 @@ class DsineAnnotator(Annotator):
         return self.infer_resized(self.preprocess_steps(request.size)[0].apply(request.images), request)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        request = request or Request(pixels, self.spec.default_size, options=DsineOptions())
-        frame_of = _old_frame if request.options.old_camera else _frame
-        frame = frame_of(request.fov or FALLBACK_FOV, request.image_size, (pixels.shape[-2], pixels.shape[-1]))
-        return self._framed(pixels, frame, request.options.iterations)
-
-    def _framed(self, pixels: Tensor, frame: _Frame, iterations: int) -> Estimate:
-        """The normals of images at the network's size: pads them, runs the network and crops the outputs."""
-        *margins, camera = frame
+        request = request or self._request_of(pixels)
+        frame_of, iterations = _old_frame if request.options.old_camera else _frame, request.options.iterations
+        height, width = pixels.shape[-2:]
+        margins, camera = frame_of(request.fov or FALLBACK_FOV, request.image_size, (height, width))
         padded = F.pad(pixels, margins)
         if iterations == DsineOptions().iterations:
             (normals,) = self.run_network(self.normalised(padded), camera)
         else:  # the graph has a fixed number of iterations
             normals = self.network(self.with_engine(None).normalised(padded), camera, iterations)
-        height, width = pixels.shape[-2:]
-        return Estimate(normals=normals[..., frame.top : frame.top + height, frame.left : frame.left + width], axes=Axes.SCANNET)
+        return Estimate(normals=normals[..., margins.top : margins.top + height, margins.left : margins.left + width], axes=Axes.SCANNET)
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """See `Annotator.network_size`: without the padding, which depends on `DsineOptions`."""
@@ -123,18 +108,18 @@ class DsineAnnotator(Annotator):
         return Signature.of(self.spec, scalar_inputs=camera, afterwards=[CROP])
 
 
-def _frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As by the authors: the image is centred, with its true camera."""
+def _frame(fov: float, image: Size, resized: Size) -> tuple[Margins, Pinhole]:
+    """The black padding, and the camera of the whole, as by the authors: the image is centred, with its true camera."""
     margins = _BORDER.margins(*resized)
     intrinsics = resize_intrinsics(intrinsics_from_fov(fov, *image), image, resized)
-    return _Frame(*margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top)))
+    return margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top))
 
 
-def _old_frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As in comfyui_controlnet_aux: the image is at the upper left, with the camera of the image before resizing."""
+def _old_frame(fov: float, image: Size, resized: Size) -> tuple[Margins, Pinhole]:
+    """`_frame` as in comfyui_controlnet_aux: the image is at the upper left, with the camera of the image before resizing."""
     rows, columns = (-side % _OLD_MULTIPLE for side in resized)
     top, left = (-side % _OLD_MULTIPLE // 2 for side in image)
-    return _Frame(0, columns, 0, rows, _pinhole(crop_intrinsics(intrinsics_from_fov(fov, *image), -left, -top)))
+    return Margins(0, columns, 0, rows), _pinhole(crop_intrinsics(intrinsics_from_fov(fov, *image), -left, -top))
 
 
 def _pinhole(intrinsics: Tensor) -> Pinhole:

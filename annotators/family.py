@@ -156,8 +156,8 @@ class Family:
         resizing = self.spec.resizing
         return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
 
-    def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        """The values of `Signature.scalar_inputs`."""
+    def scalar_inputs(self, request: Request) -> tuple[Any, ...]:
+        """The values of `Signature.scalar_inputs`, then what else `predict` takes by torch, such as a callback after each pass."""
         return ()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:

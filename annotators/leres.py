@@ -26,6 +26,7 @@ from ..utils import constant, resize_image
 from .base import Annotator
 from .building import build_published, fill
 from .family import Progress, Request, progress_of_part
+from .networks.configs import BoostConfig
 from .networks.leres import Leres, MergeNetwork
 from .networks.published import StateDict
 from .preprocessing.resizing import Size, cubic, linear, scale_short_side
@@ -62,9 +63,7 @@ class Booster:
     estimate: Callable[[Tensor, int], Tensor]
     # merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1]
     merge: Callable[[Tensor, Tensor], Tensor]
-    field: int  # side of the network's receptive field
-    merge_side: int  # M
-    greatest_side: int  # side of the network's largest input
+    config: BoostConfig  # its `merge_side` is M
     fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift  # scale and shift that align a patch with the base estimate
 
     def depth(self, image: Tensor, progress: Progress | None = None) -> Tensor:
@@ -73,15 +72,15 @@ class Booster:
         `progress` is called with (patches done, total patches).
         """
         height, width = image.shape[-2:]
-        side, detail = find_side(image, self.field, self.greatest_side)
+        side, detail = find_side(image, self.config.field, self.config.greatest_side)
         whole = self._twice(image, side)
         if max(height, width) < side:
             return cubic(whole, height, width)
-        factor = max(min(1.0, 4 * detail * side / self.greatest_side), _LEAST_FACTOR)
+        factor = max(min(1.0, 4 * detail * side / self.config.greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
         large = cubic(image, rows, columns).clamp(0, 1)
-        fits = min(rows, columns) > 2 * self.field  # else no patch fits, and a narrow strip has no gradients
-        patches = choose_patches(gradients(large), self.field, int(CELL / factor)) if fits else []
+        fits = min(rows, columns) > 2 * self.config.field  # else no patch fits, and a narrow strip has no gradients
+        patches = choose_patches(gradients(large), self.config.field, int(CELL / factor)) if fits else []
         scale = height / rows
         size = round(rows * scale), round(columns * scale)
         base = cubic(whole, *size)
@@ -97,8 +96,8 @@ class Booster:
     def _refined(self, image: Tensor, base: Tensor, depth: Tensor) -> Tensor:
         """The depth of a patch with added detail, faded out towards its border."""
         height, width = base.shape[-2:]
-        fine = self._twice(image, 2 * self.field)
-        reference = cubic(base, self.merge_side, self.merge_side)
+        fine = self._twice(image, 2 * self.config.field)
+        reference = cubic(base, *fine.shape[-2:])
         merged = self._merged(reference, fine)
         scale, shift = self.fit(merged, reference)
         merged = cubic((merged * scale + shift).to(depth.dtype), height, width)
@@ -107,7 +106,8 @@ class Booster:
 
     def _twice(self, image: Tensor, side: int) -> Tensor:
         """Merges the depth at the receptive field's size with that at a larger side; (1, 1, M, M) in [0, 1]."""
-        maps = [cubic(self.estimate(image, each), self.merge_side, self.merge_side) for each in (self.field, side)]
+        merge_side = self.config.merge_side
+        maps = [cubic(self.estimate(image, each), merge_side, merge_side) for each in (self.config.field, side)]
         return _unit(self._merged(*maps))
 
     def _merged(self, whole: Tensor, fine: Tensor) -> Tensor:
@@ -310,7 +310,7 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     def infer(self, request: Request) -> Estimate:
         """See `Annotator.infer`; the estimate's shorter side is `request.size`."""
-        size, config = _boosted_size(*request.image_size, request.size), self.spec.config
+        size = _boosted_size(*request.image_size, request.size)
         fit = fit_in_float32 if request.options.old_node else fit_scale_shift
 
         def estimate(image: Tensor, side: int) -> Tensor:
@@ -318,15 +318,12 @@ class LeresBoostAnnotator(LeresAnnotator):
             assert depth is not None
             return cubic(depth, *image.shape[-2:])
 
-        booster = Booster(estimate, self._merge, config.field, config.merge_side, config.greatest_side, fit)
+        booster = Booster(estimate, lambda whole, fine: self.network.merge(torch.cat((whole, fine), 1)), self.spec.config, fit)
         images = resize_image(request.images, *size).split(1)
         depth = [
             booster.depth(image, progress_of_part(request.progress, index, index + 1, len(images))) for index, image in enumerate(images)
         ]
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
-
-    def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
-        return self.network.merge(torch.cat((whole, fine), 1))
 
 
 def _boosted_size(height: int, width: int, size: int) -> Size:

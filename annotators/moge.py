@@ -24,7 +24,7 @@ from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
-from .base import Annotator, check_ends, check_finite, ends_of
+from .base import Annotator, check_ends, ends_of
 from .building import build_published, checkpoint_mismatch
 from .choices import wording
 from .family import Request, counted
@@ -127,26 +127,18 @@ class MogeAnnotator(Annotator):
             return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
         return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
-    def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        height, width = request.image_size
-        return (width / height,)
+    def scalar_inputs(self, request: Request) -> tuple[Any, ...]:
+        """See `Family.scalar_inputs`. Of version 3 also the number of steps, and the callback that reports progress after each."""
+        (height, width), steps = request.image_size, request.options.refine_steps
+        refinement = (steps, counted(request.progress, steps * len(request.images))) if _is_third(self.spec) else ()
+        return width / height, *refinement
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`. Version 3 also takes the number of steps and a callback after each; by default the options' number."""
+        """See `Family.predict`. With the aspect alone, version 3 takes the options' number of steps."""
         aspect, *refinement = scalar_inputs
         if _is_third(self.spec) and not refinement:
             refinement = [self._checked_options(None).refine_steps]
         return tuple(each for each in self.network(inputs, aspect, *refinement) if each is not None)
-
-    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; reports progress after each of version 3's steps."""
-        if not _is_third(self.spec) or self.engine is not None:
-            return super().infer_resized(pixels, request)
-        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
-        steps = request.options.refine_steps
-        refined = counted(request.progress, steps * len(pixels))
-        outputs = self.run_network(self.normalised(pixels), (*self.scalar_inputs(request), steps, refined))
-        return self.postprocess(outputs, request)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
@@ -154,8 +146,29 @@ class MogeAnnotator(Annotator):
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. Refuses non-finite outputs here, as masks and unit vectors would hide them."""
-        output = MogeOutput(*outputs)
-        return self._to_estimate(output, *request.image_size, request.fov)
+        output, fov, (height, width) = MogeOutput(*outputs), request.fov, request.image_size
+        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
+        half_diagonal = math.hypot(height, width) / 2
+        few = self._fetched(output, sampled(maps))
+        known_focal = few.new_full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
+        few_z = few[:, 2:3].exp()
+        spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
+        across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
+        points = torch.cat((few[:, :2] * few_z, few_z), 1)
+        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known_focal)
+        focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
+        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
+        shift = sent_to(maps.device, shift)
+        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
+        z = z + shift[:, None, None, None]
+        mask = mask & (z > 0)
+        # a tiny scale times infinity can be NaN; `fmin` then returns the other argument
+        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
+        estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
+        if output.normals is None:
+            return estimate
+        normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
+        return replace(estimate, normals=normals, axes=Axes.OPENCV)
 
     def _check_estimate(self, estimate: Estimate) -> None:
         """Does nothing: `postprocess` has checked the outputs, and finite outputs give finite maps."""
@@ -180,37 +193,10 @@ class MogeAnnotator(Annotator):
             at_image_size=True,
         )
 
-    def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
-        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
-        half_diagonal = math.hypot(height, width) / 2
-        few = self._fetched(output, sampled(maps))
-        known_focal = few.new_full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
-        few_z = few[:, 2:3].exp()
-        spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
-        across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
-        points = torch.cat((few[:, :2] * few_z, few_z), 1)
-        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known_focal)
-        focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
-        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
-        shift = sent_to(maps.device, shift)
-        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
-        z = z + shift[:, None, None, None]
-        mask = mask & (z > 0)
-        # a tiny scale times infinity can be NaN; `fmin` then returns the other argument
-        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
-        estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
-        if output.normals is None:
-            return estimate
-        normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
-        return replace(estimate, normals=normals, axes=Axes.OPENCV)
-
     def _fetched(self, output: MogeOutput, few: Tensor) -> Tensor:
         """Sampled points on the CPU. Refuses non-finite outputs, checked in the same transfer."""
         maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
         maps = {name: value for name, value in maps.items() if value is not None}
-        if few.device.type == "cpu":
-            check_finite(self.spec, self.network, maps)
-            return few
         fetched = to_cpu({"few": few, "ends": ends_of(maps)})
         check_ends(self.spec, self.network, dict(zip(maps, fetched["ends"].tolist(), strict=True)))
         return fetched["few"]

@@ -28,11 +28,11 @@ from . import (
     video_depth_anything,
     views,
 )
-from .checks import with_kinds
 from .live import LAST_RUNS, last_runs, showing_notes
+from .option_widgets import takes
 from .search_words import with_other_languages
 
-NODES = (
+NODES: tuple[Any, ...] = (
     *depth_and_normals.NODES,
     *aio.SERVED,
     *aio.NODES,
@@ -60,11 +60,13 @@ NODES = (
 _aliases: dict[Any, list[str]] = {node: with_other_languages(node.SEARCH_ALIASES) for node in NODES}  # at once: some inherit theirs
 for _node, _words in _aliases.items():
     _node.SEARCH_ALIASES = _words
+    if not _node.OPTIONS:
+        takes()(_node)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
-        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(with_kinds(_node))))))
+        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(_node.execute)))))
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)

@@ -85,15 +85,9 @@ class AioPreprocessor(LoadsByName):
         if (node := _SERVED.get(str(preprocessor))) is None:
             raise ValueError(_not_served(preprocessor))
         try:
-            return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": options.resolution})
+            return node().execute(image=image, resolution=options.resolution)
         except DownloadError as error:
             raise advised(error, OTHER_NODE) from error.__cause__
-
-
-def _defaults(node: Any) -> dict[str, Any]:
-    inputs = node.INPUT_TYPES()
-    widgets = {**inputs.get("required", {}), **inputs.get("optional", {})}
-    return {name: options["default"] for name, (_, options) in widgets.items() if "default" in options}
 
 
 def _not_served(preprocessor: Any) -> str:

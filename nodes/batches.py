@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -49,11 +49,12 @@ def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
         yield images_to_rgb(images[start : start + frames])
 
 
-def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
-    """Yields the items and advances ComfyUI's progress bar after each."""
-    move = progress_bar(total)
-    for done, item in enumerate(items, 1):
+def with_progress(items: Iterable[Item], total: int, images_of: Callable[[Item], int] = lambda _item: 1) -> Iterator[Item]:
+    """Yields the items and advances ComfyUI's progress bar after each, by its number of images."""
+    move, done = progress_bar(total), 0
+    for item in items:
         yield item
+        done += images_of(item)
         if move is not None:
             move(done, total)
 
@@ -77,16 +78,6 @@ def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, 
     if done < total:
         raise ValueError(f"there are outputs of {done} of the {total} images of the batch")
     return whole
-
-
-def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
-    """Yields estimates of `total` images in parts and advances ComfyUI's progress bar by their images."""
-    move, done = progress_bar(total), 0
-    for part in parts:
-        yield part
-        done += part.batch
-        if move is not None:
-            move(done, total)
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
-from .widgets import COLOUR
 
 
 def check_count(name: str, found: int, other: str, total: int, *, one_for_all: bool = True) -> None:
@@ -48,27 +44,3 @@ def check_geometry(value: Any) -> Estimate:
         f"the geometry input is {kind}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
         "Geometry or Convert Geometry"
     )
-
-
-def with_kinds(node: type) -> Callable[..., Any]:
-    """A node's `execute` that rejects anything but text in a STRING or a switch in a BOOLEAN; other widgets have checks of their own."""
-    execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
-
-    @functools.wraps(execute)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        parameters = inspect.signature(execute).parameters
-        for name, value in (*zip(parameters, args, strict=False), *kwargs.items()):
-            kind = parameters[name].annotation if name in parameters else ""
-            if kind == "str" and not isinstance(value, str) and _is_string(node, name):
-                raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
-            if kind == "bool" and not (isinstance(value, (bool, int, float, np.bool_)) and value in (True, False)):
-                raise TypeError(f"{name} is of the type {type(value).__name__}; expected True or False; switch it, or link a BOOLEAN")
-        return execute(*args, **kwargs)
-
-    return checked
-
-
-def _is_string(node: type, name: str) -> bool:
-    inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
-    kind, options = (inputs.get("required", {}) | inputs.get("optional", {}))[name]
-    return kind == "STRING" and COLOUR not in options

@@ -25,6 +25,7 @@ from .live import in_comfyui, temporary_png
 from .loading import FIRST_CHOICE, LoadsByName, best_on_disk, by_location, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
+from .saving import problem_of
 from .widgets import ESTIMATE, GEOMETRY, image_input
 
 MAX_SHOWN = 4
@@ -86,11 +87,7 @@ class _ShowsMaps(LoadsByName):
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
         """Reports a model without depth, or an unknown one, before anything is downloaded; None: it is linked from another node."""
-        try:
-            cls.check_model(BUNDLED_MODEL if model is None else model)
-        except (TypeError, ValueError) as error:
-            return str(error)
-        return True
+        return model is None or problem_of(lambda: cls.check_model(model))
 
 
 @takes(MapsOptions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,39 +20,24 @@ from ..utils import to_images
 from .batches import join_outputs, to_output
 from .depth_maps import V2_ALIASES
 from .legacy import WHOLE_RANGE, render_depth
-from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget, weights_state
-from .option_widgets import Node, takes
+from .loading import TINY_CHOICE, ChosenModel, check_chosen, choose_tiny, load_model, model_widget, weights_state
+from .option_widgets import Node
 from .widgets import image_input
 
 CATEGORY = "DepthAnythingV2"
 DAMODEL = "DAMODEL"
 """The old pack's socket. Its own nodes pass a dictionary with a network, which this pack's nodes reject."""
 
-_MODELS = {
-    "depth_anything_v2_vits": "depth-anything-v2-small",
-    "depth_anything_v2_vitb": "depth-anything-v2-base",
-    "depth_anything_v2_vitl": "depth-anything-v2-large",
-}
-_METRIC = {
-    "depth_anything_v2_metric_hypersim_vitl": "depth-anything-v2-metric-indoor-large",
-    "depth_anything_v2_metric_vkitti_vitl": "depth-anything-v2-metric-outdoor-large",
-}
+_RELATIVE = ("depth-anything-v2-small", "depth-anything-v2-base", "depth-anything-v2-large")
+_METRIC = ("depth-anything-v2-metric-indoor-large", "depth-anything-v2-metric-outdoor-large")
 FILES = {
-    **{f"{name}_{dtype}.safetensors": model for name, model in _MODELS.items() for dtype in ("fp16", "fp32")},
-    **{f"{name}_fp32.safetensors": model for name, model in _METRIC.items()},
+    **{name: model for model in _RELATIVE for name in sorted(MODELS[model].file.aliases)},
+    **{name: model for model in _METRIC for name in MODELS[model].file.aliases if "fp32" in name},
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
 
 
-@dataclass(frozen=True)
-class ChosenFile:
-    """A chosen model of `FILES`, which the next node loads."""
-
-    name: str
-
-
-@takes()
 class LoadDepthAnythingV2Model(Node):
     """Chooses a Depth Anything V2 model."""
 
@@ -85,9 +69,9 @@ class LoadDepthAnythingV2Model(Node):
         files = map(_file, FILES if model is None else (model,))
         return "; ".join((weights_state(), *(f"{file}: {weights_state(None, file)}" for file in files if file)))
 
-    def execute(self, model: str) -> tuple[ChosenFile]:
+    def execute(self, model: str) -> tuple[ChosenModel]:
         check_choice("model", model, list(FILES))
-        return (ChosenFile(model),)
+        return (ChosenModel(model),)
 
 
 class DepthAnythingV2(Node):
@@ -107,15 +91,11 @@ class DepthAnythingV2(Node):
     INPUTS: ClassVar = {"required": {"da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}), "images": image_input()}}
 
     def execute(self, da_model: Any, images: Tensor) -> tuple[Tensor]:
-        if not isinstance(da_model, ChosenFile):
-            raise TypeError(
-                f"the da_model input is a {type(da_model).__name__}; expected the output of this pack's Load Depth Anything V2 Model: "
-                "two packs have nodes of this name, and both nodes must be from the same pack"
-            )
+        chosen = check_chosen(da_model, "da_model", LoadDepthAnythingV2Model.DISPLAY_NAME)
         frames = to_images(images)
         total, (height, width) = len(frames), (max(2, side // 2 * 2) for side in frames.shape[-2:])
         check_result_fits(total, height, width)
-        estimates = _load(da_model.name).estimates(frames, progress=progress_bar(total))
+        estimates = _load(chosen.name).estimates(frames, progress=progress_bar(total))
         # the old node normalises each map at the network's size, and then all maps together at the images' size
         shown = (linear(render_depth(each, metric_percentiles=WHOLE_RANGE), height, width).to(image_placement()[0]) for each in estimates)
         (maps,) = join_outputs(((one,) for part in shown for one in part.split(1)), total)

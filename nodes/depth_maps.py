@@ -30,24 +30,13 @@ from ..options.legacy import (
     ZoeDepthAnythingOptions,
     ZoeOptions,
 )
-from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, annotate, annotate_depth, old_inputs, render_depth
-from .loading import TINY_CHOICE, choose_tiny, load_model, model_widget
+from .legacy import WHOLE_RANGE, LegacyNode, Show, annotate, annotate_depth, old_inputs, render_depth
+from .loading import TINY_CHOICE, by_file_name, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .widgets import Widget, choice_widget
 
-V1_FILES = {
-    "depth_anything_vitl14.pth": "depth-anything-large",
-    "depth_anything_vitb14.pth": "depth-anything-base",
-    "depth_anything_vits14.pth": "depth-anything-small",
-    BUNDLED_MODEL: BUNDLED_MODEL,
-}
-V2_FILES = {
-    "depth_anything_v2_vitg.pth": "depth-anything-v2-giant",
-    "depth_anything_v2_vitl.pth": "depth-anything-v2-large",
-    "depth_anything_v2_vitb.pth": "depth-anything-v2-base",
-    "depth_anything_v2_vits.pth": "depth-anything-v2-small",
-    BUNDLED_MODEL: BUNDLED_MODEL,
-}
+V1_FILES = by_file_name(*(f"depth-anything-{size}" for size in ("large", "base", "small")))
+V2_FILES = by_file_name(*(f"depth-anything-v2-{size}" for size in ("giant", "large", "base", "small")))
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
 V2_ALIASES = "depth map, depth anything v2, disparity, controlnet depth"
 ZOE_MODELS = {model: model for model in ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)}
@@ -62,7 +51,7 @@ _TINY = f"{TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
 _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more grey levels for near things and fewer for far ones."
 
 
-class _DepthMap(LegacyNode):
+class DepthMapNode(LegacyNode):
     """Depth maps by one of several models."""
 
     OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The depth map, near = white: short side = resolution, aspect ratio kept.")}
@@ -70,18 +59,18 @@ class _DepthMap(LegacyNode):
     """Name of the widget that chooses the model."""
     CHOICES: ClassVar[Mapping[str, str]]
     """The model's id, with fields of the options, for each choice of the widget."""
-    METRIC_PERCENTILES = ZOE_PERCENTILES
+    SHOW: ClassVar[Show] = staticmethod(render_depth)
+    """As of `annotate_depth`."""
 
     def execute(self, options: DepthMapOptions, image: Tensor, **chosen: str) -> tuple[Tensor]:
         choice = chosen[self.WIDGET]
         check_choice(self.WIDGET, choice, list(self.CHOICES))
         load = partial(load_model, self.CHOICES[choice].format(options), options.precision, choose_tiny(self.WIDGET))
-        show = partial(render_depth, metric_percentiles=self.METRIC_PERCENTILES)
-        return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, show=show),)
+        return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size, show=self.SHOW),)
 
 
 @takes(ZoeOptions)
-class ZoeDepthMap(_DepthMap):
+class ZoeDepthMap(DepthMapNode):
     """Depth maps from ZoeDepth's metres."""
 
     NODE_ID = "Zoe-DepthMapPreprocessor"
@@ -103,7 +92,7 @@ class ZoeDepthMap(_DepthMap):
 
 
 @takes(DepthMapOptions)
-class DepthAnythingMap(_DepthMap):
+class DepthAnythingMap(DepthMapNode):
     """Depth maps from Depth Anything V1's disparity."""
 
     NODE_ID = "DepthAnythingPreprocessor"
@@ -123,7 +112,7 @@ class DepthAnythingMap(_DepthMap):
 
 
 @takes(DepthMapOptions)
-class DepthAnythingV2Map(_DepthMap):
+class DepthAnythingV2Map(DepthMapNode):
     """Depth maps from Depth Anything V2's disparity."""
 
     NODE_ID = "DepthAnythingV2Preprocessor"
@@ -149,7 +138,7 @@ class DepthAnythingV2Map(_DepthMap):
 
 
 @takes(MetricMapOptions)
-class DepthAnythingV2MetricMap(_DepthMap):
+class DepthAnythingV2MetricMap(DepthMapNode):
     """Depth maps from Depth Anything V2's metres."""
 
     NODE_ID = "Metric_DepthAnythingV2Preprocessor"
@@ -159,7 +148,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
         "metres. Large and base are CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
     SEARCH_ALIASES = "depth map, depth anything v2, metric depth, metres, controlnet depth"
-    CHOICES, METRIC_PERCENTILES = METRIC_MODELS, WHOLE_RANGE
+    CHOICES, SHOW = METRIC_MODELS, staticmethod(partial(render_depth, metric_percentiles=WHOLE_RANGE))
     INPUTS: ClassVar = old_inputs(
         MetricMapOptions,
         {
@@ -174,7 +163,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
 
 
 @takes(ZoeDepthAnythingOptions)
-class ZoeDepthAnythingMap(_DepthMap):
+class ZoeDepthAnythingMap(DepthMapNode):
     """Depth maps from the metres of Depth Anything V1 with ZoeDepth's head."""
 
     NODE_ID = "Zoe_DepthAnythingPreprocessor"

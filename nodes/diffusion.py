@@ -43,9 +43,8 @@ def of_marigold(options: MarigoldNodeOptions | MaterialOptions) -> MarigoldOptio
     return MarigoldOptions(options.seed, options.tiled, options.steps or None, options.ensemble_size)
 
 
-def _estimate(image: Tensor, model: str, models: list[str], own: DiffusionOptions, options: DiffusionNodeOptions) -> Estimate:
+def _estimate(image: Tensor, model: str, own: DiffusionOptions, options: DiffusionNodeOptions) -> Estimate:
     """Estimates at the images' own size, on ComfyUI's intermediate device."""
-    check_choice("model", model, models)
     images = to_images(image)
     loaded = load_model(model, options.precision, OTHER_NODE)
     progress = progress_bar(images.shape[0])
@@ -95,15 +94,16 @@ class _DiffusionNode(LoadsByName):
         """Ids of the family's models, depth models first."""
         return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
 
-    def run(
-        self, own: DiffusionOptions, options: DiffusionNodeOptions, image: Tensor, model: str, geometry: Any = None
-    ) -> tuple[Tensor, Estimate]:
-        """Returns the depth map and the raw depth, or the normal map and the raw normals.
+    @staticmethod
+    def family_options(options: Any) -> DiffusionOptions:
+        """The model family's options from the node's."""
+        return DiffusionOptions(options.seed, options.tiled)
 
-        `own` are the family's options, `image` is ComfyUI's IMAGE; `geometry` is depth to check normals against, None = no check.
-        """
+    def execute(self, options: Any, image: Tensor, model: str, geometry: Any = None) -> tuple[Tensor, Estimate]:
+        """Returns the depth map and the raw depth, or the normal map and the raw normals; `geometry` is depth to check normals against."""
         depth = None if geometry is None else _check_depth(geometry, image)
-        estimate = _estimate(image, model, self.models(), own, options)
+        check_choice("model", model, self.models())
+        estimate = _estimate(image, model, self.family_options(options), options)
         if _is_of_normals(model):
             assert estimate.normals is not None
             if depth is not None:
@@ -130,10 +130,8 @@ class Marigold(_DiffusionNode):
         "An ensemble adds a confidence."
     )
     SEARCH_ALIASES = f"marigold, normal map, {_ALIASES}"
-    FAMILY = "marigold"
-
-    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-depth") -> tuple[Tensor, Estimate]:
-        return self.run(of_marigold(options), options, image, model)
+    FAMILY, DEFAULTS = "marigold", {"model": "marigold-depth"}
+    family_options = staticmethod(of_marigold)
 
 
 @takes(LotusNodeOptions)
@@ -146,10 +144,7 @@ class Lotus(_DiffusionNode):
         "Estimates detailed relative depth, disparity or normals with Lotus (Stable Diffusion 2) in a single step: the model decides which."
     )
     SEARCH_ALIASES = f"lotus, disparity, normal map, {_ALIASES}"
-    FAMILY = "lotus"
-
-    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-depth-d") -> tuple[Tensor, Estimate]:
-        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
+    FAMILY, DEFAULTS = "lotus", {"model": "lotus-depth-d"}
 
 
 @takes(LbmNodeOptions)
@@ -163,16 +158,14 @@ class Lbm(_DiffusionNode):
         f"decides which. {_NON_COMMERCIAL}"
     )
     SEARCH_ALIASES = f"lbm, latent bridge matching, {_ALIASES}"
-    FAMILY = "lbm"
+    FAMILY, DEFAULTS = "lbm", {"model": "lbm-depth"}
+    family_options = staticmethod(lambda options: LbmOptions(options.seed, options.tiled, options.steps))
     OWN: ClassVar = {
         "geometry": geometry_input(
             "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
         )
     }
-
-    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-depth", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
 
 
 class _NormalsOnly(_DiffusionNode):
@@ -198,9 +191,7 @@ class MarigoldNormals(_NormalsOnly, Marigold):
     """Estimates normals with Marigold."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
-
-    def execute(self, options: MarigoldNodeOptions, image: Tensor, model: str = "marigold-normals") -> tuple[Tensor, Estimate]:
-        return self.run(of_marigold(options), options, image, model)
+    DEFAULTS: ClassVar = {"model": "marigold-normals"}
 
 
 @takes(LotusNodeOptions)
@@ -208,9 +199,7 @@ class LotusNormals(_NormalsOnly, Lotus):
     """Estimates normals with Lotus."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
-
-    def execute(self, options: LotusNodeOptions, image: Tensor, model: str = "lotus-normals-d") -> tuple[Tensor, Estimate]:
-        return self.run(DiffusionOptions(options.seed, options.tiled), options, image, model)
+    DEFAULTS: ClassVar = {"model": "lotus-normals-d"}
 
 
 @takes(LbmNodeOptions)
@@ -218,9 +207,7 @@ class LbmNormals(_NormalsOnly, Lbm):
     """Estimates normals with LBM."""
 
     NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
-
-    def execute(self, options: LbmNodeOptions, image: Tensor, model: str = "lbm-normals", geometry: Any = None) -> tuple[Tensor, Estimate]:
-        return self.run(LbmOptions(options.seed, options.tiled, options.steps), options, image, model, geometry)
+    DEFAULTS: ClassVar = {"model": "lbm-normals"}
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:

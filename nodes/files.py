@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
 from ..options.outputs import MILLIMETRES, READABLE, WRITTEN
-from .batches import geometry_output, one_by_one
+from .batches import geometry_output, one_by_one, with_progress
 from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
 from .listing import existing_file, file_state, geometry_files, split_name
@@ -97,14 +97,12 @@ class SaveGeometry(SavingNode):
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
         suffix = f".{format}"
-        whole = FORMATS[suffix].holds(estimate)
-        parts = [estimate] if whole else one_by_one(estimate)
-        images = repeat(None) if image is None else images_of(estimate, image, whole)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         options = SaveOptions(half, compositing=compositing, title=Path(name).name)
-        dressed = zip(parts, (replace(options, image=each) for each in images), strict=False)
+        dressed = ((part, replace(options, image=each)) for part, each in with_images(estimate, image, suffix))
         written = save_numbered(name, suffix, dressed, lambda path, each: save_estimate(path, *each))
-        return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **file_entries(written)}}
+        groups = 1 if FORMATS[suffix].holds(estimate) else estimate.batch
+        return {"ui": {**_on_node(estimate, written, groups), **file_entries(written)}}
 
 
 class LoadGeometry(Node):
@@ -171,11 +169,18 @@ def _listed_files() -> list[str]:
         return []
 
 
-def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """(1, 3 or 4, h, w) for each image of the estimate, or one batch if `whole`; 4 = with alpha. Raises as `check_images_of`."""
+def with_images(estimate: Estimate, image: Tensor | None, suffix: str) -> Iterator[tuple[Estimate, Tensor | None]]:
+    """The content of each file of a format: an image with its colours (b, 3 or 4, h, w), or all at once, where the format holds them.
+
+    Advances ComfyUI's progress bar. Raises as `check_images_of`, at once.
+    """
+    whole = FORMATS[suffix].holds(estimate)
+    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
+    if image is None:
+        return zip(parts, repeat(None), strict=False)
     images = with_alpha(image)
     check_images_of(estimate, images, one_for_all=False)
-    return [images] if whole else list(images.split(1))
+    return zip(parts, [images] if whole else images.split(1), strict=True)
 
 
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from ..options.map_images import METRES
 from ..options.render import MIDAS, PLANE_FIT, DepthMapOptions, DerivedNormalsOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, to_images, to_planar, to_rgb
-from .batches import for_all, geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
+from .batches import for_all, geometry_output, in_chunks, one_by_one, with_progress
 from .checks import check_geometry, check_model
 from .effect_inputs import effect_geometry, images_with, masks_of
 from .loading import LoadDepthNormalModel
@@ -115,13 +115,6 @@ class EstimateGeometry(Node):
         return (estimate_images(lambda: model, image, options, with_normals if options.normals == AUTO else None),)
 
 
-class _Common(TypedDict):
-    """Arguments common to all ways of running a model."""
-
-    fov: float
-    derive: Derive | None
-
-
 def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
     """Runs an IMAGE through a model, with ComfyUI's progress bar; the estimate is on ComfyUI's intermediate device, at the images' size.
 
@@ -130,16 +123,16 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
-    size, common = options.resolution or None, _Common(fov=options.fov, derive=derive)
+    size, fov = options.resolution or None, options.fov
     if options.views == ONE_SCENE:
-        estimate = model.estimate_scene(images, size, progress_bar(total), **common)
+        estimate = model.estimate_scene(images, size, progress_bar(total), fov=fov, derive=derive)
         return refined_by_images(estimate, images, options.refine)
     if options.film:
-        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
-        estimate = Estimate.cat(images_with_progress(frames, total), total, images.device)
+        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, fov=fov, derive=derive)
+        estimate = Estimate.cat(with_progress(frames, total, lambda part: part.batch), total, images.device)
         return refined_by_images(estimate, images, options.refine)
     refine = (options.refine or None) if options.sharp else False
-    estimate = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
+    estimate = model.estimate(images, size, progress_bar(total), fov=fov, derive=derive, tiles=options.tiles, refine=refine)
     return refined_by_images(estimate, images, options.refine and not options.sharp)
 
 

@@ -7,7 +7,6 @@ An image and its maps are two PNG files of preview size in ComfyUI's temp folder
 from __future__ import annotations
 
 import functools
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.feedback import notes_of_run
-from ..model_loader.comfy.host import folder_paths, last_prompts, user_folder
+from ..model_loader.comfy.host import folder_paths, last_prompts, temporary_file, user_folder
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
@@ -105,10 +104,9 @@ def image_payload(
 
 def temporary_png(image: Tensor) -> dict[str, str]:
     """Writes an image into ComfyUI's temp folder and returns ComfyUI's entry for it."""
-    folder, name = user_folder("temp"), f"depth_normal_{uuid.uuid4().hex}.png"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_normal_png(folder / name, image)
-    return {"filename": name, "subfolder": "", "type": "temp"}
+    path = temporary_file(".png")
+    write_normal_png(path, image)
+    return {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,13 +102,18 @@ def options_for(model: Model, options: Any) -> Any:
 def by_location(models: Sequence[str]) -> list[str]:
     """Sorts models: bundled ones, local ones, then those to download; each group keeps its order."""
     there = models_on_disk()
-    return sorted(models, key=lambda model: (not _is_bundled(_spec(model)), model not in there))
+    return sorted(models, key=lambda model: (not _is_bundled(find_any_spec(model)), model not in there))
 
 
 def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) -> str:
     """The first of the models that is available locally."""
     there = models_on_disk()
     return next((model for model in best_first if model in there), otherwise)
+
+
+def by_file_name(*models: str) -> dict[str, str]:
+    """The choices of old packs' nodes, as saved graphs hold them: models by their file's name, then the bundled one by its id."""
+    return {**{MODELS[model].file.name: model for model in models}, BUNDLED_MODEL: BUNDLED_MODEL}
 
 
 def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, default: str | None = None) -> Widget:
@@ -118,7 +124,8 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)
     there = models_on_disk()
-    labels = {choice: f"{choice} · {_describe(_spec(model), there)}" for choice, model in ids.items() if model in MODELS | MATERIAL_MODELS}
+    specs = {choice: find_any_spec(model) for choice, model in ids.items() if model in MODELS | MATERIAL_MODELS}
+    labels = {choice: f"{choice} · {_describe(spec, there)}" for choice, spec in specs.items()}
     return kind, {**options, LABELS: labels}
 
 
@@ -131,12 +138,25 @@ def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
     return f"{place}, {spec.size_in_words} · {gives} · {spec.terms}"
 
 
-def _spec(model: str) -> ModelSpec:
-    return (MODELS | MATERIAL_MODELS)[model]
-
-
 def _is_bundled(spec: ModelSpec) -> bool:
     return all(file.bundled for file in spec.files)
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that one node has chosen by this name, and the next one loads."""
+
+    name: str
+
+
+def check_chosen(value: Any, socket: str, loader: str) -> ChosenModel:
+    """Returns the input of a socket if it is the output of the pack's own loader node, else raises TypeError."""
+    if not isinstance(value, ChosenModel):
+        raise TypeError(
+            f"the {socket} input is a {type(value).__name__}; expected the output of this pack's {loader}: "
+            "two packs have nodes of this name, and both nodes must be from the same pack"
+        )
+    return value
 
 
 FROM_FILE = "(from file)"

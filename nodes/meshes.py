@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,16 +10,15 @@ import numpy as np
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..geometry.files import FORMATS, SaveOptions, save_surface
+from ..geometry.files import SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
 from ..geometry.meshes.mesh import TO_LOOK_AT, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
 from ..options.mesh import SPLATS, ReliefOptions, SavedMeshOptions, ShownMeshOptions, SplatOptions
-from .batches import one_by_one, with_progress
 from .checks import check_geometry
-from .files import images_of
+from .files import with_images
 from .option_widgets import Node, option_widgets, takes
 from .saving import SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
 from .widgets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA, MESH, SPLAT, geometry_input, image_input
@@ -119,18 +116,10 @@ def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, opt
         lines.append(save_surface(path, *part))
         return (path,)
 
-    textured = ((part, replace(options, image=texture)) for part, texture in _textured(estimate, image, suffix))
+    textured = ((part, replace(options, image=texture)) for part, texture in with_images(estimate, image, suffix))
     written = save_numbered(name, suffix, textured, save)
     names = [output_name(path) for path in written]
     return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
-
-
-def _textured(estimate: Estimate, image: Tensor | None, suffix: str) -> Iterator[tuple[Estimate, Tensor | None]]:
-    """Yields each image, or all views of a scene, with its texture; advances ComfyUI's progress bar."""
-    whole = FORMATS[suffix].holds(estimate)
-    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
-    images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-    return zip(parts, images, strict=False)
 
 
 @takes(ShownMeshOptions)
@@ -170,7 +159,7 @@ class GeometryToMesh(Node):
 
     def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         estimate, mesh = check_geometry(geometry), _mesh_options(options)
-        made = [_for_core(*pair, mesh) for pair in _textured(estimate, image, ".glb")]
+        made = [_for_core(*pair, mesh) for pair in with_images(estimate, image, ".glb")]
         return tuple(map(list, zip(*made, strict=True)))
 
 
@@ -221,7 +210,7 @@ class GeometryToSplats(Node):
 
     def execute(self, options: SplatOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         estimate, mesh, made = check_geometry(geometry), _mesh_options(options), []
-        for part, texture in _textured(estimate, image, ".ply"):
+        for part, texture in with_images(estimate, image, ".ply"):
             splats = depth_to_splats(*opaque_part(part, texture), mesh)
             made.append((comfy_splats(splats), splat_camera(part, splats, options.fov)))
         return tuple(map(list, zip(*made, strict=True)))

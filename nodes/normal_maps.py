@@ -18,7 +18,8 @@ from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from ..options.checks import check_choice
 from ..options.legacy import AS_OLD, DsineNodeOptions, Metric3dDepthOptions, Metric3dNormalsOptions, NormalsOptions
-from .legacy import LegacyNode, annotate, annotate_depth, old_inputs, render_depth
+from .depth_maps import DepthMapNode
+from .legacy import LegacyNode, annotate, old_inputs, render_depth
 from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model
 from .option_widgets import takes
 from .widgets import Widget, choice_widget
@@ -81,7 +82,7 @@ class DsineNormalMap(NormalMapNode):
         return normal_map(options, image, load, at_resolution=True, fov=options.fov, options=own)
 
 
-BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
+BACKBONES = {**{f"vit-{size}": f"metric3d-vit-{size}" for size in ("small", "large", "giant2")}, BUNDLED_MODEL: BUNDLED_MODEL}
 
 # the old node's grey levels, from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in _STEPS steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
@@ -93,55 +94,7 @@ def _backbone_widget() -> Widget:
         "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
         f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
     )
-    return choice_widget(BACKBONES, tooltip)
-
-
-@takes(Metric3dDepthOptions)
-class Metric3dDepthMap(LegacyNode):
-    """Depth maps from Metric3D's metres."""
-
-    NODE_ID = "Metric3D-DepthMapPreprocessor"
-    DISPLAY_NAME = "Metric3D Depth Map"
-    DESCRIPTION = (
-        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
-        "It is unclear whether the weights may be used commercially."
-    )
-    OUTPUTS: ClassVar = {
-        "IMAGE": (
-            "IMAGE",
-            "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
-        )
-    }
-    SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
-    INPUTS: ClassVar = old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
-
-    def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        load, size = _loader(backbone, options.precision), options.network_size
-        return (annotate_depth(image, load, options.resolution, options.normalisation, size, show=_greys),)
-
-
-@takes(Metric3dNormalsOptions)
-class Metric3dNormalMap(NormalMapNode):
-    """Normal maps from Metric3D."""
-
-    NODE_ID = "Metric3D-NormalMapPreprocessor"
-    DISPLAY_NAME = "Metric3D Normal Map"
-    DESCRIPTION = (
-        "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
-        "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
-    )
-    SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
-    INPUTS: ClassVar = old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
-
-    def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
-        return normal_map(options, image, _loader(backbone, options.precision))
-
-
-def _loader(backbone: str, precision: str) -> Callable[[], Model]:
-    """Validates the model widget and returns a function that loads the model."""
-    check_choice("backbone", backbone, BACKBONES)
-    model = BUNDLED_MODEL if backbone == BUNDLED_MODEL else f"metric3d-{backbone}"
-    return partial(load_model, model, precision, choose_tiny("backbone"))
+    return choice_widget(list(BACKBONES), tooltip)
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
@@ -157,3 +110,42 @@ def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
     position = (step * (last / (_STEPS - 1))).clamp(0, last)
     below = position.long().clamp(max=last - 1)
     return torch.lerp(levels[below], levels[below + 1], position - below).where(valid, 0)
+
+
+@takes(Metric3dDepthOptions)
+class Metric3dDepthMap(DepthMapNode):
+    """Depth maps from Metric3D's metres."""
+
+    NODE_ID = "Metric3D-DepthMapPreprocessor"
+    DISPLAY_NAME = "Metric3D Depth Map"
+    DESCRIPTION = (
+        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
+        "It is unclear whether the weights may be used commercially."
+    )
+    OUTPUTS: ClassVar = {
+        "IMAGE": (
+            "IMAGE",
+            "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+        )
+    }
+    SEARCH_ALIASES = "depth map, metric3d, metric depth, controlnet depth"
+    WIDGET, CHOICES, SHOW = "backbone", BACKBONES, staticmethod(_greys)
+    INPUTS: ClassVar = old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
+
+
+@takes(Metric3dNormalsOptions)
+class Metric3dNormalMap(NormalMapNode):
+    """Normal maps from Metric3D."""
+
+    NODE_ID = "Metric3D-NormalMapPreprocessor"
+    DISPLAY_NAME = "Metric3D Normal Map"
+    DESCRIPTION = (
+        "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
+        "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
+    )
+    SEARCH_ALIASES = "normal map, metric3d, controlnet normal, surface normals"
+    INPUTS: ClassVar = old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
+
+    def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str) -> tuple[Tensor]:
+        check_choice("backbone", backbone, list(BACKBONES))
+        return normal_map(options, image, partial(load_model, BACKBONES[backbone], options.precision, choose_tiny("backbone")))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..options.checks import check_range
 from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
-from .widgets import Inputs, Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
+from .widgets import COLOUR, Inputs, Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
 """The coordinate of an unset point, and the side of an unset box."""
@@ -39,12 +39,14 @@ class Node:
     """A node: ComfyUI's attributes, of which some are derived from its options, inputs and outputs."""
 
     FUNCTION = "execute"
-    OPTIONS: ClassVar[tuple[type[Options], ...]]
+    OPTIONS: ClassVar[tuple[type[Options], ...]] = ()
     """Set by `takes`."""
     INPUTS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """As INPUT_TYPES returns it, with functions for inputs that depend on the disk. "optional" is by default the widgets of all options."""
     OUTPUTS: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """The type and tooltip of each output."""
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    """What `execute` takes for missing inputs, besides its own defaults, where a widget's default depends on the disk."""
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -56,7 +58,7 @@ class Node:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         groups: dict[str, Mapping[str, Any]] = {"required": {}, **cls.INPUTS}
-        if hasattr(cls, "OPTIONS"):
+        if cls.OPTIONS:
             groups.setdefault("optional", {name: widget for options in cls.OPTIONS for name, widget in option_widgets(options).items()})
         inputs = {group: {name: each() if callable(each) else each for name, each in by_name.items()} for group, by_name in groups.items()}
         return copy.deepcopy(inputs)  # other packs may change it
@@ -72,8 +74,8 @@ NodeClass = TypeVar("NodeClass", bound=type)
 def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = None) -> Callable[[NodeClass], NodeClass]:
     """Decorates nodes whose `execute` takes one instance of each of these classes before its sockets.
 
-    ComfyUI and scripts call it with sockets and widgets by name, or in the order of the node's inputs. `unless` maps sockets to options
-    that are ignored when the socket is linked.
+    ComfyUI and scripts call it with sockets and widgets by name, or in the order of the node's inputs. Text and switches are checked here,
+    for scripts; other widgets have checks of their own. `unless` maps sockets to options that are ignored when the socket is linked.
     """
 
     def changed(node: NodeClass) -> NodeClass:
@@ -101,10 +103,15 @@ class _Execute:
         return self if instance is None else MethodType(self, instance)
 
     @functools.cached_property
+    def _inputs(self) -> Inputs:
+        return self._node.INPUT_TYPES()
+
+    @functools.cached_property
     def __signature__(self) -> inspect.Signature:
-        own = inspect.signature(self.function).parameters
+        parameters = inspect.signature(self.function).parameters.values()
+        defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
         itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), own)])
+        return inspect.Signature([itself, *_parameters(self._inputs, {**defaults, **self._node.DEFAULTS})])
 
     def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
         bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
@@ -112,6 +119,8 @@ class _Execute:
         bound.apply_defaults()
         given = {name: value.item() if isinstance(value, np.generic) else value for name, value in bound.arguments.items()}
         del given["self"]
+        for name, (kind, settings) in {**self._inputs["required"], **self._inputs.get("optional", {})}.items():
+            _check_kind(name, given[name], kind, settings)
         unread = frozenset().union(*(names for socket, names in self._ignored.items() if given.get(socket) is not None))
         given = {name: value for name, value in given.items() if name not in unread}
         sockets = {name: value for name, value in given.items() if name not in self._widgets}
@@ -171,16 +180,21 @@ def _place(tooltip: str) -> Widget:
     return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip, advanced=True)
 
 
-def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspect.Parameter]) -> Iterator[inspect.Parameter]:
-    """The parameters of all inputs. Defaults in `own`, from `execute`, precede the widgets', which may depend on the disk."""
+def _parameters(inputs: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+    """The parameters of all inputs. These defaults precede the widgets', which may depend on the disk."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
-    for name, (widget, settings) in inputs["optional"].items():
-        annotation = "str" if widget == "STRING" else "bool" if widget == "BOOLEAN" else inspect.Parameter.empty  # for `checks.with_kinds`
-        has_default = name in own and own[name].default is not inspect.Parameter.empty
-        default = own[name].default if has_default else settings.get("default")
-        yield inspect.Parameter(name, kind, default=default, annotation=annotation)
+    for name, (_, settings) in inputs.get("optional", {}).items():
+        yield inspect.Parameter(name, kind, default=defaults.get(name, settings.get("default")))
     yield from (inspect.Parameter(name, kind, default=None) for name in inputs.get("hidden", ()))
+
+
+def _check_kind(name: str, value: Any, kind: Any, settings: Mapping[str, Any]) -> None:
+    """Rejects anything but text in a STRING or a switch in a BOOLEAN."""
+    if kind == "STRING" and COLOUR not in settings and not isinstance(value, str):
+        raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
+    if kind == "BOOLEAN" and not (isinstance(value, (bool, int, float)) and value in (True, False)):
+        raise TypeError(f"{name} is of the type {type(value).__name__}; expected True or False; switch it, or link a BOOLEAN")
 
 
 def _read(options: type[Options], values: Mapping[str, Any]) -> Any:

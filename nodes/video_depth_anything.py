@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.registry import BUNDLED_MODEL
+from ..annotators.registry import BUNDLED_MODEL, models_of_family
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
 from ..model_loader.comfy.devices import default_device, is_fast
-from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.legacy import FP16, GREY, ProcessOptions, ShownVideoOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
-from .loading import LoadsByName, choose_tiny, load_model, model_widget
+from .loading import ChosenModel, LoadsByName, by_file_name, check_chosen, choose_tiny, load_model, model_widget
 from .option_widgets import Node, option_widgets, takes
 from .widgets import image_input
 
@@ -31,26 +29,11 @@ CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
 """The old pack's sockets. DEPTHS is a float32 array (frames, H, W), which other packs use too."""
 
-FILES = {
-    "video_depth_anything_vits.pth": "video-depth-anything-small",
-    "video_depth_anything_vitb.pth": "video-depth-anything-base",
-    "video_depth_anything_vitl.pth": "video-depth-anything-large",
-    "metric_video_depth_anything_vits.pth": "video-depth-anything-metric-small",
-    "metric_video_depth_anything_vitb.pth": "video-depth-anything-metric-base",
-    "metric_video_depth_anything_vitl.pth": "video-depth-anything-metric-large",
-    BUNDLED_MODEL: BUNDLED_MODEL,
-}
+FILES = by_file_name(*models_of_family("video-depth-anything"))
 DEFAULT_FOLDER = "exr-1"
 _DEPTHS_INPUT = DEPTHS, {"tooltip": "From Video Depth Anything Process."}
 _READ_AT_ONCE = 8
 _ALIASES = "video depth, video depth anything, vda, temporal depth, consistent depth, depth map"
-
-
-@dataclass(frozen=True)
-class VideoModel:
-    """A chosen model, which the next node loads in its own precision."""
-
-    model_id: str
 
 
 class LoadVideoDepthAnythingModel(LoadsByName):
@@ -76,9 +59,9 @@ class LoadVideoDepthAnythingModel(LoadsByName):
         }
     }
 
-    def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
+    def execute(self, model: str = next(iter(FILES))) -> tuple[ChosenModel]:
         check_choice("model", model, list(FILES))
-        return (VideoModel(FILES[model]),)
+        return (ChosenModel(FILES[model]),)
 
 
 @takes(ProcessOptions, VideoOptions)
@@ -100,22 +83,17 @@ class VideoDepthAnythingProcess(Node):
     }
 
     def execute(self, options: ProcessOptions, video: VideoOptions, vda_model: Any, images: Tensor) -> tuple[np.ndarray]:
-        if not isinstance(vda_model, VideoModel):
-            raise TypeError(
-                f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
-                "two packs have nodes of this name, and both nodes must be from the same pack"
-            )
+        model_id = check_chosen(vda_model, "vda_model", LoadVideoDepthAnythingModel.DISPLAY_NAME).name
         frames = to_images(images)
         half = options.precision == FP16 and is_fast(torch.float16, default_device())
-        model = load_model(vda_model.model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
+        model = load_model(model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
         total, (height, width) = len(frames), _limited(frames.shape[-2], frames.shape[-1], options.max_res)
-        depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
-        for part in model.estimate_video(_frames(frames, height, width), video, size=options.input_size):
+        depths, done = np.empty((total, height, width), np.float32), 0
+        parts = model.estimate_video(_frames(frames, height, width), video, size=options.input_size)
+        for part in with_progress(parts, total, lambda part: part.batch):
             assert part.depth is not None
             depths[done : done + part.batch] = part.depth[:, 0].cpu().numpy()
             done += part.batch
-            if move is not None:
-                move(done, total)
         return (depths,)
 
 

@@ -8,25 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
-from .layers import to_dtype, unit_vectors
+from .layers import ExactConv2d, enlarged, with_certainty
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Channels of the decoder's maps, coarsest first."""
 _GUESS = 4
 _HIDDEN = 128
-_LEAST_CERTAINTY = 0.01
-
-
-class _ExactConv2d(nn.Conv2d):
-    """Always runs in float32: half precision would show as steps in the normals."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.float())
 
 
 class _Refinement(nn.Sequential):
@@ -39,11 +30,11 @@ class _Refinement(nn.Sequential):
         layers: list[nn.Module] = [nn.Conv2d(features + _GUESS, _HIDDEN, 1)]
         for _ in range(2):
             layers += [nn.ReLU(inplace=True), nn.Conv2d(_HIDDEN, _HIDDEN, 1)]
-        super().__init__(*layers, nn.ReLU(inplace=True), _ExactConv2d(_HIDDEN, _GUESS, 1))
+        super().__init__(*layers, nn.ReLU(inplace=True), ExactConv2d(_HIDDEN, _GUESS, 1))
 
     def forward(self, input: Tensor) -> Tensor:
         first, *others = self
-        x = F.interpolate(first(input), scale_factor=2, mode="bilinear", align_corners=True)
+        x = enlarged(first(input))
         for layer in others:
             x = layer(x)
         return x
@@ -59,7 +50,7 @@ class _Decoder(nn.Module):
             Upsampling(channels + skip, outputs, nn.BatchNorm2d, align_corners=True)
             for channels, skip, outputs in zip(inputs, B5_CHANNELS[-2::-1], _CHANNELS, strict=True)
         )
-        self.out_conv_res8 = _ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
+        self.out_conv_res8 = ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
         self.out_conv_res4, self.out_conv_res2, self.out_conv_res1 = (_Refinement(channels) for channels in _CHANNELS[1:])
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -89,9 +80,6 @@ class Bae(PublishedNetwork):
         self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
         self.decoder = _Decoder()
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        to_dtype(self, dtype, *(layer for layer in self.modules() if isinstance(layer, _ExactConv2d)))
-
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder["original_model"](pixels))
 
@@ -104,5 +92,4 @@ class Bae(PublishedNetwork):
 
 def _normalised(guess: Tensor) -> Tensor:
     """Unit vectors and a positive certainty from four values per pixel."""
-    vectors, certainty = guess.split((3, 1), 1)
-    return torch.cat((unit_vectors(vectors), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)
+    return torch.cat(with_certainty(*guess.split((3, 1), 1)), 1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Da2Config
-from .layers import Linear, to_dtype
+from .layers import ExactConv2d, Linear, conv3x3
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -66,7 +66,7 @@ class _Conditioning(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.conv1, self.conv2 = (conv3x3(channels, channels) for _ in range(2))
         self.gamma = nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,9 +98,9 @@ class _Head(nn.Module):
         self.up_sampler = nn.ModuleList(_Upsampler(*each) for each in zip(inputs, outputs, strict=True))
         last = outputs[-1]
         self.pred_head = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Sequential(nn.LayerNorm(last), Linear(last, last))])
-        self.to_depth_lr = nn.Conv2d(last, last // 2, 3, padding=1, padding_mode="reflect")
+        self.to_depth_lr = ExactConv2d(last, last // 2, 3, padding=1, padding_mode="reflect")
         self.to_depth_hr = nn.Sequential(
-            nn.Conv2d(last // 2, 32, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(), nn.Conv2d(32, 1, 1)
+            ExactConv2d(last // 2, 32, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(), ExactConv2d(32, 1, 1)
         )
 
     def forward(self, features: Sequence[Tensor], height: int, width: int) -> Tensor:
@@ -112,8 +112,7 @@ class _Head(nn.Module):
         for process, each, up in zip(self.process_features, finer, self.up_sampler, strict=True):
             latents = up(latents + process(each))
         last = self.pred_head[-1](latents.movedim(1, -1)).movedim(-1, 1)
-        # Half precision of the last layers would show in the distance.
-        enlarged = F.interpolate(self.to_depth_lr(last.float()), (height, width), mode="bilinear", align_corners=True)
+        enlarged = F.interpolate(self.to_depth_lr(last), (height, width), mode="bilinear", align_corners=True)
         return self.to_depth_hr(enlarged)
 
 
@@ -130,9 +129,6 @@ class Da2(PublishedNetwork):
         self.dino = VisionTransformer(config.vit)
         self.aligners = nn.ModuleList(Linear(config.vit.width, config.width) for _ in range(_LEVELS + 1))
         self.head = _Head(config)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        to_dtype(self, dtype, self.head.to_depth_lr, self.head.to_depth_hr)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The distance; see the class."""

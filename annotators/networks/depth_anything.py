@@ -8,7 +8,7 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,11 +28,6 @@ class DinoNetwork(PublishedNetwork):
         super().__init__()
         self.pretrained = VisionTransformer(vit)
         self.depth_head = DptHead(vit.channels, dpt)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the layers that `DptHead.set_dtype` keeps in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
 
 
 class DepthAnything(DinoNetwork):
@@ -111,11 +106,8 @@ class DepthAnything3(DinoNetwork):
         super().__init__(vit, dpt)
         self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the camera's decoder and the layers that `DptHead.set_dtype` keeps in float32."""
-        super().set_dtype(dtype)
-        if self.cam_dec is not None:
-            self.cam_dec.float()
+    def exact_modules(self) -> Iterable[nn.Module]:
+        return (*super().exact_modules(), *([] if self.cam_dec is None else [self.cam_dec]))
 
     def forward(self, x: Tensor, one_scene: bool = False) -> Prediction:
         """The prediction for normalised images, see the class; for `one_scene`, as views of it, by networks that accept that."""
@@ -236,10 +228,6 @@ class VideoDepthAnything(DepthAnything):
         self.motion_modules = nn.ModuleList(
             MotionModule(channels) for channels in (*dpt.channels[COARSEST - 1 :], dpt.features, dpt.features)
         )
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        super().set_dtype(dtype)
-        self.motion_modules.to(dtype)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """The head's output for normalised videos (videos * frames, 3, H, W), frames consecutive; 1 = independent images. See the class."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
-from .layers import Linear, to_dtype
+from .layers import ExactConv2d, Linear, conv3x3
 from .published import PublishedNetwork, StateDict, rename
 from .vit import HUB_BLOCKS, VisionTransformer, with_joined_attention
 
@@ -77,7 +77,7 @@ class _Encoder(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        first, second = (conv3x3(channels, channels) for _ in range(2))
         self.residual = nn.Sequential(nn.ReLU(), first, nn.ReLU(inplace=True), second)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,18 +119,18 @@ class _FieldOfView(nn.Module):
         self.encoder = nn.ModuleList([VisionTransformer(_last_only(config.vit)), Linear(config.vit.width, half)])
         self.downsample = nn.Sequential(nn.Conv2d(features, half, 3, 2, 1), nn.ReLU(inplace=True))
         self.head = nn.Sequential(
-            nn.Conv2d(half, quarter, 3, 2, 1),
+            ExactConv2d(half, quarter, 3, 2, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(quarter, eighth, 3, 2, 1),
+            ExactConv2d(quarter, eighth, 3, 2, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(eighth, 1, config.vit.grid // 4),
+            ExactConv2d(eighth, 1, config.vit.grid // 4),
         )
 
     def forward(self, image: Tensor, coarsest: Tensor) -> Tensor:
         transformer, project = self.encoder
         assert isinstance(transformer, VisionTransformer)
         projected = _maps(project(_last_tokens(transformer, image)), transformer.config.grid)
-        return self.head((projected + self.downsample(coarsest)).float()).flatten()
+        return self.head(projected + self.downsample(coarsest)).flatten()
 
 
 class DepthPro(PublishedNetwork):
@@ -148,18 +148,14 @@ class DepthPro(PublishedNetwork):
         self.encoder = _Encoder(config)
         self.decoder = _Decoder(config)
         self.head = nn.Sequential(
-            nn.Conv2d(config.features, half, 3, padding=1),
+            conv3x3(config.features, half),
             nn.ConvTranspose2d(half, half, 2, 2),
-            nn.Conv2d(half, _HEAD_CHANNELS, 3, padding=1),
+            conv3x3(half, _HEAD_CHANNELS),
             nn.ReLU(inplace=True),
-            nn.Conv2d(_HEAD_CHANNELS, 1, 1),
+            ExactConv2d(_HEAD_CHANNELS, 1, 1),
             nn.ReLU(inplace=True),
         )
         self.fov = _FieldOfView(config)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        # Half precision of the last layers would show in the depth.
-        to_dtype(self, dtype, self.head[4], self.fov.head)
 
     def forward(self, pixels: Tensor, passed: Passed | None = None) -> tuple[Tensor, Tensor]:
         """Inverse depth and field of view, see the class; `passed` is called after each batch of passes, `PASSES` per image in total."""
@@ -183,10 +179,9 @@ class DepthPro(PublishedNetwork):
         )
         for level, enlarge, features in finer:
             path = decoder.fusions[level](path, decoder.convs[level](enlarge(features)))
-        *first, last, relu = self.head
-        for layer in first:
+        for layer in self.head:
             path = layer(path)
-        return relu(last(path.float())), fov
+        return path, fov
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
-from .layers import aspect_of, middles, to_dtype
+from .layers import ExactConv2d, aspect_of, conv3x3, enlarged, middles
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
@@ -31,8 +31,7 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1, self.conv2 = conv3x3(channels, channels), conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
@@ -55,7 +54,7 @@ class Fusion(nn.Module):
         # The authors enlarge first. A 1x1 convolution gives the same either way, here over a quarter of the pixels.
         path = self.out_conv(self.resConfUnit2(path))
         if size is None:
-            return F.interpolate(path, scale_factor=2, mode="bilinear", align_corners=True)
+            return enlarged(path)
         return resized(path, size)
 
 
@@ -78,14 +77,14 @@ class _Scratch(nn.Module):
             self.add_module(f"layer{level}_rn", nn.Conv2d(channels, config.features, 3, padding=1, bias=False))
             self.add_module(f"refinenet{level}", Fusion(config.features, joins=level < 4))
         half = config.features // 2
-        self.output_conv1 = nn.Conv2d(config.features, half, 3, padding=1)
+        self.output_conv1 = conv3x3(config.features, half)
         self.output_conv2 = _last_convolutions(half, config.outputs)
         if config.sky:
             self.sky_output_conv2 = _last_convolutions(half, 1)
 
 
 class DptHead(nn.Module):
-    """The head. Its last convolutions, at image size, always run in float32: see `set_dtype`."""
+    """The head. Its last convolutions, at image size, always run in float32: see `ExactConv2d`."""
 
     def __init__(self, inputs: int, config: DptConfig) -> None:
         super().__init__()
@@ -97,10 +96,6 @@ class DptHead(nn.Module):
         larger = nn.ConvTranspose2d(first, first, 4, 4), nn.ConvTranspose2d(second, second, 2, 2)
         self.resize_layers = nn.ModuleList((*larger, nn.Identity(), nn.Conv2d(last, last, 3, 2, 1)))
         self.scratch = _Scratch(config)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the last convolutions: half precision there would show as steps in the map, and thus in normals."""
-        to_dtype(self, dtype, self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else []))
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
         """(B, outputs, height, width) float32, before any activation, of the transformer's four maps (B, inputs, rows, columns)."""
@@ -149,7 +144,7 @@ class DptHead(nn.Module):
 
 
 def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
+    return nn.Sequential(ExactConv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(inplace=True), ExactConv2d(HEAD_CHANNELS, outputs, 1))
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:

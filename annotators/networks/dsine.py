@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5, Upsampling
-from .layers import GroupNorm, unit_vectors
+from .layers import GroupNorm, conv3x3, unit_vectors
 from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32
@@ -80,9 +80,7 @@ def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)
-    )
+    return nn.Sequential(conv3x3(inputs, hidden), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
 
 class _Decoder(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _CUBIC = -0.75  # torch's constant of bicubic interpolation
+_LEAST_CERTAINTY = 0.01
 
 
 def is_traced() -> bool:
@@ -130,6 +131,28 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     for each in others:
         squares = squares.addcmul(each, each)
     return vectors / squares.sqrt().clamp(min=1e-12)
+
+
+def with_certainty(vectors: Tensor, certainty: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (B, 3, H, W) and a positive certainty (B, 1, H, W), from a network's last values."""
+    return unit_vectors(vectors), F.elu(certainty) + (1 + _LEAST_CERTAINTY)
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution that keeps the size."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class ExactConv2d(nn.Conv2d):
+    """Always runs in float32: in a network's last layers, half precision would show as steps in its maps."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float())
+
+
+def enlarged(x: Tensor, scale: float = 2) -> Tensor:
+    """Enlarges maps bilinearly with aligned corners."""
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=True)
 
 
 class Linear(nn.Linear):

@@ -10,12 +10,14 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig, MergeConfig, ResnextConfig
-from .layers import to_dtype
+from .layers import conv3x3, enlarged
 from .published import PublishedNetwork, StateDict, rename
 
 STAGES = 4
@@ -79,20 +81,12 @@ _NAMES = (
 )
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-
-
 class _Refine(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = _conv(inputs, outputs)
+        self.conv1 = conv3x3(inputs, outputs)
         # The first entry stands for the authors' in-place ReLU, which affects their shortcut, too.
-        layers = (nn.Identity(), _conv(outputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU(), _conv(outputs, outputs))
+        layers = (nn.Identity(), conv3x3(outputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU(), conv3x3(outputs, outputs))
         self.branch = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,17 +101,17 @@ class _Decoder(nn.Module):
         *features, widest = config.features
         outputs = [features[0], *features[:-1]]
         self.coarsest = _Refine(coarsest, widest)
-        self.narrow = _conv(widest, features[-1])
+        self.narrow = conv3x3(widest, features[-1])
         self.lateral = nn.ModuleList(_Refine(each, own) for each, own in zip(inputs, features, strict=True))
         self.fused = nn.ModuleList(_Refine(own, each) for own, each in zip(features, outputs, strict=True))
         half = features[0] // 2
-        self.head = nn.Sequential(_conv(features[0], half), nn.BatchNorm2d(half), nn.ReLU(), _conv(half, 1))
+        self.head = nn.Sequential(conv3x3(features[0], half), nn.BatchNorm2d(half), nn.ReLU(), conv3x3(half, 1))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        path = _doubled(self.narrow(self.coarsest(maps[-1])))
+        path = enlarged(self.narrow(self.coarsest(maps[-1])))
         for level in reversed(range(len(self.lateral))):
-            path = _doubled(self.fused[level](self.lateral[level](maps[level]) + path))
-        return _doubled(self.head(path.float()))
+            path = enlarged(self.fused[level](self.lateral[level](maps[level]) + path))
+        return enlarged(self.head(path.float()))
 
 
 class Leres(PublishedNetwork):
@@ -133,9 +127,9 @@ class Leres(PublishedNetwork):
         self.encoder = Resnext(config.encoder)
         self.decoder = _Decoder(config)
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the last layers: half precision would show as steps."""
-        to_dtype(self, dtype, self.decoder.head)
+    def exact_modules(self) -> Iterable[nn.Module]:
+        """See `PublishedNetwork.exact_modules`: the last layers, norm included."""
+        return (self.decoder.head,)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.decoder(self.encoder(pixels))

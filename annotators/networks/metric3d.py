@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Metric3dConfig
-from .dpt import resized
-from .layers import Linear, unit_vectors
+from .dpt import ResidualUnit, resized
+from .layers import Linear, conv3x3, enlarged, with_certainty
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -27,7 +27,6 @@ _BINS = 256
 _METRES_PER_UNIT = 100.0  # of the corrected state
 _STATE = 6  # depth, its confidence, the normal and its concentration
 _FINEST = 4  # input pixels per cell of the finest level
-_LEAST_CONCENTRATION = 0.01
 
 
 class Metric3dOutput(NamedTuple):
@@ -39,17 +38,11 @@ class Metric3dOutput(NamedTuple):
     concentration: Tensor  # (B, 1, H, W): of the normals, at least 0.01, larger = more certain
 
 
-class _Rectified(nn.Module):
+class _Rectified(ResidualUnit):
     """A residual block whose shortcut is rectified too, as trained: the authors' ReLU works in place."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = _conv(channels, channels)
-        self.conv2 = _conv(channels, channels)
-
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        return x + self.conv2(F.relu(self.conv1(x)))
+        return super().forward(F.relu(x))
 
 
 class _Fusion(nn.Module):
@@ -67,7 +60,7 @@ class _Fusion(nn.Module):
             path = path + self.way_branch(finer)
         # The authors enlarge first. A 1x1 convolution gives the same either way, here over fewer pixels.
         path = self.out_conv(self.way_trunk(path))
-        return path if scale == 1 else F.interpolate(path, scale_factor=scale, mode="bilinear", align_corners=True)
+        return path if scale == 1 else enlarged(path, scale)
 
 
 class _Path(nn.Module):
@@ -133,9 +126,9 @@ class _ChannelNorm(nn.LayerNorm):
 class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = _conv(inputs, outputs)
+        self.conv1 = conv3x3(inputs, outputs)
         self.norm1 = _ChannelNorm(outputs)
-        self.conv2 = _conv(outputs, outputs)
+        self.conv2 = conv3x3(outputs, outputs)
         self.norm2 = _ChannelNorm(outputs)
         self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1), _ChannelNorm(outputs))
 
@@ -160,13 +153,13 @@ class _Context(nn.Module):
 
 
 def _context_pair(inputs: int, hidden: int) -> nn.ModuleList:
-    return nn.ModuleList(nn.Sequential(_Residual(inputs, hidden), _conv(hidden, hidden)) for _ in range(2))
+    return nn.ModuleList(nn.Sequential(_Residual(inputs, hidden), conv3x3(hidden, hidden)) for _ in range(2))
 
 
 class _Gru(nn.Module):
     def __init__(self, hidden: int, inputs: int) -> None:
         super().__init__()
-        self.convz, self.convr, self.convq = (_conv(hidden + inputs, hidden) for _ in range(3))
+        self.convz, self.convr, self.convq = (conv3x3(hidden + inputs, hidden) for _ in range(3))
 
     def forward(self, hidden: Tensor, context: list[Tensor], *inputs: Tensor) -> Tensor:
         update, reset, new = context
@@ -179,8 +172,8 @@ class _Gru(nn.Module):
 class _Correction(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.conv1d, self.conv2d = _conv(hidden, hidden), _conv(hidden, 2)
-        self.conv1n, self.conv2n = _conv(hidden, hidden), _conv(hidden, 4)
+        self.conv1d, self.conv2d = conv3x3(hidden, hidden), conv3x3(hidden, 2)
+        self.conv1n, self.conv2n = conv3x3(hidden, hidden), conv3x3(hidden, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((self.conv2d(F.relu(self.conv1d(x))), self.conv2n(F.relu(self.conv1n(x)))), 1)
@@ -195,7 +188,7 @@ class _Update(nn.Module):
         self.gru16 = _Gru(hidden, 2 * hidden)
         self.gru32 = _Gru(hidden, hidden)
         self.flow_head = _Correction(hidden)
-        self.mask = nn.Sequential(_conv(hidden, hidden), nn.ReLU(), nn.Conv2d(hidden, 9 * _FINEST**2, 1))
+        self.mask = nn.Sequential(conv3x3(hidden, hidden), nn.ReLU(), nn.Conv2d(hidden, 9 * _FINEST**2, 1))
 
     def forward(self, hidden: list[Tensor], context: list[list[Tensor]], state: Tensor) -> list[Tensor]:
         """The hidden states after one step, finest first."""
@@ -214,12 +207,12 @@ class _Decoder(nn.Module):
         self.iterations = config.iterations
         self.token2feature = _Levels(config)
         self.decoder_mono = _Path(config)
-        self.depth_regressor = nn.Sequential(_conv(features, _BINS), nn.ReLU(), nn.Conv2d(_BINS, _BINS, 1))
+        self.depth_regressor = nn.Sequential(conv3x3(features, _BINS), nn.ReLU(), nn.Conv2d(_BINS, _BINS, 1))
         self.normal_predictor = nn.Sequential(
-            _conv(features, 128), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 3, 1)
+            conv3x3(features, 128), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 128, 1), nn.ReLU(), nn.Conv2d(128, 3, 1)
         )
         self.context_feature_encoder = _Context(config)
-        self.context_zqr_convs = nn.ModuleList(_conv(hidden, 3 * hidden) for _ in range(3))
+        self.context_zqr_convs = nn.ModuleList(conv3x3(hidden, 3 * hidden) for _ in range(3))
         self.update_block = _Update(hidden)
 
     def forward(self, tokens: list[Tensor], rows: int) -> Metric3dOutput:
@@ -233,7 +226,7 @@ class _Decoder(nn.Module):
             state = state + self.update_block.flow_head(hidden[0])
         state = _enlarged(state, 0.25 * self.update_block.mask(hidden[0]))
         depth = (state[:, :1] * _METRES_PER_UNIT + MOST_DEPTH).clamp(LEAST_DEPTH, MOST_DEPTH)
-        return Metric3dOutput(depth, state[:, 1:2], *_with_concentration(state[:, 2:5], state[:, 5:]))
+        return Metric3dOutput(depth, state[:, 1:2], *with_certainty(state[:, 2:5], state[:, 5:]))
 
     def _first_state(self, path: Tensor) -> Tensor:
         features, depth_confidence, normal_confidence = path[:, :-2], path[:, -2:-1], path[:, -1:]
@@ -241,7 +234,7 @@ class _Decoder(nn.Module):
         bins = torch.linspace(*ends, _BINS, device=path.device).exp()
         depth = (self.depth_regressor(features).softmax(1) * bins[:, None, None]).sum(1, keepdim=True)
         scaled = (depth.clamp(LEAST_DEPTH, MOST_DEPTH) - MOST_DEPTH) / _METRES_PER_UNIT
-        return torch.cat((scaled, depth_confidence, *_with_concentration(self.normal_predictor(features), normal_confidence)), 1)
+        return torch.cat((scaled, depth_confidence, *with_certainty(self.normal_predictor(features), normal_confidence)), 1)
 
 
 class Metric3d(PublishedNetwork):
@@ -277,16 +270,8 @@ class Metric3d(PublishedNetwork):
 _NAMES = ((r"^depth_model\.", ""), (r"^encoder\.blocks\.0\.(\d+\.)", r"encoder.blocks.\1"))
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
-
-
 def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=2, padding=1)
-
-
-def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
-    return unit_vectors(normals), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
 
 
 def _enlarged(state: Tensor, mask: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .dpt import Fusion
 from .efficientnet import LITE3, SameConv2d, batch_norm, encoder_stages
+from .layers import conv3x3
 from .published import Rule, StateDict, rename
 
 _VIT = r"^pretrained\.model\."
@@ -148,9 +149,9 @@ class MidasSmall(nn.Module):
             setattr(self.scratch, f"refinenet{level + 1}", Fusion(channels, fused[level]))  # the coarsest joins no finer map
         half = DECODER_CHANNELS[0] // 2
         self.scratch.output_conv = DisparityHead(
-            nn.Conv2d(2 * half, half, 3, padding=1),
+            conv3x3(2 * half, half),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-            nn.Conv2d(half, 32, 3, padding=1),
+            conv3x3(half, 32),
             nn.ReLU(),
             nn.Conv2d(32, 1, 1),
             nn.ReLU(),

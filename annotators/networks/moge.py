@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .configs import Moge1Config, MogeConfig
 from .folding import RepeatedBorder, add_transposed_then_conv, bilinear_then_conv, folds, then_pointwise
-from .layers import GroupNorm, aspect_of, middles, shrunk, to_dtype
+from .layers import ExactConv2d, GroupNorm, aspect_of, middles, shrunk
 from .moge_refiner import Refiner
 from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
@@ -68,7 +68,7 @@ class _ConvStack(nn.Module):
         )
         self.resamplers.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), replicating_conv(channels[-2], channels[-1])))
         nothing = [nn.Identity() for _ in channels[:-1]]
-        self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else nn.Conv2d(channels[-1], outputs, 1)])
+        self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else ExactConv2d(channels[-1], outputs, 1)])
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The five maps, coarsest first; fewer if only the first feature maps are given."""
@@ -79,9 +79,7 @@ class _ConvStack(nn.Module):
                 x = self._joined(level, x, self.input_blocks[level](each))
             x = self.res_blocks[level](x)
             levels.append(x)
-        # The last convolution always runs in float32: half precision would show as steps in the depth.
-        last = self.output_blocks[-1]
-        return [*levels[:-1], last(levels[-1].float())] if len(levels) == LEVELS and isinstance(last, nn.Conv2d) else levels
+        return [*levels[:-1], self.output_blocks[-1](levels[-1])] if len(levels) == LEVELS else levels
 
     def _joined(self, level: int, coarser: Tensor, own: Tensor) -> Tensor:
         """The sum of the previous level at twice its size and a level's own map."""
@@ -136,10 +134,9 @@ class MoGe(PublishedNetwork):
         self.scale_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         self.refiner = None if config.refiner is None else Refiner(config.refiner, channels[0] + 2)
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        heads = (head.output_blocks for head in (self.points_head, self.mask_head, self.normal_head) if head is not None)
-        # half precision is too coarse for the refiner's third input, the logarithm of z
-        to_dtype(self, dtype, *heads, self.scale_head, *([] if self.refiner is None else [self.refiner]))
+    def exact_modules(self) -> Iterable[nn.Module]:
+        """See `PublishedNetwork.exact_modules`. Half precision is too coarse for the refiner's third input, the logarithm of z."""
+        return (*super().exact_modules(), self.scale_head, *([] if self.refiner is None else [self.refiner]))
 
     def forward(
         self, pixels: Tensor, aspect: float | Tensor, refine_steps: int = 0, refined: Callable[[], None] | None = None
@@ -210,12 +207,6 @@ def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, ref
     return done
 
 
-def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
-    """(1, 2, height, width) float32: pixel positions from the centre, rightwards and downwards, in half image diagonals."""
-    diagonal = (1 + aspect**2) ** 0.5
-    return plane_of(middles(width, aspect / diagonal, device), middles(height, 1 / diagonal, device))
-
-
 def plane_of(across: Tensor, down: Tensor) -> Tensor:
     """(1, 2, H, W): the grid of column positions (W,) and row positions (H,)."""
     rows, columns = down.shape[0], across.shape[0]  # `len` of a tensor would become a constant in an exported graph
@@ -223,7 +214,10 @@ def plane_of(across: Tensor, down: Tensor) -> Tensor:
 
 
 def _places(like: Tensor, height: int, width: int, aspect: float | Tensor) -> Tensor:
-    return view_plane(height, width, aspect, like.device).to(like.dtype).expand(like.shape[0], -1, -1, -1)
+    """(B, 2, height, width): pixel positions from the centre, rightwards and downwards, in half image diagonals."""
+    diagonal = (1 + aspect**2) ** 0.5
+    plane = plane_of(middles(width, aspect / diagonal, like.device), middles(height, 1 / diagonal, like.device))
+    return plane.to(like.dtype).expand(like.shape[0], -1, -1, -1)
 
 
 _LAST_CHANNELS = 32
@@ -249,19 +243,6 @@ class _NormedResidual(nn.Module):
         return x + self.layers(x)
 
 
-class _Output(nn.Sequential):
-    """Its last convolution always runs in float32: half precision would show as steps in the depth."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(replicating_conv(inputs, _LAST_CHANNELS), nn.ReLU(), nn.Conv2d(_LAST_CHANNELS, outputs, 1))
-
-    def forward(self, input: Tensor) -> Tensor:
-        *before, last = self
-        for layer in before:
-            input = layer(input)
-        return last(input.float())
-
-
 class _Head(nn.Module):
     def __init__(self, config: Moge1Config) -> None:
         super().__init__()
@@ -275,7 +256,10 @@ class _Head(nn.Module):
             )
             for inputs, own in zip(coarser, config.channels, strict=True)
         )
-        self.output_block = nn.ModuleList(_Output(config.channels[-1] + 2, outputs) for outputs in (3, 1))
+        self.output_block = nn.ModuleList(
+            nn.Sequential(replicating_conv(config.channels[-1] + 2, _LAST_CHANNELS), nn.ReLU(), ExactConv2d(_LAST_CHANNELS, outputs, 1))
+            for outputs in (3, 1)
+        )
 
     def forward(self, maps: list[Tensor], height: int, width: int) -> list[Tensor]:
         """Points and mask at a size, float32; coordinates for an image of that size's aspect are concatenated to every map."""
@@ -299,9 +283,6 @@ class MoGe1(PublishedNetwork):
         super().__init__()
         self.backbone = VisionTransformer(config.vit)
         self.head = _Head(config)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        to_dtype(self, dtype, *(list(block.children())[-1] for block in self.head.output_block))
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
         """The network's outputs; the points have no metric unit, and the scale is 1. Ignores `aspect`: uses the input's own."""

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .configs import ZipDepthConfig
 from .folding import fold_norms
-from .layers import to_dtype
+from .layers import ExactConv2d
 from .published import PublishedNetwork, StateDict, rename
 
 _WRAPPERS = ((r"^((module|_orig_mod)\.)+", ""),)
@@ -218,13 +218,13 @@ class _Decoder(nn.Module):
         self.fuse2 = _Fusion(second, coarse, middle)
         self.fuse1 = _Fusion(first, middle, fine)
         self.fuse_half = _Fusion(first // 2, fine, config.half)
-        self.head_half = nn.Conv2d(config.half, 1, 3, padding=1)
+        self.head_half = ExactConv2d(config.half, 1, 3, padding=1)
         self.convex_up = _Upsampling(config.half, config.convex)
 
     def forward(self, half: Tensor, quarter: Tensor, eighth: Tensor, sixteenth: Tensor, coarsest: Tensor) -> Tensor:
         path = self.fuse3(sixteenth, self.proj4(coarsest))
         path = self.fuse_half(half, self.fuse1(quarter, self.fuse2(eighth, path)))
-        return F.relu(self.convex_up(path, self.head_half(path.float())))
+        return F.relu(self.convex_up(path, self.head_half(path)))
 
 
 class ZipDepth(PublishedNetwork):
@@ -255,10 +255,6 @@ class ZipDepth(PublishedNetwork):
                     setattr(parent, name, child.fused())
         fold_norms(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Converts all but the convolution that outputs disparity: half precision would show as steps."""
-        to_dtype(self, dtype, self.decoder.head_half)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:

@@ -164,6 +164,11 @@ class ModelSpec:
         return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}; its zero means nothing, so it may be negative"
 
 
+def rows(table: str) -> list[list[str]]:
+    """The words of each line of a table."""
+    return [line.split() for line in table.strip().splitlines()]
+
+
 def no_geometry(spec: ModelSpec) -> str:
     """The message if depth or normals are requested from a material model."""
     return (

@@ -8,7 +8,7 @@ from typing import Any
 from ...geometry.kinds import Quantity
 from ..networks.configs import DptConfig, VitConfig
 from ..preprocessing.resizing import Fit, Resizing, cubic, linear_to_corners
-from .base import ModelSpec, WeightFile
+from .base import ModelSpec, WeightFile, rows
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,6 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
     )
 
 
-def _rows(table: str) -> list[list[str]]:
-    return [line.split() for line in table.strip().splitlines()]
-
-
 # name, bytes, commit, sha256
 _V2_FILES = """
     small 99_218_434 03876f8651c73a60fe4c2c48294e09fcb6838fcf 715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378
@@ -148,10 +144,10 @@ SPECS = (
     _v1("small", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
     _v1("base", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
     _v1("large", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
-    *(_v2(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in _rows(_V2_FILES)),
+    *(_v2(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in rows(_V2_FILES)),
     # announced by its authors
     _v2("giant", approximate_size=5_030_000_000, published=False),
-    *(_v2_metric(scene, name, int(size), revision, sha256) for scene, name, size, revision, sha256 in _rows(_V2_METRIC_FILES)),
+    *(_v2_metric(scene, name, int(size), revision, sha256) for scene, name, size, revision, sha256 in rows(_V2_METRIC_FILES)),
     _distilled(
         "small",
         revision="38095a41cca1e28a28e8bb6372c68df721455a2d",
@@ -278,7 +274,7 @@ _VIDEO_FILES = """
     metric-base 458_249_567 f6a245abad4b5a5b0d26722c8e1767ef310c547d f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade
     metric-large 1_538_348_216 607fcdbd454b95c3bd39abbd3054142869a527d3 24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620
 """
-VIDEO_SPECS = tuple(_video(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in _rows(_VIDEO_FILES))
+VIDEO_SPECS = tuple(_video(name, size=int(size), revision=revision, sha256=sha256) for name, size, revision, sha256 in rows(_VIDEO_FILES))
 
 
 def _zoe(scene: str, **published: Any) -> ModelSpec:

@@ -71,8 +71,11 @@ DPT_RESIZING = Resizing(Fit.MINIMAL, resample=cubic)
 SWIN2_RESIZING = Resizing(Fit.STRETCHED, resample=cubic)
 SMALL_RESIZING = Resizing(Fit.UPPER_BOUND, resample=cubic)
 
-ANNOTATORS_COMMIT = "982e7edaec38759d914a963c48c4726685de7d96"
-"""Files of lllyasviel/Annotators, a collection of other authors' weights."""
+
+def annotators_file(filename: str, sha256: str, size: int | None = None, **published: Any) -> WeightFile:
+    """A file of lllyasviel/Annotators, a collection of other authors' weights."""
+    revision = "982e7edaec38759d914a963c48c4726685de7d96"
+    return WeightFile(filename, "lllyasviel/Annotators", revision=revision, sha256=sha256, size=size, **published)
 
 
 def _converted(repository: str) -> tuple[WeightFile, ...]:
@@ -104,13 +107,11 @@ def _spec(name: str, file: WeightFile, config: MidasConfig, resizing: Resizing =
 SPECS = (
     _spec(
         "dpt-hybrid",
-        WeightFile(
-            repo_id="lllyasviel/Annotators",
-            filename="dpt_hybrid-midas-501f0c75.pt",
+        annotators_file(
+            "dpt_hybrid-midas-501f0c75.pt",
+            "501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
+            492_757_791,
             aliases=("dpt_hybrid_384.pt", "dpt_hybrid-midas.safetensors"),
-            revision=ANNOTATORS_COMMIT,
-            sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
-            size=492_757_791,
             conversions=_converted("dpt-hybrid-midas"),
         ),
         DPT_HYBRID,
@@ -203,15 +204,7 @@ def _zoe_release(letters: str, sha256: str, size: int) -> WeightFile:
 
 ZOE_SPECS = (
     _zoe(
-        "nyu",
-        WeightFile(
-            repo_id="lllyasviel/Annotators",
-            filename="ZoeD_M12_N.pt",
-            revision=ANNOTATORS_COMMIT,
-            sha256="c97f94c4d53c5b788af46c5da0462262aebb37ea116fd70014bcbba93146c33b",
-            size=1_443_406_099,
-        ),
-        ZOE_NYU,
+        "nyu", annotators_file("ZoeD_M12_N.pt", "c97f94c4d53c5b788af46c5da0462262aebb37ea116fd70014bcbba93146c33b", 1_443_406_099), ZOE_NYU
     ),
     _zoe("kitti", _zoe_release("K", "2f8e54f8de353c8e745ee2c8de03bf2181b7828c32211bb9efd7254a57a2df16", 1_443_421_075), ZOE_KITTI),
     _zoe("nyu-kitti", _zoe_release("NK", "5d26daa15d420eb2908f1f486a37cc84e7a91751b44ce4b4d104eb8e433f9813", 1_448_574_259), ZOE_NYU_KITTI),

@@ -18,21 +18,13 @@ from ..networks.configs import (
 )
 from ..preprocessing.resizing import Fit, Resizing, linear
 from .base import ModelSpec, WeightFile
-from .midas import ANNOTATORS_COMMIT
+from .midas import annotators_file
 
 BAE_SPECS = (
     ModelSpec(
         id="bae-normal",
         family="bae",
-        files=(
-            WeightFile(
-                "scannet.pt",
-                repo_id="lllyasviel/Annotators",
-                revision=ANNOTATORS_COMMIT,
-                sha256="03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209",
-                size=290_767_728,
-            ),
-        ),
+        files=(annotators_file("scannet.pt", "03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209", 290_767_728),),
         licence="other (code MIT, trained on ScanNet)",
         licence_url="https://github.com/baegwangbin/surface_normal_uncertainty",
         commercial="unclear",
@@ -120,20 +112,9 @@ DSINE_SPECS = (
 
 LERES_LICENCE = "https://github.com/aim-uofa/AdelaiDepth/blob/main/LeReS/LICENSE"
 
-_DEPTH = WeightFile(
-    repo_id="lllyasviel/Annotators",
-    filename="res101.pth",
-    revision=ANNOTATORS_COMMIT,
-    sha256="1d696b2ef3e8336b057d0c15bc82d2fecef821bfebe5ef9d7671a5ec5dde520b",
-    size=530_760_553,
-)
-_MERGE = WeightFile(
-    repo_id="lllyasviel/Annotators",
-    filename="latest_net_G.pth",
-    revision=ANNOTATORS_COMMIT,
-    sha256="50ec735d74ed6499562d898f41b49343e521808b8dae589aa3c2f5c9ac9f7462",
-    approximate_size=318_268_000,
-    role="merge",
+_DEPTH = annotators_file("res101.pth", "1d696b2ef3e8336b057d0c15bc82d2fecef821bfebe5ef9d7671a5ec5dde520b", 530_760_553)
+_MERGE = annotators_file(
+    "latest_net_G.pth", "50ec735d74ed6499562d898f41b49343e521808b8dae589aa3c2f5c9ac9f7462", approximate_size=318_268_000, role="merge"
 )
 
 LERES_SPECS = (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...geometry.assumptions import assumed_intrinsics
 from ...geometry.camera import fov_from_intrinsics
@@ -18,7 +17,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.files.mesh_files import linear_colours
 from ...geometry.kinds import Projection
 from ...geometry.meshes.mesh import Mesh
-from ...geometry.meshes.splats import SH_0, Splats
+from ...geometry.meshes.splats import SH_0, Splats, quaternions_of
 from .host import blocked, temporary_file
 
 _FITTED_SIZE = 5.0
@@ -123,12 +122,13 @@ def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, 
 
 
 def _camera(view: Estimate, position: np.ndarray, target: np.ndarray, rotation: np.ndarray, fov: float) -> dict[str, Any]:
+    w, *axis = quaternions_of(torch.from_numpy(rotation)[None])[0].tolist()
     return {
         "position": _xyz(position),
         "target": _xyz(target),
         "zoom": 1,
         "cameraType": "perspective",
-        "quaternion": _quaternion(torch.from_numpy(rotation)),
+        "quaternion": {**_xyz(axis), "w": w},
         "fov": fov,
         "aspect": view.width / view.height,
         "near": 0.01,
@@ -145,26 +145,8 @@ def _pose(view: Estimate) -> tuple[np.ndarray, np.ndarray]:
     return flip @ -(pose[:, :3].T @ pose[:, 3]), flip @ pose[:, :3].T @ flip
 
 
-def _xyz(values: np.ndarray) -> dict[str, float]:
+def _xyz(values: Iterable[float]) -> dict[str, float]:
     return dict(zip("xyz", map(float, values), strict=True))
-
-
-def _quaternion(rotation: Tensor) -> dict[str, float]:
-    """The unit quaternion of a rotation (3, 3), as an eigenvector of Bar-Itzhack's matrix, which is stable for all rotations."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.double().tolist()
-    matrix = torch.tensor(
-        [
-            [xx - yy - zz, xy + yx, xz + zx, zy - yz],
-            [xy + yx, yy - xx - zz, yz + zy, xz - zx],
-            [xz + zx, yz + zy, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ],
-        dtype=torch.float64,
-        device="cpu",
-    )
-    x, y, z, w = torch.linalg.eigh(matrix / 3).eigenvectors[:, -1].tolist()
-    sign = -1.0 if w < 0 else 1.0
-    return {"x": sign * x, "y": sign * y, "z": sign * z, "w": sign * w}
 
 
 def _type(name: str) -> Any:

@@ -284,7 +284,6 @@ class Model:
 
     def with_options(self, options: Any) -> Model:
         """A copy with other default options; a TypeError for another family's, or any where the family has none."""
-        self.annotator.with_options(options)  # raises now, not in the first call
         return self.varied(WithSetting("with_options", options))
 
     def for_another_thread(self) -> Model:

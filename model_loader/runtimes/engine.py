@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -171,6 +172,20 @@ class PlacedEngine(nn.Module):
         if fn(torch.empty(0)).device.type != self._engine_device.type:
             self.release()
         return self
+
+
+@contextmanager
+def replaced(table: MutableMapping[str, Any], name: str, value: Any) -> Iterator[None]:
+    """Replaces an entry of `os.environ` or `sys.modules` while a library that reads it is imported."""
+    missing = object()
+    before, table[name] = table.get(name, missing), value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del table[name]
+        else:
+            table[name] = before
 
 
 def tell(words: str) -> None:

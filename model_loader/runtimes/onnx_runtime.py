@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..weights.network import in_one_line
 from .build import Job, LeftError
-from .engine import OutOfRangeError, Runner, Size, UnusableError, tell
+from .engine import OutOfRangeError, Runner, Size, UnusableError, replaced, tell
 from .engine_store import StoreError, kept
 
 PROVIDERS = {
@@ -34,7 +34,6 @@ _OF_DEVICE = {
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
 """Limits of a TensorRT engine: batch size, and height and width as multiples of the model's default size."""
-_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _PER_WEIGHT = 1.2
 """Approximate memory of a session per byte of weights."""
 
@@ -45,18 +44,10 @@ def library() -> ModuleType:
     Raises:
         ImportError: It is not installed.
     """
-    if "onnxruntime" in sys.modules:
-        return sys.modules["onnxruntime"]
-    before = os.environ.get(_NO_TELEMETRY)
-    os.environ[_NO_TELEMETRY] = "1"  # only read during import
-    try:
-        import onnxruntime
-    finally:
-        if before is None:
-            del os.environ[_NO_TELEMETRY]
-        else:
-            os.environ[_NO_TELEMETRY] = before
-    return onnxruntime
+    if "onnxruntime" not in sys.modules:
+        with replaced(os.environ, "ORT_DISABLE_TELEMETRY", "1"):
+            import onnxruntime  # noqa: F401
+    return sys.modules["onnxruntime"]
 
 
 def start(job: Job, input_size: Size | None) -> Runner:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..weights.network import in_one_line
 from .build import Job, LeftError
-from .engine import Runner, Size, UnusableError, tell
+from .engine import Runner, Size, UnusableError, replaced, tell
 from .engine_store import StoreError, drop, kept
 
 logger = logging.getLogger(__name__)
@@ -22,23 +22,14 @@ logger = logging.getLogger(__name__)
 _BLOB = "compiled.blob"
 _HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 _CAPABILITIES = {torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16"}
-_TELEMETRY = "openvino_telemetry"
 _PER_WEIGHT = 1.5
 
 
 def library() -> ModuleType:
     """OpenVINO without its telemetry, which would report every import to its makers."""
     if "openvino" not in sys.modules:
-        missing = object()
-        before = sys.modules.get(_TELEMETRY, missing)
-        sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType]  Python's marker for a module that cannot be imported
-        try:
+        with replaced(sys.modules, "openvino_telemetry", None):  # Python's marker for a module that cannot be imported
             import openvino  # noqa: F401
-        finally:
-            if before is missing:
-                del sys.modules[_TELEMETRY]
-            else:
-                sys.modules[_TELEMETRY] = before  # pyright: ignore[reportArgumentType]
     return sys.modules["openvino"]
 
 

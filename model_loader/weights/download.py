@@ -19,7 +19,7 @@ from ..system import KEPT_FREE, environment, free_space, is_disk_full, terminal_
 from . import hub
 from .find import download_folder, download_path, find_in_hub_cache, find_weights, search_places
 from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
-from .network import AddressError, Offer, RefusalError, ServerBusyError, SettingError, TokenError, UnexpectedContentError, plain_reason
+from .network import Offer, RefusalError, UnexpectedContentError, UnfetchableError, plain_reason
 from .waiting import locked
 
 
@@ -79,7 +79,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         )
     if isinstance(error, UnexpectedContentError):
         return _corrupt_error(file, str(error))
-    if isinstance(error, AddressError | ServerBusyError | SettingError | TokenError):
+    if isinstance(error, UnfetchableError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if isinstance(error, RefusalError) and error.status in (401, 403):
         return AccessDeniedError(_denied(file, error))
@@ -166,7 +166,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     if file.repo_id:
         try:
             hub.library()
-        except SettingError as error:
+        except UnfetchableError as error:
             raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
     root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)

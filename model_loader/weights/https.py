@@ -24,17 +24,7 @@ from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..system import environment
-from .network import (
-    AddressError,
-    NetworkError,
-    RefusalError,
-    SettingError,
-    TokenError,
-    causes,
-    plain_reason,
-    read_offer,
-    without_credentials,
-)
+from .network import NetworkError, RefusalError, UnfetchableError, causes, plain_reason, read_offer, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +45,7 @@ class Timeouts:
 
     @classmethod
     def from_environment(cls) -> Timeouts:
-        """The first of the variables that is set, else the defaults; a SettingError if it is not a number of seconds."""
+        """The first of the variables that is set, else the defaults; an UnfetchableError if it is not a number of seconds."""
         return cls(_seconds(CONNECT_VARIABLES, cls.connect), _seconds(READ_VARIABLES, cls.read))
 
 
@@ -68,7 +58,7 @@ def _seconds(names: tuple[str, ...], default: float) -> float:
                 seconds = 0.0
             if not 0 < seconds <= _MOST_SECONDS:
                 setting = f"{name} is {text[:80]!r}"
-                raise SettingError(f"{setting}; accepted are seconds, more than 0 and up to {_MOST_SECONDS}, such as {default:g}")
+                raise UnfetchableError(f"{setting}; accepted are seconds, more than 0 and up to {_MOST_SECONDS}, such as {default:g}")
             return seconds
     return default
 
@@ -189,7 +179,7 @@ def checked(url: str, request: Request, redirected: bool = False) -> Url:
     """Parses an address about to be requested, the first or a redirect's.
 
     Raises:
-        AddressError: It is malformed, or not encrypted.
+        UnfetchableError: It is malformed, or not encrypted.
     """
     shown = without_credentials(url)
     if redirected:
@@ -201,14 +191,14 @@ def checked(url: str, request: Request, redirected: bool = False) -> Url:
     # https never redirects to http, and only this machine or the user's choice may start with http
     plain = parts.scheme == "http" and (parts.host in _THIS_MACHINE or request.plain_http) and first.scheme == "http"
     if parts.scheme != "https" and not plain:
-        raise AddressError(f"{shown} is not an https address, and weights are only fetched over https")
+        raise UnfetchableError(f"{shown} is not an https address, and weights are only fetched over https")
     if not parts.host:
         raise _invalid(shown, "it names no host")
     return parts
 
 
-def _invalid(shown: str, reason: object) -> AddressError:
-    return AddressError(f"{shown} is not a valid address ({without_credentials(str(reason))})")
+def _invalid(shown: str, reason: object) -> UnfetchableError:
+    return UnfetchableError(f"{shown} is not a valid address ({without_credentials(str(reason))})")
 
 
 def _authorization(request: Request) -> str | None:
@@ -217,7 +207,7 @@ def _authorization(request: Request) -> str | None:
         return "Basic " + base64.b64encode(unquote(own).encode()).decode()
     token = request.token()
     if token and not re.fullmatch(r"[!-~]+", token):
-        raise TokenError("the token is not valid: it contains a space or a character that no token has. Set it again")
+        raise UnfetchableError("the token is not valid: it contains a space or a character that no token has. Set it again")
     return f"Bearer {token}" if token else None
 
 
@@ -225,9 +215,9 @@ def _in_plain_words(error: Exception, request: Request, timeouts: Timeouts) -> O
     """Translates an error of requests or urllib3."""
     exceptions, reason, shown = requests.exceptions, plain_reason(error), without_credentials(request.url)
     if isinstance(error, exceptions.TooManyRedirects):
-        return AddressError(f"{shown} redirects more than {_REDIRECTS} times")
+        return UnfetchableError(f"{shown} redirects more than {_REDIRECTS} times")
     if "SOCKS" in str(error):
-        return SettingError("the proxy of HTTPS_PROXY or ALL_PROXY speaks SOCKS: install PySocks, or name one that speaks HTTP")
+        return UnfetchableError("the proxy of HTTPS_PROXY or ALL_PROXY speaks SOCKS: install PySocks, or name one that speaks HTTP")
     invalid = exceptions.InvalidURL | exceptions.InvalidSchema | exceptions.MissingSchema | LocationValueError
     if isinstance(error, invalid) or not isinstance(error, requests.RequestException | HTTPError):
         return _invalid(f"{shown}, what it redirects to, or the proxy of HTTPS_PROXY", error)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ...annotators.specs.base import WeightFile
 from ..system import environment, variables_beginning
-from .network import Offer, SettingError, TokenError, UnexpectedContentError, without_credentials
+from .network import Offer, UnexpectedContentError, UnfetchableError, without_credentials
 
 if TYPE_CHECKING:
     from .https import Request
@@ -21,12 +21,12 @@ _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def library() -> Any:
-    """The package huggingface_hub. It reads its settings on import; if they are invalid, a SettingError says which."""
+    """The package huggingface_hub. It reads its settings on import; if they are invalid, an UnfetchableError says which."""
     endpoint = environment("HF_ENDPOINT")
     try:
         _ = urlsplit(endpoint).port
     except ValueError as error:
-        raise SettingError(
+        raise UnfetchableError(
             f"HF_ENDPOINT is {without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
             "or set it to one such as https://huggingface.co"
         ) from error
@@ -34,7 +34,7 @@ def library() -> Any:
         import huggingface_hub.constants
     except ValueError as error:
         names = ", ".join(variables_beginning("HF_")) or "none that begins with HF_"
-        raise SettingError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
+        raise UnfetchableError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
 
     return huggingface_hub
 
@@ -106,7 +106,7 @@ def _token() -> Callable[[], str | None]:
         try:
             return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         except Exception as error:  # an unreadable file, a failed login: types differ by version
-            raise TokenError(f"the Hugging Face token cannot be read ({error}). Run `hf auth login`, or set HF_TOKEN") from error
+            raise UnfetchableError(f"the Hugging Face token cannot be read ({error}). Run `hf auth login`, or set HF_TOKEN") from error
 
     return token
 

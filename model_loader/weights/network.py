@@ -36,20 +36,8 @@ class RefusalError(NetworkError):
         self.authorized = authorized  # whether the request carried credentials
 
 
-class AddressError(OSError):
-    """An address, or a redirect's target, is not allowed; the message says why."""
-
-
-class ServerBusyError(OSError):
-    """The server requests a longer wait than a download allows."""
-
-
-class SettingError(OSError):
-    """An environment variable has an invalid value; the message names it and the accepted values."""
-
-
-class TokenError(OSError):
-    """The user's token cannot be read or sent; the message says why."""
+class UnfetchableError(OSError):
+    """A setting, token or address is not accepted, or the server is busy for long: the message says why. Another attempt does not help."""
 
 
 class UnexpectedContentError(OSError):
@@ -167,7 +155,7 @@ def parsed_number(value: str | None) -> int | None:
 
 
 def requested_wait(error: BaseException) -> float | None:
-    """Seconds to wait by a refusal's Retry-After, a number or a date; None if absent. A ServerBusyError if above `LONGEST_WAIT`."""
+    """Seconds to wait by a refusal's Retry-After, a number or a date; None if absent. An UnfetchableError if above `LONGEST_WAIT`."""
     value = error.retry_after if isinstance(error, RefusalError) else None
     seconds = parsed_number(value)
     if value and seconds is None:
@@ -179,7 +167,7 @@ def requested_wait(error: BaseException) -> float | None:
         return None
     if seconds > LONGEST_WAIT:
         status = getattr(error, "status", "")
-        raise ServerBusyError(f"the server is busy (HTTP {status}) and asks to wait {seconds:.0f} s: try again then") from error
+        raise UnfetchableError(f"the server is busy (HTTP {status}) and asks to wait {seconds:.0f} s: try again then") from error
     return max(float(seconds), 0.0)
 
 

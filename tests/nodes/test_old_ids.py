@@ -238,7 +238,9 @@ def test_a_node_runs_with_its_widgets_at_their_defaults(name, monkeypatch):
     signature = inspect.signature(node.execute)
 
     def execute(self, *positional, **named):
-        asked.append(signature.bind(self, *positional, **named).arguments)
+        bound = signature.bind(self, *positional, **named)
+        bound.apply_defaults()
+        asked.append(bound.arguments)
         return ("the map",)
 
     monkeypatch.setattr(node, "execute", execute)

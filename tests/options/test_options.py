@@ -12,8 +12,7 @@ from depth_normal import NODE_CLASS_MAPPINGS, options
 from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
 from depth_normal.app.console.option_types import KINDS
 from depth_normal.app.console.parser import Parser
-from depth_normal.nodes.checks import with_kinds
-from depth_normal.nodes.option_widgets import option_widgets, takes
+from depth_normal.nodes.option_widgets import Node, option_widgets, takes
 from depth_normal.options.checks import InvalidArgumentError
 from depth_normal.options.effects import EFFECTS, FogOptions
 from depth_normal.options.fields import (
@@ -154,7 +153,7 @@ def test_effects_are_made_by_their_name():
         assert spec.ending.endswith(spec.result.extensions), f"{spec.name} does not end in one of {spec.result.extensions}"
 
 
-class Asked:
+class Asked(Node):
     """A node whose inputs list models of the disk: they are asked for when it runs."""
 
     asked = 0
@@ -171,7 +170,6 @@ class Asked:
 
 def test_inputs_are_asked_for_at_the_first_call_not_at_import():
     node = takes(FogOptions)(Asked)
-    node.execute = with_kinds(node)
     assert not Asked.asked
     fog, image, model = node().execute("an image", "tiny", "#ffffff")
     assert (fog, image, model) == (FogOptions(colour="#ffffff"), "an image", "tiny")

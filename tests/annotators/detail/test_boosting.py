@@ -54,7 +54,7 @@ def booster(network, config, merge=plain_merge):
         fed = (linear(image.flip(1) * 255, side, side) - mean) / deviation
         return cubic(network.depth_model(fed), *image.shape[-2:])
 
-    return Booster(estimate, merge, config.field, config.merge_side, config.greatest_side)
+    return Booster(estimate, merge, config)
 
 
 @pytest.mark.quick_cases(1)
