@@ -13,8 +13,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,27 +37,23 @@ from ..video.run import computed_by, make_video, model_settings
 from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .downloads import Downloads
-from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, free_name, video_outputs
+from .job import WRITES, Job, free_name, video_outputs
 from .previews import Previews
-from .refusals import Refusal, full_disk_said, gone
-from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
+from .refusals import Refusal, full_disk_said
+from .tasks import CANCELLED, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, Cancellation, TaskQueue
 
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
 
 
-class JobQueue:
+class JobQueue(TaskQueue[Job]):
     """One server's jobs for all tabs; `version` counts changes. `uploads`: a folder that `close` removes; `device`: as of `load_model`."""
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
         self.downloads, self.previews = Downloads(self.changed), Previews()
         self.out, self.uploads, self._device = out, uploads, device
-        self._jobs: dict[str, Job] = {}
-        self._condition = threading.Condition()
         self.version = 1
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal ui")
-        self._thread.start()
+        super().__init__("depth-normal ui")
 
     def changed(self) -> None:
         """Registers a change."""
@@ -70,21 +64,14 @@ class JobQueue:
     def as_json(self) -> dict[str, Any]:
         """The state that the page shows, JSON-serialisable."""
         with self._condition:
-            jobs = [job.as_json() for job in self._jobs.values()]
+            jobs = [job.as_json() for job in self._tasks.values()]
             return {"version": self.version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
-
-    def get(self, job_id: str) -> Job:
-        """A job by id; raises Refusal if it is unknown."""
-        with self._condition:
-            if job := self._jobs.get(job_id):
-                return job
-        raise gone()
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
         """Creates a folder for an upload of this name; removes it if the block fails. Raises Refusal if the list or the disk is full."""
         with self._condition:
-            if len(self._jobs) >= MOST_JOBS:
+            if len(self._tasks) >= MOST_JOBS:
                 raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
             uploads = self.uploads
             with full_disk_said(name, uploads.parent):
@@ -105,7 +92,7 @@ class JobQueue:
         with self._condition:
             job = Job(path.parent.name, name, path, options, self.out, size, typed=typed)
             self._settle_name(job)
-            self._jobs[job.id] = job
+            self._tasks[job.id] = job
         self.changed()
         return job
 
@@ -120,17 +107,15 @@ class JobQueue:
 
     def _free_name(self, job: Job) -> str:
         with self._condition:
-            taken = {folded(each.source.stem) for each in self._jobs.values() if each.id != job.id}
+            taken = {folded(each.source.stem) for each in self._tasks.values() if each.id != job.id}
             return free_name(job.name, taken, self.out, _ENDINGS)
 
     def cancel(self, job_id: str | None = None) -> None:
         """Cancels an unfinished job; None = all. The page sees it at once, the worker stops at its next step."""
-        jobs = [self.get(job_id)] if job_id else list(self._jobs.values())
+        jobs = [self.get(job_id)] if job_id else list(self._tasks.values())
         with self._condition:
             for job in jobs:
-                if job.state == WAITING or job.state in ACTIVE:
-                    job.stop.set()
-                    self._end(job, CANCELLED)
+                job.end(CANCELLED)
         self.changed()
 
     def retry(self, job_id: str) -> None:
@@ -140,8 +125,8 @@ class JobQueue:
             if job.state in (FAILED, CANCELLED):
                 # A new cancellation: the worker may not have seen the old one yet.
                 again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Cancellation())
-                del self._jobs[job.id]
-                self._jobs[job.id] = again
+                del self._tasks[job.id]
+                self._tasks[job.id] = again
         self.changed()
 
     def remove(self, job_id: str) -> None:
@@ -149,35 +134,25 @@ class JobQueue:
         job = self.get(job_id)
         self.cancel(job_id)
         with self._condition:
-            self._jobs.pop(job_id, None)
+            self._tasks.pop(job_id, None)
         self.previews.forget(job)
         shutil.rmtree(job.source.parent, ignore_errors=True)
         self.changed()
 
     def close(self) -> None:
-        """Ends all work."""
         self.cancel()
         self.downloads.cancel()
         self.previews.close()
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-        self._thread.join(CLOSING_SECONDS)
+        super().close()
         shutil.rmtree(self.uploads, ignore_errors=True)
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            job.attempt(partial(self._run, job), partial(self._set, job), partial(self._fail, job))
+    def _attempt(self, job: Job, /) -> None:
+        def end(state: str, error: str) -> None:
+            with self._condition:
+                job.end(state, error)
+            self.changed()
 
-    def _next(self) -> Job | None:
-        """Waits for the next job; None at the end."""
-        with self._condition:
-            while not self._closed:
-                if job := next((each for each in self._jobs.values() if each.state == WAITING), None):
-                    job.state, job.began = LOADING, time.monotonic()
-                    return job
-                self._condition.wait()
-        return None
+        job.attempt(partial(self._run, job), end)
 
     def _run(self, job: Job) -> Failure | None:
         """Makes the results of a job; returns why an image failed."""
@@ -193,10 +168,7 @@ class JobQueue:
         model = options.load(self._device)
         job.stop.check()
         self._set(job, RUNNING)
-        failure = make(model)
-        if failure is None:
-            self._set(job, DONE)
-        return failure
+        return make(model)
 
     def _fetch(self, job: Job) -> None:
         """Downloads missing weights of the job's model, and waits for them."""
@@ -230,28 +202,10 @@ class JobQueue:
             self.changed()
 
     def _set(self, job: Job, state: str) -> None:
-        """Sets the job's state; a cancelled job stays cancelled and raises."""
         with self._condition:
-            if job.state == CANCELLED:
-                if state == CANCELLED:
-                    return
-                raise StoppedError
-            if state in ACTIVE:
-                job.state = state
-            else:
-                self._end(job, state)
+            job.stop.check()
+            job.state = state
         self.changed()
-
-    def _fail(self, job: Job, reason: str) -> None:
-        with self._condition:
-            if job.state != CANCELLED:
-                job.error = reason
-                self._end(job, FAILED)
-        self.changed()
-
-    def _end(self, job: Job, state: str) -> None:
-        job.seconds = time.monotonic() - job.began if job.began else 0.0
-        job.state = state
 
 
 def _is_own_folder(path: Path) -> bool:

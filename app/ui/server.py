@@ -35,7 +35,7 @@ from .job import Job, clean_name, options_of, typed_name
 from .jobs import JobQueue
 from .previews import Preview, usual_values, wish_of
 from .refusals import Refusal, no_room
-from .stopping import Cancellation
+from .tasks import Cancellation
 
 T = TypeVar("T")
 
