@@ -43,6 +43,8 @@ from .refusals import Refusal, full_disk_said
 from .tasks import CANCELLED, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, Cancellation, TaskQueue
 
 MOST_JOBS = 5000
+# The last frames of a video must still be written, and the segments joined.
+_NEARLY = 0.99
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
 
 
@@ -159,7 +161,7 @@ class JobQueue(TaskQueue[Job]):
         options = job.options
         self._settle_name(job)  # another server may have taken the name meanwhile
         if job.is_video:
-            make = prepared_video(job, partial(self._share, job), partial(self._free_name, job))
+            make = self._prepared_video(job)
         else:
             check_writes(WRITES, options)
             make = partial(self._make_image, job)
@@ -195,11 +197,46 @@ class JobQueue(TaskQueue[Job]):
             job.note({kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()})
         return failure
 
-    def _share(self, job: Job, share: float | None) -> None:
-        job.stop.check()
-        if share != job.share:
-            job.share = share
-            self.changed()
+    def _prepared_video(self, job: Job) -> Callable[[Model], None]:
+        """Checks and plans a job's video, before a model is loaded; returns a function that makes the videos with the model.
+
+        Raises ImportError if the video library is missing; ValueError or VideoError if the video cannot be read, or the model does not
+        support videos.
+        """
+        pyav()
+        outputs = video_outputs(job.options.spec)
+        job.out.mkdir(parents=True, exist_ok=True)
+        task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
+        asked = model_settings(job.options, task)
+        header = task.checked_header()
+        job.size = header.width, header.height
+        expected, done = task.expected(header), 0
+
+        def tick(frames: int) -> None:
+            nonlocal done
+            job.stop.check()
+            done += frames
+            share = min(_NEARLY, done / expected) if expected else None
+            if share != job.share:
+                job.share = share
+                self.changed()
+
+        def check() -> None:
+            try:
+                check_targets(task.source, task.targets, made_of=task.source)
+            except FileExistsError:
+                # The task is shared: its segments are joined to these targets.
+                task.targets.update(plan_targets(job.out / usual_name(Path(self._free_name(job)), outputs), outputs))
+
+        def make(model: Model) -> None:
+            with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
+                finished = make_video(
+                    model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target])
+                )
+            job.note(task.targets)
+            job.error = job.in_words(finished.early)
+
+        return make
 
     def _set(self, job: Job, state: str) -> None:
         with self._condition:
@@ -215,49 +252,3 @@ def _is_own_folder(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.geteuid())
-
-
-# The last frames must still be written, and the segments joined.
-_NEARLY = 0.99
-
-
-def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
-    """Checks and plans a job's video, before a model is loaded; returns a function that makes the videos with the model.
-
-    Args:
-        job: Its files are registered once made, with an error if they end early.
-        progress: Called with progress from 0 to 1, or None if the length is unknown; may raise to stop.
-        free_name: Returns a name for the results if the job's own was taken meanwhile.
-
-    Raises:
-        ImportError: The video library is missing.
-        ValueError, VideoError: The video cannot be read, or the model does not support videos.
-    """
-    pyav()
-    outputs = video_outputs(job.options.spec)
-    job.out.mkdir(parents=True, exist_ok=True)
-    task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
-    asked = model_settings(job.options, task)
-    header = task.checked_header()
-    job.size = header.width, header.height
-    expected, done = task.expected(header), 0
-
-    def tick(frames: int) -> None:
-        nonlocal done
-        done += frames
-        progress(min(_NEARLY, done / expected) if expected else None)
-
-    def check() -> None:
-        try:
-            check_targets(task.source, task.targets, made_of=task.source)
-        except FileExistsError:
-            # The task is shared: its segments are joined to these targets.
-            task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
-
-    def make(model: Model) -> None:
-        with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
-            finished = make_video(model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target]))
-        job.note(task.targets)
-        job.error = job.in_words(finished.early)
-
-    return make
