@@ -161,10 +161,10 @@ def write_parallax(
 
 def _shrunk(image: Tensor, longer_side: int) -> Tensor:
     """The image with a longer side of at most this many pixels; 0 = unchanged."""
+    from ...geometry.files.packed_maps import preview_size
     from ...utils import resize_map
 
     height, width = image.shape[-2:]
     if not 0 < longer_side < max(height, width):
         return image
-    share = longer_side / max(height, width)
-    return resize_map(image, max(1, round(height * share)), max(1, round(width * share))).clamp(0, 1)
+    return resize_map(image, *preview_size(height, width, longer_side)).clamp(0, 1)

@@ -245,7 +245,7 @@ def _seamless(arguments: argparse.Namespace, _: object) -> None:
 
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
-    surface = _estimated_seamless(arguments, read(arguments.image))
+    surface = _estimated(arguments, read(arguments.image), tiles=True)
     with result_path(arguments) as path:
         names = [each.name for each in save_estimate(path, surface)]
     say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
@@ -385,7 +385,7 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     if arguments.geometry is not None:
         surface = read_scene(arguments, image).known
     else:
-        surface = (_estimated_seamless if arguments.borders == SEAMLESS else _estimated_mirrored)(arguments, image)
+        surface = _estimated(arguments, image, tiles=arguments.borders == SEAMLESS)
     return with_normals(surface).to(parse_device(arguments.device))
 
 
@@ -402,25 +402,16 @@ def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path 
         logger.info("brightness hardly shows what is recessed: dark parts are treated as recessed; --bright low is the opposite%s", shown)
 
 
-def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:
-    """Normals of a photo that does not tile, estimated with mirrored margins."""
+def _estimated(arguments: argparse.Namespace, image: Tensor, tiles: bool) -> Estimate:
+    """The estimate of a photo with margins: wrapped around if it tiles; else mirrored, which gives normals alone."""
     from ...geometry.surfaces.derive import with_normals
-    from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
+    from ...geometry.textures.seamless import margins, mirror, seamless_estimate, unmirrored_normals, wrap
     from ..batch.per_image import estimate
 
     options = network_options(arguments)
-    beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
-    surface = estimate(options.load(arguments.device), mirror(image, beyond), options)
-    return unmirrored_normals(with_normals(surface), beyond)
-
-
-def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:
-    from ...geometry.textures.seamless import margins, seamless_estimate, wrap
-    from ..batch.per_image import estimate
-
-    options = network_options(arguments)
-    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
-    return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
+    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin if tiles else _MIRRORED)
+    surface = estimate(options.load(arguments.device), (wrap if tiles else mirror)(image, beyond), options)
+    return seamless_estimate(surface, beyond) if tiles else unmirrored_normals(with_normals(surface), beyond)
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
+from ...geometry.files.packed_maps import preview_size
 from ...geometry.files.png import write_image_png
 from ...geometry.images.render import default_depth_range, normals_to_image, resized_depth_image
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
@@ -237,8 +238,7 @@ def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]
 def _small(images: Tensor) -> Tensor:
     """An image as (3, h, w) RGB, scaled down for the sheet."""
     height, width = images.shape[-2:]
-    share = min(1.0, _LONGEST / max(height, width))
-    return resize_map(images, max(1, round(height * share)), max(1, round(width * share)))[0].cpu().expand(3, -1, -1)
+    return resize_map(images, *preview_size(height, width, _LONGEST))[0].cpu().expand(3, -1, -1)
 
 
 def _sheet(cells: list[list[Tensor]]) -> Tensor:
