@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +52,16 @@ def whole_pixels(text: str) -> int:
     return int(value)
 
 
-def point(text: str) -> tuple[float, ...]:
-    """A point in the image, as x,y."""
-    return numbers(text, ("x", "y"))
-
-
-def box(text: str) -> tuple[float, ...]:
-    """A box in the image, as left,top,right,bottom."""
-    return numbers(text, ("left", "top", "right", "bottom"))
-
-
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     """Comma-separated numbers, one for each name."""
     values = tuple(map(number, text.split(",")))
     if len(values) != len(names) or any(map(math.isnan, values)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
     return values
+
+
+point = partial(numbers, names=("x", "y"))
+box = partial(numbers, names=("left", "top", "right", "bottom"))
 
 
 def millimetres(text: str) -> float:

@@ -6,7 +6,7 @@ import itertools
 import math
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -278,13 +278,9 @@ def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:
     """Copies a file to a folder. A taken name gets a number after the stem, since players read the layout from the ending."""
     with temporary_folder(folder) as temporary:
         copy = shutil.copyfile(file, temporary / file.name)
-        for place in _places(folder, stem, file.name.removeprefix(stem)):
+        for number in itertools.count(1):
+            place = folder / f"{stem}{f'-{number}' * (number > 1)}{file.name.removeprefix(stem)}"
             with suppress(FileExistsError):
                 move_to_free(copy, place)
                 return place
     raise AssertionError("there is always a free name")
-
-
-def _places(folder: Path, stem: str, ending: str) -> Iterator[Path]:
-    yield folder / f"{stem}{ending}"
-    yield from (folder / f"{stem}-{number}{ending}" for number in itertools.count(2))
