@@ -261,10 +261,19 @@ def _detail(arguments: argparse.Namespace, options: DetailOptions) -> None:
 
 
 def _checked_pbr(arguments: argparse.Namespace) -> Any:
+    from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
+    from ...options.checks import InvalidArgumentError
+
     if not hasattr(arguments, "place"):
         arguments.place = Place(arguments.out, is_folder=True)
     options = _checked_options(arguments)
-    _check_materials(arguments)
+    chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
+    if chosen is not None and chosen not in accepted:
+        meant = did_you_mean(chosen.replace("_", "-"), accepted)
+        raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
+    if chosen not in (None, SIMPLE):
+        spec = find_material_spec(chosen)
+        FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
     return options
 
 
@@ -304,22 +313,6 @@ def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
     if not further:
         words += f"; no albedo, roughness and metallic, which relief does not tell: add --materials {SIMPLE}, or a model's"
     say_result(arguments, words, paths.values())
-
-
-def _check_materials(arguments: argparse.Namespace) -> None:
-    """Rejects invalid --materials and --orm."""
-    from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
-    from ...options.checks import InvalidArgumentError
-
-    chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
-    if chosen is None:
-        return
-    if chosen not in accepted:
-        meant = did_you_mean(chosen.replace("_", "-"), accepted)
-        raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
-    if chosen != SIMPLE:
-        spec = find_material_spec(chosen)
-        FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
 
 
 def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:
