@@ -57,17 +57,11 @@ def apart(found: Estimate, true: Estimate) -> Apart:
     return Apart(max(largest), max(mean), (found.valid != true.valid).float().mean().item())
 
 
-class Faithfulness(NamedTuple):
-    """How faithful an estimate is to another of the same images: fields of `runtimes.measured.Measurement`."""
+def faithfulness(found: Estimate, true: Estimate) -> tuple[float, float, float, float]:
+    """How faithful an estimate with depth, normals or both is to another of the same images: whether a faster runtime may be chosen.
 
-    levels: float
-    degrees: float
-    correlation: float
-    moved: float
-
-
-def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
-    """The figures that decide whether a faster runtime may be chosen; `found` has depth, normals or both."""
+    Returns levels, degrees, correlation and moved, see `runtimes.measured.Measurement`.
+    """
     levels, degrees, correlation, moved = 0.0, 0.0, 1.0, 0.0
     both = found.valid & true.valid
     if found.depth is not None and true.depth is not None:
@@ -77,7 +71,7 @@ def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
         moved = max(_moved(image, expected), _moved(expected, image))
     angles = angle_map(with_normals(found), with_normals(true))
     degrees = _share(angles[~angles.isnan()])
-    return Faithfulness(levels, degrees, correlation, moved)
+    return levels, degrees, correlation, moved
 
 
 def _share(values: Tensor, share: float = 0.999) -> float:

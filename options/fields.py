@@ -261,13 +261,6 @@ def default_of(options: type[Options], name: str) -> Any:
     return options.__dataclass_fields__[name].default  # pyright: ignore[reportAttributeAccessIssue] - a dataclass
 
 
-def highest_of(options: type[Options], name: str) -> float:
-    """The upper end of a number's widget."""
-    option = options_of(options)[name]
-    assert isinstance(option, (Number, Whole))
-    return option.high
-
-
 def number(default: float | None, limits: tuple[float, float], help_text: str, *, step: float = 0.1, **more: Any) -> Any:
     """A field for a number within limits, the ends of the widget; `more` are attributes of `Number`."""
     low, high = map(float, limits)

@@ -123,6 +123,7 @@ def process(
         pipeline.close()
 
 
+@dataclass
 class _Pipeline(Generic[T]):
     """The thread pools, and the images in each stage, in order.
 
@@ -131,22 +132,20 @@ class _Pipeline(Generic[T]):
     batch size by image size, where memory ran short.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        options: Options,
-        finish: Callable[[InFlight, Estimate], T],
-        stop: Event,
-        only_shown: bool,
-        watch: Callable[[], AbstractContextManager[object]] = nullcontext,
-    ) -> None:
-        self.model, self.options, self.finish, self.stop, self.only_shown, self.watch = model, options, finish, stop, only_shown, watch
-        self.full_batch = _FULL_BATCH.get(model.device.type, 1)
+    model: Model
+    options: Options
+    finish: Callable[[InFlight, Estimate], T]
+    stop: Event
+    only_shown: bool
+    watch: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def __post_init__(self) -> None:
+        self.full_batch = _FULL_BATCH.get(self.model.device.type, 1)
         self.pixel_budget = _PIXELS * self.full_batch
         self.cores = count_cores()
         self.threads = max(1, self.cores // 2)
         self.torch_threads = torch.get_num_threads()
-        self.threads_each = options.threads_per_image(model.device.type, self.torch_threads)
+        self.threads_each = self.options.threads_per_image(self.model.device.type, self.torch_threads)
         self.read_pool, self.write_pool = self._pool(self.threads, "read"), self._pool(self.cores, "write")
         self.network_pool: ThreadPoolExecutor | None = None
         self.thread_local = local()

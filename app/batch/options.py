@@ -70,29 +70,22 @@ class Options:
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """The settings that determine the results, for an image's record; known before a model is loaded."""
-        asked = {each.name: getattr(self, each.name) for each in fields(self)}
-        asked = {"model": asked.pop("spec").id, **asked}
-        for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # keeps records from before these options valid
-            if not asked[name]:
-                del asked[name]
-        if asked["refine"] is None:
-            del asked["refine"]
-        del asked["refine_steps"]
-        asked |= self.recorded_of_family
-        asked["stereo"] = self.stereo.as_record()
+        asked = {"model": self.spec.id, **{each.name: getattr(self, each.name) for each in fields(self) if each.name != "spec"}}
+        asked |= {"stereo": self.stereo.as_record(), "size": self.spec.size_in_record(self.size)}
         if self.own:
-            asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
-            asked["own_kind"] = list(self.own_kind)
-        asked["size"] = self.spec.size_in_record(self.size)
-        if self.recorded_runtime == TORCH:
-            del asked["runtime"]
-        if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
-            del asked["coding"]
-        if asked["normal_bits"] == 8 or "normals" not in writes:
-            del asked["normal_bits"]
-        if not asked["half"] or not {"exr", COMPOSITING} & set(writes):
-            del asked["half"]
-        return {**asked, "weights": known_weights(self.spec, self.weights), "writes": list(writes)}
+            own = [{"name": path.name, **(mark(path) or {})} for path in self.own]
+            asked |= {"own": own, "own_kind": list(self.own_kind)}
+        left_out = {  # keeps records from before these options valid
+            **{name: not getattr(self, name) for name in ("tiles", "panorama", "any_aspect", "own", "own_kind")},
+            "refine": self.refine is None,
+            "refine_steps": True,  # of the family
+            "runtime": self.recorded_runtime == TORCH,
+            "coding": self.coding == NormalMapCoding.OPENGL or "normals" not in writes,
+            "normal_bits": self.normal_bits == 8 or "normals" not in writes,
+            "half": not self.half or not {"exr", COMPOSITING} & set(writes),
+        }
+        kept = {name: value for name, value in asked.items() if not left_out.get(name)}
+        return {**kept, **self.recorded_of_family, "weights": known_weights(self.spec, self.weights), "writes": list(writes)}
 
     @property
     def recorded_of_family(self) -> dict[str, Any]:

@@ -228,7 +228,8 @@ def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists
     record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
     if done_by and record and is_whole(record, mark(outputs.image), done_by, names, marks):
         return _WHOLE
-    problem = (None if record else _name_problem(outputs)) or "; ".join(_refusals(outputs, marks, record))
+    reasons = reasons_not_to_replace(outputs.folder, marks, record, outputs.image, outputs.overwrite)
+    problem = (None if record else _name_problem(outputs)) or "; ".join(reasons)
     return _Existing(taken=taken, problem=problem or None) if marks or problem else _NOTHING
 
 
@@ -307,10 +308,7 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
     """Reasons not to replace some of an image's `paths`, as `reasons_not_to_replace`."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Marks before the record, as in `_existing`.
-    return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
-
-
-def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    record = {} if outputs.overwrite or not marks else read_record(outputs.record) or {}
     return reasons_not_to_replace(outputs.folder, marks, record, outputs.image, outputs.overwrite)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from shutil import copyfileobj
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -180,6 +181,5 @@ def local_copy(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
         copy = Path(folder) / f"picture{path.suffix}"
         with filesystem.open_input_stream(name) as source, copy.open("wb") as target:
-            while chunk := source.read(2**20):
-                target.write(chunk)
+            copyfileobj(source, target, 2**20)
         yield copy

@@ -128,7 +128,7 @@ def without_leftovers(folders: Iterable[Path]) -> Iterator[None]:
         yield
     finally:
         for each in records:
-            _remove_empty(each)
+            remove_empty(each)
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     """
     records = folder.absolute() / RECORDS
     with ExitStack() as stack:
-        stack.callback(_remove_empty, records)  # left by an earlier run, or emptied by this one
+        stack.callback(remove_empty, records)  # left by an earlier run, or emptied by this one
         stack.enter_context(kept_if_used(records))
         with refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
@@ -155,7 +155,8 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
             beats.join(_JOIN_SECONDS)
 
 
-def _remove_empty(folder: Path) -> None:
+def remove_empty(folder: Path) -> None:
+    """Removes a folder if it is empty."""
     with suppress(OSError):  # not empty, or gone
         folder.rmdir()
 

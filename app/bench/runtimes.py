@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import torch
@@ -79,7 +81,7 @@ def measure_runtimes(
         for name, wanted in _others(options, where, asked):
             other = _Measured(name, wanted, device, image)
             if other.is_left_to_torch:
-                yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
+                yield Row(name, " ".join(each.getMessage() for each in other.said) or "torch runs it", other.ready)
                 continue
             times = timing.take_turns({TORCH: first.method, name: other.method}, wait, seconds)
             most, mean, _ = apart(other.found, first.found)
@@ -97,7 +99,7 @@ class _Measured:
 
     def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
-        with _captured_log() as self.lines:
+        with _captured_log() as self.said:
             model = options.load(device)
             # engines for a fixed size are built on the first image, and torch runs until then
             estimate = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
@@ -133,18 +135,13 @@ def _half_of(runtime: str, where: torch.device) -> list[str]:
 
 
 @contextmanager
-def _captured_log() -> Iterator[list[str]]:
+def _captured_log() -> Iterator[list[logging.LogRecord]]:
     """Collects the messages in which a runtime says why it is not used."""
-    lines: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    listener, logger = Listener(logging.WARNING), logging.getLogger(runtimes.__name__)
+    listener, logger = BufferingHandler(sys.maxsize), logging.getLogger(runtimes.__name__)
+    listener.setLevel(logging.WARNING)
     logger.addHandler(listener)
     try:
-        yield lines
+        yield listener.buffer
     finally:
         logger.removeHandler(listener)
 

@@ -60,15 +60,12 @@ _SECONDS_TO_DIE = 10
 
 @dataclass(frozen=True)
 class RayEngine(Engine):
-    """A Ray cluster, remote or on this machine; `spread` configures the workers."""
+    """A Ray cluster, remote or on this machine; `spread` configures the workers, which load the model."""
 
     spread: RayOptions
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
         return find_sources(words, recursive, out)
-
-    def prepare(self, options: Options) -> None:
-        """See `Engine`. The workers load the model."""
 
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
@@ -139,15 +136,6 @@ def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
     logger.warning("%s; the run waits for such a machine (`ray status` tells more)", words)
 
 
-def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
-    """Configures Ray Data: no progress bars, no abort on lost blocks."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1
-    # A block becomes a shard: Ray closes it at this size.
-    context.target_max_block_size = shard_bytes or _BLOCK_BYTES
-
-
 def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[list[Row], None, None]:
     if not ray.util.client.ray.is_connected():
         driver = _Driver(blocks, job, options)
@@ -166,7 +154,11 @@ def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOpt
 class _Driver:
     def __init__(self, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> None:
         ray = import_ray()
-        _set_up_pipeline(ray, job.shards.options.size if job.shards else None)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # lost blocks do not abort the run
+        # A block becomes a shard: Ray closes it at this size.
+        context.target_max_block_size = job.shards.options.size if job.shards else _BLOCK_BYTES
         self._batches = iter(_pipeline(ray, blocks, job, options).iter_batches(batch_size=None, batch_format="pyarrow"))
 
     def rows(self) -> list[Row] | None:

@@ -145,6 +145,8 @@ def _run_over(
     arguments: argparse.Namespace, engine: Engine, sources: Sequence[Source], problems: Sequence[str], writes: tuple[str, ...]
 ) -> int:
     """Makes the outputs of images; `problems` are about sources that were not found."""
+    from ..batch.run import Run
+
     files, options = named_files(arguments), _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
@@ -159,7 +161,11 @@ def _run_over(
         work = _work_here(results, engine, plan, options, arguments, len(problems))
     elif plan.todo:
         engine.prepare(options)
-    return _run(plan, work, results.log, arguments, len(problems))
+    run = Run(plan, results.log, missed=len(problems), listed=True, json_lines=arguments.json_lines)
+    code = run.run(work, _numbers_in_words(arguments, plan.todo[0].writes) if plan.todo else "")
+    if arguments.open and run.made:
+        _show(plan, results.log)
+    return code
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
@@ -225,7 +231,7 @@ def _estimator(arguments: argparse.Namespace, options: Options, writes: tuple[st
 
 
 def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-    """The work of `_run` for one image with its own depth files."""
+    """The work of a run for one image with its own depth files."""
     from ..batch.per_image import read_with_alpha, write
     from ..batch.records import mark
     from ..batch.run import Outcome, in_turn
@@ -290,7 +296,7 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
 def _work_here(
     results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
 ) -> Work:
-    """The work of `_run` by the local engine, with the runtime that the run began with."""
+    """The work of a run by the local engine, with the runtime that the run began with."""
     from ..batch.begun_runtime import BegunRuntime
     from ..batch.run import Outcome
 
@@ -318,19 +324,9 @@ def _unreadable(plan: Plan, missed: int) -> Failure | None:
     return None
 
 
-def _run(plan: Plan, work: Work, log: Path, arguments: argparse.Namespace, missed: int) -> int:
-    from ..batch.run import Run
-
-    run = Run(plan, log, missed=missed, listed=True, json_lines=arguments.json_lines)
-    code = run.run(work, _numbers_in_words(arguments, plan.todo[0].writes) if plan.todo else "")
-    if arguments.open and run.made:
-        _show(plan, log)
-    return code
-
-
 def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> str:
     """Describes the depth in numeric files; empty without such files."""
-    if any(getattr(arguments, name, None) is not None for name in ("depth", "geometry")):
+    if named_files(arguments):
         return ""  # users know their own files
     kinds = [kind for kind in writes if kind in NUMBERS]
     words = chosen_spec(arguments).numbers_in_words(arguments.panorama) if kinds else ""

@@ -74,12 +74,11 @@ def _mesh(arguments: argparse.Namespace) -> int:
 
 def _left_out(scene: Scene) -> str:
     """Describes the removed sky; measured on a reduced image, whose share is about the same."""
+    from ...geometry.files.packed_maps import preview_size
     from ...geometry.regions.sky import describe_sky, sky_alpha
     from ...utils import resize_map
 
-    height, width = scene.known.height, scene.known.width
-    reduced = max(1, max(height, width) / _SKY_SIDE)
-    height, width = max(1, round(height / reduced)), max(1, round(width / reduced))
+    height, width = preview_size(scene.known.height, scene.known.width, _SKY_SIDE)
     share = sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width))
     return f"{words}, left out" if (words := describe_sky(share)) else ""
 

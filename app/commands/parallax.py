@@ -148,23 +148,17 @@ def write_parallax(
         rate: Frames per second.
         longer_side: Upper bound of the video's longer side in pixels; 0 = the image's size.
     """
+    from ...geometry.files.packed_maps import preview_size
     from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter
+    from ...utils import resize_map
 
+    height, width = image.shape[-2:]
+    if 0 < longer_side < max(height, width):
+        image = resize_map(image, *preview_size(height, width, longer_side)).clamp(0, 1)
     path = camera_path(move.move, frames, move.amount)
-    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, move.focus, move.border)
+    views = parallax_of_estimate(image, known, path, move.focus, move.border)
     with VideoWriter(file, "h264", rate, 1 / rate) as video:
         for number, view in enumerate(views):
             video.write(view[0], number / rate, 1 / rate)
             yield number + 1
-
-
-def _shrunk(image: Tensor, longer_side: int) -> Tensor:
-    """The image with a longer side of at most this many pixels; 0 = unchanged."""
-    from ...utils import resize_map
-
-    height, width = image.shape[-2:]
-    if not 0 < longer_side < max(height, width):
-        return image
-    share = longer_side / max(height, width)
-    return resize_map(image, max(1, round(height * share)), max(1, round(width * share))).clamp(0, 1)

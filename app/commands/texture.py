@@ -245,7 +245,7 @@ def _seamless(arguments: argparse.Namespace, _: object) -> None:
 
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
-    surface = _estimated_seamless(arguments, read(arguments.image))
+    surface = _estimated(arguments, read(arguments.image), tiles=True)
     with result_path(arguments) as path:
         names = [each.name for each in save_estimate(path, surface)]
     say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
@@ -261,10 +261,19 @@ def _detail(arguments: argparse.Namespace, options: DetailOptions) -> None:
 
 
 def _checked_pbr(arguments: argparse.Namespace) -> Any:
+    from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
+    from ...options.checks import InvalidArgumentError
+
     if not hasattr(arguments, "place"):
         arguments.place = Place(arguments.out, is_folder=True)
     options = _checked_options(arguments)
-    _check_materials(arguments)
+    chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
+    if chosen is not None and chosen not in accepted:
+        meant = did_you_mean(chosen.replace("_", "-"), accepted)
+        raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
+    if chosen not in (None, SIMPLE):
+        spec = find_material_spec(chosen)
+        FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
     return options
 
 
@@ -304,22 +313,6 @@ def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
     if not further:
         words += f"; no albedo, roughness and metallic, which relief does not tell: add --materials {SIMPLE}, or a model's"
     say_result(arguments, words, paths.values())
-
-
-def _check_materials(arguments: argparse.Namespace) -> None:
-    """Rejects invalid --materials and --orm."""
-    from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
-    from ...options.checks import InvalidArgumentError
-
-    chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
-    if chosen is None:
-        return
-    if chosen not in accepted:
-        meant = did_you_mean(chosen.replace("_", "-"), accepted)
-        raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
-    if chosen != SIMPLE:
-        spec = find_material_spec(chosen)
-        FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
 
 
 def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:
@@ -385,7 +378,7 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     if arguments.geometry is not None:
         surface = read_scene(arguments, image).known
     else:
-        surface = (_estimated_seamless if arguments.borders == SEAMLESS else _estimated_mirrored)(arguments, image)
+        surface = _estimated(arguments, image, tiles=arguments.borders == SEAMLESS)
     return with_normals(surface).to(parse_device(arguments.device))
 
 
@@ -402,25 +395,16 @@ def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path 
         logger.info("brightness hardly shows what is recessed: dark parts are treated as recessed; --bright low is the opposite%s", shown)
 
 
-def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:
-    """Normals of a photo that does not tile, estimated with mirrored margins."""
+def _estimated(arguments: argparse.Namespace, image: Tensor, tiles: bool) -> Estimate:
+    """The estimate of a photo with margins: wrapped around if it tiles; else mirrored, which gives normals alone."""
     from ...geometry.surfaces.derive import with_normals
-    from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
+    from ...geometry.textures.seamless import margins, mirror, seamless_estimate, unmirrored_normals, wrap
     from ..batch.per_image import estimate
 
     options = network_options(arguments)
-    beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
-    surface = estimate(options.load(arguments.device), mirror(image, beyond), options)
-    return unmirrored_normals(with_normals(surface), beyond)
-
-
-def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:
-    from ...geometry.textures.seamless import margins, seamless_estimate, wrap
-    from ..batch.per_image import estimate
-
-    options = network_options(arguments)
-    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
-    return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
+    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin if tiles else _MIRRORED)
+    surface = estimate(options.load(arguments.device), (wrap if tiles else mirror)(image, beyond), options)
+    return seamless_estimate(surface, beyond) if tiles else unmirrored_normals(with_normals(surface), beyond)
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:

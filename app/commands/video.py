@@ -245,7 +245,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         said = partial(_say_made, task, finished, arguments.open, ", made before: nothing is left to do")
         return Prepared(task.source, targets, lambda _: said(), needs_model=False)
     made_of = task.source.resolve()
-    commands = {} if arguments.place.is_folder else {output: _naming_command(arguments, output) for output in task.targets}
+    layouts = {} if arguments.place.is_folder else {output: arguments.layout if output == STEREO else "" for output in task.targets}
+    commands = {output: naming_command(arguments, what=output, layout=layout) for output, layout in layouts.items()}
 
     def check() -> None:
         # In a resumed run existing numbered files are its own. A video is written and noted at the end.
@@ -345,10 +346,6 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         fov=network.fov,
         depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), clip.strict),
     )
-
-
-def _naming_command(arguments: argparse.Namespace, output: str) -> str:
-    return naming_command(arguments, what=output, layout=arguments.layout if output == "stereo" else "")
 
 
 def _check_options(arguments: argparse.Namespace) -> None:

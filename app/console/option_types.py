@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +52,16 @@ def whole_pixels(text: str) -> int:
     return int(value)
 
 
-def point(text: str) -> tuple[float, ...]:
-    """A point in the image, as x,y."""
-    return numbers(text, ("x", "y"))
-
-
-def box(text: str) -> tuple[float, ...]:
-    """A box in the image, as left,top,right,bottom."""
-    return numbers(text, ("left", "top", "right", "bottom"))
-
-
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     """Comma-separated numbers, one for each name."""
     values = tuple(map(number, text.split(",")))
     if len(values) != len(names) or any(map(math.isnan, values)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
     return values
+
+
+point = partial(numbers, names=("x", "y"))
+box = partial(numbers, names=("left", "top", "right", "bottom"))
 
 
 def millimetres(text: str) -> float:
@@ -113,12 +108,12 @@ def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str
     return parse
 
 
-def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
-    """The type for a whole number within limits; `problem` as in `number_type`."""
+def whole_type(problem: str, least: int, most: float = math.inf, step: int = 1) -> Callable[[str], int]:
+    """The type for a whole number within limits, a multiple of `step`; `problem` as in `number_type`."""
 
     def parse(text: str) -> int:
         # int() is slow for many digits, and raises beyond some thousands.
-        if not text.isdecimal() or len(text) > _MOST_DIGITS or not least <= int(text) <= most:
+        if not text.isdecimal() or len(text) > _MOST_DIGITS or not least <= int(text) <= most or int(text) % step:
             raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
         return int(text)
 
@@ -138,6 +133,7 @@ degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <=
 near_far_ratio = number_type(f"a number above 1, up to {MAX_RATIO:g}", lambda value: 1 < value <= MAX_RATIO)
 positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)
 whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)
+frame_side = whole_type(f"an even number of pixels from {LEAST_SIDE} to {MOST_SIDE}", LEAST_SIDE, MOST_SIDE, step=2)
 
 
 def tiles(text: str) -> int | str:
@@ -153,14 +149,6 @@ def device(text: str) -> str:
     if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
         raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
     return text
-
-
-def frame_side(text: str) -> int:
-    """The width or height of video frames."""
-    length = int(text) if text.isdecimal() else 0
-    if not LEAST_SIDE <= length <= MOST_SIDE or length % 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an even number of pixels from {LEAST_SIDE} to {MOST_SIDE}")
-    return length
 
 
 def rate(text: str) -> Fraction:

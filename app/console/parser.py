@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
             return
         self._is_filled = True
         self.add_argument("-h", "--help", action="help", help="show this help message and exit")
-        self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help="show every option and exit")
         if self._add is not None:
             self._add(self)
 
@@ -202,9 +202,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class _HelpAll(argparse.Action):
-    def __init__(self, option_strings: Any, dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=options.get("help"))
-
     def __call__(self, parser: Any, *_: Any) -> None:
         parser._print_message(parser.format_help(everything=True), sys.stdout)
         parser.exit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import html
 import os
+import signal
 import tempfile
 import threading
 from contextlib import suppress
@@ -19,7 +20,7 @@ from ..commands.option_table import add_options
 from ..commands.result_paths import folder
 from ..console.option_types import whole_type
 from ..console.parser import Parser
-from ..console.terminal import echo, echo_error, program
+from ..console.terminal import TERMINATIONS, echo, echo_error, handled, program
 from ..console.viewer import say_no_browser, show_page
 from ..outcomes import DEFAULT_FOLDER, DONE
 
@@ -57,12 +58,18 @@ def _ui(arguments: argparse.Namespace) -> int:
     from .gate import Gate
     from .jobs import JobQueue
     from .server import Ui, serve
-    from .stopping import ended_by_signals
 
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)
     parse_device(arguments.device)  # raises if it is absent
-    with ended_by_signals() as end:
+    ended = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if ended.is_set() and number == signal.SIGINT:  # a second Ctrl-C; the first leaves time to clean up
+            raise KeyboardInterrupt
+        ended.set()
+
+    with handled(end, signal.SIGINT, *TERMINATIONS):
         jobs = JobQueue(out, Path(tempfile.mkdtemp(prefix="depth-normal-ui-")), arguments.device)
         ui = Ui(jobs, Gate(), model)
 
@@ -74,7 +81,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
         try:
             with worded(PAGE):
-                asyncio.run(serve(ui, arguments.port, ready, end.wait))
+                asyncio.run(serve(ui, arguments.port, ready, ended))
         except KeyboardInterrupt:
             pass
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...annotators.registry import find_spec
@@ -13,21 +13,17 @@ from ...annotators.specs.base import ModelSpec
 from ...model_loader.weights.download import download_weights
 from ...model_loader.weights.find import find_weights, forget
 from ..outcomes import EXPECTED_ERRORS
-from .job import CANCELLED, DONE, FAILED, RUNNING
-from .stopping import Cancellation, StoppedError
+from .tasks import CANCELLED, DONE, FAILED, RUNNING, StoppedError, Task
 
 _LOOK_SECONDS = 0.1
 
 
 @dataclass
-class Download:
-    """One model's download: RUNNING, DONE, FAILED or CANCELLED; bytes over all its files; why it failed, and what to do."""
+class Download(Task):
+    """One model's download; bytes over all its files."""
 
-    state: str = RUNNING
     done: int = 0
     total: int = 0
-    error: str = ""
-    stop: Cancellation = field(default_factory=Cancellation)
 
     def as_json(self) -> dict[str, Any]:
         """The page's JSON."""
@@ -47,16 +43,16 @@ class Downloads:
         spec = find_spec(model)
         with self._lock:
             running = self._by_model.get(model)
-            if running is not None and running.state == RUNNING and not running.stop.is_set():
+            if running is not None and not running.is_over:
                 return running
-            download = self._by_model[model] = Download(total=spec.size or 0)
+            download = self._by_model[model] = Download(state=RUNNING, total=spec.size or 0)
         threading.Thread(target=self._run, args=(spec, download), daemon=True, name=f"depth-normal download {model}").start()
         self._changed()
         return download
 
     def wait(self, download: Download, check: Callable[[], None]) -> None:
         """Waits until a download ends; `check` raises to stop waiting. Raises RuntimeError if it failed, or was cancelled."""
-        while download.state == RUNNING:
+        while not download.is_over:
             check()
             time.sleep(_LOOK_SECONDS)
         if download.state == FAILED:
@@ -68,9 +64,8 @@ class Downloads:
         """Cancels a model's download; None = all. Received data is kept, and the next download resumes."""
         with self._lock:
             for name, download in self._by_model.items():
-                if model in (None, name) and download.state == RUNNING:
-                    download.stop.set()
-                    download.state = CANCELLED
+                if model in (None, name):
+                    download.end(CANCELLED)
         self._changed()
 
     def as_json(self) -> dict[str, Any]:
@@ -101,6 +96,5 @@ class Downloads:
     def _end(self, download: Download, state: str, error: str = "") -> None:
         forget()
         with self._lock:
-            if download.state == RUNNING:
-                download.state, download.error = state, error
+            download.end(state, error)
         self._changed()

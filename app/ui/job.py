@@ -30,13 +30,9 @@ from ..console.terminal import program, quoted
 from ..outcomes import EXPECTED_ERRORS
 from ..video.task import segments_folder
 from .refusals import Refusal, one_of
-from .stopping import Cancellation, StoppedError
+from .tasks import CANCELLED, DONE, FAILED, LOADING, WAITING, StoppedError, Task
 
 logger = logging.getLogger(__name__)
-
-WAITING, DOWNLOADING, LOADING, RUNNING = "waiting", "downloading", "loading", "running"
-DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
-ACTIVE = (DOWNLOADING, LOADING, RUNNING)
 
 WRITES = WITH_NUMBERS
 """Outputs of every image: two images to look at, and the raw maps, from which the rest is made on request."""
@@ -49,16 +45,13 @@ RESOLUTIONS = {"fast": 0.6, "standard": 1.0, "fine": 1.5}
 
 
 @dataclass
-class Job:
-    """One file and its results.
+class Job(Task):
+    """One file and its results. The error of a finished video is why it ends early.
 
     Attributes:
         name: The cleaned file name.
         source: The uploaded file, whose stem is that of the results.
         size: Width and height by the header; None = unknown, as for a video.
-        state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
-        share: Progress from 0 to 1; None = unknown.
-        error: Why it failed, and what to do; for a finished video, why it ends early.
         quantity: The kind of depth; None = no depth.
         files, marks: The files written, by kind, and their marks then: another program may overwrite them. `note` adds to both.
         began: Start of the work, of `time.monotonic`.
@@ -71,14 +64,10 @@ class Job:
     options: Options
     out: Path
     size: tuple[int, int] | None = None
-    state: str = WAITING
-    share: float | None = None
-    error: str = ""
     seconds: float = 0.0
     quantity: str | None = None
     files: dict[str, Path] = field(default_factory=dict)
     marks: dict[str, Any] = field(default_factory=dict)
-    stop: Cancellation = field(default_factory=Cancellation)
     began: float = 0.0
     typed: str = ""
 
@@ -119,25 +108,29 @@ class Job:
         """Shortens a message: replaces the upload's path by its name, and drops the leading name, which the page shows anyway."""
         return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
 
-    def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
-        """Runs a part of the job in a queue's thread, and catches all errors.
+    def begin(self) -> None:
+        self.state, self.began = LOADING, time.monotonic()
 
-        `run` returns a failure, or raises; `stopped` is called with CANCELLED if it was cancelled, `failed` with the message if it failed.
-        """
+    def end(self, state: str, error: str = "") -> None:
+        if not self.is_over:
+            self.seconds = time.monotonic() - self.began if self.began else 0.0
+        super().end(state, error)
+
+    def attempt(self, run: Callable[[], Failure | None], end: Callable[[str, str], object]) -> None:
+        """Runs a part of the job in a queue's thread. `run` returns a failure, or raises; `end` gets the state and the message."""
         try:
-            if failure := run():
-                failed(self.in_words(failure.reason))
+            failure = run()
+            end(*(FAILED, self.in_words(failure.reason)) if failure else (DONE, ""))
         except StoppedError:
-            stopped(CANCELLED)
+            end(CANCELLED, "")
         except (*EXPECTED_ERRORS, Refusal) as error:
-            failed(self.in_words(failure_of(str(self.source), error).reason))
+            end(FAILED, self.in_words(failure_of(str(self.source), error).reason))
         except Exception as error:  # our own bugs must not end the queue
             logger.exception("%s", self.name)
-            failed(self.in_words(f"{type(error).__name__}: {error}"))
+            end(FAILED, self.in_words(f"{type(error).__name__}: {error}"))
 
     def as_json(self) -> dict[str, Any]:
         """The page's JSON."""
-        running = self.state in ACTIVE
         return {
             "id": self.id,
             "name": self.name,
@@ -146,7 +139,7 @@ class Job:
             "state": self.state,
             "share": self.share,
             "error": self.error,
-            "seconds": round(time.monotonic() - self.began if running else self.seconds, 2),
+            "seconds": round(self.seconds if self.is_over or self.state == WAITING else time.monotonic() - self.began, 2),
             "model": self.options.spec.id,
             "files": {kind: path.name for kind, path in self.files.items()},
             "exports": self.exports,

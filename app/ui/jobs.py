@@ -13,8 +13,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,27 +37,25 @@ from ..video.run import computed_by, make_video, model_settings
 from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .downloads import Downloads
-from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job, free_name, video_outputs
+from .job import WRITES, Job, free_name, video_outputs
 from .previews import Previews
-from .refusals import Refusal, full_disk_said, gone
-from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
+from .refusals import Refusal, full_disk_said
+from .tasks import CANCELLED, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, Cancellation, TaskQueue
 
 MOST_JOBS = 5000
+# The last frames of a video must still be written, and the segments joined.
+_NEARLY = 0.99
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
 
 
-class JobQueue:
+class JobQueue(TaskQueue[Job]):
     """One server's jobs for all tabs; `version` counts changes. `uploads`: a folder that `close` removes; `device`: as of `load_model`."""
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
         self.downloads, self.previews = Downloads(self.changed), Previews()
         self.out, self.uploads, self._device = out, uploads, device
-        self._jobs: dict[str, Job] = {}
-        self._condition = threading.Condition()
         self.version = 1
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal ui")
-        self._thread.start()
+        super().__init__("depth-normal ui")
 
     def changed(self) -> None:
         """Registers a change."""
@@ -70,21 +66,14 @@ class JobQueue:
     def as_json(self) -> dict[str, Any]:
         """The state that the page shows, JSON-serialisable."""
         with self._condition:
-            jobs = [job.as_json() for job in self._jobs.values()]
+            jobs = [job.as_json() for job in self._tasks.values()]
             return {"version": self.version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
-
-    def get(self, job_id: str) -> Job:
-        """A job by id; raises Refusal if it is unknown."""
-        with self._condition:
-            if job := self._jobs.get(job_id):
-                return job
-        raise gone()
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
         """Creates a folder for an upload of this name; removes it if the block fails. Raises Refusal if the list or the disk is full."""
         with self._condition:
-            if len(self._jobs) >= MOST_JOBS:
+            if len(self._tasks) >= MOST_JOBS:
                 raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
             uploads = self.uploads
             with full_disk_said(name, uploads.parent):
@@ -105,7 +94,7 @@ class JobQueue:
         with self._condition:
             job = Job(path.parent.name, name, path, options, self.out, size, typed=typed)
             self._settle_name(job)
-            self._jobs[job.id] = job
+            self._tasks[job.id] = job
         self.changed()
         return job
 
@@ -120,17 +109,15 @@ class JobQueue:
 
     def _free_name(self, job: Job) -> str:
         with self._condition:
-            taken = {folded(each.source.stem) for each in self._jobs.values() if each.id != job.id}
+            taken = {folded(each.source.stem) for each in self._tasks.values() if each.id != job.id}
             return free_name(job.name, taken, self.out, _ENDINGS)
 
     def cancel(self, job_id: str | None = None) -> None:
         """Cancels an unfinished job; None = all. The page sees it at once, the worker stops at its next step."""
-        jobs = [self.get(job_id)] if job_id else list(self._jobs.values())
+        jobs = [self.get(job_id)] if job_id else list(self._tasks.values())
         with self._condition:
             for job in jobs:
-                if job.state == WAITING or job.state in ACTIVE:
-                    job.stop.set()
-                    self._end(job, CANCELLED)
+                job.end(CANCELLED)
         self.changed()
 
     def retry(self, job_id: str) -> None:
@@ -140,8 +127,8 @@ class JobQueue:
             if job.state in (FAILED, CANCELLED):
                 # A new cancellation: the worker may not have seen the old one yet.
                 again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Cancellation())
-                del self._jobs[job.id]
-                self._jobs[job.id] = again
+                del self._tasks[job.id]
+                self._tasks[job.id] = again
         self.changed()
 
     def remove(self, job_id: str) -> None:
@@ -149,42 +136,32 @@ class JobQueue:
         job = self.get(job_id)
         self.cancel(job_id)
         with self._condition:
-            self._jobs.pop(job_id, None)
+            self._tasks.pop(job_id, None)
         self.previews.forget(job)
         shutil.rmtree(job.source.parent, ignore_errors=True)
         self.changed()
 
     def close(self) -> None:
-        """Ends all work."""
         self.cancel()
         self.downloads.cancel()
         self.previews.close()
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-        self._thread.join(CLOSING_SECONDS)
+        super().close()
         shutil.rmtree(self.uploads, ignore_errors=True)
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            job.attempt(partial(self._run, job), partial(self._set, job), partial(self._fail, job))
+    def _attempt(self, job: Job, /) -> None:
+        def end(state: str, error: str) -> None:
+            with self._condition:
+                job.end(state, error)
+            self.changed()
 
-    def _next(self) -> Job | None:
-        """Waits for the next job; None at the end."""
-        with self._condition:
-            while not self._closed:
-                if job := next((each for each in self._jobs.values() if each.state == WAITING), None):
-                    job.state, job.began = LOADING, time.monotonic()
-                    return job
-                self._condition.wait()
-        return None
+        job.attempt(partial(self._run, job), end)
 
     def _run(self, job: Job) -> Failure | None:
         """Makes the results of a job; returns why an image failed."""
         options = job.options
         self._settle_name(job)  # another server may have taken the name meanwhile
         if job.is_video:
-            make = prepared_video(job, partial(self._share, job), partial(self._free_name, job))
+            make = self._prepared_video(job)
         else:
             check_writes(WRITES, options)
             make = partial(self._make_image, job)
@@ -193,10 +170,7 @@ class JobQueue:
         model = options.load(self._device)
         job.stop.check()
         self._set(job, RUNNING)
-        failure = make(model)
-        if failure is None:
-            self._set(job, DONE)
-        return failure
+        return make(model)
 
     def _fetch(self, job: Job) -> None:
         """Downloads missing weights of the job's model, and waits for them."""
@@ -223,35 +197,52 @@ class JobQueue:
             job.note({kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()})
         return failure
 
-    def _share(self, job: Job, share: float | None) -> None:
-        job.stop.check()
-        if share != job.share:
-            job.share = share
-            self.changed()
+    def _prepared_video(self, job: Job) -> Callable[[Model], None]:
+        """Checks and plans a job's video, before a model is loaded; returns a function that makes the videos with the model.
+
+        Raises ImportError if the video library is missing; ValueError or VideoError if the video cannot be read, or the model does not
+        support videos.
+        """
+        pyav()
+        outputs = video_outputs(job.options.spec)
+        job.out.mkdir(parents=True, exist_ok=True)
+        task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
+        asked = model_settings(job.options, task)
+        header = task.checked_header()
+        job.size = header.width, header.height
+        expected, done = task.expected(header), 0
+
+        def tick(frames: int) -> None:
+            nonlocal done
+            job.stop.check()
+            done += frames
+            share = min(_NEARLY, done / expected) if expected else None
+            if share != job.share:
+                job.share = share
+                self.changed()
+
+        def check() -> None:
+            try:
+                check_targets(task.source, task.targets, made_of=task.source)
+            except FileExistsError:
+                # The task is shared: its segments are joined to these targets.
+                task.targets.update(plan_targets(job.out / usual_name(Path(self._free_name(job)), outputs), outputs))
+
+        def make(model: Model) -> None:
+            with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
+                finished = make_video(
+                    model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target])
+                )
+            job.note(task.targets)
+            job.error = job.in_words(finished.early)
+
+        return make
 
     def _set(self, job: Job, state: str) -> None:
-        """Sets the job's state; a cancelled job stays cancelled and raises."""
         with self._condition:
-            if job.state == CANCELLED:
-                if state == CANCELLED:
-                    return
-                raise StoppedError
-            if state in ACTIVE:
-                job.state = state
-            else:
-                self._end(job, state)
+            job.stop.check()
+            job.state = state
         self.changed()
-
-    def _fail(self, job: Job, reason: str) -> None:
-        with self._condition:
-            if job.state != CANCELLED:
-                job.error = reason
-                self._end(job, FAILED)
-        self.changed()
-
-    def _end(self, job: Job, state: str) -> None:
-        job.seconds = time.monotonic() - job.began if job.began else 0.0
-        job.state = state
 
 
 def _is_own_folder(path: Path) -> bool:
@@ -261,49 +252,3 @@ def _is_own_folder(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.geteuid())
-
-
-# The last frames must still be written, and the segments joined.
-_NEARLY = 0.99
-
-
-def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
-    """Checks and plans a job's video, before a model is loaded; returns a function that makes the videos with the model.
-
-    Args:
-        job: Its files are registered once made, with an error if they end early.
-        progress: Called with progress from 0 to 1, or None if the length is unknown; may raise to stop.
-        free_name: Returns a name for the results if the job's own was taken meanwhile.
-
-    Raises:
-        ImportError: The video library is missing.
-        ValueError, VideoError: The video cannot be read, or the model does not support videos.
-    """
-    pyav()
-    outputs = video_outputs(job.options.spec)
-    job.out.mkdir(parents=True, exist_ok=True)
-    task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
-    asked = model_settings(job.options, task)
-    header = task.checked_header()
-    job.size = header.width, header.height
-    expected, done = task.expected(header), 0
-
-    def tick(frames: int) -> None:
-        nonlocal done
-        done += frames
-        progress(min(_NEARLY, done / expected) if expected else None)
-
-    def check() -> None:
-        try:
-            check_targets(task.source, task.targets, made_of=task.source)
-        except FileExistsError:
-            # The task is shared: its segments are joined to these targets.
-            task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
-
-    def make(model: Model) -> None:
-        with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
-            finished = make_video(model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target]))
-        job.note(task.targets)
-        job.error = job.in_words(finished.early)
-
-    return make

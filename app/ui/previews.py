@@ -6,14 +6,13 @@ import itertools
 import math
 import secrets
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...geometry.effects.lights import LightPlan
 from ...geometry.effects.makers import under_lamps
@@ -24,9 +23,9 @@ from ...geometry.files.paths import move_to_free, temporary_folder
 from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
-from ...options.fields import Options, default_of, highest_of
+from ...options.fields import Choice, Number, Options, default_of, options_of
 from ...options.lights import POINT, LightOptions, LookOptions
-from ...options.views import FLAT_LAYOUTS, MOVES, RATE, SECONDS, MoveOptions, StereoOptions
+from ...options.views import FLAT_LAYOUTS, RATE, SECONDS, MoveOptions, StereoOptions
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
@@ -34,15 +33,18 @@ from ..commands.option_table import option_names
 from ..commands.parallax import write_parallax
 from ..commands.scene import write_image
 from ..console.terminal import quoted
-from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
-from .refusals import Refusal, full_disk_said, gone, one_of, unknown
+from .job import Job
+from .refusals import Refusal, full_disk_said, one_of, unknown
 from .results import numbers_of
-from .stopping import CLOSING_SECONDS, Cancellation
+from .tasks import CANCELLED, DONE, FAILED, Task, TaskQueue
 
-# The page's choices: longer side of a camera move in pixels.
-_SIDES = {"960": 960, "1920": 1920}
+Some = TypeVar("Some", bound=Options)
+
 _MOST = 1e14
-_OF_LAMPS = ("light_x", "light_y", "light_depth", "intensity", "light_size", "shadows")
+_OF_STEREO, _OF_MOVES = ("divergence", "convergence"), ("move", "amount", "focus")
+_OF_PLACE, _OF_LAMPS = ("light_x", "light_y", "light_depth"), ("colour", "intensity", "light_size", "shadows")
+# Longer side of a camera move in pixels.
+_SIDES = ("960", "1920")
 _KEPT_OF_A_JOB = 12
 
 
@@ -98,22 +100,17 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
             "size", "shadows", "ambient". All are optional.
     """
     if kind == "stereo":
-        layout = _one_of(values, "layout", FLAT_LAYOUTS)
-        stereo = StereoOptions(**_sliders(values, StereoOptions, "divergence", "convergence"))
-        return Wish(["--layout", layout, *_typed(stereo, "divergence", "convergence")], partial(_stereo, layout, stereo))
+        layout = one_of(values, "layout", FLAT_LAYOUTS, FLAT_LAYOUTS[0])
+        stereo = _chosen(values, StereoOptions, _OF_STEREO)
+        return Wish(["--layout", layout, *_typed(stereo, *_OF_STEREO)], partial(_stereo, layout, stereo))
     if kind == "relight":
-        lamp: dict[str, Any] = {name: _number(values, LightOptions, name, _MOST) for name in _OF_LAMPS}
-        lamp |= {"colour": values["colour"]} if "colour" in values else {}
-        try:
-            light, look = LightOptions(POINT, **lamp), LookOptions(ambient=_number(values, LookOptions, "ambient", _MOST))
-        except ValueError as error:
-            raise Refusal(400, "{0}", error) from error
-        place = f"{light.light_x:g},{light.light_y:g},{light.light_depth:g}"
-        looks = (*_typed(light, "colour", "intensity", "light_size", "shadows"), *_typed(look, "ambient"))
-        return Wish(["--point", place, *looks], partial(_relit, light, look))
-    side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
-    move = MoveOptions(_one_of(values, "move", MOVES), **_sliders(values, MoveOptions, "amount", "focus"))
-    return Wish([*_typed(move, "move", "amount", "focus"), "--longer-side", str(side)], partial(_parallax, move, side))
+        light = _chosen(values, LightOptions, (*_OF_PLACE, *_OF_LAMPS), _MOST, light=POINT)
+        look = _chosen(values, LookOptions, ("ambient",), _MOST)
+        place = ",".join(f"{getattr(light, name):g}" for name in _OF_PLACE)
+        return Wish(["--point", place, *_typed(light, *_OF_LAMPS), *_typed(look, "ambient")], partial(_relit, light, look))
+    side = one_of(values, "side", _SIDES, _SIDES[0])
+    move = _chosen(values, MoveOptions, _OF_MOVES)
+    return Wish([*_typed(move, *_OF_MOVES), "--longer-side", side], partial(_parallax, move, int(side)))
 
 
 def _typed(options: Options, *names: str) -> list[str]:
@@ -122,36 +119,38 @@ def _typed(options: Options, *names: str) -> list[str]:
     return [word for flag, value in values for word in (flag, quoted(value) if isinstance(value, str) else f"{value:g}")]
 
 
-def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
-    return one_of(values, name, known, known[0])
+def _chosen(values: Mapping[str, str], options: type[Some], names: Sequence[str], most: float | None = None, **fixed: str) -> Some:
+    """Some of the options; the page omits the prefix "light_" of a lamp's. `most`: the largest number, None = as of the widgets."""
+    chosen: dict[str, Any] = {}
+    for name in names:
+        option, sent = options_of(options)[name], name.removeprefix("light_")
+        text = values.get(sent, str(default_of(options, name)))
+        if isinstance(option, Choice):
+            text = one_of(values, sent, option.choices, text)
+        chosen[name] = _number(text, sent, option.high if most is None else most) if isinstance(option, Number) else text
+    try:
+        return options(**chosen, **fixed)
+    except ValueError as error:
+        raise Refusal(400, "{0}", error) from error
 
 
-def _sliders(values: Mapping[str, str], options: type[Options], *names: str) -> dict[str, Any]:
-    """Numbers within their widgets' limits."""
-    return {name: _number(values, options, name, highest_of(options, name)) for name in names}
-
-
-def _number(values: Mapping[str, str], options: type[Options], name: str, most: float) -> float:
-    """A number rounded as `_typed` prints it; the page omits the prefix "light_" of a lamp's options."""
-    sent = name.removeprefix("light_")
-    text = values.get(sent, str(default_of(options, name)))
+def _number(text: str, name: str, most: float) -> float:
+    """A number rounded as `_typed` prints it."""
     try:
         number = float(f"{float(text):g}")
     except ValueError:
         number = math.nan
     if not 0 <= number <= most:
-        raise unknown(text, sent)
+        raise unknown(text, name)
     return number
 
 
 @dataclass
-class Preview:
+class Preview(Task):
     """A stereo image, camera move or relit image of a result.
 
     Attributes:
         kind: The command's name.
-        state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
-        share: Progress from 0 to 1; None = unknown.
         path: The file, once done.
         kept: Its copy in the results folder, once saved, with the mark of that time, `kept_mark`.
     """
@@ -160,13 +159,9 @@ class Preview:
     job: Job
     kind: str
     wish: Wish
-    state: str = WAITING
-    share: float | None = None
-    error: str = ""
     path: Path | None = None
     kept: Path | None = None
     kept_mark: Any = None
-    stop: Cancellation = field(default_factory=Cancellation)
 
     @property
     def folder(self) -> Path:
@@ -185,14 +180,11 @@ class Preview:
         }
 
 
-class Previews:
-    """The previews of a server, and the one thread that makes them."""
+class Previews(TaskQueue[Preview]):
+    """The previews of a server."""
 
     def __init__(self) -> None:
-        self._made: dict[str, Preview] = {}
-        self._condition = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        super().__init__("depth-normal previews")
 
     def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
         """Starts a preview in place of unfinished ones of its kind and image, or returns an equal one. Refusal: no depth, bad settings."""
@@ -201,33 +193,23 @@ class Previews:
             raise Refusal(404, "{0} has no depth to show this of", job.name)
         numbers_of(job)
         with self._condition:
-            others = [each for each in self._made.values() if each.job is job and each.kind == kind]
+            others = [each for each in self._tasks.values() if each.job is job and each.kind == kind]
             for each in others:
-                if each.wish == wish and each.state in (WAITING, RUNNING, DONE):
+                if each.wish == wish and each.state not in (FAILED, CANCELLED):
                     return each
             for each in others:
-                self._end(each, CANCELLED)
+                each.end(CANCELLED)
             self._forget([each for each in others if each.state == DONE][:-_KEPT_OF_A_JOB])
             preview = Preview(secrets.token_hex(8), job, kind, wish)
-            self._made[preview.id] = preview
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal previews")
-                self._thread.start()
+            self._tasks[preview.id] = preview
             self._condition.notify_all()
         return preview
-
-    def get(self, preview_id: str) -> Preview:
-        """A preview by id; raises Refusal if it is unknown."""
-        with self._condition:
-            if preview := self._made.get(preview_id):
-                return preview
-        raise gone()
 
     def cancel(self, preview_id: str) -> Preview:
         """Cancels an unfinished preview."""
         preview = self.get(preview_id)
         with self._condition:
-            self._end(preview, CANCELLED)
+            preview.end(CANCELLED)
         return preview
 
     def file_of(self, preview: Preview) -> Path:
@@ -257,51 +239,24 @@ class Previews:
     def forget(self, job: Job) -> None:
         """Cancels and forgets a removed job's previews."""
         with self._condition:
-            mine = [each for each in self._made.values() if each.job is job]
+            mine = [each for each in self._tasks.values() if each.job is job]
             for each in mine:
-                self._end(each, CANCELLED)
+                each.end(CANCELLED)
             self._forget(mine)
-
-    def close(self) -> None:
-        """Ends all work."""
-        with self._condition:
-            self._closed = True
-            for each in self._made.values():
-                self._end(each, CANCELLED)
-            self._condition.notify_all()
-        if self._thread is not None:
-            self._thread.join(CLOSING_SECONDS)
 
     def _forget(self, previews: list[Preview]) -> None:
         for each in previews:
-            del self._made[each.id]
+            del self._tasks[each.id]
             shutil.rmtree(each.folder, ignore_errors=True)
 
-    def _end(self, preview: Preview, state: str, error: str = "") -> None:
-        """Sets a final state, unless there is one."""
-        if preview.state in (WAITING, RUNNING):
-            preview.state, preview.error = state, error
-            if state == CANCELLED:
-                preview.stop.set()
+    def _attempt(self, preview: Preview, /) -> None:
+        def end(state: str, error: str) -> None:
+            with self._condition:
+                preview.end(state, error)
+            if state != DONE:
+                shutil.rmtree(preview.folder, ignore_errors=True)
 
-    def _work(self) -> None:
-        while (preview := self._next()) is not None:
-            dropped = partial(self._drop, preview)
-            preview.job.attempt(partial(self._make, preview), dropped, partial(dropped, FAILED))
-
-    def _drop(self, preview: Preview, state: str, error: str = "") -> None:
-        with self._condition:
-            self._end(preview, state, error)
-        shutil.rmtree(preview.folder, ignore_errors=True)
-
-    def _next(self) -> Preview | None:
-        with self._condition:
-            while not self._closed:
-                if preview := next((each for each in self._made.values() if each.state == WAITING), None):
-                    preview.state = RUNNING
-                    return preview
-                self._condition.wait()
-        return None
+        preview.job.attempt(partial(self._make, preview), end)
 
     def _make(self, preview: Preview) -> None:
         job = preview.job
@@ -317,20 +272,15 @@ class Previews:
         preview.stop.check()
         with self._condition:
             preview.path = path
-            self._end(preview, DONE)
 
 
 def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:
     """Copies a file to a folder. A taken name gets a number after the stem, since players read the layout from the ending."""
     with temporary_folder(folder) as temporary:
         copy = shutil.copyfile(file, temporary / file.name)
-        for place in _places(folder, stem, file.name.removeprefix(stem)):
+        for number in itertools.count(1):
+            place = folder / f"{stem}{f'-{number}' * (number > 1)}{file.name.removeprefix(stem)}"
             with suppress(FileExistsError):
                 move_to_free(copy, place)
                 return place
     raise AssertionError("there is always a free name")
-
-
-def _places(folder: Path, stem: str, ending: str) -> Iterator[Path]:
-    yield folder / f"{stem}{ending}"
-    yield from (folder / f"{stem}-{number}{ending}" for number in itertools.count(2))

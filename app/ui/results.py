@@ -15,8 +15,9 @@ from ...geometry.files.paths import damage_named
 from ...media import VideoError, read_frames
 from ..batch.per_image import read, read_with_alpha, write
 from ..outcomes import EXPECTED_ERRORS
-from .job import DONE, Job
+from .job import Job
 from .refusals import Refusal, full_disk_said
+from .tasks import DONE
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import math
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -34,12 +35,13 @@ from .job import Job, clean_name, options_of, typed_name
 from .jobs import JobQueue
 from .previews import Preview, usual_values, wish_of
 from .refusals import Refusal, no_room
-from .stopping import Cancellation
+from .tasks import Cancellation
 
 T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 2**18
+_LOOK_SECONDS = 0.2
 _USUAL_PIXELS = 12 * 2**20
 _READS = f"{IMAGE_KINDS}, MP4, MOV, MKV, WebM"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
@@ -358,8 +360,9 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: Callable[[], Awaitable[object]]) -> None:
-    """Serves until `until` returns; calls `ready` with the page's URL."""
+async def serve(ui: Ui, port: int, ready: Callable[[str], None], ended: Event) -> None:
+    """Serves until a signal handler sets `ended`; calls `ready` with the page's URL."""
     async with listening(ui, port) as address:
         ready(address)
-        await until()
+        while not ended.is_set():  # the handler does not wake the loop
+            await asyncio.sleep(_LOOK_SECONDS)

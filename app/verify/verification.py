@@ -94,21 +94,18 @@ def check(
 
     `stored` are figures by model, from `read_figures`; `weights` is a file of the same architecture, in place of the published one.
     """
-    verification = Verification(spec.id)
+    files: list[FileFacts] = []
     try:
         FAMILIES[spec.family].check_requirements(spec)  # before a useless download
         for file in spec.files:
             logger.info("%s: looking at %s", spec.id, file.name)
-            verification = replace(
-                verification, files=(*verification.files, FileFacts(file.name, "missing", readable=False, published_sha=bool(file.sha256)))
-            )
-            facts = look_at(spec, file, weights if file is spec.file else None)
-            verification = replace(verification, files=(*verification.files[:-1], facts))
-        if all(file.readable for file in verification.files):
-            verification = _run(verification, spec, stored, (device, dtype, weights))
-        return verification
+            files.append(FileFacts(file.name, "missing", readable=False, published_sha=bool(file.sha256)))
+            files[-1] = look_at(spec, file, weights if file is spec.file else None)
+        verification = Verification(spec.id, tuple(files))
+        readable = all(file.readable for file in files)
+        return _run(verification, spec, stored, (device, dtype, weights)) if readable else verification
     except EXPECTED_ERRORS as error:
-        return replace(verification, problem=_first_line(error))
+        return Verification(spec.id, tuple(files), problem=_first_line(error))
     finally:
         free(spec.id)
 

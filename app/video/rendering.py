@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
+from ...geometry.files.packed_maps import preview_size
 from ...geometry.files.png import write_image_png
 from ...geometry.images.render import default_depth_range, normals_to_image, resized_depth_image
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
@@ -237,13 +238,13 @@ def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]
 def _small(images: Tensor) -> Tensor:
     """An image as (3, h, w) RGB, scaled down for the sheet."""
     height, width = images.shape[-2:]
-    share = min(1.0, _LONGEST / max(height, width))
-    return resize_map(images, max(1, round(height * share)), max(1, round(width * share)))[0].cpu().expand(3, -1, -1)
+    return resize_map(images, *preview_size(height, width, _LONGEST))[0].cpu().expand(3, -1, -1)
 
 
 def _sheet(cells: list[list[Tensor]]) -> Tensor:
     """(1, 3, H, W): the columns of images, arranged in rows with grey gaps."""
-    columns = [torch.cat([_framed(each, _widest(cell)) for each in cell], 1) for cell in cells]
+    padded = ([F.pad(each, (0, _widest(cell) - each.shape[-1], 0, _GAP // 2), value=_GREY) for each in cell] for cell in cells)
+    columns = [torch.cat(cell, 1) for cell in padded]
     width, height = max(_widest(cell) for cell in cells) + _GAP, max(column.shape[-2] for column in columns) + _GAP
     across = max(1, min(len(columns), _WIDTH // width))
     across = math.ceil(len(columns) / math.ceil(len(columns) / across))
@@ -253,10 +254,6 @@ def _sheet(cells: list[list[Tensor]]) -> Tensor:
         top, left = row * height + _GAP, place * width + _GAP
         sheet[0, :, top : top + column.shape[-2], left : left + column.shape[-1]] = column
     return sheet
-
-
-def _framed(image: Tensor, width: int) -> Tensor:
-    return F.pad(image, (0, width - image.shape[-1], 0, _GAP // 2), value=_GREY)
 
 
 def _widest(cell: list[Tensor]) -> int:

@@ -26,6 +26,7 @@ from ...model_loader.inference.video import VideoState
 from ...options.estimate import TORCH
 from ...options.video import NORMALS, SIDE_BY_SIDE
 from ..batch.options import Options, is_light, known_weights
+from ..batch.per_image import computing_threads
 from .rendering import Renderer, clip_range, from_levels
 from .segment_record import Finished
 from .segments import ENGINE, KEPT_DEPTH, SegmentStore, SegmentWriter
@@ -113,8 +114,7 @@ def _first_pass(
     renderer = Renderer(task, outputs, resampling="bilinear" if model is None else model.resampling)
     reduced = ReducedFrames(model, task, outputs)
     loaded = Loaded(task.read(), reduced.image if model is not None else task.with_own_depth, store.done)
-    available = torch.get_num_threads()
-    threads = threads_of_pipeline(model, available)
+    threads = threads_of_pipeline(model, torch.get_num_threads())
     no_depth = model is not None and model.spec.quantity is None
     derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and no_depth) else None
     now = _continued(task, renderer, store.state(), derive is not None)
@@ -125,16 +125,13 @@ def _first_pass(
         estimate = partial(model.estimate_video, **asked, at_network_size=True, network_threads=threads.network, state=now)
         estimates = estimated(loaded, estimate, store.done, threads.beside)
     try:
-        torch.set_num_threads(threads.beside)
-        with closing(estimates) as parts:
+        with computing_threads(threads.beside), closing(estimates) as parts:
             behind = WriterThread(threads=threads.beside)
             _write_segments(store, task, header, renderer, reduced, parts, behind, tick, now.state_dict, model)
     except VideoReadError as error:
         if store.done and loaded.problem is None:
             return error, loaded.lost(store.done)  # the first unreadable frame follows the finished segments
         raise
-    finally:
-        torch.set_num_threads(available)
     if not store.done:
         raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
     return loaded.problem, loaded.lost(store.done)

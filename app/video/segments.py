@@ -38,7 +38,7 @@ from ...media.sequences import numbered
 from ...options.estimate import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...options.video import DEPTH
 from ..batch.records import digest_of_marks
-from ..batch.staging import kept_if_used
+from ..batch.staging import kept_if_used, remove_empty
 from .segment_record import SegmentRecord, checked_records, differing_settings, read_state, state_to_bytes
 from .task import SEGMENTS_FILE, VideoTask, segments_folder
 
@@ -75,31 +75,22 @@ class SegmentStore:
         self._resume, self._kept = resume, kept
 
     def __enter__(self) -> SegmentStore:
-        self._place = ExitStack()
-        try:
-            self._place.enter_context(kept_if_used(self.folder.parent))
+        with ExitStack() as place:
+            place.callback(remove_empty, self.folder.parent)
+            place.enter_context(kept_if_used(self.folder.parent))
             if not self._lock.acquire():
                 raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name")
-            self._place.callback(self._lock.release, remove=True)
+            place.callback(self._lock.release, remove=True)
             # Under the lock: a rejected run would otherwise remove the folder that another is about to fill.
-            self._place.enter_context(kept_if_used(self.folder))
+            place.enter_context(kept_if_used(self.folder))
             self._open()
-        except BaseException:
-            self._release()
-            raise
+            self._place = place.pop_all()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        try:
+        with self._place:
             if error is None or not (self._kept and self.done):
                 rmtree(self.folder, ignore_errors=True)
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        self._place.close()
-        with suppress(OSError):  # not empty
-            self.folder.parent.rmdir()
 
     def _open(self) -> None:
         if self._resume:

@@ -18,7 +18,7 @@ from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.views.stereo import stereo_suffix
-from ...media import CODECS, CONTAINERS, Frame, VideoError, VideoHeader, check_codec, read_frames, video_header
+from ...media import CODECS, Frame, VideoError, VideoHeader, check_codec, read_frames, video_header
 from ...media.presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
 from ...media.sequences import find_images, frame_numbers, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from ...options.map_images import PER_CLIP
@@ -237,14 +237,10 @@ def usual_stem(source: Path) -> str:
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
-    """The file of each of `OUTPUTS`: `out` itself, or with several its name plus the output's suffix; VideoError: the name is unusable.
+    """The file of each of `OUTPUTS`: `out` itself, or with several its name plus the output's suffix; VideoError: a file is in the way.
 
     `layout` is that of `STEREO`, whose suffix players recognise.
     """
-    if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
-        accepted = ", ".join(CONTAINERS)
-        names = f"a video ({accepted}), numbered files (frame_%05d.png, frame_%05d.exr), or a folder, whose name ends in {os.sep}"
-        raise VideoError(f"{out}: name {names}")
     if not (nearest := nearest_folder(out.parent)).is_dir():
         raise VideoError(f"{out}: {nearest} is a file, not a folder; choose another name")
     ordered = sorted(outputs, key=OUTPUTS.index)
@@ -310,8 +306,7 @@ def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
             raise VideoError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
         if extension == ".exr" and (images := [output for output in outputs if output in (SIDE_BY_SIDE, *VIEWS)]):
             raise VideoError(f"{out}: EXR holds numbers, and {images[0]} is an image; write it as a video or as PNG")
-        if extension in FORMATS:
-            FORMATS[extension].check_library()
+        FORMATS[extension].check_library()
         return SEQUENCES[extension]
     codec = codec or "h264"
     if not extension:

@@ -91,17 +91,15 @@ def read_catalogue(store: Store) -> Catalogue:
 
 def read_records(store: Store, names: Iterable[str]) -> dict[str, Shard]:
     """The shards with a readable record. Raises OSError if the store does not respond."""
-    names = list(names)
+
+    def read(name: str) -> Shard | None:
+        try:
+            return shard_of_record(name, store.read(record_name(name)))
+        except FileNotFoundError:
+            return None
+
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        records = zip(names, pool.map(lambda name: _read_record(store, name), names), strict=True)
-        return {name: shard for name, shard in records if shard}
-
-
-def _read_record(store: Store, name: str) -> Shard | None:
-    try:
-        return shard_of_record(name, store.read(record_name(name)))
-    except FileNotFoundError:
-        return None
+        return {shard.name: shard for shard in pool.map(read, names) if shard}
 
 
 def shard_of_record(name: str, data: bytes | str) -> Shard | None:

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -45,54 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # New shards before the manifest is rewritten during a run: this many, and at least half of those that it names.
 _SHARDS_WITHOUT_MANIFEST = 1000
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """The work of a run over shards.
-
-    Attributes:
-        named: Their paths, as shards record them.
-        usable: Complete shards with this run's settings.
-        damaged: Incomplete shards with this run's settings; this run names all their images.
-        unwanted: Names of files to remove after the run: foreign ones, and shards with other settings.
-        unchanged: Images that are done, with their current marks.
-    """
-
-    images: Plan
-    named: frozenset[str]
-    catalogue: Catalogue
-    usable: Mapping[str, Shard]
-    damaged: Mapping[str, Shard]
-    unwanted: frozenset[str]
-    unchanged: Mapping[str, tuple[int | None, int | None]]
-
-
-def plan_shards(
-    sources: Iterable[Source], catalogue: Catalogue, settings: Mapping[str, Any], log: Path, going_on: bool = False, overwrite: bool = False
-) -> ShardPlan:
-    """Decides which images to process.
-
-    Args:
-        log: The parent folder of `failures.jsonl`.
-        going_on: Whether to skip unchanged images that are in a complete shard.
-        overwrite: Whether files other than shards of these settings may be removed. Without it, ValueError says which there are.
-    """
-    by_path = {str(source.path.absolute()): source for source in sources}
-    alike = {name: shard for name, shard in catalogue.shards.items() if shard.settings == settings}
-    usable = {name: shard for name, shard in alike.items() if shard.bytes == catalogue.files[name]}
-    damaged = {name: shard for name, shard in alike.items() if name not in usable and shard.images.keys() <= by_path.keys()}
-    unwanted = catalogue.files.keys() - usable.keys() - damaged.keys()
-    if unwanted and not overwrite:
-        raise ValueError(
-            f"nothing was written: {_objections(catalogue, alike, unwanted)}; choose another --out, or --overwrite removes them"
-        )
-    unchanged = _unchanged(by_path, usable.values()) if going_on else {}
-    kind = str(settings["writes"][0])
-    images = Plan([], [], [])
-    for path, source in by_path.items():
-        (images.done if path in unchanged else images.todo).append(Outputs(source.path, log, (kind,)))
-    return ShardPlan(images, frozenset(by_path), catalogue, usable, damaged, frozenset(unwanted), unchanged)
 
 
 def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
@@ -124,28 +76,12 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
     return {path: now[path] for path in unchanged}
 
 
-def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
-    """Obsolete rows by shard name: the paths of images that the run names and that are in several of the `shards`.
-
-    The row to keep is this run's, else one of the unchanged image, else the latest run's. Images that this run does not name are left
-    alone: another run may be processing them and decide otherwise.
-    """
-    once: set[str] = set()
-    twice: set[str] = set()
-    for shard in shards:
-        twice.update(once & shard.images.keys())
-        once.update(shard.images.keys() & planned.named)
-    best: dict[str, tuple[bool, bool, int, str]] = {}
-    for shard in shards:
-        for path in twice & shard.images.keys():
-            rank = (shard.run == run, planned.unchanged.get(path) == shard.images[path], shard.made, shard.name)
-            best[path] = max(rank, best.get(path, rank))
-    old_rows = {shard.name: {path for path in twice & shard.images.keys() if best[path][-1] != shard.name} for shard in shards}
-    return {name: paths for name, paths in old_rows.items() if paths}
-
-
 class ShardFolder:
     """The folder or store that a run writes shards to; `log` is the parent folder of `failures.jsonl`.
+
+    `plan` finds out: `_named`, the paths of the run's images, as shards record them; `_usable`, complete shards with this run's settings;
+    `_damaged`, incomplete ones, all of whose images the run names; `_unwanted`, names of files to remove after the run: foreign ones, and
+    shards with other settings; `_unchanged`, images that are done, with their current marks.
 
     Raises ImportError if a package for this kind of shard or store is missing; ValueError for an unknown model or kind of store.
     """
@@ -161,17 +97,33 @@ class ShardFolder:
         self._in_manifest = 0
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides which images to process, see `plan_shards`; raises as `check_folder`."""
+        """Decides which images to process; `going_on` skips unchanged images that are in a complete shard.
+
+        Raises as `check_folder`, and ValueError if files other than shards of these settings are there and may not be removed.
+        """
         if self._store.local is not None:
             check_folder(self._store.local)
-        catalogue = read_catalogue(self._store)
-        self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
+        self._catalogue = catalogue = read_catalogue(self._store)
         self._in_manifest = len(catalogue.in_manifest)
-        return self._plan.images
+        by_path = {str(source.path.absolute()): source for source in sources}
+        alike = {name: shard for name, shard in catalogue.shards.items() if shard.settings == self._settings}
+        self._named = by_path.keys()
+        self._usable = {name: shard for name, shard in alike.items() if shard.bytes == catalogue.files[name]}
+        self._damaged = {name: shard for name, shard in alike.items() if name not in self._usable and shard.images.keys() <= self._named}
+        self._unwanted = catalogue.files.keys() - self._usable.keys() - self._damaged.keys()
+        if self._unwanted and not self._overwrite:
+            found = _objections(catalogue, alike, self._unwanted)
+            raise ValueError(f"nothing was written: {found}; choose another --out, or --overwrite removes them")
+        self._unchanged = _unchanged(by_path, self._usable.values()) if going_on else {}
+        self._plan: Plan[Outputs] = Plan([], [], [])
+        writes = (self._shard_options.kind,)
+        for path, source in by_path.items():
+            (self._plan.done if path in self._unchanged else self._plan.todo).append(Outputs(source.path, self.log, writes))
+        return self._plan
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
         """Runs an engine on the planned images, then tidies up; yields each outcome. StoreBusyError: another run writes to the folder."""
-        if self._plan.images.todo:
+        if self._plan.todo:
             with self._alone():
                 ended = yield from self._write(engine, stop, marker)
                 if ended:
@@ -186,7 +138,7 @@ class ShardFolder:
     def _alone(self) -> Iterator[None]:
         """Keeps other runs out; raises if one wrote since planning."""
         with self._store.alone():
-            if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
+            if self._store.local is not None and shard_files(self._store) != self._catalogue.files:
                 raise StoreBusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
             yield
 
@@ -195,7 +147,7 @@ class ShardFolder:
         run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
         target = ShardTarget(self._store, run, self._stored)
         stopped = False
-        for outcome in engine.run(self._plan.images.todo, self._options, stop, marker if self._store.local else None, target):
+        for outcome in engine.run(self._plan.todo, self._options, stop, marker if self._store.local else None, target):
             stopped |= outcome.failure is not None and outcome.failure.stops_run
             yield outcome
         return not stopped and not stop.is_set()
@@ -203,41 +155,58 @@ class ShardFolder:
     def _stored(self, shard: Shard) -> None:
         """Registers a new shard. Updates the manifest now and then, so that a killed run leaves few records to read one by one."""
         self._new[shard.name] = shard
-        stored = len(self._plan.catalogue.shards) + len(self._new)
+        stored = len(self._catalogue.shards) + len(self._new)
         if stored - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
             self._write_manifest()
             self._in_manifest = stored
 
     def _write_manifest(self) -> None:
-        write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
+        write_manifest(self._store, [*self._catalogue.shards.values(), *self._new.values()])
 
     def _is_untidy(self) -> bool:
         """Whether an earlier run left work to do even if all images are done."""
-        plan = self._plan
-        named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
-        return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
+        named = self._catalogue.shards.keys() == self._catalogue.in_manifest
+        return not named or bool(self._unwanted or self._damaged or self._superseded([*self._usable.values()]))
 
     def _settle(self) -> None:
         """Leaves every image of the run in one shard, and the manifest naming all shards."""
-        plan = self._plan
-        if plan.images.todo:
+        if self._plan.todo:
             self._new |= self._unanswered()
-        present = {**plan.usable, **self._new}
-        old_rows = superseded(plan, [*present.values()], self._run)
+        present = {**self._usable, **self._new}
+        old_rows = self._superseded([*present.values()])
         copies = self._copied([(present[name], paths) for name, paths in old_rows.items() if len(paths) < len(present[name].images)])
         removed = old_rows.keys() - copies.keys()
         images = {path for shard in present.values() for path in shard.images}
-        removed |= {name for name, shard in plan.damaged.items() if shard.images.keys() <= images}
-        if plan.images.done or self._new:
-            removed |= plan.unwanted
-        kept = {name: shard for name, shard in {**plan.catalogue.shards, **self._new, **copies}.items() if name not in removed}
-        if kept.keys() != plan.catalogue.in_manifest:
+        removed |= {name for name, shard in self._damaged.items() if shard.images.keys() <= images}
+        if self._plan.done or self._new:
+            removed |= self._unwanted
+        kept = {name: shard for name, shard in {**self._catalogue.shards, **self._new, **copies}.items() if name not in removed}
+        if kept.keys() != self._catalogue.in_manifest:
             write_manifest(self._store, kept.values())
         remove_shards(self._store, removed)
 
+    def _superseded(self, shards: Sequence[Shard]) -> dict[str, set[str]]:
+        """Obsolete rows by shard name: the paths of images that the run names and that are in several of the `shards`.
+
+        The row to keep is this run's, else one of the unchanged image, else the latest run's. Images that this run does not name are left
+        alone: another run may be processing them and decide otherwise.
+        """
+        once: set[str] = set()
+        twice: set[str] = set()
+        for shard in shards:
+            twice.update(once & shard.images.keys())
+            once.update(shard.images.keys() & self._named)
+        best: dict[str, tuple[bool, bool, int, str]] = {}
+        for shard in shards:
+            for path in twice & shard.images.keys():
+                rank = (shard.run == self._run, self._unchanged.get(path) == shard.images[path], shard.made, shard.name)
+                best[path] = max(rank, best.get(path, rank))
+        old_rows = {shard.name: {path for path in twice & shard.images.keys() if best[path][-1] != shard.name} for shard in shards}
+        return {name: paths for name, paths in old_rows.items() if paths}
+
     def _unanswered(self) -> dict[str, Shard]:
         """Shards of this run whose worker was lost before it reported them."""
-        names = shard_files(self._store).keys() - self._plan.catalogue.files.keys() - self._new.keys()
+        names = shard_files(self._store).keys() - self._catalogue.files.keys() - self._new.keys()
         return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
 
     def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:

@@ -250,7 +250,7 @@ def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, ou
         except KilledError:
             assert set(names_in(out)) == {"a.png", "b.png", "c.png", "d.png"}
     again = planned(out, photos, "abcd", going_on=True)
-    assert not again._plan.images.todo
+    assert not again._plan.todo
     carry_out(again)
     assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
     assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
