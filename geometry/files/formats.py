@@ -13,7 +13,7 @@ from pathlib import Path
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from ...options.outputs import MILLIMETRES, READABLE, WRITTEN
+from ...options.outputs import READABLE, UNITS, WRITTEN
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.render import default_depth_image
@@ -37,7 +37,7 @@ from .png import (
     write_normals_png,
 )
 from .unlabelled import mask_of
-from .values import millimetres_to_estimate, no_channels, read_map, read_values
+from .values import no_channels, read_map, read_values
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
 _NUMBERS = (".npz", ".npy", ".exr", ".pfm")  # formats without grey levels
@@ -176,7 +176,7 @@ def load_estimate(
     Nothing is unpickled, and sizes are checked before pixels are read.
 
     Args:
-        quantity: What depth holds, a member or its value, or MILLIMETRES, if the file does not say (None = the format's default).
+        quantity: What depth holds, a member or its value, or one of `UNITS`, if the file does not say (None = the format's default).
         axes: The axes of the normals if the file does not say (None = OPENGL).
         channel: Selects depth or normals: the channel or layer of an EXR, the key of an array in an NPZ.
 
@@ -187,25 +187,26 @@ def load_estimate(
     """
     path, read = Path(path), _format(Path(path), READABLE, "read from").read
     assert read is not None
-    if quantity == MILLIMETRES:
-        return _of_millimetres(path, axes, channel)
+    if quantity in UNITS:
+        return _in_unit(path, quantity, axes, channel)
     try:
         quantity = None if quantity is None else Quantity(quantity)
     except ValueError as error:
-        raise ValueError(f"{error}, {MILLIMETRES}") from None
+        raise ValueError(f"{error}, {', '.join(UNITS)}") from None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 
 
-def _of_millimetres(path: Path, axes: Axes | None, channel: str | None) -> Estimate:
+def _in_unit(path: Path, unit: str, axes: Axes | None, channel: str | None) -> Estimate:
     if path.suffix.lower() not in _NUMBERS:
         values = read_values(path, channel=channel)
         if values.coded and values.quantity is None:
-            return millimetres_to_estimate(path, values)
+            depth, quantity = values.in_unit(unit, str(path)).planes, Quantity.METRIC_DEPTH
+            return Estimate(depth=depth, quantity=quantity, mask=mask_of(path, depth, quantity, values.known))
     metres, other = (load_estimate(path, each, axes, channel) for each in (Quantity.METRIC_DEPTH, Quantity.DISPARITY))
     if metres.depth is None or metres.quantity is other.quantity:  # as the file says
         return metres
-    depth = metres.depth * 0.001
+    depth = metres.depth / UNITS[unit]
     return replace(metres, depth=depth, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, other.mask))
 
 

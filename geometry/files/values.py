@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.outputs import UNITS
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
+from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -35,7 +36,7 @@ class FileValues:
             become one.
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
             the map; None = True everywhere.
-        coded: Whether they are levels of an image.
+        bits: Of the grey levels of an image; 0 = they are none.
         whole: Whether they are integers, of an unknown unit.
         quantity: The file's quantity of depth; None = not stated.
         axes: The file's axes of normals; None = not stated.
@@ -43,10 +44,28 @@ class FileValues:
 
     planes: Tensor
     known: Tensor | None = None
-    coded: bool = False
+    bits: int = 0
     whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None
+
+    @property
+    def coded(self) -> bool:
+        """Whether they are levels of an image."""
+        return self.bits > 0
+
+    def in_unit(self, unit: str, name: str) -> FileValues:
+        """Metric depth of values in one of `UNITS`, unless the file states its quantity.
+
+        Raises FileFormatError, which names the map, if they are colours, or levels of 8 bits.
+        """
+        if self.quantity is not None:
+            return self
+        _check_grey(name, self)
+        if 0 < self.bits <= 8:
+            raise FileFormatError(f"{name}: 8 bits are too few for {unit}; save 16 bits, or name another quantity")
+        numbers = (self.planes * (2**self.bits - 1)).round() if self.coded else self.planes
+        return replace(self, planes=numbers / UNITS[unit], bits=0, whole=False, quantity=Quantity.METRIC_DEPTH)
 
 
 def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str | None = None) -> FileValues:
@@ -76,7 +95,7 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
         return _uncoded(read_pfm(path)[0].numpy())
     if is_heif(data) and wanted == DEPTH:
         pixels, quantity = heif_depth(path, data)
-        return replace(_coded(DecodedImage(pixels, False, {})), quantity=quantity)
+        return replace(_coded(DecodedImage(pixels, False, {}, bits=8 * pixels.itemsize)), quantity=quantity)
     if (numbers := decode_numbers(path, data)) is not None:
         planes = _uncoded(numbers[None] if numbers.ndim == 2 else np.moveaxis(numbers[..., :3], -1, 0))
         return replace(planes, whole=numbers.dtype.kind in "iu")
@@ -131,7 +150,7 @@ def read_map(
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
         _check_grey(path, values)
         if stated is Quantity.METRIC_DEPTH:
-            problem = "the grey levels of an image are no metres; those of 16 bits may be --quantity millimetres"
+            problem = "the grey levels of an image are no metres; those of 16 bits may be millimetres or kitti"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
     if values.whole and stated is None:
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
@@ -140,15 +159,6 @@ def read_map(
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
     stated = stated or Quantity.METRIC_DEPTH
     return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
-
-
-def millimetres_to_estimate(path: str | os.PathLike[str], values: FileValues) -> Estimate:
-    """Metric depth of grey levels that are millimetres, in 9 to 16 bits, as depth cameras store it; 0 is no value. Else FileFormatError."""
-    _check_grey(path, values)
-    if (bits := stored_bits(path)) <= 8:
-        raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
-    depth = (values.planes * (2**bits - 1)).round() * 0.001
-    return Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask_of(path, depth, Quantity.METRIC_DEPTH, values.known))
 
 
 def _check_grey(path: str | os.PathLike[str], values: FileValues) -> None:
@@ -215,7 +225,7 @@ def _single(array: np.ndarray, size: int) -> np.ndarray:
 
 def _uncoded(planes: np.ndarray) -> FileValues:
     """(C, H, W) floats."""
-    return FileValues(_grey_as_one(np.asarray(planes, np.float32)))
+    return FileValues(grey_as_one(np.asarray(planes, np.float32)))
 
 
 def _coded(image: DecodedImage) -> FileValues:
@@ -227,11 +237,11 @@ def _coded(image: DecodedImage) -> FileValues:
         if image.premultiplied:
             levels[..., :3] = np.minimum(levels[..., :3] / np.maximum(levels[..., 3:], 1e-6), 1)
         levels = levels[..., :3]
-    planes = _grey_as_one(np.moveaxis(levels, -1, 0))
-    return FileValues(planes, None if known is None or bool(known.all()) else known, coded=True)
+    planes = grey_as_one(np.moveaxis(levels, -1, 0))
+    return FileValues(planes, None if known is None or bool(known.all()) else known, bits=image.bits)
 
 
-def _grey_as_one(planes: np.ndarray) -> Tensor:
+def grey_as_one(planes: np.ndarray) -> Tensor:
     """(1, C, H, W), where three equal planes are one."""
     equal = len(planes) == 3 and all(np.array_equal(planes[0], plane, equal_nan=True) for plane in planes[1:])
     return torch.from_numpy(np.ascontiguousarray(planes[:1] if equal else planes))[None]

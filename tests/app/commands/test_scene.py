@@ -40,6 +40,12 @@ def test_a_model_says_what_is_known(image, tmp_path):
     assert found.known.depth is not None and found.known.normals is not None and found.known.height == 48
 
 
+def test_a_depth_image_may_be_in_millimetres(image, tmp_path):
+    cv2.imwrite(str(tmp_path / "d.png"), np.full((48, 64), 1500, np.uint16))
+    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--depth", tmp_path / "d.png", "--quantity", "millimetres"))
+    assert found.known.quantity is Quantity.METRIC_DEPTH and torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 1.5))
+
+
 @pytest.mark.parametrize(("option", "metres"), [("--geometry", 2.0), ("--depth", 0.5)])
 def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path, option, metres):
     write_npz(tmp_path / "maps.npz", Estimate(torch.full((1, 1, 24, 32), metres), Quantity.METRIC_DEPTH))

@@ -20,7 +20,6 @@ from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, load_estimate, paths, read_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from depth_normal.options.outputs import MILLIMETRES
 from tests.geometry.files.samples import png_chunk, refuses_content, write_tiff
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
@@ -250,7 +249,7 @@ def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path)
         file.pages[0].tags["ImageWidth"].overwrite(16)
         file.pages[0].tags["BitsPerSample"].overwrite(12)
     np.testing.assert_allclose(read_image(tmp_path / "12.tiff")[..., 0] * 4095, levels >> 4, atol=0.05)
-    metres = load_estimate(tmp_path / "12.tiff", MILLIMETRES).depth[0, 0]
+    metres = load_estimate(tmp_path / "12.tiff", "millimetres").depth[0, 0]
     np.testing.assert_allclose(metres, (levels >> 4) / 1000, rtol=1e-6)
 
 
