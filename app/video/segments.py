@@ -95,6 +95,8 @@ class SegmentStore:
                 rmtree(self.folder, ignore_errors=True)
         finally:
             self._release()
+        if isinstance(error, OSError) and str(self.folder) in str(error.filename):
+            raise OSError(error.errno, error.strerror, str(next(iter(self._task.targets.values())))) from error
 
     def _release(self) -> None:
         self._place.close()

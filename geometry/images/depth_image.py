@@ -91,8 +91,8 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
             logger.warning("%s is %g everywhere, as metres are that were clipped to grey levels: nothing is near or far", coding.name, low)
         levels = grey.clamp(0, 1)
         if high < _DARK and coding.near == "white" and coding.if_sensor and _are_whole(levels.where(trusted, 0) * 65535):
-            found = f"the levels of {coding.name} end at {high * 65535:.0f} of 65535, and are read as near = white"
-            logger.warning("%s; if they are distances of a depth camera, %s", found, coding.if_sensor)
+            reading = f"the levels of {coding.name} end at {high * 65535:.0f} of 65535, and are read as near = white"
+            logger.warning("%s; if they are distances of a depth camera, %s", reading, coding.if_sensor)
         depth, quantity = image_to_depth(levels, near=coding.near, linear_in=coding.values, metric_range=coding.metric_range)
     return Estimate(depth, quantity, mask=depth_mask(depth, quantity, trusted))
 
