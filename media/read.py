@@ -444,7 +444,7 @@ class _Reader:
             raise VideoReadError(f"{self._name}: {colours.problem}")
         if colours.hdr:
             logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr, extra={"note": ""})
-        if has_alpha(frame):
+        if has_alpha(frame) or self._stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9 have it in a stream of its own
             logger.info("%s: its alpha channel is left out", self._name, extra={"note": ""})
         if getattr(frame, "interlaced_frame", False):
             logger.warning("%s: it is interlaced, and its lines of two moments are taken as one; deinterlace it first", self._name)

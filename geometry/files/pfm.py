@@ -40,7 +40,7 @@ def read_pfm(path: str | os.PathLike[str]) -> Tensor:
         FileFormatError: Not a PFM, cut off, or too large.
     """
     data = read_bytes(path)
-    header = _HEADER.match(data[:1024])
+    header = _HEADER.match(data[:512])
     if header is None:
         raise FileFormatError(f"{path}: not a PFM file (it begins with {data[:16]!r}); expected 'Pf' or 'PF', width, height, scale")
     channels = 1 if header[1] == b"Pf" else 3
