@@ -1,8 +1,12 @@
-"""An exception of functions that read files, which a caller may want to reword. Imports nothing large."""
+"""Errors of files, which a caller may want to reword. Imports nothing large."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Numbers of the errors of a full disk."""
 
 
 class MissingFileError(FileNotFoundError):

@@ -235,7 +235,7 @@ def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tenso
     name = frame.format.name
     planar = _PLANAR.fullmatch(name)
     if planar is None:
-        packed = name if name in ("rgb24", "rgb48le") else "rgb48le" if _bits(frame) > 8 else "rgb24"
+        packed = name if name in ("rgb24", "rgb48le") else "rgb48le" if bits_of(frame) > 8 else "rgb24"
         pixels = frame.to_ndarray(format=packed)
         return displayed(torch.from_numpy(np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)).movedim(-1, 0), colours)
     bits = int(planar["bits"] or 8)
@@ -265,10 +265,11 @@ def _unpacked(frame: Any) -> Any:
         return frame.reformat(format=_UNPACKED[name])
     if _PLANAR.fullmatch(name) or frame.format.is_rgb or name.startswith(("rgb", "bgr", "x2", "gbr")):
         return frame
-    return frame.reformat(format="yuv444p16le" if _bits(frame) > 8 else "yuv444p")
+    return frame.reformat(format="yuv444p16le" if bits_of(frame) > 8 else "yuv444p")
 
 
-def _bits(frame: Any) -> int:
+def bits_of(frame: Any) -> int:
+    """Bits of a channel of PyAV's frame, or stream."""
     return max((component.bits for component in frame.format.components), default=8)
 
 

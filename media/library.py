@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..geometry.errors import FULL_DISK
 from ..options.checks import how_to_install
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -58,12 +59,14 @@ def pyav() -> Any:
 
 @contextmanager
 def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) -> Iterator[None]:
-    """Raises FFmpeg's errors as `kind`, naming the video and `doing`, as "it cannot be opened"; file, permission, memory errors pass."""
+    """Raises FFmpeg's errors as `kind`, naming the video and `doing`, as "it cannot be opened"; others pass."""
     try:
         yield
     except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except pyav().error.FFmpegError as error:
+        if error.errno in FULL_DISK:
+            raise OSError(error.errno, error.strerror, str(name)) from error
         raise kind(f"{name}: {doing} ({error.strerror or error})") from error
 
 

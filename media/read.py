@@ -18,7 +18,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..options.checks import how_to_install
 from ..utils import resize_image, resize_map
-from .colour import BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
+from .colour import BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, bits_of, frame_to_rgb, guessed_matrix, has_alpha
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
 from .timeline import packets_in_time
 
@@ -61,6 +61,7 @@ class VideoHeader:
         frames: Stated number of frames; None = not stated.
         seconds: Stated duration; None = not stated.
         sound: Number of audio streams.
+        bits: Bits of a channel.
     """
 
     name: str
@@ -71,6 +72,7 @@ class VideoHeader:
     frames: int | None = None
     seconds: Fraction | None = None
     sound: int = 0
+    bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
             None if _is_avi(stream) else _frame_count(stream) or None,
             seconds,
             len(container.streams.audio),
+            bits_of(stream),
         )
 
 
@@ -441,7 +444,7 @@ class _Reader:
             raise VideoReadError(f"{self._name}: {colours.problem}")
         if colours.hdr:
             logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr, extra={"note": ""})
-        if has_alpha(frame):
+        if has_alpha(frame) or self._stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9 have it in a stream of its own
             logger.info("%s: its alpha channel is left out", self._name, extra={"note": ""})
         if getattr(frame, "interlaced_frame", False):
             logger.warning("%s: it is interlaced, and its lines of two moments are taken as one; deinterlace it first", self._name)

@@ -29,6 +29,7 @@ _DEPTH = DepthCoding(
     name="depth",
     if_normals="link a normal map to normal_map of Relight",
     if_metres=f"link them to Depth Image to Geometry with values = {METRES}, and its output to geometry",
+    if_sensor="link them to Depth Image to Geometry with near = black, values = depth and far_metres = 65.535, and its output to geometry",
 )
 
 # Size of the mask that core's nodes output for an image without alpha.

@@ -18,7 +18,7 @@ from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
-from ..options.outputs import MILLIMETRES, READABLE, WRITTEN
+from ..options.outputs import READABLE, UNITS, WRITTEN
 from .batches import geometry_output, one_by_one, with_progress
 from .checks import check_geometry, check_images_of
 from .effect_inputs import with_alpha
@@ -31,7 +31,7 @@ from .widgets import FILES, GEOMETRY, Inputs, as_advanced, choice_widget, geomet
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
-QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity), MILLIMETRES)
+QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity), *UNITS)
 AXES = (AUTO, *(axes.value for axes in Axes))
 NOTHING = "(choose a file)"
 """The list entry before a file is chosen."""

@@ -79,6 +79,7 @@ _CODING = DepthCoding(
     name="the image",
     if_normals="for a normal map use Convert Normal Map",
     if_metres=f"choose values = {METRES}",
+    if_sensor="choose near = black, values = depth and far_metres = 65.535",
     if_levels="choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
 )
 

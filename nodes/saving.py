@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from ..geometry.files import resolve_inside
-from ..geometry.files.paths import move_to_free
+from ..geometry.files.paths import move_to_free, temporary_folder
 from ..model_loader.comfy.host import user_folder
 from .option_widgets import Node
 from .widgets import FILES, Inputs, Widget, text_widget
@@ -112,20 +112,29 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
     root = user_folder("output")
     prefix = resolve_inside(root, filename_prefix)
     resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the number must not make the name too long
+    with aside(prefix.parent, f"{prefix.name}{suffix}", "filename_prefix") as folder:
+        finished = []
+        for index, part in enumerate(parts):
+            path = folder / f"{index}{suffix}"
+            finished.append((path.stem, save(path, part)))
+        return _number(finished, prefix)
+
+
+@contextmanager
+def aside(folder: Path, name: str, widget: str) -> Iterator[Path]:
+    """Yields an empty folder in `folder` (created if absent), for files that are moved out of it once all are finished.
+
+    Raises OSError, which says that `name` cannot be saved and what to do; `widget` chooses the folder.
+    """
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
-            finished = []
-            for index, part in enumerate(parts):
-                path = Path(aside, f"{index}{suffix}")
-                finished.append((path.stem, save(path, part)))
-            return _number(finished, prefix)
-    except OSError as error:  # names a file in `aside`, which is gone
+        with temporary_folder(folder) as hidden:
+            yield hidden
+    except OSError as error:  # names a file in `hidden`, which is gone
         if error.errno is None:  # not the system's, such as a library's that cannot load
             raise
         raise OSError(
-            f"{prefix.name}{suffix} cannot be saved in {prefix.parent}: {error.strerror or error}. Free disk space, make the folder "
-            "writable, or choose another filename_prefix"
+            f"{name} cannot be saved in {folder}: {error.strerror or error}. Free disk space, make the folder writable, or choose "
+            f"another {widget}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from ..annotators.registry import BUNDLED_MODEL, models_of_family
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
+from ..geometry.files.paths import move_over
 from ..geometry.images.render import depth_to_image
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.host import user_folder
@@ -23,6 +24,7 @@ from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import ChosenModel, LoadsByName, by_file_name, check_chosen, choose_tiny, load_model, model_widget
 from .option_widgets import Node, option_widgets, takes
+from .saving import aside
 from .widgets import image_input
 
 CATEGORY = "VideoDepthAnything"
@@ -141,9 +143,11 @@ class VideoDepthAnythingSaveEXR(Node):
     def execute(self, depths: Any, folder_name: str = DEFAULT_FOLDER) -> tuple[str]:
         frames = _checked(depths)
         folder = resolve_inside(user_folder("output"), folder_name)
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, frame in enumerate(with_progress(frames, len(frames))):
-            write_depth_channel(folder / f"frame_{index:05}.exr", frame)
+        with aside(folder, "frame_00000.exr", "folder_name") as unfinished:
+            for index, frame in enumerate(with_progress(frames, len(frames))):
+                write_depth_channel(unfinished / f"frame_{index:05}.exr", frame)
+            for path in sorted(unfinished.iterdir()):
+                move_over(path, folder / path.name)
         return (str(folder),)
 
 

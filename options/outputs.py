@@ -19,8 +19,8 @@ SURFACES = (".glb", ".ply", ".stl")
 READABLE_WORDS = f"{', '.join(READABLE)}; a .png of `convert` or the node Save Geometry"
 """`READABLE` for help texts: only these PNGs state what their levels mean."""
 
-MILLIMETRES = "millimetres"
-"""Of files that do not state their quantity: metric depth in millimetres."""
+UNITS = {"millimetres": 1000, "kitti": 256}
+"""Metric depth in whole numbers, of files that do not state their quantity: how many are a metre."""
 
 Y_UP, Z_UP = PLY_UP = ("y", "z")
 """The up axis of a PLY, which the format cannot state."""

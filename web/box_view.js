@@ -53,13 +53,6 @@ export class BoxView extends PointView {
     return { ...super.placed, select: this.widgets.values.select }
   }
 
-  /** Whether another node gives one of the values, so that none is set here; the line then says which. */
-  isGiven() {
-    const given = Object.keys(this.none).find(name => this.widgets.isLinked(name))
-    if (given) this.view.say(translated('{0} comes from another node', this.widgets.label(given)))
-    return Boolean(given)
-  }
-
   grab(point, event) {
     if (this.isGiven()) return false
     this.before = this.placed

@@ -55,9 +55,7 @@ export class LightView {
   }
 
   grab(point, event) {
-    const given = this.names.find(name => this.widgets.isLinked(name))
-    if (given) this.view.say(translated('{0} comes from another node', this.widgets.label(given)))
-    if (!this.scene || given) return false
+    if (this.widgets.areGiven(this.names, this.view) || !this.scene) return false
     this.start = { y: event.clientY, depth: this.widgets.values.light_depth }
     if (!event.shiftKey) this.drag(point, event)
     return true
@@ -82,6 +80,7 @@ export class LightView {
   }
 
   arrow(dx, dy, event) {
+    if (this.widgets.areGiven(this.names.slice(0, 2), this.view)) return // its depth stays
     const { azimuth, elevation, light_x: x, light_y: y } = this.widgets.values, step = event.shiftKey ? 5 : 1
     if (this.kind === 'point') this.widgets.set({ light_x: rounded(x + dx * step / 100), light_y: rounded(y + dy * step / 100) })
     else this.widgets.set({ azimuth: azimuth - dx * step, elevation: elevation - dy * step })

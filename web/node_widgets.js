@@ -1,5 +1,7 @@
 // A node's widgets by name, as views read and set them.
 
+import { translated } from './words.js'
+
 /** The widgets of one node; of a subgraph, also those of a node in it that it does not show. */
 export class NodeWidgets {
   /** @param {any} node Of LiteGraph. @param {() => void} changed Called after a value was set from here. @param {any} source The node in it. */
@@ -24,6 +26,13 @@ export class NodeWidgets {
   /** @param {string} name @returns {boolean} Whether another node provides this value, so that setting it here has no effect. */
   isLinked(name) {
     return isLinked(named(this.node, name) ? this.node : this.source, name)
+  }
+
+  /** @param {string[]} names @param {import('./image_view.js').ImageView} view Says which. @returns {boolean} Whether one is linked. */
+  areGiven(names, view) {
+    const given = names.find(name => this.isLinked(name))
+    if (given) view.say(translated('{0} comes from another node', this.label(given)))
+    return Boolean(given)
   }
 
   /** @param {Record<string, number | string>} values Each number is brought into its widget's range. */

@@ -105,7 +105,13 @@ export class PointView extends PlainView {
     return JSON.stringify(this.selected) !== this.ran
   }
 
+  /** Whether another node gives one of the values, so that none is set here; the line then says which. */
+  isGiven() {
+    return this.widgets.areGiven(Object.keys(this.none), this.view)
+  }
+
   grab(point) {
+    if (this.isGiven()) return false
     this.before = this.placed
     this.drag(point)
     return true
@@ -126,6 +132,7 @@ export class PointView extends PlainView {
   }
 
   arrow(dx, dy, event) {
+    if (this.isGiven()) return
     const from = this.point ?? { x: 0.5, y: 0.5 }, step = event.shiftKey ? 0.05 : 0.01
     this.setPoint({ x: from.x + dx * step, y: from.y + dy * step })
   }

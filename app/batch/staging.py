@@ -207,7 +207,7 @@ def folder_beside(result: Path) -> Iterator[Path]:
         except OSError as error:
             if not error.strerror:
                 raise reworded(error, str(error).replace(str(folder), str(result.parent))) from error
-            if error.filename is not None and folder not in Path(error.filename).parents:
+            if error.filename is not None and str(folder) not in str(error.filename):  # FFmpeg: "file:..."
                 raise
             raise OSError(error.errno, error.strerror, str(result)) from error
 

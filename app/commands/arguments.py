@@ -14,7 +14,7 @@ from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.map_images import NEAR
-from ...options.outputs import MILLIMETRES, ImagesOptions
+from ...options.outputs import UNITS, ImagesOptions
 from ...options.runs import RUNTIME, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
@@ -177,7 +177,7 @@ def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
-    kinds = "metric-depth (metres), relative-depth (large = far), disparity (large = near), or millimetres"
+    kinds = "metric-depth (metres), relative-depth (large = far), disparity (large = near), millimetres, or kitti (its PNGs)"
     quantity = f"what the numbers of depth are, where the file does not say: {kinds}"
     add_quantity(parser, "--quantity", quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
@@ -189,7 +189,7 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
     """Adds an option whose value is a quantity."""
-    choices = [*(each.value.replace("_", "-") for each in Quantity), MILLIMETRES]
+    choices = [*(each.value.replace("_", "-") for each in Quantity), *UNITS]
     # messages and files use underscores
     parser.add_argument(name, type=lambda text: text.replace("_", "-"), choices=choices, metavar="QUANTITY", help=help_text)
 

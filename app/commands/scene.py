@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.fields import NeedsMetres
-from ...options.outputs import MILLIMETRES, READABLE_WORDS
+from ...options.outputs import READABLE_WORDS
 from ...options.runs import SourcesOptions
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
@@ -286,13 +286,9 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
 def depth_kind(arguments: argparse.Namespace) -> DepthKind:
     """The declared kind of --depth."""
-    from ...geometry.estimate import Quantity
     from ..video.own_depth import DepthKind
 
-    quantity = chosen_quantity(arguments)
-    if quantity == MILLIMETRES:
-        raise ValueError("--quantity millimetres is for whole files; first: depth-normal convert DEPTH NEW.npz --quantity millimetres")
-    return DepthKind(Quantity(quantity) if quantity else None, arguments.channel, arguments.depth_near)
+    return DepthKind(chosen_quantity(arguments), arguments.channel, arguments.depth_near)
 
 
 def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:

@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...geometry.errors import MissingFileError
+from ...annotators.choices import wording
+from ...geometry.errors import FULL_DISK, MissingFileError
 from ...options.checks import InvalidArgumentError, how_to_install
 from ..outcomes import message_of
 from .terminal import echo, shown
@@ -157,7 +158,7 @@ class Parser(argparse.ArgumentParser):
         if isinstance(error, MissingFileError):
             return no_such_file(error.path)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
-            return f"{error.filename}: {error.strerror}"
+            return f"{error.filename}: {error.strerror}" + f"; {wording().make_writable}" * (error.errno in FULL_DISK)
         if isinstance(error, InvalidArgumentError):
             return f"{self._option_of(error.argument)} {error.problem}"
         return message_of(error)

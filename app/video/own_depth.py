@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from ...geometry.checks import check_alike
 from ...geometry.estimate import Estimate, Quantity
 from ...geometry.files.image_files import is_still_image
-from ...geometry.files.values import FileValues, read_clip, read_values
+from ...geometry.files.values import FileValues, grey_as_one, read_clip, read_values
 from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 from ...media import Frame, VideoHeader, VideoReadError, count_frames, read_frames, video_header
 from ...media.sequences import MAPS, find_images, frame_numbers, frame_places, is_sequence
 from ...options.map_images import NEAR
+from ...options.outputs import UNITS
 from ..batch.records import digest_of_marks
 
 logger = logging.getLogger(__name__)
@@ -25,31 +26,38 @@ _ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
 # Relative tolerances for frame rates, and for frame counts derived from durations.
 _SAME_RATE, _ROUNDED = 0.01, 0.01
 
+IF_SENSOR = "add --quantity millimetres (or kitti)"
+"""Advice as of `DepthCoding`."""
+
 
 @dataclass(frozen=True)
 class DepthKind:
     """The options --quantity, --channel and --depth-near.
 
     Attributes:
-        quantity: The kind of depth if the file does not state it; None = grey levels of disparity.
+        quantity: A quantity's value or one of `UNITS`, if the file does not state it; None = grey levels of disparity.
         channel: As `read_values`.
         near: The near end of grey levels, of `NEAR`.
     """
 
-    quantity: Quantity | None = None
+    quantity: str | None = None
     channel: str | None = None
     near: str = NEAR[0]
 
     def as_record(self) -> list[str | None]:
         """The options, JSON-serialisable."""
-        return [self.quantity and self.quantity.value, self.channel, self.near]
+        return [self.quantity, self.channel, self.near]
 
-    def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
+    def estimate(
+        self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map", if_sensor: str = IF_SENSOR
+    ) -> Estimate:
         """The estimate of a --depth file: of the kind that it or --quantity states, else grey levels of disparity.
 
-        `if_normals` is as of `DepthCoding`. Raises as `depth_map_to_estimate`.
+        `if_normals` and `if_sensor` are as of `DepthCoding`. Raises as `depth_map_to_estimate`.
         """
-        quantity = values.quantity or self.quantity
+        if self.quantity in UNITS:
+            values = values.in_unit(self.quantity, name)
+        quantity = values.quantity or (Quantity(self.quantity) if self.quantity else None)
         if values.coded and quantity is Quantity.RELATIVE_DEPTH:
             meaning = DepthCoding(NEAR[1], "depth", name=name)
         else:
@@ -60,6 +68,7 @@ class DepthKind:
                 if_normals=if_normals,
                 if_metres="add --quantity metric-depth",
                 if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                if_sensor=if_sensor,
                 may_be_levels=values.coded,
             )
         return depth_map_to_estimate(values.planes, meaning, values.known)
@@ -142,9 +151,10 @@ class OwnDepth:
                 yield _Map(count, None, f"map {count + 1} of {self.path}", lambda values=values: values)
             return
         if not is_sequence(self.path):
+            bits = video_header(self.path).bits
             for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
                 name = f"frame {count + 1} of {self.path}"
-                yield _Map(count, None, name, lambda frame=frame: FileValues(frame.image()[None], coded=True))
+                yield _Map(count, None, name, lambda frame=frame: FileValues(grey_as_one(frame.image().numpy()), bits=bits))
             return
         files, numbers = self.files(), frame_numbers(self.path, MAPS)
         places = frame_places(len(files), numbers)
@@ -156,10 +166,15 @@ class OwnDepth:
         """All maps, if they are in one file of arrays."""
         return None if is_sequence(self.path) else read_clip(self.path, self.kind.channel)
 
+    @cached_property
+    def _advice(self) -> Iterator[str]:
+        """`IF_SENSOR` for the first map alone."""
+        return iter((IF_SENSOR,))
+
     def _estimate(self, found: _Map, height: int, width: int) -> Estimate:
         """A frame's depth, at the map's own size; `height` and `width` are the frame's."""
         try:
-            estimate = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
+            estimate = self.kind.estimate(found.read(), found.name, "a normal map has no depth", next(self._advice, ""))
             check_alike(found.name, (estimate.height, estimate.width), (height, width))
         except (ValueError, OSError) as error:
             raise VideoReadError(str(error)) from error

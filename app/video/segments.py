@@ -91,6 +91,8 @@ class SegmentStore:
         with self._place:
             if error is None or not (self._kept and self.done):
                 rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError) and str(self.folder) in str(error.filename):
+            raise OSError(error.errno, error.strerror, str(next(iter(self._task.targets.values())))) from error
 
     def _open(self) -> None:
         if self._resume:

@@ -222,7 +222,9 @@ def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], cha
     with atomic_path(path) as temporary, library.File(header, channels) as file:
         try:
             file.write(str(temporary))
-        except RuntimeError as error:
+        except RuntimeError as error:  # the system's reason, in words
+            if number := next((each for each in errno.errorcode if os.strerror(each) in str(error)), None):
+                raise OSError(number, os.strerror(number), str(path)) from error
             # Only the name: the folder may be a temporary one that the user does not know.
             raise OSError(str(error).replace(str(temporary), Path(path).name)) from error
         _check_whole(temporary, path)

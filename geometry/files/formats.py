@@ -13,7 +13,7 @@ from pathlib import Path
 
 from numpy.lib.format import MAGIC_PREFIX
 
-from ...options.outputs import MILLIMETRES, READABLE, WRITTEN
+from ...options.outputs import READABLE, UNITS, WRITTEN
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.render import default_depth_image
@@ -174,7 +174,7 @@ def load_estimate(
     Nothing is unpickled, and sizes are checked before pixels are read.
 
     Args:
-        quantity: What depth holds, a member or its value, or MILLIMETRES, if the file does not say (None = the format's default).
+        quantity: What depth holds, a member or its value, or one of `UNITS`, if the file does not say (None = the format's default).
         axes: The axes of the normals if the file does not say (None = OPENGL).
         channel: Selects depth or normals: the channel or layer of an EXR, the key of an array in an NPZ.
 
@@ -186,9 +186,9 @@ def load_estimate(
     path, read = Path(path), _format(Path(path), READABLE, "read from").read
     assert read is not None
     try:
-        quantity = quantity if quantity in (None, MILLIMETRES) else Quantity(quantity)
+        quantity = quantity if quantity is None or quantity in UNITS else Quantity(quantity)
     except ValueError as error:
-        raise ValueError(f"{error}, {MILLIMETRES}") from None
+        raise ValueError(f"{error}, {', '.join(UNITS)}") from None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 

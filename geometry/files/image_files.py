@@ -93,12 +93,14 @@ class DecodedImage(NamedTuple):
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
         profile: The ICC profile, or what the file says in place of it; empty = nothing.
+        bits: Bits of a channel in the file.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
     profile: bytes | Coding = b""
+    bits: int = 8
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
@@ -186,7 +188,8 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, _coding(image, data, profile))
+        upright, coding = np.ascontiguousarray(_upright(pixels, _orientation(image))), _coding(image, data, profile)
+        return DecodedImage(upright, premultiplied, text, coding, _stored_bits(image, data))
 
 
 def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
@@ -456,23 +459,17 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def image_bits(path: str | os.PathLike[str]) -> int:
-    """The bit depth of an image's channels, 8 or 16. Raises OSError or FileFormatError if it cannot be read."""
-    return 16 if stored_bits(path) > 8 else 8
-
-
-def stored_bits(path: str | os.PathLike[str]) -> int:
-    """The bits of an image's channels in the file; 16 of HDR. Raises as `image_bits`."""
+    """The bit depth of an image's channels, 8 or 16; 16 of HDR. Raises OSError or FileFormatError if it cannot be read."""
     with strict, opened(path) as file:
         beginning = file.read(_PNG_BITS_AT + 1)
-        if is_hdr(beginning):
-            return 16
         file.seek(0)
-        image = open_image(path, file)
-        if image.format == "PNG":
-            return beginning[_PNG_BITS_AT]
-        if image.format == "HEIF":
-            return image.info.get("bit_depth", 8)
-        return max(_tiff_tag(image, _BITS_TAG), default=8)
+        return 16 if is_hdr(beginning) or _stored_bits(open_image(path, file), beginning) > 8 else 8
+
+
+def _stored_bits(image: ImageFile, data: bytes) -> int:
+    if image.format == "PNG":
+        return data[_PNG_BITS_AT]
+    return image.info.get("bit_depth", 8) if image.format == "HEIF" else max(_tiff_tag(image, _BITS_TAG), default=8)
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from typing import Any, BinaryIO
 
-from ..errors import MissingFileError
+from ..errors import FULL_DISK, MissingFileError
 from ..estimate import Estimate
 from .file_lock import FileLock
 
@@ -100,7 +100,7 @@ def _named(error: OSError, path: Path, temporary: Path) -> OSError:
     """Replaces the temporary file's name in an error, or adds the missing name if the disk is full."""
     if words := too_long_on_windows(error):
         return reworded(error, f"cannot write {path}: {words}")
-    nameless_and_full = error.filename is None and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    nameless_and_full = error.filename is None and error.errno in FULL_DISK
     if nameless_and_full or str(error.filename).endswith(temporary.name):
         return OSError(error.errno, error.strerror, str(path))
     return error

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .paths import FileFormatError, check_size, read_bytes, write_bytes
 
-_HEADER = re.compile(rb"(P[Ff])[ \t\r\n]+(\d{1,9})[ \t\r\n]+(\d{1,9})[ \t\r\n]+([-+.\deE]{1,32})[ \t]*\r?\n")
+_GAP = rb"(?:[ \t\r\n]|#[^\n]*\n)+"  # with comments, as netpbm's other formats have
+_HEADER = re.compile(rb"(P[Ff])%b(\d{1,9})%b(\d{1,9})%b([-+.\deE]{1,32})[ \t]*\r?\n" % (_GAP, _GAP, _GAP))
 
 
 def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:
@@ -39,7 +40,7 @@ def read_pfm(path: str | os.PathLike[str]) -> Tensor:
         FileFormatError: Not a PFM, cut off, or too large.
     """
     data = read_bytes(path)
-    header = _HEADER.match(data[:256])
+    header = _HEADER.match(data[:512])
     if header is None:
         raise FileFormatError(f"{path}: not a PFM file (it begins with {data[:16]!r}); expected 'Pf' or 'PF', width, height, scale")
     channels = 1 if header[1] == b"Pf" else 3

@@ -16,7 +16,7 @@ from ..valid import depth_mask
 from .paths import FileFormatError
 
 NAME_QUANTITY = (
-    "name the quantity: metric-depth (metres), millimetres, relative-depth (large is far) or disparity (large is near); "
+    "name the quantity: metric_depth (metres), millimetres, kitti (its PNGs), relative_depth (large is far) or disparity (large is near); "
     "with --quantity, an option of `depth-normal convert` too"
 )
 """Advice if a file does not say what its depth is."""

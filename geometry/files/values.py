@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.outputs import MILLIMETRES
+from ...options.outputs import UNITS
 from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif, stored_bits
+from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -36,7 +36,7 @@ class FileValues:
             become one.
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
             the map; None = True everywhere.
-        coded: Whether they are levels of an image.
+        bits: Of the grey levels of an image; 0 = they are none.
         whole: Whether they are integers, of an unknown unit.
         quantity: The file's quantity of depth; None = not stated.
         axes: The file's axes of normals; None = not stated.
@@ -44,10 +44,28 @@ class FileValues:
 
     planes: Tensor
     known: Tensor | None = None
-    coded: bool = False
+    bits: int = 0
     whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None
+
+    @property
+    def coded(self) -> bool:
+        """Whether they are levels of an image."""
+        return self.bits > 0
+
+    def in_unit(self, unit: str, name: str) -> FileValues:
+        """Metric depth of values in one of `UNITS`, unless the file states its quantity.
+
+        Raises FileFormatError, which names the map, if they are colours, or levels of 8 bits.
+        """
+        if self.quantity is not None:
+            return self
+        _check_grey(name, self)
+        if 0 < self.bits <= 8:
+            raise FileFormatError(f"{name}: 8 bits are too few for {unit}; save 16 bits, or name another quantity")
+        numbers = (self.planes * (2**self.bits - 1)).round() if self.coded else self.planes
+        return replace(self, planes=numbers / UNITS[unit], bits=0, whole=False, quantity=Quantity.METRIC_DEPTH)
 
 
 def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str | None = None) -> FileValues:
@@ -77,7 +95,7 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
         return _uncoded(read_pfm(path)[0].numpy())
     if is_heif(data) and wanted == DEPTH:
         pixels, quantity = heif_depth(path, data)
-        return replace(_coded(DecodedImage(pixels, False, {})), quantity=quantity)
+        return replace(_coded(DecodedImage(pixels, False, {}, bits=8 * pixels.itemsize)), quantity=quantity)
     if (numbers := decode_numbers(path, data)) is not None:
         planes = _uncoded(numbers[None] if numbers.ndim == 2 else np.moveaxis(numbers[..., :3], -1, 0))
         return replace(planes, whole=numbers.dtype.kind in "iu")
@@ -118,27 +136,26 @@ def read_map(
 
     Args:
         path, channel: As `read_values`.
-        quantity: What depth is, or MILLIMETRES, if the file does not say. None: unlabelled floats are metres.
+        quantity: What depth is, or one of `UNITS`, if the file does not say. None: unlabelled floats are metres.
         axes: The axes of normals; None = OPENGL.
 
     Raises:
         FileFormatError, OSError, ImportError: As `read_values`, or the quantity is missing, or has no unit in grey levels.
     """
     values = read_values(path, DEPTH, channel)
-    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
     stated = values.quantity or quantity
     if values.coded:
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        if values.planes.shape[1] != 1:
-            raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
-        if stated == MILLIMETRES:
-            planes = {"Y": _whole_numbers(path, values)}
-        elif stated == Quantity.METRIC_DEPTH:
-            problem = "the grey levels of an image are no metres; those of 16 bits may be --quantity millimetres"
+        if stated in UNITS:
+            values, stated = values.in_unit(stated, str(path)), Quantity.METRIC_DEPTH
+        _check_grey(path, values)
+        if stated is Quantity.METRIC_DEPTH and values.coded:
+            problem = "the grey levels of an image are no metres; those of 16 bits may be millimetres or kitti"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
     if values.whole and stated is None:
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
+    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
     depth, normals = unnamed_map(path, planes, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
@@ -146,11 +163,9 @@ def read_map(
     return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
 
 
-def _whole_numbers(path: str | os.PathLike[str], values: FileValues) -> np.ndarray:
-    """The grey levels (H, W) of 9 to 16 bits as the integers that are millimetres, as depth cameras store them. Else FileFormatError."""
-    if (bits := stored_bits(path)) <= 8:
-        raise FileFormatError(f"{path}: 8 bits hold no more than 255 millimetres; save 16 bits, or name another quantity")
-    return (values.planes[0, 0] * (2**bits - 1)).round().numpy()
+def _check_grey(path: str | os.PathLike[str], values: FileValues) -> None:
+    if values.planes.shape[1] != 1:
+        raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
@@ -212,16 +227,16 @@ def _single(array: np.ndarray, size: int) -> np.ndarray:
 
 def _uncoded(planes: np.ndarray) -> FileValues:
     """(C, H, W) floats."""
-    return FileValues(_grey_as_one(np.asarray(planes, np.float32)))
+    return FileValues(grey_as_one(np.asarray(planes, np.float32)))
 
 
 def _coded(image: DecodedImage) -> FileValues:
     levels, alpha = as_rgb(image.pixels, image.premultiplied)
     known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
-    return FileValues(_grey_as_one(np.moveaxis(levels, -1, 0)), known, coded=True)
+    return FileValues(grey_as_one(np.moveaxis(levels, -1, 0)), known, bits=image.bits)
 
 
-def _grey_as_one(planes: np.ndarray) -> Tensor:
+def grey_as_one(planes: np.ndarray) -> Tensor:
     """(1, C, H, W), where three equal planes are one."""
     equal = len(planes) == 3 and all(np.array_equal(planes[0], plane, equal_nan=True) for plane in planes[1:])
     return torch.from_numpy(np.ascontiguousarray(planes[:1] if equal else planes))[None]

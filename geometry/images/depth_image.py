@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Tolerances: overshoot of resampled grey levels, and mean channel difference of grey images from JPEG and 8-bit rounding.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
+# The whole levels of sensors end below this share of 16 bits: 22 m in millimetres, 85 m in KITTI's.
+_DARK = 1 / 3
 # Channels are compared at about this many pixels along the longer side.
 _LOOKED_AT = 1024
 
@@ -38,6 +40,7 @@ class DepthCoding:
         name: The map's name in errors.
         if_normals, if_metres, if_levels: Advice in errors if the map seems to be a normal map, metres read as grey levels, or grey levels
             read as metres.
+        if_sensor: Advice in a note if the grey levels may be the distances of a depth sensor; "" = no note.
         may_be_levels: Whether metres that all lie within 0..1 are refused as grey levels; False for the floats of a file.
     """
 
@@ -49,6 +52,7 @@ class DepthCoding:
     if_normals: str = "a normal map is read as one"
     if_metres: str = 'read them with values "metres"'
     if_levels: str = "grey levels are read as disparity or depth"
+    if_sensor: str = ""
     may_be_levels: bool = True
 
     def __post_init__(self) -> None:
@@ -86,8 +90,17 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
         if low == high and grey[0].numel() > 1:
             logger.warning("%s is %g everywhere, as metres are that were clipped to grey levels: nothing is near or far", coding.name, low)
         levels = grey.clamp(0, 1)
+        if high < _DARK and coding.near == "white" and coding.if_sensor and _are_whole(levels.where(trusted, 0) * 65535):
+            reading = f"the levels of {coding.name} end at {high * 65535:.0f} of 65535, and are read as near = white"
+            logger.warning("%s; if they are distances of a depth camera, %s", reading, coding.if_sensor)
         depth, quantity = image_to_depth(levels, near=coding.near, linear_in=coding.values, metric_range=coding.metric_range)
     return Estimate(depth, quantity, mask=depth_mask(depth, quantity, trusted))
+
+
+def _are_whole(levels: Tensor) -> bool:
+    """Whether levels of 16 bits are whole numbers, and not all of 8 bits."""
+    whole = levels.round()
+    return bool(((levels - whole).abs() < 0.01).all() & (whole % 257 > 0).any())
 
 
 def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:

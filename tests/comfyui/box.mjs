@@ -163,7 +163,10 @@ report.alone = await page.evaluate(async () => {
   view.drag({ x: 0.6, y: 1.2 }, {})
   const second = values()
   view.clear()
-  return [first, second, values()]
+  window.add('PrimitiveFloat').connect(0, node, window.input(node, 'point_x'))
+  await window.rest()
+  view.arrow(0, 1, {})
+  return [first, second, values(), view.view.line.textContent]
 })
 await browser.close()
 console.log(JSON.stringify(report))

@@ -90,4 +90,5 @@ def test_a_side_that_another_node_gives_is_said_and_kept(seen, way):
 
 
 def test_a_node_with_a_point_alone_keeps_to_it(seen):
-    assert seen["alone"] == [[0.2, 0.3], [0.6, 1], NO_POINT]
+    *points, line = seen["alone"]
+    assert points == [[0.2, 0.3], [0.6, 1], NO_POINT] and line == "point_x comes from another node"

@@ -19,6 +19,7 @@ from depth_normal.nodes import NODES, loading, old_ids
 from depth_normal.nodes import depth_anything_v2 as nodes
 from depth_normal.nodes import video_depth_anything as vda
 from tests import tiny_depth as TINY
+from tests.whole_files import largest_file
 
 LOADER, RUN = (depth_normal.NODE_CLASS_MAPPINGS[node_id] for node_id in ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2"))
 OLD_FILES = list(nodes.FILES)[:-1]  # the last is tiny
@@ -208,6 +209,14 @@ def test_files_hold_the_numbers(comfyui):
     assert sorted(path.name for path in Path(folder).iterdir()) == ["frame_00000.exr", "frame_00001.exr", "frame_00002.exr"]
     found = read_exr(Path(folder, "frame_00002.exr"), Quantity.DISPARITY)
     assert found.quantity is Quantity.DISPARITY and np.array_equal(found.depth[0, 0].numpy(), depths[2])
+
+
+def test_of_a_sequence_that_does_not_fit_nothing_stays(comfyui):
+    depths = np.random.default_rng(0).random((2, 64, 64), np.float32)
+    depths[0] = 1  # which fits
+    with largest_file(4000), pytest.raises(OSError, match=r"cannot be saved in .*raw: File too large.* or choose another folder_name"):
+        vda.VideoDepthAnythingSaveEXR().execute(depths, "raw")
+    assert not list((comfyui / "output" / "raw").iterdir())
 
 
 def test_files_stay_below_the_output_folder(comfyui):

@@ -192,7 +192,7 @@ def test_a_full_disk_is_reported_with_the_folder_and_leaves_nothing(comfyui, nod
     given = torch.rand(1, 4, 6, 3) if node is SaveTexture else RAMP
     folder = re.escape(str(comfyui / "output" / "a"))
     with (
-        largest_file(0),
+        largest_file(100),
         pytest.raises(OSError, match=rf"b\.\w+ cannot be saved in {folder}: (File too large|No space left on device)\. Free disk space"),
     ):
         node().execute(given, filename_prefix="a/b", format=format)

@@ -114,7 +114,7 @@ def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, 
     words = [command, *map(str, words)]
     assert main(words) == 2 and "--channel" in capsys.readouterr().err
     words += ["--channel", "near"]
-    assert main(words) == 2 and "metric-depth (metres)" in capsys.readouterr().err
+    assert main(words) == 2 and "metric_depth (metres)" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path not in (array, image)]
     assert main([*words, "--quantity", "disparity"]) == 0, capsys.readouterr().err
 

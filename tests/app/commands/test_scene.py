@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.choices import COMMAND_LINE, worded
 from depth_normal.app.batch.staging import folder_beside
 from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
@@ -38,6 +39,12 @@ def test_a_model_says_what_is_known(image, tmp_path):
     found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--model", "tiny", "--size", "64"))
     assert found.bits == 16 and found.image.shape == (1, 3, 48, 64)
     assert found.known.depth is not None and found.known.normals is not None and found.known.height == 48
+
+
+def test_a_depth_image_may_be_in_millimetres(image, tmp_path):
+    cv2.imwrite(str(tmp_path / "d.png"), np.full((48, 64), 1500, np.uint16))
+    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--depth", tmp_path / "d.png", "--quantity", "millimetres"))
+    assert found.known.quantity is Quantity.METRIC_DEPTH and torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 1.5))
 
 
 @pytest.mark.parametrize(("option", "metres"), [("--geometry", 2.0), ("--depth", 0.5)])
@@ -139,6 +146,10 @@ def test_a_full_disk_names_the_result(tmp_path):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(out) and not list(tmp_path.iterdir()), "nor are folders that were made for it"
+    with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments) as path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"file:{path}")  # as PyAV
+    with worded(COMMAND_LINE):
+        assert Parser("x").message_of(error.value).startswith(f"{out}: No space left on device; free room there, ")
     with pytest.raises(OSError, match="No space left") as error, folder_beside(tmp_path / "a.png") as folder:
         raise OSError(f"cannot write to {folder}: No space left on device")
     assert str(error.value) == f"cannot write to {tmp_path}: No space left on device" and not list(tmp_path.iterdir())

@@ -306,7 +306,7 @@ REFUSED = [
     ("convert wave.npz b", "the name has no extension (that of a folder ends in"),
     ("convert wave.npz b.npz -o c.npz", "--out names a result, and so does b.npz"),
     ("compare hall.npz wave.npz", "the first file is equirectangular, the second perspective"),
-    ("compare wave.png wave.png", "a normal map instead, or name the quantity: metric-depth (metres), millimetres, "),
+    ("compare wave.png wave.png", "a normal map instead, or name the quantity: metric_depth (metres), millimetres, "),
     ("compare wave.npz wave.npz -o a.jpg", "a.jpg: heat maps are written to .png or .html"),
     ("compare wave.npz wave.npz --overwrite", "--overwrite is for heat"),
     ("view --no-open photo.png.jpg", "photo.png.jpg --write html --open` makes a page"),

@@ -1,5 +1,6 @@
 """`depth-normal video --resume` on pieces that a power failure, a disk or a person has changed: made again, or said in words."""
 
+import errno
 import functools
 import io
 import json
@@ -14,6 +15,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import pytest
 import torch
 
@@ -22,7 +24,8 @@ from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video import segments
 from depth_normal.app.video.segment_record import read_state, state_to_bytes
-from depth_normal.media import VideoError, VideoWriter
+from depth_normal.media import VideoWriter
+from depth_normal.media.library import video_errors
 from depth_normal.model_loader import Model
 from tests.videos import frames_of, moving_ball, stop_after, write_video
 
@@ -133,13 +136,14 @@ def test_a_full_disk_is_no_end_of_the_source(video, tmp_path, monkeypatch, capsy
     def full(self, *words):
         written.append(1)
         if len(written) > 12:
-            raise VideoError(f"{self._path}: it cannot be written (No space left on device)")
+            with video_errors(self._path, "it cannot be written"):
+                raise av.error.OSError(errno.ENOSPC, "No space left on device")
         write(self, *words)
 
     monkeypatch.setattr(VideoWriter, "write", full)
     assert run(video, tmp_path / "out.mkv", "--codec", "ffv1") == 2 and not (tmp_path / "out.mkv").exists()
     said = capsys.readouterr().err
-    assert "00001_depth.mkv: it cannot be written" in said and "8 frames are finished; the same command with --resume" in said
+    assert f"{tmp_path / 'out.mkv'}: No space left" in said and "8 frames are finished; the same command with --resume" in said
 
 
 @pytest.mark.quick_cases(1)

@@ -62,6 +62,17 @@ def test_each_frame_has_its_depth(clip, tmp_path, kind):
     np.testing.assert_allclose(depth, LEVELS[3:] / 255, atol=0.003)
 
 
+def test_a_depth_cameras_video_is_in_millimetres(clip, tmp_path, caplog):
+    levels = LEVELS * np.uint16(16)
+    depth = write_video(tmp_path / "d.mkv", [[each] for each in levels], "gray16le")
+    assert run(clip, "--depth", depth, "-o", tmp_path / "o.mp4", "--what", "depth") == 0
+    assert caplog.text.count("add --quantity millimetres") == 1, "not for each frame"
+    assert run(clip, "--depth", depth, "-o", tmp_path / "o_%02d.exr", "--quantity", "millimetres") == 0
+    found = load_estimate(tmp_path / "o_12.exr")
+    assert found.quantity is Quantity.METRIC_DEPTH
+    np.testing.assert_allclose(found.depth[0, 0], levels[-1] / 1000, rtol=1e-6)
+
+
 def test_depth_is_cut_as_the_frames_are(clip, tmp_path):
     depth = numbered(tmp_path / "d", "npz")
     assert run(clip, "--depth", depth, "-o", tmp_path / "o_%02d.exr", "--width", 48, "--height", 48) == 0

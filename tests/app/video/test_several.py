@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_run(clips, capsys, monkeypatch):
         without_space.setattr(video_segments, "_write_durably", full)
         assert run("clips", "--recursive") == 2
     said = capsys.readouterr().err
-    assert "stopped with 2 videos not begun: clips/a.mkv: maps/somewhere: No space left on device; run the same command with" in said
+    assert "stopped with 2 videos not begun: clips/a.mkv: maps/somewhere: No space left on device; free room there, " in said
     assert "0 done, 1 failed of 3 videos" in said and not [*Path("maps").rglob("*.film")]
     assert not Path("maps").exists()
 

@@ -35,6 +35,11 @@ def test_tiles_cover_the_map_and_their_windows_add_up_to_one(length, count, over
     torch.testing.assert_close(total, torch.ones(length))
 
 
+def test_windows_of_overlapping_tiles_are_smooth():
+    grid = lay_tiles(1001, 1001, 7, 7, 1 / 3)
+    assert windows(grid.tops, grid.tile_height, torch.device("cpu")).diff().abs().max() < 0.05
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 3), (4, 1)])
 def test_tiles_of_a_map_become_that_map(rows, columns):
     whole = torch.randn(1, 4, 61, 83)

@@ -221,6 +221,12 @@ def test_no_background_shows_through_a_soft_thing_whose_blur_is_uneven_beside_it
     assert found[..., :44].amax() < 0.025, float(found[..., :44].amax())  # 0.22 without a limit to the layers
 
 
+def test_no_background_shows_through_a_soft_thing_that_leans():
+    circle = thing(0, 20)
+    circle[..., 24:48, 24:48] = torch.linspace(-14, -4, 24)
+    assert depth_of_field(two_colours(), circle)[0, 2, 36, 30:46].max() < 0.01  # 0.46 with layers as independent surfaces
+
+
 def test_levels_hold_the_ends_and_the_focus():
     levels = blur_levels(-13.0, 200.0)
     assert levels[0] == -13 and levels[-1] == 200 and 0.0 in levels and levels == sorted(levels)

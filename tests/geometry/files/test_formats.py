@@ -10,7 +10,7 @@ from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
 from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
-from depth_normal.options.outputs import MILLIMETRES, READABLE, SURFACES, WRITTEN
+from depth_normal.options.outputs import READABLE, SURFACES, WRITTEN
 from tests.geometry.files.samples import full_estimate
 
 
@@ -130,14 +130,16 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
     assert not FORMATS[suffix].is_likely(pipe) and not is_still_image(pipe)
 
 
-@pytest.mark.parametrize("name", ["d.png", "d.tif", "d.npy"])
-def test_depth_in_millimetres_is_read_where_they_are_named(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "unit", "metre"), [*((f"d.{kind}", "millimetres", 1000) for kind in ("png", "tif", "npy")), ("d.png", "kitti", 256)]
+)
+def test_whole_numbers_are_read_in_the_named_unit(tmp_path, name, unit, metre):
     levels, path = np.array([[0, 1, 1500], [2000, 40000, 65535]], np.uint16), tmp_path / name
     np.save(path, levels) if name == "d.npy" else Image.fromarray(levels).save(path)
-    estimate = load_estimate(path, MILLIMETRES)
-    np.testing.assert_allclose(estimate.depth[0, 0], levels / 1000, rtol=1e-6)
+    estimate = load_estimate(path, unit)
+    np.testing.assert_allclose(estimate.depth[0, 0], levels / metre, rtol=1e-6)
     assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].tolist() == (levels > 0).tolist()
-    with pytest.raises(ValueError, match=r"quantity is 'feet'; accepted: metric_depth, relative_depth, disparity, millimetres$"):
+    with pytest.raises(ValueError, match=r"quantity is 'feet'; accepted: metric_depth, relative_depth, disparity, millimetres, kitti$"):
         load_estimate(path, "feet")
 
 
@@ -145,14 +147,14 @@ def test_millimetres_are_of_depth_that_states_no_unit(tmp_path):
     """Whatever else is in the file stays."""
     own = Estimate(torch.rand(2, 1, 5, 7) + 1, Quantity.METRIC_DEPTH, intrinsics=50 * torch.eye(3)[None].repeat(2, 1, 1))
     save_estimate(tmp_path / "own.npz", own)
-    found = load_estimate(tmp_path / "own.npz", MILLIMETRES)
+    found = load_estimate(tmp_path / "own.npz", "millimetres")
     assert torch.equal(found.depth, own.depth) and torch.equal(found.intrinsics, own.intrinsics)
     np.savez(tmp_path / "other.npz", depth=np.full((4, 5), 1500.0, np.float32), normals=np.full((4, 5, 3), 3**-0.5, np.float32))
-    found = load_estimate(tmp_path / "other.npz", MILLIMETRES)
+    found = load_estimate(tmp_path / "other.npz", "millimetres")
     assert found.normals is not None and found.depth.unique().tolist() == pytest.approx([1.5])
 
 
 def test_millimetres_of_8_bits_are_refused(tmp_path):
     Image.fromarray(np.ones((2, 2), np.uint8)).save(tmp_path / "d.png")
-    with pytest.raises(FileFormatError, match="8 bits hold no more than 255 millimetres"):
-        load_estimate(tmp_path / "d.png", MILLIMETRES)
+    with pytest.raises(FileFormatError, match="8 bits are too few for millimetres"):
+        load_estimate(tmp_path / "d.png", "millimetres")

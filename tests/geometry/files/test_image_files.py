@@ -17,10 +17,9 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.errors import MissingFileError
-from depth_normal.geometry.files import FileFormatError, load_estimate, paths, read_image
+from depth_normal.geometry.files import FileFormatError, hdr_images, load_estimate, paths, read_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from depth_normal.options.outputs import MILLIMETRES
 from tests.geometry.files.samples import png_chunk, refuses_content, write_tiff
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
@@ -61,8 +60,9 @@ def test_white_is_white_in_a_bmp_of_16_bits(tmp_path, white, masks):
 
 
 @pytest.mark.parametrize("suffix", ["png", "heic"])
-def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix):
-    """As in a video: PQ by a PNG's cICP, HLG by the box nclx of a camera's HEIF."""
+def test_hdr_is_tone_mapped_where_the_file_says_so(tmp_path, suffix, monkeypatch):
+    """As in a video, in bands of rows: PQ by a PNG's cICP, HLG by the box nclx of a camera's HEIF."""
+    monkeypatch.setattr(hdr_images, "_BAND_PIXELS", 100)
     levels, transfer = np.kron(RAMP[::2, ::2], np.ones((8, 8, 1), np.uint8)), PQ if suffix == "png" else HLG
     path, plain = tmp_path / f"hdr.{suffix}", encoded(levels, "png")
     path.write_bytes(plain[:33] + png_chunk(b"cICP", bytes((9, transfer, 0, 1))) + plain[33:])
@@ -250,7 +250,7 @@ def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path)
         file.pages[0].tags["ImageWidth"].overwrite(16)
         file.pages[0].tags["BitsPerSample"].overwrite(12)
     np.testing.assert_allclose(read_image(tmp_path / "12.tiff")[..., 0] * 4095, levels >> 4, atol=0.05)
-    metres = load_estimate(tmp_path / "12.tiff", MILLIMETRES).depth[0, 0]
+    metres = load_estimate(tmp_path / "12.tiff", "millimetres").depth[0, 0]
     np.testing.assert_allclose(metres, (levels >> 4) / 1000, rtol=1e-6)
 
 

@@ -23,8 +23,8 @@ def test_bytes_are_those_of_the_specification(tmp_path):
     assert (tmp_path / "v.pfm").read_bytes() == b"Pf\n2 2\n-1.0\n" + struct.pack("<4f", 3, 4, 1, 2)
 
 
-def test_big_endian_colour_with_any_white_space_is_read(tmp_path):
-    (tmp_path / "v.pfm").write_bytes(b"PF 1\t2\r\n1.000000\n" + struct.pack(">6f", 4, 5, 6, 1, 2, 3))
+def test_big_endian_colour_with_any_white_space_and_comments_is_read(tmp_path):
+    (tmp_path / "v.pfm").write_bytes(b"PF 1\t2\r\n# a comment\n1.000000\n" + struct.pack(">6f", 4, 5, 6, 1, 2, 3))
     expected = np.array([[[[1], [4]], [[2], [5]], [[3], [6]]]], np.float32)
     np.testing.assert_array_equal(read_pfm(tmp_path / "v.pfm"), expected)
 

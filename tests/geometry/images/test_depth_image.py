@@ -91,6 +91,21 @@ def test_the_same_everywhere_is_worth_a_word(caplog):
 
 
 @pytest.mark.parametrize(
+    ("levels", "near", "noted"),
+    [
+        ((700, 4001), "white", True),
+        ((700, 4001), "black", False),
+        ((700, 40001), "white", False),
+        ((257, 514), "white", False),
+        ((700.4, 4001), "white", False),
+    ],
+)
+def test_levels_as_of_a_depth_camera_are_worth_a_note(caplog, levels, near, noted):
+    depth_map_to_estimate(maps([level / 65535 for level in levels]), DepthCoding(near, if_sensor="name millimetres"))
+    assert ("end at 4001 of 65535" in caplog.text and "name millimetres" in caplog.text) == noted
+
+
+@pytest.mark.parametrize(
     ("quantity", "values"),
     [(Quantity.METRIC_DEPTH, (2.0, 7.0)), (Quantity.DISPARITY, (0.0, 30.0)), (Quantity.RELATIVE_DEPTH, (-3.0, 1e10))],
 )

@@ -152,6 +152,16 @@ def test_the_state_of_an_older_version_goes_on():
     assert (found[1][0] - depth[8]).abs().max() > 0.5, "the mean over the frames before still stands"
 
 
+def test_after_a_stop_flow_is_computed_for_the_same_frames():
+    images, _ = film(6, 0.3)
+    first, second = MovingPixels(), MovingPixels()
+    for image in images[:5]:
+        first.push(image[None])
+    second.load_state_dict(first.state_dict())
+    found = first.push(images[5:])
+    assert found.amax() > 0.1 and torch.equal(second.push(images[5:]), found)
+
+
 def test_the_state_of_an_older_version_goes_on_with_other_thumbnails():
     """They have up to 160 columns, and were of images twice as large."""
     images, _ = film(10, 0.3)
