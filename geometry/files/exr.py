@@ -115,7 +115,7 @@ def read_exr(
     masked, and overscan is cropped. The estimate is on the CPU; 32-bit values bit for bit.
 
     Args:
-        quantity: What depth holds, or MILLIMETRES, if the file does not say (None = metres).
+        quantity: What depth holds, or one of `UNITS`, if the file does not say (None = metres).
         axes: The axes of the normals if the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` declares them as camera axes.
         channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by name.

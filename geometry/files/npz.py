@@ -88,7 +88,7 @@ def read_npz(
     (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
 
     Args:
-        quantity: What depth holds, or MILLIMETRES, if the archive does not say.
+        quantity: What depth holds, or one of `UNITS`, if the archive does not say.
         axes: The axes of the normals if the archive does not say.
         channel: The key of the depth or the normals in an archive; None = found by name.
 

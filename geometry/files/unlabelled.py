@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.outputs import MILLIMETRES
+from ...options.outputs import UNITS
 from ..conventions import are_unit_vectors
 from ..kinds import Quantity
 from ..valid import depth_mask
@@ -64,8 +64,8 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
 
 
 def in_metres(depth: Tensor, quantity: Quantity | str) -> tuple[Tensor, Quantity]:
-    """Depth and its quantity; `MILLIMETRES` are converted to metres."""
-    return (depth * 0.001, Quantity.METRIC_DEPTH) if quantity == MILLIMETRES else (depth, Quantity(quantity))
+    """Depth and its quantity; depth in one of `UNITS` is converted to metres."""
+    return (depth / UNITS[quantity], Quantity.METRIC_DEPTH) if quantity in UNITS else (depth, Quantity(quantity))
 
 
 def mask_of(

@@ -143,19 +143,19 @@ def read_map(
         FileFormatError, OSError, ImportError: As `read_values`, or the quantity is missing, or has no unit in grey levels.
     """
     values = read_values(path, DEPTH, channel)
+    if values.coded and quantity in UNITS:
+        values = values.in_unit(quantity, str(path))
+    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
     stated = values.quantity or quantity
     if values.coded:
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        if stated in UNITS:
-            values, stated = values.in_unit(stated, str(path)), Quantity.METRIC_DEPTH
         _check_grey(path, values)
-        if stated is Quantity.METRIC_DEPTH and values.coded:
+        if stated is Quantity.METRIC_DEPTH:
             problem = "the grey levels of an image are no metres; those of 16 bits may be millimetres or kitti"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
     if values.whole and stated is None:
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
-    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
     depth, normals = unnamed_map(path, planes, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
