@@ -205,7 +205,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
-    at_once = max(1, (_POINTS_IN_CACHE if on_cpu else _POINTS_AT_ONCE) // small.numel())
+    at_once = max(1, _POINTS_IN_CACHE // small.numel() if on_cpu else round(_POINTS_AT_ONCE / small.numel()))
     # Short steps near the surface, where contact shadows begin.
     points = zip(*(each.to(small).split(at_once) for each in _shares_of_steps(small, steps)), strict=True)
     starts = rays.starts + constant(small, (0.5, 0.5, 0.0)).view(1, 3, 1, 1)  # int() truncates, so this rounds
