@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.masks import MAX_EDGE
-from ...utils import in_float32
+from ...utils import constant, in_float32
 from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
@@ -99,14 +99,17 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
     """
     pitch = max(1, round(radius / _COARSE))
     shares = torch.cat((probable, sure)).to(image).split(len(image))
+    whole = torch.cat((image, constant(image, 1.0).expand_as(image[:, :1])), 1)
     # One by one, as they are as large as the image.
-    probable, sure = torch.cat([shrunk(torch.cat((image * share, share), 1), pitch) for share in shares]).chunk(2)
-    colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
-    for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        for _ in range(2):  # twice, so that pixels enter a window with low weights; otherwise squares would show
-            means = box_means(means, max(1, round(reach / pitch / 2)))
-        weight = means[:, 3:]
-        colour = torch.lerp(colour, means[:, :3] / weight.clamp(min=_TINY), weight / (weight + _FEW))
+    probable, sure = torch.cat([shrunk(whole * share, pitch) for share in shares]).chunk(2)
+    colour, means = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1), []
+    for share, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        size = max(1, round(reach / pitch / 2))
+        # Twice, so that pixels enter a window with low weights; otherwise squares would show.
+        means.append(box_means(box_means(share, size), size))
+    colours, weights = torch.stack(means).split((3, 1), 2)
+    for mean, weight in zip(colours / weights.clamp(min=_TINY), weights / (weights + _FEW), strict=True):
+        colour = torch.lerp(colour, mean, weight)
     return enlarged(colour, pitch, image.shape[-2:])
 
 
