@@ -95,16 +95,17 @@ def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: 
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
 
 
-def samples_of(values: Tensor, valid: Tensor) -> Tensor:
-    """Some ten thousand values (B, 1, h, w), NaN where invalid, to be fetched from the device together with other numbers."""
+def samples_of(values: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Some ten thousand values (B, 1, h, w), infinite where not `valid`, to be fetched from the device together with other numbers."""
     stride = sample_stride(values.shape[-2] * values.shape[-1])
-    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], constant(values, torch.nan))
+    some = values[..., ::stride, ::stride]
+    return some if valid is None else torch.where(valid[..., ::stride, ::stride], some, constant(values, torch.inf))
 
 
 def in_order(samples: Tensor) -> np.ndarray:
-    """The valid values (N,) of `samples_of` on the CPU, ascending."""
-    values = np.sort(samples.float().numpy(), axis=None)  # NaN comes last
-    return values[: len(values) - np.count_nonzero(np.isnan(values))]
+    """The finite values (N,) of `samples_of` on the CPU, ascending."""
+    values = np.sort(samples.float().numpy(), axis=None)
+    return values[: np.searchsorted(values, np.inf)]
 
 
 def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[float]:
