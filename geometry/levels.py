@@ -42,7 +42,7 @@ def are_apart(low: Tensor, high: Tensor) -> Tensor:
     Keeps a constant map with rounding noise from being stretched to a full range.
     """
     largest = torch.maximum(low.abs(), high.abs())  # NaN if either is
-    return (high / 2 - low / 2 > ROUNDING / 2 * largest) & (largest < math.inf)
+    return high / 2 - low / 2 > ROUNDING / 2 * largest  # False for infinity, too
 
 
 def are_ends_apart(low: float, high: float) -> bool:
@@ -153,11 +153,9 @@ def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float,
     """(B, 2) percentiles of each image's valid values (B, N); infinite where there are none."""
     none = constant(values, math.inf)
     ordered = torch.where(valid, values, none).sort(1).values
-    last = (valid.sum(1, keepdim=True) - 1).clamp_(min=0)
-    position = last * constant(values, tuple(each / 100 for each in percentiles))
-    below = position.long()
-    low, high = ordered.gather(1, torch.cat((below, torch.minimum(below + 1, last)), 1)).chunk(2, 1)
-    return torch.where(low < none, torch.lerp(low, high, position - below), none)
+    position = (valid.sum(1, keepdim=True) - 1) * constant(values, tuple(each / 100 for each in percentiles))
+    low, high = ordered.gather(1, torch.cat((position, position.ceil()), 1).long()).chunk(2, 1)
+    return torch.where(low < none, torch.lerp(low, high, position.frac()), none)
 
 
 def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
