@@ -81,7 +81,7 @@ def _left_out(scene: Scene) -> str:
     reduced = max(1, max(height, width) / _SKY_SIDE)
     height, width = max(1, round(height / reduced)), max(1, round(width / reduced))
     share = sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width))
-    return f"{words}, left out" if (words := describe_sky(share)) else ""
+    return f"{words}, left out" if (words := describe_sky(float(share.mean()))) else ""
 
 
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:

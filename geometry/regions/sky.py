@@ -71,8 +71,8 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
     of_sky = whole * sky
     sums, all_sums = box_means(torch.cat((of_sky, whole), 1), beside).chunk(2, 1)
     sides = torch.cat((sums, all_sums - sums))
-    border = sides[:, 6:].amin(0, keepdim=True).gt_(_TINY)
-    (mean, other), (square, _) = (each.split(1) for each in _divided(sides).split(3, 1))
+    border = torch.minimum(*sides[:, 6:].chunk(2)).gt_(_TINY)
+    (mean, other), (square, _) = (each.chunk(2) for each in _divided(sides).split(3, 1))
     variance, apart = (each.sum(1, keepdim=True) for each in ((square - mean.square()).clamp(min=0), (mean - other).square()))
     looks = _divided(box_means(torch.cat((of_sky[:, :3], sky), 1), 2 * reach))
     like = _like(small, looks)
@@ -165,9 +165,8 @@ NO_SKY = "no sky found"
 """Message for an image without sky."""
 
 
-def describe_sky(share: Tensor) -> str:
-    """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `share` is the `sky_alpha` of one image."""
-    mean = float(share.float().mean())
+def describe_sky(mean: float) -> str:
+    """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `mean` is that of the `sky_alpha`."""
     if mean == 0:
         return ""
     return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
