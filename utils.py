@@ -300,6 +300,8 @@ def largest_channel(values: Tensor) -> Tensor:
 
 def dot_products(first: Tensor, second: Tensor) -> Tensor:
     """Dot products (B, 1, ...) of vectors (B, C, ...). Unrolled: a CPU sums over so few channels many times slower."""
+    if first.device.type != "cpu":
+        return (first * second).sum(1, keepdim=True)
     (one, other), *rest = zip(first.split(1, 1), second.split(1, 1), strict=True)
     products = one * other
     for one, other in rest:

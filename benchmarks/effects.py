@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,9 +170,13 @@ def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     # In focus at the middle of the range of disparity; if that range is 1, the largest circle is a fiftieth of the longer side.
     inverse = 1 / filled_depth(known)
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
+    assert known.depth is not None
+    land = (torch.arange(planar.shape[-2], device=planar.device) > planar.shape[-2] // 3)[:, None].expand_as(known.depth).clone()
+    before_sky = replace(known, depth=torch.where(land, known.depth, known.depth.amin()), mask=land)
     return {
         "depth of field": lambda: lens.depth_of_field(planar, circle),
         "fog (node)": lambda: NODE_OF["fog"]().execute(image, geometry=known),
+        "sky (node)": lambda: NODE_OF["sky"]().execute(image=image, geometry=before_sky),
         "cut-out, by distance (node)": lambda: NODE_OF["cutout"]().execute(image, geometry=known),
         "cut-out, in a box (node)": lambda: NODE_OF["cutout"]().execute(image, geometry=known, **CUP),
     }

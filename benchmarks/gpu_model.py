@@ -148,20 +148,21 @@ NETWORKS = {
 VIDEOS = {"tiny": Budget(129, 3, 6, 1800), "depth-anything-v2-small": Budget(19, 2, 4, 1800), "moge-2-vits-normal": Budget(34, 2, 5, 2100)}
 """For a 640x480 video frame, with its alignment on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(543, 5, 8),
-    "relight, low sun (node)": Budget(543, 5, 8),
-    "relight, candle (node)": Budget(695, 7, 11),
-    "relight, no shadow (node)": Budget(303, 4, 6),
-    "relight, three lamps (node)": Budget(703, 6, 9),
-    "cast_shadow, hard": Budget(120, 2, 2),
-    "cast_shadow, soft": Budget(147, 2, 2),
+    "relight, sun (node)": Budget(532, 5, 8),
+    "relight, low sun (node)": Budget(532, 5, 8),
+    "relight, candle (node)": Budget(686, 7, 11),
+    "relight, no shadow (node)": Budget(293, 4, 6),
+    "relight, three lamps (node)": Budget(663, 6, 9),
+    "cast_shadow, hard": Budget(119, 2, 2),
+    "cast_shadow, soft": Budget(146, 2, 2),
     "parallax, a frame of 8": Budget(100, 3, 2),
     "stereo, both eyes": Budget(793, 14, 3),
     "refine, four times as large": Budget(248, 3, 4),
     "depth of field": Budget(222, 3, 4),
-    "fog (node)": Budget(230, 6, 4),
-    "cut-out, by distance (node)": Budget(175, 5, 6, 9300),
-    "cut-out, in a box (node)": Budget(172, 6, 7, 2000),
+    "fog (node)": Budget(227, 5, 4),
+    "sky (node)": Budget(240, 5, 3),
+    "cut-out, by distance (node)": Budget(150, 5, 6, 9300),
+    "cut-out, in a box (node)": Budget(148, 5, 6, 2000),
     "normal to height": Budget(291, 2, 0),  # 252 at 480x270
     "ambient occlusion of a height": Budget(195, 0, 0),
 }
@@ -170,7 +171,7 @@ EAGER = {
     "parallax, a frame of 8": Budget(136, 3, 2),
     "stereo, both eyes": Budget(1262, 15, 3),
     "depth of field": Budget(306, 3, 4),
-    "fog (node)": Budget(417, 7, 4),
+    "fog (node)": Budget(414, 6, 4),
 }
 """The same without Triton, where that is more."""
 

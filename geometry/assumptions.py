@@ -162,11 +162,11 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
 
 
 def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
-    is_whole = are_all(valid)
-    known = finite = disparity if is_whole else torch.where(valid, disparity, constant(disparity, torch.inf))
+    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
         finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
-    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin(), "valid": valid.all()}
+    farthest, nearest = known.aminmax()
+    maps = {"samples": samples_of(known), "farthest": farthest, "nearest": nearest, "least": finite.amin()}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
     fetched = to_cpu(maps)
@@ -174,7 +174,7 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if not len(ordered):  # a coarse grid may miss a few scattered values
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
-    farthest, least, is_whole = fetched["farthest"].item(), fetched["least"].item(), bool(fetched["valid"])
+    farthest, least, is_whole = fetched["farthest"].item(), fetched["least"].item(), fetched["nearest"].item() < math.inf
     if fetched.get("is_whole"):  # the network predicts no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
@@ -211,7 +211,7 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     valid = are_finite(depth)
     whole = are_all(valid)
     nearest, farthest = depth if whole else torch.where(valid, depth, torch.inf), depth if whole else torch.where(valid, depth, -torch.inf)
-    fetched = to_cpu({"samples": samples_of(depth, valid), "ends": torch.stack((nearest.amin(), farthest.amax()))})
+    fetched = to_cpu({"samples": samples_of(nearest), "ends": torch.stack((nearest.amin(), farthest.amax()))})
     near, _ = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END)
     least, most = fetched["ends"].tolist()
     if most == -math.inf:

@@ -40,7 +40,7 @@ def are_apart(low: Tensor, high: Tensor) -> Tensor:
     Keeps a constant map with rounding noise from being stretched to a full range.
     """
     largest = torch.maximum(low.abs(), high.abs())  # NaN if either is
-    return (high / 2 - low / 2 > ROUNDING / 2 * largest) & (largest < math.inf)
+    return high / 2 - low / 2 > ROUNDING / 2 * largest  # False for infinity, too
 
 
 def are_ends_apart(low: float, high: float) -> bool:
@@ -90,16 +90,17 @@ def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: 
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
 
 
-def samples_of(values: Tensor, valid: Tensor) -> Tensor:
-    """Some ten thousand values (B, 1, h, w), NaN where invalid, to be fetched from the device together with other numbers."""
+def samples_of(values: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Some ten thousand values (B, 1, h, w), infinite where not `valid`, to be fetched from the device together with other numbers."""
     stride = sample_stride(values.shape[-2] * values.shape[-1])
-    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], constant(values, torch.nan))
+    some = values[..., ::stride, ::stride]
+    return some if valid is None else torch.where(valid[..., ::stride, ::stride], some, constant(values, torch.inf))
 
 
 def in_order(samples: Tensor) -> np.ndarray:
-    """The valid values (N,) of `samples_of` on the CPU, ascending."""
-    values = np.sort(samples.float().numpy(), axis=None)  # NaN comes last
-    return values[: len(values) - np.count_nonzero(np.isnan(values))]
+    """The finite values (N,) of `samples_of` on the CPU, ascending."""
+    values = np.sort(samples.float().numpy(), axis=None)
+    return values[: np.searchsorted(values, np.inf)]
 
 
 def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[float]:
@@ -148,7 +149,7 @@ def _percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, float]
     last = valid.sum(1, keepdim=True) - 1
     position = last * constant(values, tuple((np.array(percentiles, np.float32) / 100).tolist()))
     places = torch.cat((position, position.ceil()), 1).long()
-    if values.shape[1] > _EXACT:
+    if values.shape[1] > _EXACT or 100 in percentiles:  # rounded beyond the last one; -1 in a row without any
         places = places.minimum(last).clamp(min=0)
     low, high = _ordered(values, valid, places).chunk(2, 1)
     none = constant(values, math.inf)

@@ -98,14 +98,14 @@ def unclamped_output(image: Tensor) -> Tensor:
 
 
 def outputs_together(kinds: Sequence[str], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """`unclamped_output` of maps of the kind "IMAGE" and `mask_output` of the others, with one copy from a GPU to the CPU."""
+    """`unclamped_output` of maps of the kind "IMAGE", `mask_output` of "MASK", and the others, with one copy from a GPU to the CPU."""
     ordered = {
         str(place): each.movedim(1, -1).contiguous() if kind == "IMAGE" else each
         for place, (kind, each) in enumerate(zip(kinds, maps, strict=True))
     }
     device, dtype = image_placement()
     moved = (to_cpu(ordered) if device.type == "cpu" else ordered).values()
-    return tuple(each.to(device, dtype) if kind == "IMAGE" else mask_output(each) for kind, each in zip(kinds, moved, strict=True))
+    return tuple(mask_output(each) if kind == "MASK" else each.to(device, dtype) for kind, each in zip(kinds, moved, strict=True))
 
 
 def mask_output(planar: Tensor) -> Tensor:

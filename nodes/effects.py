@@ -13,7 +13,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.views.transparency import Layers, split_layers
 from ..options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
 from ..options.masks import AUTO, SelectionOptions
-from ..utils import to_planar
+from ..utils import constant, to_planar
 from .batches import for_all, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
@@ -83,11 +83,13 @@ class Effect(Node):
 
         def outputs() -> Iterator[tuple[Tensor, ...]]:
             for layers, estimate, made in with_progress(parts, total):
-                if len(lines) < MAX_IMAGES:
-                    lines.append(made.words + hint)
-                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]))
                 values = [each for each in (made.result, made.mask)[: len(self.RETURN_TYPES)] if each is not None]
-                yield outputs_together(self.RETURN_TYPES[: len(values)], values)
+                kinds = (*self.RETURN_TYPES[: len(values)], *("FLOAT",) * len(made.numbers))
+                fetched = outputs_together(kinds, (*values, *made.numbers))
+                if len(lines) < MAX_IMAGES:
+                    lines.append(made.say(*map(float, fetched[len(values) :])) + hint)
+                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]))
+                yield fetched[: len(values)]
 
         return shown_on_node(join_outputs(outputs(), total), payloads, text=lines)
 
@@ -97,7 +99,7 @@ class Effect(Node):
             return layers.shown * (_DARKENED + (1 - _DARKENED) * made.result)
         if self.SPEC.result is CUTOUT:
             colours, alpha = made.result[:, :3], made.result[:, 3:]
-            return torch.lerp(torch.full_like(colours, 0.5), colours, alpha)
+            return torch.lerp(constant(colours, 0.5), colours, alpha)
         return made.result
 
 

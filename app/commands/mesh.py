@@ -80,7 +80,7 @@ def _left_out(scene: Scene) -> str:
 
     height, width = preview_size(scene.known.height, scene.known.width, _SKY_SIDE)
     share = sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width))
-    return f"{words}, left out" if (words := describe_sky(share)) else ""
+    return f"{words}, left out" if (words := describe_sky(float(share.mean()))) else ""
 
 
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:

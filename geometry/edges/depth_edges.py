@@ -206,7 +206,7 @@ def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Te
     if reach == 0:
         return sharp
     middle = median_within(sharp, reach)
-    small = (middle < sharp * _SMALL) & (sharp < middle * _SMALL)
+    small = torch.maximum(middle, sharp) < torch.minimum(middle, sharp) * _SMALL
     return torch.where(edge & (small | (sharp != inverse)), middle, sharp)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.masks import MAX_EDGE
-from ...utils import in_float32
+from ...utils import constant, in_float32
 from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
@@ -73,12 +73,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     if radius == 0:
         return Cutout(image, mask)
     source, (image, expand) = image, compress_highlights(image, has_none=not is_hdr)
-    sides = torch.cat((mask >= 0.5, mask < 0.5))
-    sure = largest_within((~sides).to(image), radius) < 0.5
-    own, others = _continued(image, sure, sides, radius).chunk(2)
-    thing, behind = sure.chunk(2)
-    alpha = _mixture(image, own, others, mask, radius)
-    alpha = torch.where(thing | behind, mask, alpha)
+    alpha, thing, own, others = separated(image, mask, radius)
     if not decontaminate:
         return Cutout(source, alpha)
     rest = image - torch.lerp(others, own, alpha)
@@ -86,40 +81,59 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     return Cutout(torch.where(thing, source, expand(pure)), alpha)
 
 
+def separated(image: Tensor, mask: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The matte of `cut_out` for images in [0, 1] without checks, which would synchronise a GPU; `radius` is the band's, in pixels.
+
+    Returns the matte (B, 1, H, W); where the object surely is, (B, 1, H, W) bool; and the colours of both sides, (B, 3, H, W) each.
+    """
+    sides = torch.cat((mask >= 0.5, mask < 0.5)).to(image)
+    sure = largest_within(1 - sides, radius) < 0.5
+    own, others = _continued(image, sure.to(image), sides, radius).chunk(2)
+    thing, behind = sure.chunk(2)
+    alpha = _mixture(image, own, others, mask, sides[: len(mask)], radius)
+    return torch.where(thing | behind, mask, alpha), thing, own, others
+
+
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
     """Extrapolates the colours of S sides: means of nearby pixels that are surely on the side, or else probably, or else any.
 
     Args:
         image: (B, 3, H, W).
-        sure, probable: (S * B, 1, H, W) bool.
+        sure, probable: (S * B, 1, H, W), 0 or 1.
         radius: Half the width of the band in pixels.
 
     Returns:
         (S * B, 3, H, W).
     """
     pitch = max(1, round(radius / _COARSE))
-    shares = torch.cat((probable, sure)).to(image).split(len(image))
+    shares = torch.cat((probable, sure)).split(len(image))
+    whole = torch.cat((image, constant(image, 1.0).expand_as(image[:, :1])), 1)
     # One by one, as they are as large as the image.
-    probable, sure = torch.cat([shrunk(torch.cat((image * share, share), 1), pitch) for share in shares]).chunk(2)
-    colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
-    for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        for _ in range(2):  # twice, so that pixels enter a window with low weights; otherwise squares would show
-            means = box_means(means, max(1, round(reach / pitch / 2)))
-        weight = means[:, 3:]
-        colour = torch.lerp(colour, means[:, :3] / weight.clamp(min=_TINY), weight / (weight + _FEW))
+    probable, sure = torch.cat([shrunk(whole * share, pitch) for share in shares]).chunk(2)
+    colour, means = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1), []
+    for share, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        size = max(1, round(reach / pitch / 2))
+        # Twice, so that pixels enter a window with low weights; otherwise squares would show.
+        means.append(box_means(box_means(share, size), size))
+    colours, weights = torch.stack(means).split((3, 1), 2)
+    for mean, weight in zip(colours / weights.clamp(min=_TINY), weights / (weights + _FEW), strict=True):
+        colour = torch.lerp(colour, mean, weight)
     return enlarged(colour, pitch, image.shape[-2:])
 
 
-def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, radius: int) -> Tensor:
-    """The matte (B, 1, H, W): by colours where foreground (`own`) and background (`others`) differ, otherwise by the mask."""
-    apart, rest = own - others, image - others
-    distance = apart.square().sum(1, keepdim=True)
-    share = (rest * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
+def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, inside: Tensor, radius: int) -> Tensor:
+    """The matte (B, 1, H, W): by colours where foreground (`own`) and background (`others`) differ, otherwise by the mask.
+
+    `inside` (B, 1, H, W) is 1 where the mask is at least a half.
+    """
+    apart, rest = ways = torch.stack((own, image)) - others
+    distance, along = (ways * apart).sum(2, keepdim=True)
+    share = along / distance.clamp(min=_TINY)
     smooth = box_means(mask, max(1, radius // 3))
     # Colours far from any mixture of both sides are weak evidence.
     off = torch.addcmul(rest, share.clamp(-_BEYOND, 1 + _BEYOND), apart, value=-1).square().sum(1, keepdim=True)
     trust = _APART * distance / ((distance + _APART) * (off + _APART))
     # Fades towards the ends of the band, which would otherwise show the squares of its windows.
-    level = box_means((mask >= 0.5).to(mask), radius)
+    level = box_means(inside, radius)
     trust = trust * (_FADE * level * (1 - level)).clamp(max=1)
     return torch.lerp(smooth, share.clamp(0, 1), trust)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -126,7 +127,7 @@ def _distance(depths: Depths, unit: str) -> Tensor:
 def _alike_where(depths: Depths, points: Sequence[Point], mask: Tensor) -> Tensor:
     """Keeps a mask only where depth is known or unknown as at any of the points: a point in a sky without depth selects sky."""
     at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
-    return torch.where(torch.stack(at_points).any(0), mask, 0)
+    return mask * functools.reduce(torch.logical_or, at_points)
 
 
 def _ramp(inside: Tensor, feather: float) -> Tensor:

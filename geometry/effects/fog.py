@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,8 +27,8 @@ _SKY, _STEEPEST = 1e6, 60.0
 
 def fog_of(
     estimate: Estimate, image: Tensor, fog: FogOptions, sky: Tensor | bool = True, alpha: Tensor | None = None
-) -> tuple[Tensor, str]:
-    """Computes the transmittance of the fog for one image, and a description.
+) -> tuple[Tensor, Callable[..., str], tuple[Tensor, ...]]:
+    """Computes the transmittance of the fog for one image, a function that describes it, and the function's arguments, on the device.
 
     Args:
         estimate: With depth, of one image, at its size. Without metres, the near end of the scene is at 1.
@@ -37,8 +39,8 @@ def fog_of(
         alpha: (1, 1, H, W) in [0, 1], each pixel's weight in the description; None = 1.
 
     Returns:
-        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
-        with the scene's near and far end.
+        (1, 1, H, W) transmittance. The function returns a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of
+        the image", with the scene's near and far end.
 
     Raises:
         ValueError: No depth.
@@ -59,15 +61,17 @@ def fog_of(
     land = depth if is_clear and share is None else land_before_sky(depth, hole)
     rays = rays_of_pixels(camera.to(depth), *depth.shape[-2:])
     thickness = (fog.density, fog.start, fog.height_falloff)
-    through, sky_words = _transmitted(land, rays, *thickness), ""
+    through = _transmitted(land, rays, *thickness)
     if share is not None:
-        words = describe_sky(share if alpha is None else share * alpha)
-        sky_words = f"; {words}" if words else ""
         through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, *thickness), share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
-    share = 1 - float(through.mean() if alpha is None else (through * alpha).sum() / alpha.sum())
-    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{sky_words}"
-    return through, line
+    clear = through.mean() if alpha is None else (through * alpha).sum() / alpha.sum()
+
+    def say(clear: float, sky: float = 0.0) -> str:
+        words = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * (1 - clear):.0f} % of the light is the fog's"
+        return "; ".join(filter(None, (words, describe_sky(sky))))
+
+    return through, say, (clear,) if share is None else (clear, (share if alpha is None else share * alpha).mean())
 
 
 def fog_transmittance(

@@ -16,6 +16,8 @@ from ..images.srgb import colour_to_linear
 
 NEAREST_LAMP = 0.05
 """Minimum distance of a point light from a surface."""
+# Of a lamp's angular radius.
+_LEAST_SINE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
     return x, -y, -depth
 
 
-def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
+def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor | float]:
     """The direction from points (B, 3, H, W), OPENGL axes, to a lamp, and the intensity of its light there.
 
     Unit vectors, (B, 3, H, W) or for all points (1, 3, 1, 1), and strengths, (B, 1, H, W) or a number for all.
@@ -143,13 +145,13 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     if not light.is_point:
         length = max(math.hypot(*light.position), 1e-12)
         x, y, z = (each / length for each in light.position)
-        return placed_on((x, y, z), points), constant(points, light.intensity)
+        return placed_on((x, y, z), points), light.intensity
     way = placed_on(light.position, points) - points
     squared = dot_products(way, way).clamp_(min=NEAREST_LAMP**2)
     return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
 
 
-def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
+def received_share(light: Light, cosines: Tensor, strengths: Tensor | float) -> Tensor:
     """The share of a lamp's light that a surface receives: the cosine, adjusted for the part of a sized lamp above the horizon.
 
     With the cosine c (B, 1, H, W) of the angle between the normal and the direction to the lamp's middle, and the sine s of its angular
@@ -160,10 +162,12 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
     if light.size == 0 or light.intensity == 0:
         return cosines.clamp(min=0)
     radius = light.size / 2
-    sine = radius * (strengths / light.intensity).sqrt() if light.is_point else constant(strengths, radius / math.hypot(1, radius))
+    sine = max(radius / math.hypot(1, radius), _LEAST_SINE)
+    if isinstance(strengths, Tensor):
+        sine = (radius * (strengths / light.intensity).sqrt()).clamp_(min=_LEAST_SINE)
     above = (cosines + sine).clamp_(min=0)
-    low = torch.minimum(above, 2 * sine)
-    return above - low + low * low / (4 * sine).clamp(min=1e-12)
+    low = above.clamp(max=2 * sine)
+    return above - low + low * low / (4 * sine)
 
 
 def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -128,8 +128,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             blur = blur_by_depth(image, depth) if layers is None else layers.blur(fetched)
         else:
             edges = None
-    share, known = None if isinstance(sky, bool) else sky.to(image), valid_normals(sized.normals, sized.mask)
-    known = known if valid is None else valid & known
+    share = None if isinstance(sky, bool) else sky.to(image)
+    known = valid_normals(sized.normals, sized.mask) if valid is None else valid & valid_normals(sized.normals)
     if may_have_sky:
         # Objects within the network's coarse sky have no known normals. They are lit like the sky, or they would stay bright beside it.
         # The border is soft, or single pixels would show in twigs.
@@ -151,8 +151,7 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
         return normals
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
-        filled = normals.nan_to_num()  # masked sky may have no normals
-        sideways, back = filled[:, :2] * (1 - share), torch.lerp(filled[:, 2:], torch.ones_like(share), share)
+        sideways, back = normals[:, :2] * (1 - share), torch.lerp(normals[:, 2:], torch.ones_like(share), share)
         return (torch.where(share > 0, unit_vectors(torch.cat((sideways, back), 1)), normals),)
 
     return by_bands(turned, 0, share, normals)[0]
@@ -165,7 +164,7 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
     """
     pitch = pitch_of(*soft.shape[-2:])
     soft, sharp = (middles_of(each, pitch) for each in (soft, sharp))
-    ramps = ((soft / sharp - 1).abs() > _MOVED).to(soft)
+    ramps = (soft / sharp).sub_(1).abs_().gt_(_MOVED)
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
     for _ in range(2):
@@ -176,7 +175,7 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
 def _steady(normals: Tensor, softness: float) -> Tensor:
     """Coherence of normals: 1 where constant, less where they turn within the width of soft edges; (B, 1, h, w)."""
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
-    means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
+    means = box_means(middles_of(normals, pitch), max(1, 2 * radius // pitch))
     length = vector_lengths(means).clamp_(1e-3, 1)
     # 1 / (1 + turned * (1 / length - 1))
     turned = _TURNED * softness

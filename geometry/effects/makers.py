@@ -38,13 +38,20 @@ class Made(NamedTuple):
 
     Attributes:
         result: (1, 1, 3 or 4, H, W): a mask, an image, or one with alpha; HDR images exceed 1.
-        words: A description: "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
+        say: Describes the result, from `numbers`: "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
         mask: (1, 1, H, W) in [0, 1], a secondary result; None = none.
+        numbers: Scalars on the device, to be fetched together with the result.
     """
 
     result: Tensor
-    words: str
+    say: Callable[..., str]
     mask: Tensor | None = None
+    numbers: tuple[Tensor, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The description. Synchronises the device once a number."""
+        return self.say(*map(float, self.numbers))
 
 
 Maker = Callable[[Layers, Any, Any, "Tensor | bool"], Made]
@@ -56,31 +63,31 @@ The mask is (1, 1, H, W) in [0, 1], of the sky or of the cut-out (then no estima
 
 def in_fog(layers: Layers, estimate: Estimate, fog: FogOptions, sky: Tensor | bool) -> Made:
     """The image in fog, and the share of fog in each pixel."""
-    through, words = fog_of(estimate, layers.shown, fog, sky, layers.alpha)
-    return Made(layers.with_alpha(foggy(layers.colours, through, colour_to_linear(fog.colour))), words, 1 - through)
+    through, say, numbers = fog_of(estimate, layers.shown, fog, sky, layers.alpha)
+    return Made(layers.with_alpha(foggy(layers.colours, through, colour_to_linear(fog.colour))), say, 1 - through, numbers)
 
 
 def through_lens(layers: Layers, estimate: Estimate, lens: LensOptions, _: Tensor | bool) -> Made:
     """The image through a lens. Alpha is blurred alike, without highlights."""
     circle, words = focused(estimate, layers.shown, lens)
     blurred = partial(depth_of_field, circle=circle, blades=lens.blades, rotation=lens.rotation)
-    return Made(layers.through(partial(blurred, highlights=lens.highlights), blurred), words)
+    return Made(layers.through(partial(blurred, highlights=lens.highlights), blurred), lambda: words)
 
 
 def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Made:
     """A mask of the sky."""
     share = sky_alpha(layers.shown.clamp(max=1), estimate)
-    return Made(share, describe_sky(share) or NO_SKY)
+    return Made(share, lambda mean: describe_sky(mean) or NO_SKY, numbers=(share.mean(),))
 
 
 def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
     """A mask of the selection."""
     depths = known_depths(estimate)
     mask = selected_mask(options, depths, layers.shown.clamp(max=1))
-    share = float(mask.mean())
+    say, numbers = partial(describe_selection, options, depths), (mask.mean(),)
     if options.invert:
-        return Made(1 - mask, f"all but {describe_selection(options, depths, 1 - share)}")
-    return Made(mask, describe_selection(options, depths, share))
+        return Made(1 - mask, lambda share: f"all but {say(1 - share)}", numbers=numbers)
+    return Made(mask, say, numbers=numbers)
 
 
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
@@ -95,7 +102,7 @@ def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions
         words, ends = describe_selection(options, depths, float(fetched["share"])), fetched["ends"]
     colours, alpha = cut_out(layers.colours.to(mask), mask, options.edge, options.decontaminate, ends)
     alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
-    return Made(torch.cat((colours, alpha), 1), words, alpha)
+    return Made(torch.cat((colours, alpha), 1), lambda: words, alpha)
 
 
 def under_lamps(
@@ -104,8 +111,8 @@ def under_lamps(
     """The relit image, described by its sky (may be empty), and the scene."""
     scene = lit_scene(layers.shown, estimate, plans, sky)
     lit = relight_scene(replace(scene, image=layers.colours), look)
-    words = "" if scene.sky is None or scene.depth is None else describe_sky(scene.sky)
-    return Made(layers.with_alpha(lit), words), scene
+    numbers = () if scene.sky is None or scene.depth is None else (scene.sky.mean(),)
+    return Made(layers.with_alpha(lit), lambda sky=0.0: describe_sky(sky), numbers=numbers), scene
 
 
 def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: Any, mask: Tensor | bool) -> Made:

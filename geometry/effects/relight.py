@@ -88,7 +88,7 @@ def relight(
         gloss    = specular * glossy * (1 - sky) * (1 - relief + relief * shine) / (1 + 4 * shininess * (local mean of |slope|)^2)
         shine    = dark^2 / (dark^2 + 0.05), with dark = the darkest channel of image, smoothed up to edges (`shine`)
         lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
-        result   = linear_to_srgb(roll_off(lit, base)), from 0 to white, or to the brightest channel of image where that is brighter
+        result   = linear_to_srgb(roll_off(lit, max(base))), from 0 to white, or to the brightest channel of image where that is brighter
 
     Args:
             image: (B, 3, H, W) sRGB in [0, 1]; HDR images exceed 1.
@@ -245,7 +245,8 @@ def _shaded(
     mirrored: Tensor | None = None
     for light, left in lights:
         to_light, strength = towards(light, points)
-        received = received_share(light, dot_products(normals, to_light), strength) * strength
+        received = received_share(light, dot_products(normals, to_light), strength)
+        received = received * strength if light.is_point or light.intensity != 1 else received
         received, colour = received if left is None else received * left, placed_on(light.colour, image)
         if not is_glossy:
             diffuse = torch.addcmul(diffuse, received, colour)
@@ -260,16 +261,17 @@ def _shaded(
             mirrored = reflected if mirrored is None else mirrored + reflected
     lit = base * diffuse if mirrored is None else torch.addcmul(mirrored, base, diffuse)
     lit = lit * 2**surface.exposure if surface.exposure else lit
-    lit = roll_off(lit, base) if surface.rolled_off else lit
+    white = largest_channel(base) if surface.rolled_off or surface.is_hdr else base
+    lit = roll_off(lit, white) if surface.rolled_off else lit
     if not surface.is_hdr:
         return linear_to_srgb(lit.clamp(0, 1))
-    return linear_to_srgb(torch.clamp(lit, constant(lit, 0.0), largest_channel(base).clamp_(min=1)))
+    return linear_to_srgb(torch.clamp(lit, constant(lit, 0.0), white.clamp_(min=1)))
 
 
-def roll_off(lit: Tensor, base: Tensor) -> Tensor:
+def roll_off(lit: Tensor, white: Tensor) -> Tensor:
     """Compresses brightened pixels below white; colours become paler, as on film, and orange stays orange.
 
-    With k = max(0.6, the largest channel of `base`), and
+    With k = max(0.6, `white`), and
 
         f(x) = x                                               up to k
              = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1;
@@ -279,13 +281,13 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     orange yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which keeps its relative position and
     turns it pink, as in Blender's AgX.
 
-    Both are (B, 3, H, W) linear light: `lit` float32, 0 or more; `base` that of the original image, so that white pixels may stay white.
-    The result (B, 3, H, W) is in [0, 1], or up to k if that is more.
+    `lit` is (B, 3, H, W) linear light, float32, 0 or more; `white` (B, 1, H, W) the largest channel of the original image, so that white
+    pixels may stay white. The result (B, 3, H, W) is in [0, 1], or up to k if that is more.
 
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
-    knee = largest_channel(base).clamp(min=KNEE)
+    knee = white.clamp(min=KNEE)
     headroom = (1 - knee).clamp_(min=1e-9)
     rolled = _shoulder(lit, knee, headroom)
     # f is increasing, so the order of channels is kept.

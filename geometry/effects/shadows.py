@@ -191,9 +191,8 @@ class _Rays(NamedTuple):
         """Shortens the rays of a tile, each by another multiple of the lamp's share."""
         if not any(shares):
             return self
-        (height, width), one = self.ways.shape[-2:], constant(self.ways, 1.0)
-        tiles = constant(self.ways, _ORDER).view(_TILE, _TILE).repeat(_tiles_of(self.ways))[:height, :width]
-        kept = torch.addcmul(one, tiles, constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
+        tiles = _order(self.ways, *self.ways.shape[-2:])
+        kept = torch.addcmul(constant(self.ways, 1.0), tiles, constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
         return self._replace(ways=self.ways * kept)
 
 
@@ -205,7 +204,7 @@ def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor,
     """
     small = rays.inside
     on_cpu = small.device.type == "cpu"
-    at_once = max(1, (_POINTS_IN_CACHE if on_cpu else _POINTS_AT_ONCE) // small.numel())
+    at_once = max(1, _POINTS_IN_CACHE // small.numel() if on_cpu else round(_POINTS_AT_ONCE / small.numel()))
     # Short steps near the surface, where contact shadows begin.
     points = zip(*(each.to(small).split(at_once) for each in _shares_of_steps(small, steps)), strict=True)
     starts = rays.starts + constant(small, (0.5, 0.5, 0.0)).view(1, 3, 1, 1)  # int() truncates, so this rounds
@@ -357,21 +356,23 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
     one = constant(small, 1.0)
     right = torch.cat((torch.addcmul(one, along * x, slope), sign * both, -along), 1)
     up = torch.cat((both, torch.addcmul(sign, y, down), -y), 1)
-    across, upwards = _disk(small).repeat(1, *_tiles_of(small))[:, : small.shape[-2], : small.shape[-1]].to(small)
+    across, upwards = _disk(small, *small.shape[-2:])
     return torch.addcmul(across * right, upwards, up)
 
 
 @kept_constants
-def _disk() -> Tensor:
-    """(2, tile, tile): the position on the disk of each ray of a tile."""
-    place = torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
+def _disk(height: int, width: int) -> Tensor:
+    """(2, height, width): the position on the disk of each ray."""
+    place = _order(torch.empty(0), height, width)
     radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
-def _tiles_of(maps: Tensor) -> tuple[int, int]:
-    """Rows and columns of tiles that cover a map."""
-    return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
+@kept_constants
+def _order(height: int, width: int) -> Tensor:
+    """(height, width) float32: the number of each ray in its tile."""
+    tile = torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
+    return tile.repeat(-(-height // _TILE), -(-width // _TILE))[:height, :width].contiguous()
 
 
 @kept_constants

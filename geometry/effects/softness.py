@@ -47,7 +47,7 @@ class Softness(NamedTuple):
 
 def normal_softness(normals: Tensor) -> Softness:
     """Softness from normals (1, 3, H, W) alone; 0 once a third of the bends are edges."""
-    return Softness(_smoothness(*torch.cat([each.sum((2, 3)) for each in _fast_turns(normals)]).sum(0).tolist()))
+    return Softness(_smoothness(*_fast_turns(normals).sum((0, 2, 3)).tolist()))
 
 
 def _smoothness(bends: int, edges: int) -> float:
@@ -86,9 +86,7 @@ class DepthSteps:
         """What `softness` needs of normals (1, 3, H, W), for `to_cpu`."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
-        there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
-        turns, there = (torch.cat([each.flatten(2) for each in maps], 2) for maps in (turns, there))
-        maps = {"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges}
+        maps = {"counts": torch.cat((turns, turns & apart), 1).sum((0, 2, 3)), "apart": apart.sum(), "edges": self.edges}
         if apart.device.type != "cpu":  # where a second synchronisation costs more than computing them
             maps["changes"] = _changes(normals)
         return maps
@@ -98,7 +96,7 @@ class DepthSteps:
 
         A network's refined normals have edges only at depth steps, and ripples everywhere.
         """
-        (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
+        bends, edges, bends_apart, edges_apart = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
         unrefined = _smoothness(bends, edges)
@@ -125,14 +123,11 @@ def _within(value: float, low: float, high: float) -> float:
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def _fast_turns(normals: Tensor) -> list[Tensor]:
-    """Where normals turn between neighbours as fast as on a bend, and on an edge: (1, 2, h, w) bool per axis, every `pitch_of` pixels."""
-    pitch, turns = pitch_of(*normals.shape[-2:]), []
-    for axis in (2, 3):
-        along = normals.shape[axis] - 1
-        nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
-        turns.append(vector_lengths(nexts - owns) > constant(normals, (_BEND, _EDGE)).view(1, 2, 1, 1))
-    return turns
+def _fast_turns(normals: Tensor) -> Tensor:
+    """Where normals turn downwards and to the right as fast as on a bend, and on an edge: (2, 2, h, w) bool, every `pitch_of` pixels."""
+    pitch, padded = pitch_of(*normals.shape[-2:]), F.pad(normals, (0, 1, 0, 1), mode="replicate")
+    below, beside, own = (middles_of(each, pitch) for each in (padded[..., 1:, :-1], padded[..., :-1, 1:], normals))
+    return vector_lengths(torch.cat((below, beside)) - own) > constant(normals, (_BEND, _EDGE)).view(1, 2, 1, 1)
 
 
 def _changes(normals: Tensor) -> Tensor:

@@ -118,8 +118,8 @@ class HdrLight:
         """
         exposure = self.exposure() if exposure is None else exposure
         shown = np.empty((*self._light.shape[:2], 3), np.float32)
-        base = torch.zeros(1, 1, 1, 1, dtype=torch.float32, device="cpu")
+        white = torch.zeros(1, 1, 1, 1, dtype=torch.float32, device="cpu")
         for rows in self._bands:
             planes = torch.from_numpy(np.ascontiguousarray(self._clean(rows))).mul(exposure).clamp(max=_BRIGHTEST).movedim(-1, 0)[None]
-            shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
+            shown[rows] = linear_to_srgb(roll_off(planes, white).clamp(0, 1))[0].movedim(0, -1).numpy()
         return shown

@@ -31,7 +31,7 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     small, share = (shrunk(each, step) for each in (image, mask))
     means = box_means(moments(share, small)[:, 1:], max(1, round(radius / step)))
     mean = means[:, :1]
-    alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step).clamp(0, 1)
+    alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step)
     # Stretched, so that inside and outside stay at 1 and 0.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
     # Where the window contains both sides.

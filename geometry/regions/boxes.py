@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.values import Box, Point, check_box, check_in_box, is_in_box
-from ...utils import finite_bounds, resize_map
+from ...utils import resize_map
 from ..filters.extremes import extremes_within, largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
@@ -199,11 +199,10 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
         (1, 1, H, W) in [0, 1]; 0 outside the box, except for a soft border.
 
     Raises:
-        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, an invalid box
-            (see `check_box`), or a point of the object outside the box.
+        ValueError: Maps of wrong shapes, several images, around the box depth that is not positive or an image with NaN or infinite pixels,
+            an invalid box (see `check_box`), or a point of the object outside the box.
     """
     check_maps_of_one(depth, image)
-    finite_bounds(image)
     check_box(box)
     check_in_box(box, points)
     rows, columns = (_surroundings(box[first], box[first + 2], depth.shape[dim]) for first, dim in ((1, -2), (0, -1)))

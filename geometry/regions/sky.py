@@ -17,13 +17,14 @@ import math
 import torch
 from torch import Tensor
 
-from ...utils import in_float32, resize_map
+from ...utils import constant, in_float32, joined, resize_map
 from ..checks import check_image_of, check_map
-from ..edges.matting import cut_out
+from ..edges.matting import separated
 from ..estimate import Estimate, Quantity
 from ..filters.box import box_means
 from ..filters.guided_filter import mask_at_image_edges
 from ..levels import FAR_AND_NEAR_END, ROUNDING, are_apart, depth_to_nearness, measure_range_of_samples
+from ..valid import are_finite
 
 # A network's largest error at the sky's border, in percent of the longer side.
 _REACH = 1.0
@@ -42,18 +43,21 @@ _TINY = 1e-6
 def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
     """Moves the border of a coarse sky mask to the image's edges; fades it where the image shows none.
 
-    `coarse` and the result are (1, 1, H, W) in [0, 1]; `far` (1, 1, h, w), of any size, is 0 where depth is too near for sky.
+    `coarse`, which has some sky, and the result are (1, 1, H, W) in [0, 1]; `far` (1, 1, h, w), of any size, is 0 where depth is too near.
     """
-    if not bool((coarse > 0).any()):
-        return coarse
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
-        return _faded(cut_out(image, coarse, _REACH, decontaminate=False).alpha, image, far)
+        return _faded(_matte(image, coarse), image, far)
     # Matting time grows with the border's width, so with the cube of the side length.
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
-    alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
+    alpha = _matte(resize_map(image, rows, columns), resize_map(coarse, rows, columns))
     return _faded(mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share)), image, far)
+
+
+def _matte(image: Tensor, coarse: Tensor) -> Tensor:
+    radius = round(max(image.shape[-2:]) * _REACH / 100)
+    return separated(image, coarse, radius)[0] if radius else coarse
 
 
 def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
@@ -63,13 +67,14 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
     size = max(1, round(height * scale)), max(1, round(width * scale))
     small, sky = resize_map(image, *size), (resize_map(alpha, *size) > 0.5).to(image)
     beside, reach = (max(1, round(share * max(size))) for share in (_REACH / 100, _FADED_OVER))
-    ones = torch.ones_like(sky)
-    sums = box_means(torch.cat((small * sky, small.square() * sky, sky, small, small.square(), ones), 1), beside)
-    of_sky, rest = sums[:, :7], sums[:, 7:] - sums[:, :7]
-    border = ((of_sky[:, 6:] > _TINY) & (rest[:, 6:] > _TINY)).to(image)
-    (mean, square), (other, _) = (_divided(each).split(3, 1) for each in (of_sky, rest))
+    whole = torch.cat((small, small.square(), constant(sky, 1.0).expand_as(sky)), 1)
+    of_sky = whole * sky
+    sums, all_sums = box_means(torch.cat((of_sky, whole), 1), beside).chunk(2, 1)
+    sides = torch.cat((sums, all_sums - sums))
+    border = torch.minimum(*sides[:, 6:].chunk(2)).gt_(_TINY)
+    (mean, other), (square, _) = (each.chunk(2) for each in _divided(sides).split(3, 1))
     variance, apart = (each.sum(1, keepdim=True) for each in ((square - mean.square()).clamp(min=0), (mean - other).square()))
-    looks = _divided(box_means(torch.cat((small * sky, sky), 1), 2 * reach))
+    looks = _divided(box_means(torch.cat((of_sky[:, :3], sky), 1), 2 * reach))
     like = _like(small, looks)
     alike = border * like / (1 + (apart / (4 * variance + _PLAIN_COLOUR**2).clamp(max=_ALIKE**2)).square())
     if not bool((alike > 0.5).any()):
@@ -88,7 +93,7 @@ def _divided(sums: Tensor) -> Tensor:
 
 def _like(image: Tensor, looks: Tensor) -> Tensor:
     """The similarity of an image's colours to the surrounding sky's, `looks` (1, 3, h, w): (1, 1, h, w) in [0, 1]."""
-    return 1 / (1 + (image - looks).square().sum(1, keepdim=True) / _OF_SKY**2).square()
+    return (1 + (image - looks).square().sum(1, keepdim=True) / _OF_SKY**2).square().reciprocal()
 
 
 # All thresholds were chosen on the photographs in training/sky.tsv. Nearness is 0 at a scene's far end and 1 at its near end.
@@ -133,43 +138,38 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
         estimate: Estimate of the images, with depth of any quantity, at any size.
         predicted: The estimate's `predicted_sky`, if computed already.
     """
-    estimate.known_depth()
+    *_, valid = estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
     height, width = image.shape[-2:]
     if predicted is None:
-        if masks_nothing(estimate):
+        if estimate.mask is not None and bool(valid.all()):  # the network predicts that there is no sky
             return image.new_zeros(len(image), 1, height, width)
-        predicted = predicted_sky(estimate)
+        predicted = predicted_sky(estimate, valid)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)
-    all_tell, has_sky = torch.stack((tells.all(), predicted.any())).tolist()
+    all_tell, *has_sky = torch.cat((tells.all()[None], predicted.flatten(1).any(1))).tolist()
     if not all_tell:
         # At the network's size, the resolution of its depth; the matte below aligns the border with the image.
         share_by_image = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
         share = torch.where(tells.view(-1, 1, 1, 1), share, share_by_image)
-        has_sky = bool(share.any())
-    if not has_sky:
+        has_sky = share.flatten(1).any(1).tolist()
+    if not any(has_sky):
         return image.new_zeros(len(image), 1, height, width)
     coarse = resize_map(share, height, width).clamp(0, 1)
-    near, known = _share_of_nearness(estimate)
-    far = torch.where(known, _ramp(near, _MAY_BE_SKY), 1).to(image)
-    return torch.cat([sky_matte(*maps) for maps in zip(image.split(1), coarse.split(1), far.split(1), strict=True)])
+    near, known = _share_of_nearness(estimate, valid)
+    far = torch.where(known, _ramp(near, _MAY_BE_SKY), constant(near, 1.0)).to(image)
+    images = zip(image.split(1), coarse.split(1), far.split(1), has_sky, strict=True)
+    return joined([sky_matte(*maps) if some else maps[1] for *maps, some in images])
 
 
 NO_SKY = "no sky found"
 """Message for an image without sky."""
 
 
-def describe_sky(share: Tensor) -> str:
-    """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `share` is the `sky_alpha` of one image."""
-    mean = float(share.float().mean())
+def describe_sky(mean: float) -> str:
+    """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `mean` is that of the `sky_alpha`."""
     if mean == 0:
         return ""
     return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
-
-
-def masks_nothing(estimate: Estimate) -> bool:
-    """Whether an estimate has a mask, and no invalid depth: networks predict in this way that there is no sky. Synchronises the device."""
-    return estimate.mask is not None and bool(estimate.known_depth()[2].all())
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
@@ -264,18 +264,20 @@ def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
     return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
-def predicted_sky(estimate: Estimate) -> Tensor:
+def predicted_sky(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
     """The sky (B, 1, H, W) bool predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
-    False without a mask. In an image that is masked everywhere, all pixels with a depth. Raises ValueError: no depth.
+    False without a mask. In an image that is masked everywhere, all pixels with a depth. `valid` is the estimate's `depth_valid`, if
+    computed already. Raises ValueError: no depth.
     """
-    depth, quantity, valid = estimate.known_depth()
+    depth, quantity, valid = estimate.known_depth() if valid is None else (estimate.depth, estimate.quantity, valid)
+    assert depth is not None
     if estimate.mask is None:
         return torch.zeros_like(valid)
     near = depth if quantity is Quantity.DISPARITY else -depth
     far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
-    farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
-    end = torch.where(torch.isfinite(far_end), far_end, farthest)
+    farthest = torch.where(valid, near, constant(near, torch.inf)).amin((1, 2, 3), keepdim=True)
+    end = torch.where(are_finite(far_end), far_end, farthest)
     predicted = ~estimate.mask & (near <= end + ROUNDING * end.abs())
     return predicted & (depth > 0) if quantity is Quantity.METRIC_DEPTH else predicted
 
@@ -290,16 +292,17 @@ def fineness(brightness: Tensor, side: Tensor) -> Tensor:
     return differences
 
 
-def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
+def _share_of_nearness(estimate: Estimate, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Nearness (B, 1, H, W), 0 at the far end of each image and 1 at its near end, and where it is known (B, 1, H, W) bool.
 
-    The ends are percentiles, so some values lie outside [0, 1].
+    The ends are percentiles, so some values lie outside [0, 1]. `valid` is the estimate's `depth_valid`, if computed already.
     """
-    depth, quantity, valid = estimate.known_depth()
-    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+    depth, quantity, valid = estimate.known_depth() if valid is None else (estimate.depth, estimate.quantity, valid)
+    assert depth is not None and quantity is not None
+    near = depth_to_nearness(torch.where(valid, depth, constant(depth, 1.0)), quantity, quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     apart = are_apart(far_end, near_end)
-    return (near - far_end) / torch.where(apart, near_end - far_end, 1), valid & apart
+    return (near - far_end) / torch.where(apart, near_end - far_end, constant(near, 1.0)), valid & apart
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ def whole_of_tiles(mosaic_of):
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first. Others have tests of their own, or
 # are parts of functions that are tried here.
 LEFT_OUT = re.compile(
-    r"checks|effects|files|filters|levels|meshes|panorama|valid|edges\.(?!depth_edges|refine)|images\.srgb|regions\.(?!before_sky|sky)|"
+    r"checks|effects|files|filters|levels|meshes|panorama|valid|edges\.(?!depth_edges|refine)|images\.srgb|regions\.(?!before_sky|sky\.(?!describe))|"
     r"surfaces\.(?!derive|normals)|temporal\.camera_motion|textures\.slopes|views\.(disocclusion|forward_warp|gaps|soft_edges)"
 )
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
@@ -273,7 +273,7 @@ WAITS = {
     "compares on the CPU": (
         "alignment.metrics.angle_map alignment.metrics.compare_depth alignment.metrics.compare_normals alignment.metrics.depth_error_map"
     ),
-    "gives numbers, not maps": "alignment.metrics.disagreeing_axes images.render.heat_map_end regions.sky.describe_sky",
+    "gives numbers, not maps": "alignment.metrics.disagreeing_axes images.render.heat_map_end",
     "the image's levels, its noise, the camera, and how long rays or blurs are": (
         "edges.matting.cut_out effects.defocus.blur_by_depth effects.depth_mask.range_mask effects.depth_of_field.depth_of_field "
         "effects.depths.known_depths effects.fog.add_fog effects.lens.focused effects.lit_scene.lit_scene effects.relight.relief_gloss "
@@ -290,7 +290,7 @@ WAITS = {
         "surfaces.normals.depth_to_normals,soft surfaces.normals.disparity_to_normals textures.occlusion.estimate_to_occlusion"
     ),
     "asks once whether there are any holes": (
-        "estimate.Estimate.resized images.render.resized_depth_image regions.sky.masks_nothing surfaces.derive.without_normals "
+        "estimate.Estimate.resized images.render.resized_depth_image surfaces.derive.without_normals "
         "textures.height.normals_to_height textures.pbr.height_map textures.pbr.pbr_maps"
     ),
     "goes to the CPU": "estimate.Estimate.to",

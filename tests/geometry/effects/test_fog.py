@@ -52,8 +52,8 @@ def test_words_and_holes():
     mask = torch.ones(1, 1, 7, 7, dtype=torch.bool)
     mask[..., 0, :] = False
     estimate = Estimate(wall(10), Quantity.METRIC_DEPTH, mask=mask, intrinsics=CAMERA)
-    through, words = fog_of(estimate, torch.rand(1, 3, 7, 7), FogOptions(density=0.1))
-    assert (through[..., 0, :] == 0).all() and words.startswith("fog over 10 to 10 m, ")
+    through, say, numbers = fog_of(estimate, torch.rand(1, 3, 7, 7), FogOptions(density=0.1))
+    assert (through[..., 0, :] == 0).all() and say(*numbers).startswith("fog over 10 to 10 m, ")
     assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogOptions(density=0.1), sky=False)[0].min() > 0.1
 
 
@@ -64,8 +64,8 @@ def test_what_is_unknown_is_no_sky_but_as_far_as_what_is_around(sky):
     known = depth.isfinite()
     estimate = Estimate(depth, Quantity.METRIC_DEPTH, mask=known)
     image = torch.full((1, 3, 60, 90), 0.4)
-    through, words = fog_of(estimate, image, FogOptions(density=0.1), sky=torch.zeros(1, 1, 60, 90) if sky == "mask" else sky)
-    assert through.min() > 0.5 and through.max() < 0.62 and "sky" not in words.replace("no sky found", "")
+    through, say, numbers = fog_of(estimate, image, FogOptions(density=0.1), sky=torch.zeros(1, 1, 60, 90) if sky == "mask" else sky)
+    assert through.min() > 0.5 and through.max() < 0.62 and "sky" not in say(*numbers).replace("no sky found", "")
 
 
 def test_what_a_mask_takes_out_of_the_sky_is_as_foggy_as_the_land_around():
@@ -76,7 +76,7 @@ def test_what_a_mask_takes_out_of_the_sky_is_as_foggy_as_the_land_around():
     estimate, image = Estimate(disparity, Quantity.DISPARITY, mask=disparity > 0.01), torch.rand(1, 3, 200, 300)
     sky = (disparity <= 0.01).float()
     sky[..., 60:100, 145:155] = 0.5
-    through, _ = fog_of(estimate, image, FogOptions(density=0.3), sky)
+    through, *_ = fog_of(estimate, image, FogOptions(density=0.3), sky)
     spire, tower = (through[..., rows, 145:155].mean().item() for rows in (slice(65, 95), slice(120, 160)))
     assert tower > 0.5 and spire == pytest.approx(tower / 2, rel=0.1)
 
@@ -85,8 +85,8 @@ def test_without_metres_the_scene_lies_between_1_and_3():
     """As docs/effects.md says."""
     aside, down = torch.linspace(0, 1, 100).expand(1, 1, 100, 100), torch.linspace(0, 1, 100)[:, None].expand(1, 1, 100, 100)
     for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):  # 30 where the upper half is as far as anything gets
-        words = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogOptions(density=1.0))[1]
-        assert words.startswith(f"fog over 1 to {far} (no metres: the near end is 1), ")
+        _, say, numbers = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogOptions(density=1.0))
+        assert say(*numbers).startswith(f"fog over 1 to {far} (no metres: the near end is 1), ")
 
 
 test_bad_input_is_refused = refuses(fog_transmittance, (wall(1), CAMERA, -1, "density is -1"))
@@ -95,6 +95,6 @@ test_bad_input_is_refused = refuses(fog_transmittance, (wall(1), CAMERA, -1, "de
 def test_a_landscape_has_no_hard_border_where_its_depth_has_none():
     rows = torch.linspace(0, 1, 96).view(1, 1, -1, 1).expand(1, 1, 96, 128)
     image = torch.where(rows < 0.3, 0.9, 0.4).expand(1, 3, 96, 128).contiguous()
-    through, _ = fog_of(Estimate(rows.contiguous(), Quantity.DISPARITY), image, FogOptions(density=0.1))
+    through, *_ = fog_of(Estimate(rows.contiguous(), Quantity.DISPARITY), image, FogOptions(density=0.1))
     assert through[0, 0, :4].max() < 0.01 and through[0, 0, 40:].min() > 0.6
     assert through[0, 0, :, 64].diff().abs().max() < 0.2

@@ -271,7 +271,7 @@ def test_flat_and_broken_depth():
 def test_an_image_that_is_not_finite_or_of_another_size_is_refused():
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
     for value in (torch.nan, torch.inf):
-        image[0, 1, 3, 5] = value
+        image[0, 1, HEIGHT // 2, WIDTH // 2] = value
         for find in (lambda: object_around(depth, image, *place(thing, 1)), lambda: object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))):
             with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
                 find()
