@@ -293,8 +293,8 @@ def _views(positions: list[list[float]], intrinsics: Tensor, inverse_focus: Tens
     x, y, z = sent_to(intrinsics.device, torch.tensor(positions, dtype=intrinsics.dtype)).T.view(3, -1, 1, 1, 1)
     across, down = intrinsics[:, 0, 0].view(-1, 1, 1, 1) * x, intrinsics[:, 1, 1].view(-1, 1, 1, 1) * y
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
-    forward = z if any(ahead for _, _, ahead in positions) else 0.0
-    return View(across, down, across * inverse_focus, down * inverse_focus, forward, centre_x, centre_y, sideways, stretch)
+    numbers = across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y
+    return View.of(numbers, any(ahead for _, _, ahead in positions), sideways=sideways, stretch=stretch)
 
 
 def _margin(inverse: Tensor, path: Tensor, intrinsics: Tensor, inverse_focus: Tensor) -> tuple[int, int]:

@@ -162,7 +162,7 @@ def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor
         seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
     else:
         image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
-    index, inside = landing(*seen, height, width)
+    index, inside = landing(*seen, height, width, view.sideways and not rims.margin[1])
     index = index if views == 1 else torch.add(index, image, alpha=height * width)
     front = rims.surface.new_zeros(views * height * width)
     return rims.surface, front.scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax").view(-1, 1, height, width)

@@ -209,9 +209,10 @@ def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) 
     """The images of eyes (B, 3, H, W) and their holes; `moves` are shifts of the near end to the right of the far end, in pixels."""
     height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
     share = 1 - 1 / NEAR_FAR_RATIO
-    across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))
-    screen, none = 1 / NEAR_FAR_RATIO + convergence * share, across.new_zeros(1, 1, 1, 1)
-    view = View(across, none, across * screen, none, 0.0, none, none, sideways=True, stretch=2)
+    across = torch.tensor([-move / share for move in moves], dtype=torch.float32, device="cpu").view(-1, 1, 1, 1)
+    screen, none = 1 / NEAR_FAR_RATIO + convergence * share, torch.zeros_like(across)
+    view = View.of((across, none, across * screen, none, none, none, none), sideways=True, stretch=2)
+    view = view._replace(numbers=sent_to(layer.inverse.device, view.numbers))
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, sideways=True)
     is_beside = rendered.column != rendered.column.clamp(-0.5, width - 0.5)
