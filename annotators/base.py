@@ -210,7 +210,7 @@ class Annotator(Family):
         return self._clamped(estimate)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        maps = {name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None}
+        maps = {name: value for name in ("depth", "normals", "intrinsics", "extrinsics") if (value := getattr(estimate, name)) is not None}
         check_finite(self.spec, self.network, maps)
 
     def _clamped(self, estimate: Estimate) -> Estimate:
