@@ -171,8 +171,10 @@ class Annotator(Family):
         stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
         if self.undoes_stretching or not stretched:
             return estimate
-        # Normals derived from a stretched map would be tilted. Resizing treats non-finite and non-positive depth as holes.
-        self._check_estimate(estimate)
+        # Normals derived from a stretched map would be tilted. Resizing hides values that are not finite, except those of a single map on a
+        # GPU, where the result is checked.
+        if estimate.device.type == "cpu" or len(estimate.maps) > 1 or estimate.quantity is Quantity.METRIC_DEPTH:
+            self._check_estimate(estimate)
         return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
