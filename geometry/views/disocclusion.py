@@ -233,7 +233,7 @@ def _traces(pixels: Tensor, size: tuple[int, ...], lines: _Lines) -> Tensor:
     # The background's variation at the same distances from its reference pixels, but on the other side of them.
     varied = away[:, 1 + 2 * most :].flip(1).square().sum(0)
     stretches = Stretches(lines.pixels, size, _CELL * edge_growth(*size[1:]))
-    values = torch.cat((away[:, : 1 + most].flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
+    values = torch.cat((*away[:, : 1 + most], varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
     sums = stretches.between(stretches.sums(values))
     means = sums[:-1] / sums[-1].clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
