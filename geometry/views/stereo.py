@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.views import ANAGLYPHS, LAYOUTS, StereoOptions
-from ...utils import constant, on_white, resize_image, sent_to, to_cpu, without_autocast
+from ...utils import constant, ends_of_parts, on_white, resize_image, sent_to, to_cpu, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
-from ..checks import check_image
+from ..checks import check_image, check_map
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
@@ -77,15 +77,18 @@ def stereo_pair(
         ValueError: Invalid images, no depth, a panorama, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
-    is_hdr = check_image(images, name="images")
+    check_map(images, 3, "images")
     check_as_many(estimate, images)
     estimate = estimate.in_float32()
-    is_whole = bool(estimate.known_depth()[2].all())  # synchronising costs less than treating every map as one with holes
+    # One synchronisation, which costs less than treating every map as one with holes; two for maps with holes.
+    asked = {"levels": ends_of_parts(images).to(estimate.device), "is_whole": estimate.known_depth()[2].all()}
+    answers = to_cpu(asked | _flat_ends(estimate, depth_range or disparity_range(estimate, is_whole=True)))
+    is_hdr, is_whole = check_image(images, "images", answers["levels"]), bool(answers["is_whole"])
     if is_whole:
         estimate = replace(estimate, mask=None)
-    ends = depth_range or disparity_range(estimate, is_whole=is_whole)
-    ends = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in ends)
-    far, near = (end.expand(len(images)) for end in to_cpu(dict(zip(("far", "near"), ends, strict=True))).values())
+    elif depth_range is None:
+        answers = to_cpu(_flat_ends(estimate, disparity_range(estimate)))
+    far, near = (answers[end].expand(len(images)) for end in ("far", "near"))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames: list[tuple[Tensor, ...]] = []
     height, width = images.shape[-2:]
@@ -94,6 +97,12 @@ def stereo_pair(
         share = nearness_share(sized, far[index], near[index], options.convergence, is_whole)
         frames.append(_both_eyes(image, sized, share, options, is_hdr))
     return StereoPair(*(torch.cat(parts) if len(frames) > 1 else parts[0] for parts in zip(*frames, strict=True)))
+
+
+def _flat_ends(estimate: Estimate, ends: tuple[Tensor | float, Tensor | float]) -> dict[str, Tensor]:
+    """The far and the near end, (B,) or (1,) each, on the estimate's device."""
+    flat = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in ends)
+    return dict(zip(("far", "near"), flat, strict=True))
 
 
 def check_as_many(estimate: Estimate, images: Tensor) -> None:
