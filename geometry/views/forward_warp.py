@@ -194,13 +194,13 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
     inverse = close_cracks(source, layer.margin, view, inverse)
     if rims is not None:
         inverse, of_rims = inverse.chunk(2)
-    farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
+    rows, columns = pixel_grid(inverse)
 
     def sampled(strip: slice) -> tuple[Tensor, Tensor, Tensor]:
-        filled = torch.maximum(inverse[..., strip, :], farthest)  # 0 where no surface is visible
-        column, row = view.sources(filled, rows[strip], columns)
-        between_rows = not view.sideways
-        return _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows), column, row
+        seen = inverse[..., strip, :]  # where no surface is visible, 0, which samples any colour
+        column, row = view.sources(seen, rows[strip], columns)
+        v = row + layer.margin[1] if layer.margin[1] else row
+        return _sample(layer, column + layer.margin[0], v, seen, between_rows=not view.sideways), column, row
 
     strips = _strips(inverse)
     if len(strips) == 1:
@@ -307,7 +307,7 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
     """Samples colours bilinearly at columns u and rows v, only from pixels of the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
-    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
+    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1) if between_rows else v
     if u.device.type != "cpu":
         return _sample_at_once(layer, u, v, nearest, between_rows)
     left, top = u.floor(), v.floor()

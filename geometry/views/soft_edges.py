@@ -218,10 +218,12 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
     # The four pixels around each position, (4, N), or the two in its row, (2, N).
     down, right = _corners(u, 2 if between_rows else 1)
-    row, column = v.floor() + down if between_rows else v, u.floor() + right
+    column, row = u.floor() + right, v
     weights = 1 - (u - column).abs()
-    weights = weights * (1 - (v - row).abs()) if between_rows else weights
-    place = torch.add(column.long().clamp_(0, width - 1), row.long().clamp(0, height - 1), alpha=width)
+    if between_rows:
+        row = v.floor() + down
+        weights, row = weights * (1 - (v - row).abs()), row.long().clamp_(0, height - 1)
+    place = torch.add(column.long().clamp_(0, width - 1), row, alpha=width)
     if len(rims.surface) > 1:
         place = torch.add(place, image, alpha=height * width)
     samples = sources.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
