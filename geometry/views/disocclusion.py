@@ -99,7 +99,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     colours = _copied(colour)
     if blurred or not traces:
         return _filled(colours, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
-    lines = _lines(inverse, places, pixels, best)
+    lines = _lines(inverse, places, pixels, best, sideways)
     return _filled_with_traces(colours, inverse, places, best, lines, _traces(colours, (len(inverse), *inverse.shape[-2:]), lines))
 
 
@@ -201,7 +201,7 @@ def _filled(
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1)
 
 
-def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side) -> _Lines:
+def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side, sideways: bool) -> _Lines:
     """The lines over backgrounds whose occluder is known, from holes (N,) into the `side` that continues into each."""
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     begins = (side.hider >= 0) & (side.distance == 1)
@@ -212,7 +212,7 @@ def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor
         pixels = located(start, *size)
     line = torch.addcmul(start, pitch, whole_numbers(start, 1, 3 * (4 + edge_growth(*size[1:])) + 1)[:, None])
     # Beyond the end of a row or column, the flat index is in another row or image.
-    period = torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
+    period = size[2] if sideways else torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
     inside = line.div(period, rounding_mode="floor") == start // period
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)

@@ -205,9 +205,7 @@ def _both_eyes(
     # On a GPU, one eye takes nearly as long as both.
     parts = [moved] if image.device.type != "cpu" else [[move] for move in moved]
     views = [_rendered(layer, rims, part, options.convergence) for part in parts if part]
-    eyes = (
-        (expand(eye).to(source), hole) for rendered, holes in views for eye, hole in zip(rendered.split(1), holes.split(1), strict=True)
-    )
+    eyes = (eye for colour, holes in views for eye in zip(expand(colour).to(source).split(1), holes.split(1), strict=True))
     (left_eye, holes_left), (right_eye, holes_right) = (
         next(eyes) if move else (source.clone(), torch.zeros_like(inverse, dtype=torch.bool)) for move in moves
     )
