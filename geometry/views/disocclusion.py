@@ -262,7 +262,7 @@ def _filled_with_traces(pixels: Tensor, inverse: Tensor, places: Tensor, side: _
     filling = sources >= 0
     places = places_where(filling)
     sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
-    return _filled(pixels, filling.view_as(inverse), places, sources.clamp(min=0), grain, weight)
+    return _filled(pixels, filling.view_as(inverse), places, sources, grain, weight)
 
 
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:

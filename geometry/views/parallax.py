@@ -23,7 +23,7 @@ from ...options.views import BORDERS, MOVES, LoopOptions
 from ...utils import resize_image, sent_to
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
-from ..checks import check_depth, check_image, check_intrinsics
+from ..checks import check_image, check_view
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.tone_mapping import compress_highlights
@@ -140,8 +140,7 @@ def _frames(
     image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course, border: tuple[int, int] = (0, 0)
 ) -> Iterator[Tensor]:
     """`parallax_frames` for images in [0, 1] and a part of a course; crops `border`, (columns, rows), at each side."""
-    check_depth(depth, like=image)
-    check_intrinsics(intrinsics, image.shape[0], image)
+    check_view(depth, intrinsics, image)
     inverse = depth.float().reciprocal()
     share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:

@@ -223,7 +223,9 @@ def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) 
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, sideways=True)
     is_beside = rendered.column != rendered.column.clamp(-0.5, width - 0.5)
-    holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | is_beside
+    holes = (rendered.inverse <= 0) | is_beside
+    if rendered is not seen:
+        holes |= rendered.inverse != seen.inverse
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
     return lay_over(rims, view, filled, rendered.inverse, seen.rims), holes
 
