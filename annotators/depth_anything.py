@@ -188,8 +188,9 @@ class DepthAnything3Annotator(DinoAnnotator):
             mask = sky < _SKY_FROM
             depth = _with_far_sky(depth, mask)
         if self.spec.in_metres:
-            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth)).to(depth.device)
+            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth))
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
+            intrinsics = intrinsics.to(depth.device)
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
