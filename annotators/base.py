@@ -288,7 +288,7 @@ class Annotator(Family):
         """Pixels in the network's dtype and in channels-last memory; for an engine float32 and contiguous."""
         if self.engine is not None:
             return pixels.float().contiguous()
-        return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return pixels.to(self.dtype, memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """The outputs of the engine, or else of `predict`, for inputs as from `normalised`."""
