@@ -196,17 +196,26 @@ def _joined(rest: Layer, places: Tensor, of_rims: Tensor) -> Rims:
     """
     (margin, above), (height, width) = rest.margin, rest.inverse.shape[-2:]
     size = (len(rest.inverse), height - 2 * above, width - 2 * margin)
-    maps = of_rims.new_zeros(len(of_rims), math.prod(size)).index_copy_(1, places, of_rims).view(-1, *size)
-    maps = F.pad(maps, (margin, margin, above, above), mode="reflect")
-    of_rims = maps[4][:, None].to(rest.inverse)
+    maps = of_rims.new_zeros(len(of_rims), math.prod(size)).index_copy_(1, places, of_rims)
+    of_rims = F.pad(maps[4].view(size)[:, None].to(rest.inverse), (margin, margin, above, above), mode="reflect")
     joined = (of_rims <= 0) & are_alike(rest.inverse, largest_within(of_rims, _JOINED), SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
     place, (image, row, column) = pixels_where(surface > 0)
+    images, height, width = size
+    columns, rows = (_mirrored(place, side, each) for side, each in zip((width, height), rest.margin, strict=True))
+    shown = torch.add(columns.index_select(0, column), rows.index_select(0, row), alpha=width)
+    shown = shown if images == 1 else torch.add(shown, image, alpha=height * width)
     row, column = row - above if above else row, column - margin
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     whole = torch.cat((whole, constant(whole, 1.0).expand_as(whole[:1])))
-    values = torch.where(values_at(joined, place), whole, maps[:4].flatten(1).index_select(1, place))
+    values = torch.where(values_at(joined, place), whole, maps[:4].index_select(1, shown))
     return Rims(image, row, column, values_at(surface, place), values[3], values[:3], surface, _slots(place, surface), rest.margin)
+
+
+@kept_constants
+def _mirrored(count: int, margin: int) -> Tensor:
+    """(count + 2 * margin,): the row (or column) of an image with `count` rows that each row of its reflection padding repeats."""
+    return count - 1 - (count - 1 - torch.arange(-margin, count + margin).abs()).abs()
 
 
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
