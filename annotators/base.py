@@ -171,8 +171,10 @@ class Annotator(Family):
         stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
         if self.undoes_stretching or not stretched:
             return estimate
-        # Normals derived from a stretched map would be tilted. Resizing treats non-finite and non-positive depth as holes.
-        self._check_estimate(estimate)
+        # Normals derived from a stretched map would be tilted. Resizing hides values that are not finite, except those of a single map on a
+        # GPU, where the result is checked.
+        if estimate.device.type == "cpu" or len(estimate.maps) > 1 or estimate.quantity is Quantity.METRIC_DEPTH:
+            self._check_estimate(estimate)
         return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
@@ -214,7 +216,7 @@ class Annotator(Family):
         return self._clamped(estimate)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        maps = {name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None}
+        maps = {name: value for name in ("depth", "normals", "intrinsics", "extrinsics") if (value := getattr(estimate, name)) is not None}
         check_finite(self.spec, self.network, maps)
 
     def _clamped(self, estimate: Estimate) -> Estimate:
@@ -290,7 +292,7 @@ class Annotator(Family):
         """Pixels in the network's dtype and in channels-last memory; for an engine float32 and contiguous."""
         if self.engine is not None:
             return pixels.float().contiguous()
-        return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return pixels.to(self.dtype, memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """The outputs of `predict`, or of the engine, which takes the `signature`'s scalars alone, for inputs as from `normalised`."""

@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
+from ..geometry.camera import DEFAULT_FOV, centred_intrinsics, intrinsics_from_fov
 from ..geometry.estimate import Estimate
+from ..utils import constant
 from .base import Annotator
 from .family import Request
 from .graphs import Signature
@@ -172,14 +173,15 @@ class DepthAnything3Annotator(DinoAnnotator):
         height, width = depth.shape[-2:]
         intrinsics = mask = None
         if fov is not None:
-            focal_y, focal_x = (0.5 * side / torch.tan(fov[:, i] / 2).clamp(min=1e-6) for i, side in enumerate((height, width)))
-            intrinsics = intrinsics_from_focal_length(focal_x, height, width, focal_length_y=focal_y)
+            focal_y, focal_x = (constant(fov, (height / 2, width / 2)) / torch.tan(fov / 2).clamp(min=1e-6)).float().unbind(1)
+            intrinsics = centred_intrinsics(focal_x, focal_y, height, width)
         if sky is not None:
             mask = sky < _SKY_FROM
             depth = _with_far_sky(depth, mask)
         if self.spec.in_metres:
-            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth)).to(depth.device)
+            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth))
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
+            intrinsics = intrinsics.to(depth.device)
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:

@@ -6,14 +6,17 @@ Source:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
+from ..geometry.camera import centred_intrinsics, intrinsics_from_fov
 from ..geometry.estimate import Estimate
+from ..geometry.valid import are_finite
+from ..utils import constant
 from .base import Annotator
 from .family import Request, counted
 from .graphs import Signature
@@ -65,11 +68,11 @@ class DepthProAnnotator(Annotator):
         else:
             focal_length = 0.5 * width / torch.tan(0.5 * torch.deg2rad(fov.clamp(*_FOV_RANGE)))
         inverse_depth = linear(inverse_depth * (width / focal_length)[:, None, None, None], height, width)
-        depth = 1 / inverse_depth.clamp(min=1 / MAX_DEPTH)
+        depth = inverse_depth.clamp(min=1 / MAX_DEPTH).reciprocal_()
         # Keeps non-finite values, which the clamp would hide, for the later check.
-        depth = depth.masked_fill(~inverse_depth.isfinite(), torch.nan)
-        intrinsics = intrinsics_from_focal_length(focal_length.nan_to_num(width), height, width, batch=len(depth))
-        return Estimate(depth, self.spec.quantity, intrinsics=intrinsics)
+        depth = torch.where(are_finite(inverse_depth), depth, constant(depth, math.nan))
+        focal_length = focal_length.nan_to_num(width).expand(len(depth))
+        return Estimate(depth, self.spec.quantity, intrinsics=centred_intrinsics(focal_length, focal_length, height, width))
 
     def signature(self) -> Signature:
         outputs = {

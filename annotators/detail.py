@@ -71,7 +71,10 @@ def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: i
     length = maps.shape[axis]
     ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
     change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
-    far = change.abs().amax(axis, keepdim=True) * per_edge
+    if change.device.type == "cpu":
+        far = change.abs().amax(axis, keepdim=True) * per_edge
+    else:
+        far = torch.linalg.vector_norm(change, torch.inf, axis, keepdim=True) * per_edge
     change = change / torch.addcmul(constant(far, 1.0), far, far)
     window = 2 * _ALONG + 1
     kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
@@ -126,8 +129,8 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
     """Smoothed local slopes, then offsets, of the values as a linear function of a guide of the same size."""
-    maps = torch.cat((guide, values), 1)
-    means, products = box_means(torch.cat((maps, guide * maps), 1), radius).chunk(2, 1)
+    maps = torch.cat((constant(guide, 1.0).expand_as(guide), guide, values), 1)
+    means, products = box_means((maps[:, :2, None] * maps[:, None, 1:]).flatten(1, 2), radius).chunk(2, 1)
     mean_guide, mean_values = means[:, :1], means[:, 1:]
     covariances = torch.addcmul(products, mean_guide, means, value=-1)
     slope = covariances[:, 1:] / (covariances[:, :1] + epsilon)

@@ -122,30 +122,30 @@ class Budget:
 
 # Lower a budget along with its count, so that nothing grows back.
 NETWORKS = {
-    "tiny": Budget(105, 2, 3),
-    "depth-anything-small": Budget(20, 2, 3),
-    "depth-anything-v2-small": Budget(20, 2, 3),
-    "depth-anything-v2-metric-indoor-small": Budget(22, 2, 3),
-    "depth-anything-3-small": Budget(42, 3, 4),
-    "depth-anything-3-metric-large": Budget(73, 4, 5),
-    "video-depth-anything-metric-small": Budget(21, 2, 3),
-    "moge-2-vits-normal": Budget(35, 2, 5),
-    "moge-3-vitl": Budget(35, 351, 17),  # its sparse network synchronises for numbers of voxels
-    "moge-vitl": Budget(26, 2, 5),
-    "metric3d-vit-small": Budget(36, 2, 6),
-    "depth-pro": Budget(35, 3, 4),
-    "da2": Budget(11, 3, 4, 300),
-    "midas-v2.1-small": Budget(14, 2, 3),
-    "zoedepth-nyu": Budget(18, 2, 3),
-    "zoe-depth-anything-indoor": Budget(17, 2, 3),
-    "leres": Budget(16, 3, 4),
-    "leres-boost": Budget(98, 3, 4),
-    "bae-normal": Budget(28, 2, 3),
-    "dsine": Budget(22, 2, 3),
-    "zipdepth-base": Budget(14, 2, 3),
+    "tiny": Budget(100, 2, 3),
+    "depth-anything-small": Budget(17, 2, 3),
+    "depth-anything-v2-small": Budget(17, 2, 3),
+    "depth-anything-v2-metric-indoor-small": Budget(19, 2, 3),
+    "depth-anything-3-small": Budget(29, 2, 3),
+    "depth-anything-3-metric-large": Budget(72, 4, 5),
+    "video-depth-anything-metric-small": Budget(18, 2, 3),
+    "moge-2-vits-normal": Budget(34, 2, 5),
+    "moge-3-vitl": Budget(34, 351, 17),  # its sparse network synchronises for numbers of voxels
+    "moge-vitl": Budget(25, 2, 5),
+    "metric3d-vit-small": Budget(32, 2, 6),
+    "depth-pro": Budget(28, 2, 3),
+    "da2": Budget(10, 3, 4, 300),
+    "midas-v2.1-small": Budget(11, 2, 3),
+    "zoedepth-nyu": Budget(17, 2, 3),
+    "zoe-depth-anything-indoor": Budget(16, 2, 3),
+    "leres": Budget(11, 2, 3),
+    "leres-boost": Budget(94, 3, 4),
+    "bae-normal": Budget(25, 2, 3),
+    "dsine": Budget(21, 2, 3),
+    "zipdepth-base": Budget(11, 2, 3),
 }
 """For one 640x480 image through a model."""
-VIDEOS = {"tiny": Budget(129, 3, 6, 1800), "depth-anything-v2-small": Budget(19, 2, 4, 1800), "moge-2-vits-normal": Budget(34, 2, 5, 2100)}
+VIDEOS = {"tiny": Budget(121, 3, 6, 1800), "depth-anything-v2-small": Budget(16, 2, 4, 1800), "moge-2-vits-normal": Budget(33, 2, 5, 2100)}
 """For a 640x480 video frame, with its alignment on the CPU."""
 EFFECTS = {
     "relight, sun (node)": Budget(532, 5, 8),
@@ -155,9 +155,9 @@ EFFECTS = {
     "relight, three lamps (node)": Budget(663, 6, 9),
     "cast_shadow, hard": Budget(119, 2, 2),
     "cast_shadow, soft": Budget(146, 2, 2),
-    "parallax, a frame of 8": Budget(100, 3, 2),
-    "stereo, both eyes": Budget(793, 14, 3),
-    "refine, four times as large": Budget(248, 3, 4),
+    "parallax, a frame of 8": Budget(96, 3, 2),
+    "stereo, both eyes": Budget(748, 12, 2),
+    "refine, four times as large": Budget(242, 3, 4),
     "depth of field": Budget(222, 3, 4),
     "fog (node)": Budget(227, 5, 4),
     "sky (node)": Budget(240, 5, 3),
@@ -168,8 +168,8 @@ EFFECTS = {
 }
 """For rows of `effects.py` at 480x270, a parallax per frame: 2 % above today's counts, which depend on the CPU's rounding."""
 EAGER = {
-    "parallax, a frame of 8": Budget(136, 3, 2),
-    "stereo, both eyes": Budget(1262, 15, 3),
+    "parallax, a frame of 8": Budget(133, 3, 2),
+    "stereo, both eyes": Budget(1217, 13, 2),
     "depth of field": Budget(306, 3, 4),
     "fog (node)": Budget(414, 6, 4),
 }

@@ -40,11 +40,18 @@ def intrinsics_from_focal_length(
     fx, fy = torch.broadcast_tensors(fx, fy)
     if fx.numel() == 1:
         fx, fy = fx.expand(batch), fy.expand(batch)
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    cx, cy = one * ((width - 1) / 2), one * ((height - 1) / 2)
-    intrinsics = torch.stack((fx, zero, cx, zero, fy, cy, zero, zero, one), -1).view(-1, 3, 3)
+    intrinsics = centred_intrinsics(fx, fy, height, width)
     check_intrinsics(intrinsics, fx.shape[0])
     return intrinsics
+
+
+def centred_intrinsics(fx: Tensor, fy: Tensor, height: int, width: int) -> Tensor:
+    """`intrinsics_from_focal_length` of both focal lengths (B,), without checks, which would synchronise the device."""
+    none, cx, cy = (0.0,) * 3, (width - 1) / 2, (height - 1) / 2
+    centre, of_x, of_y = constant(
+        fx, (((0.0, 0.0, cx), (0.0, 0.0, cy), (0.0, 0.0, 1.0)), ((1.0, 0.0, 0.0), none, none), (none, (0.0, 1.0, 0.0), none))
+    )
+    return torch.addcmul(centre, fx[:, None, None], of_x).addcmul_(fy[:, None, None], of_y)
 
 
 def _numbers(values: float | Tensor) -> Tensor:

@@ -342,7 +342,10 @@ class _Kind(NamedTuple):
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
-    # Clamps the overshoot of "bicubic" and rounding. Both ends in one clamp_ take a CPU three times as long.
+    # Clamps the overshoot of "bicubic" and rounding. Both ends together take a CPU three times as long.
+    if values.device.type != "cpu":
+        low, high = values.flatten(2).aminmax(dim=2)
+        return resize_map(values, *size, growing).clamp_(low[..., None, None], high[..., None, None])
     return resize_map(values, *size, growing).clamp_min_(values.amin((2, 3), keepdim=True)).clamp_max_(values.amax((2, 3), keepdim=True))
 
 

@@ -118,6 +118,15 @@ def test_effects_keep_their_budgets_at_the_size_that_these_are_for(gpu):
     assert not any(over.values()), over
 
 
+def test_a_stretched_map_that_is_not_finite_is_refused_on_a_gpu(gpu):
+    with families.narrow(["leres"]), gpu_model.pack_on(gpu), torch.no_grad():
+        model = families.load("leres", "float32")
+        for parameter in model.annotator.network.parameters():
+            parameter.fill_(torch.nan)
+        with pytest.raises(ArithmeticError, match="gave depth that is not finite"):
+            model.estimate(torch.rand(1, 3, 48, 64))
+
+
 def test_every_family_has_a_budget():
     named = {families.MODELS[name].family for name in gpu_model.NETWORKS}
     assert named == {spec.family for spec in families.MODELS.values() if not families.is_diffusion(spec)}, (

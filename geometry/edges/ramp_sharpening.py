@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants, sent_to
+from ...utils import constant, kept_constants, largest_channel, sent_to
 from ..filters.box import box_means
 from ..filters.chosen_pixels import places_where, values_at
 from ..filters.extremes import largest_along_rows, largest_within
@@ -314,9 +314,8 @@ def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
         (1, 2, H, W): change per pixel to the right and downwards; one-sided at borders, so that planes stay planes. And (1, 1, H, W): 1
         where the surroundings are a plane, near 0 on ramps.
     """
-    rises = _rises(values)
-    slopes = box_means(torch.cat([torch.lerp(before, after, 0.5) for before, after in rises], 1), 1)
-    bend = torch.maximum(*((after - before).abs_() for before, after in rises))
+    before, after = (torch.cat(rises, 1) for rises in zip(*_rises(values), strict=True))
+    slopes, bend = box_means(torch.lerp(before, after, 0.5), 1), largest_channel((after - before).abs_())
     share = largest_within(bend, 1) / largest_within(values, 1).clamp(min=_TINY)
     return slopes, torch.addcmul(constant(share, 1.0), share, share, value=1 / _BEND**2).reciprocal_().add_(_LEAST)
 

@@ -161,7 +161,7 @@ def _unit(directions: Tensor, base: Estimate) -> Tensor:
     """Unit normals; the base's own values in its holes."""
     length = vector_lengths(directions)
     assert base.normals is not None
-    return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
+    return torch.where(length > 0, directions / length, base.normals)
 
 
 def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive) -> Estimate:
@@ -224,7 +224,7 @@ def _nearness(one: Estimate, is_whole: bool = False) -> tuple[Tensor, Callable[[
     if valid is not None:
         low, high = torch.stack((low, high)).nan_to_num_(0, 0, 0)  # infinite where no pixel is valid
     half = torch.where(high > low, (high - low) / 2, constant(depth, 0.5))
-    nearness = ((depth - low) / half).add_(1).clamp_(min=_LEAST)
+    nearness = torch.addcdiv(constant(depth, 1.0), depth - low, half).clamp_(min=_LEAST)
     if quantity is Quantity.DISPARITY:
         return where_valid(nearness), lambda found: torch.addcmul(low, found - 1, half)
     return where_valid(nearness.reciprocal_()), lambda found: torch.addcmul(low, found.clamp(min=_LEAST).reciprocal_().sub_(1), half)

@@ -67,15 +67,15 @@ class Stretches:
             farthest: Largest distance on both sides.
 
         Returns:
-            The sums (C, cells, D), at the distances of `distances_to`.
+            The sums (C, D, cells), at the distances of `distances_to`.
         """
-        count = len(distances_to(away, farthest))
+        count, cells = len(distances_to(away, farthest)), math.prod(self._shape)
         steps = torch.add(constant(away, farthest / _STEP), away, alpha=1 / _STEP)
         lower = steps.floor()
-        index, share = torch.add(lower.long(), self._index, alpha=count), steps - lower
-        total, upper = math.prod(self._shape) * count, values * share
-        sums = _sums_at(index, values - upper, total) + _sums_at(index + 1, upper, total)
-        return sums.view(len(values), -1, count)
+        index = torch.add(self._index, lower.long(), alpha=cells)
+        upper = values * (steps - lower)
+        both = torch.cat((index, index + cells)), torch.cat((values - upper, upper), 1)
+        return _sums_at(*both, count * cells).view(len(values), count, cells)
 
     def nearest(self, grid: Tensor) -> Tensor:
         """Values (C, N) at the pixels: those of their cells in a grid (B, C, rows, columns)."""

@@ -96,10 +96,11 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     hole = inverse <= 0
     places, pixels = pixels_where(hole)
     best = _Side(*_background_beside(inverse, places, *pixels[1:], sideways, blurred))
+    colours = _copied(colour)
     if blurred or not traces:
-        return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
-    lines = _lines(inverse, places, pixels, best)
-    return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
+        return _filled(colours, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
+    lines = _lines(inverse, places, pixels, best, sideways)
+    return _filled_with_traces(colours, inverse, places, best, lines, _traces(colours, (len(inverse), *inverse.shape[-2:]), lines))
 
 
 @by_kernel(f"{__package__}.disocclusion_kernel", otherwise=1e-3)
@@ -176,26 +177,31 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
         fits = inside & alike(shown.index_select(0, place))
         source, done = torch.where(fits & ~done, place, source), done | fits
         turn //= 2
-    return _filled(colour, hole, places, source)
+    return _filled(_copied(colour), hole, places, source)
+
+
+def _copied(colour: Tensor) -> Tensor:
+    """The pixels (C, B * H * W) of colours (B, C, H, W)."""
+    return colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
 
 
 def _filled(
-    colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None, weight: Tensor | None = None
+    pixels: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None, weight: Tensor | None = None
 ) -> Tensor:
-    """Fills pixels `hole` (B, 1, H, W) of colours (B, C, H, W), whose flat indices are `places` (N,), with locally averaged sources (N,).
+    """Fills pixels `hole` (B, 1, H, W), whose flat indices are `places` (N,), with locally averaged sources (N,): (B, C, H, W).
 
+    `pixels` are from `_copied`, and are overwritten.
     `grain` (N,) is the share of detail that is kept despite averaging (None = 0), `weight` (N,) of the new colour in a blend (None = 1).
     """
-    pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
     means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
     filled = means if grain is None else torch.lerp(means, continued, grain)
     filled = filled if weight is None else torch.lerp(pixels.index_select(1, places).float(), filled, weight)
     pixels.index_copy_(1, places, filled.to(pixels))
-    return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
+    return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1)
 
 
-def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side) -> _Lines:
+def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor], side: _Side, sideways: bool) -> _Lines:
     """The lines over backgrounds whose occluder is known, from holes (N,) into the `side` that continues into each."""
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     begins = (side.hider >= 0) & (side.distance == 1)
@@ -206,7 +212,7 @@ def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor
         pixels = located(start, *size)
     line = torch.addcmul(start, pitch, whole_numbers(start, 1, 3 * (4 + edge_growth(*size[1:])) + 1)[:, None])
     # Beyond the end of a row or column, the flat index is in another row or image.
-    period = torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
+    period = size[2] if sideways else torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
     inside = line.div(period, rounding_mode="floor") == start // period
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
@@ -214,17 +220,20 @@ def _lines(inverse: Tensor, places: Tensor, pixels: tuple[Tensor, Tensor, Tensor
     return _Lines(start, pixels, pitch, line, alike, hider.clamp(0, len(depths) - 1))
 
 
-def _traces(colour: Tensor, lines: _Lines) -> Tensor:
-    """The confidence in [0, 1] that the first M - 1 pixels of each line are traces of the occluder: (M - 1, N)."""
-    size, most = (len(colour), *colour.shape[-2:]), len(lines.places) // 3
+def _traces(pixels: Tensor, size: tuple[int, ...], lines: _Lines) -> Tensor:
+    """The confidence in [0, 1] that the first M - 1 pixels of each line are traces of the occluder: (M - 1, N).
+
+    `pixels` (C, B * H * W) are of images of a `size` (B, H, W).
+    """
+    most = len(lines.places) // 3
     # The first row is the occluder's.
     shown = torch.cat((lines.hider[None], lines.places))
-    colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
+    colours = pixels.index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
     away = colours - colours[:, 1 + most : 1 + 2 * most].mean(1, keepdim=True)
     # The background's variation at the same distances from its reference pixels, but on the other side of them.
     varied = away[:, 1 + 2 * most :].flip(1).square().sum(0)
     stretches = Stretches(lines.pixels, size, _CELL * edge_growth(*size[1:]))
-    values = torch.cat((away[:, : 1 + most].flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
+    values = torch.cat((*away[:, : 1 + most], varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
     sums = stretches.between(stretches.sums(values))
     means = sums[:-1] / sums[-1].clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
@@ -237,7 +246,7 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     return sure[:-1].cummin(0).values * (1 - sure[-1])
 
 
-def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, sure: Tensor) -> Tensor:
+def _filled_with_traces(pixels: Tensor, inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, sure: Tensor) -> Tensor:
     """`_filled` for holes and traces. Maps, places and side as in `_lines`; `sure` from `_traces`."""
     skipped = (sure > 0.5).sum(0)
     source = _beyond_traces(inverse, places, side, lines, skipped)
@@ -253,7 +262,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     filling = sources >= 0
     places = places_where(filling)
     sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
-    return _filled(colour, filling.view_as(inverse), places, sources.clamp(min=0), grain, weight)
+    return _filled(pixels, filling.view_as(inverse), places, sources, grain, weight)
 
 
 def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Conventions as in `parallax`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -82,69 +83,72 @@ class Camera(Protocol):
 
 
 class View(NamedTuple):
-    """Translated perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) if equal for all views.
+    """Translated perspective cameras.
 
     Attributes:
-        across, down: Columns to the left and rows upwards by which the camera's motion shifts points at inverse depth 1.
-        shift_x, shift_y: Columns and rows by which the whole image is shifted back, so that the focus stays in place.
-        forward: Forward motion in the unit of depth; 0.0 = none.
-        centre_x, centre_y: Column and row of the optical axis.
+        numbers: (9, B, 1, 1, 1), as from `of`: across, down, shift_x, shift_y, both shifts plus 0.5, forward, centre_x, centre_y. In one
+            tensor, so that a GPU selects them together.
+        goes_ahead: Whether a camera moves forward or back.
         sideways: As `Camera.sideways`.
         stretch: As `Camera.stretch`.
     """
 
-    across: Tensor
-    down: Tensor
-    shift_x: Tensor
-    shift_y: Tensor
-    forward: Tensor | float
-    centre_x: Tensor
-    centre_y: Tensor
+    numbers: Tensor
+    goes_ahead: bool
     sideways: bool
     stretch: int
+
+    @classmethod
+    def of(cls, numbers: Sequence[Tensor], goes_ahead: bool = False, *, sideways: bool, stretch: int) -> View:
+        """Cameras from seven tensors (B, 1, 1, 1), or (1, 1, 1, 1) for all views.
+
+        Args:
+            numbers: Columns to the left and rows upwards by which the camera's motion shifts points at inverse depth 1; columns and rows by
+                which the whole image is shifted back, so that the focus stays in place; forward motion in the unit of depth; column and row
+                of the optical axis.
+            goes_ahead, sideways, stretch: As in the class.
+        """
+        across, down, *shifts, forward, centre_x, centre_y = torch.broadcast_tensors(*numbers)
+        table = torch.stack((across, down, *shifts, *shifts, forward, centre_x, centre_y))
+        halves = constant(table, (0.0,) * 4 + (0.5,) * 2 + (0.0,) * 3).view(-1, 1, 1, 1, 1)
+        return cls(table + halves, goes_ahead, sideways, stretch)
 
     @property
     def views(self) -> int:
         """As `Camera.views`."""
-        return max(len(number) for number in self if isinstance(number, Tensor))
-
-    @property
-    def _goes_ahead(self) -> bool:
-        return isinstance(self.forward, Tensor) or self.forward != 0
+        return self.numbers.shape[1]
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
-        shift_x, shift_y = self.shift_x + 0.5, 0.5 if self.sideways else self.shift_y + 0.5
-        if not self._goes_ahead:
-            x = torch.addcmul(columns + shift_x, self.across, inverse, value=-1)
-            return x, rows if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
-        closer = 1 / (1 - self.forward * inverse)
-        x = torch.addcmul(columns - self.centre_x, self.across, inverse, value=-1)
-        y = torch.addcmul(rows - self.centre_y, self.down, inverse, value=-1)
-        return torch.addcmul(self.centre_x + shift_x, x, closer), torch.addcmul(self.centre_y + shift_y, y, closer)
+        across, down, _, _, shift_x, shift_y, forward, centre_x, centre_y = self.numbers
+        if not self.goes_ahead:
+            x = torch.addcmul(columns + shift_x, across, inverse, value=-1)
+            return x, rows if self.sideways else torch.addcmul(rows + shift_y, down, inverse, value=-1)
+        closer = 1 / (1 - forward * inverse)
+        x = torch.addcmul(columns - centre_x, across, inverse, value=-1)
+        y = torch.addcmul(rows - centre_y, down, inverse, value=-1)
+        return torch.addcmul(centre_x + shift_x, x, closer), torch.addcmul(centre_y + shift_y, y, closer)
 
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
-        columns = columns - self.shift_x
+        across, down, shift_x, shift_y, _, _, forward, centre_x, centre_y = self.numbers
+        columns = columns - shift_x
         # The pixel plus its motion, which is exact where there is no motion.
-        column = torch.addcmul(columns, self.across, inverse)
+        column = torch.addcmul(columns, across, inverse)
         if self.sideways:
             return column, rows
-        rows = rows - self.shift_y
-        row = torch.addcmul(rows, self.down, inverse)
-        if self._goes_ahead:
-            ahead = self.forward * inverse
-            column = torch.addcmul(column, columns - self.centre_x, ahead, value=-1)
-            row = torch.addcmul(row, rows - self.centre_y, ahead, value=-1)
+        rows = rows - shift_y
+        row = torch.addcmul(rows, down, inverse)
+        if self.goes_ahead:
+            ahead = forward * inverse
+            column = torch.addcmul(column, columns - centre_x, ahead, value=-1)
+            row = torch.addcmul(row, rows - centre_y, ahead, value=-1)
         return column, row
 
     def of_pixels(self, image: Tensor) -> View:
         """As `Camera.of_pixels`."""
-        numbers = {name: number for name, number in zip(self._fields, self, strict=True) if isinstance(number, Tensor)}
-        if self.views == 1:
-            return self._replace(**{name: number.view(1) for name, number in numbers.items()})
-        table = torch.stack([number.expand(self.views, 1, 1, 1).flatten() for number in numbers.values()])
-        return self._replace(**dict(zip(numbers, table.index_select(1, image), strict=True)))
+        numbers = self.numbers.flatten(1)
+        return self._replace(numbers=numbers if self.views == 1 else numbers.index_select(1, image))
 
 
 class RenderedLayer(NamedTuple):
@@ -190,13 +194,13 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
     inverse = close_cracks(source, layer.margin, view, inverse)
     if rims is not None:
         inverse, of_rims = inverse.chunk(2)
-    farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
+    rows, columns = pixel_grid(inverse)
 
     def sampled(strip: slice) -> tuple[Tensor, Tensor, Tensor]:
-        filled = torch.maximum(inverse[..., strip, :], farthest)  # 0 where no surface is visible
-        column, row = view.sources(filled, rows[strip], columns)
-        between_rows = not view.sideways
-        return _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows), column, row
+        seen = inverse[..., strip, :]  # where no surface is visible, 0, which samples any colour
+        column, row = view.sources(seen, rows[strip], columns)
+        v = row + layer.margin[1] if layer.margin[1] else row
+        return _sample(layer, column + layer.margin[0], v, seen, between_rows=not view.sideways), column, row
 
     strips = _strips(inverse)
     if len(strips) == 1:
@@ -225,21 +229,27 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     for strip in _strips(layer.inverse):
         inverse = layer.inverse[..., strip, :]
         # Not by `round`, which rounds halves to even: pixels that all move by a half would land on every second pixel.
-        index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
+        seen = view.targets(inverse, rows[strip], columns)
+        index, inside = landing(*seen, height, width, view.sideways and not layer.margin[1])
         if images > 1:
             index = torch.add(index, whole_numbers(index, 0, images).view(-1, 1, 1, 1), alpha=height * width)
         target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
 
-def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def landing(x: Tensor, y: Tensor, height: int, width: int, is_row: bool = False) -> tuple[Tensor, Tensor]:
     """Flat pixel indices for columns and rows from `Camera.targets`, and whether they are inside the view. Overwrites `x`.
+
+    `is_row`: all `y` are rows of the view.
 
     Selecting the inside ones would synchronise the device. Instead, callers write a neutral 0 for the others, whose indices are clamped to
     the border: a single dummy pixel would serialise a GPU's atomics.
     """
     x, y = x.floor_(), y.floor() if y.is_floating_point() else y
-    column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    column = x.clamp(0, width - 1)
+    if is_row:
+        return torch.add(column.long(), y, alpha=width), column == x
+    row = y.clamp(0, height - 1)
     return torch.add(column.long(), row.long(), alpha=width), (column == x) & (row == y)
 
 
@@ -282,11 +292,12 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's margin, (columns, rows).
         image: (N,) index of the map; ignored if there is only one.
-        column, row: (N,) or (K, N), relative to the image's first; clamped to the layer. Integers are not rounded.
+        column, row: (N,) or (K, N), relative to the image's first; clamped to the layer. Integers are rows of the image.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
-    v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row
-    v = v.clamp(0, source.shape[-2] - 1)
+    v = row + margin[1] if margin[1] else row
+    if row.is_floating_point():
+        v = (row + (margin[1] + 0.5)).long().clamp_(0, source.shape[-2] - 1)
     if len(source) > 1:  # otherwise all views are of one image
         v = torch.add(v, image, alpha=source.shape[-2])
     place = torch.add(u, v, alpha=source.shape[-1])
@@ -296,7 +307,7 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
     """Samples colours bilinearly at columns u and rows v, only from pixels of the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
-    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
+    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1) if between_rows else v
     if u.device.type != "cpu":
         return _sample_at_once(layer, u, v, nearest, between_rows)
     left, top = u.floor(), v.floor()
@@ -337,7 +348,7 @@ def _sample_at_once(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between
     maps = torch.cat((layer.inverse.to(layer.colour), layer.colour), 1).flatten(2).expand(len(place), -1, -1)
     samples = maps.gather(2, place.flatten(1)[:, None].expand(-1, maps.shape[1], -1)).unflatten(2, place.shape[1:])
     inverse, colour = samples[:, 0], samples[:, 1:]
-    weights = as_numbers((inverse > nearest / EDGE) & (inverse < nearest * EDGE), nearest).add_(_OTHER).mul_(weights)
+    weights = as_numbers(are_alike(inverse, nearest, EDGE), nearest).add_(_OTHER).mul_(weights)
     return colour.mul_(weights[:, None]).sum(2).div_(weights.sum(1, keepdim=True))
 
 

@@ -110,7 +110,8 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     widest = max(_LEAST, round(max(inverse.shape[-2:]) * _WIDEST))
     # Testing the first step excludes most ends. A GPU follows a few of them to their end in the time that selecting takes.
     if inverse.device.type == "cpu" or len(begins) * widest > _AT_ONCE:
-        ends = ends.take(places_where(_hidden(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])))
+        beside = values_at(inverse, ends.place)
+        ends = ends.take(places_where(_hidden(layer, view, inverse, ends, beside, whole_numbers(inverse, 1, 2)[:, None])))
     if len(ends.place) == 0:
         return rendered, None
     count = whole_numbers(inverse, 1, widest + 1)[:, None]
@@ -138,8 +139,8 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
     # The gap ends where distant surfaces and holes end. Up to there, the continued surface must be hidden in the layer.
     in_gap = ((count <= ends.room) & (there * EDGE < beside)).cummin(0).values
     width = in_gap.sum(0)
-    ended = (width < len(count)) & (width < ends.room)
-    hidden = _hidden(layer, view, inverse, ends, count).cummin(0).values.sum(0) >= width
+    ended = width < ends.room.clamp(max=len(count))
+    hidden = (in_gap <= _hidden(layer, view, inverse, ends, beside, count)).all(0)
     chosen = places_where(in_gap & ended & hidden & (there > 0))  # holes are filled elsewhere
     if len(chosen) == 0:  # as in most images
         return _Gaps(chosen, chosen, beside[:0])
@@ -151,9 +152,9 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
     return _Gaps(places, torch.where(fits, mirrored, ends.place), beside)
 
 
-def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> Tensor:
+def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, beside: Tensor, count: Tensor) -> Tensor:
     """Whether the layer is not farther than the surfaces of N ends, continued by `count` (K, 1) pixels: (K, N); True in its holes."""
-    beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
+    image = ends.place // (inverse.shape[-2] * inverse.shape[-1])
     rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
     column, row = view.of_pixels(image).sources(beside, rows, columns)
     over = inverse_at(layer.inverse, layer.margin, image, column, row)

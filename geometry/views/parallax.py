@@ -23,7 +23,7 @@ from ...options.views import BORDERS, MOVES, LoopOptions
 from ...utils import resize_image, sent_to
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
-from ..checks import check_depth, check_image, check_intrinsics
+from ..checks import check_image, check_view
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.tone_mapping import compress_highlights
@@ -140,8 +140,7 @@ def _frames(
     image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course, border: tuple[int, int] = (0, 0)
 ) -> Iterator[Tensor]:
     """`parallax_frames` for images in [0, 1] and a part of a course; crops `border`, (columns, rows), at each side."""
-    check_depth(depth, like=image)
-    check_intrinsics(intrinsics, image.shape[0], image)
+    check_view(depth, intrinsics, image)
     inverse = depth.float().reciprocal()
     share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:
@@ -293,8 +292,8 @@ def _views(positions: list[list[float]], intrinsics: Tensor, inverse_focus: Tens
     x, y, z = sent_to(intrinsics.device, torch.tensor(positions, dtype=intrinsics.dtype)).T.view(3, -1, 1, 1, 1)
     across, down = intrinsics[:, 0, 0].view(-1, 1, 1, 1) * x, intrinsics[:, 1, 1].view(-1, 1, 1, 1) * y
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
-    forward = z if any(ahead for _, _, ahead in positions) else 0.0
-    return View(across, down, across * inverse_focus, down * inverse_focus, forward, centre_x, centre_y, sideways, stretch)
+    numbers = across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y
+    return View.of(numbers, any(ahead for _, _, ahead in positions), sideways=sideways, stretch=stretch)
 
 
 def _margin(inverse: Tensor, path: Tensor, intrinsics: Tensor, inverse_focus: Tensor) -> tuple[int, int]:

@@ -162,7 +162,7 @@ def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor
         seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
     else:
         image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
-    index, inside = landing(*seen, height, width)
+    index, inside = landing(*seen, height, width, view.sideways and not rims.margin[1])
     index = index if views == 1 else torch.add(index, image, alpha=height * width)
     front = rims.surface.new_zeros(views * height * width)
     return rims.surface, front.scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax").view(-1, 1, height, width)
@@ -227,10 +227,12 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
     # The four pixels around each position, (4, N), or the two in its row, (2, N).
     down, right = _corners(u, 2 if between_rows else 1)
-    row, column = v.floor() + down if between_rows else v, u.floor() + right
+    column, row = u.floor() + right, v
     weights = 1 - (u - column).abs()
-    weights = weights * (1 - (v - row).abs()) if between_rows else weights
-    place = torch.add(column.long().clamp_(0, width - 1), row.long().clamp(0, height - 1), alpha=width)
+    if between_rows:
+        row = v.floor() + down
+        weights, row = weights * (1 - (v - row).abs()), row.long().clamp_(0, height - 1)
+    place = torch.add(column.long().clamp_(0, width - 1), row, alpha=width)
     if len(rims.surface) > 1:
         place = torch.add(place, image, alpha=height * width)
     samples = sources.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
@@ -365,14 +367,14 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 
     A matrix (W * O, 3 * D) that multiplies the profiles of `products` in `_mixtures`, at D distances, to each candidate's squared error:
     with opacity a, -2 a times the first product, plus a squared times the second, plus the third. And the offsets and the deviations, in
-    pixels, of all candidates but the sharp ones, (2, (W - 1) * O, 1, 1).
+    pixels, of all candidates but the sharp ones, (2, (W - 1) * O).
     """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
     widths, middles = (torch.tensor(each, dtype=torch.float32) for each in (widths, [offset * growth for offset in _OFFSETS]))
     alphas = _normal((middles[:, None] - distances_to(middles, _farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
     of_profiles = torch.cat((-2 * alphas, alphas.square(), torch.ones_like(alphas)), 1)
-    return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
+    return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)
 
 
 @without_autocast
@@ -382,14 +384,15 @@ def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tenso
     Widths that explain the whole image better are preferred. (2, N): the offset of its middle from the depth edge and its standard
     deviation, both in pixels; and (N,) the confidence that there is a mixture, in [0, 1].
     """
-    (colour, near, far), away, counted = band.values[:9].unflatten(0, (3, 3)), band.values[11], band.usable.to(band.values)
-    between, from_far = near - far, colour - far
-    products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
-    sides = torch.stack((products[1], counted, (away > 0) * counted, band.known.to(counted)))
-    contrast_here, count, on_far, all_ = cells.sums(sides).unbind(1)
+    away, counted = band.values[11], band.usable.to(band.values)
+    # Of the pixel and of the near surface, relative to the far one; and products of these: of both, and of each with itself.
+    apart = band.values[:6].unflatten(0, (2, 3)) - band.values[6:9]
+    products = (apart[:, None] * apart).sum(2).flatten(0, 1).index_select(0, constant(band.place, (1, 3, 0))) * counted
+    sides = cells.sums(torch.stack((products[1], counted, band.known.to(counted), (away > 0) * counted)))
+    contrast_here, count, _, on_far = sides.unbind(1)
     profiles = cells.profiles(products, away, _farthest(growth))
     of_profiles, choices = _tried(profiles, growth)
-    errors = of_profiles @ profiles.mT.flatten(0, 1)
+    errors = of_profiles @ profiles.flatten(0, 1)
     errors = cells.over_stretches(errors).unflatten(1, (1 + _WIDTHS, -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), relative to the squared contrast.
     unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp_(min=1e-4)
@@ -399,15 +402,14 @@ def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tenso
     votes = count * enough * (contrast_here > _CONTRAST**2 * count)
     common = ((best - best[:1]).clamp(-_VOTE, _VOTE) * votes).sum((2, 3)) / votes.sum((1, 2)).clamp(min=1)
     logs = logs + common[..., None, None, None]
-    sharp = logs[0].amin(1)
     logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
     mixed = logs.amin(1)
     # Candidates with similar errors get similar weights, so that noise does not select one.
     share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
-    mixture = (share[:, None] * choices).sum(2)
-    contrast = (contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt()
-    sure = shares_above(torch.stack(((mixed - sharp).exp(), left, contrast, count / all_.clamp(min=1))), *_IS_SURE).prod(0) * enough
+    mixture = (choices @ share.flatten(2)).unflatten(2, mixed.shape[1:])
+    contrast, found = (sides[:, :2] / sides[:, 1:3].clamp(min=1)).clamp_(min=0).unbind(1)
+    sure = shares_above(torch.stack(((mixed - best[0]).exp(), left, contrast.sqrt(), found)), *_IS_SURE).prod(0) * enough
     # Weighted by confidence, so that confident cells decide for their neighbours.
     weight = (sure + 1e-6)[:, None]
     smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.views import ANAGLYPHS, LAYOUTS, StereoOptions
-from ...utils import constant, on_white, resize_image, sent_to, to_cpu, without_autocast
+from ...utils import constant, ends_of_parts, on_white, resize_image, sent_to, to_cpu, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
-from ..checks import check_image
+from ..checks import check_image, check_map
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
@@ -77,15 +77,18 @@ def stereo_pair(
         ValueError: Invalid images, no depth, a panorama, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
-    is_hdr = check_image(images, name="images")
+    check_map(images, 3, "images")
     check_as_many(estimate, images)
     estimate = estimate.in_float32()
-    is_whole = bool(estimate.known_depth()[2].all())  # synchronising costs less than treating every map as one with holes
+    # One synchronisation, which costs less than treating every map as one with holes; two for maps with holes.
+    asked = {"levels": ends_of_parts(images).to(estimate.device), "is_whole": estimate.known_depth()[2].all()}
+    answers = to_cpu(asked | _flat_ends(estimate, depth_range or disparity_range(estimate, is_whole=True)))
+    is_hdr, is_whole = check_image(images, "images", answers["levels"]), bool(answers["is_whole"])
     if is_whole:
         estimate = replace(estimate, mask=None)
-    ends = depth_range or disparity_range(estimate, is_whole=is_whole)
-    ends = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in ends)
-    far, near = (end.expand(len(images)) for end in to_cpu(dict(zip(("far", "near"), ends, strict=True))).values())
+    elif depth_range is None:
+        answers = to_cpu(_flat_ends(estimate, disparity_range(estimate)))
+    far, near = (answers[end].expand(len(images)) for end in ("far", "near"))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames: list[tuple[Tensor, ...]] = []
     height, width = images.shape[-2:]
@@ -94,6 +97,12 @@ def stereo_pair(
         share = nearness_share(sized, far[index], near[index], options.convergence, is_whole)
         frames.append(_both_eyes(image, sized, share, options, is_hdr))
     return StereoPair(*(torch.cat(parts) if len(frames) > 1 else parts[0] for parts in zip(*frames, strict=True)))
+
+
+def _flat_ends(estimate: Estimate, ends: tuple[Tensor | float, Tensor | float]) -> dict[str, Tensor]:
+    """The far and the near end, (B,) or (1,) each, on the estimate's device."""
+    flat = (torch.as_tensor(end, dtype=torch.float32, device=estimate.device).flatten() for end in ends)
+    return dict(zip(("far", "near"), flat, strict=True))
 
 
 def check_as_many(estimate: Estimate, images: Tensor) -> None:
@@ -196,9 +205,7 @@ def _both_eyes(
     # On a GPU, one eye takes nearly as long as both.
     parts = [moved] if image.device.type != "cpu" else [[move] for move in moved]
     views = [_rendered(layer, rims, part, options.convergence) for part in parts if part]
-    eyes = (
-        (expand(eye).to(source), hole) for rendered, holes in views for eye, hole in zip(rendered.split(1), holes.split(1), strict=True)
-    )
+    eyes = (eye for colour, holes in views for eye in zip(expand(colour).to(source).split(1), holes.split(1), strict=True))
     (left_eye, holes_left), (right_eye, holes_right) = (
         next(eyes) if move else (source.clone(), torch.zeros_like(inverse, dtype=torch.bool)) for move in moves
     )
@@ -209,13 +216,16 @@ def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) 
     """The images of eyes (B, 3, H, W) and their holes; `moves` are shifts of the near end to the right of the far end, in pixels."""
     height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
     share = 1 - 1 / NEAR_FAR_RATIO
-    across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))
-    screen, none = 1 / NEAR_FAR_RATIO + convergence * share, across.new_zeros(1, 1, 1, 1)
-    view = View(across, none, across * screen, none, 0.0, none, none, sideways=True, stretch=2)
+    across = torch.tensor([-move / share for move in moves], dtype=torch.float32, device="cpu").view(-1, 1, 1, 1)
+    screen, none = 1 / NEAR_FAR_RATIO + convergence * share, torch.zeros_like(across)
+    view = View.of((across, none, across * screen, none, none, none, none), sideways=True, stretch=2)
+    view = view._replace(numbers=sent_to(layer.inverse.device, view.numbers))
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, sideways=True)
     is_beside = rendered.column != rendered.column.clamp(-0.5, width - 0.5)
-    holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | is_beside
+    holes = (rendered.inverse <= 0) | is_beside
+    if rendered is not seen:
+        holes |= rendered.inverse != seen.inverse
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
     return lay_over(rims, view, filled, rendered.inverse, seen.rims), holes
 

@@ -242,7 +242,7 @@ ARGUMENTS = {
     "device": lambda: DEVICE,
     "directions": lambda: one(3),
     "extrinsics": poses,
-    **dict.fromkeys(("focal_length", "fov"), lambda: random(2)),
+    **dict.fromkeys(("focal_length", "fov", "fx", "fy"), lambda: random(2)),
     "intrinsics": matrices,
     "move": LoopOptions("orbit"),
     "options": SET,
