@@ -11,11 +11,9 @@ import { translated } from './words.js'
 /** The new node, which has the old one's place, title, mode, links and, by name, its widgets' values. The old one is gone. */
 function exchange(old, type) {
   const { graph, title } = old, fresh = window.LiteGraph.createNode(type)
-  const link = id => graph.links.get(id) ?? []
-  const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, node: graph.getNodeById(link(id).origin_id), slot: link(id).origin_slot }))
-  const targets = (old.outputs ?? []).flatMap(({ links }, output) => (links ?? []).map(id => (
-    { output, node: graph.getNodeById(link(id).target_id), slot: link(id).target_slot }
-  )))
+  const link = id => graph.links.get(id) ?? {}
+  const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, ...link(id) }))
+  const targets = (old.outputs ?? []).flatMap(({ links }, output) => (links ?? []).map(id => ({ output, ...link(id) })))
   graph.beforeChange()
   graph.remove(old)
   fresh.pos = [...old.pos]
@@ -26,11 +24,19 @@ function exchange(old, type) {
     const same = fresh.widgets?.find(widget => widget.name === name)
     if (same) same.value = value
   }
-  for (const { name, node, slot } of sources) {
-    const input = fresh.findInputSlot(name)
-    if (input >= 0) node?.connect(slot, fresh, input)
+  // Where no node is at the other end of a link, it is an input or output of the subgraph.
+  for (const { name, origin_id: id, origin_slot: slot } of sources) {
+    const input = fresh.findInputSlot(name), node = graph.getNodeById(id)
+    if (input < 0) continue
+    if (node) node.connect(slot, fresh, input)
+    else graph.inputs?.[slot]?.connect(fresh.inputs[input], fresh)
   }
-  for (const { output, node, slot } of targets) if (node && fresh.outputs[output]) fresh.connect(output, node, slot)
+  for (const { output, target_id: id, target_slot: slot } of targets) {
+    const node = graph.getNodeById(id), from = fresh.outputs[output]
+    if (!from) continue
+    if (node) fresh.connect(output, node, slot)
+    else graph.outputs?.[slot]?.connect(from, fresh)
+  }
   graph.afterChange()
   return fresh
 }
