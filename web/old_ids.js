@@ -8,6 +8,9 @@ import { isOurDefinition, isOurs, noteDefinition } from './nodes.js'
 import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
+/** Option of a widget: its value where the old node has no such widget. */
+const AS_BEFORE = 'depth_normal_as_before'
+
 /** The new node, which has the old one's place, title, mode, links and, by name, its widgets' values. The old one is gone. */
 function exchange(old, type) {
   const { graph, title } = old, fresh = window.LiteGraph.createNode(type)
@@ -20,9 +23,11 @@ function exchange(old, type) {
   fresh.mode = old.mode
   if (title !== old.constructor.title) fresh.title = title
   graph.add(fresh)
-  for (const { name, value } of old.widgets ?? []) {
-    const same = fresh.widgets?.find(widget => widget.name === name)
-    if (same) same.value = value
+  const inputs = fresh.constructor.nodeData.input.optional ?? {}
+  for (const widget of fresh.widgets ?? []) {
+    const same = old.widgets?.find(each => each.name === widget.name)
+    const value = same ? same.value : inputs[widget.name]?.[1]?.[AS_BEFORE]
+    if (value !== undefined) widget.value = value
   }
   // Where no node is at the other end of a link, it is an input or output of the subgraph.
   for (const { name, origin_id: id, origin_slot: slot } of sources) {

@@ -80,6 +80,7 @@ const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgrap
   const old = graph.nodes.find(each => each.type === 'MiDaS-NormalMapPreprocessor')
   const items = () => window.app.collectNodeMenuItems(old).filter(item => item?.content?.includes('Depth & Normals'))
   const own = items().length
+  old.widgets = old.widgets.filter(each => each.name !== 'model') // which the other pack's node lacks
   const data = old.constructor.nodeData, here = data.python_module
   data.python_module = 'custom_nodes.other'
   items()[0].callback()

@@ -83,5 +83,5 @@ def test_the_menu_of_another_packs_node_offers_this_packs(seen):
         nodes = {each["class_type"]: (number, each["inputs"]) for number, each in exchanged["prompt"].items()}
         number, inputs = nodes.pop("DepthNormal_MiDaSNormalMap")
         assert nodes["PreviewImage"][1]["images"] == [number, 0] and inputs["image"] == [nodes["EmptyImage"][0], 0] and len(nodes) == 2
-        values = {name: inputs[name] for name in ("a", "bg_threshold", "resolution")}
-        assert values == {"a": 3, "bg_threshold": 0.25, "resolution": 768} and exchanged["title"] == "My map"
+        values = {name: inputs[name] for name in ("a", "bg_threshold", "resolution", "model")}
+        assert values == {"a": 3, "bg_threshold": 0.25, "resolution": 768, "model": "midas-dpt-hybrid"} and exchanged["title"] == "My map"
