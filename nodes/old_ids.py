@@ -50,6 +50,9 @@ SMALL_DEFAULTS = {
 }
 """Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
+AS_BEFORE = "depth_normal_as_before"
+"""Option of such a widget for `web/old_ids.js`: the old id's default, where a node takes the place of one without the widget."""
+
 PREFIXED = {
     f"Inference_Core_{old_id}": own_id
     for old_id, own_id in OWN_IDS.items()
@@ -94,7 +97,8 @@ def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
     def input_types(_cls: type) -> Inputs:
         inputs = node.INPUT_TYPES()
         choices, options = inputs["optional"][widget]
-        return {**inputs, "optional": {**inputs["optional"], widget: (choices, {**options, "default": default})}}
+        smaller = {**options, "default": default, AS_BEFORE: options["default"]}
+        return {**inputs, "optional": {**inputs["optional"], widget: (choices, smaller)}}
 
     input_types.__doc__ = "ComfyUI's description of the inputs."
     return classmethod(input_types)

@@ -8,29 +8,40 @@ import { isOurDefinition, isOurs, noteDefinition } from './nodes.js'
 import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
+/** Option of a widget: its value where the old node has no such widget. */
+const AS_BEFORE = 'depth_normal_as_before'
+
 /** The new node, which has the old one's place, title, mode, links and, by name, its widgets' values. The old one is gone. */
 function exchange(old, type) {
   const { graph, title } = old, fresh = window.LiteGraph.createNode(type)
-  const link = id => graph.links.get(id) ?? []
-  const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, node: graph.getNodeById(link(id).origin_id), slot: link(id).origin_slot }))
-  const targets = (old.outputs ?? []).flatMap(({ links }, output) => (links ?? []).map(id => (
-    { output, node: graph.getNodeById(link(id).target_id), slot: link(id).target_slot }
-  )))
+  const link = id => graph.links.get(id) ?? {}
+  const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, ...link(id) }))
+  const targets = (old.outputs ?? []).flatMap(({ links }, output) => (links ?? []).map(id => ({ output, ...link(id) })))
   graph.beforeChange()
   graph.remove(old)
   fresh.pos = [...old.pos]
   fresh.mode = old.mode
   if (title !== old.constructor.title) fresh.title = title
   graph.add(fresh)
-  for (const { name, value } of old.widgets ?? []) {
-    const same = fresh.widgets?.find(widget => widget.name === name)
-    if (same) same.value = value
+  const inputs = fresh.constructor.nodeData.input.optional ?? {}
+  for (const widget of fresh.widgets ?? []) {
+    const same = old.widgets?.find(each => each.name === widget.name)
+    const value = same ? same.value : inputs[widget.name]?.[1]?.[AS_BEFORE]
+    if (value !== undefined) widget.value = value
   }
-  for (const { name, node, slot } of sources) {
-    const input = fresh.findInputSlot(name)
-    if (input >= 0) node?.connect(slot, fresh, input)
+  // Where no node is at the other end of a link, it is an input or output of the subgraph.
+  for (const { name, origin_id: id, origin_slot: slot } of sources) {
+    const input = fresh.findInputSlot(name), node = graph.getNodeById(id)
+    if (input < 0) continue
+    if (node) node.connect(slot, fresh, input)
+    else graph.inputs?.[slot]?.connect(fresh.inputs[input], fresh)
   }
-  for (const { output, node, slot } of targets) if (node && fresh.outputs[output]) fresh.connect(output, node, slot)
+  for (const { output, target_id: id, target_slot: slot } of targets) {
+    const node = graph.getNodeById(id), from = fresh.outputs[output]
+    if (!from) continue
+    if (node) fresh.connect(output, node, slot)
+    else graph.outputs?.[slot]?.connect(from, fresh)
+  }
   graph.afterChange()
   return fresh
 }

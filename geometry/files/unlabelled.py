@@ -12,7 +12,7 @@ from torch import Tensor
 from ...options.outputs import UNITS
 from ..conventions import are_unit_vectors
 from ..kinds import Quantity
-from ..valid import depth_mask
+from ..valid import FAR_AWAY, depth_mask
 from .paths import FileFormatError
 
 NAME_QUANTITY = (
@@ -74,7 +74,10 @@ def mask_of(
     """`valid.depth_mask` of a file without a mask; raises FileFormatError if no pixel is valid, and the file holds depth alone."""
     mask = depth_mask(depth, quantity, known)
     if alone and mask is not None and not bool(mask.any()):
-        raise FileFormatError(f"{path}: no pixel has a depth: all are NaN, infinite, masked, or 0 or less metres; render or save it again")
+        raise FileFormatError(
+            f"{path}: no pixel has a depth: all are NaN, infinite, masked, 0 or less metres, or {FAR_AWAY:g} or more (where renderers hit "
+            "nothing); render or save it again"
+        )
     return mask
 
 

@@ -71,25 +71,23 @@ report.video = await page.evaluate(async before => {
   links: [[1, 1, 0, 4, 1, 'IMAGE'], [2, 2, 0, 4, 0, 'VDAMODEL'], [3, 3, 0, 4, 2, 'FLOAT'], [4, 4, 0, 5, 0, 'IMAGE'], [5, 4, 1, 5, 1, 'FLOAT'], [6, 5, 0, 6, 0, 'VIDEO']],
 })
 // As if another pack served the old id: its node's menu offers ours.
-const exchange = nodes2 => page.evaluate(async ([nodes2, before]) => {
+const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgraph, before]) => {
   await window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2)
-  const { graph } = window.app
-  graph.clear()
+  const { graph: root } = window.app
+  root.clear()
   await window.app.loadGraphData(before)
-  const old = graph.getNodeById(2), items = node => window.app.collectNodeMenuItems(node).filter(item => item?.content?.includes('Depth & Normals'))
-  const own = items(old).length
+  const graph = inSubgraph ? root.convertToSubgraph(new Set([root.getNodeById(2)])).node.subgraph : root
+  const old = graph.nodes.find(each => each.type === 'MiDaS-NormalMapPreprocessor')
+  const items = () => window.app.collectNodeMenuItems(old).filter(item => item?.content?.includes('Depth & Normals'))
+  const own = items().length
+  old.widgets = old.widgets.filter(each => each.name !== 'model') // which the other pack's node lacks
   const data = old.constructor.nodeData, here = data.python_module
   data.python_module = 'custom_nodes.other'
-  items(old)[0].callback()
+  items()[0].callback()
   data.python_module = here
-  const node = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap')
-  const source = graph.getNodeById(1), target = graph.getNodeById(3)
-  return {
-    own, title: node.title, left: graph.nodes.map(each => each.type).sort(),
-    widgets: Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])),
-    links: [graph.links.get(node.inputs[0].link).origin_id === source.id, graph.links.get(target.inputs[0].link).origin_id === node.id],
-  }
-}, [nodes2, {
+  const { title } = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap')
+  return { own, title, prompt: (await window.app.graphToPrompt()).output }
+}, [nodes2, inSubgraph, {
   nodes: [
     { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 1, 0] },
     {
@@ -101,7 +99,7 @@ const exchange = nodes2 => page.evaluate(async ([nodes2, before]) => {
   links: [[1, 1, 0, 2, 0, 'IMAGE'], [2, 2, 0, 3, 0, 'IMAGE']],
   version: 0.4,
 }])
-report.exchanged = [await exchange(false), await exchange(true)]
+report.exchanged = [await exchange(false, false), await exchange(false, true), await exchange(true, false), await exchange(true, true)]
 report.visible = await page.evaluate(() => window.app.extensionManager._p._s.get('nodeDef').visibleNodeDefs.map(node => node.name))
 report.menu = await page.evaluate(() => Object.entries(window.LiteGraph.registered_node_types).filter(([, type]) => !type.skip_list).map(([id]) => id))
 await browser.close()

@@ -45,7 +45,7 @@ def test_an_own_id_begins_with_the_smallest_model_and_differs_in_nothing_else(ow
     own, old = NODE_CLASS_MAPPINGS[own_id], NODE_CLASS_MAPPINGS[{new: old for old, new in OWN_IDS.items()}[own_id]]
     inputs, before = own.INPUT_TYPES(), old.INPUT_TYPES()
     assert (before["optional"][widget][1]["default"], inputs["optional"][widget][1]["default"]) == (large, small)
-    inputs["optional"][widget][1]["default"] = large
+    inputs["optional"][widget][1]["default"] = inputs["optional"][widget][1].pop(old_ids.AS_BEFORE)
     assert inputs == before and list(inputs["optional"]) == list(before["optional"])
     now, then = (inspect.signature(node.execute).parameters for node in (own, old))
     assert now[widget].default == small and {**now, widget: then[widget]} == dict(then)
