@@ -160,13 +160,13 @@ def _ordered(values: Tensor, valid: Tensor, places: Tensor) -> Tensor:
     """(B, K): each row's valid values (B, N) at ascending positions (B, K), of as many as there are; infinite in a row without any."""
     if type(values) is not Tensor or values.device.type != "cpu":
         return torch.where(valid, values, constant(values, math.inf)).sort(1).values.gather(1, places)
-    found = np.full(places.shape, np.inf, np.float32)
-    for row, known, at, into in zip(values.detach(), valid, places.numpy(), found, strict=True):
+    ordered = np.full(places.shape, np.inf, np.float32)
+    for row, known, at, into in zip(values.detach(), valid, places.numpy(), ordered, strict=True):
         some = row[known].numpy()
         if len(some):
             some.partition(at)  # a third of the time of sorting
             into[:] = some[at]
-    return torch.from_numpy(found)
+    return torch.from_numpy(ordered)
 
 
 def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -88,18 +88,18 @@ def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
     if has != {"depth", "normals"} & entry.keys() or quantity != entry.get("quantity"):
         return Finding("figures", Grade.WRONG, f"gives {quantity}, {sorted(has)}; stored is {entry.get('quantity')}, {sorted(entry)}")
     estimate = estimate.to("cpu")
-    found: list[tuple[Grade, str]] = []
+    grades: list[tuple[Grade, str]] = []
     try:
         if estimate.depth is not None:
-            found += _compare_depth(estimate, entry)
+            grades += _compare_depth(estimate, entry)
         if estimate.normals is not None:
             stored = unit_normals(_decoded(entry["normals"], 3) / 127.5 - 1)
             cosine = (stored * _normal_grid(estimate)).sum(1).clamp(-1, 1)
             angle = float(cosine.acos().rad2deg().mean())
-            found.append((grade_of(angle, _ANGLE), f"normals {angle:.1f} degrees apart"))
+            grades.append((grade_of(angle, _ANGLE), f"normals {angle:.1f} degrees apart"))
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the stored figures are damaged ({type(error).__name__}: {error}); record them anew") from error
-    return Finding("figures", max(grade for grade, _ in found), ", ".join(said for _, said in found))
+    return Finding("figures", max(grade for grade, _ in grades), ", ".join(said for _, said in grades))
 
 
 def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grade, str]]:

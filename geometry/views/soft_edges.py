@@ -408,8 +408,8 @@ def _mixtures(band: _Band, cells: Stretches, growth: int) -> tuple[Tensor, Tenso
     share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
     mixture = (choices @ share.flatten(2)).unflatten(2, mixed.shape[1:])
-    contrast, found = (sides[:, :2] / sides[:, 1:3].clamp(min=1)).clamp_(min=0).unbind(1)
-    sure = shares_above(torch.stack(((mixed - best[0]).exp(), left, contrast.sqrt(), found)), *_IS_SURE).prod(0) * enough
+    contrast, known = (sides[:, :2] / sides[:, 1:3].clamp(min=1)).clamp_(min=0).unbind(1)
+    sure = shares_above(torch.stack(((mixed - best[0]).exp(), left, contrast.sqrt(), known)), *_IS_SURE).prod(0) * enough
     # Weighted by confidence, so that confident cells decide for their neighbours.
     weight = (sure + 1e-6)[:, None]
     smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))

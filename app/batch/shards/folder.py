@@ -112,8 +112,8 @@ class ShardFolder:
         self._damaged = {name: shard for name, shard in alike.items() if name not in self._usable and shard.images.keys() <= self._named}
         self._unwanted = catalogue.files.keys() - self._usable.keys() - self._damaged.keys()
         if self._unwanted and not self._overwrite:
-            found = _objections(catalogue, alike, self._unwanted)
-            raise ValueError(f"nothing was written: {found}; choose another --out, or --overwrite removes them")
+            objections = _objections(catalogue, alike, self._unwanted)
+            raise ValueError(f"nothing was written: {objections}; choose another --out, or --overwrite removes them")
         self._unchanged = _unchanged(by_path, self._usable.values()) if going_on else {}
         self._plan: Plan[Outputs] = Plan([], [], [])
         writes = (self._shard_options.kind,)
