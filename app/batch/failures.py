@@ -27,7 +27,7 @@ from ...geometry.files.paths import write_bytes
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ..outcomes import message_of
 from .name_locks import locked_names
-from .records import RECORDS, mark, of_today
+from .records import RECORDS, mark
 from .remote_files import as_path, is_url
 from .sources import Source
 from .staging import check_run_marker
@@ -181,7 +181,7 @@ class FailureLog:
                     entry = json.loads(line)
                 except (ValueError, RecursionError):
                     continue
-                if isinstance(entry, dict) and _is_entry(entry := of_today(entry)):
+                if isinstance(entry, dict) and _is_entry(entry):
                     yield entry
 
 

@@ -51,13 +51,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
             os.close(file)
     except (OSError, ValueError, RecursionError):
         return None
-    return of_today(record) if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
-
-
-def of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """Converts a record, or an entry of one, to the current keys: older versions call images pictures."""
-    names = {"picture": "image", "pictures": "images"}
-    return {names.get(name, name): value for name, value in record.items()}
+    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
 
 
 def new_record(

@@ -117,7 +117,7 @@ def _first_pass(
     threads = threads_of_pipeline(model, torch.get_num_threads())
     no_depth = model is not None and model.spec.quantity is None
     derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and no_depth) else None
-    now = _continued(task, renderer, store.state(), derive is not None)
+    now = _continued(task, renderer, store.state())
     if model is None:
         estimates = _own_parts(loaded, derive, threads.beside)
     else:
@@ -161,12 +161,12 @@ def threads_of_pipeline(model: Model | None, available: int) -> Threads:
     return Threads(max(1, available - 1) if is_light(model.spec) else available, beside)
 
 
-def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -> VideoState:
+def _continued(task: VideoTask, renderer: Renderer, state: Any) -> VideoState:
     """Restores the state of the video and the renderer from the kept `state`."""
     now = VideoState(task.options)
     if state is not None:
         try:
-            now.load_state_dict(state["film"] if normals else _without_normals(state["film"]))
+            now.load_state_dict(state["film"])
             for name, each in renderer.running.items():
                 each.load_state_dict(state["ranges"][name])
             renderer.fov = state.get("fov", renderer.fov)
@@ -182,12 +182,6 @@ def _own_parts(
     with closing(prefetch(loaded, threads=threads)) as frames:
         for frame, (image, estimate) in frames:
             yield [frame], image[None], estimate if derive is None else derive(estimate)
-
-
-def _without_normals(video: Any) -> Any:
-    """Drops normals from a video's state, which older versions kept needlessly."""
-    aligner = video.get("aligner")
-    return video if aligner is None or aligner.get("depth") is None else {**video, "aligner": {**aligner, "normals": None}}
 
 
 def _write_segments(

@@ -198,9 +198,6 @@ class MovingPixels:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
             self.motion = None
         else:
-            # Thumbnails in a state of an older version may have another size.
-            rows, columns = now.shape[-2:]
-            thumbnails, held = (resize_map(each, rows, columns) for each in (thumbnails, held))
             # Between thumbnails, not means over frames: these lag behind moving objects, which would look like camera motion.
             self.motion = camera_motion(thumbnails[-1:], now)
             motions, held = motions @ square(self.motion), moved(held, self.motion, "zeros")
@@ -220,10 +217,10 @@ class MovingPixels:
         return {"thumbnails": self._thumbnails, "motions": self._motions, "held": self._held, "frames": self._frames}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores the `state_dict` of another instance; an empty one resets the state."""
-        kept = (state.get(name) for name in ("thumbnails", "motions", "held"))
+        """Restores the `state_dict` of another instance."""
+        kept = (state[name] for name in ("thumbnails", "motions", "held"))
         self._thumbnails, self._motions, self._held = (each if each is None else each.cpu() for each in kept)
-        self._frames = state.get("frames", 0)
+        self._frames = state["frames"]
 
 
 def _thumbnail(frame: Tensor) -> Tensor:

@@ -217,14 +217,10 @@ class VideoAligner:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another aligner with the same options."""
-        self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
-        if self._guide is not None and (kept := self._depth or self._normals):
-            # States of older versions hold the images at the map's size.
-            size = _guide_size(*kept.value.shape[-2:])
-            self._guide = replace(self._guide, value=resize_map(self._guide.value, *size), count=resize_map(self._guide.count, *size))
-        self._sky = state.get("sky") and _Mean(*state["sky"])  # the states of older versions have none
+        kept = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals", "sky"))
+        self._guide, self._depth, self._normals, self._sky = kept
         self._cuts.load_state_dict(state["cuts"])
-        self._moving.load_state_dict(state.get("moving", {}))  # the states of older versions have none
+        self._moving.load_state_dict(state["moving"])
 
 
 @dataclass(frozen=True)

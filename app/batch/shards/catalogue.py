@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import RECORD_VERSION, RECORDS, of_today
+from ..records import RECORD_VERSION, RECORDS
 from .shard_formats import ENDINGS
 from .shard_store import Store
 
@@ -108,7 +108,7 @@ def shard_of_record(name: str, data: bytes | str) -> Shard | None:
         record = json.loads(data)
         if record["version"] != RECORD_VERSION:
             return None
-        images = [[each["path"], each["bytes"], each["modified_ns"]] for each in of_today(record)["images"]]
+        images = [[each["path"], each["bytes"], each["modified_ns"]] for each in record["images"]]
         return _shard(name, [record["bytes"], record["made"], record["run"], 0, images], [record["settings"]])
     except (ValueError, TypeError, LookupError, RecursionError):
         return None

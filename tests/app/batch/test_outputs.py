@@ -19,7 +19,7 @@ from depth_normal.app.batch.name_locks import folded
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals, shared_names
 from depth_normal.app.batch.per_image import write
-from depth_normal.app.batch.records import RECORD_VERSION, RECORDS, read_record
+from depth_normal.app.batch.records import RECORDS, read_record
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -376,8 +376,3 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name, forbidde
         assert f"this user may not write to {tmp_path / name}; change its permissions (or mount" in refused(tmp_path)
         with pytest.raises(PermissionError, match=r"^cannot write to .*: Permission denied; free room there, change its permissions"):
             put(of(tmp_path / "a.png", tmp_path))
-
-
-def test_records_of_former_versions_are_read(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"version": RECORD_VERSION, "picture": {"path": "/a.png"}, "files": {}}))
-    assert read_record(tmp_path / "a.json")["image"] == {"path": "/a.png"}

@@ -12,10 +12,9 @@ import torch
 from depth_normal.annotators import registry
 from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.app import cli
-from depth_normal.app.video.run import _without_normals
 from depth_normal.app.video.segment_record import read_state, state_to_bytes
 from depth_normal.media import Frame, estimated
-from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader import free
 from depth_normal.model_loader.inference.video import VideoState
 from tests import graph_families as FAMILIES
 from tests import tiny_depth as TINY
@@ -134,14 +133,3 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
     free()
     assert cli.main(words(video, tmp_path / "out.mkv", weights, *half, "--resume")) == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_run_that_an_older_version_stopped_goes_on_without_the_normals_that_it_kept():
-    model, frames = load_model("tiny"), torch.rand(4, 3, 60, 80, generator=torch.Generator().manual_seed(0)).split(2)
-    whole = torch.cat([part.depth for part in model.estimate_video(frames, size=96)])
-    older, now = VideoState(), VideoState()
-    list(model.estimate_video(frames[:1], size=96, state=older))
-    now.load_state_dict(_without_normals(older.state_dict()))
-    (rest,) = model.estimate_video(frames[1:], size=96, normals=False, state=now)
-    assert rest.normals is None and torch.equal(rest.depth, whole[2:])

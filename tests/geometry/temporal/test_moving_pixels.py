@@ -136,22 +136,6 @@ def stopped(images, depth):
     return aligner, estimate
 
 
-def test_the_state_of_an_older_version_goes_on():
-    """It had no moving pixels, and images as large as the maps."""
-    images, depth, _ = (F.interpolate(each.float(), scale_factor=1.5, mode="bilinear") for each in walk(10))
-    (first, _), later = stopped(images, depth), Estimate(depth[8:], Quantity.DISPARITY)
-    state = first.state_dict()
-    assert state["guide"][0].shape[-2:] == (90, 120)
-    larger = state | {"guide": tuple(F.interpolate(each, scale_factor=2) for each in state["guide"])}
-    found = []
-    for each in (larger, {name: value for name, value in state.items() if name != "moving"}):
-        second = VideoAligner()
-        second.load_state_dict(each)
-        found.append(second.push(images[8:], later).depth)
-    assert (found[0] - first.push(images[8:], later).depth).abs().max() < 0.01
-    assert (found[1][0] - depth[8]).abs().max() > 0.5, "the mean over the frames before still stands"
-
-
 def test_after_a_stop_flow_is_computed_for_the_same_frames():
     images, _ = film(6, 0.3)
     first, second = MovingPixels(), MovingPixels()
@@ -160,15 +144,3 @@ def test_after_a_stop_flow_is_computed_for_the_same_frames():
     second.load_state_dict(first.state_dict())
     found = first.push(images[5:])
     assert found.amax() > 0.1 and torch.equal(second.push(images[5:]), found)
-
-
-def test_the_state_of_an_older_version_goes_on_with_other_thumbnails():
-    """They have up to 160 columns, and were of images twice as large."""
-    images, _ = film(10, 0.3)
-    first, second = MovingPixels(), MovingPixels()
-    for image in images[:8]:
-        first.push(image[None])
-    second.load_state_dict({name: each for name, each in first.state_dict().items() if name != "frames"})
-    for image in images[8:, None]:
-        expected, found = F.avg_pool2d(first.push(image), 2), second.push(F.avg_pool2d(image, 2))
-        assert expected.max() > 0.9 and (found - expected).abs().mean() < 0.02
