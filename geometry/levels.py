@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils import constant, kept_constants
+from ..utils import constant, joined, kept_constants
 from .kinds import Quantity
 from .valid import are_all
 
@@ -25,6 +25,8 @@ ROUNDING = 1e-5
 
 _SAMPLES = 2**16
 _EXACT = 2**24  # greater whole numbers are rounded in float32
+# A GPU sorts up to this many values, in seven times their memory; in more, as of a clip, a CPU finds percentiles.
+_SORTED = 2**27
 
 
 def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
@@ -51,7 +53,7 @@ def are_ends_apart(low: float, high: float) -> bool:
 def measure_range(
     values: Tensor, valid: Tensor | None, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The ends of the range of values. The device is not synchronised.
+    """The ends of the range of values. The device is not synchronised, except for percentiles of more than `_SORTED` values.
 
     Args:
         values: (B, 1, H, W).
@@ -146,10 +148,10 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
 def _percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> Tensor:
     """(B, 2) percentiles of each row's valid values (B, N); infinite where there are none."""
-    last = valid.sum(1, keepdim=True) - 1
-    position = last * constant(values, tuple((np.array(percentiles, np.float32) / 100).tolist()))
+    last, shares = valid.sum(1, keepdim=True) - 1, tuple((np.array(percentiles, np.float32) / 100).tolist())
+    position = last * constant(values, shares)
     places = torch.cat((position, position.ceil()), 1).long()
-    if values.shape[1] > _EXACT or 100 in percentiles:  # rounded beyond the last one; -1 in a row without any
+    if values.shape[1] > _EXACT or 1 in shares:  # rounded beyond the last one; -1 in a row without any
         places = places.minimum(last).clamp(min=0)
     low, high = _ordered(values, valid, places).chunk(2, 1)
     none = constant(values, math.inf)
@@ -158,15 +160,18 @@ def _percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, float]
 
 def _ordered(values: Tensor, valid: Tensor, places: Tensor) -> Tensor:
     """(B, K): each row's valid values (B, N) at ascending positions (B, K), of as many as there are; infinite in a row without any."""
-    if type(values) is not Tensor or values.device.type != "cpu":
-        return torch.where(valid, values, constant(values, math.inf)).sort(1).values.gather(1, places)
+    if values.shape[1] <= _SORTED and (type(values) is not Tensor or values.device.type != "cpu"):
+        none, count = constant(values, math.inf), max(1, _EXACT // values.shape[1])  # of images at once, as sorting takes 28 bytes a value
+        rows = zip(values.split(count), valid.split(count), places.split(count), strict=True)
+        return joined([torch.where(known, row, none).sort(1).values.gather(1, at) for row, known, at in rows])
     ordered = np.full(places.shape, np.inf, np.float32)
-    for row, known, at, into in zip(values.detach(), valid, places.numpy(), ordered, strict=True):
-        some = row[known].numpy()
+    for row, known, at, into in zip(values.detach(), valid, places.cpu().numpy(), ordered, strict=True):
+        # By NumPy, as torch would make an index, twice as large as the values.
+        some = row.cpu().numpy()[known.cpu().numpy()]
         if len(some):
             some.partition(at)  # a third of the time of sorting
             into[:] = some[at]
-    return torch.from_numpy(ordered)
+    return torch.from_numpy(ordered).to(values.device)
 
 
 def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -186,5 +191,5 @@ def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Ten
 def _places_of(count: int, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Positions (4,) in `count` sorted values, below both percentiles and then above, and the weights (2,) of those above."""
     position = (count - 1) * torch.tensor(percentiles, dtype=torch.float32) / 100
-    below = position.long()
+    below = position.long().clamp(max=count - 1)  # large counts are rounded
     return torch.cat((below, (below + 1).clamp(max=count - 1))), position - below

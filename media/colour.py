@@ -269,8 +269,8 @@ def _unpacked(frame: Any) -> Any:
 
 
 def bits_of(frame: Any) -> int:
-    """Bits of a channel of PyAV's frame, or stream."""
-    return max((component.bits for component in frame.format.components), default=8)
+    """Bits of a channel of PyAV's frame, or stream; 8 if a stream without a readable frame does not say."""
+    return max((component.bits for component in frame.format.components), default=8) if frame.format else 8
 
 
 def has_alpha(frame: Any) -> bool:

@@ -21,6 +21,8 @@ _APART = 0.01
 _TINY = 1e-6
 # Colours are extrapolated at a resolution where the radius is about this many pixels.
 _COARSE = 3
+# Maps of up to this many values are blended together, which saves a GPU launches; larger ones one by one, which saves memory.
+_AT_ONCE = 2**20
 # Share of a window's pixels on one side at which their mean has a weight of one half.
 _FEW = 0.01
 # Tolerated distance of a pixel's colour beyond a side's colour, relative to the distance between both sides.
@@ -110,14 +112,14 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
     whole = torch.cat((image, constant(image, 1.0).expand_as(image[:, :1])), 1)
     # One by one, as they are as large as the image.
     probable, sure = torch.cat([shrunk(whole * share, pitch) for share in shares]).chunk(2)
-    colour, means = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1), []
-    for share, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        size = max(1, round(reach / pitch / 2))
+    colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
+    reaches = ((probable, 2), (sure, 4), (sure, 2), (sure, 1))
+    sizes = [(share, max(1, round(reach * radius / pitch / 2))) for share, reach in reaches]
+    for some in (sizes,) if colour.numel() <= _AT_ONCE else ([each] for each in sizes):
         # Twice, so that pixels enter a window with low weights; otherwise squares would show.
-        means.append(box_means(box_means(share, size), size))
-    colours, weights = torch.stack(means).split((3, 1), 2)
-    for mean, weight in zip(colours / weights.clamp(min=_TINY), weights / (weights + _FEW), strict=True):
-        colour = torch.lerp(colour, mean, weight)
+        colours, weights = torch.stack([box_means(box_means(share, size), size) for share, size in some]).split((3, 1), 2)
+        for mean, weight in zip(colours / weights.clamp(min=_TINY), weights / (weights + _FEW), strict=True):
+            colour = torch.lerp(colour, mean, weight)
     return enlarged(colour, pitch, image.shape[-2:])
 
 

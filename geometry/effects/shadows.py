@@ -191,7 +191,8 @@ class _Rays(NamedTuple):
         """Shortens the rays of a tile, each by another multiple of the lamp's share."""
         if not any(shares):
             return self
-        tiles = _order(self.ways, *self.ways.shape[-2:])
+        height, width = self.ways.shape[-2:]
+        tiles = _order(self.ways)[:height, :width]
         kept = torch.addcmul(constant(self.ways, 1.0), tiles, constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
         return self._replace(ways=self.ways * kept)
 
@@ -356,23 +357,23 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
     one = constant(small, 1.0)
     right = torch.cat((torch.addcmul(one, along * x, slope), sign * both, -along), 1)
     up = torch.cat((both, torch.addcmul(sign, y, down), -y), 1)
-    across, upwards = _disk(small, *small.shape[-2:])
+    across, upwards = _disk(small)[:, : small.shape[-2], : small.shape[-1]]
     return torch.addcmul(across * right, upwards, up)
 
 
 @kept_constants
-def _disk(height: int, width: int) -> Tensor:
-    """(2, height, width): the position on the disk of each ray."""
-    place = _order(torch.empty(0), height, width)
+def _disk() -> Tensor:
+    """(2, side, side), for all sizes of maps: the position on the disk of each ray."""
+    place = _order(torch.empty(0))
     radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
 @kept_constants
-def _order(height: int, width: int) -> Tensor:
-    """(height, width) float32: the number of each ray in its tile."""
-    tile = torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
-    return tile.repeat(-(-height // _TILE), -(-width // _TILE))[:height, :width].contiguous()
+def _order() -> Tensor:
+    """(side, side) float32, for all sizes of maps: the number of each ray in its tile."""
+    tiles = -(-3 * _RAYS_ALONG // 2 // _TILE)  # a whole pitch makes up to half as many again
+    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE).repeat(tiles, tiles)
 
 
 @kept_constants

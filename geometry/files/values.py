@@ -231,7 +231,8 @@ def _uncoded(planes: np.ndarray) -> FileValues:
 
 
 def _coded(image: DecodedImage) -> FileValues:
-    levels, alpha = as_rgb(image.pixels, image.premultiplied)
+    height, width = image.pixels.shape[:2]
+    levels, alpha = as_rgb(image.pixels.reshape(height, width, -1), image.premultiplied)  # grey keeps its one channel
     known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
     return FileValues(grey_as_one(np.moveaxis(levels, -1, 0)), known, bits=image.bits)
 

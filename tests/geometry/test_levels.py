@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.geometry import levels
 from depth_normal.geometry.kinds import Quantity
 from depth_normal.geometry.levels import depth_to_nearness, measure_range, sample_stride, sampled
 
@@ -16,8 +17,15 @@ def test_nearness_grows_towards_the_viewer(quantity, as_disparity):
     assert (depth_to_nearness(values, quantity, as_disparity).diff() < 0).all()
 
 
-def test_percentiles_are_exact_whatever_the_values():
+class Elsewhere(torch.Tensor):
+    """Takes the way of tensors on a GPU."""
+
+
+@pytest.mark.parametrize("sorts", [True, False])
+@pytest.mark.parametrize("kind", [torch.Tensor, Elsewhere])
+def test_percentiles_are_exact_whatever_the_values(kind, sorts, monkeypatch):
     """Against sorting: any scale and sign, ties, one value, images alone and together."""
+    monkeypatch.setattr(levels, "_SORTED", levels._SORTED if sorts else 9)
     generator = torch.Generator().manual_seed(0)
     for scale, rounded in ((1.0, False), (1e-38, False), (1e30, False), (3.0, True)):
         values = torch.randn(3, 1, 40, 50, generator=generator) * scale
@@ -26,13 +34,14 @@ def test_percentiles_are_exact_whatever_the_values():
         valid[2] = False
         valid[2, 0, 7, 7] = True
         for per_clip in (False, True):
-            low, high = measure_range(values, valid, (2.0, 85.0), per_clip)
+            low, high = measure_range(values.as_subclass(kind), valid, (2.0, 85.0), per_clip)
             groups = [values[valid]] if per_clip else [v[m] for v, m in zip(values, valid, strict=True)]
             for index, group in enumerate(groups):
                 expected = np.percentile(group.numpy(), [2, 85])
                 assert [low[index].item(), high[index].item()] == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-44)
-        low, high = measure_range(values, torch.zeros_like(valid), (2.0, 85.0))
-        assert low.isinf().all() and high.isinf().all(), "nothing is valid"
+        for most in (85.0, 100.0, 99.9999999):
+            low, high = measure_range(values.as_subclass(kind), torch.zeros_like(valid), (2.0, most))
+            assert low.isinf().all() and high.isinf().all(), "nothing is valid"
 
 
 def test_the_greatest_of_more_values_than_float32_counts_is_found():
@@ -40,6 +49,8 @@ def test_the_greatest_of_more_values_than_float32_counts_is_found():
     values[..., -1] = 1
     low, high = measure_range(values, torch.ones_like(values, dtype=torch.bool), (1.0, 100.0))
     assert (low.item(), high.item()) == (0, 1)
+    places, _ = levels._places_of(values, 2**24 + 4, (1.0, 100.0))
+    assert places.tolist()[1::2] == [2**24 + 3] * 2
 
 
 def test_samples_are_of_the_whole_map_and_only_of_what_counts():

@@ -339,6 +339,14 @@ def test_a_short_matroska_that_is_cut_off_says_so(tmp_path, name, in_memory):
     assert len(list(read_frames(path))) == 24, "its index alone is cut off"
 
 
+def test_a_video_that_is_cut_off_before_its_first_frame_says_so(tmp_path):
+    path = write_video(tmp_path / "a.mkv", moving_ball(3), "yuvj420p", codec="mjpeg")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"\xff\xd8") + 9])  # into its first JPEG
+    assert video_header(path).bits == 8, "though its format is not known"
+    assert frames_before_error(path, "not one frame in it") == 0
+
+
 def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path):
     """As of a clip that was cut without encoding: its packets begin at a key frame before the cut."""
     if not hasattr(av.stream.Stream, "index_entries"):

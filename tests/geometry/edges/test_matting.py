@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from depth_normal.geometry.edges.matting import cut_out
 
@@ -96,3 +98,19 @@ def test_a_large_image_gives_the_matte_of_a_small_one():
     large_image, large_mask = (F.interpolate(each, scale_factor=10, mode="bilinear") for each in (image, mask))
     found, large = cut_out(image, mask, edge=3.0).alpha, cut_out(large_image, large_mask, edge=3.0).alpha
     assert (F.avg_pool2d(large, 10) - found).abs().mean() < 0.01 * found.mean()
+
+
+def test_a_narrow_band_in_a_large_image_takes_little_memory():
+    """Its means are as large as the image: those of four windows together would take most of the memory."""
+
+    class Largest(TorchDispatchMode):
+        pixels = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            self.pixels = max([self.pixels, *(each.numel() for each in tree_leaves(made) if isinstance(each, torch.Tensor))])
+            return made
+
+    with Largest() as largest:
+        cut_out(torch.rand(1, 3, 300, 600), torch.rand(1, 1, 300, 600), 0.2)
+    assert largest.pixels <= 16 * 300 * 600

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_focal_length
+from depth_normal.geometry.effects import shadows
 from depth_normal.geometry.effects.lights import Light, light_direction
 from depth_normal.geometry.effects.shadows import cast_shadow, cast_shadows
 from tests.geometry.known_surfaces import depth_of_things
@@ -202,3 +203,9 @@ def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
     shadow, known = (cast_shadow(each, intrinsics, lamp, doubt=NETWORK) for each in (depth.to(dtype), depth.to(dtype).float()))
     assert shadow.dtype == dtype
     torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
+
+
+def test_rays_of_all_sizes_share_one_pattern():
+    """A pattern for each size would fill the memory in a batch of many sizes. No side has more rays than 719 pixels."""
+    assert shadows._disk(torch.empty(1, 1, 9, 16)) is shadows._disk(torch.empty(1, 1, 270, 480))
+    assert not cast_shadow(torch.ones(1, 1, 2, 719), camera(2, 719), Light((0, 0, 1), size=0.5)).any()

@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -43,6 +44,16 @@ def test_numbers_of_any_file_are_what_they_are(tmp_path, name):
     estimate = load_estimate(tmp_path / name, named)
     assert estimate.quantity is (named or Quantity.METRIC_DEPTH)
     np.testing.assert_allclose(estimate.depth[0, 0], DEPTH, atol=2e-4)
+
+
+def test_grey_levels_are_read_as_one_plane(tmp_path):
+    """Three would take as much memory as a colour image, and more to compare them."""
+    Image.fromarray(np.arange(512 * 512).astype(np.uint16).reshape(512, 512)).save(tmp_path / "d.png")
+    read_values(tmp_path / "d.png")
+    tracemalloc.start()
+    planes, (_, most) = read_values(tmp_path / "d.png").planes, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert planes.shape == (1, 1, 512, 512) and most < 8 * 512 * 512
 
 
 def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
