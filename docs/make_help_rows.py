@@ -29,9 +29,8 @@ def with_rows(page: str, node: Any) -> str:
 
     A new input's row stands where its widget does; that of an input that is no more goes.
     """
-    subjects = getattr(node, "OPTIONS", ())
-    tooltips = {name: _row(node, settings["tooltip"]) for options in subjects for name, (_, settings) in option_widgets(options).items()}
-    for options in subjects:
+    tooltips = {name: _row(node, settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
+    for options in node.OPTIONS:
         for name, option in options_of(options).items():
             if option.on_page:
                 tooltips[name] += f" {option.on_page}"
@@ -44,7 +43,7 @@ def with_rows(page: str, node: Any) -> str:
     lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
     place = 0
     groups = node.INPUT_TYPES()
-    inputs = {**groups["required"], **groups["optional"]}
+    inputs = {**groups["required"], **groups.get("optional", {})}
     if _INPUTS in lines:
         place = lines.index(_INPUTS) + 1
         begin = place + 1
@@ -101,9 +100,8 @@ def main() -> None:
         if name not in OWN_IDS:
             nodes = with_node(nodes, node)
         path = PAGES / f"{name}.md"
-        if hasattr(node, "OPTIONS") or not path.is_file():
-            page = path.read_text(encoding="utf-8") if path.is_file() else new_page(node)
-            path.write_text(with_rows(page, node), encoding="utf-8")
+        page = path.read_text(encoding="utf-8") if path.is_file() else new_page(node)
+        path.write_text(with_rows(page, node), encoding="utf-8")
     for spec in EFFECTS:
         effects = with_effect(effects, spec)
     (DOCS / "nodes.md").write_text(nodes, encoding="utf-8")
