@@ -29,8 +29,9 @@ def with_rows(page: str, node: Any) -> str:
 
     A new input's row stands where its widget does; that of an input that is no more goes.
     """
-    tooltips = {name: _row(node, settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
+    tooltips: dict[str, str] = {}
     for options in node.OPTIONS:
+        tooltips |= {name: _row(node, settings["tooltip"]) for name, (_, settings) in option_widgets(options).items()}
         for name, option in options_of(options).items():
             if option.on_page:
                 tooltips[name] += f" {option.on_page}"
