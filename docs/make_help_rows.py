@@ -29,9 +29,9 @@ def with_rows(page: str, node: Any) -> str:
 
     A new input's row stands where its widget does; that of an input that is no more goes.
     """
-    subjects = getattr(node, "OPTIONS", ())
-    tooltips = {name: _row(node, settings["tooltip"]) for options in subjects for name, (_, settings) in option_widgets(options).items()}
-    for options in subjects:
+    tooltips: dict[str, str] = {}
+    for options in node.OPTIONS:
+        tooltips |= {name: _row(node, settings["tooltip"]) for name, (_, settings) in option_widgets(options).items()}
         for name, option in options_of(options).items():
             if option.on_page:
                 tooltips[name] += f" {option.on_page}"
@@ -101,9 +101,8 @@ def main() -> None:
         if name not in OWN_IDS:
             nodes = with_node(nodes, node)
         path = PAGES / f"{name}.md"
-        if hasattr(node, "OPTIONS") or not path.is_file():
-            page = path.read_text(encoding="utf-8") if path.is_file() else new_page(node)
-            path.write_text(with_rows(page, node), encoding="utf-8")
+        page = path.read_text(encoding="utf-8") if path.is_file() else new_page(node)
+        path.write_text(with_rows(page, node), encoding="utf-8")
     for spec in EFFECTS:
         effects = with_effect(effects, spec)
     (DOCS / "nodes.md").write_text(nodes, encoding="utf-8")

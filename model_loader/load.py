@@ -22,7 +22,7 @@ from ..annotators.registry import FAMILIES, find_any_spec, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from ..options.estimate import DEVICE_CHOICES, DTYPE_CHOICES, TORCH
 from ..utils import without_autocast
-from .comfy import devices, feedback, interrupt
+from .comfy import devices, feedback, host, interrupt
 from .inference.model import Model
 from .inference.network import LoadedNetwork
 from .inference.recent import forget_estimates, running_node
@@ -157,13 +157,14 @@ def _let_go_with(node: Any | None) -> None:
         return
     use = next(iter(_uses.values()), None)
     if use is None:
-        weakref.finalize(use := _Use(), _let_go_if_emptied).atexit = False
+        weakref.finalize(use := _Use(), _let_go_if_idle).atexit = False
     _uses[node] = use
 
 
-def _let_go_if_emptied() -> None:
+def _let_go_if_idle() -> None:
+    # A prompt drops objects when the graph has changed, or after each node (--cache-none).
     # locked: garbage was collected in the middle of one of the functions here
-    if devices.is_emptied() and not _lock.locked():
+    if host.is_idle() and not _lock.locked():
         _let_go()
 
 

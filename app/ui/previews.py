@@ -38,7 +38,7 @@ from .refusals import Refusal, full_disk_said, one_of, unknown
 from .results import numbers_of
 from .tasks import CANCELLED, DONE, FAILED, Task, TaskQueue
 
-Some = TypeVar("Some", bound=Options)
+Chosen = TypeVar("Chosen", bound=Options)
 
 _MOST = 1e14
 _OF_STEREO, _OF_MOVES = ("divergence", "convergence"), ("move", "amount", "focus")
@@ -119,7 +119,7 @@ def _typed(options: Options, *names: str) -> list[str]:
     return [word for flag, value in values for word in (flag, quoted(value) if isinstance(value, str) else f"{value:g}")]
 
 
-def _chosen(values: Mapping[str, str], options: type[Some], names: Sequence[str], most: float | None = None, **fixed: str) -> Some:
+def _chosen(values: Mapping[str, str], options: type[Chosen], names: Sequence[str], most: float | None = None, **fixed: str) -> Chosen:
     """Some of the options; the page omits the prefix "light_" of a lamp's. `most`: the largest number, None = as of the widgets."""
     chosen: dict[str, Any] = {}
     for name in names:
@@ -253,7 +253,7 @@ class Previews(TaskQueue[Preview]):
         def end(state: str, error: str) -> None:
             with self._condition:
                 preview.end(state, error)
-            if state != DONE:
+            if preview.state != DONE:
                 shutil.rmtree(preview.folder, ignore_errors=True)
 
         preview.job.attempt(partial(self._make, preview), end)

@@ -62,24 +62,24 @@ class Task:
                 self.stop.set()
 
 
-Some = TypeVar("Some", bound=Task)
+AnyTask = TypeVar("AnyTask", bound=Task)
 
 
-class TaskQueue(ABC, Generic[Some]):
+class TaskQueue(ABC, Generic[AnyTask]):
     """Tasks by id, in order, and the one thread that does them; `name` is the thread's."""
 
     def __init__(self, name: str) -> None:
-        self._tasks: dict[str, Some] = {}
+        self._tasks: dict[str, AnyTask] = {}
         self._condition = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, daemon=True, name=name)
         self._thread.start()
 
     @abstractmethod
-    def _attempt(self, task: Some, /) -> None:
+    def _attempt(self, task: AnyTask, /) -> None:
         """Does a task in the queue's thread, and ends it whatever happens."""
 
-    def get(self, task_id: str) -> Some:
+    def get(self, task_id: str) -> AnyTask:
         """A task by id; raises Refusal if it is unknown."""
         with self._condition:
             if task := self._tasks.get(task_id):
@@ -99,7 +99,7 @@ class TaskQueue(ABC, Generic[Some]):
         while (task := self._next()) is not None:
             self._attempt(task)
 
-    def _next(self) -> Some | None:
+    def _next(self) -> AnyTask | None:
         """Waits for the next task; None at the end."""
         with self._condition:
             while not self._closed:

@@ -24,12 +24,6 @@ def memory_manager() -> Any | None:
     return sys.modules.get("comfy.model_management")
 
 
-def is_emptied() -> bool:
-    """Whether ComfyUI has unloaded all models from its device."""
-    manager = memory_manager()
-    return manager is not None and all(each.device != manager.get_torch_device() for each in manager.current_loaded_models)
-
-
 def default_device() -> torch.device:
     """The device to run models on: inside ComfyUI its choice, else the first available of CUDA, MPS and CPU."""
     if (manager := memory_manager()) is not None:

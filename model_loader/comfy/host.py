@@ -86,6 +86,12 @@ def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[s
     return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
 
 
+def is_idle() -> bool:
+    """Whether ComfyUI runs, and no prompt in it."""
+    queue: Any = getattr(prompt_server(), "prompt_queue", None)
+    return queue is not None and not queue.currently_running
+
+
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Registers a function that changes every prompt posted to ComfyUI before it runs."""
     server: Any = prompt_server()

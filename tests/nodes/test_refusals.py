@@ -57,7 +57,7 @@ def beyond(node_id, name, kind, options):
 
 
 def is_open(node_id, name):
-    known = [options_of(each) for each in getattr(NODE_CLASS_MAPPINGS[node_id], "OPTIONS", ())]
+    known = [options_of(each) for each in NODE_CLASS_MAPPINGS[node_id].OPTIONS]
     return any(isinstance(each.get(name), Number) and (each[name].open or each[name].most is not None) for each in known)
 
 

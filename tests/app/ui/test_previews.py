@@ -103,6 +103,19 @@ def test_another_wish_takes_the_place_of_the_one_at_work(client, photo):
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {ask(client, job, "stereo")[1]["id"]}, "nothing of them is left"
 
 
+def test_one_that_is_cancelled_at_its_end_leaves_nothing(client, done, monkeypatch):
+    make = client.jobs.previews._make
+
+    def cancelled(preview):
+        make(preview)
+        preview.end("cancelled")
+
+    monkeypatch.setattr(client.jobs.previews, "_make", cancelled)
+    preview = client.jobs.previews.get(ask(client, done, "stereo")[1]["id"])
+    client.wait(lambda: preview.state == "cancelled")
+    client.wait(lambda: not preview.folder.exists())
+
+
 def test_what_cannot_be_made_is_said(client, done, tmp_path):
     shutil.rmtree(client.jobs.uploads)
     failed = until_over(client, ask(client, done, "stereo")[1])
