@@ -340,7 +340,7 @@ AFTER_LOADING = [
     ("wave.png --model tiny -o out --panorama", "64x48 pixels; a panorama of the whole sphere"),
     ("verify tiny --figures notes.txt", "is not JSON"),
     ("verify tiny --figures none.json", "none.json is no file; --figures takes"),
-    ("video clip.mp4 -o no/out.mp4 --model tiny --start 99", "not one frame at that place"),
+    ("video clip.mp4 -o no/out.mp4 --model tiny --start 99", "not one frame from 99 s on; it lasts"),
     ("video clip.mp4 -o out.mp4 --model tiny --preset mochi --what depth", "64x8 pixels"),
     ("export tiny -o a.onnx --size 128x96", "multiples of 64"),
     ("export tiny -o a.onnx --size 65536x65536", "more than 64 megapixels"),
