@@ -44,7 +44,7 @@ def with_rows(page: str, node: Any) -> str:
     lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
     place = 0
     groups = node.INPUT_TYPES()
-    inputs = {**groups["required"], **groups["optional"]}
+    inputs = {**groups["required"], **groups.get("optional", {})}
     if _INPUTS in lines:
         place = lines.index(_INPUTS) + 1
         begin = place + 1
