@@ -308,6 +308,8 @@ REFUSED = [
     ("compare hall.npz wave.npz", "the first file is equirectangular, the second perspective"),
     ("compare wave.png wave.png", "a normal map instead, or name the quantity: metric_depth (metres), millimetres, "),
     ("compare wave.npz wave.npz -o a.jpg", "a.jpg: heat maps are written to .png or .html"),
+    ("compare wave.npz tall.png --quantity disparity --normals-from-depth", "tall.png has no normals, so"),
+    ("compare tall.png wave.npz --quantity relative-depth --normals-from-depth", "tall.png: relative depth does not tell normals"),
     ("compare wave.npz wave.npz --overwrite", "--overwrite is for heat"),
     ("view --no-open photo.png.jpg", "photo.png.jpg --write html --open` makes a page"),
     ("view --no-open wave.npz hall.npz --image wave.png", "--image is of one file, and 2 are named"),
