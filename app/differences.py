@@ -121,6 +121,9 @@ def read_both(
             logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)
     if normals_from_depth:
         evaluated = with_normals(replace(evaluated, normals=None), edges="sharp")
+        if truth.normals is None or evaluated.normals is None:
+            lacks = f"{truth_path} has no normals" if truth.normals is None else f"{found_path}: relative depth does not tell normals"
+            raise ValueError(f"{lacks}, so there are none to compare; leave --normals-from-depth out")
     if (evaluated.depth is None or truth.depth is None) and (evaluated.normals is None or truth.normals is None):
         raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
     return evaluated, truth

@@ -123,7 +123,10 @@ class LoadGeometry(Node):
             "A file in the input folder, or in the output folder if [output] follows its name. Only files with depth "
             "or normals are listed; upload others with the button below, or drop them on the node."
         )
-        quantity = "Kind of depth, if the file does not say it. auto: metres for exr and pfm; a png contains it."
+        quantity = (
+            "Kind of depth, if the file does not say it. auto: metres for exr and pfm; Save Geometry's png contains it. "
+            "millimetres, kitti (1/256 m): png of depth cameras and of KITTI."
+        )
         axes = "Axes of the normals, if the file does not say them. auto: OpenGL."
         return {
             "required": {"file": ([NOTHING, *_listed_files()], {"default": NOTHING, "tooltip": file, UPLOAD: list(READABLE)})},

@@ -6,6 +6,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+
+from depth_normal.geometry.effects import makers
+from depth_normal.geometry.estimate import Estimate, Quantity
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRIBUTING, BENCHMARKS = ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"
@@ -89,6 +93,17 @@ def test_a_method_that_is_shown_overrides_one_of_its_base(page):
             known = {each.name: ast.dump(each.args) for base in bases for each in base.body if isinstance(each, ast.FunctionDef)}
             for method in (each for each in shown.body if isinstance(each, ast.FunctionDef) and bases):
                 assert known.get(method.name) == ast.dump(method.args), f"{place}: {shown.name}.{method.name}"
+
+
+def test_the_effect_that_is_shown_runs():
+    shown = vars(makers).copy()
+    for place, source in blocks(ROOT / "docs" / "contributing" / "new-effect-or-node.md"):
+        if place.endswith("/bands.py") or place.startswith("def in_bands"):
+            shown["__package__"] = ".".join(("depth_normal", *Path(place).parts[:-1])) if "/" in place else makers.__package__
+            exec(source, shown)
+    depth = Estimate(torch.arange(1.0, 5).view(1, 1, 1, 4), Quantity.METRIC_DEPTH)
+    made = shown["in_bands"](None, depth, shown["BandsOptions"](bands=2), False)
+    assert made.words == "2 bands" and made.result.flatten().tolist() == [0, 0, 1, 1]
 
 
 def test_the_page_of_benchmarks_names_every_one():

@@ -26,7 +26,7 @@ from ...geometry.temporal.ranges import RunningRange
 from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
-from ...media import Frame, VideoHeader, VideoReadError
+from ...media import Frame, VideoHeader
 from ...model_loader import Model
 from ...options.map_images import PER_IMAGE, RUNNING
 from ...options.video import DEPTH, NORMALS, OUTPUTS, PARALLAX, SIDE_BY_SIDE, STEREO
@@ -219,7 +219,7 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
         cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
         tick()
     if not cells:
-        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
+        raise task.no_frame(header)
     write_image_png(path, _sheet(cells))
     return len(cells)
 

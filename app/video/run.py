@@ -133,7 +133,7 @@ def _first_pass(
             return error, loaded.lost(store.done)  # the first unreadable frame follows the finished segments
         raise
     if not store.done:
-        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
+        raise task.no_frame(header)
     return loaded.problem, loaded.lost(store.done)
 
 

@@ -18,7 +18,7 @@ from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.views.stereo import stereo_suffix
-from ...media import CODECS, Frame, VideoError, VideoHeader, check_codec, read_frames, video_header
+from ...media import CODECS, Frame, VideoError, VideoHeader, VideoReadError, check_codec, read_frames, video_header
 from ...media.presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
 from ...media.sequences import find_images, frame_numbers, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from ...options.map_images import PER_CLIP
@@ -82,6 +82,12 @@ class VideoTask:
     def in_two_passes(self) -> bool:
         """Whether the depth range needs a first pass over the whole video. EXR files need no range."""
         return self.clip.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
+
+    def no_frame(self, header: VideoHeader) -> VideoReadError:
+        """The error for a video without a frame in the requested range."""
+        lasts = f"; it lasts {float(header.seconds):.4g} s" if header.seconds else ""
+        where = f"from {float(self.clip.start):g} s on{lasts}" if self.clip.start else "in it"
+        return VideoReadError(f"{self.source}: there is not one frame {where}")
 
     @property
     def new_rate(self) -> Fraction | None:

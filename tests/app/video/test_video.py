@@ -580,7 +580,7 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     sheet.write_bytes(b"mine")
     assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 2 and sheet.read_bytes() == b"mine"
     capsys.readouterr()
-    assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err
+    assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "from 100 s on; it lasts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("device", "cores", "beside"), [("cuda", 64, 2), ("cuda", 4, 1), ("cuda", 1, 1), ("cpu", 64, 16)])
