@@ -22,7 +22,7 @@ from ..annotators.registry import FAMILIES, find_any_spec, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from ..options.estimate import DEVICE_CHOICES, DTYPE_CHOICES, TORCH
 from ..utils import without_autocast
-from .comfy import devices, feedback, interrupt
+from .comfy import devices, feedback, host, interrupt
 from .inference.model import Model
 from .inference.network import LoadedNetwork
 from .inference.recent import forget_estimates, running_node
@@ -56,6 +56,8 @@ class _Use:
 
 
 _uses: weakref.WeakKeyDictionary[Any, _Use] = weakref.WeakKeyDictionary()
+_watches: list[weakref.finalize] = []
+"""Of the model on ComfyUI's device whose end may be that of all; at most one."""
 
 
 @without_autocast
@@ -162,8 +164,15 @@ def _let_go_with(node: Any | None) -> None:
 
 
 def _let_go_if_emptied() -> None:
+    """Lets all models go if nothing uses them and `/free` was called; else looks again once a model leaves the device."""
+    if _uses:
+        return
+    if on_device := devices.models_on_device():
+        if not any(each.alive for each in _watches):
+            _watches[:] = [weakref.finalize(on_device[0], _let_go_if_emptied)]
+            _watches[0].atexit = False
     # locked: garbage was collected in the middle of one of the functions here
-    if devices.is_emptied() and not _lock.locked():
+    elif host.is_idle() and not _lock.locked():  # while a prompt runs, it makes room, or has no node cache
         _let_go()
 
 

@@ -24,10 +24,10 @@ def memory_manager() -> Any | None:
     return sys.modules.get("comfy.model_management")
 
 
-def is_emptied() -> bool:
-    """Whether ComfyUI has unloaded all models from its device."""
+def models_on_device() -> list[Any]:
+    """ComfyUI's records of the models on its device, its own and other packs' included."""
     manager = memory_manager()
-    return manager is not None and all(each.device != manager.get_torch_device() for each in manager.current_loaded_models)
+    return [] if manager is None else [each for each in manager.current_loaded_models if each.device == manager.get_torch_device()]
 
 
 def default_device() -> torch.device:

@@ -23,6 +23,12 @@ def prompt_server() -> Any | None:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
+def is_idle() -> bool:
+    """Whether this is ComfyUI's server, and no prompt runs."""
+    queue = getattr(prompt_server(), "prompt_queue", None)
+    return queue is not None and not queue.currently_running
+
+
 def has_node(node_id: str) -> bool:
     """Whether ComfyUI already has a node of this id, of its own or of a pack loaded earlier."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())

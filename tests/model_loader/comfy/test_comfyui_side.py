@@ -198,21 +198,26 @@ def test_the_patchers_class_is_read_when_it_is_needed(comfy):
     assert [type(call.models[0]) for call in comfy.calls] == [NewerPatcher, Patcher], "an older ComfyUI has only the old one"
 
 
-def test_models_go_when_the_last_node_object_goes_after_all_were_unloaded(comfy, monkeypatch):
-    """As ComfyUI's "Free model and node cache" does; if only the graph changes, they stay."""
+@pytest.mark.parametrize("unloaded", ["before", "after", "in a prompt", "never"])
+def test_models_go_with_the_last_node_object_and_the_device(comfy, monkeypatch, unloaded):
+    """As ComfyUI's "Free model and node cache" does, whatever graphs came before; if only the graph changes, they stay."""
     free()
     monkeypatch.setattr(load, "_uses", weakref.WeakKeyDictionary())
-    for unloaded in (False, True):
-        nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
-        for node in nodes:
-            node.execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
-        if unloaded:
-            comfy.current_loaded_models.clear()
-        del node
-        nodes.pop()
-        assert load._cache
-        nodes.pop()
-        assert bool(load._cache) is not unloaded
+    queue = SimpleNamespace(currently_running={0: "prompt"} if unloaded == "in a prompt" else {})
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(prompt_queue=queue))))
+    nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
+    for node in nodes:
+        node.execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
+    if unloaded in ("before", "in a prompt"):
+        comfy.current_loaded_models.clear()
+    del node
+    nodes.pop()
+    assert load._cache
+    nodes.pop()
+    assert bool(load._cache) is (unloaded != "before")
+    if unloaded == "after":
+        comfy.current_loaded_models.clear()
+        assert not load._cache
 
 
 @pytest.mark.parametrize("half_way", [False, True])
