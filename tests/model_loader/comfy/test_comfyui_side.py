@@ -206,11 +206,10 @@ def test_models_go_with_the_last_node_object_and_the_device(comfy, monkeypatch, 
     queue = SimpleNamespace(currently_running={0: "prompt"} if unloaded == "in a prompt" else {})
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(prompt_queue=queue))))
     nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
-    for node in nodes:
-        node.execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
+    for index in range(2):
+        nodes[index].execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
     if unloaded in ("before", "in a prompt"):
         comfy.current_loaded_models.clear()
-    del node
     nodes.pop()
     assert load._cache
     nodes.pop()
