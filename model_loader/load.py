@@ -56,6 +56,8 @@ class _Use:
 
 
 _uses: weakref.WeakKeyDictionary[Any, _Use] = weakref.WeakKeyDictionary()
+_watches: list[weakref.finalize] = []
+"""Of the model on ComfyUI's device whose end may be that of all; at most one."""
 
 
 @without_autocast
@@ -157,14 +159,20 @@ def _let_go_with(node: Any | None) -> None:
         return
     use = next(iter(_uses.values()), None)
     if use is None:
-        weakref.finalize(use := _Use(), _let_go_if_idle).atexit = False
+        weakref.finalize(use := _Use(), _let_go_if_emptied).atexit = False
     _uses[node] = use
 
 
-def _let_go_if_idle() -> None:
-    # A prompt drops objects when the graph has changed, or after each node (--cache-none).
+def _let_go_if_emptied() -> None:
+    """Lets all models go if nothing uses them and `/free` was called; else looks again once a model leaves the device."""
+    if _uses:
+        return
+    if on_device := devices.models_on_device():
+        if not any(each.alive for each in _watches):
+            _watches[:] = [weakref.finalize(on_device[0], _let_go_if_emptied)]
+            _watches[0].atexit = False
     # locked: garbage was collected in the middle of one of the functions here
-    if host.is_idle() and not _lock.locked():
+    elif host.is_idle() and not _lock.locked():  # while a prompt runs, it makes room, or has no node cache
         _let_go()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -26,6 +27,8 @@ from .loading import ChosenModel, LoadsByName, by_file_name, check_chosen, choos
 from .option_widgets import Node, option_widgets, takes
 from .saving import aside
 from .widgets import image_input
+
+logger = logging.getLogger(__name__)
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
@@ -148,6 +151,8 @@ class VideoDepthAnythingSaveEXR(Node):
                 write_depth_channel(unfinished / f"frame_{index:05}.exr", frame)
             for path in sorted(unfinished.iterdir()):
                 move_over(path, folder / path.name)
+        if (later := folder / f"frame_{len(frames):05}.exr").exists():
+            logger.warning("%s is of a longer video, saved before: delete it and those after it, or choose another folder_name", later)
         return (str(folder),)
 
 

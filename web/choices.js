@@ -3,7 +3,7 @@
 
 import { app } from '../../scripts/app.js'
 import { loadTable, table } from './language.js'
-import { isOurs } from './nodes.js'
+import { allNodes, isOurs } from './nodes.js'
 import { translatedParts } from './words.js'
 
 // The pack's own media, which the page can show only as files of the temporary folder.
@@ -65,7 +65,6 @@ app.registerExtension({
 
   // The key R asks the server again: what was downloaded meanwhile is on the disk by now.
   refreshComboInNodes: definitions => {
-    const root = app.rootGraph ?? app.graph, graphs = [root, ...root?.subgraphs?.values() ?? []]
-    for (const node of graphs.flatMap(graph => graph?.nodes ?? [])) labelModels(node, definitions?.[node.type])
+    for (const node of allNodes()) labelModels(node, definitions?.[node.type])
   },
 })

@@ -26,6 +26,12 @@ export function nodeAt(id) {
   return node
 }
 
+/** @returns {any[]} All nodes of the page's graph, those in subgraphs too. */
+export function allNodes() {
+  const root = app.rootGraph ?? app.graph
+  return [root, ...root?.subgraphs?.values() ?? []].flatMap(graph => graph?.nodes ?? [])
+}
+
 const LOOKS_A_SECOND = 8
 
 /**

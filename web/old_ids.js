@@ -4,7 +4,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { isOurDefinition, isOurs, noteDefinition } from './nodes.js'
+import { allNodes, isOurDefinition, isOurs, noteDefinition } from './nodes.js'
 import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
@@ -17,6 +17,9 @@ function exchange(old, type) {
   const link = id => graph.links.get(id) ?? {}
   const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, ...link(id) }))
   const targets = (old.outputs ?? []).flatMap(({ links }, output) => (links ?? []).map(id => ({ output, ...link(id) })))
+  // A subgraph's nodes show some of its widgets, and lose the values with the links.
+  const hosts = allNodes().filter(each => each.subgraph === graph)
+  const shown = hosts.map(host => (host.widgets ?? []).map(({ name, value }) => ({ name, value })))
   graph.beforeChange()
   graph.remove(old)
   fresh.pos = [...old.pos]
@@ -42,6 +45,9 @@ function exchange(old, type) {
     if (node) fresh.connect(output, node, slot)
     else graph.outputs?.[slot]?.connect(from, fresh)
   }
+  hosts.forEach((host, at) => {
+    for (const widget of host.widgets ?? []) widget.value = shown[at].find(each => each.name === widget.name)?.value ?? widget.value
+  })
   graph.afterChange()
   return fresh
 }

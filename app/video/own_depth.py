@@ -67,7 +67,8 @@ class DepthKind:
                 name=name,
                 if_normals=if_normals,
                 if_metres="add --quantity metric-depth",
-                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), or save metres as floats",
+                if_levels="leave out --quantity metric-depth (white = near), name relative-depth (white = far), millimetres or kitti "
+                "(of 16 bits), or save metres as floats",
                 if_sensor=if_sensor,
                 may_be_levels=values.coded,
             )

@@ -24,6 +24,12 @@ def memory_manager() -> Any | None:
     return sys.modules.get("comfy.model_management")
 
 
+def models_on_device() -> list[Any]:
+    """ComfyUI's records of the models on its device, its own and other packs' included."""
+    manager = memory_manager()
+    return [] if manager is None else [each for each in manager.current_loaded_models if each.device == manager.get_torch_device()]
+
+
 def default_device() -> torch.device:
     """The device to run models on: inside ComfyUI its choice, else the first available of CUDA, MPS and CPU."""
     if (manager := memory_manager()) is not None:

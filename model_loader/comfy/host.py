@@ -23,6 +23,12 @@ def prompt_server() -> Any | None:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
+def is_idle() -> bool:
+    """Whether this is ComfyUI's server, and no prompt runs."""
+    queue = getattr(prompt_server(), "prompt_queue", None)
+    return queue is not None and not queue.currently_running
+
+
 def has_node(node_id: str) -> bool:
     """Whether ComfyUI already has a node of this id, of its own or of a pack loaded earlier."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
@@ -84,12 +90,6 @@ def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[s
         ran = list(queue.history.values())[: -most - 1 : -1]
     graphs = ((each["prompt"][3].get("extra_pnginfo") or {}).get("workflow") or {} for each in ran)
     return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
-
-
-def is_idle() -> bool:
-    """Whether ComfyUI runs, and no prompt in it."""
-    queue: Any = getattr(prompt_server(), "prompt_queue", None)
-    return queue is not None and not queue.currently_running
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

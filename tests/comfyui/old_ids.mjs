@@ -76,8 +76,10 @@ const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgrap
   const { graph: root } = window.app
   root.clear()
   await window.app.loadGraphData(before)
-  const graph = inSubgraph ? root.convertToSubgraph(new Set([root.getNodeById(2)])).node.subgraph : root
+  const host = inSubgraph ? root.convertToSubgraph(new Set([root.getNodeById(2)])).node : null, graph = host?.subgraph ?? root
   const old = graph.nodes.find(each => each.type === 'MiDaS-NormalMapPreprocessor')
+  root.remove(root.getNodeById(4)) // of the subgraph its input stays, with a widget
+  if (host) host.widgets[0].value = 512
   const items = () => window.app.collectNodeMenuItems(old).filter(item => item?.content?.includes('Depth & Normals'))
   const own = items().length
   old.widgets = old.widgets.filter(each => each.name !== 'model') // which the other pack's node lacks
@@ -92,11 +94,13 @@ const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgrap
     { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 1, 0] },
     {
       id: 2, type: 'MiDaS-NormalMapPreprocessor', title: 'My map', pos: [300, 0], widgets_values: [3, 0.25, 768],
-      inputs: [{ name: 'image', type: 'IMAGE', link: 1 }], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [2] }],
+      inputs: [{ name: 'image', type: 'IMAGE', link: 1 }, { name: 'resolution', type: 'INT', link: 3, widget: { name: 'resolution' } }],
+      outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [2] }],
     },
     { id: 3, type: 'PreviewImage', pos: [600, 0], inputs: [{ name: 'images', type: 'IMAGE', link: 2 }], outputs: [] },
+    { id: 4, type: 'PrimitiveInt', pos: [0, 300], inputs: [], outputs: [{ name: 'INT', type: 'INT', links: [3] }], widgets_values: [640] },
   ],
-  links: [[1, 1, 0, 2, 0, 'IMAGE'], [2, 2, 0, 3, 0, 'IMAGE']],
+  links: [[1, 1, 0, 2, 0, 'IMAGE'], [2, 2, 0, 3, 0, 'IMAGE'], [3, 4, 0, 2, 1, 'INT']],
   version: 0.4,
 }])
 report.exchanged = [await exchange(false, false), await exchange(false, true), await exchange(true, false), await exchange(true, true)]

@@ -78,10 +78,15 @@ def test_a_graph_of_video_depth_anythings_first_version_is_that_of_todays_nodes(
 
 
 def test_the_menu_of_another_packs_node_offers_this_packs(seen):
-    for exchanged in seen["exchanged"]:  # on the canvas and in Nodes 2.0, each also in a subgraph
+    for exchanged, resolution in zip(
+        seen["exchanged"], (768, 512) * 2, strict=True
+    ):  # on the canvas and in Nodes 2.0, each also in a subgraph
         assert exchanged["own"] == 0, "this pack's own node under the old id needs no other"
         nodes = {each["class_type"]: (number, each["inputs"]) for number, each in exchanged["prompt"].items()}
         number, inputs = nodes.pop("DepthNormal_MiDaSNormalMap")
         assert nodes["PreviewImage"][1]["images"] == [number, 0] and inputs["image"] == [nodes["EmptyImage"][0], 0] and len(nodes) == 2
         values = {name: inputs[name] for name in ("a", "bg_threshold", "resolution", "model")}
-        assert values == {"a": 3, "bg_threshold": 0.25, "resolution": 768, "model": "midas-dpt-hybrid"} and exchanged["title"] == "My map"
+        assert (
+            values == {"a": 3, "bg_threshold": 0.25, "resolution": resolution, "model": "midas-dpt-hybrid"}
+            and exchanged["title"] == "My map"
+        )

@@ -219,6 +219,14 @@ def test_of_a_sequence_that_does_not_fit_nothing_stays(comfyui):
     assert not list((comfyui / "output" / "raw").iterdir())
 
 
+def test_frames_of_a_longer_video_are_noted(comfyui, caplog):
+    save = vda.VideoDepthAnythingSaveEXR().execute
+    for count in (3, 3, 2):
+        assert not caplog.text
+        save(np.ones((count, 2, 2)), "raw")
+    assert "frame_00002.exr is of a longer video" in caplog.text
+
+
 def test_files_stay_below_the_output_folder(comfyui):
     with pytest.raises(ValueError, match="the file name"):
         vda.VideoDepthAnythingSaveEXR().execute(np.ones((1, 2, 2)), "../outside")

@@ -193,7 +193,10 @@ REFUSED = [
     ("relight hall.png --geometry hall.npz -o b.png", PANORAMA),
     ("relight wave.png -o x.png --depth hall.png", "a normal map is named behind --normal-map"),
     ("relight wave.png -o x.png --depth metres.exr", "add --quantity metric-depth"),
-    ("relight wave.png -o x.png --depth tall.png --quantity metric-depth", "name relative-depth (white = far), or save metres as floats"),
+    (
+        "relight wave.png -o x.png --depth tall.png --quantity metric-depth",
+        "name relative-depth (white = far), millimetres or kitti (of 16 bits), or save",
+    ),
     ("relight wave.png -o x.png --geometry wave.npz --depth d.png", "name one"),
     ("relight wave.png -o x.png --depth tall.png", "another shape"),
     ("mesh photo.jpg photo.glb", "photo.glb is one word too many; the name of the result follows -o"),

@@ -34,7 +34,7 @@ class Loaded:
     """An entry of ComfyUI's list of loaded models: it only refers weakly to its patcher."""
 
     def __init__(self, patcher):
-        self._patcher = weakref.ref(patcher)
+        self._patcher, self.device = weakref.ref(patcher), patcher.load_device
 
     @property
     def model(self) -> Any:
@@ -198,23 +198,25 @@ def test_the_patchers_class_is_read_when_it_is_needed(comfy):
     assert [type(call.models[0]) for call in comfy.calls] == [NewerPatcher, Patcher], "an older ComfyUI has only the old one"
 
 
-@pytest.mark.usefixtures("comfy")
-def test_models_go_when_the_last_node_object_goes_between_prompts(monkeypatch):
-    """As ComfyUI's "Free model and node cache" does; if the graph changes, or with --cache-none, a prompt runs."""
+@pytest.mark.parametrize("unloaded", ["before", "after", "in a prompt", "never"])
+def test_models_go_with_the_last_node_object_and_the_device(comfy, monkeypatch, unloaded):
+    """As ComfyUI's "Free model and node cache" does, whatever graphs came before; if only the graph changes, they stay."""
     free()
     monkeypatch.setattr(load, "_uses", weakref.WeakKeyDictionary())
-    queue = SimpleNamespace()
+    queue = SimpleNamespace(currently_running={0: "prompt"} if unloaded == "in a prompt" else {})
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(prompt_queue=queue))))
-    for running in ({0: "a prompt"}, {}):
-        queue.currently_running = running
-        nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
-        for node in nodes:
-            node.execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
-        del node
-        nodes.pop()
-        assert load._cache
-        nodes.pop()
-        assert bool(load._cache) is bool(running)
+    nodes = [NODE_CLASS_MAPPINGS["DepthNormal_LoadModel"]() for _ in range(2)]
+    for index in range(2):
+        nodes[index].execute(model="tiny", precision="float32")[0].estimate(torch.zeros(1, 3, 32, 32))
+    if unloaded in ("before", "in a prompt"):
+        comfy.current_loaded_models.clear()
+    nodes.pop()
+    assert load._cache
+    nodes.pop()
+    assert bool(load._cache) is (unloaded != "before")
+    if unloaded == "after":
+        comfy.current_loaded_models.clear()
+        assert not load._cache
 
 
 @pytest.mark.parametrize("half_way", [False, True])
