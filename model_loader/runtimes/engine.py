@@ -176,7 +176,7 @@ class PlacedEngine(nn.Module):
 
 @contextmanager
 def replaced(table: MutableMapping[str, Any], name: str, value: Any) -> Iterator[None]:
-    """Replaces an entry of `os.environ` or `sys.modules` while a library that reads it is imported."""
+    """Replaces a variable of the environment or an entry of `sys.modules` while a library that reads it is imported."""
     missing = object()
     before, table[name] = table.get(name, missing), value
     try:
