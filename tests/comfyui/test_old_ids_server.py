@@ -52,6 +52,7 @@ def test_alone_this_pack_serves_all(server):
     assert "nobody" not in line and "other" not in line
     old, own = (info[node]["input"]["optional"] for node in (OLD, OWN))
     assert (old["model"][1].pop("default"), own["model"][1].pop("default")) == ("midas-dpt-hybrid", "midas-v2.1-small")
+    assert own["model"][1].pop("depth_normal_as_before") == "midas-dpt-hybrid", "what the page takes where it replaces the old node"
     assert info[OLD]["input"] == info[OWN]["input"] and info[OLD]["display_name"] == info[OWN]["display_name"]
     assert not info[OLD].get("deprecated")
 

@@ -25,7 +25,7 @@ def test_the_second_run_reads_no_weights(server, image_name):
     server.finished(chain(image_name, DEPTH, model=SMALL, resolution=128))
     loads, read = server.log.count(f"loading {SMALL}"), server.bytes_read()
     server.finished(chain(image_name, NORMAL, model=SMALL, resolution=192, a=5.0))
-    assert server.log.count(f"loading {SMALL}") == loads == 1
+    assert server.log.count(f"loading {SMALL}") == loads > 0
     assert server.bytes_read() - read < 20e6, "the weights alone are 86 MB"
 
 
