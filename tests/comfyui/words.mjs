@@ -71,6 +71,8 @@ await page.evaluate(picture => window.chain('DepthNormal_DepthAndNormals', pictu
 await run()
 report.noted = { run: await noted(true), shown: await page.waitForFunction(() => document.body.innerText.includes('in place of 768'), null, { timeout: 9000 }).then(() => true, () => false) }
 await shoot('noted')
+// the page keeps its graph a while after a change
+await page.waitForFunction(() => [localStorage, sessionStorage].some(kept => Object.values(kept).some(text => text.includes('DepthNormal_DepthAndNormals'))), null, { timeout: 9000 })
 page.once('dialog', dialog => dialog.accept())
 await open()
 report.noted.reloaded = await noted(true)
