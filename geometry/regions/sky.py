@@ -138,13 +138,13 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
         estimate: Estimate of the images, with depth of any quantity, at any size.
         predicted: The estimate's `predicted_sky`, if computed already.
     """
-    *_, valid = estimate.known_depth()
+    known = estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
     height, width = image.shape[-2:]
     if predicted is None:
-        if estimate.mask is not None and bool(valid.all()):  # the network predicts that there is no sky
+        if estimate.mask is not None and bool(known[2].all()):  # the network predicts that there is no sky
             return image.new_zeros(len(image), 1, height, width)
-        predicted = predicted_sky(estimate, valid)
+        predicted = predicted_sky(estimate, known)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)
     all_tell, *has_sky = torch.cat((tells.all()[None], predicted.flatten(1).any(1))).tolist()
     if not all_tell:
@@ -155,8 +155,8 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
     if not any(has_sky):
         return image.new_zeros(len(image), 1, height, width)
     coarse = resize_map(share, height, width).clamp(0, 1)
-    near, known = _share_of_nearness(estimate, valid)
-    far = torch.where(known, _ramp(near, _MAY_BE_SKY), constant(near, 1.0)).to(image)
+    near, has_near = _share_of_nearness(estimate, known)
+    far = torch.where(has_near, _ramp(near, _MAY_BE_SKY), constant(near, 1.0)).to(image)
     images = zip(image.split(1), coarse.split(1), far.split(1), has_sky, strict=True)
     return joined([sky_matte(*maps) if some else maps[1] for *maps, some in images])
 
@@ -264,14 +264,13 @@ def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
     return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
-def predicted_sky(estimate: Estimate, valid: Tensor | None = None) -> Tensor:
+def predicted_sky(estimate: Estimate, known: tuple[Tensor, Quantity, Tensor] | None = None) -> Tensor:
     """The sky (B, 1, H, W) bool predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
-    False without a mask. In an image that is masked everywhere, all pixels with a depth. `valid` is the estimate's `depth_valid`, if
+    False without a mask. In an image that is masked everywhere, all pixels with a depth. `known` is the estimate's `known_depth()`, if
     computed already. Raises ValueError: no depth.
     """
-    depth, quantity, valid = estimate.known_depth() if valid is None else (estimate.depth, estimate.quantity, valid)
-    assert depth is not None
+    depth, quantity, valid = known or estimate.known_depth()
     if estimate.mask is None:
         return torch.zeros_like(valid)
     near = depth if quantity is Quantity.DISPARITY else -depth
@@ -292,13 +291,12 @@ def fineness(brightness: Tensor, side: Tensor) -> Tensor:
     return differences
 
 
-def _share_of_nearness(estimate: Estimate, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _share_of_nearness(estimate: Estimate, known: tuple[Tensor, Quantity, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Nearness (B, 1, H, W), 0 at the far end of each image and 1 at its near end, and where it is known (B, 1, H, W) bool.
 
-    The ends are percentiles, so some values lie outside [0, 1]. `valid` is the estimate's `depth_valid`, if computed already.
+    The ends are percentiles, so some values lie outside [0, 1]. `known` as in `predicted_sky`.
     """
-    depth, quantity, valid = estimate.known_depth() if valid is None else (estimate.depth, estimate.quantity, valid)
-    assert depth is not None and quantity is not None
+    depth, quantity, valid = known or estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, constant(depth, 1.0)), quantity, quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     apart = are_apart(far_end, near_end)
