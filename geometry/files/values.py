@@ -64,8 +64,8 @@ class FileValues:
         _check_grey(name, self)
         if 0 < self.bits <= 8:
             raise FileFormatError(f"{name}: 8 bits are too few for {unit}; save 16 bits, or name another quantity")
-        numbers = (self.planes * (2**self.bits - 1)).round() if self.coded else self.planes
-        return replace(self, planes=numbers / UNITS[unit], bits=0, whole=False, quantity=Quantity.METRIC_DEPTH)
+        planes, quantity = in_metres((self.planes * (2**self.bits - 1)).round() if self.coded else self.planes, unit)
+        return replace(self, planes=planes, bits=0, whole=False, quantity=quantity)
 
 
 def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str | None = None) -> FileValues:
