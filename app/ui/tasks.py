@@ -57,7 +57,7 @@ class Task:
     def end(self, state: str, error: str = "") -> None:
         """Sets a final state, unless there is one."""
         if not self.is_over:
-            self.state, self.error = state, error or self.error
+            self.error, self.state = error or self.error, state  # in this order: others wait for the state without the lock
             if state == CANCELLED:
                 self.stop.set()
 
