@@ -264,13 +264,13 @@ def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
     return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
-def predicted_sky(estimate: Estimate, known: tuple[Tensor, Quantity, Tensor] | None = None) -> Tensor:
+def predicted_sky(estimate: Estimate, known_depth: tuple[Tensor, Quantity, Tensor] | None = None) -> Tensor:
     """The sky (B, 1, H, W) bool predicted by the network: masked pixels at the far end of the depth range. Other holes are NaN or nearer.
 
-    False without a mask. In an image that is masked everywhere, all pixels with a depth. `known` is the estimate's `known_depth()`, if
-    computed already. Raises ValueError: no depth.
+    False without a mask. In an image that is masked everywhere, all pixels with a depth. `known_depth` is the result of the
+    estimate's method, if computed already. Raises ValueError: no depth.
     """
-    depth, quantity, valid = known or estimate.known_depth()
+    depth, quantity, valid = known_depth or estimate.known_depth()
     if estimate.mask is None:
         return torch.zeros_like(valid)
     near = depth if quantity is Quantity.DISPARITY else -depth
@@ -291,12 +291,12 @@ def fineness(brightness: Tensor, side: Tensor) -> Tensor:
     return differences
 
 
-def _share_of_nearness(estimate: Estimate, known: tuple[Tensor, Quantity, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+def _share_of_nearness(estimate: Estimate, known_depth: tuple[Tensor, Quantity, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Nearness (B, 1, H, W), 0 at the far end of each image and 1 at its near end, and where it is known (B, 1, H, W) bool.
 
-    The ends are percentiles, so some values lie outside [0, 1]. `known` as in `predicted_sky`.
+    The ends are percentiles, so some values lie outside [0, 1]. `known_depth` as in `predicted_sky`.
     """
-    depth, quantity, valid = known or estimate.known_depth()
+    depth, quantity, valid = known_depth or estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, constant(depth, 1.0)), quantity, quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     apart = are_apart(far_end, near_end)
