@@ -49,7 +49,7 @@ _KEPT_OF_A_JOB = 12
 
 
 @dataclass(frozen=True)
-class Wish:
+class PreviewRequest:
     """A request for a preview of a result.
 
     Attributes:
@@ -86,12 +86,12 @@ def _relit(lamp: LightOptions, look: LookOptions, job: Job, known: Estimate, lay
 
 
 def usual_values() -> dict[str, float]:
-    """The page's slider defaults, by the names of `wish_of`."""
+    """The page's slider defaults, by the names of `request_of`."""
     sliders = {"divergence": StereoOptions, "convergence": StereoOptions, "amount": MoveOptions, "focus": MoveOptions}
     return {name: default_of(options, name) for name, options in sliders.items()}
 
 
-def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
+def request_of(kind: str, values: Mapping[str, str]) -> PreviewRequest:
     """Parses a preview request of the page; raises Refusal if a value is unknown or out of range.
 
     Args:
@@ -102,15 +102,15 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     if kind == "stereo":
         layout = one_of(values, "layout", FLAT_LAYOUTS, FLAT_LAYOUTS[0])
         stereo = _chosen(values, StereoOptions, _OF_STEREO)
-        return Wish(["--layout", layout, *_typed(stereo, *_OF_STEREO)], partial(_stereo, layout, stereo))
+        return PreviewRequest(["--layout", layout, *_typed(stereo, *_OF_STEREO)], partial(_stereo, layout, stereo))
     if kind == "relight":
         light = _chosen(values, LightOptions, (*_OF_PLACE, *_OF_LAMPS), _MOST, light=POINT)
         look = _chosen(values, LookOptions, ("ambient",), _MOST)
         place = ",".join(f"{getattr(light, name):g}" for name in _OF_PLACE)
-        return Wish(["--point", place, *_typed(light, *_OF_LAMPS), *_typed(look, "ambient")], partial(_relit, light, look))
+        return PreviewRequest(["--point", place, *_typed(light, *_OF_LAMPS), *_typed(look, "ambient")], partial(_relit, light, look))
     side = one_of(values, "side", _SIDES, _SIDES[0])
     move = _chosen(values, MoveOptions, _OF_MOVES)
-    return Wish([*_typed(move, *_OF_MOVES), "--longer-side", side], partial(_parallax, move, int(side)))
+    return PreviewRequest([*_typed(move, *_OF_MOVES), "--longer-side", side], partial(_parallax, move, int(side)))
 
 
 def _typed(options: Options, *names: str) -> list[str]:
@@ -158,7 +158,7 @@ class Preview(Task):
     id: str
     job: Job
     kind: str
-    wish: Wish
+    request: PreviewRequest
     path: Path | None = None
     kept: Path | None = None
     kept_mark: Any = None
@@ -176,7 +176,7 @@ class Preview(Task):
             "share": self.share,
             "error": self.error,
             "name": self.path.name if self.path else "",
-            "command": self.job.command_of(self.kind, self.wish.command),
+            "command": self.job.command_of(self.kind, self.request.command),
         }
 
 
@@ -188,19 +188,19 @@ class Previews(TaskQueue[Preview]):
 
     def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
         """Starts a preview in place of unfinished ones of its kind and image, or returns an equal one. Refusal: no depth, bad settings."""
-        wish = wish_of(kind, values)
+        request = request_of(kind, values)
         if job.state == DONE and job.quantity is None:
             raise Refusal(404, "{0} has no depth to show this of", job.name)
         numbers_of(job)
         with self._condition:
             others = [each for each in self._tasks.values() if each.job is job and each.kind == kind]
             for each in others:
-                if each.wish == wish and each.state not in (FAILED, CANCELLED):
+                if each.request == request and each.state not in (FAILED, CANCELLED):
                     return each
             for each in others:
                 each.end(CANCELLED)
             self._forget([each for each in others if each.state == DONE][:-_KEPT_OF_A_JOB])
-            preview = Preview(secrets.token_hex(8), job, kind, wish)
+            preview = Preview(secrets.token_hex(8), job, kind, request)
             self._tasks[preview.id] = preview
             self._condition.notify_all()
         return preview
@@ -268,7 +268,7 @@ class Previews(TaskQueue[Preview]):
         layers = split_layers(read_with_alpha(job.upload()))
         preview.folder.mkdir()
         with Watch(preview.stop.check):
-            path = preview.wish.make(job, load_estimate(numbers_of(job)), layers, preview.folder, progress)
+            path = preview.request.make(job, load_estimate(numbers_of(job)), layers, preview.folder, progress)
         preview.stop.check()
         with self._condition:
             preview.path = path

@@ -33,7 +33,7 @@ from . import results
 from .gate import Gate, middleware
 from .job import Job, clean_name, options_of, typed_name
 from .jobs import JobQueue
-from .previews import Preview, usual_values, wish_of
+from .previews import Preview, request_of, usual_values
 from .refusals import Refusal, no_room
 from .tasks import Cancellation
 
@@ -263,7 +263,7 @@ class Ui:
         """Starts a preview with the settings in the query; with `plan`, returns only its command."""
         job, kind = self._job(request), request.match_info["kind"]
         if "plan" in request.query:
-            return web.json_response({"command": job.command_of(kind, wish_of(kind, request.query).command)})
+            return web.json_response({"command": job.command_of(kind, request_of(kind, request.query).command)})
         preview = self.jobs.previews.start(job, kind, {**request.query})
         return web.json_response(preview.as_json())
 

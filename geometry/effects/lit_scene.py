@@ -92,7 +92,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     valid, may_have_sky, casts_shadows = sized.depth_valid, False, any(plan.shadow != 0 for plan in plans)
     if valid is None:
         softness = normal_softness(normals)
-        glossy = _steady(normals, softness.whole)
+        glossy = _normal_coherence(normals, softness.whole)
     else:
         soft, radius = filled_inverse(sized, valid), edge_radius(height, width)
         ramps = find_ramps(soft, radius)
@@ -119,7 +119,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             else:
                 soft = steps.softened(soft, softness.whole)
         outside = _outside_ramps(soft, sharp, radius)
-        glossy = _steady(normals, softness.whole) * outside
+        glossy = _normal_coherence(normals, softness.whole) * outside
         edges, normals = edge_sides(image, normals, soft, sharp, outside, softness)
         if is_lit_from_near:
             # Light falls off with distance: pixels beside silhouettes need their own object's depth.
@@ -172,7 +172,7 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
     return 1 - ramps
 
 
-def _steady(normals: Tensor, softness: float) -> Tensor:
+def _normal_coherence(normals: Tensor, softness: float) -> Tensor:
     """Coherence of normals: 1 where constant, less where they turn within the width of soft edges; (B, 1, h, w)."""
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
     means = box_means(middles_of(normals, pitch), max(1, 2 * radius // pitch))

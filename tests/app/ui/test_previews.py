@@ -88,7 +88,7 @@ def test_what_has_no_result_and_what_is_not_there_is_refused(client, done):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_another_wish_takes_the_place_of_the_one_at_work(client, photo):
+def test_another_request_takes_the_place_of_the_one_at_work(client, photo):
     Image.open(photo).resize((600, 400)).save(photo)
     job = client.made(photo)["id"]
     first = ask(client, job, "parallax", move="dolly")[1]
