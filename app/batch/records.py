@@ -75,8 +75,7 @@ def new_record(
     if other and (theirs := {name: now for name, now in stays.items() if name not in files}):
         first = next(iter(theirs))
         made[first] = [{"image": before["image"], "settings": {}, "files": theirs}, *made.get(first, [])]
-    kept = {key: value for key, value in {"made": made, "others": _others(before)}.items() if value}
-    return json.dumps(record | kept, indent=1).encode()
+    return json.dumps(record | ({"made": made} if made else {}), indent=1).encode()
 
 
 def with_made(
@@ -114,12 +113,6 @@ def _still_there(runs: Iterable[dict[str, Any]], folder: Path) -> list[dict[str,
     return [run for run in runs if any(then is not None and then == mark(folder / name) for name, then in run["files"].items())]
 
 
-def _others(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Marks by image and name that versions before `made` kept of other images of a stem."""
-    others = record.get("others")
-    return others if isinstance(others, dict) else {}
-
-
 def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
     marks: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
@@ -132,7 +125,6 @@ def images_of(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> S
     """The recorded images from which a file of this name and mark was made; empty for an unknown file."""
     made_of = record.get("image")
     images = [made_of if isinstance(made_of, dict) else {}] if now in _marks_of_estimate(record).get(name, ()) else []
-    images += [{"path": path} for path, marks in _others(record).items() if isinstance(marks, dict) and marks.get(name) == now]
     return images + [run["image"] for runs in _made(record).values() for run in runs if run["files"].get(name) == now]
 
 
