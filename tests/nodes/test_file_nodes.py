@@ -75,12 +75,19 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
     assert torch.equal(exact.depth, estimate().depth)
 
 
-def test_a_depth_cameras_numbers_are_millimetres_if_the_widget_says_so(comfyui):
-    np.savez(comfyui / "input" / "camera.npz", depth=np.full((4, 6), 1500, np.uint16))
-    with pytest.raises(ValueError, match="millimetres"):
-        LoadGeometry().execute("camera.npz")
-    (loaded,) = LoadGeometry().execute("camera.npz", "millimetres")
-    assert loaded.quantity is Quantity.METRIC_DEPTH and torch.allclose(loaded.depth, torch.tensor(1.5))
+@pytest.mark.parametrize(
+    ("stored", "lacks", "widget", "quantity", "depth"),
+    [
+        (np.full((4, 6), 1500, np.uint16), "millimetres", "millimetres", Quantity.METRIC_DEPTH, 1.5),
+        (np.full((4, 6), 0.25, np.float32), "without 'quantity'", "disparity", Quantity.DISPARITY, 0.25),
+    ],
+)
+def test_what_the_file_does_not_say_the_widget_can_say(comfyui, stored, lacks, widget, quantity, depth):
+    np.savez(comfyui / "input" / "d.npz", depth=stored)
+    with pytest.raises(ValueError, match=lacks):
+        LoadGeometry().execute("d.npz")
+    (loaded,) = LoadGeometry().execute("d.npz", widget)
+    assert loaded.quantity is quantity and torch.allclose(loaded.depth, torch.full((1, 1, 4, 6), depth))
 
 
 def test_exr_for_compositing_has_its_camera_beside_it(comfyui):
@@ -308,14 +315,6 @@ def test_a_changed_file_is_read_again(comfyui):
     os.utime(path, ns=(1, 1))
     assert LoadGeometry.IS_CHANGED(name) != before
     assert math.isnan(LoadGeometry.IS_CHANGED(None))
-
-
-def test_what_the_file_does_not_say_can_be_said(comfyui):
-    np.savez(comfyui / "input" / "d.npz", depth=np.linspace(1, 2, 24, dtype=np.float32).reshape(4, 6))
-    with pytest.raises(ValueError, match=r"without 'quantity'"):
-        LoadGeometry().execute("d.npz")
-    (loaded,) = LoadGeometry().execute("d.npz", quantity="disparity")
-    assert loaded.quantity is Quantity.DISPARITY and loaded.depth.shape == (1, 1, 4, 6)
 
 
 def test_outside_comfyui_the_nodes_say_so(monkeypatch):
