@@ -5,28 +5,24 @@ import importlib.util
 import inspect
 import sys
 import types
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.networks.configs import BoostConfig, LeresConfig, MergeConfig, ResnextConfig
 from depth_normal.annotators.registry import MODELS
+from tests import tiny_old_nodes
 from tests.random_weights import randomise
-
-ENCODER = ResnextConfig(blocks=(1, 2, 1, 1), groups=4, group_width=2, stem=64, channels=(256, 512, 1024, 2048))
-CONFIG = LeresConfig(ENCODER, features=(8, 8, 8, 16))
-MERGE = MergeConfig(levels=6, width=4)
-# the search needs a field of four cells at least; all else is as small as lets an image have several patches
-BOOST = BoostConfig(CONFIG, MERGE, field=128, merge_side=128, greatest_side=256)
 
 
 def shrunk(model_id):
     """An entry of the table with a tiny architecture."""
-    spec = MODELS[model_id]
-    return replace(spec, config=CONFIG, default_size=64) if model_id == "leres" else replace(spec, config=BOOST, default_size=96)
+    return tiny_old_nodes.shrunk(MODELS[model_id])
+
+
+CONFIG, BOOST = (shrunk(model_id).config for model_id in ("leres", "leres-boost"))
+ENCODER, MERGE = CONFIG.encoder, BOOST.merge
 
 
 def authors(name):

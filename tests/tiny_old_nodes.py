@@ -31,6 +31,7 @@ def _config(family, config):
         return replace(config, encoder=replace(config.encoder, blocks=(1, 2, 1, 1), groups=4, group_width=2), features=(8, 8, 8, 16))
     if family == "leres-boost":
         leres, merge = _config("leres", config.leres), replace(config.merge, levels=6, width=4)
+        # The search needs a field of four cells at least; all else is as small as lets an image have several patches.
         return replace(config, leres=leres, merge=merge, field=128, merge_side=128, greatest_side=256)
     if family == "metric3d":
         vit = replace(config.vit, width=16, depth=2, heads=2, taken=(1,), grid=3, swiglu=False)
