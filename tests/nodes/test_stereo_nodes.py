@@ -11,24 +11,14 @@ from depth_normal.nodes import effect_inputs
 from depth_normal.nodes import views as stereo_node
 from depth_normal.nodes.views import Stereo
 from depth_normal.options.views import FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
+from tests.nodes.scenes import depth_image, make_image
 
-SIZE = 64
-
-
-def make_image(batch=1):
-    return torch.rand(batch, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
-
-
-def square(level=1.0):
-    """A near square before a far wall, near = white."""
-    image = torch.zeros(1, SIZE, SIZE, 3)
-    image[:, 20:44, 20:44] = level
-    return image
+SIZE = 48
 
 
 @pytest.mark.parametrize("layout", FLAT_LAYOUTS)
 def test_every_layout_with_its_mask(layout):
-    stereo, holes = Stereo().execute(make_image(2), layout, 6.0, depth=square())
+    stereo, holes = Stereo().execute(make_image(2), layout, 6.0, depth=depth_image())
     assert stereo.shape[0] == 2 and stereo.shape[:3] == holes.shape and stereo.shape[3] == 3
     assert stereo.min() >= 0 and stereo.max() <= 1 and 0 < holes.mean() < 0.2 and holes.max() == 1
 
@@ -48,8 +38,8 @@ def test_photos_in_half_spheres_have_one_size_and_their_field_of_view():
         assert stereo.shape == (2, 180, 360, 3) and holes.shape == (2, 180, 360)
         for frame, span in zip(stereo, spans, strict=True):
             assert int((frame[90, :180, 0] > 0).sum()) == pytest.approx(span, abs=2)
-    assert Stereo().execute(frames, "vr180", geometry=wall)[0].shape == (2, 174, 348, 3), "pi times the focal length of the first"
-    stereo, _ = Stereo().execute(make_image(), "vr180", depth=square(), eye_size=128, eye_distance=200.0)
+    assert Stereo().execute(frames, "vr180", geometry=wall)[0].shape == (2, 130, 260, 3), "pi times the focal length of the first"
+    stereo, _ = Stereo().execute(make_image(), "vr180", depth=depth_image(), eye_size=128, eye_distance=200.0)
     assert stereo.shape == (1, 128, 256, 3) and not torch.equal(stereo[:, :, :128], stereo[:, :, 128:])
 
 
@@ -72,14 +62,14 @@ def test_a_result_beyond_the_memory_is_refused_before_it_is_made(layout, eye_siz
 
 def test_geometry_goes_before_the_depth_image_and_depth_0_is_the_image():
     wall = Estimate(torch.ones(1, 1, 9, 9), Quantity.METRIC_DEPTH)
-    stereo, holes = Stereo().execute(make_image(), depth=square(), geometry=wall)
+    stereo, holes = Stereo().execute(make_image(), depth=depth_image(), geometry=wall)
     assert (stereo - torch.cat((make_image(), make_image()), 2)).abs().max() < 1e-3 and not holes.any()
-    stereo, _ = Stereo().execute(make_image(), divergence=0.0, depth=square())
+    stereo, _ = Stereo().execute(make_image(), divergence=0.0, depth=depth_image())
     assert torch.equal(stereo, torch.cat((make_image(), make_image()), 2))
 
 
 def test_one_range_for_a_clip_holds_the_wall_still():
-    frames, depth = make_image().expand(2, -1, -1, -1), torch.cat((square(0.5), square(1.0)))
+    frames, depth = make_image().expand(2, -1, -1, -1), torch.cat((0.5 * depth_image(), depth_image()))
     for normalisation, still in (("per_clip", True), ("per_image", False)):
         stereo, _ = Stereo().execute(frames, "anaglyph", 6.0, 0.5, normalisation=normalisation, depth=depth)
-        assert torch.allclose(stereo[0, 30:34, 30:34], stereo[1, 30:34, 30:34], atol=1e-4) != still
+        assert torch.allclose(stereo[0, 22:26, 22:26], stereo[1, 22:26, 22:26], atol=1e-4) != still
