@@ -29,11 +29,6 @@ def results(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
 
 
-def test_records_from_before_an_option_existed_stay_good():
-    first = {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
-    assert StereoOptions().as_record() == first and StereoOptions(eye_distance=60.0).as_record() == {**first, "eye_distance": 60.0}
-
-
 def test_files_have_the_names_that_players_know(run, image, out, capsys):
     assert run(image, "--layout", "full-sbs", "--layout", "anaglyph", "--holes", "--original", "left", "--divergence", "6") == 0
     names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_anaglyph.png", "photo_anaglyph_holes.png"]
