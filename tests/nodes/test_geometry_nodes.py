@@ -266,8 +266,6 @@ def grey(*levels):
 @pytest.mark.parametrize(
     ("widgets", "expected", "quantity"),
     [
-        ({"near": "white", "values": "disparity"}, [0, 0.25, 1], Quantity.DISPARITY),
-        ({"near": "black", "values": "disparity"}, [1, 0.75, 0], Quantity.DISPARITY),
         ({"near": "white", "values": "depth"}, [1, 0.75, 0], Quantity.RELATIVE_DEPTH),
         ({"near": "black", "values": "depth", "far_metres": 65.535}, [0, 16.38375, 65.535], Quantity.METRIC_DEPTH),
         ({"near": "white", "values": "disparity", "near_metres": 2.0, "far_metres": 10.0}, [10, 5, 2], Quantity.METRIC_DEPTH),
