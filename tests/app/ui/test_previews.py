@@ -25,9 +25,7 @@ def ask(client, job, kind, **values):
 
 
 def until_over(client, preview):
-    found = {}
-    client.wait(lambda: found.update(client.json("GET", f"/api/previews/{preview['id']}")[1]) or found["state"] in ENDED)
-    return found
+    return client.wait(lambda: (found := client.json("GET", f"/api/previews/{preview['id']}")[1])["state"] in ENDED and found)
 
 
 def test_the_same_is_made_once_and_kept_once(client, done, out):
