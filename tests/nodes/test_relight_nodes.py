@@ -13,22 +13,13 @@ from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.nodes.relight import Light
 from depth_normal.options.lights import KINDS
 from depth_normal.options.masks import SKIES
-from tests.nodes.scenes import depth_image, make_image
+from tests.nodes.scenes import ball, depth_image, make_image
 
 RELIGHT, PARALLAX = nodes.Relight, views.DepthParallax
 
 
-def ball(size=48):
-    """Unit normals of a ball in the middle, (1, 3, size, size), OPENGL axes."""
-    axis = torch.linspace(-1.2, 1.2, size)
-    x, y = axis[None].expand(size, size), -axis[:, None].expand(size, size)
-    z = (1 - x**2 - y**2).clamp(min=0).sqrt()
-    flat = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1)
-    return torch.where(z > 0, torch.stack((x, y, z)), flat)[None]
-
-
 def normal_map(coding="opengl", size=48):
-    return encode_normal_map(ball(size), coding).movedim(1, -1)
+    return encode_normal_map(ball(size, size), coding).movedim(1, -1)
 
 
 @pytest.mark.parametrize("coding", [coding.value for coding in NormalMapCoding])
@@ -114,7 +105,6 @@ def test_the_sky_is_lit_evenly():
 
 # --- further lamps, and the look ---
 
-UP = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
 FLAT = torch.tensor((0.5, 0.5, 1.0)).expand(1, 32, 32, 3)
 
 
@@ -131,13 +121,6 @@ def test_lamps_are_chained_and_their_light_is_added():
     gain = srgb_to_linear(both) - srgb_to_linear(own)
     expected = srgb_to_linear(torch.tensor(0.4)) * 0.5 * 0.5
     assert (gain[..., 0] - expected).abs().max() < 1e-5 and gain[..., 1:].abs().max() < 1e-6
-
-
-def test_no_shadow_falls_on_a_masked_sky():
-    mask, square = torch.ones(1, 20, 20), Estimate(1.5 - 0.5 * depth_image()[..., 0][None], Quantity.METRIC_DEPTH, UP.expand(1, 3, 48, 48))
-    lit = [RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=1.0, sky_mask=each)[0] for each in (mask, 1 - mask)]
-    (bare,) = RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=0.0)
-    assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
 
 
 def test_light_has_no_steps_where_a_networks_coarse_sky_ends():
