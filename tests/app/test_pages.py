@@ -88,7 +88,7 @@ def test_the_index_has_every_page_once():
 
 
 def links():
-    for path in (*PAGES, ROOT / "CONTRIBUTING.md"):
+    for path in (*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "contributing").glob("*.md"), ROOT / "benchmarks" / "README.md"):
         for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
             yield path, target
 
