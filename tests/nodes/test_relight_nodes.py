@@ -105,6 +105,7 @@ def test_the_sky_is_lit_evenly():
 
 # --- further lamps, and the look ---
 
+UP = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
 FLAT = torch.tensor((0.5, 0.5, 1.0)).expand(1, 32, 32, 3)
 
 
@@ -121,6 +122,13 @@ def test_lamps_are_chained_and_their_light_is_added():
     gain = srgb_to_linear(both) - srgb_to_linear(own)
     expected = srgb_to_linear(torch.tensor(0.4)) * 0.5 * 0.5
     assert (gain[..., 0] - expected).abs().max() < 1e-5 and gain[..., 1:].abs().max() < 1e-6
+
+
+def test_no_shadow_falls_on_a_masked_sky():
+    mask, square = torch.ones(1, 20, 20), Estimate(1.5 - 0.5 * depth_image()[..., 0][None], Quantity.METRIC_DEPTH, UP.expand(1, 3, 48, 48))
+    lit = [RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=1.0, sky_mask=each)[0] for each in (mask, 1 - mask)]
+    (bare,) = RELIGHT().execute(grey(2, 48), azimuth=180, geometry=square, shadows=0.0)
+    assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
 
 
 def test_light_has_no_steps_where_a_networks_coarse_sky_ends():
