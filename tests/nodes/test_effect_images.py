@@ -10,7 +10,7 @@ from depth_normal.nodes.effects import NODE_OF, NODES
 from depth_normal.nodes.geometry import RefineGeometry
 from depth_normal.nodes.interop import ConvertGeometry, GeometryToDa3, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
-from depth_normal.nodes.meshes import SaveMesh
+from depth_normal.nodes.meshes import SaveMesh, SaveRelief
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight
@@ -260,3 +260,19 @@ def test_an_effect_without_depth_says_what_to_link(node):
 def test_a_map_of_another_shape_is_worth_a_word(caplog):
     FOG().execute(photo(), depth=slope()[:, :, : SIZE // 2])
     assert f"depth has {SIZE // 2}x{SIZE} pixels, the image {SIZE}x{SIZE}: another shape" in caplog.text
+
+
+@pytest.mark.parametrize("node", [FOG, LENS, MASK, CUTOUT, SaveMesh, SaveRelief])
+@pytest.mark.parametrize("hole", [0.0, torch.nan])
+def test_an_image_of_a_batch_without_depth_is_named_and_stays_as_it_is_where_it_can(node, hole, comfyui, caplog):
+    images, depth = photo(3, channels=4), geometry().depth.repeat(3, 1, 1, 1)
+    depth[1] = hole
+    batch = Estimate(depth, Quantity.METRIC_DEPTH)
+    if node not in (FOG, LENS):
+        with pytest.raises(ValueError, match="^image 2: no pixel"):
+            node().execute(geometry=batch, image=images)
+        return
+    found, *masks = result(node().execute(geometry=batch, image=images))
+    one, *_ = result(node().execute(geometry=geometry(normals=False), image=images[2:]))
+    assert found[1].equal(images[1]) and found[2:].equal(one) and not found[2].equal(images[2])
+    assert all(not mask[1].any() for mask in masks) and "the image is unchanged: image 2" in caplog.text
