@@ -17,7 +17,7 @@ from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_cpu, to_image, to_rgb
-from .checks import check_images_of
+from .checks import check_images_of, is_geometry
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] 
 
     `maps` are inputs of the type IMAGE, `mask` is a MASK. Several images stay unchanged. Invalid inputs are left to their own checks.
     """
-    counts = [geometry.batch] if isinstance(geometry, Estimate) else []
+    counts = [geometry.batch] if is_geometry(geometry) else []
     counts += [len(each) for each in maps if isinstance(each, Tensor) and each.ndim == 4]
     counts += [len(mask)] if isinstance(mask, Tensor) and mask.ndim > 2 else []
     return images.expand(max(counts, default=1), -1, -1, -1) if len(images) == 1 and 0 not in counts else images
