@@ -17,6 +17,10 @@ LARGEST_HALF, LARGEST_SHORT = 65504.0, 65535.0
 _INFINITY = float("inf")
 
 
+class NoDepthError(ValueError):
+    """No pixel of an image has a usable depth."""
+
+
 def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -> Tensor:
     """The valid pixels of a depth map, (B, 1, H, W) bool: finite, unmasked and, if metric, positive; the zero of others is unknown."""
     finite = are_positive(depth) if quantity is Quantity.METRIC_DEPTH else are_finite(depth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -9,15 +10,21 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
+from ..geometry.valid import NoDepthError
 from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_cpu, to_image, to_rgb
-from .checks import check_images_of
+from .checks import check_images_of, is_geometry
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_MOST_NAMED = 5
 
 
 def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: int = 0) -> Iterator[Estimate]:
@@ -37,7 +44,7 @@ def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] 
 
     `maps` are inputs of the type IMAGE, `mask` is a MASK. Several images stay unchanged. Invalid inputs are left to their own checks.
     """
-    counts = [geometry.batch] if isinstance(geometry, Estimate) else []
+    counts = [geometry.batch] if is_geometry(geometry) else []
     counts += [len(each) for each in maps if isinstance(each, Tensor) and each.ndim == 4]
     counts += [len(mask)] if isinstance(mask, Tensor) and mask.ndim > 2 else []
     return images.expand(max(counts, default=1), -1, -1, -1) if len(images) == 1 and 0 not in counts else images
@@ -57,6 +64,26 @@ def with_progress(items: Iterable[Item], total: int, images_of: Callable[[Item],
         done += images_of(item)
         if move is not None:
             move(done, total)
+
+
+def for_each(inputs: Iterable[tuple], work: Callable[..., Made], otherwise: Callable[..., Made] | None = None) -> Iterator[Made]:
+    """Yields `work` of each image's inputs, and `otherwise` of images without depth, which a note then names.
+
+    Without `otherwise`, raises NoDepthError with the image's number, from 1.
+    """
+    unchanged: list[int] = []
+    for number, each in enumerate(inputs, 1):
+        try:
+            made = work(*each)
+        except NoDepthError as error:
+            if otherwise is None:
+                raise NoDepthError(f"image {number}: {error}") from error
+            unchanged.append(number)
+            made = otherwise(*each)
+        yield made
+    if unchanged:
+        names = ", ".join(map(str, unchanged[:_MOST_NAMED])) + (f" and {more} more" if (more := len(unchanged) - _MOST_NAMED) > 0 else "")
+        logger.warning("no pixel has a depth, so the image is unchanged: image %s", names)
 
 
 def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
@@ -35,9 +36,18 @@ def check_model(value: Any) -> Model:
     return value
 
 
+def is_geometry(value: Any) -> bool:
+    """Whether an input is an `Estimate`, also of another copy of this package: custom nodes may import the one that pip installed."""
+    kind = type(value)
+    return isinstance(value, Estimate) or (kind.__name__ == Estimate.__name__ and kind.__module__.endswith(".geometry.estimate"))
+
+
 def check_geometry(value: Any) -> Estimate:
-    """Returns an input in float32 if it is this pack's geometry, else raises TypeError: other packs have sockets of the same name."""
-    if isinstance(value, Estimate):
+    """Returns an input in float32 if `is_geometry`, else raises TypeError: other packs have sockets of the same name."""
+    if is_geometry(value):
+        if not isinstance(value, Estimate):
+            parts = {each.name: getattr(value, each.name) for each in fields(Estimate) if hasattr(value, each.name)}
+            value = Estimate(**{name: getattr(part, "value", part) for name, part in parts.items()})
         return value.in_float32()
     kind = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(

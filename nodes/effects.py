@@ -11,10 +11,10 @@ from torch import Tensor
 from ..geometry.effects.makers import Made, make
 from ..geometry.estimate import Estimate
 from ..geometry.views.transparency import Layers, split_layers
-from ..options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
+from ..options.effects import CUTOUT, EFFECTS, IMAGE, MASK, EffectSpec
 from ..options.masks import AUTO, SelectionOptions
 from ..utils import constant, to_planar
-from .batches import for_all, join_outputs, outputs_together, with_progress
+from .batches import for_all, for_each, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, chosen_masks, depth_input, effect_geometry, sized_layers, sky_mask_input, with_alpha
 from .live import MAX_IMAGES, Payload, image_payload, shown_on_node
@@ -73,7 +73,11 @@ class Effect(Node):
         else:
             pairs = ((layer, None) for layer in layers.split())
             masks = chosen_masks(mask, layers.shown, "mask")
-        made = ((layer, estimate, make(spec, layer, estimate, options, each)) for (layer, estimate), each in zip(pairs, masks, strict=True))
+
+        def part(pair: tuple[Layers, Estimate | None], each: Tensor | bool) -> Part:
+            return *pair, make(spec, *pair, options, each)
+
+        made = for_each(zip(pairs, masks, strict=True), part, _unchanged if spec.result is IMAGE else None)
         return self._shown(made, len(layers.shown), "" if mask is not None else options.node_hint)
 
     def _shown(self, parts: Iterable[Part], total: int, hint: str) -> Any:
@@ -111,6 +115,13 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
         return torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu").expand(len(planar), 3, *planar.shape[-2:])
     estimate = check_geometry(geometry)
     return torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu").expand(estimate.batch, 3, estimate.height, estimate.width)
+
+
+def _unchanged(pair: tuple[Layers, Estimate | None], _: Tensor | bool) -> Part:
+    """The result for an image without depth."""
+    layers, estimate = pair
+    mask = torch.zeros_like(layers.shown[:, :1])
+    return layers, estimate, Made(layers.with_alpha(layers.colours), lambda: "unchanged: no pixel has a depth", mask)
 
 
 def _node(spec: EffectSpec) -> Any:

@@ -78,7 +78,7 @@ class ConvertGeometry(Node):
         if image is None and isinstance(source, Mapping):
             image = source.get("image")
         cores = [_attempt(kind, estimate, image, camera) for kind in TO_CORE]
-        if isinstance(source, Estimate) and all(isinstance(each, ValueError) for each in cores):
+        if not isinstance(source, Mapping) and all(isinstance(each, ValueError) for each in cores):
             raise cores[0]
         return (geometry_output(estimate), *(blocked(str(each)) if isinstance(each, ValueError) else each for each in cores))
 

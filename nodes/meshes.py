@@ -17,6 +17,7 @@ from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
 from ..options.mesh import SPLATS, ReliefOptions, SavedMeshOptions, ShownMeshOptions, SplatOptions
+from .batches import for_each
 from .checks import check_geometry
 from .files import with_images
 from .option_widgets import Node, option_widgets, takes
@@ -159,7 +160,7 @@ class GeometryToMesh(Node):
 
     def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         estimate, mesh = check_geometry(geometry), _mesh_options(options)
-        made = [_for_core(*pair, mesh) for pair in with_images(estimate, image, ".glb")]
+        made = for_each(with_images(estimate, image, ".glb"), lambda part, texture: _for_core(part, texture, mesh))
         return tuple(map(list, zip(*made, strict=True)))
 
 
@@ -209,10 +210,13 @@ class GeometryToSplats(Node):
     }
 
     def execute(self, options: SplatOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
-        estimate, mesh, made = check_geometry(geometry), _mesh_options(options), []
-        for part, texture in with_images(estimate, image, ".ply"):
+        estimate, mesh = check_geometry(geometry), _mesh_options(options)
+
+        def splats_of(part: Estimate, texture: Tensor | None) -> tuple[Any, dict[str, Any]]:
             splats = depth_to_splats(*opaque_part(part, texture), mesh)
-            made.append((comfy_splats(splats), splat_camera(part, splats, options.fov)))
+            return comfy_splats(splats), splat_camera(part, splats, options.fov)
+
+        made = for_each(with_images(estimate, image, ".ply"), splats_of)
         return tuple(map(list, zip(*made, strict=True)))
 
 

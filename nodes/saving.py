@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..geometry.files import resolve_inside
 from ..geometry.files.paths import move_to_free, temporary_folder
 from ..model_loader.comfy.host import user_folder
+from .batches import for_each
 from .option_widgets import Node
 from .widgets import FILES, Inputs, Widget, text_widget
 
@@ -113,11 +114,8 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
     prefix = resolve_inside(root, filename_prefix)
     resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the number must not make the name too long
     with aside(prefix.parent, f"{prefix.name}{suffix}", "filename_prefix") as folder:
-        finished = []
-        for index, part in enumerate(parts):
-            path = folder / f"{index}{suffix}"
-            finished.append((path.stem, save(path, part)))
-        return _number(finished, prefix)
+        finished = for_each(enumerate(parts), lambda index, part: (str(index), save(folder / f"{index}{suffix}", part)))
+        return _number(list(finished), prefix)
 
 
 @contextmanager

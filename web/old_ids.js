@@ -11,7 +11,10 @@ import { translated } from './words.js'
 /** Option of a widget: its value where the old node has no such widget. */
 const AS_BEFORE = 'depth_normal_as_before'
 
-/** The new node, which has the old one's place, title, mode, links and, by name, its widgets' values. The old one is gone. */
+/** What a user sets of a node by hand. */
+const BY_HAND = ['mode', 'color', 'bgcolor', 'shape', 'resizable', 'showAdvanced']
+
+/** The new node, which has the old one's place, looks, links and, by name, its widgets' values. The old one is gone. */
 function exchange(old, type) {
   const { graph, title } = old, fresh = window.LiteGraph.createNode(type)
   const link = id => graph.links.get(id) ?? {}
@@ -23,9 +26,11 @@ function exchange(old, type) {
   graph.beforeChange()
   graph.remove(old)
   fresh.pos = [...old.pos]
-  fresh.mode = old.mode
+  for (const name of BY_HAND) if (old[name] !== undefined) fresh[name] = old[name]
+  Object.assign(fresh.flags, old.flags)
   if (title !== old.constructor.title) fresh.title = title
   graph.add(fresh)
+  fresh.setSize(fresh.size.map((least, side) => Math.max(least, old.size[side])))
   const inputs = fresh.constructor.nodeData.input.optional ?? {}
   for (const widget of fresh.widgets ?? []) {
     const same = old.widgets?.find(each => each.name === widget.name)

@@ -14,6 +14,7 @@ from ..assumptions import filled_depth, filled_with_ends
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, at_percentiles, in_order, samples_of
 from ..regions.selections import pixel_at
+from ..valid import NoDepthError
 
 
 class Depths(NamedTuple):
@@ -69,7 +70,8 @@ class Depths(NamedTuple):
 def known_depths(estimate: Estimate) -> Depths:
     """Prepares the depth of one image for the effects. Synchronises the device once.
 
-    Disparity and relative depth become assumed depth (`assumptions`). Raises ValueError: no depth, no valid pixel, or several images.
+    Disparity and relative depth become assumed depth (`assumptions`). Raises ValueError: no depth, or several images;
+    NoDepthError: no valid pixel.
     """
     depth, quantity, valid = estimate.known_depth()
     if estimate.batch != 1:
@@ -85,7 +87,7 @@ def known_depths(estimate: Estimate) -> Depths:
         if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss a few scattered values
             nearest, farthest = (float(end) for end in filled[valid].aminmax())
     if math.isinf(nearest):
-        raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
+        raise NoDepthError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
     return Depths(filled, ~valid, is_metric, nearest, farthest, is_whole)
 
 

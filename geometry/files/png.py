@@ -16,7 +16,7 @@ from ...utils import opencv
 from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import FAR_AWAY, all_point, valid_depth, valid_normals
+from ..valid import FAR_AWAY, NoDepthError, all_point, valid_depth, valid_normals
 from .image_files import DecodedImage, decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
 from .unlabelled import NAME_QUANTITY
@@ -111,7 +111,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     depth = estimate.depth.detach().cpu().double()[0, 0]
     valid = valid_depth(estimate.depth, estimate.quantity, estimate.mask)[0, 0].cpu() & (depth.abs() < FAR_AWAY)
     if not valid.any():
-        raise ValueError(f"no pixel has a value (all are masked, not finite or beyond {FAR_AWAY:g}): there is no depth to write")
+        raise NoDepthError(f"no pixel has a value (all are masked, not finite or beyond {FAR_AWAY:g}): there is no depth to write")
     low, high = depth[valid].min().item(), depth[valid].max().item()
     white, black = (high, low) if estimate.quantity is Quantity.DISPARITY else (low, high)
     first = 0 if bool(valid.all()) else 1

@@ -29,7 +29,7 @@ from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
-from ..valid import FAR_AWAY
+from ..valid import FAR_AWAY, NoDepthError
 from ..views.disocclusion import continue_surfaces
 from .hidden import HiddenSurface, beside_near_things, continue_behind
 from .mesh_cuts import Joins, closed_triangles, cut_closed_grid, cut_grid
@@ -174,7 +174,7 @@ def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions
     views = [estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch)]
     sampled = [(view, *_sample_grid(view, image, step, options)) for view, image in zip(views, images, strict=True)]
     if not any(bool(grid.valid.any()) for _, _, grid in sampled):
-        raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
+        raise NoDepthError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
     return sampled
 
 

@@ -16,6 +16,7 @@ from ..filters.transforms import dct, frequencies, idct
 from ..levels import are_apart, depth_to_nearness, measure_range_of_most
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
+from ..valid import NoDepthError
 from .mesh import Mesh
 
 # Percentiles at which values are clipped, so that an outlier does not flatten the rest.
@@ -58,7 +59,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     if image is not None and options.drop_sky:
         valid = valid & (sky_alpha(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate) <= 0.5)
     if not bool(valid.any()):
-        raise ValueError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
+        raise NoDepthError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
     size = relief_size(estimate.height, estimate.width, options.max_points)
     sized = Estimate(depth=depth, quantity=estimate.quantity, mask=valid).resized(*size)
     depth, quantity, valid = sized.known_depth()

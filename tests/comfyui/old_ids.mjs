@@ -71,11 +71,11 @@ report.video = await page.evaluate(async before => {
   links: [[1, 1, 0, 4, 1, 'IMAGE'], [2, 2, 0, 4, 0, 'VDAMODEL'], [3, 3, 0, 4, 2, 'FLOAT'], [4, 4, 0, 5, 0, 'IMAGE'], [5, 4, 1, 5, 1, 'FLOAT'], [6, 5, 0, 6, 0, 'VIDEO']],
 })
 // As if another pack served the old id: its node's menu offers ours.
-const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgraph, before]) => {
+const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgraph, saved]) => {
   await window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2)
   const { graph: root } = window.app
   root.clear()
-  await window.app.loadGraphData(before)
+  await window.app.loadGraphData(saved)
   const host = inSubgraph ? root.convertToSubgraph(new Set([root.getNodeById(2)])).node : null, graph = host?.subgraph ?? root
   const old = graph.nodes.find(each => each.type === 'MiDaS-NormalMapPreprocessor')
   root.remove(root.getNodeById(4)) // of the subgraph its input stays, with a widget
@@ -83,12 +83,19 @@ const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgrap
   const items = () => window.app.collectNodeMenuItems(old).filter(item => item?.content?.includes('Depth & Normals'))
   const own = items().length
   old.widgets = old.widgets.filter(each => each.name !== 'model') // which the other pack's node lacks
-  const data = old.constructor.nodeData, here = data.python_module
+  Object.assign(old, { color: '#322', bgcolor: '#533', shape: 1, mode: 4 })
+  old.setSize([640, 480])
+  old.collapse()
+  old.pin()
+  const looks = ({ color, bgcolor, shape, mode, size, flags: { collapsed, pinned }, resizable }) =>
+    JSON.stringify([color, bgcolor, shape, mode, [...size], collapsed, pinned, resizable])
+  const before = looks(old), data = old.constructor.nodeData, here = data.python_module
   data.python_module = 'custom_nodes.other'
   items()[0].callback()
   data.python_module = here
-  const { title } = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap')
-  return { own, title, prompt: (await window.app.graphToPrompt()).output }
+  const fresh = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap'), { title } = fresh, looksOf = [before, looks(fresh)]
+  fresh.mode = 0
+  return { own, title, looksOf, prompt: (await window.app.graphToPrompt()).output }
 }, [nodes2, inSubgraph, {
   nodes: [
     { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 1, 0] },

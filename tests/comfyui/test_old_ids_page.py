@@ -81,6 +81,8 @@ def test_the_menu_of_another_packs_node_offers_this_packs(seen):
     for exchanged, resolution in zip(
         seen["exchanged"], (768, 512) * 2, strict=True
     ):  # on the canvas and in Nodes 2.0, each also in a subgraph
+        before, after = exchanged["looksOf"]
+        assert before == after and "true" in before
         assert exchanged["own"] == 0, "this pack's own node under the old id needs no other"
         nodes = {each["class_type"]: (number, each["inputs"]) for number, each in exchanged["prompt"].items()}
         number, inputs = nodes.pop("DepthNormal_MiDaSNormalMap")

@@ -1,5 +1,9 @@
 """What all effects and textures do with what is linked: images, maps, masks and geometry of any kind, or refusals in words."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +14,14 @@ from depth_normal.nodes.effects import NODE_OF, NODES
 from depth_normal.nodes.geometry import RefineGeometry
 from depth_normal.nodes.interop import ConvertGeometry, GeometryToDa3, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
-from depth_normal.nodes.meshes import SaveMesh
+from depth_normal.nodes.meshes import SaveMesh, SaveRelief
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight
 from depth_normal.nodes.views import DepthParallax, Stereo
 
 MASK, CUTOUT, FOG, LENS = (NODE_OF[name] for name in ("mask", "cutout", "fog", "depth-of-field"))
+ROOT = Path(__file__).parents[2]
 SIZE = 24
 # What each node is called with; and whether its first output is an image, in which the light of the input survives.
 EFFECTS = {
@@ -260,3 +265,34 @@ def test_an_effect_without_depth_says_what_to_link(node):
 def test_a_map_of_another_shape_is_worth_a_word(caplog):
     FOG().execute(photo(), depth=slope()[:, :, : SIZE // 2])
     assert f"depth has {SIZE // 2}x{SIZE} pixels, the image {SIZE}x{SIZE}: another shape" in caplog.text
+
+
+@pytest.mark.parametrize("node", [FOG, LENS, MASK, CUTOUT, SaveMesh, SaveRelief])
+@pytest.mark.parametrize("hole", [0.0, torch.nan])
+def test_an_image_of_a_batch_without_depth_is_named_and_stays_as_it_is_where_it_can(node, hole, comfyui, caplog):
+    images, depth = photo(3, channels=4), geometry().depth.repeat(3, 1, 1, 1)
+    depth[1] = hole
+    batch = Estimate(depth, Quantity.METRIC_DEPTH)
+    if node not in (FOG, LENS):
+        with pytest.raises(ValueError, match=r"^image 2: no pixel"):
+            node().execute(geometry=batch, image=images)
+        return
+    found, *masks = result(node().execute(geometry=batch, image=images))
+    one, *_ = result(node().execute(geometry=geometry(normals=False), image=images[2:]))
+    assert found[1].equal(images[1]) and found[2:].equal(one) and not found[2].equal(images[2])
+    assert all(not mask[1].any() for mask in masks) and "the image is unchanged: image 2" in caplog.text
+
+
+def test_geometry_of_the_copy_that_pip_installed_is_taken():
+    """A custom node imports it, and ComfyUI has loaded this pack from its folder."""
+    spec = importlib.util.spec_from_file_location("copied", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    before = {*sys.modules}
+    sys.modules["copied"] = importlib.util.module_from_spec(spec)
+    try:
+        other = importlib.import_module("copied.geometry.estimate")
+        foreign = other.Estimate(geometry().depth.repeat(2, 1, 1, 1), other.Quantity.METRIC_DEPTH)
+        found = result(FOG().execute(photo(), geometry=foreign))[0]
+    finally:
+        for name in {*sys.modules} - before:
+            del sys.modules[name]
+    assert found[1:].equal(result(FOG().execute(photo(), geometry=geometry(normals=False)))[0])
