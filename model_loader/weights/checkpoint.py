@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.specs.base import CheckpointError, printable
-from .torch_files import (
-    DamagedPickleError,
-    NotWeightsError,
-    OtherTensor,
-    PickleError,
-    UnsafePickleError,
-    is_possible_shape,
-    read_torch_file,
-)
+from .torch_files import OtherTensor, PickleError, is_possible_shape, read_torch_file
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000
@@ -202,22 +194,8 @@ def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
     """The tensors of a PyTorch file by name, if all of them may be weights."""
     try:
         state = read_torch_file(path, device)
-    except NotWeightsError as error:
-        raise CheckpointError(f"{path} {error}") from error
-    except UnsafePickleError as error:
-        raise CheckpointError(
-            f"{path} holds more than weights: loading it would call {printable(error.name)}, and such a file can run any program. "
-            "It was not loaded; get the weights as .safetensors or as a plain state dict"
-        ) from error
-    except DamagedPickleError as error:
-        raise CheckpointError(
-            f"{path} is cut short or damaged: found {path.stat().st_size} bytes, and {error}. Delete it and fetch it again"
-        ) from error
     except PickleError as error:
-        raise CheckpointError(
-            f"{path} is no state dict that can be read safely: {error}. "
-            "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
-        ) from error
+        raise CheckpointError(f"{path} {error.sentence.format(problem=error, size=size)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Check the file's disk") from error
 

@@ -44,24 +44,34 @@ _ALIGNMENT = 64
 """In bytes: torch's alignment, in memory and in the zip archives that it writes."""
 
 
-class NotWeightsError(ValueError):
-    """A file that does not hold weights; the message ("is a zip archive ...") follows its path."""
-
-
 class PickleError(ValueError):
-    """A pickle that is not a state dict by torch.save; the message ("it has ...") is a clause about it."""
+    """A pickle that is not a state dict by torch.save; the message ("it has ...") is a clause about it, `sentence` follows the path."""
+
+    sentence = (
+        "is no state dict that can be read safely: {problem}. "
+        "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
+    )
 
 
 class DamagedPickleError(PickleError):
     """A truncated or malformed pickle."""
 
+    sentence = "is cut short or damaged: found {size} bytes, and {problem}. Delete it and fetch it again"
+
 
 class UnsafePickleError(PickleError):
-    """A pickle that calls something no state dict needs; `name` is the function or class, with its module."""
+    """A pickle that calls something no state dict needs; the message is the name of the function or class, with its module."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"it would call {name}")
-        self.name = name
+    sentence = (
+        "holds more than weights: loading it would call {problem}, and such a file can run any program. "
+        "It was not loaded; get the weights as .safetensors or as a plain state dict"
+    )
+
+
+class NotWeightsError(PickleError):
+    """A file that does not hold weights; the message is the sentence."""
+
+    sentence = "{problem}"
 
 
 class OtherTensor(NamedTuple):
@@ -105,8 +115,8 @@ def read_torch_file(path: Path, device: str = "cpu") -> Any:
         The saved object; special tensors (sparse, quantised, ...) as `OtherTensor`.
 
     Raises:
-        NotWeightsError: Another zip archive, TorchScript, a compressed archive, or another byte order.
-        PickleError: The pickle calls something unknown, is damaged, uses opcodes that no state dict needs, or lacks data that it claims.
+        PickleError: The pickle calls something unknown, is damaged, uses opcodes that no state dict needs, or lacks data that it claims;
+            another zip archive, TorchScript, a compressed archive, or another byte order.
         OSError: The file cannot be read.
     """
     with path.open("rb") as stream:
@@ -302,7 +312,7 @@ class _Unpickler(_PYTHONS_OWN):
         if not isinstance(pid, tuple) or len(pid) < 4:
             raise TypeError("an unknown persistent id")
         if isinstance(pid[1], _Name):  # a pickled network with its source code
-            raise UnsafePickleError(pid[1].name)
+            raise UnsafePickleError(printable(pid[1].name))
         word, dtype, key, _device, length, *part = pid
         is_named = word == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str) and len(key) <= _MAX_NAME
         if not is_named or not _is_size(length):
@@ -354,12 +364,10 @@ def _update(target: Any, pairs: Sequence[Any]) -> None:
     if type(target) is not dict:
         raise TypeError("entries of what holds none")
     for key, value in pairs:
-        if type(key) not in (str, int):
-            raise PickleError(f"it has a {type(key).__name__} as a dictionary's key; accepted are strings and integers")
-        if isinstance(key, str) and len(key) > _MAX_NAME:  # each lookup compares the whole key
-            raise PickleError(f"it has a dictionary's key of {len(key)} characters; accepted are {_MAX_NAME}")
-        if isinstance(key, int) and abs(key) >= _MAX_KEY:
-            raise PickleError(f"it has a dictionary's key of {key.bit_length()} bits; accepted are integers of {_MAX_KEY.bit_length() - 1}")
+        # each lookup compares the whole of a string
+        if not (len(key) <= _MAX_NAME if type(key) is str else type(key) is int and abs(key) < _MAX_KEY):
+            accepted = f"strings of up to {_MAX_NAME} characters and integers below 2^60"
+            raise PickleError(f"it has a {type(key).__name__} as a dictionary's key; accepted are {accepted}")
         target[key] = value
 
 
@@ -371,7 +379,7 @@ def _call(function: Any, arguments: Any) -> Any:
         return stand_in(*arguments)
     if function.name.startswith(_REBUILD):
         return OtherTensor(f"a special tensor ({function.name.removeprefix(_REBUILD)})")
-    raise UnsafePickleError(function.name)
+    raise UnsafePickleError(printable(function.name))
 
 
 def _is_size(number: Any) -> bool:
