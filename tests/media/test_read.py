@@ -21,7 +21,7 @@ from depth_normal.media.library import VideoError, is_cut_matroska
 from depth_normal.media.read import read_frames, video_header
 from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
 from depth_normal.utils import resize_map
-from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_video
+from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_broadcast, write_video
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)
@@ -542,6 +542,12 @@ def test_one_wrong_bit_of_a_recordings_time_does_not_make_hours_of_it(tmp_path):
     data[packets[len(packets) // 2] + 9] ^= 2
     path.write_bytes(data)
     assert [frame.time for frame in read_frames(path)] == whole
+
+
+def test_a_recording_that_begins_between_two_microseconds_keeps_its_first_image(tmp_path):
+    for begins in range(1, 4):
+        path = write_broadcast(tmp_path / "a.ts", 1, begins=Fraction(begins, 7), rate=7)
+        assert [round(frame.time * 7) for frame in read_frames(path)] == [*range(7)]
 
 
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])
