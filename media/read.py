@@ -350,6 +350,8 @@ class _Reader:
                 continue
             duration, lost = self._packets.shown(pts, damaged)
             yield from held(lost, before or frame)
+            if pts is not None and time is not None and last is not None and time <= last and self._packets.in_order:
+                time = pts * Fraction(frame.time_base) - self._beginning  # of two frames within a rounding, the second keeps its time
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have no timestamps, or go back
             shown = step if last is None else time - last  # an AVI leaves out frames behind its last one too

@@ -557,3 +557,9 @@ def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     assert header.rate == rate and (1 / rate / header.time_base).denominator == 1
     frames = [*read_frames(path)]
     assert [frame.time for frame in frames] == [number / rate for number in range(30)] and frames[-1].duration == 1 / rate
+
+
+def test_frames_a_millisecond_apart_move_no_other(tmp_path):
+    times = [0, 1, 2, 42, 83, 84, 125]
+    path = write_video(tmp_path / "a.mkv", moving_ball(len(times)), rate=24, times=times, time_base=Fraction(1, 1000))
+    assert [round(1000 * frame.time) for frame in read_frames(path)] == times
