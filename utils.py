@@ -146,7 +146,7 @@ def finite_bounds(images: Tensor | np.ndarray, ends: Tensor | None = None) -> tu
 
 def _scaled(array: np.ndarray) -> np.ndarray:
     """Integers as floats in [0, 1], floats as float32. Raises TypeError for other dtypes."""
-    if np.issubdtype(array.dtype, np.unsignedinteger):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # 0..255 in a wider type would be black
         return array.astype(np.float32) / np.iinfo(array.dtype).max
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32, copy=False)

@@ -39,6 +39,7 @@ _HARDLY = 1e-6
 # Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
+_MICROSECOND = Fraction(1, 1_000_000)
 # FFmpeg's AVFMT_NOTIMESTAMPS, of raw streams.
 _NO_TIMESTAMPS = 0x80
 # Containers whose header states the duration but not the number of frames.
@@ -247,7 +248,9 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         with open_video(source, name) as container:
             stream = image_stream(container, name)
             stream.thread_type = "AUTO" if in_threads else "SLICE"
-            beginning = Fraction(container.start_time or 0, 1_000_000)
+            beginning = (container.start_time or 0) * _MICROSECOND
+            if abs((first := (stream.start_time or 0) * Fraction(stream.time_base)) - beginning) < _MICROSECOND:
+                beginning = first  # FFmpeg may have rounded it up, beyond the first frame of an MPEG-TS
             if seeking and not _seek(container, stream, start + beginning):
                 seeking = False
                 continue
@@ -347,6 +350,8 @@ class _Reader:
                 continue
             duration, lost = self._packets.shown(pts, damaged)
             yield from held(lost, before or frame)
+            if pts is not None and time is not None and last is not None and time <= last and self._packets.in_order:
+                time = pts * Fraction(frame.time_base) - self._beginning  # of two frames within a rounding, the second keeps its time
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have no timestamps, or go back
             shown = step if last is None else time - last  # an AVI leaves out frames behind its last one too

@@ -210,6 +210,7 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (np.zeros(7), ValueError, r"shape \(7,\); expected an array \(H, W\)"),
         ([np.zeros((5, 7, 3))] * 2, TypeError, r"are a list; .*numpy.stack"),
         (np.zeros((5, 7, 3), np.int32), TypeError, "int32"),
+        (np.zeros((5, 7, 3), np.uint32), TypeError, "uint32; expected uint8, uint16 or floats"),
         (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), TypeError, "uint8"),
         (np.zeros((5, 7, 3), bool), TypeError, "array of bool; expected uint8, uint16 or floats"),
         (np.zeros((5, 7, 3), complex), TypeError, "array of complex128"),

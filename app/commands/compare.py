@@ -51,6 +51,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         if out.suffix.lower() not in WRITTEN:
             raise ValueError(f"{out}: heat maps are written to {' or '.join(WRITTEN)}")
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
+    from ...geometry.estimate import Quantity
     from ..differences import errors_of, heat_maps, read_both, write_heat_maps
 
     quantity = chosen_quantity(arguments)
@@ -69,6 +70,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         logger.warning(
             "near and far of A are those of B exchanged; --quantity and --quantity-b say what a file holds that does not state it"
         )
+    if depth and "median ratio" not in depth:
+        inverse = Quantity.DISPARITY in (evaluated.quantity, truth.quantity)
+        limit = " and limited to B's largest depth" if inverse and truth.quantity is Quantity.METRIC_DEPTH else ""
+        unit = "disparity (1 / depth)" if inverse else "depth"
+        logger.info("the depth of A was first fitted to B's by a scale and a shift in %s%s; the errors are what is left", unit, limit)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         names = arguments.found.name, arguments.truth.name

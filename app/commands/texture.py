@@ -486,7 +486,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
 
 def _height_words(span: float) -> str:
-    return f"white is {span:.6g} pixels higher than black"
+    return f"white is {float(f'{span:.4g}'):g} pixels higher than black"
 
 
 def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float) -> None:

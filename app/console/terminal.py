@@ -99,6 +99,8 @@ def exit_with(status: int) -> NoReturn:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # under Python's and torch's teardown, Ctrl-C would print a traceback
+        signal.signal(signal.SIGINT, lambda *_: os._exit(status))
     sys.exit(status)
 
 

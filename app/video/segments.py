@@ -91,20 +91,26 @@ class SegmentStore:
         with self._place:
             if error is None or not (self._kept and self.done):
                 rmtree(self.folder, ignore_errors=True)
+            else:
+                with suppress(OSError):  # a full disk gets its space back; on Windows, a thread may still write
+                    self._remove_unfinished()
         if isinstance(error, OSError) and str(self.folder) in str(error.filename):
             raise OSError(error.errno, error.strerror, str(next(iter(self._task.targets.values())))) from error
 
     def _open(self) -> None:
         if self._resume:
             self._load()
+        self._remove_unfinished()
+        if not self.records:
+            self._save()
+
+    def _remove_unfinished(self) -> None:
         count = len(self.records)
         states = {self._state_path(number).name for number in (count, count - 1)}
         expected = {SEGMENTS_FILE, *states, *(name for each in self.records for name in each.files.values())}
         for path in self.folder.iterdir():
             if path.name not in expected:
                 path.unlink()
-        if not self.records:
-            self._save()
 
     @property
     def done(self) -> int:

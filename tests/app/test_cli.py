@@ -203,6 +203,7 @@ def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
         save_estimate(tmp_path / name, Estimate(depth=depth, quantity=quantity))
     assert cli.main(["compare", str(tmp_path / "d.npz"), str(tmp_path / "d.pfm")]) == 0
     assert "d.pfm: not said what the depth is, taken for metres; disparity is compared with metric_depth" in caplog.text
+    assert "fitted to B's by a scale and a shift in disparity (1 / depth) and limited to B's largest depth" in caplog.text
     assert cli.main(["compare", str(tmp_path / "d.pfm"), str(tmp_path / "d.pfm")]) == 0
     assert "d.pfm and" in caplog.text
     caplog.clear()

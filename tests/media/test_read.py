@@ -21,7 +21,7 @@ from depth_normal.media.library import VideoError, is_cut_matroska
 from depth_normal.media.read import read_frames, video_header
 from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
 from depth_normal.utils import resize_map
-from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_video
+from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_broadcast, write_video
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)
@@ -544,6 +544,12 @@ def test_one_wrong_bit_of_a_recordings_time_does_not_make_hours_of_it(tmp_path):
     assert [frame.time for frame in read_frames(path)] == whole
 
 
+def test_a_recording_that_begins_between_two_microseconds_keeps_its_first_image(tmp_path):
+    for begins in range(1, 4):
+        path = write_broadcast(tmp_path / "a.ts", 1, begins=Fraction(begins, 7), rate=7)
+        assert [round(frame.time * 7) for frame in read_frames(path)] == [*range(7)]
+
+
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])
 def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     path = write_video(tmp_path / "a.mkv", moving_ball(30), rate=rate)
@@ -551,3 +557,9 @@ def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     assert header.rate == rate and (1 / rate / header.time_base).denominator == 1
     frames = [*read_frames(path)]
     assert [frame.time for frame in frames] == [number / rate for number in range(30)] and frames[-1].duration == 1 / rate
+
+
+def test_frames_a_millisecond_apart_move_no_other(tmp_path):
+    times = [0, 1, 2, 42, 83, 84, 125]
+    path = write_video(tmp_path / "a.mkv", moving_ball(len(times)), rate=24, times=times, time_base=Fraction(1, 1000))
+    assert [round(1000 * frame.time) for frame in read_frames(path)] == times

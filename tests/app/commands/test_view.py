@@ -62,6 +62,8 @@ def test_depth_alone_gets_normals_for_the_light_at_the_pages_size_and_an_image_t
     payload = payload_of(tmp_path / "room.html")
     assert payload["normals"] and payload["image"] is None and payload["depth"]["quantity"] == "metric_depth"
     assert view(maps, "--out", tmp_path / "named", "--image", photo) == 0 and payload_of(tmp_path / "named" / "room.html")["image"]
+    for _ in range(2):
+        assert view(maps, "--out", tmp_path / "own.html") == 0 and payload_of(tmp_path / "own.html")["depth"]
 
 
 def test_several_files_become_a_page_each_and_bad_ones_are_named_once(tmp_path, maps, capsys):

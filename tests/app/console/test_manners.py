@@ -198,6 +198,13 @@ def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
     assert (run.returncode, run.stderr) == (130, "depth-normal: stopped\n")
 
 
+def test_ctrl_c_at_the_very_end_prints_nothing():
+    program = "import atexit, os, signal; from depth_normal.app.console.terminal import exit_with; "
+    program += "atexit.register(os.kill, os.getpid(), signal.SIGINT); exit_with(1)"
+    run = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
 def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

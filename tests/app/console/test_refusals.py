@@ -317,6 +317,8 @@ REFUSED = [
     ("view --no-open photo.png.jpg", "photo.png.jpg --write html --open` makes a page"),
     ("view --no-open wave.npz hall.npz --image wave.png", "--image is of one file, and 2 are named"),
     ("view --no-open none.npz", "none.npz"),
+    ("view --no-open wave.npz hall.npz -o a.html", "a.html is the name of one file, and 2 are named"),
+    ("view --no-open wave.npz -o a.png", "a.png: the name ends in .png; this command writes .html"),
     ("view --no-open hall.npz -o pages", PANORAMA),
     ("view wave.npz --no-open --image tall.png -o out", "the image 16x16: another shape"),
     ("export tiny -o a.bin", ".onnx"),

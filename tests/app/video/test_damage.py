@@ -144,6 +144,8 @@ def test_a_full_disk_is_no_end_of_the_source(video, tmp_path, monkeypatch, capsy
     assert run(video, tmp_path / "out.mkv", "--codec", "ffv1") == 2 and not (tmp_path / "out.mkv").exists()
     said = capsys.readouterr().err
     assert f"{tmp_path / 'out.mkv'}: No space left" in said and "8 frames are finished; the same command with --resume" in said
+    kept = {path.name for path in (tmp_path / ".depth-normal").glob("out.mkv.film/*")}
+    assert kept == {"00000_depth.mkv", "00001_state.safetensors", "pieces.json"}, "and nothing of the unfinished piece"
 
 
 @pytest.mark.quick_cases(1)
