@@ -114,7 +114,7 @@ def cast_shadows(
     groups = [(light,) for light in lights] if depth.device.type == "cpu" else [tuple(lights)]
     rays = [[_Rays.of(starts, camera, (height, width), pitch, group) for group in groups] for starts, camera, *_ in images]
     # One synchronisation for all. Per image: the number of steps must not depend on the rest of the batch.
-    asked = {"longest": torch.cat([each.longest() for of_image in rays for each in of_image])}
+    asked = {"longest": joined([each.longest() for of_image in rays for each in of_image])}
     fetched = to_cpu(asked | (blur.evidence if isinstance(blur, BlurByDepth) else {}))
     longest, blur = iter(fetched["longest"].tolist()), blur.blur(fetched) if isinstance(blur, BlurByDepth) else blur
     tiled = [light.size > 0 or max(height, width) >= _SMALL for light in lights]
