@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants, largest_channel, sent_to
+from ...utils import constant, joined, kept_constants, largest_channel, sent_to
 from ..filters.box import box_means
-from ..filters.chosen_pixels import places_where, values_at
+from ..filters.chosen_pixels import places_where
 from ..filters.extremes import largest_along_rows, largest_within
 from .depth_edges import find_ramps
 
@@ -41,6 +41,7 @@ _PRIOR = 12.0
 _CAUTION, _MOST = 0.5, 20.0
 # Least distance from the middle of the ramp, as a share of its span: of a sample's nearness, and of its plane at the pixel.
 _CLEAR, _PLAIN = 0.25, 0.2
+_SHARES = tuple((0.5 + apart, 0.5 - apart) for apart in (_CLEAR, _PLAIN))  # of both sides' limits, from the ramp's low to its high end
 # Second difference, as a share of nearness, that halves a plane's weight, and the least weight.
 _BEND, _LEAST = 0.003, 1e-4
 # Least distance between both planes, as a share of the span; their least ratio; shortest move of a pixel, as a share of the span.
@@ -50,6 +51,8 @@ _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
 # Colour evidence is averaged within the ramp radius divided by this.
 _AVERAGED = 3
+# Columns of the table of pixels, after slopes, planarity and 1 inside the image: RGB; nearness; nearness and the normal.
+_RGB, _NEARNESS, _VALUES = slice(4, 7), 7, slice(7, None)
 # Ramp pixels per batch on a CPU, and on a GPU, which reads all their samples together.
 _AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**17
 # Largest aspect ratio of a map whose rows and columns a GPU measures in one batch.
@@ -76,7 +79,7 @@ def ramp_width(nearness: Tensor) -> float:
     if nearness.device.type != "cpu" and lines and length <= _STRETCHED * min(each.shape[-1] for each in lines):
         # In one batch. Shorter lines are padded with their last value, which adds no edge.
         lines = [torch.cat([F.pad(each[0], (0, length - each.shape[-1]), mode="replicate") for each in lines], 1)[None]]
-    widths = torch.cat([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
+    widths = joined([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
     width = widths.nanmedian().item()
     return width if width > 0 else 0.0
 
@@ -103,9 +106,8 @@ def _widths(lines: Tensor) -> Tensor:
     width, wider = widths[:-1], widths[1:]
     is_edge = (top > less * -(1 + _STRONG))[:-1] & (grained >= steepest) & (wider < width * _GROWING)
     # The smallest window that holds the whole ramp: widths grow with the window.
-    none = constant(width, math.inf)
-    least = torch.where(is_edge, width, none).amin(0, keepdim=True)
-    return torch.where(least < none, least, constant(width, math.nan))
+    least = torch.where(is_edge, width, constant(width, math.inf)).amin(0, keepdim=True)
+    return least.nan_to_num_(posinf=math.nan)
 
 
 @kept_constants
@@ -129,20 +131,21 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and, if normals were given, normals (1, 3, H, W), not normalised on
         ramps. Pixels outside ramps are unchanged.
     """
-    ramp, *bounds = find_ramps(nearness, radius)
+    ramps = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
-    maps = [nearness, *_slopes_and_straightness(nearness), constant(nearness, 1.0).expand_as(nearness), image]
+    maps = [*_slopes_and_straightness(nearness), constant(nearness, 1.0).expand_as(nearness), image, nearness]
     maps += [] if normals is None else [normals]
     # One row holds all channels of a pixel, so that one read gathers them.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
-    pixels = places_where(ramp)
-    offsets = _Offsets.of(places, width + 2 * reach, nearness)
-    at_once, extremes = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU, torch.cat(bounds)[:, 0].flatten(1)
-    around = extremes.index_select(1, pixels)
-    parts = zip(pixels.split(at_once), around.split(at_once, 1), strict=True)
-    sums = torch.cat([_gather_sums(table, _padded_index(part, width, reach), offsets, bounds) for part, bounds in parts], -1).to(nearness)
-    return _move_to_sides(nearness, normals, pixels, _weighed(sums, around, values_at(nearness, pixels)), radius, strength)
+    pixels = places_where(ramps.edge)
+    index, offsets = _padded_index(pixels, width, reach), _Offsets.of(places, width + 2 * reach, nearness)
+    own = table.index_select(0, index).T.contiguous()
+    bounds = torch.cat((ramps.high, ramps.low, ramps.wide_low, ramps.wide_high))[:, 0].flatten(1).index_select(1, pixels)
+    at_once = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU
+    parts = zip(index.split(at_once), own[_RGB].split(at_once, 1), bounds.split(at_once, 1), strict=True)
+    sums = joined([_gather_sums(table, offsets, *part) for part in parts], -1).to(nearness)
+    return _move_to_sides(nearness, normals, pixels, own[_VALUES].to(nearness), _weighed(sums, bounds, own[_NEARNESS]), radius, strength)
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
@@ -160,7 +163,7 @@ class _Evidence(NamedTuple):
         is_edge: (N,) bool, whether the two sides are different surfaces.
         span: (N,) range of nearness around the pixel.
         near, far: (N,) nearness of each side's planes, extrapolated to the pixel.
-        near_normals, far_normals: (N, 3), or (N, 0) without normals: each side's mean normal, not normalised.
+        near_normals, far_normals: (3, N), or (0, N) without normals: each side's mean normal, not normalised.
     """
 
     colour: Tensor
@@ -207,51 +210,53 @@ class _Offsets(NamedTuple):
         index = (down * stride + right).long()
         return cls(*(sent_to(like.device, each) for each in (index, down.to(like), right.to(like), weight.to(like))))
 
-    def split(self) -> Iterator[_Offsets]:
-        """All samples in one batch. On a CPU one sample at a time: the values of one sample for all pixels fill its cache."""
-        return map(_Offsets, *(each.split(1 if each.device.type == "cpu" else len(each)) for each in self))
+    def split(self, count: int) -> Iterator[_Offsets]:
+        """The samples in batches of `count`."""
+        return map(_Offsets, *(each.split(count) for each in self))
 
 
-def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor) -> Tensor:
+def _gather_sums(table: Tensor, offsets: _Offsets, index: Tensor, colour: Tensor, bounds: Tensor) -> Tensor:
     """Sums the samples around N pixels, for the near and the far side.
 
     Args:
-        table: (M, 8), or (M, 11) with normals, of the M pixels of the padded maps: nearness, slopes to the right and downwards, planarity,
-            1 inside the image and 0 in the padding, RGB, normal.
-        index: (N,) rows of the table.
+        table: (M, 8), or (M, 11) with normals, of the M pixels of the padded maps: slopes to the right and downwards, planarity, 1 inside
+            the image and 0 in the padding, RGB, nearness, normal.
         offsets: The samples.
-        bounds: (4, N): minimum and maximum nearness in a window of one radius, and of two.
+        index: (N,) rows of the table.
+        colour: (3, N) RGB.
+        bounds: (4, N): maximum and minimum nearness in a window of one radius, minimum and maximum in a window of two.
 
     Returns:
         (2, 4, N), or (2, 7, N) with normals; near side first. Sums of the samples' weights; of weight times colour similarity; of trust;
         of trust times the plane's nearness at the pixel; and of trust times normal.
     """
-    low, high, wide_low, wide_high = bounds
-    colour = table.index_select(0, index)[:, 5:8].T.contiguous()[:, None]
-    middle, span, signs = (low + high) * 0.5, high - low, constant(table, ((1.0,), (-1.0,)))[..., None]
-    clear, plain = _CLEAR * span, _PLAIN * span
+    high, low, wide_low, wide_high = bounds
+    signs, shares = constant(low, ((1.0,), (-1.0,)))[..., None], constant(low, _SHARES)[..., None, None]
+    # Limits of both sides, (2, 1, N) each, above which a sample's nearness and its plane, times the sign, belong to the side.
+    clear, plain = torch.lerp(low, high, shares).mul_(signs)
     likely, unlikely = constant(table, 1.0), constant(table, _IMPLAUSIBLE)
-    sums = table.new_zeros(2, table.shape[1] - 4, len(index))
-    for offset, down, right, weight in offsets.split():
+    # On a CPU one sample at a time: the values of one sample for all pixels fill its cache.
+    sums, at_once = table.new_zeros(2, table.shape[1] - 4, len(index)), 1 if table.device.type == "cpu" else len(offsets.row)
+    parts = table.new_empty(*sums.shape[:2], at_once, len(index))
+    weights, trust = parts[:, 0], parts[:, 2]
+    for offset, down, right, weight in offsets.split(at_once):
         there = table.index_select(0, (index + offset).flatten()).T.contiguous().view(table.shape[1], len(offset), len(index))
-        value, slope_x, slope_y, straight, inside = there[:5]
-        red, green, blue = there[5:8] - colour
+        slope_x, slope_y, straight, inside = there[:4]
+        values, (red, green, blue) = there[_VALUES], there[_RGB] - colour[:, None]
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
-        plane = torch.addcmul(value, slope_x, right, value=-1).addcmul_(slope_y, down, value=-1).clamp_(wide_low, wide_high)
         # (2, K, N): weight if the sample belongs to the side; trust, which is lower if its plane does not.
-        weights = (inside * weight) * ((value - middle) * signs > clear)
-        trust = (alike + 0.01).mul_(straight) * weights * torch.where((plane - middle) * signs > plain, likely, unlikely)
-        if len(offset) > 1:
-            parts = table.new_empty(*sums.shape[:2], *weights.shape[1:])
-            factors = (weights, alike), (trust, plane), (trust[:, None], there[8:])
-            for part, (factor, values) in zip((parts[:, 1], parts[:, 3], parts[:, 4:]), factors, strict=True):
-                torch.mul(factor, values, out=part)
-            parts[:, 0], parts[:, 2] = weights, trust
+        torch.mul(inside * weight, values[0] * signs > clear, out=weights)
+        values[0].addcmul_(slope_x, right, value=-1).addcmul_(slope_y, down, value=-1).clamp_(wide_low, wide_high)  # the plane's
+        of_plane = torch.where(values[0] * signs > plain, likely, unlikely)
+        torch.mul((alike + 0.01).mul_(straight) * weights, of_plane, out=trust)
+        products = (1, weights, alike), (slice(3, None), trust[:, None], values)
+        if at_once > 1:
+            for place, factor, value in products:
+                torch.mul(factor, value, out=parts[:, place])
             return parts.sum(2)
-        for total, factor, values in ((sums[:, 1], weights, alike), (sums[:, 3], trust, plane), (sums[:, 4:], trust[:, None], there[8:])):
-            total.addcmul_(factor[..., 0, :], values[..., 0, :])
-        for total, each in ((sums[:, 0], weights), (sums[:, 2], trust)):
-            total += each[:, 0]
+        for place, factor, value in products:
+            sums[:, place].addcmul_(factor[..., 0, :], value[..., 0, :])
+        sums[:, 0:4:2] += parts[:, 0:4:2, 0]
     return sums
 
 
@@ -263,45 +268,45 @@ def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
         bounds: (4, N), as in `_gather_sums`.
         own: (N,) nearness of the pixels.
     """
-    low, high = bounds[:2]
-    (count, alike, weight, plane), normals = sums[:, :4].unbind(1), sums[:, 4:]
-    similar = alike / count.clamp(min=_NO_WEIGHT) + _DOUBT
-    colour = (similar[0] / similar[1]).log_().mul_((count > _NO_WEIGHT).all(0))
-    trust, span = weight.clamp(min=_UNKNOWN), (high - low).clamp(min=_TINY)
-    near, far = torch.where(weight > _UNKNOWN, plane / trust, torch.stack((high, low)))
+    high, low = bounds[:2]
+    # Of the samples' weights, and of trust.
+    weights, least = sums[:, 0:4:2], constant(sums, ((_NO_WEIGHT,), (_UNKNOWN,)))
+    divisors, (has_some, is_known) = torch.maximum(weights, least), (weights > least).unbind(1)
+    alike, plane = (sums[:, 1:4:2] / divisors).unbind(1)
+    similar, span = alike + _DOUBT, (high - low).clamp(min=_TINY)
+    colour = (similar[0] / similar[1]).log_().mul_(has_some.all(0))
+    near, far = torch.where(is_known, plane, bounds[:2])
     # Beside an infinitely far region, the far side is infinitely far, as no plane reaches it.
     far = far * (low > 0)
     apart = near - far
     is_edge = (apart > _APART * span) & (near > far * _STEP)
     place = (torch.sub(own, near + far, alpha=0.5) / apart.clamp(min=_TINY)).clamp_(-0.5, 0.5)
-    near_normals, far_normals = (normals / trust[:, None]).mT
+    near_normals, far_normals = sums[:, 4:] / divisors[:, 1:]
     return _Evidence(colour, place, is_edge, span, near, far, near_normals, far_normals)
 
 
 def _move_to_sides(
-    nearness: Tensor, normals: Tensor | None, pixels: Tensor, evidence: _Evidence, radius: int, strength: float
+    nearness: Tensor, normals: Tensor | None, pixels: Tensor, own: Tensor, evidence: _Evidence, radius: int, strength: float
 ) -> tuple[Tensor, ...]:
-    """Moves each ramp pixel to the side with the stronger evidence. Returns as `sharpen_ramps`."""
+    """Moves each ramp pixel to the side with the stronger evidence. `own` are its nearness and normal. Returns as `sharpen_ramps`."""
     # Averaged, as a single pixel must not outvote its surroundings.
     votes = torch.stack((evidence.colour, constant(evidence.colour, 1.0).expand_as(evidence.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, votes).view(1, 2, *nearness.shape[-2:])
     around = max(1, radius // _AVERAGED)
     total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
     colour = total / count
-    caution = (evidence.near / evidence.far.clamp(min=_TINY)).clamp_(1, _MOST).log_().mul_(evidence.far > 0)
+    caution = (evidence.near / evidence.far).nan_to_num_(1, 1).clamp_(1, _MOST).log_()  # none before what is infinitely far
     is_near = (colour * strength).add_(evidence.place, alpha=_PRIOR).add_(caution, alpha=_CAUTION) > 0
-    here = values_at(nearness, pixels)
+    here, direction = own[0], own[1:]
     value = torch.where(is_near, evidence.near, evidence.far)
     moves = evidence.is_edge & ((value - here).abs() > _REST * evidence.span)
     refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)
-    moved = torch.zeros_like(nearness, dtype=torch.bool).flatten().index_copy(0, pixels, moves).view_as(nearness)
     if normals is None:
-        return refined, moved
-    directions = torch.where(is_near[:, None], evidence.near_normals, evidence.far_normals)
-    known = evidence.is_edge & (directions.abs().amax(1) > _NO_DIRECTION)
-    flat = normals[0].flatten(1)
-    turned = torch.where(known[:, None], directions, flat[:, pixels].T)
-    return refined, moved, flat.index_copy(1, pixels, turned.T).view_as(normals)
+        return refined, refined != nearness
+    directions = torch.where(is_near, evidence.near_normals, evidence.far_normals)
+    known = evidence.is_edge & (directions.abs().amax(0) > _NO_DIRECTION)
+    turned = torch.where(known, directions, direction)
+    return refined, refined != nearness, normals[0].flatten(1).index_copy(1, pixels, turned).view_as(normals)
 
 
 def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:

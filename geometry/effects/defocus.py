@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, sent_to, to_cpu
+from ...utils import resize_map, sent_to
 from ..filters.box import box_means
 from ..filters.coarse import shrunk
 from ..filters.extremes import extremes_within
@@ -31,30 +31,19 @@ _QUIET, _MOST_NOISE = 0.1, 4 * (2 / 255) ** 2
 _FOCUSED = 1.5**2
 
 
-def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
-    """Estimates the blur of each pixel of a photo (1, 3, H, W) in [0, 1], with depth (1, 1, H, W), positive and finite.
+class BlurByDepth(NamedTuple):
+    """The blur of each pixel of a photo, in two steps, so that the device is synchronised once for its evidence and for other values.
 
     A second blur flattens a sharp edge a lot, and a blurred one hardly: at blur variance v, it multiplies squared slopes by v / (v + 8). In
     each layer of inverse depth, v is measured at the strongest edges.
-
-    Returns:
-        (1, 1, h, w), smaller than the image: the blur's standard deviation in pixels of the image, 0 in focus. Layers without strong edges
-        have the blur of the nearest layer with such edges.
-
-    Source:
-        S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
-    """
-    layers = BlurOfLayers.of(image, depth)
-    return layers.blur(to_cpu(layers.evidence))
-
-
-class BlurOfLayers(NamedTuple):
-    """`blur_by_depth` in two steps, so that the device is synchronised once for its evidence and for other values.
 
     Attributes:
         inverse: (1, 1, h, w) inverse depth, smaller than the image.
         pitch: Size of its pixels in pixels of the image.
         evidence: For `to_cpu`.
+
+    Source:
+        S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
     """
 
     inverse: Tensor
@@ -62,8 +51,8 @@ class BlurOfLayers(NamedTuple):
     evidence: dict[str, Tensor]
 
     @classmethod
-    def of(cls, image: Tensor, depth: Tensor) -> BlurOfLayers:
-        """Arguments as `blur_by_depth`."""
+    def of(cls, image: Tensor, depth: Tensor) -> BlurByDepth:
+        """Of a photo (1, 3, H, W) in [0, 1], with depth (1, 1, H, W), positive and finite."""
         pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
         small = luminance(shrunk(image, pitch).float())
         inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
@@ -76,7 +65,10 @@ class BlurOfLayers(NamedTuple):
         return cls(inverse, pitch, {"places": places, "ends": torch.stack(inverse.aminmax())})
 
     def blur(self, fetched: Mapping[str, Tensor]) -> Tensor:
-        """`blur_by_depth`, by the `evidence` on the CPU."""
+        """The blur's standard deviation in pixels of the image, 0 in focus, by the `evidence` on the CPU: (1, 1, h, w).
+
+        Layers without strong edges have the blur of the nearest layer with such edges.
+        """
         inverse = self.inverse
         least, most = fetched["ends"].tolist()
         per_layer = _LAYERS / max(most - least, 1e-6)

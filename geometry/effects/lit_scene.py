@@ -21,7 +21,7 @@ from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..valid import valid_normals
-from .defocus import BlurOfLayers, blur_by_depth
+from .defocus import BlurByDepth
 from .edge_sides import EdgeSides, edge_sides
 from .lights import Light, LightPlan
 from .softness import DepthSteps, normal_softness, pitch_of
@@ -51,7 +51,7 @@ class LitScene:
         relief: (1, 1, 1, 1) in [0, 1], 1 for soft normals, such as a network's: highlights then show the image's fine relief. 0 for normals
             with true edges, rendered or measured.
         doubt: (1, 1, 1, 1) in [0, 1], 1 for a network's depth: its shadows are softer, and its small ripples cast none.
-        blur: (1, 1, h, w), smaller than the image: its defocus as standard deviation in pixels; None without depth or shadows.
+        blur: The image's defocus; None without depth or shadows.
         edges: The objects beside soft silhouettes, by whose colours shadows end there; None without depth or shadows.
     """
 
@@ -65,7 +65,7 @@ class LitScene:
     glossy: Tensor
     relief: Tensor
     doubt: Tensor
-    blur: Tensor | None
+    blur: BlurByDepth | None
     edges: EdgeSides | None
 
 
@@ -88,7 +88,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
-    depth, edges, layers, blur, camera = None, None, None, None, intrinsics
+    depth, edges, blur, camera = None, None, None, intrinsics
     valid, may_have_sky, casts_shadows = sized.depth_valid, False, any(plan.shadow != 0 for plan in plans)
     if valid is None:
         softness = normal_softness(normals)
@@ -105,9 +105,6 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             evidence["whole"] = (valid if sized is estimate else estimate.known_depth()[2]).all()
         if is_lit_from_near:  # lamps are placed on the CPU
             evidence["intrinsics"] = intrinsics
-        elif casts_shadows:
-            layers = BlurOfLayers.of(image, depth)
-            evidence |= layers.evidence
         fetched = to_cpu(evidence)
         camera = fetched.get("intrinsics", intrinsics)
         softness, may_have_sky = steps.softness(normals, fetched), sky is not False and not fetched.get("whole", False)
@@ -125,7 +122,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
             # Light falls off with distance: pixels beside silhouettes need their own object's depth.
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
         if casts_shadows:
-            blur = blur_by_depth(image, depth) if layers is None else layers.blur(fetched)
+            blur = BlurByDepth.of(image, depth)
         else:
             edges = None
     share = None if isinstance(sky, bool) else sky.to(image)

@@ -20,6 +20,7 @@ from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import colour_to_linear, linear_to_srgb, luminance, srgb_to_linear
 from ..levels import at_percentiles
+from .defocus import BlurByDepth
 from .edge_sides import EdgeSides
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .lit_scene import LitScene
@@ -65,7 +66,7 @@ def relight(
     glossy: Tensor | None = None,
     relief: Tensor | None = None,
     doubt: Tensor | None = None,
-    blur: Tensor | None = None,
+    blur: Tensor | BlurByDepth | None = None,
     edges: EdgeSides | None = None,
 ) -> Tensor:
     """Relights the image. Its colours are taken as albedo, and light is added in linear space.
@@ -110,7 +111,7 @@ def relight(
             relief: (B, 1, 1, 1) in [0, 1], weight of the relief that is read from the image's fine pattern, bright = high. It affects
                 highlights only: they break up along hair and threads, and rough or dark surfaces reflect less. None = 0.
             doubt: (B, 1, 1, 1) in [0, 1], 1 for a network's depth, 0 for true depth (see `cast_shadow`); None = 0.
-            blur: (B, 1, h, w) of any size, the image's defocus (see `cast_shadow`); None = 0.
+            blur: (B, 1, h, w) of any size, the image's defocus (see `cast_shadow`), or a scene's; None = 0.
             edges: The objects at the silhouettes of a single image (B = 1). With the weight `doubt`, shadows end there by the objects'
                 colours instead of the depth. None = by the depth.
 
@@ -175,7 +176,7 @@ def _relit(
     glossy: Tensor | None,
     relief: Tensor | None,
     doubt: Tensor | None,
-    blur: Tensor | None,
+    blur: Tensor | BlurByDepth | None,
     edges: EdgeSides | None,
 ) -> Tensor:
     """`relight` without checks; `ambient` is the share of the image's light and its colours from above and below."""
@@ -317,7 +318,7 @@ def _light_left(
     shadow: float,
     sky: Tensor | None,
     doubt: Tensor | None,
-    blur: Tensor | None,
+    blur: Tensor | BlurByDepth | None,
     edges: EdgeSides | None,
 ) -> list[Tensor | None]:
     """The unshadowed share of each lamp's light; None for lamps without shadows."""

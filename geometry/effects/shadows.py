@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, is_above, joined, kept_constants, resize_map, unit_vectors, vector_lengths
+from ...utils import constant, is_above, joined, kept_constants, resize_map, to_cpu, unit_vectors, vector_lengths
 from ..checks import check_view
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
@@ -27,6 +27,7 @@ from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import largest_within, neighbours_largest
 from ..levels import measure_range_of_samples
 from ..surfaces.upsampling import ANOTHER, Line, enlarged_along, middles, smoothings
+from .defocus import BlurByDepth
 from .lights import Light
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
@@ -94,7 +95,7 @@ def cast_shadows(
     *,
     thickness: float = 0.3,
     doubt: Tensor | None = None,
-    blur: Tensor | None = None,
+    blur: Tensor | BlurByDepth | None = None,
 ) -> Tensor:
     """`cast_shadow` for several lamps without checks: (B, lamps, H, W)."""
     if torch.finfo(depth.dtype).bits < 32:  # half precision cannot count an image's columns
@@ -113,7 +114,9 @@ def cast_shadows(
     groups = [(light,) for light in lights] if depth.device.type == "cpu" else [tuple(lights)]
     rays = [[_Rays.of(starts, camera, (height, width), pitch, group) for group in groups] for starts, camera, *_ in images]
     # One synchronisation for all. Per image: the number of steps must not depend on the rest of the batch.
-    longest = iter(torch.cat([each.longest() for of_image in rays for each in of_image]).tolist())
+    asked = {"longest": joined([each.longest() for of_image in rays for each in of_image])}
+    fetched = to_cpu(asked | (blur.evidence if isinstance(blur, BlurByDepth) else {}))
+    longest, blur = iter(fetched["longest"].tolist()), blur.blur(fetched) if isinstance(blur, BlurByDepth) else blur
     tiled = [light.size > 0 or max(height, width) >= _SMALL for light in lights]
     marches = []
     for of_image, (_, _, casting, half) in zip(rays, images, strict=True):

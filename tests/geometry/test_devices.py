@@ -275,7 +275,7 @@ WAITS = {
     ),
     "gives numbers, not maps": "alignment.metrics.disagreeing_axes images.render.heat_map_end",
     "the image's levels, its noise, the camera, and how long rays or blurs are": (
-        "edges.matting.cut_out effects.defocus.blur_by_depth effects.depth_mask.range_mask effects.depth_of_field.depth_of_field "
+        "edges.matting.cut_out effects.depth_mask.range_mask effects.depth_of_field.depth_of_field "
         "effects.depths.known_depths effects.fog.add_fog effects.lens.focused effects.lit_scene.lit_scene effects.relight.relief_gloss "
         "effects.relight.relight effects.relight.relight,plain effects.shadows.cast_shadow effects.shadows.cast_shadow,coarse"
     ),
@@ -335,7 +335,6 @@ CASES = {
     "edges.ramp_sharpening.sharpen_ramps": lambda f: f(one(), one(3), 2, normals=one(3)),
     "edges.refine.refine_geometry": lambda f: f(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)),
     "edges.stripes.stripe_ends": lambda f: f(maps(), maps(3), maps(), maps(), mask(), 2),
-    "effects.defocus.blur_by_depth": lambda f: f(one(3), one() + 1),
     "effects.depth_mask.range_mask": lambda f: f(depths.known_depths(an_estimate()), 0.1, 0.5, unit="metres", feather=0.1),
     "effects.depth_of_field.depth_of_field": lambda f: f(one(3), one(), blades=5, highlights=1.0),
     "effects.depths.known_depths": lambda f: f(an_estimate()).share(),

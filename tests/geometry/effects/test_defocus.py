@@ -3,10 +3,15 @@
 import pytest
 import torch
 
-from depth_normal.geometry.effects.defocus import blur_by_depth
+from depth_normal.geometry.effects.defocus import BlurByDepth
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.estimate import Estimate, Quantity
+
+
+def blur_by_depth(image, depth):
+    layers = BlurByDepth.of(image, depth)
+    return layers.blur(layers.evidence)
 
 
 def photo(blur, pitch=1, noise=0.004):
