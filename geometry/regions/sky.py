@@ -24,7 +24,7 @@ from ..estimate import Estimate, Quantity
 from ..filters.box import box_means
 from ..filters.guided_filter import mask_at_image_edges
 from ..levels import FAR_AND_NEAR_END, ROUNDING, are_apart, depth_to_nearness, measure_range_of_samples
-from ..valid import are_all, are_finite
+from ..valid import are_finite
 
 # A network's largest error at the sky's border, in percent of the longer side.
 _REACH = 1.0
@@ -142,7 +142,7 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
     height, width = image.shape[-2:]
     if predicted is None:
-        if estimate.mask is not None and are_all(known[2]):  # the network predicts that there is no sky; a GPU is asked below
+        if estimate.mask is not None and bool(known[2].all()):  # the network predicts that there is no sky
             return image.new_zeros(len(image), 1, height, width)
         predicted = predicted_sky(estimate, known)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)
