@@ -160,7 +160,7 @@ EFFECTS = {
     "refine, four times as large": Budget(220, 3, 4),
     "depth of field": Budget(222, 3, 4),
     "fog (node)": Budget(227, 5, 4),
-    "sky (node)": Budget(238, 4, 3),
+    "sky (node)": Budget(240, 5, 3),
     "cut-out, by distance (node)": Budget(150, 5, 6, 9300),
     "cut-out, in a box (node)": Budget(148, 5, 6, 2000),
     "normal to height": Budget(291, 2, 0),  # 252 at 480x270
