@@ -32,7 +32,8 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import tone_mapping
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky
-from depth_normal.geometry.surfaces import plane_fit
+from depth_normal.geometry.sphere import cube_rotations
+from depth_normal.geometry.surfaces import derive, plane_fit
 from depth_normal.geometry.temporal import moving_pixels, ranges, shot_cuts, stabilization
 from depth_normal.geometry.textures import pbr
 from depth_normal.geometry.views import parallax, stereo
@@ -188,6 +189,12 @@ def clip_ends(ends):
     clip = ranges.ClipRange()
     clip.add(maps(), mask())
     return ends(clip, maps(), mask(), (2, 98))
+
+
+def a_face_of_panorama(normals):
+    """Of a cube's six, which are views like each other."""
+    with patch.object(derive, "cube_rotations", lambda device: cube_rotations(device)[:1]):
+        return normals(one(), mask(1))
 
 
 def video(push):
@@ -376,12 +383,13 @@ CASES = {
     "sphere.rotations_towards": lambda f: f(random(4, 3)),
     "sphere.view_intrinsics": lambda f: f(9).shape,
     "sphere.with_surroundings": lambda f: f(maps(3), 2),
-    "surfaces.derive.normals_of_depth": lambda f: f(depth_only(Quantity.DISPARITY)),
-    "surfaces.derive.panorama_normals": lambda f: f(one(), mask(1)),
+    "surfaces.derive.normals_of_depth": lambda f: f(depth_only(Quantity.DISPARITY).slice(0, 1)),
+    "surfaces.derive.panorama_normals": a_face_of_panorama,
     "surfaces.derive.with_assumed_normals": lambda f: f(Estimate(one(), Quantity.RELATIVE_DEPTH, mask=mask(1))),
     "surfaces.derive.with_normals": lambda f: f(Estimate(one(), Quantity.DISPARITY, mask=mask(1))),
     "surfaces.derive.without_normals": lambda f: f(depth_only(Quantity.DISPARITY)),
-    "surfaces.normals.depth_to_normals,soft": lambda f: f(maps(), matrices(), mask(), "soft"),
+    "surfaces.normals.depth_to_normals,soft": lambda f: f(one(), matrices(1), mask(1), "soft"),
+    "surfaces.normals.disparity_to_normals": lambda f: f(one(), mask(1)),
     "surfaces.scattered_fit.fit_isolated": lambda f: f(plane_fit.Planes(one(), one(), one()), one(), one(), matrices()[0]),
     "camera.find_focal_and_shift": lambda f: f(maps(3), one(2), mask()),
     "temporal.moving_pixels.MovingPixels.push": moving,
@@ -396,6 +404,7 @@ CASES = {
     "textures.height.height_to_image": lambda f: f(maps(), mask()),
     "textures.height.height_to_normals": lambda f: [f(maps(), derivative=way) for way in DERIVATIVES],
     "textures.height.normals_to_height": lambda f: (f(maps(3), weight=mask(), level=True), f(maps(3), derivative="spline")),
+    "textures.occlusion.depth_to_occlusion": lambda f: f(maps(), matrices(), maps(3), radius=4, directions=4, weight=mask()),
     "textures.occlusion.estimate_to_occlusion": lambda f: f(estimate(), radius=4, directions=4),
     "textures.occlusion.height_to_occlusion": lambda f: f(maps(), radius=4, directions=4, weight=mask()),
     "textures.pbr.check_source": lambda f: f("both", True, True),
@@ -405,6 +414,7 @@ CASES = {
     "views.disocclusion.fill_uncovered,traces": lambda f: f(maps(3), maps(), traces=True),
     "views.parallax.parallax_frames": lambda f: f(maps(3), 1 + maps(), matrices(), parallax.camera_path("dolly", 2, 0.1)),
     "views.parallax.camera_path": lambda f: f("orbit", 4, 0.1),
+    "views.parallax.parallax_of_clip": lambda f: f(one(3), an_estimate(), LoopOptions("orbit"), (0.5,)),
     "views.parallax.parallax_of_estimate": lambda f: f(one(3), next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1)),
     **dict.fromkeys(("views.stereo.compose", "views.stereo.compose_holes"), every_layout),
     "views.stereo.nearness_share": lambda f: f(depth_only(Quantity.DISPARITY), maps()[:1, :, :1, :1], maps()[:1, :, :1, :1], 0.0),

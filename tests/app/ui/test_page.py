@@ -174,7 +174,7 @@ def test_stereo_parallax_and_light_are_seen_and_saved(use, tmp_path):
 
 def test_a_move_is_cancelled_and_made_again(use, large):
     with Image.open(large) as image:
-        image.crop((0, 400, 2400, 1200)).save(large)
+        image.crop((0, 400, 2400, 800)).save(large)
     assert "cancelled" in use("halted", large)["said"]
 
 
