@@ -1,19 +1,15 @@
-import math
 import re
 from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from depth_normal.annotators.da2 import Da2Annotator
 from depth_normal.annotators.networks.configs import Da2Config, VitConfig
-from depth_normal.annotators.networks.da2 import Da2, direction_embedding
-from depth_normal.annotators.networks.layers import resized_positions
+from depth_normal.annotators.networks.da2 import Da2
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.sphere import panorama_directions
 from tests import random_weights as RANDOM
 
 CONFIG = Da2Config(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, block_eps=1e-5, grid=3, position_offset=0.0), width=16, heads=2)
@@ -34,24 +30,6 @@ def weights(config=CONFIG):
 
 def annotator(dtype=torch.float32):
     return Da2Annotator.build(SPEC, {"network": weights()}, dtype)
-
-
-def test_the_embedding_has_the_directions_of_panoramas():
-    """Its first frequencies are sin(pi * elevation) and sin(pi * azimuth), in the axes and at the pixels of `panorama_directions`."""
-    rows, columns, width = 6, 12, 32
-    found = direction_embedding(rows, columns, width, torch.device("cpu")).view(rows, columns, 2, width // 2)
-    x, y, z = panorama_directions(rows * 14, columns * 14)[0][:, ::14, ::14]
-    assert torch.allclose(found[..., 0, 0], (math.pi * y.asin()).sin(), atol=1e-4)
-    assert torch.allclose(found[..., 1, 0], (math.pi * torch.atan2(x, z)).sin(), atol=1e-4)
-    highest = 2 ** math.log2(columns // 2)
-    assert torch.allclose(found[..., 0, -1], (math.pi * highest * y.asin()).sin(), atol=1e-3)
-
-
-def test_positions_are_resized_to_the_size_itself():
-    patches = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    found = resized_positions(patches, 5, 10, 0.0)
-    assert torch.equal(found, F.interpolate(patches, (5, 10), mode="bicubic"))
-    assert not torch.allclose(found, resized_positions(patches, 5, 10, 0.1), atol=1e-3)
 
 
 def test_distance_is_positive_and_1_at_the_98th_percentile_of_each_image():
