@@ -118,25 +118,6 @@ def test_a_broken_map_takes_nothing_from_the_other(broken):
     assert Estimate(normals=normals).depth_valid is None
 
 
-@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(
-    ("size", "hole"),
-    [*(((12, 16), hole) for hole in (*HOLES, "masked")), *zip([(24, 8), (3, 4), (5, 7), (9, 3)], (*HOLES, "masked"), strict=False)],
-)
-def test_holes_do_not_mix_into_what_is_trusted(hole, size, resampling):
-    depth = torch.full((1, 1, 6, 8), 5.0)
-    mask = torch.ones(1, 1, 6, 8, dtype=torch.bool)
-    mask[..., 2:5, 1:4] = mask[..., 0, 7] = False
-    depth = torch.where(mask, depth, 1000.0 if hole == "masked" else hole)
-    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask if hole == "masked" else None)
-    resized = estimate.resized(*size, resampling)
-    trusted = resized.depth_valid
-    assert trusted.any() and not trusted.all()
-    torch.testing.assert_close(resized.depth[trusted], torch.full_like(resized.depth[trusted], 5.0))
-    if size == (12, 16):
-        assert torch.equal(trusted, mask.repeat_interleave(2, 2).repeat_interleave(2, 3)), "the border stays where it was"
-
-
 def weights(old, new, growing):
     """(new, old): what each old pixel of an axis gives to each new one; the mean of an interval where the axis shrinks."""
     share = np.zeros((new, old))
