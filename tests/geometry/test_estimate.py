@@ -92,10 +92,7 @@ def test_known_normals_are_kept_and_relative_depth_gives_none(estimate):
     assert with_normals(estimate) is estimate
 
 
-HOLES = [float("nan"), float("inf"), 0.0, -3.0]
-
-
-@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, -3.0])
 def test_a_depth_counts_where_it_is_finite_positive_if_metric_and_unmasked(hole):
     depth = torch.full((1, 1, 2, 3), 5.0)
     depth[..., 0, 0] = hole
