@@ -59,6 +59,12 @@ def by_network(annotator, images):
     return annotator.run_network(annotator.normalised(images))[0]
 
 
+def assert_infers_as(authors, annotator, images):
+    expected, estimate = authors.infer(images), annotator.estimate(images)
+    assert estimate.quantity == Quantity.METRIC_DEPTH and estimate.depth.shape == expected.shape == (1, 1, *images.shape[-2:])
+    assert (estimate.depth - expected).abs().max() < min(1e-5 * expected.max(), 1e-3 * expected.std())
+
+
 @pytest.fixture(scope="module", params=PUBLISHED)
 def oracle(request):
     """The authors' network and its name; its frame is a sixth of theirs: 64 high, and 85.3 or (KITTI) 128 wide."""
@@ -82,14 +88,7 @@ def oracle(request):
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_infers_as_the_authors_do(oracle, size):
     network, name = oracle
-    images = make_images(*size)
-    expected = network.infer(images)
-    estimate = build(network.state_dict(), name).estimate(images)
-    assert estimate.quantity == Quantity.METRIC_DEPTH
-    assert estimate.depth.shape == (1, 1, *size)
-    error = (estimate.depth - expected).abs().max()
-    assert error < 1e-5 * expected.max()
-    assert error < 1e-3 * expected.std()
+    assert_infers_as(network, build(network.state_dict(), name), make_images(*size))
 
 
 @pytest.mark.quick_cases(1)
@@ -200,10 +199,4 @@ def test_depth_anything_infers_as_the_authors_do(dino_state, size):
         def forward(self, x):
             return {"metric_depth": annotator.network((self.resize(x) - mean) / std)}
 
-    images = make_images(*size)
-    expected, estimate = Authors().infer(images), annotator.estimate(images)
-    assert estimate.quantity == Quantity.METRIC_DEPTH
-    assert estimate.depth.shape == (1, 1, *size)
-    error = (estimate.depth - expected).abs().max()
-    assert error < 1e-5 * expected.max()
-    assert error < 1e-3 * expected.std()
+    assert_infers_as(Authors(), annotator, make_images(*size))

@@ -92,10 +92,7 @@ def test_known_normals_are_kept_and_relative_depth_gives_none(estimate):
     assert with_normals(estimate) is estimate
 
 
-HOLES = [float("nan"), float("inf"), 0.0, -3.0]
-
-
-@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, -3.0])
 def test_a_depth_counts_where_it_is_finite_positive_if_metric_and_unmasked(hole):
     depth = torch.full((1, 1, 2, 3), 5.0)
     depth[..., 0, 0] = hole
@@ -116,25 +113,6 @@ def test_a_broken_map_takes_nothing_from_the_other(broken):
     valid = [each.flatten().tolist() for each in (estimate.depth_valid, estimate.normals_valid, estimate.valid)]
     assert valid == [[True, False, True], [False, True, True], [False, False, True]]
     assert Estimate(normals=normals).depth_valid is None
-
-
-@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(
-    ("size", "hole"),
-    [*(((12, 16), hole) for hole in (*HOLES, "masked")), *zip([(24, 8), (3, 4), (5, 7), (9, 3)], (*HOLES, "masked"), strict=False)],
-)
-def test_holes_do_not_mix_into_what_is_trusted(hole, size, resampling):
-    depth = torch.full((1, 1, 6, 8), 5.0)
-    mask = torch.ones(1, 1, 6, 8, dtype=torch.bool)
-    mask[..., 2:5, 1:4] = mask[..., 0, 7] = False
-    depth = torch.where(mask, depth, 1000.0 if hole == "masked" else hole)
-    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask if hole == "masked" else None)
-    resized = estimate.resized(*size, resampling)
-    trusted = resized.depth_valid
-    assert trusted.any() and not trusted.all()
-    torch.testing.assert_close(resized.depth[trusted], torch.full_like(resized.depth[trusted], 5.0))
-    if size == (12, 16):
-        assert torch.equal(trusted, mask.repeat_interleave(2, 2).repeat_interleave(2, 3)), "the border stays where it was"
 
 
 def weights(old, new, growing):

@@ -179,15 +179,6 @@ def test_any_size_is_answered(function, size):
         assert torch.isfinite(found).all() and (found.shape[-2:] == size or function == "vr180")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_maps_with_a_gradient_are_answered(function):
-    """Some functions work in place and have no gradient; those that have one can be part of a loss."""
-    images, depth = (each.requires_grad_() for each in scenes())
-    for found in maps_of(FUNCTIONS[function](images, depth)):
-        if found.requires_grad:
-            found.nan_to_num().sum().backward(retain_graph=True)
-
-
 # Those that give images or masks in the image's type, computed as in float32.
 COLOURED = ("parallax", "stereo", "fill", "sky's", "predicted", "cut", "mask", "in fog", "object", "depth of", "relight")
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -52,6 +52,9 @@ def test_the_views_see_every_direction_well_inside():
     weights = torch.stack([in_view(directions, rotation)[1] for rotation in view_rotations()])
     assert weights.amax(0).min() > 0.15
     assert ((weights > 0).sum(0) >= 2).float().mean() > 0.7, "most directions are seen by two views, which are compared there"
+    golden = (1 + 5**0.5) / 2
+    corners = torch.tensor([0, 1, golden]) / (1 + golden**2) ** 0.5
+    assert torch.allclose(view_rotations()[:, 2].abs().sort(1).values, corners.expand(12, 3), atol=1e-6), "an icosahedron's, as MoGe's"
 
 
 def test_a_view_shows_what_is_along_its_rays():

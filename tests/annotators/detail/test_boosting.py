@@ -110,14 +110,6 @@ def test_patches_lie_where_detail_is_and_the_largest_comes_first():
     assert Patch(0, 0, 128) not in patches
 
 
-@torch.no_grad()
-def test_the_merging_network_is_the_authors(annotator):
-    maps = torch.rand(1, 2, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    wanted = oracle.merge_generator()(maps.clone())
-    assert wanted.std() > 0.01
-    torch.testing.assert_close(annotator.network.merge(maps), wanted, rtol=0, atol=1e-6)
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old_node", [False, True])
 def test_the_networks_together_give_what_the_old_nodes_give(annotator, old_node):

@@ -21,12 +21,8 @@ def test_what_the_page_shows_runs(tmp_path, monkeypatch):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)).save("a.jpg", exif=on_its_side)
     Path("page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), encoding="utf-8")
     found = runpy.run_path("page.py")
-    assert found["lens"].result.shape == found["lit"].shape == found["foggy"].shape == (1, 3, 48, 64) and found["cutout"].shape == (
-        1,
-        4,
-        48,
-        64,
-    )
+    assert found["lens"].result.shape == found["lit"].shape == found["foggy"].shape == (1, 3, 48, 64)
+    assert found["cutout"].shape == (1, 4, 48, 64)
     assert found["lens"].words.startswith("focus 30 %, sharp from ")
 
 

@@ -1,20 +1,8 @@
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.filters import transforms
-
-
-class Largest(TorchDispatchMode):
-    """Notes how many bytes the largest result of an operation has."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-        return result
+from tests.torch_calls import Largest
 
 
 def surface(height, width):
