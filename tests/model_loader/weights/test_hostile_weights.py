@@ -148,10 +148,7 @@ PICKLES = {
         KEY("str"),
     ),
     "long name of a storage": (weights(tensor(stored=storage("k" * 2**20))), "an unknown persistent id"),
-    "integers of one hash": (
-        plain(b"}(" + b"".join(whole(i * (2**61 - 1)) + b"N" for i in range(1, 1025)) + b"u"),
-        KEY("int"),
-    ),
+    "integers of one hash": (plain(b"}(" + b"".join(whole(i * (2**61 - 1)) + b"N" for i in range(1, 1025)) + b"u"), KEY("int")),
     "many steps": (plain(b"]" + b"Na" * 2_000_000), None),
     "a long pickle": (lambda: plain(text("x" * 2**26)), "it has a pickle of"),
     "a program": (call("posix", "system", text("true")), "loading it would call posix.system"),
