@@ -317,7 +317,7 @@ class _Reader:
         if self._step is None:
             return time
         exact = round(time / self._step) * self._step
-        return exact if abs(exact - time) <= base else time
+        return exact if abs(exact - time) < base else time
 
     def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
         """Yields decoded frames from `start` on: frame, time, duration, and whether it is held in place of a lost one.

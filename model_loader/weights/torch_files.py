@@ -367,7 +367,7 @@ def _update(target: Any, pairs: Sequence[Any]) -> None:
         # each lookup compares the whole of a string
         if not (len(key) <= _MAX_NAME if type(key) is str else type(key) is int and abs(key) < _MAX_KEY):
             accepted = f"strings of up to {_MAX_NAME} characters and integers below 2^60"
-            raise PickleError(f"it has a {type(key).__name__} as a dictionary's key; accepted are {accepted}")
+            raise PickleError(f"it has a dictionary's key of the type {type(key).__name__}; accepted are {accepted}")
         target[key] = value
 
 

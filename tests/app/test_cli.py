@@ -199,11 +199,15 @@ def test_compare_writes_heat_maps(plane, tmp_path, capsys):
 
 def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
     depth = torch.rand(1, 1, 8, 8) + 1
-    for name, quantity in (("d.npz", Quantity.DISPARITY), ("d.pfm", Quantity.DISPARITY), ("m.npz", Quantity.METRIC_DEPTH)):
+    kinds = {"d.npz": Quantity.DISPARITY, "d.pfm": Quantity.DISPARITY, "m.npz": Quantity.METRIC_DEPTH, "r.npz": Quantity.RELATIVE_DEPTH}
+    for name, quantity in kinds.items():
         save_estimate(tmp_path / name, Estimate(depth=depth, quantity=quantity))
     assert cli.main(["compare", str(tmp_path / "d.npz"), str(tmp_path / "d.pfm")]) == 0
     assert "d.pfm: not said what the depth is, taken for metres; disparity is compared with metric_depth" in caplog.text
     assert "fitted to B's by a scale and a shift in disparity (1 / depth) and limited to B's largest depth" in caplog.text
+    for names, fitted in (("r.npz", "m.npz"), "in depth; "), (("m.npz", "d.npz"), "in disparity (1 / depth); "):
+        assert cli.main(["compare", *(str(tmp_path / name) for name in names)]) == 0
+        assert f"by a scale and a shift {fitted}" in caplog.text
     assert cli.main(["compare", str(tmp_path / "d.pfm"), str(tmp_path / "d.pfm")]) == 0
     assert "d.pfm and" in caplog.text
     caplog.clear()

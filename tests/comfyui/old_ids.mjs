@@ -83,12 +83,12 @@ const exchange = (nodes2, inSubgraph) => page.evaluate(async ([nodes2, inSubgrap
   const items = () => window.app.collectNodeMenuItems(old).filter(item => item?.content?.includes('Depth & Normals'))
   const own = items().length
   old.widgets = old.widgets.filter(each => each.name !== 'model') // which the other pack's node lacks
-  Object.assign(old, { color: '#322', bgcolor: '#533', shape: 1, mode: 4 })
+  Object.assign(old, { color: '#322', bgcolor: '#533', shape: 1, mode: 4, showAdvanced: true })
   old.setSize([640, 480])
   old.collapse()
   old.pin()
-  const looks = ({ color, bgcolor, shape, mode, size, flags: { collapsed, pinned }, resizable }) =>
-    JSON.stringify([color, bgcolor, shape, mode, [...size], collapsed, pinned, resizable])
+  const looks = ({ color, bgcolor, shape, mode, size, flags: { collapsed, pinned }, resizable, showAdvanced }) =>
+    JSON.stringify([color, bgcolor, shape, mode, [...size], collapsed, pinned, resizable, showAdvanced])
   const before = looks(old), data = old.constructor.nodeData, here = data.python_module
   data.python_module = 'custom_nodes.other'
   items()[0].callback()

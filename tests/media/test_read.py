@@ -559,7 +559,7 @@ def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     assert [frame.time for frame in frames] == [number / rate for number in range(30)] and frames[-1].duration == 1 / rate
 
 
-def test_frames_a_millisecond_apart_move_no_other(tmp_path):
-    times = [0, 1, 2, 42, 83, 84, 125]
-    path = write_video(tmp_path / "a.mkv", moving_ball(len(times)), rate=24, times=times, time_base=Fraction(1, 1000))
+@pytest.mark.parametrize(("rate", "times"), [(24, [0, 1, 2, 42, 83, 84, 125]), (25, [0, 39, 40, 80, 120])])
+def test_frames_a_millisecond_apart_move_no_other(tmp_path, rate, times):
+    path = write_video(tmp_path / "a.mkv", moving_ball(len(times)), rate=rate, times=times, time_base=Fraction(1, 1000))
     assert [round(1000 * frame.time) for frame in read_frames(path)] == times

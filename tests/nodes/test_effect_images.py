@@ -292,6 +292,8 @@ def test_geometry_of_the_copy_that_pip_installed_is_taken():
         other = importlib.import_module("copied.geometry.estimate")
         foreign = other.Estimate(geometry().depth.repeat(2, 1, 1, 1), other.Quantity.METRIC_DEPTH)
         found = result(FOG().execute(photo(), geometry=foreign))[0]
+        with pytest.raises(ValueError, match="link image"):
+            ConvertGeometry().execute(foreign)
     finally:
         for name in {*sys.modules} - before:
             del sys.modules[name]

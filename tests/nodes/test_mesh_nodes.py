@@ -10,7 +10,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.nodes.meshes import GeometryToMesh, SaveMesh, SaveRelief
+from depth_normal.nodes.meshes import GeometryToMesh, GeometryToSplats, SaveMesh, SaveRelief
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +68,12 @@ def test_a_relief_is_as_large_as_asked(output):
     assert told["result"][1][0].endswith("; 40 x 26.67 x 4 mm, of disparity")
     data = (output / "3d/relief_00001.stl").read_bytes()
     assert len(data) == 84 + 50 * struct.unpack_from("<I", data, 80)[0]
+
+
+@pytest.mark.parametrize("node", [GeometryToMesh, GeometryToSplats])
+def test_an_image_without_depth_is_named(node):
+    with pytest.raises(ValueError, match=r"^image 1: no pixel"):
+        node().execute(Estimate(torch.zeros(2, 1, 16, 24), Quantity.METRIC_DEPTH))
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_depth_alone_gets_normals_for_the_light_at_the_pages_size_and_an_image_t
     assert view(maps, "--out", tmp_path / "named", "--image", photo) == 0 and payload_of(tmp_path / "named" / "room.html")["image"]
     for _ in range(2):
         assert view(maps, "--out", tmp_path / "own.html") == 0 and payload_of(tmp_path / "own.html")["depth"]
+    assert view(maps, "--out", tmp_path / "room.html") == 2, "a named file replaces named ones alone"
 
 
 def test_several_files_become_a_page_each_and_bad_ones_are_named_once(tmp_path, maps, capsys):
