@@ -87,7 +87,7 @@ def known_depths(estimate: Estimate) -> Depths:
         if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss a few scattered values
             nearest, farthest = (float(end) for end in filled[valid].aminmax())
     if math.isinf(nearest):
-        raise NoDepthError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
+        raise NoDepthError("no pixel of the image has a depth: all are transparent, masked or NaN; check the image and its depth")
     return Depths(filled, ~valid, is_metric, nearest, farthest, is_whole)
 
 

@@ -174,7 +174,7 @@ def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions
     views = [estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch)]
     sampled = [(view, *_sample_grid(view, image, step, options)) for view, image in zip(views, images, strict=True)]
     if not any(bool(grid.valid.any()) for _, _, grid in sampled):
-        raise NoDepthError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
+        raise NoDepthError("no pixel has a depth to make a mesh of (all are transparent, masked, sky, not positive or infinitely far)")
     return sampled
 
 

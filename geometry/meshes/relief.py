@@ -59,7 +59,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     if image is not None and options.drop_sky:
         valid = valid & (sky_alpha(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate) <= 0.5)
     if not bool(valid.any()):
-        raise NoDepthError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
+        raise NoDepthError("no pixel has a depth to make a relief of (all are transparent, masked, sky or not finite)")
     size = relief_size(estimate.height, estimate.width, options.max_points)
     sized = Estimate(depth=depth, quantity=estimate.quantity, mask=valid).resized(*size)
     depth, quantity, valid = sized.known_depth()

@@ -17,7 +17,7 @@ from ...annotators.specs.base import WeightFile
 from ..comfy.host import model_folders
 from ..system import environment
 from . import hub
-from .integrity import bundled_path, is_usable, seems_usable
+from .integrity import bundled_path, is_usable, plain, seems_usable
 
 PACK_FOLDER = "depth_normal"
 _AUX_PACK = "comfyui_controlnet_aux"
@@ -27,9 +27,6 @@ _COARSEST_CLOCK = 2 * 10**9
 
 # Generic names of weights files, which only their repository tells apart.
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
-
-# What browsers add to the name of a file that they have downloaded before: "model (1).safetensors".
-_COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")
 
 
 def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
@@ -54,7 +51,7 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
     """The subset of files that `find_weights` finds, with one walk over the folders for all files."""
     wanted = {file: [] if file.bundled else _wanted(file) for file in files}
     ends = [end for each in wanted.values() for end in each]
-    names = {_plain(path.name) for folder in _all_folders() for path in _named(folder, ends)}
+    names = {plain(path.name) for folder in _all_folders() for path in _named(folder, ends)}
     there = set()
     for file, each in wanted.items():
         by_name = file.bundled or any(end.rsplit("/", 1)[-1] in names for end in each)
@@ -86,7 +83,7 @@ def find_file(name: str) -> Path:
 
 def name_rank(path: Path, file: WeightFile) -> int | None:
     """The index of a path among a file's possible names: 0 is the surest; None = no match."""
-    location = _plain(path.absolute().as_posix())
+    location = plain(path.absolute().as_posix())
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
 
 
@@ -177,17 +174,13 @@ def _find_in(folder: Path, file: WeightFile, usable: Callable[[Path], bool]) -> 
     wanted = _wanted(file)
     candidates = []
     for path in _named(folder, wanted):
-        location = _plain(path.as_posix())
+        location = plain(path.as_posix())
         rank = next((i for i, end in enumerate(wanted) if location.endswith(end)), None)
         if rank is None or not path.is_file():
             continue
         if size := path.stat().st_size:
             candidates.append((size != (file.size or size), rank, len(path.as_posix()), location, path))
     return next((path for *_, path in sorted(candidates) if usable(path)), None)
-
-
-def _plain(name: str) -> str:
-    return _COPY.sub("", name.lower())
 
 
 def _wanted(file: WeightFile) -> list[str]:
@@ -208,7 +201,7 @@ class _Listing:
 
     changed: int  # the folder's modification time, in nanoseconds
     settled: bool  # whether that was older than a file system's clock resolution, so that any later change must alter it
-    files: Mapping[str, Sequence[str]]  # names of everything but folders, by lower case, with and without `_COPY`
+    files: Mapping[str, Sequence[str]]  # names of everything but folders, by lower case, also as `plain`
     folders: Sequence[str]  # names of the folders to search
 
 
@@ -262,7 +255,7 @@ def _listing(folder: Path, changed: int) -> _Listing:
                 if not entry.name.startswith("."):
                     folders.append(entry.name)
             else:
-                for key in {entry.name.lower(), _plain(entry.name)}:
+                for key in {entry.name.lower(), plain(entry.name)}:
                     files[key].append(entry.name)
     listing = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
     return listing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,9 @@ from .waiting import Background
 logger = logging.getLogger(__name__)
 
 BUNDLED_FOLDER = Path(__file__).parents[2] / "annotators"
+
+# What browsers add to the name of a file that they have downloaded before: "model (1).safetensors".
+_COPY = re.compile(r" ?\(\d+\)(?=\.\w+$)")
 
 _verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
 _structures: dict[tuple[str, int, int], str | None] = {}
@@ -56,10 +60,15 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
 
 def is_conversion(path: Path, file: WeightFile) -> bool:
     """Whether a user's file has the published weights in another form, by its name and size or by its repository."""
-    if path.name.lower() != file.name.lower():
+    if plain(path.name) != file.name.lower():
         return path.suffix.lower() != Path(file.name).suffix.lower() or file.size not in (None, path.stat().st_size)
     location = path.as_posix().lower()
     return any(str(each.repo_id).rsplit("/", 1)[-1].lower() in location for each in file.conversions if each.name == file.name)
+
+
+def plain(name: str) -> str:
+    """A file's name or path in lower case, without what browsers add to a second copy."""
+    return _COPY.sub("", name.lower())
 
 
 def trust(path: Path, file: WeightFile) -> None:

@@ -268,13 +268,13 @@ def test_a_map_of_another_shape_is_worth_a_word(caplog):
 
 
 @pytest.mark.parametrize("node", [FOG, LENS, MASK, CUTOUT, SaveMesh, SaveRelief])
-@pytest.mark.parametrize("hole", [0.0, torch.nan])
-def test_an_image_of_a_batch_without_depth_is_named_and_stays_as_it_is_where_it_can(node, hole, comfyui, caplog):
+@pytest.mark.parametrize(("hole", "alpha"), [(0.0, 1.0), (torch.nan, 1.0), (1.0, 0.0)])
+def test_an_image_of_a_batch_without_depth_is_named_and_stays_as_it_is_where_it_can(node, hole, alpha, comfyui, caplog):
     images, depth = photo(3, channels=4), geometry().depth.repeat(3, 1, 1, 1)
-    depth[1] = hole
+    depth[1], images[1, ..., 3] = hole, alpha
     batch = Estimate(depth, Quantity.METRIC_DEPTH)
     if node not in (FOG, LENS):
-        with pytest.raises(ValueError, match=r"^image 2: no pixel"):
+        with pytest.raises(ValueError, match=r"^image 2: no pixel .*all are transparent, masked"):
             node().execute(geometry=batch, image=images)
         return
     found, *masks = result(node().execute(geometry=batch, image=images))

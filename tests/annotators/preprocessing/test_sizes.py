@@ -101,7 +101,7 @@ def test_a_network_sees_the_size_that_its_authors_give_it(line):
 def test_every_kind_of_size_is_in_the_list():
     kinds = {spec.id: (spec.family, spec.default_size, spec.multiple_of, spec.resizing) for spec in MODELS.values()}
     listed = {line.partition(":")[0] for line in NETWORK_SIZES.split("\n")[1:-1]}
-    assert {kinds[name] for name in listed} == set(kinds.values()) - {kinds["depth-pro"]}, "which sees 1536 x 1536 always"
+    assert {kinds[name] for name in listed} == set(kinds.values()) - {kinds["depth-pro"]}, "NETWORK_SIZES; depth-pro sees 1536 x 1536"
 
 
 def test_commits_are_pinned_or_said_not_to_be():

@@ -32,13 +32,14 @@ def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monk
     ("name", "content", "file", "said"),
     [
         ("hybrid.pt", BODY[:10], HUB, "it has 10 bytes, the published file 3000000"),
+        ("Hybrid (1).pt", BODY[:10], HUB, "it has 10 bytes, the published file 3000000"),
         ("renamed.pt", OTHER, HUB, "its sha256 is"),
         ("renamed.pt", OTHER, replace(HUB, size=None), "its sha256 is"),
         ("hybrid.pt", OTHER, unknown(HUB), ""),
         ("hybrid.safetensors", OTHER, HUB, ""),
         ("hybrid.fp16.pt", OTHER[:-1], HUB, ""),  # as depth_pro.fp16.safetensors, whose published file is model.safetensors
     ],
-    ids=["another size", "renamed", "of a size that is not known", "not known", "converted", "in half precision"],
+    ids=["another size", "a second copy", "renamed", "of a size that is not known", "not known", "converted", "in half precision"],
 )
 def test_whether_a_file_is_the_published_one(tmp_path, caplog, monkeypatch, name, content, file, said):
     if "sha256" not in said:
