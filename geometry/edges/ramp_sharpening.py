@@ -145,7 +145,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     at_once = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU
     parts = zip(index.split(at_once), own[_RGB].split(at_once, 1), bounds.split(at_once, 1), strict=True)
     sums = joined([_gather_sums(table, offsets, *part) for part in parts], -1).to(nearness)
-    return _move_to_sides(nearness, normals, pixels, own[_VALUES].to(nearness), _weighed(sums, bounds, own[_NEARNESS]), radius, strength)
+    return _move_to_sides(nearness, normals, pixels, own[_VALUES], _weighed(sums, bounds, own[_NEARNESS]), radius, strength)
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
@@ -297,15 +297,14 @@ def _move_to_sides(
     colour = total / count
     caution = (evidence.near / evidence.far).nan_to_num_(1, 1).clamp_(1, _MOST).log_()  # none before what is infinitely far
     is_near = (colour * strength).add_(evidence.place, alpha=_PRIOR).add_(caution, alpha=_CAUTION) > 0
-    here, direction = own[0], own[1:]
-    value = torch.where(is_near, evidence.near, evidence.far)
+    here, value = own[0].to(nearness), torch.where(is_near, evidence.near, evidence.far)
     moves = evidence.is_edge & ((value - here).abs() > _REST * evidence.span)
     refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)
     if normals is None:
         return refined, refined != nearness
     directions = torch.where(is_near, evidence.near_normals, evidence.far_normals)
     known = evidence.is_edge & (directions.abs().amax(0) > _NO_DIRECTION)
-    turned = torch.where(known, directions, direction)
+    turned = torch.where(known, directions, own[1:]).to(normals)
     return refined, refined != nearness, normals[0].flatten(1).index_copy(1, pixels, turned).view_as(normals)
 
 

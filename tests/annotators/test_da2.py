@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from depth_normal.annotators.da2 import Da2Annotator
-from depth_normal.annotators.networks.configs import Da2Config, VitConfig
+from depth_normal.annotators.networks.configs import Da2Config
 from depth_normal.annotators.networks.da2 import Da2
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.kinds import Projection
 from tests import random_weights as RANDOM
 
-CONFIG = Da2Config(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, block_eps=1e-5, grid=3, position_offset=0.0), width=16, heads=2)
-SPEC = replace(find_spec("da2"), default_size=112, config=CONFIG)
+PUBLISHED = find_spec("da2")
+CONFIG = Da2Config(replace(PUBLISHED.config.vit, width=16, depth=4, heads=2, taken=(0, 1, 2, 3), grid=3), width=16, heads=2)
+SPEC = replace(PUBLISHED, default_size=112, config=CONFIG)
 
 
 def weights(config=CONFIG):

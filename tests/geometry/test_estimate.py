@@ -158,6 +158,17 @@ def test_resizing_is_the_mean_of_what_counts_and_nothing_else_counts(size, missi
         assert np.isnan(resized.depth[0, 0].numpy()[trusted & ~counts]).all()
 
 
+def test_a_cubic_takes_nothing_from_holes_and_is_as_without_them_elsewhere():
+    depth, hole = torch.full((1, 1, 12, 16), 5.0), torch.zeros(1, 1, 12, 16, dtype=torch.bool)
+    depth[..., 8:, 8:] = 9 * torch.rand(4, 8, generator=torch.Generator().manual_seed(0)) + 1
+    hole[..., 1:5, 1:4] = True
+    whole = Estimate(depth, Quantity.METRIC_DEPTH).resized(24, 32, "bicubic").depth
+    counts = (~hole).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    for holed in ({"depth": depth.where(~hole, torch.nan)}, {"depth": depth.where(~hole, 9), "mask": ~hole}):
+        found = Estimate(**holed, quantity=Quantity.METRIC_DEPTH).resized(24, 32, "bicubic").depth
+        torch.testing.assert_close(found[counts], whole[counts])
+
+
 def test_what_was_masked_is_not_trusted_among_holes():
     depth = torch.tensor([[2.0, torch.nan], [torch.nan, 1e9]])[None, None]
     normals = torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1) * torch.isfinite(depth)

@@ -193,11 +193,15 @@ def test_a_hole_leaves_what_is_beside_it_as_it_is():
     assert (found.depth * inverse)[found.mask].max() < 6, "no farther than the wall seen on the disc"
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_refined_beside_an_image_in_full(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "of_normals"), [(torch.float16, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.float32, torch.float16)], ids=str
+)
+def test_half_precision_is_refined_beside_an_image_in_full(dtype, of_normals):
     inverse, where = step()
-    refined = refine_geometry(Estimate((1 / enlarged(inverse)).to(dtype), METRIC), image_of(where))
+    normals = F.normalize(torch.ones(1, 3, *inverse.shape[-2:])).to(of_normals)
+    refined = refine_geometry(Estimate((1 / enlarged(inverse)).to(dtype), METRIC, normals, Axes.OPENGL), image_of(where))
     assert torch.isfinite(refined.depth).all() and wrong(refined, inverse, 0.05) < 0.02
+    torch.testing.assert_close(refined.normals, normals)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
