@@ -58,7 +58,7 @@ def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterabl
         else:
             reason = "not whole, though they hold images that are not named in this run"
         names_by_reason.setdefault(reason, []).append(name)
-    return "; ".join(f"{len(names)} shards in --out are {reason} (first: {names[0]})" for reason, names in names_by_reason.items())
+    return "; ".join(f"shards in --out {reason}: {len(names)} (first: {names[0]})" for reason, names in names_by_reason.items())
 
 
 def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[str, tuple[int | None, int | None]]:

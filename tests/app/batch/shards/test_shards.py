@@ -154,9 +154,9 @@ def truncated_shard(out):
 
 
 UNWANTED = [
-    (others_shard, "1 shards in --out are not made by depth-normal (first: others.parquet)"),
-    (shard_of_other_options, "1 shards in --out are made with another model or options"),
-    (truncated_shard, "1 shards in --out are not whole, though they hold images that are not named in this run"),
+    (others_shard, "shards in --out not made by depth-normal: 1 (first: others.parquet)"),
+    (shard_of_other_options, "shards in --out made with another model or options: 1"),
+    (truncated_shard, "shards in --out not whole, though they hold images that are not named in this run: 1"),
 ]
 
 
