@@ -69,14 +69,17 @@ def with_progress(items: Iterable[Item], total: int, images_of: Callable[[Item],
 def for_each(inputs: Iterable[tuple], work: Callable[..., Made], otherwise: Callable[..., Made] | None = None) -> Iterator[Made]:
     """Yields `work` of each image's inputs, and `otherwise` of images without depth, which a note then names.
 
-    Without `otherwise`, raises NoDepthError with the image's number, from 1.
+    Without `otherwise`, raises NoDepthError, of several images with the image's number, from 1.
     """
     unchanged: list[int] = []
-    for number, each in enumerate(inputs, 1):
+    rest = iter(inputs)
+    for number, each in enumerate(rest, 1):
         try:
             made = work(*each)
         except NoDepthError as error:
             if otherwise is None:
+                if number == 1 and next(rest, None) is None:
+                    raise
                 raise NoDepthError(f"image {number}: {error}") from error
             unchanged.append(number)
             made = otherwise(*each)

@@ -71,7 +71,7 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
     assert torch.equal(depth.mask, trusted) and (depth.depth - estimate().depth)[trusted].abs().max() < 1e-4
     assert (normals.normals - estimate().normals).where(trusted, 0).abs().max() < 1e-4
     with pytest.raises(ValueError, match=r"^image 1: no pixel has a value"):
-        SaveGeometry().execute(estimate(mask=torch.zeros_like(trusted)), "g", "png")
+        SaveGeometry().execute(Estimate(torch.zeros(2, 1, 8, 8), Quantity.METRIC_DEPTH), "g", "png")
     SaveGeometry().execute(estimate(mask=None), "g", "pfm")
     (exact,) = LoadGeometry().execute("g_00002.pfm [output]")
     assert torch.equal(exact.depth, estimate().depth)

@@ -71,9 +71,10 @@ def test_a_relief_is_as_large_as_asked(output):
 
 
 @pytest.mark.parametrize("node", [GeometryToMesh, GeometryToSplats])
-def test_an_image_without_depth_is_named(node):
-    with pytest.raises(ValueError, match=r"^image 1: no pixel"):
-        node().execute(Estimate(torch.zeros(2, 1, 16, 24), Quantity.METRIC_DEPTH))
+def test_an_image_without_depth_is_named_unless_it_is_the_only_one(node):
+    for images, words in ((2, "^image 1: no pixel"), (1, "^no pixel")):
+        with pytest.raises(ValueError, match=words):
+            node().execute(Estimate(torch.zeros(images, 1, 16, 24), Quantity.METRIC_DEPTH))
 
 
 @pytest.fixture
