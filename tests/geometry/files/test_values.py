@@ -169,6 +169,14 @@ def test_arrays_of_an_archive_are_named(tmp_path):
         read_values(tmp_path / "m.npy", channel="depth")
 
 
+def test_a_mask_in_an_archive_says_what_is_known(tmp_path):
+    mask = np.eye(4, 5, dtype=bool)
+    for name, known in (("own", mask), ("another", mask[1:])):
+        np.savez(tmp_path / f"{name}.npz", depth=np.ones((4, 5), np.float32), mask=known)
+    assert torch.equal(read_values(tmp_path / "own.npz").known[0, 0], torch.from_numpy(mask))
+    assert read_values(tmp_path / "another.npz").known is None
+
+
 @pytest.mark.parametrize("axis", [0, 2])
 def test_vectors_of_other_tools_are_normals(tmp_path, axis):
     vectors = np.moveaxis(np.random.default_rng(0).standard_normal((5, 7, 3)).astype(np.float32), -1, 0)
