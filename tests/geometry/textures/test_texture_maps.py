@@ -1,5 +1,6 @@
 import functools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -345,7 +346,9 @@ def test_height_and_normals_of_a_set_are_one_surface(borders, radius):
     """Shapes that the height leaves out are not in the normals: integrated they give it, with its range."""
     wave = (torch.arange(96) * math.tau / 96).sin() * 9
     normals = height_to_normals((wave + bumps(96)).view(1, 1, 96, 96), borders=borders)
-    maps = pbr_maps(normals, PbrOptions(borders=borders, radius=radius, directions=4))
+    options = PbrOptions(borders=borders, radius=radius, directions=4)
+    maps = pbr_maps(normals, options)
+    assert maps.occlusion.equal(pbr_maps(normals, replace(options, occlusion_radius=6)).occlusion), "half a shape's width"
     found = normals_to_height(maps.normals, borders=borders, derivative="central")
     assert torch.allclose(found - found.amin(), maps.height * maps.height_range, atol=2e-3)
     whole = normals_to_height(normals, borders=borders)
