@@ -366,7 +366,7 @@ def _update(target: Any, pairs: Sequence[Any]) -> None:
     for key, value in pairs:
         # each lookup compares the whole of a string
         if not (len(key) <= _MAX_NAME if type(key) is str else type(key) is int and abs(key) < _MAX_KEY):
-            accepted = f"strings of up to {_MAX_NAME} characters and integers below 2^60"
+            accepted = f"strings of up to {_MAX_NAME} characters and integers below 2^{_MAX_KEY.bit_length() - 1}"
             raise PickleError(f"it has a dictionary's key of the type {type(key).__name__}; accepted are {accepted}")
         target[key] = value
 
