@@ -41,6 +41,8 @@ _HARMLESS_PIXELS = 2**26
 
 _TEMPORARY = ".depth-normal-"
 _LOCKED = ".lock"
+# Users have names of that beginning too.
+_TEMPORARY_NAME = re.compile(rf"{re.escape(_TEMPORARY)}[0-9a-f]{{12}}(\.[^.]*)?")
 _STALE_SECONDS = 24 * 60 * 60
 _LOCK_SECONDS = 60.0
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -162,7 +164,7 @@ def _lock_of(folder: Path) -> Path:
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Removes a folder's temporary files and folders, if any, that no process can still be writing. Returns folders of live processes."""
     alive = []
-    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+    for path in filter(lambda each: _TEMPORARY_NAME.fullmatch(each.name), Path(folder).glob(f"{_TEMPORARY}*")):
         with suppress(OSError):
             status = path.lstat()
             is_folder, stale = stat.S_ISDIR(status.st_mode), time.time() - status.st_mtime > _STALE_SECONDS

@@ -24,7 +24,8 @@ def test_atomic_path_moves_the_whole_file_into_place_or_leaves_nothing_behind(tm
 def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path, kind):
     tmp_path = tmp_path / kind  # leftovers are looked for once in each folder, and pytest gives a folder's name again
     tmp_path.mkdir()
-    old, new, foreign = (tmp_path / name for name in (".depth-normal-1", ".depth-normal-2", ".mine-1"))
+    old, new = (tmp_path / f".depth-normal-{number:012x}" for number in (1, 2))
+    foreign = tmp_path / ".depth-normal-backup"
     for path in (old, new, foreign):
         if kind == "folders":
             path.mkdir()
@@ -36,7 +37,7 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path, kind):
     with atomic_path(tmp_path / "a.npz") if kind == "files" else paths.temporary_folder(tmp_path) as temporary:
         assert temporary.parent == tmp_path and temporary.name.startswith(".depth-normal-")
         (temporary if kind == "files" else temporary / "maps.npz").write_bytes(b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2", ".mine-1", *["a.npz"] * (kind == "files")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, foreign.name, *["a.npz"] * (kind == "files")]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
