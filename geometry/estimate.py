@@ -159,11 +159,11 @@ class Estimate:
             raise ValueError("there are normals but no depth, and depth is needed here; use a model that gives depth")
         return self.depth, self.quantity, valid_depth(self.depth, self.quantity, self.mask)
 
-    def to(self, device: torch.device | str) -> Estimate:
-        """The same estimate on another device."""
+    def to(self, device: torch.device | str, *, copy: bool = False) -> Estimate:
+        """The same estimate on another device; on its own it shares memory, unless `copy`."""
         if torch.device(device).type == "cpu" and self.device.type != "cpu":
             return replace(self, **to_cpu(self.maps))
-        return self._map(lambda value: value.to(device))
+        return self._map(lambda value: value.to(device, copy=copy))
 
     def in_float32(self) -> Estimate:
         """Converts to float32; returns itself if it already is."""

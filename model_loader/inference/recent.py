@@ -109,7 +109,7 @@ def _recalled(node: Any, key: Hashable, chunks: Iterator[Images], make: Make) ->
     for words in candidates[-1].notes:
         note(words)
     for part, device in candidates[-1].parts:
-        yield part.to(device)
+        yield part.to(device, copy=True)
 
 
 def _recorded(
@@ -132,7 +132,7 @@ def _recorded(
             if room < 0:
                 parts = None
             else:
-                parts.append((part.to("cpu"), part.device))
+                parts.append((part.to("cpu", copy=True), part.device))  # others may write into theirs
         yield part
         del part
     if parts is not None:

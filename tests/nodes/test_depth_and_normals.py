@@ -261,6 +261,22 @@ def test_what_reaches_the_network_runs_it(forwards, photos, more):
     assert len(forwards) == 2 * len(photos)
 
 
+@pytest.mark.parametrize("node_id", [FIRST_NODE, "DepthNormal_EstimateGeometry"])
+@pytest.mark.quick_cases(1)
+def test_what_is_written_into_an_output_is_not_kept(forwards, photos, node_id):
+    node = depth_normal.NODE_CLASS_MAPPINGS[node_id]()
+    model = {} if node_id == FIRST_NODE else {"model": load_model("tiny")}
+    runs = []
+    for _ in range(3):
+        result = node.execute(image=photos, **model, **SMALL)
+        geometry = (result["result"] if isinstance(result, dict) else result)[3 if node_id == FIRST_NODE else 0]
+        runs.append({name: value.clone() for name, value in geometry.maps.items()})
+        for value in geometry.maps.values():
+            value.zero_()
+    assert len(forwards) == len(photos)
+    assert all(torch.equal(value, each[name]) for each in runs[1:] for name, value in runs[0].items())
+
+
 def test_a_run_that_does_not_end_is_not_kept(forwards, photos, monkeypatch):
     node = depth_normal.NODE_CLASS_MAPPINGS["MiDaS-DepthMapPreprocessor"]()
     monkeypatch.setattr("depth_normal.nodes.legacy.to_output", lambda _: 1 / 0)
