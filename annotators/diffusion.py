@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
-from ..options.checks import check_range
+from ..options.checks import check_whole, checked_switch
 from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
 from .building import LatentDiffusion, build_network, check_network, from_diffusers
@@ -54,8 +54,8 @@ class DiffusionOptions:
     tiled: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed is {self.seed}; accepted: 0 to 2^64 - 1")
+        check_whole("seed", self.seed, 0, 2**64 - 1)
+        checked_switch("tiled", self.tiled)
 
 
 class DiffusionAnnotator(Annotator):
@@ -243,7 +243,7 @@ class LbmOptions(DiffusionOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("steps", self.steps, 1, 1000)
+        check_whole("steps", self.steps, 1, 1000)
 
 
 class LbmAnnotator(DiffusionAnnotator):

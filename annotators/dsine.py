@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..geometry.camera import crop_intrinsics, intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate
-from ..options.checks import check_range
+from ..options.checks import check_whole, checked_switch
 from ..options.legacy import DEFAULT_ITERATIONS, MAX_ITERATIONS
 from .base import Annotator
 from .family import Request
@@ -48,9 +48,8 @@ class DsineOptions:
     old_camera: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.iterations, int):
-            raise ValueError(f"iterations is {self.iterations!r}; accepted: whole numbers from 1 to {MAX_ITERATIONS}")
-        check_range("iterations", self.iterations, 1, MAX_ITERATIONS)
+        check_whole("iterations", self.iterations, 1, MAX_ITERATIONS)
+        checked_switch("old_camera", self.old_camera)
 
 
 class DsineAnnotator(Annotator):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.textures.materials import Materials, gamma_to_linear
-from ..options.checks import check_range
+from ..options.checks import check_whole
 from .base import check_finite
 from .building import from_diffusers, how_to_install_diffusion
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
@@ -40,8 +40,8 @@ class MarigoldOptions(DiffusionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps is not None:
-            check_range("steps", self.steps, 1, 1000)
-        check_range("ensemble_size", self.ensemble_size, 1, 100)
+            check_whole("steps", self.steps, 1, 1000)
+        check_whole("ensemble_size", self.ensemble_size, 1, 100)
 
 
 class MarigoldAnnotator(DiffusionAnnotator):

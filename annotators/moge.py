@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..geometry.camera import SAMPLED, find_focal_and_shift, intrinsics_from_focal_length, sampled
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..options.checks import check_range
+from ..options.checks import check_whole
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
 from .base import Annotator, check_ends, ends_of
@@ -73,9 +73,7 @@ class MogeOptions:
     refine_steps: int = REFINE_STEPS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.refine_steps, int):
-            raise ValueError(f"refine_steps is {self.refine_steps!r}; accepted: whole numbers from 0 to {MAX_REFINE_STEPS}")
-        check_range("refine_steps", self.refine_steps, 0, MAX_REFINE_STEPS)
+        check_whole("refine_steps", self.refine_steps, 0, MAX_REFINE_STEPS)
 
 
 class MogeAnnotator(Annotator):

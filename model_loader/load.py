@@ -20,7 +20,8 @@ from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, wording
 from ..annotators.registry import FAMILIES, find_any_spec, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
-from ..options.estimate import DEVICE_CHOICES, DTYPE_CHOICES, TORCH
+from ..options.estimate import DTYPE_CHOICES, TORCH
+from ..options.values import DEVICES
 from ..utils import without_autocast
 from .comfy import devices, feedback, host, interrupt
 from .inference.model import Model
@@ -327,7 +328,7 @@ def _advice(spec: ModelSpec) -> str:
 
 
 def parse_device(device: str | torch.device) -> torch.device:
-    """Parses "auto", one of DEVICE_CHOICES, optionally with an index, or any torch device; a ValueError if this machine or torch lacks it.
+    """Parses "auto", one of DEVICES, optionally with an index, or any torch device; a ValueError if this machine or torch lacks it.
 
     CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
     """
@@ -337,8 +338,8 @@ def parse_device(device: str | torch.device) -> torch.device:
         parsed = torch.device(device)
     except (RuntimeError, TypeError):
         parsed = None
-    if parsed is None or (isinstance(device, str) and parsed.type not in DEVICE_CHOICES):
-        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}, and cuda:N for the GPU of that number")
+    if parsed is None or (isinstance(device, str) and parsed.type not in DEVICES):
+        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICES)}, and cuda:N for the GPU of that number")
     counts = {
         "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": lambda: int(torch.backends.mps.is_available()),
@@ -359,7 +360,7 @@ def _check_computes(device: torch.device) -> None:
     try:
         torch.zeros((), device=device).item()
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
-        raise ValueError(f"torch computes nothing on device {str(device)!r} here; accepted: {', '.join(DEVICE_CHOICES)}") from error
+        raise ValueError(f"torch computes nothing on device {str(device)!r} here; accepted: {', '.join(DEVICES)}") from error
 
 
 def _with_index(device: torch.device) -> torch.device:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from numbers import Real
+from typing import Any, TypeGuard
 
 _MOST = 1e18
 """The largest number without a bound of its own: torch refuses larger integers, and squares of larger ones overflow in float32."""
@@ -23,9 +24,27 @@ class InvalidArgumentError(ValueError):
         return f"{self.argument} {self.problem}"
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether this is a real number, NaN included; a switch is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """Converts a scalar of numpy's to Python's own type; other values stay."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def checked_switch(name: str, value: Any) -> bool:
+    """Returns True, False, 1 or 0 as a bool; rejects anything else as `check_range`."""
+    value = plain(value)
+    if not isinstance(value, (bool, int, float)) or value not in (True, False):
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: True and False")
+    return bool(value)
+
+
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Rejects a number outside its range, NaN, and non-numbers: InvalidArgumentError has the value and what is accepted."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+    if not is_number(value) or not low <= value <= high:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} to {high:g}")
 
 
@@ -43,14 +62,14 @@ def check_not_negative(name: str, value: float) -> None:
 
 def check_at_least(name: str, value: float, low: float) -> None:
     """Rejects a number that is below `low` or above 1e18, and non-numbers; raises as `check_range`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value:
+    if not is_number(value) or not low <= value:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} and above")
     check_range(name, value, low, _MOST)
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """Rejects a name that is not among the accepted ones; raises as `check_range`."""
-    if value not in accepted:
+    if not isinstance(value, str) or value not in accepted:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from .checks import InvalidArgumentError
+from .checks import InvalidArgumentError, is_number
 from .fields import Options, choice, number, switch, whole
 from .map_images import CLIP_NORMALISATIONS, CODING, CODINGS
+from .values import AUTO, MAX_RATIO, MOST_TILES
 
-AUTO, OFF = "auto", "off"
-DEVICE_CHOICES = (AUTO, "cpu", "cuda", "mps")
+OFF = "off"
 DTYPE_CHOICES = (AUTO, "float32", "float16", "bfloat16")
 TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME, FAST_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", AUTO, "fast")
 """Runtimes of the network; torch is the fallback for all. The last two select a measured one (`runtimes/measured.py`)."""
 
-MAX_SIDE, MAX_FOV, MAX_RATIO = 16384, 175.0, 10_000.0
-MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input even for the largest image."""
+MAX_SIDE, MAX_FOV = 16384, 175.0
 
 TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
 """The choices of nodes."""
@@ -65,10 +62,10 @@ def check_tiles(tiles: int | str | None) -> int | str:
     """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0. ValueError for others."""
     if tiles == AUTO:
         return AUTO
-    number_of = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
+    number_of = 0 if tiles in (None, OFF) else tiles
     if isinstance(number_of, str):
         number_of = int(number_of) if number_of.isdecimal() else -1
-    if not (isinstance(number_of, Real) and 0 <= number_of <= MOST_TILES and number_of == int(number_of)):
+    if not (is_number(number_of) and number_of in range(MOST_TILES + 1)):
         raise InvalidArgumentError(
             "tiles", f"is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}"
         )

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, TypeVar
 
-from .checks import check_at_least, check_choice, check_range, check_whole
-from .values import check_box, check_point, colour_levels
+from .checks import InvalidArgumentError, check_at_least, check_choice, check_range, check_whole, checked_switch, is_number, plain
+from .values import TYPED, check_box, check_point, colour_levels
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ class Option:
     rare: bool = False
     before: str = ""
 
-    def check(self, name: str, value: Any) -> None:
-        """Rejects invalid values: InvalidArgumentError has the value and what is accepted."""
+    def checked(self, name: str, value: Any) -> Any:
+        """Returns a valid value, of the field's type; InvalidArgumentError has an invalid one and what is accepted."""
+        raise NotImplementedError
 
     def words(self, more: str, names: Mapping[str, str]) -> str:
         """`help` plus the addition of a node or command, with the names of other options filled in."""
@@ -98,13 +99,14 @@ class Number(Option):
     most: float | None = None
     unit: str = ""
 
-    def check(self, name: str, value: Any) -> None:
+    def checked(self, name: str, value: Any) -> Any:
         if self.most is not None:
             check_range(name, value, self.low, self.most)
         elif self.open:
             check_at_least(name, value, self.low)
         else:
             check_range(name, value, self.low, self.high)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +118,9 @@ class Whole(Option):
     step: int | None = None
     unit: str = ""
 
-    def check(self, name: str, value: Any) -> None:
+    def checked(self, name: str, value: Any) -> Any:
         check_whole(name, value, self.low, self.high)
+        return int(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +136,12 @@ class Choice(Option):
     choices: tuple[str, ...]
     check_with: Callable[[Any], object] | None = None
 
-    def check(self, name: str, value: Any) -> None:
+    def checked(self, name: str, value: Any) -> Any:
         if self.check_with is None:
             check_choice(name, value, self.choices)
         else:
             self.check_with(value)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +149,9 @@ class Switch(Option):
     """On or off, by an option; if that switches it off, `off` is its help. With default None there are two: --name and --no-name."""
 
     off: str = ""
+
+    def checked(self, name: str, value: Any) -> Any:
+        return checked_switch(name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,24 +161,32 @@ class Several(Option):
     choices: tuple[str, ...]
     shown: tuple[str, ...] = ()
 
-    def check(self, name: str, value: Any) -> None:
-        for each in value:
+    def checked(self, name: str, value: Any) -> Any:
+        for each in _several(name, value):
             check_choice(name, each, self.choices)
+        return tuple(value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Typed(Option):
-    """A command-only option. `kind` names the type that parses it, of `app.console.option_types.KINDS`."""
+    """A command-only option. `kind` names its values, of `values.TYPED`, and the type that parses them."""
 
     kind: str
+
+    def checked(self, name: str, value: Any) -> Any:
+        kind = TYPED[self.kind]
+        if not kind.accepts(value):
+            raise InvalidArgumentError(name, f"is {value!r}; accepted: {kind.words}")
+        return kind.made(value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Colour(Option):
     """A colour as `colour_levels` reads it."""
 
-    def check(self, name: str, value: Any) -> None:
+    def checked(self, name: str, value: Any) -> Any:
         colour_levels(value, name)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +195,9 @@ class Point(Option):
 
     unless: str = ""
 
-    def check(self, name: str, value: Any) -> None:
-        if value is not None:
-            check_point(value)
+    def checked(self, name: str, value: Any) -> Any:
+        check_point(value)
+        return tuple(map(float, value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,18 +207,25 @@ class Points(Option):
     beside: str = ""
     example: str = ""
 
-    def check(self, name: str, value: Any) -> None:
-        for point in value:
+    def checked(self, name: str, value: Any) -> Any:
+        for point in _several(name, value):
             check_point(point)
+        return tuple(tuple(map(float, point)) for point in value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box(Option):
     """A box in the image, or None."""
 
-    def check(self, name: str, value: Any) -> None:
-        if value is not None:
-            check_box(value)
+    def checked(self, name: str, value: Any) -> Any:
+        check_box(value)
+        return tuple(map(float, value))
+
+
+def _several(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: a list or tuple")
+    return value
 
 
 class Options:
@@ -214,9 +236,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
-            value, default = getattr(self, name), default_of(type(self), name)
-            if value != default or type(value) is not type(default):  # a default may be an out-of-range sentinel
-                option.check(name, value)
+            value, default = plain(getattr(self, name)), default_of(type(self), name)
+            # A default may be an out-of-range sentinel.
+            is_default = (type(value) is type(default) or (is_number(value) and is_number(default))) and value == default
+            object.__setattr__(self, name, default if is_default else option.checked(name, value))
         self.check()
 
     def check(self) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .estimate import AUTO, AUTO_RUNTIME, DEVICE_CHOICES, MAX_REFINE_STEPS, REFINE_STEPS, RUNTIME_CHOICES, precision
+from .estimate import AUTO, AUTO_RUNTIME, MAX_REFINE_STEPS, REFINE_STEPS, RUNTIME_CHOICES, precision
 from .fields import Options, choice, switch, typed, whole
-
-DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
-"""The accepted values of --device."""
+from .values import DEVICE_WORDS
 
 RUNTIME = "What runs the network (docs/runtimes.md); a runtime that fails is replaced by torch"
 

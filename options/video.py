@@ -21,9 +21,6 @@ H264, H265, PRORES, DNXHR, FFV1 = CODECS = ("h264", "h265", "prores", "dnxhr", "
 CONTAINERS = (".mp4", ".mov", ".mkv")
 """Video containers; each supports H264 and H265."""
 
-LEAST_SIDE, MOST_SIDE = 16, 16384
-"""Bounds of a scaled frame's sides in pixels."""
-
 QUALITY, MOST_QUALITY = 14, 51
 """Default and largest CRF, of encoders that have one."""
 

@@ -85,7 +85,7 @@ def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None 
     changed: dict[str, object] = {"videos": arguments.images, "what": ["parallax"]}
     if arguments.seconds is not None:
         option = options_of(LoopOptions)["loop"]
-        option.check("seconds", arguments.seconds)
+        option.checked("seconds", arguments.seconds)
         changed["loop"] = arguments.seconds
     if arguments.rate is not None:
         changed["fps"] = _fraction(arguments.rate)

@@ -8,18 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from ...options.estimate import DEVICE_CHOICES, MAX_RATIO, MOST_TILES
-from ...options.runs import DEVICE_WORDS
-from ...options.video import LEAST_SIDE, MOST_SIDE
-
-MOST = 100_000_000
-"""Upper bound for images, frames, and pixels along a side."""
+from ...options.values import TYPED
 
 _MOST_DIGITS = 12
-_NUMBERED = ("cuda", "mps")
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
@@ -108,16 +101,20 @@ def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str
     return parse
 
 
-def whole_type(problem: str, least: int, most: float = math.inf, step: int = 1) -> Callable[[str], int]:
-    """The type for a whole number within limits, a multiple of `step`; `problem` as in `number_type`."""
+def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The type for a whole number within limits; `problem` as in `number_type`."""
 
     def parse(text: str) -> int:
-        # int() is slow for many digits, and raises beyond some thousands.
-        if not text.isdecimal() or len(text) > _MOST_DIGITS or not least <= int(text) <= most or int(text) % step:
+        if not least <= (value := _whole(text)) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
-        return int(text)
+        return int(value)
 
     return parse
+
+
+def _whole(text: str) -> float:
+    """Parses a whole number; else NaN. int() is slow for many digits, and raises beyond some thousands."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else math.nan
 
 
 def percent(text: str) -> float:
@@ -128,63 +125,35 @@ def percent(text: str) -> float:
     return real(text)
 
 
-real = number_type("a number", math.isfinite)
-degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <= value <= 179.9)
-near_far_ratio = number_type(f"a number above 1, up to {MAX_RATIO:g}", lambda value: 1 < value <= MAX_RATIO)
-positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)
-whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)
-frame_side = whole_type(f"an even number of pixels from {LEAST_SIDE} to {MOST_SIDE}", LEAST_SIDE, MOST_SIDE, step=2)
+def _tiles(text: str) -> Any:
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
 
 
-def tiles(text: str) -> int | str:
-    """A number of tiles along the longer side, at least 2, or auto."""
-    if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
-    return text if text == "auto" else int(text)
-
-
-def device(text: str) -> str:
-    """A device name for `load_model`, available or not."""
-    kind, divider, index = text.partition(":")
-    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
-    return text
-
-
-def rate(text: str) -> Fraction:
-    """Frames per second."""
+def _fraction(text: str) -> Any:
+    """Parses a number or a fraction of two; else NaN. `Fraction` would compute the power of ten of any exponent."""
     try:
-        fraction = Fraction(text).limit_denominator(1001)
+        return Fraction(text) if "/" in text else number(text)
     except (ValueError, ZeroDivisionError):
-        fraction = Fraction(0)
-    if not 0 < fraction <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
-    return fraction
+        return math.nan
 
 
-def seconds(text: str) -> Fraction:
-    """A time in a video."""
-    if not 0 <= number(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return Fraction(text)
+def _typed(kind: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type for values of `TYPED`; `read` parses a text to a value that may be invalid."""
+    words, accepts, made = TYPED[kind]
+
+    def parse(text: str) -> Any:
+        if not accepts(value := read(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        return made(value)
+
+    return parse
 
 
-KINDS: dict[str, Callable[[str], Any]] = {
-    "text": str,
-    "file": Path,
-    "real": real,
-    "whole": whole,
-    "positive": positive,
-    "degrees": degrees,
-    "near_far_ratio": near_far_ratio,
-    "bytes": byte_size,
-    "tiles": tiles,
-    "device": device,
-    "frame_side": frame_side,
-    "rate": rate,
-    "seconds": seconds,
-    "gpus": number_type(
-        "a number of GPUs: a part of one, such as 0.5, or a whole number", lambda gpus: 0 <= gpus <= 1 or gpus % 1 == 0 < gpus
-    ),
+_READ: dict[str, Callable[[str], Any]] = {
+    **{"text": str, "device": str, "tiles": _tiles, "rate": _fraction, "seconds": _fraction},
+    **dict.fromkeys(("whole", "positive", "frame_side"), _whole),
 }
+KINDS = {kind: _typed(kind, _READ.get(kind, number)) for kind in TYPED} | {"bytes": byte_size}
 """The types of `options.fields.Typed`."""
+
+real = KINDS["real"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.checks import InvalidArgumentError, check_choice, check_range
+from ...options.checks import check_choice, check_not_negative, check_range, checked_switch
 from ...options.mesh import MAX_JUMP, MAX_POINTS, MOST_BEHIND, ShownMeshOptions
 from ...options.render import EDGES
 from ...utils import resize_map
@@ -109,9 +109,9 @@ class MeshOptions:
     def __post_init__(self) -> None:
         check_choice("edges", self.edges, EDGES)
         for name in ("max_jump", "max_points", "simplify"):
-            if not getattr(self, name) >= 0:
-                raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
+            check_not_negative(name, getattr(self, name))
         check_range("fill_behind", self.fill_behind, 0, MOST_BEHIND)
+        checked_switch("drop_sky", self.drop_sky)
 
 
 TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=ShownMeshOptions.fill_behind)

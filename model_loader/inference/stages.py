@@ -19,6 +19,7 @@ from ...geometry.camera import check_fov
 from ...geometry.edges.refine import Derive, refine_geometry
 from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
+from ...options.checks import checked_switch
 from ...options.estimate import check_tiles
 from ...utils import images_to_rgb
 from .memory_budget import on_device_or_cpu
@@ -54,6 +55,8 @@ class InferenceOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))
+        if self.refine is not None:
+            object.__setattr__(self, "refine", checked_switch("refine", self.refine))
         if self.fov:
             check_fov(self.fov)
 

@@ -6,12 +6,19 @@ import math
 import pkgutil
 from dataclasses import is_dataclass
 
+import numpy as np
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS, options
+from depth_normal.annotators.diffusion import LbmOptions
+from depth_normal.annotators.dsine import DsineOptions
+from depth_normal.annotators.marigold import MarigoldOptions
+from depth_normal.annotators.moge import MogeOptions
 from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
 from depth_normal.app.console.option_types import KINDS
 from depth_normal.app.console.parser import Parser
+from depth_normal.geometry.meshes.mesh import MeshOptions
+from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.nodes.option_widgets import Node, option_widgets, takes
 from depth_normal.options.checks import InvalidArgumentError
 from depth_normal.options.effects import EFFECTS, FogOptions
@@ -44,24 +51,46 @@ TEXTS = {
 def wrong_values(option):
     match option:
         case Number(open=False) | Whole():
-            return [option.low - 1, option.high + 1, math.nan, "1", True]
+            return [option.low - 1, option.high + 1, math.nan, "1", True, np.float32("nan"), np.array([option.low] * 2)]
         case Number():
             return [option.low - 1, 10**30, math.inf, math.nan, "1", True]
         case Choice(check_with=None):
-            return ["another", 1]
+            return ["another", 1, []]
         case Choice():
-            return ["another", -1]
+            return ["another", -1, True, []]
+        case Switch():
+            return ["no", "1", "off", 5, math.nan, [], object()]
         case Several():
-            return [("another",)]
+            return [("another",), option.choices[0], None, 5]
+        case Typed(kind="text"):
+            return [5, True, [], math.nan]
+        case Typed():
+            return ["no", "1", "0.5", True, math.nan, math.inf, [], object(), *([] if option.kind == "real" else [-1])]
         case Colour():
-            return ["reddish", "#12", None]
+            return ["reddish", "#12", None, 5]
         case Point():
-            return [(1.5, 0.5)]
+            return [(1.5, 0.5), "ab", (0.5,), (math.nan, 0.5), ("0", "0"), 5]
         case Points():
-            return [((0.5, -0.1),)]
+            return [((0.5, -0.1),), (0.5, 0.5), "ab", None]
         case Box():
-            return [(0.5, 0.1, 0.4, 0.9), (0, 0, 1, 1)]
-    return []
+            return [(0.5, 0.1, 0.4, 0.9), (0, 0, 1, 1), (0.1, 0.1, 0.9), "abcd", True]
+    raise AssertionError(option)
+
+
+def numpy_values(option, default):
+    """Values of numpy's types, and what they are in Python's."""
+    match option:
+        case Number():
+            return {np.float32(option.low + option.step): float(np.float32(option.low + option.step))}
+        case Whole():
+            return {np.int64(option.high) if option.high < 2**63 else np.uint64(option.high): option.high, float(option.low): option.low}
+        case Switch():
+            return {np.bool_(not default): not default, 1: True}
+        case Typed():
+            text = TEXTS.get(option.kind, "64")
+            value = KINDS[option.kind](text)
+            return {} if isinstance(value, str) else {np.float64(value): value}
+    return {}
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -77,6 +106,32 @@ def test_what_is_not_accepted_is_refused_by_name(subject):
         if not isinstance(options_of(subject)[name], (Point, Points, Box)):
             assert isinstance(refused.value, InvalidArgumentError) and refused.value.argument == name
             assert "accepted: " in str(refused.value)
+
+
+def test_numbers_of_numpy_become_pythons():
+    """Records are JSON, which knows only Python's own."""
+    fields = [(subject, name, option) for subject in SUBJECTS for name, option in options_of(subject).items()]
+    for subject, name, option in fields:
+        for given, value in numpy_values(option, default_of(subject, name)).items():
+            try:
+                kept = getattr(subject(**{name: given}), name)
+            except ValueError as error:  # it contradicts another option's default
+                assert getattr(error, "argument", "") != name
+            else:
+                assert kept == value and type(kept) is type(value), (subject, name, given)
+
+
+OF_NETWORKS = [(MogeOptions, "refine_steps"), (DsineOptions, "iterations"), (MarigoldOptions, "steps"), (MarigoldOptions, "ensemble_size")]
+OF_NETWORKS += [(LbmOptions, "steps"), (LbmOptions, "seed"), (LbmOptions, "tiled"), (DsineOptions, "old_camera")]
+OF_NETWORKS += [(MeshOptions, "drop_sky"), (MeshOptions, "max_jump"), (InferenceOptions, "refine")]
+
+
+@pytest.mark.parametrize(("kind", "name"), OF_NETWORKS)
+def test_options_that_are_no_users_are_of_their_types_too(kind, name):
+    for value in ("no", "1", math.nan, [], -0.5):
+        with pytest.raises(InvalidArgumentError, match=f"{name} is .*accepted: "):
+            kind(**{name: value})
+    assert getattr(kind(**{name: np.int64(1)}), name) == 1
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

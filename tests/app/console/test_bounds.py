@@ -1,6 +1,7 @@
 """What the types of options take: numbers within bounds, lengths and sizes with their units."""
 
 import argparse
+from fractions import Fraction
 
 import pytest
 
@@ -20,10 +21,11 @@ REFUSED = [
     ("millimetres", ["", "mm", "6 6", "six", "6mm2", "nan", "6 km", "1,5mm"], "is not a length"),
     ("pixels", ["", "6mm", "px", "nan"], "is not a number of pixels"),
     ("byte_size", ["16", "MB", "0MB", "+1MB", "1e9MB", "1 XB", "", "9" * 400 + "TB"], "is not a size: a number above 0 with its unit"),
-    ("device", ["tpu", "cuda:one", "cpu:0"], "is not a device; accepted: auto"),
+    ("device", ["tpu", "cuda:one", "cpu:0"], "is not one of auto, cpu, cuda"),
     ("frame_side", ["7", "33", "1e3", "20000"], "is not an even number of pixels from 16 to 16384"),
-    ("rate", ["0", "abc", "1/0", "1001"], "is not a number of frames a second"),
-    ("tiles", ["0", "1", "65", "many", "-2", "2.5"], "is neither auto nor a whole number from 2 to 64"),
+    ("rate", [*BEYOND, "0", "abc", "1/0", "1001", "1e-99999999", "1e99999999"], "is not a number of frames a second"),
+    ("seconds", [*BEYOND, "-1", "abc", "1/0"], "is not a number of seconds"),
+    ("tiles", ["0", "1", "65", "many", "-2", "2.5"], "is not auto or a whole number from 2 to 64"),
 ]
 
 
@@ -31,11 +33,12 @@ REFUSED = [
 def test_what_is_beyond_a_types_bounds_is_refused(name, texts, said):
     for text in texts:
         with pytest.raises(argparse.ArgumentTypeError) as refused:
-            getattr(option_types, name)(text)
+            (option_types.KINDS.get(name) or getattr(option_types, name))(text)
         assert said in str(refused.value), text
 
 
 def test_lengths_and_sizes_have_units():
     assert {text: option_types.millimetres(text) for text in LENGTHS} == pytest.approx(LENGTHS)
     assert {text: option_types.byte_size(text) for text in SIZES} == SIZES
+    assert option_types.KINDS["seconds"]("0.1") == Fraction(1, 10) and option_types.KINDS["rate"]("24000/1001") == Fraction(24000, 1001)
     assert option_types.pixels("6px") == option_types.pixels("6 px") == option_types.pixels("6") == 6

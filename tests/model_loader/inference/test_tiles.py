@@ -216,7 +216,7 @@ def test_tiles_are_a_number_or_a_word(given, meant):
     assert InferenceOptions(tiles=given).tiles == meant
 
 
-@pytest.mark.parametrize("given", [-1, 2.5, MOST_TILES + 1, "many", "", "-3", math.nan, math.inf, [2]])
+@pytest.mark.parametrize("given", [-1, 2.5, MOST_TILES + 1, "many", "", "-3", math.nan, math.inf, [2], [], True])
 def test_other_tiles_are_refused_with_what_is_accepted(given):
     with pytest.raises(ValueError, match="accepted: 'auto', 'off', or how many along the longer side, up to 64"):
         InferenceOptions(tiles=given)
