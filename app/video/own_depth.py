@@ -57,7 +57,7 @@ class DepthKind:
         """
         if self.quantity in UNITS:
             values = values.in_unit(self.quantity, name)
-        quantity = values.quantity or (Quantity(self.quantity) if self.quantity else None)
+        quantity = values.quantity or (Quantity(self.quantity) if self.quantity else values.likely)
         if values.coded and quantity is Quantity.RELATIVE_DEPTH:
             meaning = DepthCoding(NEAR[1], "depth", name=name)
         else:

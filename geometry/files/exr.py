@@ -23,7 +23,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map, without_world_normals
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _BEAUTY, _IDS = re.compile(r"(?:.*\.)?(?:combined|beauty|rgba|main|c)\.", re.IGN
 _NUKES = re.compile(r"(?<=\.)(?:red|green|blue|alpha)$")
 # By `write_exr` and by `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
-_BLENDER = "BlenderMultiChannel"
+_BLENDER, _NORMAL_PASS = "BlenderMultiChannel", "Blender's Normal pass"
 _MOST_LISTED = 24
 _MOST_HEADER = 2**20
 
@@ -399,6 +399,8 @@ def read_planes(
     path = checked_file(path)
     header, channels, *_ = _read_channels(path)
     names = _chosen_names(path, channels, wanted, channel)
+    if wanted == "normals" and names[0][-1] in "Xx" and _BLENDER in header and not header.get(AXES):
+        without_world_normals(path, _NORMAL_PASS, alone=True)
     layer = names[0].rpartition(".")[0]
     opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
     opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
@@ -464,7 +466,7 @@ def _chosen_map(
         return unnamed_map(path, {"Y": channels[names[0]]}, metric)
     if names[0][-1] in "Xx":
         if world_normals:
-            raise FileFormatError(f"{path}: Blender's Normal pass is in world axes. Name the axes if they are the camera's")
+            without_world_normals(path, _NORMAL_PASS, alone=True)
         return None, planes_to_map([channels[name] for name in names])
     return unnamed_map(path, dict(zip("RGB", (channels[name] for name in names), strict=True)), metric)
 
@@ -493,12 +495,7 @@ def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], worl
     """Depth and normals, where channels are named as such."""
     depth, normals = _depth_name(channels), _normal_names(channels)
     if normals is not None and world_normals:
-        if depth is None:
-            raise FileFormatError(
-                f"{path}: Blender's Normal pass is in world axes, and there is no depth. Name the axes if they are the camera's"
-            )
-        logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
-        normals = None
+        normals = without_world_normals(path, _NORMAL_PASS, alone=depth is None)
     vectors = planes_to_map([channels[name] for name in normals]) if normals else None
     if normals and vectors is not None and normals[0][-1] in "Rr" and not are_unit_vectors(vectors):
         vectors = None  # colours

@@ -118,8 +118,9 @@ def test_blenders_world_normals_are_left_out_unless_they_are_said_to_be_the_came
     assert read_exr(tmp_path / "e.exr").normals is None
     assert read_exr(tmp_path / "e.exr", axes=Axes.OPENGL).normals is not None
     write_parts(tmp_path / "n.exr", (header, {f"ViewLayer.{name}": plane() for name in names if "Depth" not in name}))
-    with pytest.raises(FileFormatError, match="world axes"):
-        read_exr(tmp_path / "n.exr")
+    for read in (lambda: read_exr(tmp_path / "n.exr"), lambda: read_planes(tmp_path / "e.exr", "normals")):
+        with pytest.raises(FileFormatError, match="world axes"):
+            read()
 
 
 ARNOLD = [({"name": "rgba"}, {"R": 2, "G": 2, "B": 2}), ({"name": "Z"}, {"Z": 3}), ({"name": "N"}, {"X": 0, "Y": 1, "Z": 2})]
