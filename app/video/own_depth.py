@@ -72,7 +72,7 @@ class DepthKind:
                 if_sensor=if_sensor,
                 may_be_levels=values.coded,
             )
-        return depth_map_to_estimate(values.planes, meaning, values.known)
+        return values.squared(depth_map_to_estimate(values.planes, meaning, values.known))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class FileValues:
         quantity: The file's quantity of depth; None = not stated.
         axes: The file's axes of normals; None = not stated.
         likely: The quantity of the Blender tutorial's `dmap`, if nothing states it; None = any.
+        square_width: The width in square pixels, if an EXR says that its are not; None = the width.
     """
 
     planes: Tensor
@@ -49,11 +50,16 @@ class FileValues:
     quantity: Quantity | None = None
     axes: Axes | None = None
     likely: Quantity | None = None
+    square_width: int | None = None
 
     @property
     def coded(self) -> bool:
         """Whether they are levels of an image."""
         return self.bits > 0
+
+    def squared(self, estimate: Estimate) -> Estimate:
+        """An estimate of these values, resampled to square pixels."""
+        return estimate.resized(estimate.height, self.square_width or estimate.width)
 
     def in_unit(self, unit: str, name: str) -> FileValues:
         """Metric depth of values in one of `UNITS`, unless the file states its quantity.
@@ -190,6 +196,7 @@ def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
         return replace(
             values,
             known=known,
+            square_width=exr.square_width(path, header, *values.planes.shape[-2:]),
             quantity=Quantity(word) if word and is_depth else None,
             axes=Axes(axes) if axes and wanted == NORMALS else None,
         )
