@@ -49,6 +49,12 @@ from .render_geometry import (
 )
 
 QUANTITIES = ("metric_depth", "relative_depth", "disparity")
+_OF_WORLD = (
+    "holds vectors, as Blender's Normal pass does, which is in world axes, and the camera's are needed: "
+    "use Render Depth & Normals, or state the axes in the file ('axes', such as 'opengl') if they are the camera's"
+)
+# Vectors of unit length up to rounding, in most pixels that have one.
+_EXACT, _MOST = 0.02, 0.8
 
 
 @dataclass(frozen=True)
@@ -160,18 +166,29 @@ def _depth_from_npz(path: Path) -> DepthMap:
     key = next((key for key in ("depth", "dmap") if key in arrays), None)
     if key is None:
         raise MapFileError(f"{path} has neither 'depth' nor 'dmap'; it has {', '.join(arrays) or 'nothing'}")
-    values = arrays[key]
+    values = _plane(arrays[key])
     if values.dtype.kind not in "fiu":
         raise MapFileError(f"{path}: '{key}' has dtype {values.dtype}; numbers are expected")
+    mask = arrays["mask"] if "mask" in arrays else np.ones(values.shape, bool)
     if "quantity" in arrays:
         quantity = str(arrays["quantity"])
-    elif key == "dmap":
+    elif key == "dmap" and values.dtype.kind == "f":
+        seen = values[np.isfinite(values) & (mask if mask.shape == values.shape and mask.dtype.kind == "b" else True)]
+        if not seen.any():
+            raise MapFileError(f"{path}: 'dmap' holds no depth: all values are 0, NaN or infinite; render it again")
         # The tutorial scales its dmap to [0, 1]; a raw one is in metres.
-        quantity = "relative_depth" if ((values >= 0) & (values <= 1)).all() else "metric_depth"
+        quantity = "relative_depth" if seen.min() >= 0 and seen.max() <= 1 else "metric_depth"
     else:
-        raise MapFileError(f"{path}: 'depth' without 'quantity'; add one of {', '.join(QUANTITIES)}")
-    mask = arrays["mask"] if "mask" in arrays else np.ones(values.shape, bool)
+        found = "'depth'" if key == "depth" else "a 'dmap' of whole numbers"
+        raise MapFileError(f"{path}: {found} without 'quantity'; add one of {', '.join(QUANTITIES)}")
     return DepthMap(values, quantity, mask, arrays.get("intrinsics"))
+
+
+def _plane(values: np.ndarray) -> np.ndarray:
+    """(H, W); of a grey image (H, W, 1, 3 or 4), such as the viewer's pixels, the first channel."""
+    is_image = values.ndim == 3 and values.shape[-1] in (1, 3, 4)
+    grey = is_image and all(np.array_equal(values[..., 0], values[..., each], equal_nan=True) for each in range(min(values.shape[-1], 3)))
+    return values[..., 0] if grey else values
 
 
 def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
@@ -213,12 +230,24 @@ def _normals_from_npz(path: Path) -> tuple[np.ndarray, str | None]:
     key = next((key for key in ("normals", "nmap") if key in arrays), None)
     if key is not None and arrays[key].dtype.kind not in "fiu":
         raise MapFileError(f"{path}: '{key}' has dtype {arrays[key].dtype}; numbers are expected")
-    if key == "nmap" and axes is None and (arrays[key] >= 0).all():
-        # The tutorial's own nmap is a BGR image with X to the left.
-        return arrays[key][..., ::-1] * 2 - 1, "scannet"
-    if key is not None:
-        return arrays[key], axes
-    raise MapFileError(f"{path} has neither 'normals' nor 'nmap'; it has {', '.join(arrays) or 'nothing'}")
+    if key is None:
+        raise MapFileError(f"{path} has neither 'normals' nor 'nmap'; it has {', '.join(arrays) or 'nothing'}")
+    values = arrays[key]
+    if values.dtype.kind in "iu":
+        values = values / np.float32(np.iinfo(values.dtype).max)
+    if axes is None and not _are_vectors(values):
+        # Without axes, the tutorial's own nmap is a BGR image with X to the left.
+        return (values[..., ::-1] * 2 - 1, "scannet") if key == "nmap" else (values * 2 - 1, None)
+    if axes is None and key == "nmap":
+        raise MapFileError(f"{path}: 'nmap' {_OF_WORLD}")
+    return values, axes
+
+
+def _are_vectors(values: np.ndarray) -> bool:
+    """Whether normals (H, W, 3) are stored as vectors, not as colours in [0, 1]."""
+    lengths = np.linalg.norm(values, axis=-1)
+    lengths = lengths[lengths > 0]
+    return bool((values < 0).any() or (np.abs(lengths - 1) < _EXACT).mean() > _MOST)
 
 
 def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
@@ -227,6 +256,8 @@ def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
     if missing := {"N.X", "N.Y", "N.Z"} - channels.keys():
         raise MapFileError(f"{path} lacks the channels {', '.join(sorted(missing))}; it has {', '.join(channels)}")
     axes = attributes[AXES_ATTRIBUTE].decode("utf-8", "replace") if AXES_ATTRIBUTE in attributes else None
+    if axes is None and "BlenderMultiChannel" in attributes:
+        raise MapFileError(f"{path}: N {_OF_WORLD}")
     return np.stack([channels[f"N.{axis}"] for axis in "XYZ"], axis=-1), axes
 
 

@@ -146,7 +146,7 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
         (AXES_ATTRIBUTE, "string", axes.encode()),
         (INTRINSICS_ATTRIBUTE, "m33f", np.asarray(intrinsics, "<f4").tobytes()),
     ]
-    header = _exr_header(names, width, height, notes)
+    header = _exr_header(names, width, height, round(float(intrinsics[1, 1] / intrinsics[0, 0]), 6), notes)
 
     def write(file: BinaryIO) -> None:
         packed = [_zip_block(block) for block in blocks]
@@ -184,7 +184,7 @@ def read_exr(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
         raise MapFileError(f"{path} is damaged or not an EXR file: {error}") from error
 
 
-def _exr_header(names: list[str], width: int, height: int, notes: list[tuple[str, str, bytes]]) -> bytes:
+def _exr_header(names: list[str], width: int, height: int, pixel_aspect: float, notes: list[tuple[str, str, bytes]]) -> bytes:
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)
     channel_list = b"".join(name.encode() + b"\0" + struct.pack("<iB3xii", 2, 0, 1, 1) for name in names) + b"\0"
     fields = [
@@ -193,7 +193,7 @@ def _exr_header(names: list[str], width: int, height: int, notes: list[tuple[str
         ("dataWindow", "box2i", window),
         ("displayWindow", "box2i", window),
         ("lineOrder", "lineOrder", b"\0"),
-        ("pixelAspectRatio", "float", struct.pack("<f", 1)),
+        ("pixelAspectRatio", "float", struct.pack("<f", pixel_aspect)),
         ("screenWindowCenter", "v2f", struct.pack("<2f", 0, 0)),
         ("screenWindowWidth", "float", struct.pack("<f", 1)),
         *notes,

@@ -417,19 +417,19 @@ def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
     fov, near_far_ratio = options.fov, options.near_far_ratio
     chosen = FORMATS[".exr" if name == COMPOSITING else f".{name}"]
     chosen.check_library()
-    if not chosen.surface:
-        return
-    if spec.quantity is None:
+    if chosen.surface and spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
-    if name == "stl" or options.panorama:  # neither assumes what photos need
+    # A plate and a panorama do not assume what photos need.
+    if not (chosen.surface or name == COMPOSITING) or name == "stl" or options.panorama:
         return
-    if spec.quantity is not Quantity.METRIC_DEPTH:
+    if chosen.surface and spec.quantity is not Quantity.METRIC_DEPTH:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N sets it"
         logger.info("%s gives no metres: the depth range of a mesh (%s) is guessed as 1:%s", spec.id, name, ratio)
     if not fov and not spec.knows_camera:
         logger.info(
-            "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES sets it",
+            "%s does not know the camera: %s (%s) assumes a field of view of %g degrees; --fov DEGREES sets it",
             spec.id,
+            "a mesh" if chosen.surface else "EXR for compositing",
             name,
             DEFAULT_FOV,
         )

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Axes, Estimate, Projection
-from ...geometry.files import FileFormatError, SaveOptions, possible_paths, save_estimate
+from ...geometry.files import FileFormatError, SaveOptions, possible_paths, save_estimate, write_compositing_exr
+from ...geometry.files.hdr_images import read_plate
 from ...geometry.files.image_files import image_bits, image_size, read_colours
 from ...geometry.files.png import write_depth_png, write_image_png, write_normals_png
 from ...geometry.images.render import default_depth_image
@@ -37,6 +38,7 @@ from .options import Options
 from .outputs import Outputs
 from .overwriting import remove_outdated
 from .records import mark
+from .remote_files import local_copy
 from .sources import VIDEOS
 from .staging import Stages, staged
 
@@ -205,7 +207,8 @@ def write(
                     write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask, options.coding, options.normal_bits)
                     written.append(path)
             elif kind == COMPOSITING:
-                written += save_estimate(path, found, replace(save, compositing=True))
+                with local_copy(outputs.image) as source:
+                    written += write_compositing_exr(path, found, image, options.half, read_plate(source))
             elif kind in STEREO_CHOICES:
                 bits = image_bits(outputs.image) if outputs.image.is_file() else 8  # the file is gone
                 _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, bits, options.stereo.anaglyph)

@@ -182,7 +182,7 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     if (path := arguments.sky_mask) is None:
         return arguments.sky is not False
     mask, (height, width) = read_values(path, MASK), image.shape[-2:]
-    check_alike(str(path), (mask.planes.shape[-2], mask.planes.shape[-1]), (height, width))
+    check_alike(str(path), (mask.planes.shape[-2], mask.square_width or mask.planes.shape[-1]), (height, width))
     stored, valid = stored_values(mask.planes, mask.known, str(path))
     share = stored.mean(1, keepdim=True).where(valid, 0)  # transparent = no sky
     low, high = (end.item() for end in share.aminmax())
@@ -256,12 +256,25 @@ def known_from_files(arguments: argparse.Namespace, height: int, width: int, fit
             raise ValueError(f"{error}; a depth image goes behind --depth (near = white), a normal map behind --normal-map") from error
         if estimate.batch != 1:
             raise ValueError(f"{arguments.geometry} holds {estimate.batch} images; an image needs the one that is of it")
+        estimate = _in_shape(estimate, height, width)
         check_alike(str(arguments.geometry), (estimate.height, estimate.width), (height, width))
     else:
         estimate = _from_images(arguments, height, width)
     camera = intrinsics_from_fov(arguments.fov, estimate.height, estimate.width) if arguments.fov else estimate.intrinsics
     estimate = replace(estimate, intrinsics=camera)
     return estimate.resized(height, width) if fitted else estimate
+
+
+def _in_shape(estimate: Estimate, height: int, width: int) -> Estimate:
+    """The estimate in square pixels, if its camera says that it has others and the image of this size has not."""
+    from ...geometry.checks import are_shapes_alike
+
+    if estimate.intrinsics is None:
+        return estimate
+    aspect = (estimate.intrinsics[0, 1, 1] / estimate.intrinsics[0, 0, 0]).item()
+    own, square = (estimate.height, estimate.width), (estimate.height, max(1, round(estimate.width * aspect)))
+    fits = not are_shapes_alike(own, (height, width)) and are_shapes_alike(square, (height, width))
+    return estimate.resized(*square) if fits else estimate
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
@@ -296,7 +309,7 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
     from ...geometry.images.normal_map_image import normal_map_to_estimate
 
     values = read_values(path, NORMALS, None if arguments.depth else arguments.channel)
-    return normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known)
+    return values.squared(normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known))
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

@@ -57,7 +57,7 @@ class DepthKind:
         """
         if self.quantity in UNITS:
             values = values.in_unit(self.quantity, name)
-        quantity = values.quantity or (Quantity(self.quantity) if self.quantity else None)
+        quantity = values.quantity or (Quantity(self.quantity) if self.quantity else values.likely)
         if values.coded and quantity is Quantity.RELATIVE_DEPTH:
             meaning = DepthCoding(NEAR[1], "depth", name=name)
         else:
@@ -72,7 +72,7 @@ class DepthKind:
                 if_sensor=if_sensor,
                 may_be_levels=values.coded,
             )
-        return depth_map_to_estimate(values.planes, meaning, values.known)
+        return values.squared(depth_map_to_estimate(values.planes, meaning, values.known))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,14 @@ import torch
 from torch import Tensor
 
 from ...options.checks import how_to_install
+from ...utils import resize_map
 from ..checks import check_intrinsics
 from ..conventions import are_unit_vectors
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map
+from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map, without_world_normals
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +44,11 @@ _BEAUTY, _IDS = re.compile(r"(?:.*\.)?(?:combined|beauty|rgba|main|c)\.", re.IGN
 _NUKES = re.compile(r"(?<=\.)(?:red|green|blue|alpha)$")
 # By `write_exr` and by `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
-_BLENDER = "BlenderMultiChannel"
+_BLENDER, _NORMAL_PASS = "BlenderMultiChannel", "Blender's Normal pass"
 _MOST_LISTED = 24
+_ASPECT = "pixelAspectRatio"
+# Pixels that differ less from squares are taken for squares; the library takes no others than these.
+_LEAST_ASPECT, _ASPECTS = 0.01, (1e-6, 1e6)
 _MOST_HEADER = 2**20
 
 
@@ -69,7 +75,7 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
     one_image(estimate, "an .exr file")
     channels = _channels(estimate)
     if half:
-        _check_half(estimate, channels)
+        check_half(channels, None if estimate.mask is None else channels["mask"] > 0.5)
     pixels = {name: _as_stored(name, values, half) for name, values in channels.items()}
     header: dict[str, Any] = {}
     if estimate.quantity is not None:
@@ -77,10 +83,18 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
     if estimate.normals is not None:
         header[AXES] = estimate.axes.value
     if estimate.intrinsics is not None:
-        header[INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
+        header |= camera_attributes(estimate.intrinsics)
     if estimate.projection is not Projection.PERSPECTIVE:
         header[PROJECTION] = estimate.projection.value
     write_channels(path, header, pixels)
+
+
+def camera_attributes(intrinsics: Tensor) -> dict[str, Any]:
+    """The header's attributes of intrinsics (1, 3, 3): they, and the pixels' aspect ratio if it is not 1."""
+    matrix = intrinsics[0].detach().cpu().float().numpy()
+    aspect = float(matrix[1, 1] / matrix[0, 0])
+    is_square = abs(aspect - 1) < _LEAST_ASPECT or not _ASPECTS[0] < aspect < _ASPECTS[1]
+    return {INTRINSICS: matrix, **({} if is_square else {_ASPECT: aspect})}
 
 
 def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None:
@@ -112,7 +126,8 @@ def read_exr(
     Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.R`, ... Files without these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata floats
     are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read: pixels outside the data window are
-    masked, and overscan is cropped. The estimate is on the CPU; 32-bit values bit for bit.
+    masked, and overscan is cropped. Maps without intrinsics are resampled to square pixels if the header says that theirs are not. The
+    estimate is on the CPU; 32-bit values bit for bit.
 
     Args:
         quantity: What depth holds, or one of `UNITS`, if the file does not say (None = metres).
@@ -126,7 +141,7 @@ def read_exr(
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels, _, whole = _read_channels(path)
+    header, channels, _, whole, _ = _read_channels(path)
     try:
         quantity = Quantity(header[QUANTITY]) if header.get(QUANTITY) else quantity
         known_axes = Axes(header[AXES]) if header.get(AXES) else axes
@@ -156,7 +171,7 @@ def read_exr(
             check_intrinsics(intrinsics, 1)
         except (ValueError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"{path}: {error}") from error
-    return Estimate(
+    estimate = Estimate(
         depth=depth,
         quantity=stated,
         normals=normals,
@@ -166,14 +181,17 @@ def read_exr(
         confidence=next((planes_to_map([channels[name]]) for name in _CONFIDENCES if name in channels), None),
         projection=projection,
     )
+    if intrinsics is not None:  # they know the pixels' shape
+        return estimate
+    return estimate.resized(estimate.height, square_width(path, header, estimate.height, estimate.width))
 
 
 def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads channels R, G, B, or Y, of an OpenEXR file or of its layer ("ViewLayer.Combined.R"), and optionally A.
 
     Returns:
-        (H, W, 3) float32 linear light of the display window, premultiplied, in BT.709's primaries if the header names its own, as that of
-        ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
+        (H, W, 3) float32 linear light of the display window in square pixels, premultiplied, in BT.709's primaries if the header names its
+        own, as that of ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
 
     Raises:
         FileNotFoundError: No such file.
@@ -181,9 +199,78 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels, known, _ = _read_channels(path)
-    if header.keys() & {QUANTITY, AXES}:
+    content = _read_channels(path)
+    light, alpha, layer, is_grey = _colours(path, content)
+    if layer:
+        logger.info("%s: of several layers with colours %s is taken", path, layer, extra={"note": ""})
+    matrix = matrix_to_709(content.header.get("chromaticities", BT_709))
+    if not is_grey and not np.array_equal(matrix, np.eye(3)):
+        finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
+        light[finite] = light[finite] @ matrix.T.astype(np.float32)
+    width = square_width(path, content.header, *light.shape[:2])
+    if width == light.shape[1]:
+        return light, alpha
+    light = np.nan_to_num(light, nan=0.0, posinf=light.max(initial=0.0, where=np.isfinite(light)))
+    return _widened(light, width), None if alpha is None else _widened(np.nan_to_num(alpha)[..., None], width)[..., 0]
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A file's linear light as stored, with its overscan.
+
+    Attributes:
+        light: (H, W, 3) float32, premultiplied.
+        alpha: (H, W) float32, 0 outside the file's data window; None = opaque.
+        shown: The rows and columns of the display window.
+        attributes: The header's windows, pixel aspect ratio and primaries, as far as it names them.
+    """
+
+    light: np.ndarray
+    alpha: np.ndarray | None
+    shown: tuple[slice, slice]
+    attributes: Mapping[str, Any]
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """The height and the width of the display window."""
+        rows, columns = self.shown
+        return rows.stop - rows.start, columns.stop - columns.start
+
+
+def read_plate(path: str | os.PathLike[str]) -> Plate:
+    """Reads the channels of `read_colours` as stored; raises the same."""
+    path = checked_file(path)
+    content = _read_channels(path, overscan=True)
+    light, alpha, *_ = _colours(path, content)
+    if alpha is not None:
+        light, alpha = np.where(np.isnan(alpha)[..., None], 0, light), np.nan_to_num(alpha)
+    display, (left, top, right, bottom) = _window(content.header, "displayWindow"), content.window
+    shown = slice(display.top - top, display.bottom - top + 1), slice(display.left - left, display.right - left + 1)
+    kept = {name: content.header[name] for name in ("displayWindow", _ASPECT, "chromaticities") if name in content.header}
+    window = (np.array((left, top), np.int32), np.array((right, bottom), np.int32))
+    return Plate(light, alpha, shown, {**kept, "dataWindow": window})
+
+
+def square_width(path: str | os.PathLike[str], header: Mapping[str, Any], height: int, width: int) -> int:
+    """The width of an image of this size in square pixels, as players widen videos. Raises FileFormatError if it is too large."""
+    aspect = header.get(_ASPECT, 1.0)  # the library refuses those that are not positive
+    if abs(aspect - 1) < _LEAST_ASPECT:
+        return width
+    wide = max(1, round(width * aspect))
+    check_size(path, wide, height, Path(path).stat().st_size)
+    return wide
+
+
+def _widened(values: np.ndarray, width: int) -> np.ndarray:
+    """(H, W, C) of another width."""
+    return resize_map(torch.from_numpy(values).movedim(-1, 0)[None], values.shape[0], width)[0].movedim(0, -1).numpy()
+
+
+def _colours(path: Path, content: _Content) -> tuple[np.ndarray, np.ndarray | None, str, bool]:
+    """The stored colours (H, W, 3) and alpha (H, W), NaN outside the data window; the layer, if others may be meant; whether it is grey."""
+    if content.header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
+    channels = content.channels
     layers = {name[:-1] for name in channels if not _IDS.match(name)}
     layers = sorted(layers, key=lambda layer: (not _BEAUTY.fullmatch(layer), layer != "", layer))  # X, Y, Z beside Y are vectors
     with_colours = [
@@ -195,13 +282,10 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     if not with_colours:
         raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
     layer, names = with_colours[0]
-    if len(with_colours) > 1 and layer and not _BEAUTY.fullmatch(layer):
-        logger.info("%s: of several layers with colours %s is taken", path, layer[:-1], extra={"note": ""})
-    light, matrix = np.stack([channels[f"{layer}{each}"] for each in names], -1), matrix_to_709(header.get("chromaticities", BT_709))
-    if names == "RGB" and not np.array_equal(matrix, np.eye(3)):
-        finite = np.isfinite(light).all(-1)  # half floats overflow to infinity, which would become NaN
-        light[finite] = light[finite] @ matrix.T.astype(np.float32)
-    return light, channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
+    in_doubt = len(with_colours) > 1 and not _BEAUTY.fullmatch(layer)
+    light = np.stack([channels[f"{layer}{each}"] for each in names], -1)
+    alpha = channels.get(f"{layer}A", content.known.get(f"{layer}{names[0]}"))
+    return light, alpha, layer[:-1] if in_doubt else "", names == "YYY"
 
 
 def openexr() -> Any:
@@ -269,42 +353,60 @@ def _as_stored(name: str, values: np.ndarray, half: bool) -> np.ndarray:
     return rounded.astype(np.float32) if name in "RGB" else rounded
 
 
-def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
-    trusted = channels["mask"] > 0.5 if estimate.mask is not None else np.ones((estimate.height, estimate.width), bool)
+def check_half(channels: Mapping[str, np.ndarray], trusted: np.ndarray | None = None) -> None:
+    """Raises ValueError for finite values (H, W) beyond 16-bit floats; those that are not `trusted`, bool, do not count."""
     for name, values in channels.items():
-        largest = np.abs(values, where=trusted & np.isfinite(values), out=np.zeros_like(values)).max()
+        counted = np.isfinite(values) if trusted is None else np.isfinite(values) & trusted
+        largest = np.abs(values, where=counted, out=np.zeros_like(values)).max()
         if largest > _HALF_MAX:
             raise ValueError(f"channel {name} reaches {largest:g}, 16 bits hold up to {_HALF_MAX:g}; write 32 bits, or mask the background")
 
 
-def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray], set[str]]:
-    """First header and all channels; bad headers are refused before pixels are read.
+class _Content(NamedTuple):
+    """The channels of an OpenEXR file.
 
-    The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
-    window does not cover it, a float32 (H, W) mask, 1 inside; and the names of the channels of integers.
+    Attributes:
+        header: Of the first part.
+        channels: By name, float32 (H, W) of `window`, NaN outside their data window.
+        known: For channels whose data window does not cover `window`: a float32 (H, W) mask, 1 inside.
+        whole: The names of the channels of integers.
+        window: The display window, or with overscan the smallest one around it and all data windows.
     """
+
+    header: dict[str, Any]
+    channels: dict[str, np.ndarray]
+    known: dict[str, np.ndarray]
+    whole: set[str]
+    window: _Window
+
+
+def _read_channels(path: Path, overscan: bool = False) -> _Content:
+    """Reads all channels; bad headers are refused before pixels are read."""
     headers = _read_headers(path)
+    shown = _window(headers[0], "displayWindow")
+    if overscan:
+        shown = reduce(_Window.around, (_window(header, "dataWindow") for header in headers), shown)
+        check_size(path, shown.width, shown.height, path.stat().st_size)
     with damage_named(path, "OpenEXR cannot read the file"), openexr().File(str(path), separate_channels=True) as file:
         # OpenEXR drops parts that it could not read.
         if len(file.parts) != len(headers):
             raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
-        display = _window(headers[0], "displayWindow")
         channels, known, whole = {}, {}, set()
         uses = Counter(name for part in file.parts for name in part.channels)
         # The first part wins a shared name; parts with shared names are also available with the part's name as prefix.
         for header, part in reversed(list(zip(headers, file.parts, strict=True))):
             window = _window(header, "dataWindow")
-            shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
+            inside = None if window.covers(shown) else _placed(np.ones((window.height, window.width)), window, shown)
             shared = any(uses[name] > 1 for name in part.channels)
             for stored, channel in part.channels.items():
-                name, pixels = _short(stored), _placed(channel.pixels, window, display)
+                name, pixels = _short(stored), _placed(channel.pixels, window, shown)
                 for alias in (name, f"{header.get('name', '')}.{name}") if shared else (name,):
                     channels[alias] = pixels
                     known.pop(alias, None)
                     (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
-                    if shown is not None:
-                        known[alias] = np.nan_to_num(shown)
-    return headers[0], channels, known, whole
+                    if inside is not None:
+                        known[alias] = np.nan_to_num(inside)
+    return _Content(headers[0], channels, known, whole, shown)
 
 
 class _Window(NamedTuple):
@@ -326,6 +428,10 @@ class _Window(NamedTuple):
     def shared(self, other: _Window) -> _Window:
         """The intersection."""
         return _Window(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
+
+    def around(self, other: _Window) -> _Window:
+        """The smallest window around both."""
+        return _Window(*map(min, self[:2], other[:2]), *map(max, self[2:], other[2:]))
 
     def covers(self, other: _Window) -> bool:
         return self.shared(other) == other
@@ -399,6 +505,8 @@ def read_planes(
     path = checked_file(path)
     header, channels, *_ = _read_channels(path)
     names = _chosen_names(path, channels, wanted, channel)
+    if wanted == "normals" and names[0][-1] in "Xx" and _BLENDER in header and not header.get(AXES):
+        without_world_normals(path, _NORMAL_PASS, alone=True)
     layer = names[0].rpartition(".")[0]
     opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
     opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
@@ -464,7 +572,7 @@ def _chosen_map(
         return unnamed_map(path, {"Y": channels[names[0]]}, metric)
     if names[0][-1] in "Xx":
         if world_normals:
-            raise FileFormatError(f"{path}: Blender's Normal pass is in world axes. Name the axes if they are the camera's")
+            without_world_normals(path, _NORMAL_PASS, alone=True)
         return None, planes_to_map([channels[name] for name in names])
     return unnamed_map(path, dict(zip("RGB", (channels[name] for name in names), strict=True)), metric)
 
@@ -493,12 +601,7 @@ def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], worl
     """Depth and normals, where channels are named as such."""
     depth, normals = _depth_name(channels), _normal_names(channels)
     if normals is not None and world_normals:
-        if depth is None:
-            raise FileFormatError(
-                f"{path}: Blender's Normal pass is in world axes, and there is no depth. Name the axes if they are the camera's"
-            )
-        logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
-        normals = None
+        normals = without_world_normals(path, _NORMAL_PASS, alone=depth is None)
     vectors = planes_to_map([channels[name] for name in normals]) if normals else None
     if normals and vectors is not None and normals[0][-1] in "Rr" and not are_unit_vectors(vectors):
         vectors = None  # colours

@@ -262,7 +262,7 @@ def _write_png(path: Path, estimate: Estimate, options: SaveOptions) -> None:
 
 def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:
     if options.compositing:
-        return write_compositing_exr(path, estimate, options.shown, options.half)
+        return write_compositing_exr(path, estimate, options.image, options.half)
     return write_exr(path, estimate, options.half)
 
 

@@ -16,9 +16,10 @@ from ..effects.relight import roll_off
 from ..images.srgb import LUMINANCE, linear_to_srgb
 from ..images.tone_mapping import hdr_to_sdr
 from . import exr
-from .paths import FileFormatError, check_size, damage_named
+from .paths import FileFormatError, check_size, damage_named, opened, read_bytes
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_BEGINNING = max(map(len, _RADIANCE))
 _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 _HEADER_BYTES = 65536
 _MID_GREY = 0.18
@@ -63,6 +64,18 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     if light is None or light.shape != (height, width, 3) or light.dtype != np.float32:
         raise FileFormatError(f"{path}: the image is damaged or cut off, or of a kind of Radiance HDR that OpenCV cannot decode")
     return light[..., ::-1]
+
+
+def read_plate(path: str | os.PathLike[str]) -> exr.Plate | None:
+    """The light of a Radiance or OpenEXR file as stored; None of other images. Raises as `HdrLight`."""
+    with opened(path) as file:
+        beginning = file.read(_BEGINNING)
+    if beginning.startswith(exr.MAGIC):
+        return exr.read_plate(path)
+    if not is_hdr(beginning):
+        return None
+    light = read_radiance(path, read_bytes(path))
+    return exr.Plate(light, None, (slice(0, light.shape[0]), slice(0, light.shape[1])), {})
 
 
 def tone_mapped(pixels: np.ndarray, transfer: int, chromaticities: Sequence[float]) -> np.ndarray:

@@ -8,22 +8,25 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import check_extrinsics, check_intrinsics
-from ..conventions import are_unit_vectors, unit_normals
+from ..conventions import NormalMapCoding, are_unit_vectors
 from ..estimate import Axes, Estimate, Quantity
-from ..kinds import Projection
+from ..images.normal_map_image import are_vectors, normal_map_to_estimate
+from ..kinds import Kind, Projection
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import NAME_QUANTITY, WITH_CHANNEL, in_metres, mask_of
+from .unlabelled import NAME_QUANTITY, WHOLE_NUMBERS, WITH_CHANNEL, are_levels, in_metres, mask_of, without_world_normals
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
-_WORDS = ("quantity", "axes", "projection")
+_WORDS: dict[str, type[Kind]] = {"quantity": Quantity, "axes": Axes, "projection": Projection}
+# Of colours whose axes are not stated; the latter is the tutorial's.
+_CODINGS = {"normals": NormalMapCoding.OPENGL, "nmap": NormalMapCoding.CONTROLNET_1_0_NORMAL}
 _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 # Maps are larger than camera matrices.
@@ -82,10 +85,11 @@ def read_npz(
     """Reads an estimate from a NumPy archive or a `.npy` array. Nothing is unpickled.
 
     The `d.npz` of the Blender depth-map tutorial is supported: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Without metadata:
-    a `dmap` within [0, 1] is relative depth, any other metres; an `nmap` without a negative number is the
-    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Depth without
+    a `dmap` of floats within [0, 1] is relative depth, of other floats metres; an `nmap` of colours is the tutorial's image,
+    n * 0.5 + 0.5 in the order z, y, x with +x left (as `CONTROLNET_1_0_NORMAL`), or of the order and axes that `axes` names. An `nmap` of
+    vectors is Blender's Normal pass, in world axes, and is left out unless `axes` declares them as camera axes. Depth without
     a mask is masked by `valid.depth_mask`. Archives with none of these keys must have exactly one array that can be depth or normals:
-    (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
+    (H, W), or (H, W, 3) or (3, H, W) of unit vectors. Maps without metadata may have axes of length 1, or equal channels (grey as RGB).
 
     Args:
         quantity: What depth holds, or one of `UNITS`, if the archive does not say.
@@ -102,24 +106,34 @@ def read_npz(
     Source:
         https://www.saifkhichi.com/blog/blender-depth-map-surface-normals (the tutorial).
     """
-    maps, words = read_arrays(path, channel)
+    arrays = read_arrays(path, channel)
     try:
-        quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
-        axes = Axes(words["axes"]) if "axes" in words else axes
-        return _to_estimate(path, maps, quantity, axes, Projection(words.get("projection", Projection.PERSPECTIVE)))
+        return _to_estimate(path, arrays, quantity, axes)
     except FileFormatError:
         raise
     except ValueError as error:  # readable maps that do not fit together
         raise FileFormatError(f"{path}: {error}") from error
 
 
-def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads the maps and the metadata of an archive or a `.npy`; raises and takes `channel` as `read_npz`.
+class Arrays(NamedTuple):
+    """The content of an archive or a `.npy`.
 
-    Returns:
-        Arrays by the keys of `write_npz`, and `dmap` and `nmap`, float32, the mask bool, (H, W) or (H, W, 3), or with B in front; and
-        `quantity`, `axes` and `projection` if the archive has them.
+    Attributes:
+        maps: Arrays by the keys of `write_npz`, and `dmap` and `nmap`, float32, the mask bool, (H, W) or (H, W, 3), or with B in front.
+            Normals of integers, which are colours, are scaled to [0, 1].
+        whole: The names of an archive's arrays that are stored as integers.
+        quantity, axes, projection: As stated; None = not.
     """
+
+    maps: dict[str, np.ndarray]
+    whole: set[str]
+    quantity: Quantity | None = None
+    axes: Axes | None = None
+    projection: Projection | None = None
+
+
+def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> Arrays:
+    """Reads the maps and the metadata of an archive or a `.npy`; raises and takes `channel` as `read_npz`."""
     path = checked_file(path)
     with path.open("rb") as file:
         is_array = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
@@ -131,14 +145,15 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
             with path.open("rb") as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
         key, named = _named(path, "the array", _float32(values))
-        return {key: named}, {}
+        return Arrays({key: named}, set())
     with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
         def member(key: str) -> IO[bytes]:
             return archive.open(f"{key}.npy")
 
-        words = {key: _read_word(path, key, member) for key in _WORDS if key in members}
+        whole: set[str] = set()
+        words = {key: _read_word(path, key, kind, member) for key, kind in _WORDS.items() if key in members}
         present = [key for key in _MAPS if key in members]
         foreign = channel if channel is not None else None if set(present) & set(MAP_NAMES) else _only_map(path, members, member)
         if foreign is not None and foreign not in members:
@@ -153,6 +168,10 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         def array(key: str) -> np.ndarray:
             with member(key) as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
+            if values.dtype.kind in "iu":
+                whole.add(key)
+            if key in ("normals", "nmap") and values.dtype.kind in "iu":
+                return _float32(values) / np.float32(np.iinfo(values.dtype).max)
             if key != "mask":
                 return _float32(values)
             if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
@@ -164,8 +183,9 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
             key, values = _named(path, foreign, array(foreign))
             maps[key] = values
     if not words:  # written by another tool
-        maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
-    return maps, words
+        planes = maps.keys() & {"depth", "dmap", "mask", "confidence"}
+        maps = {key: _plane(path, f"'{key}'", values) if key in planes else values for key, values in maps.items()}
+    return Arrays(maps, whole, **words)
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -199,9 +219,22 @@ def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, 
     for vectors in (values, np.moveaxis(values, -3, -1)) if values.ndim >= 3 else ():
         if vectors.shape[-1] == 3 and are_unit_vectors(_channel_first(path, name, vectors, 3)):
             return "normals", vectors
-    if values.ndim >= 3 and (values.shape[-1] == 3 or (values.shape[-1] <= _LARGEST_MATRIX < min(values.shape[-3:-1]))):
-        raise FileFormatError(f"{path}: {name} has shape {values.shape} and holds no unit vectors; expected depth (H, W), or normals")
-    return "depth", values
+    return "depth", _plane(path, name, values, " and holds no unit vectors", ", or normals")
+
+
+def _plane(path: os.PathLike[str], name: str, values: np.ndarray, *or_vectors: str) -> np.ndarray:
+    """(H, W) or (B, H, W) of a map of another tool; of a grey image (H, W, 3 or 4) the first channel."""
+    values = _without_single_axes(values)
+    if values.ndim < 3 or not values.shape[-1] <= _LARGEST_MATRIX < min(values.shape[-3:-1]):
+        return values
+    first = values[..., 0]
+    if values.shape[-1] >= 3 and all(np.array_equal(first, values[..., each], equal_nan=True) for each in (1, 2)):
+        return first
+    problem, normals = or_vectors or ("", "")
+    raise FileFormatError(
+        f"{path}: {name} has shape {values.shape}{problem}; expected depth (H, W){normals}; of the channels of an image save one, such as "
+        "values[..., 0]"
+    )
 
 
 def _without_single_axes(values: np.ndarray) -> np.ndarray:
@@ -234,13 +267,17 @@ def _read_header(path: os.PathLike[str], key: str, member: IO[bytes]) -> tuple[t
     return shape, dtype
 
 
-def _read_word(path: os.PathLike[str], key: str, member: Callable[[str], IO[bytes]]) -> str:
+def _read_word(path: os.PathLike[str], key: str, kind: type[Kind], member: Callable[[str], IO[bytes]]) -> Any:
     with member(key) as file:
         shape, dtype = _read_header(path, key, file)
     if shape != () or dtype.kind != "U" or dtype.itemsize > _MAX_WORD_BYTES:
         raise FileFormatError(f"{path}: '{key}' has shape {shape} and dtype {dtype}; expected one short string")
     with member(key) as file:
-        return str(np.lib.format.read_array(file, allow_pickle=False))
+        word = str(np.lib.format.read_array(file, allow_pickle=False))
+    try:
+        return kind(word)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from error
 
 
 def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[bytes]]) -> int:
@@ -261,26 +298,21 @@ def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[b
     return math.prod(shape) * max(1, dtype.itemsize // 4)
 
 
-def _to_estimate(
-    path: str | os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | str | None, axes: Axes | None, projection: Projection
-) -> Estimate:
-    planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
-    depth, mask = planes.get("depth"), planes.get("mask")
-    if depth is None and "dmap" in maps:
-        depth = _channel_first(path, "dmap", maps["dmap"], 1)
-        within_one = bool(((depth >= 0) & (depth <= 1)).all())
-        quantity = quantity or (Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH)
-    elif depth is not None and quantity is None:
-        raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
-    stated = None
-    if depth is not None and quantity is not None:
-        depth, stated = in_metres(depth, quantity)
-        mask = mask_of(path, depth, stated, alone=maps.keys().isdisjoint(("normals", "nmap"))) if mask is None else mask
-    normals = None
-    if "normals" in maps:
-        normals = _channel_first(path, "normals", maps["normals"], 3)
-    elif "nmap" in maps:
-        normals, axes = _decode_nmap(_channel_first(path, "nmap", maps["nmap"], 3), axes)
+def _to_estimate(path: str | os.PathLike[str], arrays: Arrays, quantity: Quantity | str | None, axes: Axes | None) -> Estimate:
+    maps = arrays.maps
+    planes = {key: _channel_first(path, key, maps[key], 1) for key in ("mask", "confidence") if key in maps}
+    key = next((key for key in ("depth", "dmap") if key in maps), None)
+    normals = depth = stated = None
+    if not maps.keys().isdisjoint(("normals", "nmap")):
+        normals, axes = file_normals(path, arrays, axes, alone=key is None)
+    mask = planes.get("mask")
+    if key is not None:
+        quantity = arrays.quantity or quantity or likely_quantity(path, arrays)
+        if quantity is None:
+            problem = f"holds {WHOLE_NUMBERS}" if key in arrays.whole else f"without 'quantity'; {NAME_QUANTITY}"
+            raise FileFormatError(f"{path}: {key!r} {problem}")
+        depth, stated = in_metres(_channel_first(path, key, maps[key], 1), quantity)
+        mask = mask_of(path, depth, stated, alone=normals is None) if mask is None else mask
     estimate = Estimate(
         depth=depth,
         quantity=stated,
@@ -288,10 +320,9 @@ def _to_estimate(
         axes=axes or Axes.OPENGL,
         mask=mask,
         confidence=planes.get("confidence"),
-        projection=projection,
+        projection=arrays.projection or Projection.PERSPECTIVE,
     )
-    arrays = {name: _of_each(maps[name], estimate.batch) for name in _MATRICES if name in maps}
-    matrices = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    matrices = {name: torch.from_numpy(np.array(_of_each(maps[name], estimate.batch))) for name in _MATRICES if name in maps}
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
@@ -318,8 +349,36 @@ def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
     return scaled
 
 
-def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:
-    """Decodes the tutorial's colours to vectors in SCANNET axes; vectors are kept."""
-    if axes is not None or bool((nmap < 0).any()):
-        return nmap, axes or Axes.OPENGL
-    return unit_normals(nmap.flip(1) * 2 - 1, Axes.SCANNET), Axes.SCANNET
+def likely_quantity(path: str | os.PathLike[str], arrays: Arrays) -> Quantity | None:
+    """The quantity of a `dmap` of floats, if nothing states it: relative depth within [0, 1], else metres; None of other maps.
+
+    Raises:
+        FileFormatError: It has no value but 0.
+    """
+    if "dmap" not in arrays.maps or "depth" in arrays.maps or arrays.quantity or "dmap" in arrays.whole:
+        return None
+    depth, mask = arrays.maps["dmap"], arrays.maps.get("mask")
+    seen = depth if mask is None or mask.shape != depth.shape else depth[mask]
+    if not (seen[np.isfinite(seen)] != 0).any():
+        raise FileFormatError(f"{path}: 'dmap' holds no depth: all values are 0, NaN or infinite; render it again")
+    return Quantity.RELATIVE_DEPTH if are_levels(seen) else Quantity.METRIC_DEPTH
+
+
+def file_normals(path: str | os.PathLike[str], arrays: Arrays, axes: Axes | None, alone: bool) -> tuple[Tensor | None, Axes | None]:
+    """The vectors (B, 3, H, W) of `normals` or `nmap`, bit for bit unless colours are decoded, and their axes.
+
+    `axes` are those that the caller names; `alone` and None as `without_world_normals`. Raises FileFormatError for values that are neither.
+    """
+    key = "normals" if "normals" in arrays.maps else "nmap"
+    planes = _channel_first(path, key, arrays.maps[key], 3)
+    if arrays.axes:
+        return planes, arrays.axes
+    if are_vectors(planes, planes.nan_to_num().amin().item()):
+        if key == "nmap" and axes is None:
+            return without_world_normals(path, "'nmap' holds vectors, as Blender's Normal pass does, which", alone), None
+        return planes, axes
+    try:
+        decoded = normal_map_to_estimate(planes, axes or _CODINGS[key], f"'{key}' of {path}")
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return decoded.where_known(decoded.mask).normals, decoded.axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,8 @@ from ..conventions import are_unit_vectors
 from ..kinds import Quantity
 from ..valid import FAR_AWAY, depth_mask
 from .paths import FileFormatError
+
+logger = logging.getLogger(__name__)
 
 NAME_QUANTITY = (
     "name the quantity: metric_depth (metres), millimetres, kitti (its PNGs), relative_depth (large is far) or disparity (large is near); "
@@ -47,8 +50,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        finite = depth[np.isfinite(depth)]
-        if metric and finite.size and finite.min() >= 0 and finite.max() <= 1:
+        if metric and are_levels(depth):
             raise FileFormatError(
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )
@@ -61,6 +63,20 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
         f"one channel, R, G, B that are equal (depth), or R, G, B or X, Y, Z that are unit vectors (normals); or name one {WITH_CHANNEL}"
     )
+
+
+def are_levels(depth: np.ndarray) -> bool:
+    """Whether all values that are finite lie within [0, 1], as a depth image's do; False if none is finite."""
+    finite = depth[np.isfinite(depth)]
+    return bool(finite.size and finite.min() >= 0 and finite.max() <= 1)
+
+
+def without_world_normals(path: str | os.PathLike[str], which: str, alone: bool) -> None:
+    """Leaves out normals in world axes beside depth, with a warning; raises FileFormatError if they are `alone`. `which` names them."""
+    if alone:
+        problem = f"{which} is in world axes, and camera axes are needed"
+        raise FileFormatError(f"{path}: {problem}: take the depth of the same render, or name the axes if they are the camera's")
+    logger.warning("%s: %s is in world axes and is left out; compute the normals from the depth, or name the axes", path, which)
 
 
 def in_metres(depth: Tensor, quantity: Quantity | str) -> tuple[Tensor, Quantity]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ..estimate import Axes, Estimate, Quantity
 from . import exr
 from .hdr_images import is_hdr, read_radiance
 from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif
-from .npz import read_arrays
+from .npz import file_normals, likely_quantity, read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
 from .png import holds_depth, read_values_png
@@ -40,6 +39,8 @@ class FileValues:
         whole: Whether they are integers, of an unknown unit.
         quantity: The file's quantity of depth; None = not stated.
         axes: The file's axes of normals; None = not stated.
+        likely: The quantity of the Blender tutorial's `dmap`, if nothing states it; None = any.
+        square_width: The width in square pixels, if an EXR says that its are not; None = the width.
     """
 
     planes: Tensor
@@ -48,11 +49,17 @@ class FileValues:
     whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None
+    likely: Quantity | None = None
+    square_width: int | None = None
 
     @property
     def coded(self) -> bool:
         """Whether they are levels of an image."""
         return self.bits > 0
+
+    def squared(self, estimate: Estimate) -> Estimate:
+        """An estimate of these values, resampled to square pixels."""
+        return estimate.resized(estimate.height, self.square_width or estimate.width)
 
     def in_unit(self, unit: str, name: str) -> FileValues:
         """Metric depth of values in one of `UNITS`, unless the file states its quantity.
@@ -118,15 +125,17 @@ def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[
     with path.open("rb") as file:
         if not file.read(max(map(len, _ARRAYS))).startswith(_ARRAYS):
             return None
-    maps, words = read_arrays(path, channel)
-    key = next((key for key in ("depth", "dmap") if key in maps), None)
+    arrays = read_arrays(path, channel)
+    key = next((key for key in ("depth", "dmap") if key in arrays.maps), None)
     if key is None:
-        raise FileFormatError(f"{path}: there is no depth in it, but {', '.join(maps)}")
-    depth, mask = maps[key], maps.get("mask")
+        raise FileFormatError(f"{path}: there is no depth in it, but {', '.join(arrays.maps)}")
+    depth, mask = arrays.maps[key], arrays.maps.get("mask")
     if depth.ndim != 3:
         raise FileFormatError(f"{path}: '{key}' has shape {depth.shape}; the depth of a clip is (B, H, W), a map for each frame")
     masks = [None] * len(depth) if mask is None or mask.shape != depth.shape else mask
-    return [_of_array(path, words, frame[None], known) for frame, known in zip(depth, masks, strict=True)]
+    likely = likely_quantity(path, arrays)
+    values = (_of_array(frame[None], known) for frame, known in zip(depth, masks, strict=True))
+    return [replace(each, quantity=arrays.quantity, likely=likely) for each in values]
 
 
 def read_map(
@@ -187,6 +196,7 @@ def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
         return replace(
             values,
             known=known,
+            square_width=exr.square_width(path, header, *values.planes.shape[-2:]),
             quantity=Quantity(word) if word and is_depth else None,
             axes=Axes(axes) if axes and wanted == NORMALS else None,
         )
@@ -195,7 +205,8 @@ def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
 
 
 def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
-    maps, words = read_arrays(path, channel)
+    arrays = read_arrays(path, channel)
+    maps = arrays.maps
     keys = ("normals", "nmap", "depth", "dmap") if wanted == NORMALS else ("depth", "dmap", "normals", "nmap")
     key = next(key for key in keys if key in maps)
     vectors = key in ("normals", "nmap")
@@ -203,21 +214,19 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
     if array.ndim != 2 + vectors:
         raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; one map (H, W{', 3' * vectors}) is read here")
     known = None if mask is None or mask.shape != array.shape[:2] else mask
-    return _of_array(path, words, np.moveaxis(array, -1, 0) if vectors else array[None], known)
+    if not vectors:
+        return replace(_of_array(array[None], known), quantity=arrays.quantity, likely=likely_quantity(path, arrays))
+    if key == "nmap" or arrays.axes:
+        normals, axes = file_normals(path, arrays, None, alone=True)
+        assert normals is not None
+        return replace(_of_array(normals[0].numpy(), known), axes=axes)
+    return _of_array(np.moveaxis(array, -1, 0), known)  # vectors, or colours of the caller's coding
 
 
-def _of_array(path: Path, words: Mapping[str, str], planes: np.ndarray, known: np.ndarray | None) -> FileValues:
-    """One map (C, H, W) with its known pixels (H, W) and metadata."""
-    vectors = len(planes) == 3
-    try:
-        return FileValues(
-            torch.from_numpy(np.ascontiguousarray(planes[None])),
-            None if known is None else torch.from_numpy(np.ascontiguousarray(known))[None, None],
-            quantity=Quantity(words["quantity"]) if "quantity" in words and not vectors else None,
-            axes=Axes(words["axes"]) if "axes" in words and vectors else None,
-        )
-    except ValueError as error:
-        raise FileFormatError(f"{path}: {error}") from error
+def _of_array(planes: np.ndarray, known: np.ndarray | None) -> FileValues:
+    """One map (C, H, W) with its known pixels (H, W)."""
+    mask = None if known is None else torch.from_numpy(np.ascontiguousarray(known))[None, None]
+    return FileValues(torch.from_numpy(np.ascontiguousarray(planes[None])), mask)
 
 
 def _single(array: np.ndarray, size: int) -> np.ndarray:

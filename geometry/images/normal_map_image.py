@@ -49,7 +49,7 @@ def normal_map_to_estimate(
     low, high = min(lows), max(highs)
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
-    if is_vectors := low < -_OVERSHOOT or are_unit_vectors(colours):
+    if is_vectors := are_vectors(colours, low):
         trusted = trusted & (vector_lengths(colours) > NO_LENGTH)
         colours = torch.where(trusted, (colours + 1) / 2, 0)
     else:
@@ -63,6 +63,11 @@ def normal_map_to_estimate(
     if problem := normal_map_problem(colours, normals):
         logger.warning("%s %s", name, problem)
     return Estimate(normals=normals, mask=None if bool(trusted.all()) else trusted)
+
+
+def are_vectors(values: Tensor, low: float) -> bool:
+    """Whether normals (B, 3, H, W) are stored as vectors in [-1, 1], not as colours in [0, 1]; `low` is the smallest number."""
+    return low < -_OVERSHOOT or are_unit_vectors(values)
 
 
 def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tensor, Tensor]:

@@ -254,6 +254,26 @@ def shading(folder):
     return {}
 
 
+def archives(folder):
+    """What is read from the archives FOLDER/*.npz: the quantity of depth, or the normals' lower left corner and axes; or the error."""
+    from apply_maps import load_normal_image, read_depth
+    from geometry_files import MapFileError
+
+    def read(path):
+        if "dmap" in np.load(path):
+            return read_depth(path).quantity
+        image, axes = load_normal_image(path)
+        return [*np.round(image.pixels[:3], 2).tolist(), axes]
+
+    found = {}
+    for path in Path(folder).glob("*.npz"):
+        try:
+            found[path.stem] = read(path)
+        except MapFileError as error:
+            found[path.stem] = str(error)
+    return found
+
+
 def addon(folder):
     """The add-on as a user meets it: switched on, both buttons, an error, undo, switched off."""
     import blender as package

@@ -122,6 +122,32 @@ def test_cycles_sees_the_normals_of_the_map(shaded):
         assert error.max() < (0.5 if "8bit" in name else 0.05), name
 
 
+RAMP = np.linspace(0.2, 0.8, 48, dtype=np.float32).reshape(6, 8)
+HOLED = np.where(np.arange(6)[:, None] > 1, RAMP, np.nan)
+FACING = np.float32([1, 0.5, 0.5]) * np.ones((6, 8, 1), np.float32)
+FACING_IMAGE = [0.5, 0.5, 1, "scannet"]
+ARCHIVES = {
+    "scaled": ({"dmap": HOLED}, "relative_depth"),
+    "metres": ({"dmap": HOLED * 9}, "metric_depth"),
+    "viewer": ({"dmap": np.dstack([HOLED] * 3 + [np.ones_like(RAMP)])}, "relative_depth"),
+    "whole": ({"dmap": np.uint8([[1, 2], [3, 4]])}, "a 'dmap' of whole numbers without 'quantity'"),
+    "empty": ({"dmap": np.zeros((4, 4))}, "'dmap' holds no depth"),
+    "image": ({"nmap": FACING}, FACING_IMAGE),
+    "bytes": ({"nmap": np.round(FACING * 255).astype(np.uint8)}, FACING_IMAGE),
+    "holes": ({"nmap": np.where(np.isfinite(HOLED)[..., None], FACING, np.nan)}, FACING_IMAGE),
+    "world": ({"nmap": np.float32([0, 0, 1]) * np.ones((6, 8, 1))}, "in world axes"),
+    "camera": ({"nmap": np.float32([0, 0, 1]) * np.ones((6, 8, 1)), "axes": "opengl"}, [0.5, 0.5, 1, "opengl"]),
+}
+
+
+def test_the_tutorials_archives_are_what_the_node_pack_says(inside_blender, tmp_path):
+    for name, (arrays, _) in ARCHIVES.items():
+        np.savez(tmp_path / name, **arrays)
+    found = inside_blender("archives", tmp_path)
+    for name, (_, expected) in ARCHIVES.items():
+        assert expected == found[name] or (isinstance(expected, str) and expected in found[name]), (name, found[name])
+
+
 def test_the_add_on_does_both_and_reports_what_is_wrong(inside_blender, tmp_path):
     said = inside_blender("addon", tmp_path)
     assert "never saved" in said["render"] and "/no/such.exr" in said["apply"]

@@ -11,6 +11,9 @@ sys.modules[SPEC.name] = files
 SPEC.loader.exec_module(files)
 
 
+INTRINSICS = np.array([[4.0, 0, 2], [0, 6, 3], [0, 0, 1]])
+
+
 @pytest.fixture
 def openexr():
     return pytest.importorskip("OpenEXR", reason="needs the package OpenEXR, the reference reader and writer")
@@ -22,7 +25,7 @@ def maps(height=37, width=53):
 
 
 def write(path, height=37, width=53):
-    files.write_exr(path, maps(height, width), "metric_depth", "opengl", np.arange(9.0).reshape(3, 3))
+    files.write_exr(path, maps(height, width), "metric_depth", "opengl", INTRINSICS)
     return path
 
 
@@ -30,7 +33,8 @@ def test_openexr_reads_what_is_written(openexr, tmp_path):
     with openexr.File(str(write(tmp_path / "a.exr")), separate_channels=True) as file:
         header, channels = file.header(), file.channels()
         assert (header["depthNormalQuantity"], header["depthNormalAxes"]) == ("metric_depth", "opengl")
-        np.testing.assert_array_equal(np.ravel(header["depthNormalIntrinsics"]), np.arange(9.0))
+        np.testing.assert_array_equal(np.reshape(header["depthNormalIntrinsics"], (3, 3)), INTRINSICS)
+        assert header["pixelAspectRatio"] == 1.5
         for name, values in maps().items():
             np.testing.assert_array_equal(channels[name].pixels, values, strict=True)
 

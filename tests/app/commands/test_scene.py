@@ -16,8 +16,9 @@ from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_image, write_npz
+from depth_normal.geometry.files import read_image, save_estimate, write_npz
 from depth_normal.options.effects import IMAGE
+from tests.geometry.files.samples import write_channels
 
 
 @pytest.fixture
@@ -53,6 +54,19 @@ def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path, option, m
     found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", option, tmp_path / "maps.npz", "--fov", "60"))
     assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), metres))
     assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
+
+
+@pytest.mark.parametrize("option", ["--geometry", "--depth"])
+def test_maps_of_an_anamorphic_plate_fit_it(tmp_path, option):
+    """Pixels twice as wide as high: in the file of the maps the camera says so, in a depth map the header."""
+    wide, planes = {"pixelAspectRatio": 2.0}, np.full((24, 16), 0.5, np.float32)
+    write_channels(tmp_path / "plate.exr", wide, **dict.fromkeys("RGB", planes))
+    write_channels(tmp_path / "depth.exr", wide, Z=planes)
+    camera = torch.tensor([[[20.0, 0, 7.5], [0, 40, 11.5], [0, 0, 1]]])
+    save_estimate(tmp_path / "geometry.exr", Estimate(torch.ones(1, 1, 24, 16), Quantity.METRIC_DEPTH, intrinsics=camera))
+    found = scene.read_scene(parsed(tmp_path / "plate.exr", "--out", tmp_path / "x.png", option, tmp_path / f"{option[2:]}.exr"))
+    assert found.image.shape[-2:] == found.known.depth.shape[-2:] == (24, 32)
+    assert option == "--depth" or found.known.intrinsics[0].diagonal().tolist() == pytest.approx([40, 40, 1])
 
 
 @pytest.mark.quick_cases(1)

@@ -19,7 +19,7 @@ from depth_normal.app.batch.outputs import check_writes
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
 from tests import forked
-from tests.geometry.files.samples import write_tiff
+from tests.geometry.files.samples import read_channels, write_channels, write_tiff
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
@@ -89,6 +89,10 @@ def test_what_a_mesh_assumes_is_told(model, words, caplog):
     with caplog.at_level("INFO"):
         check_writes(["glb"], Options(MODELS[model]))
     assert all(word in caplog.text for word in words) and bool(caplog.text) == bool(words)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        check_writes(["comp"], Options(MODELS[model]))
+    assert ("does not know the camera: EXR for compositing (comp) assumes" in caplog.text) == bool(words)
     caplog.clear()
     check_writes(["pfm", "exr", "stl"], Options(MODELS[model]))
     assert not caplog.text
@@ -234,6 +238,18 @@ def test_finer_normals_and_exr_for_compositing(estimate, image, tmp_path):
     written = (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns
     assert estimate(image, "--also", "comp", "--half", "--normal-bits", "16", "--resume") == 0
     assert (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns == written, "what is there is not made again"
+
+
+def test_a_plate_of_linear_light_stays_as_it_is(estimate, tmp_path):
+    light, alpha = np.full((48, 64), 8, np.float32), np.ones((48, 64), np.float32)
+    alpha[:, :20] = 0
+    write_channels(tmp_path / "shot.1002.exr", {"pixelAspectRatio": 2.0}, **dict.fromkeys("RGB", light * alpha), A=alpha)
+    assert estimate(tmp_path / "shot.1002.exr", "--write", "comp") == 0
+    header, channels = read_channels(tmp_path / "out" / "shot.1002_comp.exr")
+    np.testing.assert_array_equal(channels["R"], light * alpha)
+    np.testing.assert_array_equal(channels["A"], alpha)
+    assert header["pixelAspectRatio"] == 2 and channels["Z"][5, 5] == 1e10 > channels["Z"][5, 50]
+    assert (tmp_path / "out" / "shot.1002_comp.chan").read_text().startswith("1002\t")
 
 
 @pytest.mark.slow("starts a process that imports torch")

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from depth_normal.app import cli
+from depth_normal.app.video.own_depth import DepthKind
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import load_estimate
+from depth_normal.geometry.files.values import read_values
 from depth_normal.media.sequences import MAPS, find_images
 from tests.videos import frames_of, moving_ball, stop_after, write_video
 
@@ -122,6 +124,12 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
     assert run(clip, "--depth", first, *words, "--resume") == 0
     packets = frames_of(tmp_path / "o.mkv")
     assert packets == frames_of(tmp_path / "whole.mkv") and len(packets) == COUNT
+
+
+def test_a_tutorials_dmap_is_large_where_far(tmp_path):
+    np.savez(tmp_path / "d.npz", dmap=LEVELS[0] / 255)
+    values = read_values(tmp_path / "d.npz")
+    assert [DepthKind(named).estimate(values, "d").quantity.value for named in (None, "disparity")] == ["relative_depth", "disparity"]
 
 
 def test_of_a_folder_the_files_that_say_most_are_the_depth(tmp_path):

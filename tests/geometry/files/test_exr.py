@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import (
     FileFormatError,
@@ -18,8 +19,9 @@ from depth_normal.geometry.files import (
     write_compositing_exr,
     write_exr,
 )
-from depth_normal.geometry.files.exr import read_planes
+from depth_normal.geometry.files.exr import read_planes, read_plate
 from depth_normal.geometry.files.image_files import read_colours
+from depth_normal.geometry.files.values import read_values
 from tests.geometry.files.samples import assert_same_bits, full_estimate, read_channels, write_channels, write_parts
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
@@ -118,8 +120,9 @@ def test_blenders_world_normals_are_left_out_unless_they_are_said_to_be_the_came
     assert read_exr(tmp_path / "e.exr").normals is None
     assert read_exr(tmp_path / "e.exr", axes=Axes.OPENGL).normals is not None
     write_parts(tmp_path / "n.exr", (header, {f"ViewLayer.{name}": plane() for name in names if "Depth" not in name}))
-    with pytest.raises(FileFormatError, match="world axes"):
-        read_exr(tmp_path / "n.exr")
+    for read in (lambda: read_exr(tmp_path / "n.exr"), lambda: read_planes(tmp_path / "e.exr", "normals")):
+        with pytest.raises(FileFormatError, match="world axes"):
+            read()
 
 
 ARNOLD = [({"name": "rgba"}, {"R": 2, "G": 2, "B": 2}), ({"name": "Z"}, {"Z": 3}), ({"name": "N"}, {"X": 0, "Y": 1, "Z": 2})]
@@ -311,11 +314,72 @@ def test_a_compositing_header_maps_positions_to_their_pixels(tmp_path):
     assert width / 2 / header["pinholeFocalLength"] == pytest.approx(7 / 2 / 50) and height / width == pytest.approx(5 / 60 / (7 / 50))
 
 
-def test_the_camera_is_a_line_that_nuke_imports(tmp_path):
-    write_compositing_exr(tmp_path / "a.exr", masked_estimate())
-    (line,) = (tmp_path / "a.chan").read_text().splitlines()
+@pytest.mark.parametrize(("name", "number"), [("a", 1), ("shot.1002_comp", 1002), ("f_-002", -2), ("shot_00003", 3), ("4k", 1)])
+def test_the_camera_is_a_line_that_nuke_imports(tmp_path, name, number):
+    write_compositing_exr(tmp_path / f"{name}.exr", masked_estimate())
+    (line,) = (tmp_path / f"{name}.chan").read_text().splitlines()
     frame, *place, fov = map(float, line.split())
-    assert frame == 1 and place == [0] * 6 and fov == pytest.approx(math.degrees(2 * math.atan(2.5 / 60)))
+    assert frame == number and place == [0] * 6 and fov == pytest.approx(math.degrees(2 * math.atan(2.5 / 60)))
+
+
+def test_a_plate_keeps_its_light_alpha_windows_pixels_and_primaries(tmp_path):
+    """Columns -1 to 6 of which 0 to 3 are shown, twice as wide as high; the first two are empty, others brighter than white."""
+    light = np.random.default_rng(0).random((6, 8, 3), np.float32) * 9
+    alpha = np.ones((6, 8), np.float32)
+    alpha[:, :2], alpha[:, 2] = 0, 0.25
+    light *= alpha[..., None]
+    primaries = (0.713, 0.293, 0.165, 0.83, 0.128, 0.044, 0.32168, 0.33767)
+    header = {"dataWindow": box(-1, 0, 6, 5), "displayWindow": box(0, 0, 3, 5), "pixelAspectRatio": 2.0, "chromaticities": primaries}
+    write_channels(tmp_path / "plate.exr", header, **dict(zip("RGB", np.moveaxis(light, -1, 0), strict=True)), A=alpha)
+    assert read_image(tmp_path / "plate.exr").shape == (6, 8, 3), "the display window in square pixels"
+    facing = torch.zeros(1, 3, 6, 8)
+    facing[:, 2] = 1
+    square = Estimate(torch.full((1, 1, 6, 8), 3.0), Quantity.METRIC_DEPTH, facing, intrinsics=intrinsics_from_fov(50.0, 6, 8))
+    write_compositing_exr(tmp_path / "a.exr", square, torch.ones(1, 3, 6, 8), plate=read_plate(tmp_path / "plate.exr"))
+    found, channels = read_channels(tmp_path / "a.exr")
+    for name, expected in header.items():
+        np.testing.assert_allclose(found[name], expected, err_msg=name)
+    np.testing.assert_array_equal(np.dstack([channels[name] for name in "RGB"]), light)
+    np.testing.assert_array_equal(channels["A"], alpha)
+    known = np.zeros((6, 8), bool)
+    known[:, 2:5] = True
+    for name, beyond in {"Z": 1e10, "P.Z": 0, "N.Z": 0, "mask.A": 0, "sky.A": 0}.items():
+        assert (channels[name][~known] == beyond).all() and (name == "sky.A" or (channels[name][known] != beyond).all()), name
+    assert found["sensorOverallDimensions"][0] / found["sensorOverallDimensions"][1] == pytest.approx(8 / 6)
+    back = read_exr(tmp_path / "a.exr")
+    assert back.mask[0, 0].tolist() == known[:, 1:5].tolist()
+    assert (back.intrinsics[0, 1, 1] / back.intrinsics[0, 0, 0]).item() == pytest.approx(2)
+    np.testing.assert_allclose(channels["P.X"][3, 2:5], (np.arange(1, 4) - 1.5) * 3 / back.intrinsics[0, 0, 0].item(), rtol=1e-5)
+
+
+def test_an_images_alpha_is_written_and_nothing_is_known_where_it_is_0(tmp_path):
+    image = torch.full((1, 4, 5, 7), 0.5)
+    image[..., 0] = 0
+    write_compositing_exr(tmp_path / "a.exr", replace(masked_estimate(), mask=None), image)
+    _, channels = read_channels(tmp_path / "a.exr")
+    assert (channels["A"][:, 0] == 0).all() and (channels["Z"][:, 0] == 1e10).all() and (channels["mask.A"][:, 0] == 0).all()
+    np.testing.assert_allclose(channels["R"][:, 1:], 0.5 * 0.21404114, rtol=1e-5)
+    assert (channels["Z"][:, 1:] < 1e10).all()
+
+
+def test_a_plate_beyond_16_bits_is_not_rounded_to_infinity(tmp_path):
+    write_channels(tmp_path / "plate.exr", **dict.fromkeys("RGB", np.full((5, 7), 1e5, np.float32)))
+    with pytest.raises(ValueError, match="channel R reaches 100000, 16 bits hold up to 65504"):
+        write_compositing_exr(tmp_path / "a.exr", masked_estimate(), half=True, plate=read_plate(tmp_path / "plate.exr"))
+
+
+def test_maps_of_pixels_that_are_not_square_are_read_in_square_ones(tmp_path):
+    plane = np.tile(np.float32([2, 2, 4, 1e10]), (3, 1))
+    write_channels(tmp_path / "z.exr", {"pixelAspectRatio": 2.0}, Z=plane)
+    write_channels(tmp_path / "n.exr", {"pixelAspectRatio": 0.5}, N__X=0 * plane, N__Y=0 * plane, N__Z=plane / plane)
+    back = read_exr(tmp_path / "z.exr")
+    assert back.depth[0, 0, 1, :6].tolist() == [2, 2, 2, 2.5, 3.5, 4] and back.mask[0, 0, 1].tolist() == [True] * 6 + [False] * 2
+    assert read_exr(tmp_path / "n.exr").normals.shape == (1, 3, 3, 2)
+    assert read_values(tmp_path / "z.exr").square_width == 8
+    known = masked_estimate()  # fx = 50, fy = 60
+    write_exr(tmp_path / "own.exr", known)
+    assert read_channels(tmp_path / "own.exr")[0]["pixelAspectRatio"] == pytest.approx(1.2)
+    assert torch.equal(read_exr(tmp_path / "own.exr").depth, known.depth), "its camera knows the pixels' shape"
 
 
 def test_compositing_depth_without_metres_keeps_its_kind(tmp_path):

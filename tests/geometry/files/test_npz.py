@@ -69,16 +69,64 @@ def test_the_tutorials_archive_is_read(tmp_path):
     torch.testing.assert_close(opengl[0, :, 5, 3], torch.tensor([0.0, -0.6, 0.8]))
 
 
-def test_a_metric_dmap_masks_the_background_and_vectors_stay_vectors(tmp_path):
-    depth = np.array([[2.5, 1e10], [0.0, np.nan]])
-    normals = np.array([[[0, -0.6, 0.8]] * 2] * 2)
-    np.savez(tmp_path / "d.npz", dmap=depth, nmap=normals)
+def test_a_metric_dmap_masks_the_background(tmp_path):
+    np.savez(tmp_path / "d.npz", dmap=np.array([[2.5, 1e10], [0.0, np.nan]]))
     estimate = read_npz(tmp_path / "d.npz")
     assert estimate.quantity is Quantity.METRIC_DEPTH
     assert estimate.mask[0, 0].tolist() == [[True, False], [False, False]]
     assert estimate.depth.dtype == torch.float32
-    assert estimate.axes is Axes.OPENGL
-    torch.testing.assert_close(estimate.normals[0, :, 0, 1], torch.tensor([0.0, -0.6, 0.8]))
+
+
+RAMP = np.tile(np.linspace(0.2, 0.8, 9, dtype=np.float32), (6, 1))
+HOLED = np.where(np.arange(6)[:, None] > 1, RAMP, np.nan)
+MASK = np.isfinite(HOLED)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{"dmap": HOLED}, {"dmap": np.where(MASK, RAMP, -1), "mask": MASK}, {"dmap": np.dstack([HOLED] * 3 + [np.ones_like(RAMP)])}],
+    ids=["NaN", "mask", "the viewer's four channels"],
+)
+def test_a_scaled_dmap_with_a_background_is_relative(tmp_path, arrays):
+    np.savez(tmp_path / "d.npz", **arrays)
+    estimate = read_npz(tmp_path / "d.npz")
+    assert estimate.quantity is Quantity.RELATIVE_DEPTH
+    np.testing.assert_array_equal(estimate.depth[0, 0].numpy()[MASK], RAMP[MASK])
+    np.testing.assert_array_equal(estimate.mask[0, 0], MASK)
+
+
+def test_a_dmap_of_whole_numbers_needs_its_quantity(tmp_path):
+    np.savez(tmp_path / "d.npz", dmap=(RAMP * 255).astype(np.uint8))
+    with pytest.raises(FileFormatError, match="'dmap' holds whole numbers, whose unit is not stated"):
+        read_npz(tmp_path / "d.npz")
+    assert read_npz(tmp_path / "d.npz", "millimetres").depth.max() < 0.3
+
+
+# A wall that faces the viewer and a floor, in x right, y up, z to the viewer, as the tutorial's colours z, y, x with x left.
+WALLS = np.where(np.arange(6)[:, None, None] < 3, np.float32([0, 0, 1]), np.float32([0, 1, 0])) * np.ones((6, 9, 1), np.float32)
+COLOURS = ((WALLS * (-1, 1, 1))[..., ::-1] + 1) / 2
+
+
+@pytest.mark.parametrize("colours", [COLOURS, np.round(COLOURS * 255).astype(np.uint8), np.where(MASK[..., None], COLOURS, np.nan)])
+def test_an_nmap_of_colours_is_decoded_whatever_its_type(tmp_path, colours):
+    np.savez(tmp_path / "d.npz", dmap=RAMP, nmap=colours)
+    estimate = read_npz(tmp_path / "d.npz")
+    normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)[0].movedim(0, -1)
+    seen = np.isfinite(np.asarray(colours, np.float32)).all(-1)
+    np.testing.assert_allclose(normals[seen], WALLS[seen], atol=5e-3)
+    assert not normals[~seen].any()
+
+
+def test_an_nmap_of_vectors_is_of_the_world_unless_its_axes_are_named(tmp_path, caplog):
+    """Of walls that face the viewer no number is negative."""
+    for vectors in (WALLS, -WALLS):
+        np.savez(tmp_path / "d.npz", dmap=RAMP, nmap=vectors)
+        assert read_npz(tmp_path / "d.npz").normals is None and "world axes" in caplog.text
+        np.testing.assert_array_equal(read_npz(tmp_path / "d.npz", axes=Axes.OPENCV).normals[0].movedim(0, -1), vectors)
+        np.savez(tmp_path / "n.npz", nmap=vectors)
+        with pytest.raises(FileFormatError, match="world axes"):
+            read_npz(tmp_path / "n.npz")
+        caplog.clear()
 
 
 def test_depth_without_a_quantity_needs_to_be_told(tmp_path):
@@ -137,6 +185,9 @@ test_damaged_and_hostile_archives_are_refused = refuses_content(
     (archive(depth=npy_header("().__class__")), "not a whole NumPy archive"),
     (archive(depth=npy_header((4, 4), version=(9, 9))), "not a whole NumPy archive|version"),
     (npz(other=ONES), "neither depth nor normals"),
+    (npz(dmap=np.random.default_rng(0).random((6, 8, 4))), r"'dmap' has shape \(6, 8, 4\); expected depth \(H, W\); of the channels"),
+    (npz(dmap=ONES * 0, nmap=np.ones((2, 3, 3))), "'dmap' holds no depth: all values are 0"),
+    (npz(dmap=ONES, nmap=ONES[..., None] * np.float32([128, 128, 255])), r"go from 128 to 255; a normal map stores colours in 0..1"),
     (npz(depth=ONES, quantity="furlongs"), r"bad.npz: quantity is 'furlongs'; accepted: metric_depth, relative_depth, disparity$"),
     (npz(normals=np.ones((2, 3, 3), np.float32), axes="y"), r"bad.npz: axes is 'y'; accepted: opengl, directx"),
     (npz(depth=ONES, quantity=np.zeros(3)), "expected one short string"),
@@ -181,6 +232,6 @@ def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
 
 
 def test_channels_last_are_no_batch(tmp_path):
-    np.save(tmp_path / "c.npy", np.ones((40, 60, 4), np.float32))
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).random((40, 60, 4), np.float32))
     with pytest.raises(FileFormatError, match=r"shape \(40, 60, 4\)"):
         read_npz(tmp_path / "c.npy", Quantity.DISPARITY)

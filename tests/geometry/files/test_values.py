@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.image_files import is_still_image, read_colours
-from depth_normal.geometry.files.values import read_values
+from depth_normal.geometry.files.values import NORMALS, read_clip, read_values
 from tests.geometry.files.samples import write_channels, write_parts, write_tiff
 from tests.heic_files import heic_with_depth
 
@@ -175,6 +175,21 @@ def test_a_mask_in_an_archive_says_what_is_known(tmp_path):
         np.savez(tmp_path / f"{name}.npz", depth=np.ones((4, 5), np.float32), mask=known)
     assert torch.equal(read_values(tmp_path / "own.npz").known[0, 0], torch.from_numpy(mask))
     assert read_values(tmp_path / "another.npz").known is None
+
+
+def test_the_tutorials_maps_are_what_their_keys_say(tmp_path):
+    """`dmap` is large = far, unlike a depth image; `nmap` is z, y, x."""
+    wall = np.float32([0, 0, 1]) * np.ones((6, 8, 3), np.float32)
+    np.savez(tmp_path / "d.npz", dmap=DEPTH / 20, nmap=(wall[..., ::-1] + 1) / 2)
+    assert read_values(tmp_path / "d.npz").likely is Quantity.RELATIVE_DEPTH
+    np.savez(tmp_path / "clip.npz", dmap=np.stack((DEPTH / 20, DEPTH)))
+    assert {each.likely for each in read_clip(tmp_path / "clip.npz")} == {Quantity.METRIC_DEPTH}
+    normals = read_values(tmp_path / "d.npz", NORMALS)
+    np.testing.assert_allclose(normals.planes[0].movedim(0, -1), wall, atol=1e-6)
+    assert normals.axes is Axes.OPENGL
+    np.savez(tmp_path / "w.npz", dmap=DEPTH, nmap=-wall)
+    with pytest.raises(FileFormatError, match="world axes"):
+        read_values(tmp_path / "w.npz", NORMALS)
 
 
 @pytest.mark.parametrize("axis", [0, 2])
