@@ -16,7 +16,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.feedback import notes_of_run
-from ..model_loader.comfy.host import folder_paths, last_prompts, temporary_file, user_folder
+from ..model_loader.comfy.host import folder_paths, last_prompt_id, last_prompts, temporary_file, user_folder
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
@@ -48,16 +48,20 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}
 
 
-def showing_notes(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a node's method; its notes stay in the page and ComfyUI's history after the run."""
+def showing_on_page(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a node's method: its notes stay in the page and ComfyUI's history after the run; its payloads name their node and prompt."""
 
     @functools.wraps(execute)
-    def shown(*args: Any, **kwargs: Any) -> Any:
-        result = execute(*args, **kwargs)
-        if not (notes := notes_of_run()):
+    def shown(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = execute(self, *args, **kwargs)
+        ui = result.get("ui", {}) if isinstance(result, dict) else {}
+        added: dict[str, list[Any]] = {NOTES: notes} if (notes := notes_of_run()) else {}
+        if KEY in ui:
+            made_by = {"type": self.NODE_ID, "prompt": last_prompt_id()}
+            added[KEY] = [{**payload, **made_by} for payload in ui[KEY]]
+        if not added:
             return result
-        output = result if isinstance(result, dict) else {"ui": {}, "result": result}
-        return {**output, "ui": {**output.get("ui", {}), NOTES: notes}}
+        return {**(result if isinstance(result, dict) else {"result": result}), "ui": {**ui, **added}}
 
     return shown
 
@@ -112,13 +116,13 @@ def temporary_png(image: Tensor) -> dict[str, str]:
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
     """The nodes' previews from their last run in the `graph` of a query, the id of the page's graph, for a reloaded page.
 
-    By node id: `type`, the payloads `shown`, and `notes`. No payloads whose files are gone.
+    By node id: its `type`, the id of its `prompt`, the payloads `shown`, and `notes`. No payloads whose files are gone.
     """
     runs: dict[str, Any] = {}
-    for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
+    for prompt_id, nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
         if str(graph.get("id")) == query.get("graph"):
             for node_id in nodes.keys() - runs.keys():
-                runs[node_id] = _run_of(nodes[node_id], outputs.get(node_id, {}))
+                runs[node_id] = {"prompt": prompt_id, **_run_of(nodes[node_id], outputs.get(node_id, {}))}
     return runs
 
 

@@ -115,6 +115,9 @@ assert.deepStrictEqual([...places].sort((one, other) => one - other), [-3, 32], 
 assert.strictEqual(stepped.triangles.length, 6 * 63 * (62 + 32), 'behind all of the nearer part')
 assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
 
+// Where no camera is known, scenes get an assumed one, its middle in the image's.
+assert.deepStrictEqual(maps.joinedMaps({}, { width: 40, height: 20, image: null }, null).intrinsics.slice(2), [19.5, 9.5])
+
 // The mask is shown where it says something: a fully valid one would take the place of the maps.
 const bits = Uint8Array.from({ length: 4096 }, () => 3)
 assert.strictEqual(geometry.tilesOf({ ...floor, bits }).length, 1)

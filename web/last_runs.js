@@ -1,12 +1,58 @@
-// What nodes showed when they last ran. The page forgets it when it is loaded again; the server knows it as long as it has the files.
+// What nodes showed when they last ran, and of which graph a run is. The page forgets both when it is loaded again; the server knows the
+// first as long as it has the files.
 
 import { api } from '../../scripts/api.js'
+import { app } from '../../scripts/app.js'
 
 /** How long an answer of the server is used for all nodes of a graph, in milliseconds. */
 const FRESH = 2000
 
 /** @type {Map<string, {asked: number, runs: Promise<any>}>} */
 const answers = new Map()
+
+/** Where the browser keeps `places` while the page is loaded again, and how many. */
+const KEPT = 'DepthNormal.Places'
+const MOST = 200
+
+/**
+ * Where a prompt was queued: the id of its graph and its tab in the page. Two tabs may hold copies of one file, with the same id.
+ * @typedef {{graph: string, tab: string | undefined}} Place
+ */
+
+/** By the prompts' ids. ComfyUI's page gives every result to the node of the same number, whichever graph it shows. @type {Map<string, Place>} */
+const places = new Map(JSON.parse(sessionStorage.getItem(KEPT) ?? '[]'))
+/** Of the prompt that is being queued: its first events may come before the server's answer. @type {Place | null} */
+let queuing = null
+
+const store = () => app.extensionManager?.workflow
+
+/** @returns {Place} Of the graph that the page shows. */
+const shownPlace = () => ({ graph: String((app.rootGraph ?? app.graph)?.id), tab: store()?.activeWorkflow?.path })
+
+const { queuePrompt } = api
+
+api.queuePrompt = async function (number, data, ...more) {
+  const shown = shownPlace(), place = queuing = { ...shown, graph: String(data?.workflow?.id ?? shown.graph) }
+  try {
+    const queued = await queuePrompt.call(this, number, data, ...more)
+    places.set(queued?.prompt_id, place)
+    sessionStorage.setItem(KEPT, JSON.stringify([...places].slice(-MOST)))
+    return queued
+  } finally {
+    if (queuing === place) queuing = null
+  }
+}
+
+/** @param {string | undefined} prompt The id of one. @returns {Place | null} Null if this page did not queue it. */
+export const queuedAt = prompt => places.get(prompt) ?? queuing
+
+/** @param {string | undefined} prompt The id of one. @returns {boolean} Whether it was queued from the graph that the page shows. */
+export function isOfShown(prompt) {
+  const place = queuedAt(prompt), shown = shownPlace()
+  // A tab that is saved has another path from then on.
+  const isOpen = path => (store()?.openWorkflows ?? []).some(tab => tab.path === path)
+  return place?.graph === shown.graph && (place.tab === shown.tab || !isOpen(place.tab))
+}
 
 /**
  * The ids under which a node runs: of the subgraphs around it and its own, as ComfyUI joins them.
@@ -38,7 +84,7 @@ function idsOf(node, source) {
  * What the nodes of a graph gave the page when they last ran, as the server remembers it.
  * @param {any} graph
  * @param {boolean} again Whether there may be something new.
- * @returns {Promise<Record<string, {type: string, shown: object[], notes: string[]}>>} By the nodes' ids.
+ * @returns {Promise<Record<string, {type: string, prompt: string, shown: object[], notes: string[]}>>} By the nodes' ids.
  */
 export function runsOf(graph, again = false) {
   const id = String((graph.rootGraph ?? graph).id)
@@ -46,7 +92,8 @@ export function runsOf(graph, again = false) {
     const runs = api.fetchApi(`/depth_normal/last_runs?graph=${encodeURIComponent(id)}`).then(answer => answer.ok ? answer.json() : {}).catch(() => ({}))
     answers.set(id, { asked: performance.now(), runs })
   }
-  return answers.get(id).runs
+  const isOwn = ([, { prompt }]) => !places.has(prompt) || isOfShown(prompt)
+  return answers.get(id).runs.then(runs => Object.fromEntries(Object.entries(runs).filter(isOwn)))
 }
 
 /**
@@ -62,11 +109,13 @@ export async function lastShown(node, source) {
 }
 
 /**
- * Calls a function with what a node in a subgraph gives the page when it runs.
+ * Calls a function with what a node of the shown graph gives the page when it runs. The page's own call, `onExecuted`, does not say which
+ * prompt ran, and a subgraph is told nothing of what runs in it.
  * @param {(ran: (node: any, source: any) => boolean, output: any) => void} show Gets whether a node ran, and its output.
  */
 export function whenRun(show) {
   api.addEventListener('executed', ({ detail }) => {
+    if (!isOfShown(detail.prompt_id)) return
     show((node, source) => idsOf(node, source).includes(String(detail.display_node ?? detail.node)), detail.output)
   })
 }

@@ -9,6 +9,7 @@ const STEPS = 65534
 export const VALID = 1
 const SKY = 2
 const FLAGS = 3
+const DEFAULT_FOV = 55
 
 /**
  * @typedef {object} Maps
@@ -21,7 +22,7 @@ const FLAGS = 3
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
  * @property {Uint8Array | null} bits Flags per pixel: 1 where all maps are valid, 2 in the sky.
  * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half the thickness of things.
- * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
+ * @property {[number, number, number, number]} intrinsics fx, fy, cx, cy in pixels of the preview; an assumed camera's where none is known.
  * @property {object} payload The payload it was loaded from.
  */
 
@@ -53,10 +54,20 @@ export function joinedMaps(payload, { width, height, image }, packed) {
     full: payload.full,
     image,
     quantity: payload.depth?.quantity ?? null,
-    intrinsics: payload.intrinsics ?? null,
+    intrinsics: payload.intrinsics ?? assumedCamera({ width, height }),
     payload,
     ...unpack(packed, width * height, payload),
   }
+}
+
+/**
+ * The camera that is assumed where none is known.
+ * @param {{width: number, height: number}} size
+ * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
+ */
+function assumedCamera({ width, height }) {
+  const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
+  return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }
 
 /**

@@ -7,7 +7,6 @@ const SAME = 0.05
 const BEHIND = 40
 const BLURRED = 6
 const SMOOTHINGS = 24
-const DEFAULT_FOV = 55
 // As geometry/assumptions.py assumes where nothing says how deep a scene is.
 const FAR_BY_NEAR = 3
 const ENDS = [0.02, 0.98]
@@ -30,7 +29,7 @@ export function solidOf(maps) {
   const columns = Math.floor((maps.width - 1) / step) + 1, rows = Math.floor((maps.height - 1) / step) + 1
   const whole = depthToCamera(maps), depth = new Float32Array(columns * rows)
   const points = new Float32Array(3 * depth.length), places = new Float32Array(2 * depth.length)
-  const [fx, fy, cx, cy] = maps.intrinsics ?? assumedCamera(maps)
+  const [fx, fy, cx, cy] = maps.intrinsics
   for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
     const at = row * columns + column, x = column * step, y = row * step, z = whole[y * maps.width + x]
     depth[at] = z
@@ -74,16 +73,6 @@ export function percentiles(values, shares) {
   const stride = Math.max(1, Math.floor(values.length / 20000))
   const sorted = values.filter((value, i) => i % stride === 0 && !Number.isNaN(value)).sort()
   return shares.map(share => sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0)
-}
-
-/**
- * The camera that is assumed where none is known.
- * @param {{width: number, height: number}} size
- * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
- */
-export function assumedCamera({ width, height }) {
-  const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
-  return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }
 
 // Inverse depth is linear along the screen on a plane, however far away or slanted: what either side's slope foretells is the same surface.
@@ -246,7 +235,7 @@ export class OrbitScene {
 
   // The focal length, in half heights of the view, by which the view of the image's camera has all of the image.
   fitted(aspect) {
-    const { width, height, intrinsics } = this.maps, [fx, fy] = intrinsics ?? assumedCamera(this.maps)
+    const { width, height, intrinsics: [fx, fy] } = this.maps
     return 2 * Math.min(fy / height, aspect * fx / width)
   }
 

@@ -4,7 +4,7 @@ import { gpu } from './gl.js'
 import { colourOf, position } from './light.js'
 import { describe, VALID } from './maps.js'
 import { RelightScene } from './relight_scene.js'
-import { depthToCamera, assumedCamera, percentiles } from './orbit_scene.js'
+import { depthToCamera, percentiles } from './orbit_scene.js'
 import { translated } from './words.js'
 
 // As LightView: what takes longer (in milliseconds) is drawn coarsely while the lamp moves, and finely after this time.
@@ -143,7 +143,7 @@ export function litMaps(maps, image) {
   const normals = maps.normals.slice()
   maps.bits.forEach((bits, i) => { if (bits & SKY) normals.set([128, 128, 255, 255], 4 * i) })
   const bits = maps.bits.map(each => each & SKY ? each | VALID : each)
-  return { ...maps, image: maps.image ?? image, depth: filled, normals, bits, intrinsics: maps.intrinsics ?? assumedCamera(maps) }
+  return { ...maps, image: maps.image ?? image, depth: filled, normals, bits }
 }
 
 /**

@@ -31,12 +31,17 @@ def is_idle() -> bool:
 
 def has_node(node_id: str) -> bool:
     """Whether ComfyUI already has a node of this id, of its own or of a pack loaded earlier."""
-    return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+    return node_class(node_id) is not None
+
+
+def node_class(node_id: str) -> Any | None:
+    """The class of a node; None if ComfyUI has no such node."""
+    return getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
 
 
 def pack_of_node(node_id: str) -> str | None:
     """The folder or file of the pack that provides a node; None if ComfyUI has no such node."""
-    node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
+    node = node_class(node_id)
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
 
 
@@ -81,15 +86,20 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
     routes.get(path)(respond)
 
 
-def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """The last executed prompts, newest first: nodes by id, the page's graph, and the outputs for the page by node id."""
+def last_prompts(most: int) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """The last executed prompts, newest first: id, nodes by id, the page's graph, and the outputs for the page by node id."""
     queue: Any = getattr(prompt_server(), "prompt_queue", None)
     if queue is None:
         return []
     with queue.mutex:
         ran = list(queue.history.values())[: -most - 1 : -1]
     graphs = ((each["prompt"][3].get("extra_pnginfo") or {}).get("workflow") or {} for each in ran)
-    return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
+    return [(*each["prompt"][1:3], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
+
+
+def last_prompt_id() -> str | None:
+    """The id of the prompt that ComfyUI runs, or ran last; None outside ComfyUI."""
+    return getattr(prompt_server(), "last_prompt_id", None)
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
