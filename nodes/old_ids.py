@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_settings
+from ..model_loader.comfy.host import before_each_prompt, has_node, node_class, offer_replacement, pack_of_node, user_settings
 from ..model_loader.system import environment
-from .option_widgets import takes
+from .option_widgets import is_old, takes
 from .widgets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
@@ -115,11 +115,6 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
     return by_id
 
 
-def is_old(node_id: str) -> bool:
-    """Whether another pack also has a node of this id."""
-    return not node_id.startswith("DepthNormal_")
-
-
 def are_served() -> bool:
     """Whether this pack provides the old ids, by the environment variable, else unless a user switched off ComfyUI's setting."""
     said = environment(VARIABLE).strip().lower()
@@ -157,6 +152,9 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
             if own_id in SMALL_DEFAULTS and isinstance(inputs, dict):
                 widget, _, default = SMALL_DEFAULTS[own_id]
                 inputs.setdefault(widget, default)
+            if isinstance(inputs, dict) and (own := node_class(own_id)) is not None:  # an own id's node refuses unknown inputs
+                for name in inputs.keys() - {name for group in own.INPUT_TYPES().values() for name in group}:
+                    del inputs[name]
         if old_id in OWN_INPUTS and isinstance(inputs, dict):
             for earlier in OWN_INPUTS[old_id].keys() & inputs:
                 inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))
