@@ -67,6 +67,8 @@ NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
         _node.execute = showing_on_page(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(_node.execute)))))
+        if _node.NODE_ID in old_ids.METHODS:
+            setattr(_node, old_ids.METHODS[_node.NODE_ID], _node.execute)
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)

@@ -78,6 +78,16 @@ A pack loaded later replaces them anyway; those of a pack loaded before are kept
 WITHOUT_TWIN = ("AIO_Preprocessor",)
 """The node that chooses among old ids has only its old id."""
 
+METHODS = {
+    "LoadVideoDepthAnythingModel": "loadmodel",
+    "VideoDepthAnythingProcess": "process",
+    "VideoDepthAnythingOutput": "output",
+    "VideoDepthAnythingSaveEXR": "save_exr",
+    "DownloadAndLoadDepthAnythingV2Model": "loadmodel",
+    "DepthAnything_V2": "process",
+}
+"""The old packs' FUNCTION of each old id that has another one than `execute`: scripts exported from graphs, and other packs, call it."""
+
 
 def twin(node: Any) -> Any:
     """A copy of a node under this pack's own id, possibly with a smaller default model; the search finds it by the old id too."""

@@ -221,6 +221,12 @@ def test_an_old_graph_with_one_input_more_gives_its_image():
     assert torch.equal(alone[0], beside[0])
 
 
+@pytest.mark.parametrize(("old_id", "name"), old_ids.METHODS.items())
+def test_scripts_call_an_old_id_by_the_old_packs_name(old_id, name):
+    node = NODE_CLASS_MAPPINGS[old_id]
+    assert getattr(node, name) is node.execute and old_id in OWN_IDS
+
+
 def test_nodes_of_the_pack_with_prefixed_ids_are_replaced_only_where_it_is_absent(monkeypatch):
     own = {"a", "resolution", "model"}
     for pack, expected in (("inference_core", "Inference_Core_MiDaS-DepthMapPreprocessor"), (None, "DepthNormal_MiDaSDepthMap")):
