@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..model_loader.comfy.feedback import noting_warnings
-from ..model_loader.comfy.host import answer_page, when_started
+from ..model_loader.comfy.host import answer_page, answer_script, when_started
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.inference.recent import keeping_estimates
 from ..utils import with_usual_defaults
@@ -28,7 +28,7 @@ from . import (
     video_depth_anything,
     views,
 )
-from .live import LAST_RUNS, last_runs, showing_on_page
+from .live import LAST_RUNS, SCRIPT, joined_script, last_runs, showing_on_page
 from .option_widgets import takes
 from .search_words import with_other_languages
 
@@ -73,3 +73,4 @@ NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NO
 
 when_started(old_ids.announce)
 answer_page(LAST_RUNS, last_runs)
+answer_script(SCRIPT, joined_script)

@@ -37,7 +37,7 @@ NOTHING = "(choose a file)"
 """The list entry before a file is chosen."""
 
 UPLOAD = "depth_normal_upload"
-"""Option of a file list for `web/upload.js`: the extensions that may be uploaded."""
+"""Option of a file list for `web/upload.mjs`: the extensions that may be uploaded."""
 
 
 def _names(holds: Callable[[FileFormat], object]) -> str:

@@ -1,6 +1,6 @@
-"""Previews on nodes in ComfyUI's page: an image with its depth and normals for web/*.js.
+"""Previews on nodes in ComfyUI's page: an image with its depth and normals for web/*.mjs.
 
-An image and its maps are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` decodes what
+An image and its maps are two PNG files of preview size in ComfyUI's temp folder; `web/maps.mjs` decodes what
 `geometry.files.packed_maps` encodes.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
+from ..geometry.files.html_page import joined_scripts
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.feedback import notes_of_run
@@ -30,6 +31,9 @@ NOTES = "depth_normal_notes"
 
 LAST_RUNS = "/depth_normal/last_runs"
 """Server path of `last_runs`."""
+
+SCRIPT = "depth_normal.js"
+"""The one script that ComfyUI's page loads."""
 
 _LAST_PROMPTS = 50
 
@@ -111,6 +115,11 @@ def temporary_png(image: Tensor) -> dict[str, str]:
     path = temporary_file(".png")
     write_normal_png(path, image)
     return {"filename": path.name, "subfolder": "", "type": "temp"}
+
+
+def joined_script() -> str:
+    """All scripts of the page as one: each request of a page that comes from far away takes its time."""
+    return joined_scripts(SCRIPT, outer=True)
 
 
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:

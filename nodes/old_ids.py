@@ -51,7 +51,7 @@ SMALL_DEFAULTS = {
 """Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
 AS_BEFORE = "depth_normal_as_before"
-"""Option of such a widget for `web/old_ids.js`: the old id's default, where a node takes the place of one without the widget."""
+"""Option of such a widget for `web/old_ids.mjs`: the old id's default, where a node takes the place of one without the widget."""
 
 PREFIXED = {
     f"Inference_Core_{old_id}": own_id

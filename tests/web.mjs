@@ -1,4 +1,4 @@
-// What web/*.js computes without a page; prints what is asserted nowhere else as JSON:
+// What web/*.mjs computes without a page; prints what is asserted nowhere else as JSON:
 //   node web.mjs WEB PAYLOAD.json FOLDER      FOLDER holds the files that the payload names
 import assert from 'node:assert'
 import fs from 'node:fs'
@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'orbit_scene.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js', 'node_widgets.js']
+const files = ['light.mjs', 'maps.mjs', 'saved_graphs.mjs', 'orbit_scene.mjs', 'words.mjs', 'geometry_view.mjs', 'search_order.mjs', 'box_view.mjs', 'node_widgets.mjs']
 const [light, maps, saved, solid, words, geometry, search, boxes, own] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.

@@ -67,23 +67,38 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
-    """Registers a JSON endpoint on ComfyUI's server, once; `answer` gets the query. Does nothing outside ComfyUI."""
+    """Registers an endpoint on ComfyUI's server, once. Does nothing outside ComfyUI.
+
+    `answer` gets the query and returns a script as text, or a value that becomes JSON.
+    """
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
         return
-    folder = Path(__file__).parents[2]
-    if not _SERVED_NAME.fullmatch(folder.name):
-        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder.name)
     if any(getattr(route, "path", None) == path for route in routes):  # registered twice, it would keep ComfyUI from starting
-        logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", folder)
+        logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", _folder())
         return
 
     async def respond(request: Any) -> Any:
         from aiohttp import web  # pyright: ignore[reportMissingImports]
 
-        return web.json_response(answer(request.query))
+        found = answer(request.query)
+        return web.Response(text=found, content_type="text/javascript") if isinstance(found, str) else web.json_response(found)
 
     routes.get(path)(respond)
+
+
+def answer_script(name: str, make: Callable[[], str]) -> None:
+    """Answers the page's requests for a script of the pack's web folder with what `make` returns."""
+    folder = _folder().name
+    if _SERVED_NAME.fullmatch(folder):
+        answer_page(f"/extensions/{folder}/{name}", lambda _query: make())
+    elif prompt_server() is not None:
+        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder)
+
+
+def _folder() -> Path:
+    """The pack's folder, by whose name ComfyUI serves its scripts and help pages."""
+    return Path(__file__).parents[2]
 
 
 def last_prompts(most: int) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:

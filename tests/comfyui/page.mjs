@@ -12,6 +12,7 @@ export const set = (server, settings) => fetch(server + '/settings', {
  * @param {Record<string, any>} settings Of ComfyUI, beside these.
  * @param {{ size?: [number, number], timeout?: number, gpu?: boolean, context?: object }} options `gpu`: WebGL on the processor, as the
  *   machine needs no graphics card.
+ * @returns {Promise<{ browser: any, page: any, errors: string[], scripts: string[] }>} `scripts`: those of the pack that were asked for.
  */
 export async function openPage(server, settings = {}, { size: [width, height] = [1500, 950], timeout = 90000, gpu = false, context = {} } = {}) {
   const known = { 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' }
@@ -21,7 +22,9 @@ export async function openPage(server, settings = {}, { size: [width, height] = 
   const page = await (await browser.newContext({ viewport: { width, height }, ...context })).newPage(), errors = []
   page.setDefaultTimeout(timeout)
   page.on('pageerror', error => errors.push(error.message))
-  return { browser, page, errors }
+  const scripts = []
+  page.on('request', request => scripts.push(...request.url().match(/(?<=\/extensions\/ComfyUI-Depth-Normal\/).*js$/) ?? []))
+  return { browser, page, errors, scripts }
 }
 
 /** Goes to the page, and waits until it knows this type of node and shows a graph. */

@@ -166,9 +166,10 @@ def test_a_second_copy_of_the_pack_leaves_the_address_to_the_first(monkeypatch, 
 
 @pytest.mark.parametrize(("name", "said"), [("ComfyUI-Depth-Normal-main_1.2(3)+", 0), ("Depth Normal", 1), ("Tiefe-ü", 1)])
 def test_a_folder_whose_scripts_comfyui_does_not_serve_is_named(monkeypatch, caplog, name, said):
-    monkeypatch.setattr(server, "prompt_server", lambda: SimpleNamespace(routes=[SimpleNamespace(path="/depth_normal/test")]))
+    routes = [SimpleNamespace(path=f"/extensions/{name}/a.js")]
+    monkeypatch.setattr(server, "prompt_server", lambda: SimpleNamespace(routes=routes))
     monkeypatch.setattr(server, "__file__", f"/custom_nodes/{name}/model_loader/comfy/host.py")
-    server.answer_page("/depth_normal/test", dict)
+    server.answer_script("a.js", str)
     assert sum(f"from a folder named {name!r}; rename it" in line for line in caplog.messages) == said
 
 

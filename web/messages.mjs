@@ -4,11 +4,10 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { styled } from './image_view.js'
-import { translatedMessage } from './language.js'
-import { isOfShown, queuedAt, runIds, runsOf } from './last_runs.js'
-import { isOurDefinition, isOurs, nodeAt } from './nodes.js'
-import './depth_normal.js' // its images stand above the row
+import { styled } from './image_view.mjs'
+import { translatedMessage } from './language.mjs'
+import { isOfShown, queuedAt, runIds, runsOf } from './last_runs.mjs'
+import { isOurDefinition, isOurs, nodeAt } from './nodes.mjs'
 
 /** The event of a message on a node: {nodeId, text}. */
 const WORDS = 'depth_normal_words'

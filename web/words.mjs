@@ -1,6 +1,6 @@
 // Texts of the pack's scripts in the page's language: English where a translation is missing.
 
-import { language } from './language.js'
+import { language } from './language.mjs'
 
 /** Translations by the English text. {0} and {1} are placeholders. */
 export const WORDS = {

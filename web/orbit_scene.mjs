@@ -21,7 +21,7 @@ const ENDS = [0.02, 0.98]
 
 /**
  * The surface that a camera saw, cut where one thing ends before another; behind the cuts the farther one goes on, so that no gap opens.
- * @param {import('./maps.js').Maps} maps With depth.
+ * @param {import('./maps.mjs').Maps} maps With depth.
  * @returns {Solid}
  */
 export function solidOf(maps) {
@@ -54,7 +54,7 @@ export function solidOf(maps) {
 
 /**
  * Depth whose zero is the camera, NaN where it is unknown.
- * @param {import('./maps.js').Maps} maps
+ * @param {import('./maps.mjs').Maps} maps
  * @returns {Float32Array}
  */
 export function depthToCamera({ depth, quantity }) {
@@ -174,8 +174,8 @@ const BACKGROUND = [0.12, 0.12, 0.13]
 /** One surface's resources in the shared context. */
 export class OrbitScene {
   /**
-   * @param {import('./gl.js').Gpu} gpu
-   * @param {import('./maps.js').Maps} maps With depth.
+   * @param {import('./gl.mjs').Gpu} gpu
+   * @param {import('./maps.mjs').Maps} maps With depth.
    * @param {Uint8ClampedArray} colours RGBA of the preview's size.
    * @param {() => void} redraw Asked for when the context came back after it was lost.
    */
@@ -288,7 +288,7 @@ export class OrbitScene {
 
 /** What turns a surface in a view by the pointer and the keys. */
 export class OrbitControl {
-  /** @param {import('./image_view.js').ImageView} view */
+  /** @param {import('./image_view.mjs').ImageView} view */
   constructor(view) {
     this.view = view
     this.scene = null

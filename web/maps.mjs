@@ -1,6 +1,6 @@
 // Reads what nodes/live.py and geometry/files/html_page.py write: an image, and its normals and depth as numbers.
 
-import { translated } from './words.js'
+import { translated } from './words.mjs'
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
 const NAME = /^depth_normal_[0-9a-f]{32}\.png$/

@@ -3,12 +3,12 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { ImageView, LEAST_HEIGHT } from './image_view.js'
-import { isOfShown, lastShown, whenRun } from './last_runs.js'
-import { loadMaps } from './maps.js'
-import { NodeWidgets } from './node_widgets.js'
-import { after, isInGraph, watch } from './nodes.js'
-import { translated } from './words.js'
+import { ImageView, LEAST_HEIGHT } from './image_view.mjs'
+import { isOfShown, lastShown, whenRun } from './last_runs.mjs'
+import { loadMaps } from './maps.mjs'
+import { NodeWidgets } from './node_widgets.mjs'
+import { after, isInGraph, watch } from './nodes.mjs'
+import { translated } from './words.mjs'
 
 const KEY = 'depth_normal'
 const WIDGET = '$$depth_normal'
