@@ -10,6 +10,8 @@ const FRESH = 2000
 /** @type {Map<string, {asked: number, runs: Promise<any>}>} */
 const answers = new Map()
 
+/** The id of a graph after the page was cleared. It gets another one when it is made anew, by an undo or a reload. */
+const NO_ID = /^(undefined|[0-]+)$/
 /** Where the browser keeps `places` while the page is loaded again, and how many. */
 const KEPT = 'DepthNormal.Places'
 const MOST = 200
@@ -27,7 +29,7 @@ let queuing = null
 const store = () => app.extensionManager?.workflow
 
 /** @returns {Place} Of the graph that the page shows. */
-const shownPlace = () => ({ graph: String((app.rootGraph ?? app.graph)?.id), tab: store()?.activeWorkflow?.path })
+export const shownPlace = () => ({ graph: String((app.rootGraph ?? app.graph)?.id), tab: store()?.activeWorkflow?.path })
 
 const { queuePrompt } = api
 
@@ -49,9 +51,20 @@ export const queuedAt = prompt => places.get(prompt) ?? queuing
 /** @param {string | undefined} prompt The id of one. @returns {boolean} Whether it was queued from the graph that the page shows. */
 export function isOfShown(prompt) {
   const place = queuedAt(prompt), shown = shownPlace()
-  // A tab that is saved has another path from then on.
+  if (!place) return false
+  // A tab that is saved has another path from then on; a page that has just been loaded does not know it yet.
   const isOpen = path => (store()?.openWorkflows ?? []).some(tab => tab.path === path)
-  return place?.graph === shown.graph && (place.tab === shown.tab || !isOpen(place.tab))
+  if (place.graph === shown.graph) return place.tab === shown.tab || !shown.tab || !isOpen(place.tab)
+  return NO_ID.test(place.graph) && place.tab === shown.tab
+}
+
+/**
+ * @param {string} prompt The id of the last one of a graph with the id of the shown one.
+ * @returns {boolean} Whether its results are shown: a copy that was opened in another tab shows its own as soon as it has run.
+ */
+export function isLastOfShown(prompt) {
+  const { graph, tab } = shownPlace(), hasRun = [...places.values()].some(place => place.graph === graph && place.tab === tab)
+  return !hasRun || !places.has(prompt) || isOfShown(prompt)
 }
 
 /**
@@ -92,8 +105,7 @@ export function runsOf(graph, again = false) {
     const runs = api.fetchApi(`/depth_normal/last_runs?graph=${encodeURIComponent(id)}`).then(answer => answer.ok ? answer.json() : {}).catch(() => ({}))
     answers.set(id, { asked: performance.now(), runs })
   }
-  const isOwn = ([, { prompt }]) => !places.has(prompt) || isOfShown(prompt)
-  return answers.get(id).runs.then(runs => Object.fromEntries(Object.entries(runs).filter(isOwn)))
+  return answers.get(id).runs.then(runs => Object.fromEntries(Object.entries(runs).filter(([, { prompt }]) => isLastOfShown(prompt))))
 }
 
 /**

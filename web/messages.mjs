@@ -6,7 +6,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { styled } from './image_view.mjs'
 import { translatedMessage } from './language.mjs'
-import { isOfShown, queuedAt, runIds, runsOf } from './last_runs.mjs'
+import { isLastOfShown, isOfShown, queuedAt, runIds, runsOf, shownPlace } from './last_runs.mjs'
 import { isOurDefinition, isOurs, nodeAt } from './nodes.mjs'
 
 /** The event of a message on a node: {nodeId, text}. */
@@ -67,16 +67,16 @@ const isShown = (prompt = running) => prompt == null || isOfShown(prompt)
 api.addEventListener(WORDS, ({ detail: { nodeId, text, prompt_id } }) => { if (isShown(prompt_id)) say(nodeId, text) })
 api.addEventListener('progress_state', ({ detail }) => { running = detail.prompt_id })
 
-/** The node that failed in the last run of a graph, by where that was queued. @type {Map<string, {nodeId: string, text: string, prompt: string}>} */
+/** The node that failed in the last run of a graph, by the graph. @type {Map<string | undefined, {nodeId: string, text: string, prompt: string}>} */
 const failures = new Map()
-const placeOf = prompt => JSON.stringify(queuedAt(prompt))
+const graphOf = prompt => queuedAt(prompt)?.graph
 
 // One that has its old value again does not run: ComfyUI keeps its result.
 api.addEventListener('execution_start', ({ detail }) => {
   running = detail?.prompt_id
-  const failed = failures.get(placeOf(running))
+  const failed = failures.get(graphOf(running))
   if (failed && isShown()) say(failed.nodeId, '')
-  failures.delete(placeOf(running))
+  failures.delete(graphOf(running))
 })
 
 /** Each returns the name and the content of the event in the page's language. */
@@ -90,7 +90,7 @@ const TRANSLATED = {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]
     if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
     const english = detail.exception_message.trim(), own = translatedMessage(english)
-    failures.set(placeOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english, prompt: detail.prompt_id })
+    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english, prompt: detail.prompt_id })
     if (isShown(detail.prompt_id)) say(detail.node_id, own ?? english) // the page hides it behind a button
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
@@ -136,8 +136,8 @@ async function showNotes(again) {
 /** Its notes, or its error; a subgraph has the notes of the nodes in it. */
 function wordsOf(node, id, runs) {
   if (node.isSubgraphNode?.()) return Object.keys(runs).filter(each => each.startsWith(`${id}:`)).flatMap(each => runs[each].notes)
-  const failed = [...failures.values()].find(each => isOfShown(each.prompt))
-  if (failed?.nodeId === id) return [failed.text]
+  const failed = failures.get(shownPlace().graph)
+  if (failed?.nodeId === id && isLastOfShown(failed.prompt)) return [failed.text]
   return isOurs(node) && runs[id]?.type === node.type ? runs[id].notes : []
 }
 
