@@ -197,7 +197,7 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
         small = preview_maps(part, *preview_size(part.height, part.width))
         first = each * min(index, groups - 1)
         names = ", ".join(output_name(path) for path in written[first : first + each])
-        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {describe(part)}"))
+        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {describe(part, in_file=True)}"))
     return {KEY: payloads, "images": [each["image"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 

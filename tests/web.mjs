@@ -118,6 +118,14 @@ assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(
 // Where no camera is known, scenes get an assumed one, its middle in the image's.
 assert.deepStrictEqual(maps.joinedMaps({}, { width: 40, height: 20, image: null }, null).intrinsics.slice(2), [19.5, 9.5])
 
+// Without metres the pointer shows how near a pixel is, whichever way the numbers run; Relight's depth has the unit of its widget.
+const ramp = Float32Array.from({ length: 101 }, (_, i) => 5 * i - 144), flat = { width: 101, height: 1, payload: {}, depth: ramp }
+const said = (quantity, x, payload = {}) => maps.describe({ ...flat, quantity, payload }, x, 0)
+assert.deepStrictEqual([0, 0.5, 1].map(x => said('disparity', x)), [0, 50, 100].map(near => `relative ${near} (0 far, 100 near)`))
+assert.deepStrictEqual([0, 1].map(x => said('relative_depth', x)), [100, 0].map(near => `relative ${near} (0 far, 100 near)`))
+assert.strictEqual(said('metric_depth', 1, { unit: 'depth' }), 'depth 356')
+assert.strictEqual(said('disparity', 0, { unit: 'percent' }), '100 % from near to far', 'as the widgets of effects count')
+
 // The mask is shown where it says something: a fully valid one would take the place of the maps.
 const bits = Uint8Array.from({ length: 4096 }, () => 3)
 assert.strictEqual(geometry.tilesOf({ ...floor, bits }).length, 1)

@@ -1,5 +1,6 @@
 // Reads what nodes/live.py and geometry/files/html_page.py write: an image, and its normals and depth as numbers.
 
+import { nearnessAt } from './orbit_scene.mjs'
 import { translated } from './words.mjs'
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
@@ -169,7 +170,7 @@ export function pixelAt(maps, x, y) {
  */
 export function describe(maps, x, y) {
   const at = pixelAt(maps, x, y), words = []
-  if (maps.depth) words.push(depthInWords(maps.depth[at], maps.payload.unit ?? maps.quantity))
+  if (maps.depth) words.push(depthInWords(maps, at))
   if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
   if (maps.bits && !(maps.bits[at] & VALID)) words.push(translated('masked'))
   if (maps.bits && maps.bits[at] & SKY) words.push(translated('sky'))
@@ -188,10 +189,13 @@ export function normalAt(maps, at) {
   return [x / length, y / length, z / length]
 }
 
-function depthInWords(depth, quantity) {
+function depthInWords(maps, at) {
+  const depth = maps.depth[at], number = Number(depth.toPrecision(3))
   if (Number.isNaN(depth)) return translated('no depth')
-  const number = Number(depth.toPrecision(3))
-  return quantity === 'metric_depth' ? `${number} m` : `${translated(quantity.replace('_', ' '))} ${number}`
+  if (maps.payload.unit === 'depth') return `${translated('depth')} ${number}`
+  if (maps.quantity === 'metric_depth') return `${number} m`
+  const near = Math.round(100 * nearnessAt(maps, at))
+  return maps.payload.unit === 'percent' ? translated('{0} % from near to far', 100 - near) : translated('relative {0} (0 far, 100 near)', near)
 }
 
 function normalInWords(normal) {

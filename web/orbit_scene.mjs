@@ -59,9 +59,28 @@ export function solidOf(maps) {
  */
 export function depthToCamera({ depth, quantity }) {
   if (quantity === 'metric_depth') return depth
-  const [low, high] = percentiles(depth, ENDS), span = high - low || 1
+  const [low, high] = endsOf(depth), span = high - low || 1
   if (quantity === 'relative_depth') return depth.map(value => Math.max(0.1, 1 + (FAR_BY_NEAR - 1) * (value - low) / span))
   return depth.map(value => 1 / Math.max(0.1 / FAR_BY_NEAR, (value - low) / span * (1 - 1 / FAR_BY_NEAR) + 1 / FAR_BY_NEAR))
+}
+
+/**
+ * How near a pixel is where nothing is in metres, as the effects' percents have it the other way round (geometry/effects/depths.py).
+ * @param {import('./maps.mjs').Maps} maps With depth.
+ * @param {number} at Index of a pixel whose depth is known.
+ * @returns {number} 0 at the far end of the scene, 1 at its near end.
+ */
+export function nearnessAt({ depth, quantity }, at) {
+  const [low, high] = endsOf(depth), share = Math.min(1, Math.max(0, (depth[at] - low) / (high - low || 1)))
+  return quantity === 'disparity' ? share : (FAR_BY_NEAR / (1 + (FAR_BY_NEAR - 1) * share) - 1) / (FAR_BY_NEAR - 1)
+}
+
+/** @type {WeakMap<Float32Array, number[]>} */
+const ends = new WeakMap()
+
+function endsOf(depth) {
+  if (!ends.has(depth)) ends.set(depth, percentiles(depth, ENDS))
+  return ends.get(depth)
 }
 
 /**
