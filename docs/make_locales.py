@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
 NOTES = {"Note", "MarkdownNote"}
 MARK = r"^(#+ |\d+\. |- )"
-"""What stands before a line in Markdown. web/template_texts.js leaves it out, too."""
+"""What stands before a line in Markdown. web/template_texts.mjs leaves it out, too."""
 LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
 QUOTES = {"ja": "「」", "zh": "“”"}
 """The languages, and the quotation marks in which their texts name widgets and nodes."""
@@ -333,7 +333,7 @@ def _row(cells: list[str]) -> str:
 def _settings() -> list[dict[str, Any]]:
     """The pack's settings as its scripts name them."""
     found = []
-    for script in sorted(SCRIPTS.glob("*.js")):
+    for script in sorted(SCRIPTS.glob("*.mjs")):
         for text in re.findall(r"settings: \[\{(.*?)\}\]", script.read_text(encoding="utf-8"), re.DOTALL):
             setting: dict[str, Any] = dict(re.findall(r"\b(id|name|tooltip): '([^']*)'", text))
             (category,) = re.findall(r"category: \[(.*?)\]", text)

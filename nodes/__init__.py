@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..model_loader.comfy.feedback import noting_warnings
-from ..model_loader.comfy.host import answer_page, when_started
+from ..model_loader.comfy.host import answer_page, answer_script, when_started
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.inference.recent import keeping_estimates
 from ..utils import with_usual_defaults
@@ -28,7 +28,7 @@ from . import (
     video_depth_anything,
     views,
 )
-from .live import LAST_RUNS, last_runs, showing_notes
+from .live import LAST_RUNS, SCRIPT, joined_script, last_runs, showing_on_page
 from .option_widgets import takes
 from .search_words import with_other_languages
 
@@ -66,8 +66,11 @@ for _node, _words in _aliases.items():
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
     if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
-        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(_node.execute)))))
+        _node.execute = showing_on_page(keeping_estimates(noting_warnings(interruptible(with_usual_defaults(_node.execute)))))
+        if _node.NODE_ID in old_ids.METHODS:
+            setattr(_node, old_ids.METHODS[_node.NODE_ID], _node.execute)
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)
 answer_page(LAST_RUNS, last_runs)
+answer_script(SCRIPT, joined_script)

@@ -64,7 +64,7 @@ class LoadDepthAnythingV2Model(Node):
     }
 
     @classmethod
-    def IS_CHANGED(cls, model: str | None = DEFAULT_FILE) -> str:  # noqa: N802
+    def IS_CHANGED(cls, model: str | None = DEFAULT_FILE, **_others: object) -> str:  # noqa: N802
         """Returns a text that changes with the file of the name (of any name if it is linked), and with the weights of any model."""
         files = map(_file, FILES if model is None else (model,))
         return "; ".join((weights_state(), *(f"{file}: {weights_state(None, file)}" for file in files if file)))

@@ -13,6 +13,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.views.transparency import Layers, split_layers
 from ..options.effects import CUTOUT, EFFECTS, IMAGE, MASK, EffectSpec
 from ..options.masks import AUTO, SelectionOptions
+from ..options.values import PERCENT
 from ..utils import constant, to_planar
 from .batches import for_all, for_each, join_outputs, outputs_together, with_progress
 from .checks import check_geometry
@@ -92,7 +93,7 @@ class Effect(Node):
                 fetched = outputs_together(kinds, (*values, *made.numbers))
                 if len(lines) < MAX_IMAGES:
                     lines.append(made.say(*map(float, fetched[len(values) :])) + hint)
-                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]))
+                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1], unit=PERCENT))
                 yield fetched[: len(values)]
 
         return shown_on_node(join_outputs(outputs(), total), payloads, text=lines)

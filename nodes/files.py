@@ -37,7 +37,7 @@ NOTHING = "(choose a file)"
 """The list entry before a file is chosen."""
 
 UPLOAD = "depth_normal_upload"
-"""Option of a file list for `web/upload.js`: the extensions that may be uploaded."""
+"""Option of a file list for `web/upload.mjs`: the extensions that may be uploaded."""
 
 
 def _names(holds: Callable[[FileFormat], object]) -> str:
@@ -197,7 +197,7 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
         small = preview_maps(part, *preview_size(part.height, part.width))
         first = each * min(index, groups - 1)
         names = ", ".join(output_name(path) for path in written[first : first + each])
-        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {describe(part)}"))
+        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {describe(part, in_file=True)}"))
     return {KEY: payloads, "images": [each["image"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 

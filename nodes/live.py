@@ -1,6 +1,6 @@
-"""Previews on nodes in ComfyUI's page: an image with its depth and normals for web/*.js.
+"""Previews on nodes in ComfyUI's page: an image with its depth and normals for web/*.mjs.
 
-An image and its maps are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` decodes what
+An image and its maps are two PNG files of preview size in ComfyUI's temp folder; `web/maps.mjs` decodes what
 `geometry.files.packed_maps` encodes.
 """
 
@@ -13,10 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
+from ..geometry.files.html_page import joined_scripts
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.feedback import notes_of_run
-from ..model_loader.comfy.host import folder_paths, last_prompts, temporary_file, user_folder
+from ..model_loader.comfy.host import folder_paths, last_prompt_id, last_prompts, temporary_file, user_folder
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
@@ -30,6 +31,9 @@ NOTES = "depth_normal_notes"
 
 LAST_RUNS = "/depth_normal/last_runs"
 """Server path of `last_runs`."""
+
+SCRIPT = "depth_normal.js"
+"""The one script that ComfyUI's page loads."""
 
 _LAST_PROMPTS = 50
 
@@ -48,16 +52,20 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}
 
 
-def showing_notes(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a node's method; its notes stay in the page and ComfyUI's history after the run."""
+def showing_on_page(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a node's method: its notes stay in the page and ComfyUI's history after the run; its payloads name their node and prompt."""
 
     @functools.wraps(execute)
-    def shown(*args: Any, **kwargs: Any) -> Any:
-        result = execute(*args, **kwargs)
-        if not (notes := notes_of_run()):
+    def shown(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = execute(self, *args, **kwargs)
+        ui = result.get("ui", {}) if isinstance(result, dict) else {}
+        added: dict[str, list[Any]] = {NOTES: notes} if (notes := notes_of_run()) else {}
+        if KEY in ui:
+            made_by = {"type": self.NODE_ID, "prompt": last_prompt_id()}
+            added[KEY] = [{**payload, **made_by} for payload in ui[KEY]]
+        if not added:
             return result
-        output = result if isinstance(result, dict) else {"ui": {}, "result": result}
-        return {**output, "ui": {**output.get("ui", {}), NOTES: notes}}
+        return {**(result if isinstance(result, dict) else {"result": result}), "ui": {**ui, **added}}
 
     return shown
 
@@ -109,16 +117,21 @@ def temporary_png(image: Tensor) -> dict[str, str]:
     return {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
+def joined_script() -> str:
+    """All scripts of the page as one: each request of a page that comes from far away takes its time."""
+    return joined_scripts(SCRIPT, outer=True)
+
+
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
     """The nodes' previews from their last run in the `graph` of a query, the id of the page's graph, for a reloaded page.
 
-    By node id: `type`, the payloads `shown`, and `notes`. No payloads whose files are gone.
+    By node id: its `type`, the id of its `prompt`, the payloads `shown`, and `notes`. No payloads whose files are gone.
     """
     runs: dict[str, Any] = {}
-    for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
+    for prompt_id, nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
         if str(graph.get("id")) == query.get("graph"):
             for node_id in nodes.keys() - runs.keys():
-                runs[node_id] = _run_of(nodes[node_id], outputs.get(node_id, {}))
+                runs[node_id] = {"prompt": prompt_id, **_run_of(nodes[node_id], outputs.get(node_id, {}))}
     return runs
 
 

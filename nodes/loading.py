@@ -33,7 +33,7 @@ OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, i
 """Advice for nodes that do not offer the bundled model."""
 
 LABELS = "depth_normal_labels"
-"""Widget option for web/choices.js: the label of each choice in the page. Graphs keep the choices themselves."""
+"""Widget option for web/choices.mjs: the label of each choice in the page. Graphs keep the choices themselves."""
 
 TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
 """Tooltip text for the bundled model in a list of choices."""

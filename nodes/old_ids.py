@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_settings
+from ..model_loader.comfy.host import before_each_prompt, has_node, node_class, offer_replacement, pack_of_node, user_settings
 from ..model_loader.system import environment
-from .option_widgets import takes
+from .option_widgets import is_old, takes
 from .widgets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ SMALL_DEFAULTS = {
 """Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
 AS_BEFORE = "depth_normal_as_before"
-"""Option of such a widget for `web/old_ids.js`: the old id's default, where a node takes the place of one without the widget."""
+"""Option of such a widget for `web/old_ids.mjs`: the old id's default, where a node takes the place of one without the widget."""
 
 PREFIXED = {
     f"Inference_Core_{old_id}": own_id
@@ -77,6 +77,16 @@ A pack loaded later replaces them anyway; those of a pack loaded before are kept
 
 WITHOUT_TWIN = ("AIO_Preprocessor",)
 """The node that chooses among old ids has only its old id."""
+
+METHODS = {
+    "LoadVideoDepthAnythingModel": "loadmodel",
+    "VideoDepthAnythingProcess": "process",
+    "VideoDepthAnythingOutput": "output",
+    "VideoDepthAnythingSaveEXR": "save_exr",
+    "DownloadAndLoadDepthAnythingV2Model": "loadmodel",
+    "DepthAnything_V2": "process",
+}
+"""The old packs' FUNCTION of each old id that has another one than `execute`: scripts exported from graphs, and other packs, call it."""
 
 
 def twin(node: Any) -> Any:
@@ -113,11 +123,6 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
         if (old or not is_old(node.NODE_ID)) and not (node.NODE_ID in LEFT_TO_THEIR_PACK and has_node(node.NODE_ID)):
             by_id[node.NODE_ID] = node
     return by_id
-
-
-def is_old(node_id: str) -> bool:
-    """Whether another pack also has a node of this id."""
-    return not node_id.startswith("DepthNormal_")
 
 
 def are_served() -> bool:
@@ -157,6 +162,9 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
             if own_id in SMALL_DEFAULTS and isinstance(inputs, dict):
                 widget, _, default = SMALL_DEFAULTS[own_id]
                 inputs.setdefault(widget, default)
+            if isinstance(inputs, dict) and (own := node_class(own_id)) is not None:  # an own id's node refuses unknown inputs
+                for name in inputs.keys() - {name for group in own.INPUT_TYPES().values() for name in group}:
+                    del inputs[name]
         if old_id in OWN_INPUTS and isinstance(inputs, dict):
             for earlier in OWN_INPUTS[old_id].keys() & inputs:
                 inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MethodType
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +15,8 @@ import numpy as np
 from ..options.checks import check_range
 from ..options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Seed, Switch, Whole, default_of, options_of
 from .widgets import COLOUR, Inputs, Widget, choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
+
+logger = logging.getLogger(__name__)
 
 NO_POINT = -1.0
 """The coordinate of an unset point, and the side of an unset box."""
@@ -114,6 +117,8 @@ class _Execute:
         return inspect.Signature([itself, *_parameters(self._inputs, {**defaults, **self._node.DEFAULTS})])
 
     def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
+        if is_old(node.NODE_ID):
+            named = _without_unknown(named, self.__signature__.parameters)
         bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
         bound = bind(node, *values, **named)
         bound.apply_defaults()
@@ -125,6 +130,18 @@ class _Execute:
         given = {name: value for name, value in given.items() if name not in unread}
         sockets = {name: value for name, value in given.items() if name not in self._widgets}
         return self.function(node, *(_read(one, given) for one in self._options), **sockets)
+
+
+def is_old(node_id: str) -> bool:
+    """Whether another pack also has a node of this id."""
+    return not node_id.startswith("DepthNormal_")
+
+
+def _without_unknown(named: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Leaves out what a node has no input for, as the old packs' nodes do: their graphs may link more than this pack's nodes have."""
+    if unknown := [name for name in named if name not in known]:
+        logger.warning("ignored, as this node has no such input: %s", ", ".join(unknown))
+    return {name: value for name, value in named.items() if name in known}
 
 
 def option_widgets(options: type[Options], since: str = "", until: str = "") -> dict[str, Widget]:

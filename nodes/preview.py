@@ -77,11 +77,14 @@ class PreviewGeometry(Node):
         return shown_on_node((maps, "\n".join(lines)), payloads, text=lines, images=files)
 
 
-def describe(estimate: Estimate) -> str:
-    """Describes an estimate of one image: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
+def describe(estimate: Estimate, *, in_file: bool = False) -> str:
+    """Describes an estimate of one image: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %".
+
+    `in_file` states the range of depth without metres too, as a file holds it.
+    """
     words = []
     if estimate.depth is not None and estimate.quantity is not None:
-        words.append(_describe_depth(estimate.depth, estimate.quantity, estimate.depth_valid))
+        words.append(_describe_depth(estimate.depth, estimate.quantity, estimate.depth_valid, in_file))
     if estimate.projection is not Projection.PERSPECTIVE:
         words.append("panorama")
     if estimate.intrinsics is not None:
@@ -94,12 +97,14 @@ def describe(estimate: Estimate) -> str:
     return ", ".join(words)
 
 
-def _describe_depth(depth: Tensor, quantity: Quantity, valid: Tensor | None) -> str:
+def _describe_depth(depth: Tensor, quantity: Quantity, valid: Tensor | None, in_file: bool) -> str:
     assert valid is not None
     name = quantity.value.replace("_", " ")
     low, high = torch.stack((torch.where(valid, depth, math.inf).amin(), torch.where(valid, depth, -math.inf).amax())).tolist()
     if not low <= high:
         return f"{name} nowhere"
+    if quantity is not Quantity.METRIC_DEPTH and not in_file:
+        return "relative, 0 far to 100 near"
     return f"{name} {_short(low)} to {_short(high)}{' m' if quantity is Quantity.METRIC_DEPTH else ''}"
 
 

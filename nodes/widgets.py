@@ -14,7 +14,7 @@ BY_MODEL = f"{ESTIMATE}/By model"
 """The pack's menu folders; the last has the nodes for single model families."""
 
 GEOMETRY = "DEPTH_NORMAL_GEOMETRY"
-"""Raw depth and/or normals: an `Estimate`. Named apart from other packs' GEOMETRY; `web/colours.js` uses the name."""
+"""Raw depth and/or normals: an `Estimate`. Named apart from other packs' GEOMETRY; `web/colours.mjs` uses the name."""
 
 DEPTH_NORMAL_MODEL = "DEPTH_NORMAL_MODEL"
 """A loaded `Model`."""
@@ -71,7 +71,7 @@ def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> W
 
 
 def colour_widget(tooltip: str, default: str, *, advanced: bool = False) -> Widget:
-    """Makes a colour widget: `web/colours.js` adds a picker if the page supports it, else the colour is typed."""
+    """Makes a colour widget: `web/colours.mjs` adds a picker if the page supports it, else the colour is typed."""
     kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default, advanced=advanced)
     return kind, {**options, COLOUR: True}
 

@@ -1,6 +1,6 @@
-// Lights an image by web/relight_scene.js in a real Chromium, and prints as JSON what it looks like:
+// Lights an image by web/relight_scene.mjs in a real Chromium, and prints as JSON what it looks like:
 //   PW=.../playwright-core/index.mjs node lamps.mjs SCENE.json
-// SCENE holds `maps` as web/maps.js reads them, `looks`, and `shots`, lists of lamps that are lit one after the other.
+// SCENE holds `maps` as web/maps.mjs reads them, `looks`, and `shots`, lists of lamps that are lit one after the other.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,12 +15,12 @@ page.on('pageerror', error => errors.push(error.message))
 page.on('console', message => { if (message.type() === 'error' || /INVALID_/.test(message.text())) errors.push(message.text()) })
 await page.route('http://pack.test/**', (route, request) => {
   const name = path.basename(new URL(request.url()).pathname)
-  if (!name.endsWith('.js')) return route.fulfill({ contentType: 'text/html', body: '<!doctype html>' })
+  if (!name.endsWith('.mjs')) return route.fulfill({ contentType: 'text/html', body: '<!doctype html>' })
   return route.fulfill({ contentType: 'text/javascript', body: readFileSync(path.join(web, name)) })
 })
 await page.goto('http://pack.test/')
 const shots = await page.evaluate(async ({ maps, looks, shots }) => {
-  const [{ gpu }, { RelightScene }] = await Promise.all(['gl', 'relight_scene'].map(name => import(`http://pack.test/${name}.js`)))
+  const [{ gpu }, { RelightScene }] = await Promise.all(['gl', 'relight_scene'].map(name => import(`http://pack.test/${name}.mjs`)))
   const { width, height } = maps, canvas = Object.assign(document.createElement('canvas'), { width, height })
   const scene = new RelightScene(gpu(), {
     ...maps,

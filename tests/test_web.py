@@ -15,11 +15,11 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
-from depth_normal.nodes.live import image_payload
+from depth_normal.nodes.live import SCRIPT, image_payload, joined_script
 from depth_normal.nodes.loading import FROM_FILE, _describe
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS, PAGE = (sorted((ROOT / folder).rglob("*.js")) for folder in ("web", "app/ui/page"))
+SCRIPTS, PAGE = (sorted((ROOT / folder).rglob("*.*js")) for folder in ("web", "app/ui/page"))
 DEPTH = torch.tensor([[0.8, 1.5, 6.2, 3.0], [float("nan"), 2.0, 2.5, 1.0]]).view(1, 1, 2, 4)
 NORMALS = torch.nn.functional.normalize(torch.tensor([0.2, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
@@ -48,6 +48,18 @@ def test_every_script_parses():
 
 
 @needs_node
+def test_the_page_of_comfyui_gets_all_its_scripts_as_one(tmp_path):
+    """ComfyUI has its page ask for every .js file, which takes long from far away; and of others browsers keep old versions for days."""
+    assert [path.name for path in SCRIPTS if path.suffix == ".js"] == [SCRIPT]
+    joined = tmp_path / "joined.mjs"
+    joined.write_text(joined_script())
+    done = subprocess.run(["node", "--check", str(joined)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    apart = {path.stem for path in SCRIPTS if f"const ${path.stem} = " not in joined.read_text()}
+    assert apart == {"viewer", "viewer_lamp", "viewer_modes"}, "what is left out is of other pages"
+
+
+@needs_node
 def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
     read = read_by_the_page(tmp_path, monkeypatch)
     assert read["depth"][4] is None
@@ -68,7 +80,7 @@ def test_what_the_scripts_say_is_said_in_every_language(tmp_path, monkeypatch):
     assert [english for english, found in places.items() if any(each != found[0] for each in found)] == []
     said = {found for path in SCRIPTS for found in re.findall(r"translated\(\s*'([^']+)'", path.read_text())}
     sent = said_by_the_server()
-    assert said | sent == set(words), "web/words.js lacks what a script says, or has what nobody says"
+    assert said | sent == set(words), "web/words.mjs lacks what a script says, or has what nobody says"
 
 
 def said_by_the_server():
@@ -117,7 +129,7 @@ def test_a_template_is_translated_line_by_line_in_every_part(tmp_path):
         "setTable({ messages: {}, notes: { Depth: 'DEPTH', 'Press **Run**.': 'RUN', 'Read me': 'READ' } })\n"
         "console.log(JSON.stringify(translatedGraph(JSON.parse(graph))))\n"
     )
-    modules = [(ROOT / "web" / name).as_uri() for name in ("language.js", "template_texts.js")]
+    modules = [(ROOT / "web" / name).as_uri() for name in ("language.mjs", "template_texts.mjs")]
     done = subprocess.run(["node", str(script), *modules, json.dumps(graph)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {

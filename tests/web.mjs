@@ -1,4 +1,4 @@
-// What web/*.js computes without a page; prints what is asserted nowhere else as JSON:
+// What web/*.mjs computes without a page; prints what is asserted nowhere else as JSON:
 //   node web.mjs WEB PAYLOAD.json FOLDER      FOLDER holds the files that the payload names
 import assert from 'node:assert'
 import fs from 'node:fs'
@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'orbit_scene.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js', 'node_widgets.js']
+const files = ['light.mjs', 'maps.mjs', 'saved_graphs.mjs', 'orbit_scene.mjs', 'words.mjs', 'geometry_view.mjs', 'search_order.mjs', 'box_view.mjs', 'node_widgets.mjs']
 const [light, maps, saved, solid, words, geometry, search, boxes, own] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
@@ -114,6 +114,17 @@ const places = new Set(behind.map(at => at < 4096 ? at & 63 : stepped.points[3 *
 assert.deepStrictEqual([...places].sort((one, other) => one - other), [-3, 32], 'all of it is as far as the farther part, and joined to it')
 assert.strictEqual(stepped.triangles.length, 6 * 63 * (62 + 32), 'behind all of the nearer part')
 assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
+
+// Where no camera is known, scenes get an assumed one, its middle in the image's.
+assert.deepStrictEqual(maps.joinedMaps({}, { width: 40, height: 20, image: null }, null).intrinsics.slice(2), [19.5, 9.5])
+
+// Without metres the pointer shows how near a pixel is, whichever way the numbers run; Relight's depth has the unit of its widget.
+const ramp = Float32Array.from({ length: 101 }, (_, i) => 5 * i - 144), flat = { width: 101, height: 1, payload: {}, depth: ramp }
+const said = (quantity, x, payload = {}) => maps.describe({ ...flat, quantity, payload }, x, 0)
+assert.deepStrictEqual([0, 0.5, 1].map(x => said('disparity', x)), [0, 50, 100].map(near => `relative ${near} (0 far, 100 near)`))
+assert.deepStrictEqual([0, 1].map(x => said('relative_depth', x)), [100, 0].map(near => `relative ${near} (0 far, 100 near)`))
+assert.strictEqual(said('metric_depth', 1, { unit: 'depth' }), 'depth 356')
+assert.strictEqual(said('disparity', 0, { unit: 'percent' }), '100 % from near to far', 'as the widgets of effects count')
 
 // The mask is shown where it says something: a fully valid one would take the place of the maps.
 const bits = Uint8Array.from({ length: 4096 }, () => 3)

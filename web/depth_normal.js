@@ -1,47 +1,13 @@
-// Depth & Normals in ComfyUI's page: interactive images on nodes. The nodes also work without it.
+// Depth & Normals in ComfyUI's page, which asks for each file here that ends in .js. The server answers with this one and all that it
+// imports, joined (nodes/live.py): one request, with the headers by which browsers ask again after an update, which .mjs files lack.
 
-import { app } from '../../scripts/app.js'
-import { BoxView } from './box_view.js'
-import { GeometryView } from './geometry_view.js'
-import { LightView } from './light_view.js'
-import { addView } from './node_view.js'
-import { PlainView, PointView } from './point_view.js'
-
-const VIEWS = {
-  DepthNormal_Relight: LightView,
-  DepthNormal_PreviewGeometry: GeometryView,
-  DepthNormal_SaveGeometry: PlainView,
-  DepthNormal_Fog: PlainView,
-  DepthNormal_SkyMask: PlainView,
-}
-
-function viewOf(node) {
-  const type = node.comfyClass ?? node.constructor?.comfyClass ?? ''
-  if (VIEWS[type]) return VIEWS[type]
-  const names = new Set((node.widgets ?? []).map(widget => widget.name))
-  if (!type.startsWith('DepthNormal_') || !names.has('point_x') || !names.has('point_y')) return null
-  return names.has('box_left') ? BoxView : PointView
-}
-
-function addTo(node, View, source) {
-  const configured = addView(node, View, source)
-  if (View.width > node.size[0]) node.setSize([View.width, node.size[1]])
-  return configured
-}
-
-/** A subgraph that shows widgets which a node in it sets by the hand, such as the angles of a light, has that node's view. */
-function addToSubgraph(host, isCopy) {
-  const shown = new Set((host.widgets ?? []).map(widget => widget.name))
-  const source = host.subgraph.nodes.find(node => viewOf(node)?.sets?.some(name => shown.has(name)))
-  if (source) addTo(host, viewOf(source), source)(isCopy)
-}
-
-app.registerExtension({
-  name: 'DepthNormal.Images',
-  nodeCreated(node) {
-    const View = viewOf(node)
-    if (View) addTo(node, View)
-    // Its widgets come with its values.
-    else if (node.isSubgraphNode?.()) setTimeout(() => addToSubgraph(node, !app.configuringGraph))
-  },
-})
+// Its images stand above the row of messages.
+import './views.mjs'
+import './messages.mjs'
+import './choices.mjs'
+import './colours.mjs'
+import './light_widgets.mjs'
+import './old_ids.mjs'
+import './search.mjs'
+import './templates.mjs'
+import './upload.mjs'

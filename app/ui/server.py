@@ -44,7 +44,14 @@ _CHUNK = 2**18
 _LOOK_SECONDS = 0.2
 _USUAL_PIXELS = 12 * 2**20
 _READS = f"{IMAGE_KINDS}, MP4, MOV, MKV, WebM"
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 
 
 # Browsers send along the cookies of all other servers of this computer.
@@ -309,7 +316,7 @@ def _sent(path: Path, shows: bool) -> web.StreamResponse:
 def _page_files() -> dict[str, Path]:
     """The page's files by URL path: its own, and the viewers shared with ComfyUI's page."""
     files = {f"page/{path.name}": path for path in PAGE.iterdir() if path.suffix in _TYPES}
-    files |= {f"web/{path.name}": path for path in WEB.glob("*.js")}
+    files |= {f"web/{path.name}": path for path in WEB.glob("*.mjs")}
     return files | {f"web/languages/{path.name}": path for path in (WEB / "languages").glob("*.json")}
 
 

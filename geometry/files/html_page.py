@@ -29,38 +29,45 @@ from .png import small_png
 WEB = Path(__file__).resolve().parents[2] / "web"
 """Folder of the scripts, shared with ComfyUI's page."""
 
-_IMPORT = re.compile(r"^import \{([^}]+)\} from '\./([\w]+)\.js'\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import (?:\{([^}]+)\} from )?'\./(\w+)\.mjs'\n", re.MULTILINE)
+_OUTER = re.compile(r"^import \{[^}]+\} from '\.\./[^']+'\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 
 
-def joined_scripts(name: str) -> str:
-    """Bundles a module of `web/` (its name without `.js`) and its imports into one script.
+def joined_scripts(file: str, *, outer: bool = False) -> str:
+    """Bundles a script of `web/` and the modules there that it imports into one script.
 
-    Each module becomes a constant named `$` plus its name, which holds its exports and keeps its private names.
+    Each becomes a constant named `$` plus its name, which holds its exports and keeps its private names.
+    `outer` allows imports from other folders, i.e. of ComfyUI's page: the bundle is a module beside the scripts.
 
     Raises:
         OSError: A script is missing: the installation is incomplete.
         ValueError: An unsupported form of import or export.
     """
     joined: dict[str, str] = {}
-    _add(name, joined)
-    return "\n".join(joined.values())
+    imported: dict[str, None] = {}
+    _add(file, joined, imported if outer else None)
+    return "".join(imported) + "\n".join(joined.values())
 
 
-def _add(name: str, joined: dict[str, str]) -> None:
-    """Adds a module after its imports."""
-    if name in joined:
+def _add(file: str, joined: dict[str, str], imported: dict[str, None] | None) -> None:
+    """Adds a script after its imports."""
+    if file in joined:
         return
-    text = (WEB / f"{name}.js").read_text(encoding="utf-8")
+    text = (WEB / file).read_text(encoding="utf-8")
+    if imported is not None:
+        imported.update(dict.fromkeys(_OUTER.findall(text)))
+        text = _OUTER.sub("", text)
     for _, other in _IMPORT.findall(text):
-        _add(other, joined)
+        _add(f"{other}.mjs", joined, imported)
     exports = [exported for _, exported in _EXPORT.findall(text)]
-    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const {\1} = $\2\n", text))
+    body = _IMPORT.sub(lambda found: f"const {{{found[1]}}} = ${found[2]}\n" if found[1] else "", text)
+    body = _EXPORT.sub(r"\1", body)
     if left := re.search(r"^(?:import|export) .*", body, re.MULTILINE):
-        raise ValueError(f"{WEB / name}.js: {left[0]!r} cannot be joined; import names from './module.js', export declarations")
+        raise ValueError(f"{WEB / file}: {left[0]!r} cannot be joined; import names from './module.mjs', export declarations")
     if "</" in body:
-        raise ValueError(f"{WEB / name}.js: '</' would end the page's script")
-    joined[name] = f"const ${name} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }}\n}})()"
+        raise ValueError(f"{WEB / file}: '</' would end the page's script")
+    joined[file] = f"const ${Path(file).stem} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }}\n}})()"
 
 
 LONG_SIDE = 1600
@@ -94,7 +101,7 @@ def write_html(
 
 
 def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callable[[Estimate], Estimate] | None = None) -> dict[str, Any]:
-    """One image's maps for `showResult` of `web/viewer.js`, JSON-serialisable. Arguments and errors as `write_html`."""
+    """One image's maps for `showResult` of `web/viewer.mjs`, JSON-serialisable. Arguments and errors as `write_html`."""
     one_image(estimate, "a page")
     need_perspective(estimate, "a page with a 3D view")
     if image is not None:
@@ -114,9 +121,9 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callab
 
 
 def page(name: str, title: str, payload: Any) -> str:
-    """Renders the template `<name>.html` and its script `<name>.js` of `web/` with JSON-serialisable data for the script."""
+    """Renders the template `<name>.html` and its script `<name>.mjs` of `web/` with JSON-serialisable data for the script."""
     data = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")  # "</script>" would end it
-    return filled_template(name, {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)})
+    return filled_template(name, {"title": html.escape(title), "data": data, "scripts": joined_scripts(f"{name}.mjs")})
 
 
 def filled_template(name: str, parts: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Packs depth and normals into an 8-bit RGB image, which `web/maps.js` reads back as numbers."""
+"""Packs depth and normals into an 8-bit RGB image, which `web/maps.mjs` reads back as numbers."""
 
 from __future__ import annotations
 

@@ -31,12 +31,17 @@ def is_idle() -> bool:
 
 def has_node(node_id: str) -> bool:
     """Whether ComfyUI already has a node of this id, of its own or of a pack loaded earlier."""
-    return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+    return node_class(node_id) is not None
+
+
+def node_class(node_id: str) -> Any | None:
+    """The class of a node; None if ComfyUI has no such node."""
+    return getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
 
 
 def pack_of_node(node_id: str) -> str | None:
     """The folder or file of the pack that provides a node; None if ComfyUI has no such node."""
-    node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
+    node = node_class(node_id)
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
 
 
@@ -62,34 +67,54 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
-    """Registers a JSON endpoint on ComfyUI's server, once; `answer` gets the query. Does nothing outside ComfyUI."""
+    """Registers an endpoint on ComfyUI's server, once. Does nothing outside ComfyUI.
+
+    `answer` gets the query and returns a script as text, or a value that becomes JSON.
+    """
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
         return
-    folder = Path(__file__).parents[2]
-    if not _SERVED_NAME.fullmatch(folder.name):
-        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder.name)
     if any(getattr(route, "path", None) == path for route in routes):  # registered twice, it would keep ComfyUI from starting
-        logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", folder)
+        logger.warning("custom_nodes holds this pack twice, and ComfyUI uses the copy loaded last, %s; remove the other one", _folder())
         return
 
     async def respond(request: Any) -> Any:
         from aiohttp import web  # pyright: ignore[reportMissingImports]
 
-        return web.json_response(answer(request.query))
+        found = answer(request.query)
+        return web.Response(text=found, content_type="text/javascript") if isinstance(found, str) else web.json_response(found)
 
     routes.get(path)(respond)
 
 
-def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """The last executed prompts, newest first: nodes by id, the page's graph, and the outputs for the page by node id."""
+def answer_script(name: str, make: Callable[[], str]) -> None:
+    """Answers the page's requests for a script of the pack's web folder with what `make` returns."""
+    folder = _folder().name
+    if _SERVED_NAME.fullmatch(folder):
+        answer_page(f"/extensions/{folder}/{name}", lambda _query: make())
+    elif prompt_server() is not None:
+        logger.warning("ComfyUI serves no scripts and help pages from a folder named %r; rename it to ComfyUI-Depth-Normal", folder)
+
+
+def _folder() -> Path:
+    """The pack's folder, by whose name ComfyUI serves its scripts and help pages."""
+    return Path(__file__).parents[2]
+
+
+def last_prompts(most: int) -> list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """The last executed prompts, newest first: id, nodes by id, the page's graph, and the outputs for the page by node id."""
     queue: Any = getattr(prompt_server(), "prompt_queue", None)
     if queue is None:
         return []
     with queue.mutex:
         ran = list(queue.history.values())[: -most - 1 : -1]
     graphs = ((each["prompt"][3].get("extra_pnginfo") or {}).get("workflow") or {} for each in ran)
-    return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
+    return [(*each["prompt"][1:3], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
+
+
+def last_prompt_id() -> str | None:
+    """The id of the prompt that ComfyUI runs, or ran last; None outside ComfyUI."""
+    return getattr(prompt_server(), "last_prompt_id", None)
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

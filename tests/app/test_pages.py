@@ -120,7 +120,10 @@ def test_nothing_says_to_install_diffusers_by_its_bare_name():
     """It replaces huggingface_hub 0.x, without which transformers 4 cannot be imported: docs/dependencies.md."""
     places = ("*.md", "docs/**/*", "web/**/*", "workflows/*", "subgraphs/*", "locales/**/*", "app/**/*", "nodes/*")
     texts = {
-        path for place in places for path in ROOT.glob(place) if path.suffix in (".md", ".py", ".js", ".json", ".html") and path.is_file()
+        path
+        for place in places
+        for path in ROOT.glob(place)
+        if path.suffix in (".md", ".py", ".js", ".mjs", ".json", ".html") and path.is_file()
     }
     assert len(texts) > 400
     bare = re.compile(r"pip install(?: -[\w-]+)*(?: ['\"\w.,>=\[\]-]+)*? ['\"]?diffusers")

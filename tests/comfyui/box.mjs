@@ -155,7 +155,7 @@ report.pressed = await held()
 // A node that has a point alone: a drag moves it.
 report.alone = await page.evaluate(async () => {
   const node = window.add('DepthNormal_DepthOfField')
-  node.onExecuted({ depth_normal: [window.view().maps.payload] })
+  window.executed(node, window.view().maps.payload)
   const view = window.viewOf(node), values = () => [view.widgets.values.point_x, view.widgets.values.point_y]
   for (let i = 0; i < 100 && !view.maps; i++) await window.rest()
   view.grab({ x: 0.2, y: 0.3 }, {})

@@ -183,6 +183,11 @@ if (subgraph) {
 }
 
 // Another tab, and back.
+await page.evaluate(() => {
+  window.arrived = []
+  window.firstId = window.app.graph.id
+  window.app.api.addEventListener('executed', ({ detail }) => window.arrived.push(detail))
+})
 await run()
 const tabs = await page.evaluate(async () => {
   const { workflow: store } = window.app.extensionManager
@@ -193,6 +198,31 @@ const tabs = await page.evaluate(async () => {
   return store.activeWorkflow.path !== first.path && window.shown().nodes.length === 0
 })
 report.tabs = tabs
+// The page gives what arrives to nodes of the same number: here as if the first tab's run went on.
+report.foreign = await page.evaluate(async () => {
+  const { graph, api } = window.app, arrived = window.arrived.filter(({ output }) => output?.depth_normal)
+  const lamps = arrived.map(({ node: id }) => {
+    const lamp = window.LiteGraph.createNode('DepthNormal_Relight')
+    lamp.id = Number(id)
+    return graph.add(lamp)
+  })
+  const said = lamp => [Boolean(window.viewOf(lamp).maps), window.viewOf(lamp).view.root.innerText, ...lamp.widgets.filter(widget => widget.name === '$$depth_normal_words').map(({ element }) => element.textContent)]
+  const before = lamps.map(said), seen = { count: lamps.length }
+  // The second time as if both tabs were opened from one file.
+  for (const id of [graph.id, window.firstId]) {
+    graph.id = id
+    for (const detail of arrived) {
+      api.dispatchCustomEvent('executed', detail)
+      api.dispatchCustomEvent('progress_text', { nodeId: detail.node, text: 'running 2 of 3' })
+    }
+    await window.rest(1500)
+  }
+  seen.arrived = JSON.stringify(lamps.map(said)) === JSON.stringify(before) || lamps.map(said)
+  for (const lamp of lamps) lamp.configure(lamp.serialize())
+  await window.rest(1500)
+  seen.restored = JSON.stringify(lamps.map(said)) === JSON.stringify(before) || lamps.map(said)
+  return seen
+})
 const names = page.locator('.workflow-tab')
 await names.nth(await names.count() - 2).click({ timeout: 4000 }).catch(error => report.errors.push(error.message))
 await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))

@@ -114,7 +114,7 @@ report.cut = await page.evaluate(() => { const { line } = window.view('PreviewGe
 // A node with a picture and nothing to set in it.
 const shownBy = type => page.evaluate(async type => {
   const node = window.add(`DepthNormal_${type}`)
-  node.onExecuted({ depth_normal: [{ ...window.view('Relight').maps.payload, text: 'half is lost after 7 m' }] })
+  window.executed(node, { ...window.view('Relight').maps.payload, text: 'half is lost after 7 m' })
   for (let i = 0; i < 100 && !window.view(type).maps; i++) await window.rest()
   const { view } = window.view(type), told = view.line.textContent
   window.app.graph.remove(node)
@@ -148,7 +148,7 @@ await shoot('geometry')
 report.scenes = await page.evaluate(async () => {
   const view = window.view('Relight'), { gpu } = view.scene, before = gpu.scenes.size
   const copies = Array.from({ length: 20 }, () => window.add('DepthNormal_Relight')), views = copies.map(window.viewOf)
-  for (const node of copies) node.onExecuted({ depth_normal: [view.maps.payload] })
+  for (const node of copies) window.executed(node, view.maps.payload)
   for (let i = 0; i < 100 && !views.every(each => each.frames); i++) await window.rest()
   const made = gpu.scenes.size
   for (const node of copies) window.app.graph.remove(node)

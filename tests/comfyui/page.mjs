@@ -12,6 +12,7 @@ export const set = (server, settings) => fetch(server + '/settings', {
  * @param {Record<string, any>} settings Of ComfyUI, beside these.
  * @param {{ size?: [number, number], timeout?: number, gpu?: boolean, context?: object }} options `gpu`: WebGL on the processor, as the
  *   machine needs no graphics card.
+ * @returns {Promise<{ browser: any, page: any, errors: string[], scripts: string[] }>} `scripts`: those of the pack that were asked for.
  */
 export async function openPage(server, settings = {}, { size: [width, height] = [1500, 950], timeout = 90000, gpu = false, context = {} } = {}) {
   const known = { 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' }
@@ -21,7 +22,9 @@ export async function openPage(server, settings = {}, { size: [width, height] = 
   const page = await (await browser.newContext({ viewport: { width, height }, ...context })).newPage(), errors = []
   page.setDefaultTimeout(timeout)
   page.on('pageerror', error => errors.push(error.message))
-  return { browser, page, errors }
+  const scripts = []
+  page.on('request', request => scripts.push(...request.url().match(/(?<=\/extensions\/ComfyUI-Depth-Normal\/).*js$/) ?? []))
+  return { browser, page, errors, scripts }
 }
 
 /** Goes to the page, and waits until it knows this type of node and shows a graph. */
@@ -33,6 +36,10 @@ export async function start(page, server, type = 'DepthNormal_Relight') {
     window.find = type => window.app.canvas.graph.nodes.find(node => node.type === `DepthNormal_${type}`)
     /** The pack's image on a node. */
     window.viewOf = node => node?.widgets?.find(widget => widget.element?.depthNormal)?.element.depthNormal
+    /** Gives a node what another one's run gave the page, as if it had run in the same prompt. */
+    window.executed = (node, payload) => window.app.api.dispatchCustomEvent('executed', {
+      node: String(node.id), prompt_id: payload.prompt, output: { depth_normal: [{ ...payload, type: node.type }] },
+    })
     window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
     window.add = (type, x = 0, y = 0) => {
       const node = window.LiteGraph.createNode(type)

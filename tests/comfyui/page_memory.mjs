@@ -51,7 +51,7 @@ const round = (inSubgraph) => page.evaluate(async inSubgraph => {
   const types = ['DepthNormal_Relight', 'DepthNormal_PreviewGeometry', 'DepthNormal_Fog']
   const nodes = Array.from({ length: 30 }, (_, i) => {
     const node = window.add(types[i % 3], 300 * (i % 6), 1000 + 500 * Math.floor(i / 6))
-    node.onExecuted({ depth_normal: [{ ...window.payload, text: String(i) }] })
+    window.executed(node, { ...window.payload, text: String(i) })
     return node
   })
   for (let i = 0; i < 200 && !nodes.every(node => window.viewOf(node).maps); i++) await window.rest(200)

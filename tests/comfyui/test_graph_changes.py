@@ -64,6 +64,10 @@ def test_what_was_run_is_shown_again(seen):
     )
 
 
+def test_a_run_of_another_tab_is_not_shown_in_nodes_of_the_same_numbers(seen):
+    assert seen["foreign"] == {"count": 3, "arrived": True, "restored": True}
+
+
 def test_the_panel_of_parameters_leaves_the_width(seen):
     width, node = seen["width"]
     assert node - 40 < width <= node

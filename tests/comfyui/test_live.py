@@ -81,8 +81,8 @@ def test_the_image_comes_back_without_a_run_and_after_the_context_was_lost(seen)
 
 def test_preview_geometry_says_what_it_holds(seen):
     geometry = seen["geometry"]
-    assert geometry["line"].startswith("disparity") and "normals OpenGL" in geometry["line"]
-    assert geometry["under"].startswith("disparity") and "faces" in geometry["under"]
+    assert geometry["line"].startswith("relative, 0 far to 100 near, ") and "normals OpenGL" in geometry["line"]
+    assert re.match(r"relative \d+ \(0 far, 100 near\), faces ", geometry["under"])
     assert geometry["tiles"] == 2, "depth and normals; the mask is fully valid"
     assert geometry["enlarged"] and geometry["same"] and not geometry["beside"], "the best grid; the same place on every tile"
     assert geometry["next"] == "Next image", "not the name of the sign on the button"

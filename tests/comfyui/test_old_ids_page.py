@@ -11,7 +11,7 @@ from depth_normal.nodes.old_ids import OWN_IDS, OWN_INPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-COLOURS = dict(re.findall(r"(\w+): '(#\w+)'", (ROOT / "web" / "colours.js").read_text()))
+COLOURS = dict(re.findall(r"(\w+): '(#\w+)'", (ROOT / "web" / "colours.mjs").read_text()))
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 

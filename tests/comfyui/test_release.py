@@ -86,7 +86,7 @@ def test_the_registry_ships_what_nodes_need_and_no_more():
     assert folders == code | {"docs", "locales", "subgraphs", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     kinds = {Path(name).suffix for name in files} - {""}
-    assert kinds == {".html", ".jpg", ".js", ".json", ".md", ".mp4", ".py", ".safetensors", ".toml", ".txt"}
+    assert kinds == {".html", ".jpg", ".js", ".json", ".md", ".mjs", ".mp4", ".py", ".safetensors", ".toml", ".txt"}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())
     assert not {*linked} - {*files}, "the README's links lead somewhere"
@@ -156,7 +156,9 @@ _TEXTS = {
 def test_what_the_registrys_rules_for_text_find_has_its_reason():
     rows = re.findall(r"^\| `([\w./]+)` \| (.+?) \| (.+?) \|$", (ROOT / "docs" / "releasing.md").read_text(), re.MULTILINE)
     stated = {(name, rule) for name, words, why in rows for rule in _TEXTS if why and rule in words}
-    texts = {name: (ROOT / name).read_text() for name in shipped() if name.endswith((".py", ".js", ".md", ".json", ".html", ".toml"))}
+    texts = {
+        name: (ROOT / name).read_text() for name in shipped() if name.endswith((".py", ".js", ".mjs", ".md", ".json", ".html", ".toml"))
+    }
     assert {(name, rule) for name, text in texts.items() for rule, words in _TEXTS.items() if re.search(words, text)} == stated
 
 

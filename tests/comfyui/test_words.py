@@ -24,6 +24,10 @@ def texts(part):
     return [each["text"] for each in part["words"]]
 
 
+def test_the_page_asks_for_one_script(seen):
+    assert seen["scripts"] == ["depth_normal.js"]
+
+
 def test_a_run_is_told_from_loading_to_the_end(seen):
     said = texts(seen["tiny"])
     assert said[-1].startswith("done in ") and "running tiny" in said and not seen["errors"]

@@ -5,11 +5,12 @@ import path from 'node:path'
 import { openList, openPage, start } from './page.mjs'
 
 const [server, picture, nodes2, shots] = process.argv.slice(2)
-const { browser, page, errors } = await openPage(server, { 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
+const { browser, page, errors, scripts } = await openPage(server, { 'Comfy.VueNodes.Enabled': nodes2 === 'true' })
 const report = { errors }
 const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}_${nodes2 === 'true' ? 'nodes2' : 'canvas'}.png`) })
 
 await start(page, server, 'DepthNormal_LoadModel')
+report.scripts = [...scripts]
 const prepare = () => {
   window.words = []
   window.ended = []

@@ -114,7 +114,7 @@ def test_constant_depth_and_one_pixel(node):
 @pytest.mark.parametrize("node", effects.NODES)
 def test_the_page_shows_what_an_effect_makes(node):
     """By its point, or by its id: names of groups are translated before the page's script sees them."""
-    script = (ROOT / "web" / "depth_normal.js").read_text(encoding="utf-8")
+    script = (ROOT / "web" / "views.mjs").read_text(encoding="utf-8")
     assert "point_x" in node.INPUT_TYPES()["optional"] or f"  {node.NODE_ID}: PlainView," in script, "add it to VIEWS in the script"
 
 

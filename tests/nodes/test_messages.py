@@ -93,7 +93,7 @@ def test_the_page_finds_every_message(language, tmp_path):
         "console.log(JSON.stringify(JSON.parse(texts).map(translatedMessage)))\n"
     )
     table = ROOT / "web" / "languages" / f"{language}.json"
-    words = ["node", str(script), (ROOT / "web" / "language.js").as_uri(), str(table), json.dumps(texts)]
+    words = ["node", str(script), (ROOT / "web" / "language.mjs").as_uri(), str(table), json.dumps(texts)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = dict(zip(texts, json.loads(done.stdout), strict=True))

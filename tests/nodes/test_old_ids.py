@@ -8,6 +8,7 @@ import logging
 import re
 import runpy
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +94,12 @@ def test_ids_that_are_left_to_others_are_not_there():
 
 def comfyui_with(monkeypatch, **nodes):
     """ComfyUI's table of nodes: a pack's name by id."""
-    mappings = {node_id: SimpleNamespace(RELATIVE_PYTHON_MODULE=f"custom_nodes.{pack}") for node_id, pack in nodes.items()}
+    mappings = {
+        node_id: SimpleNamespace(
+            RELATIVE_PYTHON_MODULE=f"custom_nodes.{pack}", INPUT_TYPES=lambda node_id=node_id: NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()
+        )
+        for node_id, pack in nodes.items()
+    }
     monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(NODE_CLASS_MAPPINGS=mappings))
 
 
@@ -160,9 +166,10 @@ def test_a_second_copy_of_the_pack_leaves_the_address_to_the_first(monkeypatch, 
 
 @pytest.mark.parametrize(("name", "said"), [("ComfyUI-Depth-Normal-main_1.2(3)+", 0), ("Depth Normal", 1), ("Tiefe-ü", 1)])
 def test_a_folder_whose_scripts_comfyui_does_not_serve_is_named(monkeypatch, caplog, name, said):
-    monkeypatch.setattr(server, "prompt_server", lambda: SimpleNamespace(routes=[SimpleNamespace(path="/depth_normal/test")]))
+    routes = [SimpleNamespace(path=f"/extensions/{name}/a.js")]
+    monkeypatch.setattr(server, "prompt_server", lambda: SimpleNamespace(routes=routes))
     monkeypatch.setattr(server, "__file__", f"/custom_nodes/{name}/model_loader/comfy/host.py")
-    server.answer_page("/depth_normal/test", dict)
+    server.answer_script("a.js", str)
     assert sum(f"from a folder named {name!r}; rename it" in line for line in caplog.messages) == said
 
 
@@ -182,6 +189,43 @@ def test_an_old_prompt_keeps_the_old_default_with_the_own_node(monkeypatch):
     posted = old_ids.with_own_ids({"prompt": dict(enumerate(prompts))})["prompt"]
     assert [node["class_type"] for node in posted.values()] == ["DepthNormal_DepthAnything"] * 2
     assert [node["inputs"]["ckpt_name"] for node in posted.values()] == ["depth_anything_vitl14.pth", "tiny"]
+
+
+def test_an_old_prompts_unknown_inputs_do_not_reach_the_own_node(monkeypatch):
+    comfyui_with(monkeypatch, DepthNormal_MiDaSDepthMap="ours")
+    inputs = {"image": ["1", 0], "a": 6.28, "mask": ["1", 1]}
+    posted = {"prompt": {"2": {"class_type": "MiDaS-DepthMapPreprocessor", "inputs": inputs}}}
+    assert set(old_ids.with_own_ids(posted)["prompt"]["2"]["inputs"]) == {"image", "a", "model"}
+
+
+@pytest.mark.parametrize("node_id", [*OWN_IDS, *WITHOUT_TWIN, *OWN_IDS.values()])
+def test_an_old_id_ignores_inputs_that_it_does_not_have_and_an_own_id_refuses_them(node_id, caplog):
+    """The old packs' nodes take **kwargs, and ComfyUI passes every linked input on."""
+    node = NODE_CLASS_MAPPINGS[node_id]
+    required = node.INPUT_TYPES()["required"]
+    if node_id in OWN_IDS.values():
+        with pytest.raises(TypeError, match="unexpected keyword argument 'mask'"):
+            node().execute(**dict.fromkeys(required), mask=1)
+        return
+    with pytest.raises(TypeError, match="missing a required argument") if required else nullcontext():
+        node().execute(mask=1)
+    assert "ignored, as this node has no such input: mask" in caplog.text
+    assert not hasattr(node, "IS_CHANGED") or isinstance(node.IS_CHANGED(mask=None), str)
+
+
+def test_an_old_graph_with_one_input_more_gives_its_image():
+    image = torch.rand(1, 48, 64, 3)
+    inputs = {"image": image, "resolution": 64, "model": "tiny"}
+    alone, beside = (
+        NODE_CLASS_MAPPINGS["MiDaS-NormalMapPreprocessor"]().execute(**inputs, **more) for more in ({}, {"mask": image[..., 0]})
+    )
+    assert torch.equal(alone[0], beside[0])
+
+
+@pytest.mark.parametrize(("old_id", "name"), old_ids.METHODS.items())
+def test_scripts_call_an_old_id_by_the_old_packs_name(old_id, name):
+    node = NODE_CLASS_MAPPINGS[old_id]
+    assert getattr(node, name) is node.execute and old_id in OWN_IDS
 
 
 def test_nodes_of_the_pack_with_prefixed_ids_are_replaced_only_where_it_is_absent(monkeypatch):

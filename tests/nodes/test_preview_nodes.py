@@ -37,7 +37,8 @@ def temp(comfyui):
 def test_the_line_says_what_there_is():
     assert describe(estimate()) == "metric depth 0.913 to 6.2 m, fov 60°, normals OpenGL, mask 94 %"
     bare = Estimate(torch.rand(1, 1, 4, 4), Quantity.DISPARITY)
-    assert describe(bare).startswith("disparity 0") and describe(bare).endswith("no mask")
+    assert describe(bare) == "relative, 0 far to 100 near, no mask", "numbers without a unit say nothing"
+    assert describe(bare, in_file=True).startswith("disparity 0") and describe(bare, in_file=True).endswith("no mask")
     nothing = Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.METRIC_DEPTH)
     assert describe(nothing) == "metric depth nowhere, mask 0 %"
     assert describe(Estimate(normals=estimate().normals, axes=Axes.SCANNET)) == "normals ScanNet, no mask"
@@ -66,6 +67,17 @@ def test_the_page_gets_small_files_in_the_temp_folder(temp):
         assert payload["intrinsics"][0] == pytest.approx(float(large.intrinsics[0, 0, 0]) * 512 / 1200)
         for file in (payload["image"], payload["maps"]):
             assert file["type"] == "temp" and file["subfolder"] == "" and (temp / file["filename"]).stat().st_size < 1e6
+
+
+def test_payloads_name_their_node_and_prompt(temp, monkeypatch):
+    """The page finds nodes by their numbers, which another graph's nodes have too."""
+    module = ModuleType("server")
+    module.PromptServer = SimpleNamespace(instance=SimpleNamespace(last_prompt_id="a prompt"))
+    monkeypatch.setitem(sys.modules, "server", module)
+    for node in (PreviewGeometry, Relight):
+        inputs = {"image": torch.rand(2, 12, 16, 3), "geometry": estimate(2)}
+        payloads = node().execute(**inputs)["ui"][KEY]
+        assert payloads and {(each["type"], each["prompt"]) for each in payloads} == {(node.NODE_ID, "a prompt")}
 
 
 def test_a_long_batch_shows_its_first_images(temp):
@@ -121,7 +133,7 @@ def history(comfyui, monkeypatch):
 
 def ran(graph, outputs, nodes=None):
     nodes = {node_id: {"class_type": "DepthNormal_Relight"} for node_id in nodes or outputs}
-    return {"prompt": (0, "prompt", nodes, {"extra_pnginfo": {"workflow": {"id": graph}}}, []), "outputs": outputs}
+    return {"prompt": (0, f"of {graph}", nodes, {"extra_pnginfo": {"workflow": {"id": graph}}}, []), "outputs": outputs}
 
 
 def test_the_last_run_of_each_node_of_a_graph(history):
@@ -130,10 +142,10 @@ def test_the_last_run_of_each_node_of_a_graph(history):
     history["2"] = ran("graph", {"7": {KEY: [second]}}, nodes=["7", "8"])
     history["3"] = ran("another", {"7": {KEY: [first]}})
     history["4"] = {"prompt": (0, "script", {"7": {}}, {}, []), "outputs": {"7": {KEY: [first]}}}
-    runs = last_runs({"graph": "graph"})
-    assert runs["7"] == {"type": "DepthNormal_Relight", "shown": [second], "notes": []}
-    assert runs["5:3"] == {"type": "DepthNormal_Relight", "shown": [first], "notes": ["a", "b"]}
-    assert runs["8"] == {"type": "DepthNormal_Relight", "shown": [], "notes": []}
+    runs, made_by = last_runs({"graph": "graph"}), {"type": "DepthNormal_Relight", "prompt": "of graph"}
+    assert runs["7"] == {**made_by, "shown": [second], "notes": []}
+    assert runs["5:3"] == {**made_by, "shown": [first], "notes": ["a", "b"]}
+    assert runs["8"] == {**made_by, "shown": [], "notes": []}
     assert last_runs({"graph": "new"}) == last_runs({}) == {}
 
 

@@ -77,7 +77,7 @@ def test_a_note_names_widgets_as_the_page_shows_them(path):
 
 
 def test_the_page_orders_every_workflow():
-    listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
+    listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.mjs").read_text().partition("ORDER = [")[2].partition("]")[0])
     assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Depth and Normals"
 
 

@@ -1,6 +1,6 @@
 // Files that are dropped, chosen or pasted, and their way to the server: one after another, so that the list has their order.
 
-import { translated } from '../web/words.js'
+import { translated } from '../web/words.mjs'
 import { ask } from './server.js'
 
 const MOST_KINDS = 5

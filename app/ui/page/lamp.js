@@ -1,7 +1,7 @@
 // *Light* on this page: the command that makes what is seen, and a file of it, which the server makes.
 
-import { LampMode } from '../web/viewer_lamp.js'
-import { translated } from '../web/words.js'
+import { LampMode } from '../web/viewer_lamp.mjs'
+import { translated } from '../web/words.mjs'
 import { button, making } from './previews.js'
 import { ask } from './server.js'
 

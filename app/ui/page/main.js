@@ -1,8 +1,8 @@
 // The page of `depth-normal ui`. All that it shows of the work is the server's: two tabs show the same, and a reload loses nothing.
 
-import { loadTable, setTable, table } from '../web/language.js'
-import { chooseLanguage } from '../web/viewer.js'
-import { WORDS, translated } from '../web/words.js'
+import { loadTable, setTable, table } from '../web/language.mjs'
+import { chooseLanguage } from '../web/viewer.mjs'
+import { WORDS, translated } from '../web/words.mjs'
 import { Uploads, droppedFiles, kindsOf, sortedOut, unreadable } from './files.js'
 import { Queue, isOpen } from './queue.js'
 import { setUsual } from './previews.js'

@@ -1,7 +1,7 @@
 // Two more views of a result, which the server makes when they are looked at: images for both eyes, and a small camera move.
 
-import { table } from '../web/language.js'
-import { translated } from '../web/words.js'
+import { table } from '../web/language.mjs'
+import { translated } from '../web/words.mjs'
 import { ask, blobAddress } from './server.js'
 
 const LOOK = 200

@@ -1,6 +1,6 @@
 // A question that must be answered before something is done.
 
-import { translated } from '../web/words.js'
+import { translated } from '../web/words.mjs'
 
 /**
  * @param {string} words The question.

@@ -1,6 +1,6 @@
 // The list of images: their state, progress and cancel; one of them is chosen and shown large.
 
-import { translated } from '../web/words.js'
+import { translated } from '../web/words.mjs'
 import { showImage, worded } from './server.js'
 
 const byId = id => document.getElementById(id)

@@ -1,7 +1,7 @@
 // The chosen image, large: its maps in the viewers, its files, and the command that makes the same; or why there is nothing yet.
 
-import { showResult } from '../web/viewer.js'
-import { translated } from '../web/words.js'
+import { showResult } from '../web/viewer.mjs'
+import { translated } from '../web/words.mjs'
 import { savedLamp } from './lamp.js'
 import { previewModes } from './previews.js'
 import { choice } from './question.js'

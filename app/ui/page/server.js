@@ -1,7 +1,7 @@
 // What the page asks its server, and what it says when that fails.
 
-import { translatedMessage } from '../web/language.js'
-import { translated } from '../web/words.js'
+import { translatedMessage } from '../web/language.mjs'
+import { translated } from '../web/words.mjs'
 
 const TOKEN = 'depth-normal token'
 const PATIENCE = 300

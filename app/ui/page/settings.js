@@ -1,6 +1,6 @@
 // The settings: which model, what it is and where, its download, and how it runs.
 
-import { translated } from '../web/words.js'
+import { translated } from '../web/words.mjs'
 import { ask, worded } from './server.js'
 
 const KEPT = 'depth-normal settings'

@@ -1,4 +1,4 @@
-// Texts of this page in the other languages, by the English; what the viewers say is in web/words.js.
+// Texts of this page in the other languages, by the English; what the viewers say is in web/words.mjs.
 
 export const UI_WORDS = {
   'Add a folder': { zh: '添加文件夹', ja: 'フォルダーを追加' },

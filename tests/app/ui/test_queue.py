@@ -437,7 +437,7 @@ def test_the_settings_become_options(monkeypatch):
 
 def test_every_text_of_the_page_is_in_every_language():
     page = ROOT / "app" / "ui" / "page"
-    words = (ROOT / "web" / "words.js").read_text() + (page / "ui_words.js").read_text()
+    words = (ROOT / "web" / "words.mjs").read_text() + (page / "ui_words.js").read_text()
     known = {}
     for entry in re.split(r"^  (?=['\w])", words, flags=re.MULTILINE):
         if found := re.match(r"(?:'((?:[^'\\]|\\.)+)'|(\w+)): \{", entry):

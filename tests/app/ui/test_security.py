@@ -36,7 +36,7 @@ def test_the_token_lets_in_by_its_header_alone(client):
 
 
 def test_the_page_itself_is_for_everybody_and_holds_no_secret(client):
-    for path in ("/", "/page/main.js", "/web/words.js"):
+    for path in ("/", "/page/main.js", "/web/words.mjs"):
         answer, headers, body = client.ask("GET", path, headers={HEADER: None})
         assert answer == 200 and client.token.encode() not in body and "Set-Cookie" not in headers
     assert "<main>" in client.ask("GET", "/", headers={HEADER: None})[2].decode()
@@ -56,7 +56,7 @@ def test_what_is_not_of_the_page_is_refused(client):
     ]
     assert [headers for headers in wrong if status(client, *STATE, **headers) != 403] == []
     assert {status(client, "POST", "/api/cancel", **headers) for headers in wrong if "Origin" in headers} == {403}
-    assert {status(client, "GET", "/web/maps.js", **headers) for headers in wrong if "Sec_Fetch_Site" in headers} == {403}
+    assert {status(client, "GET", "/web/maps.mjs", **headers) for headers in wrong if "Sec_Fetch_Site" in headers} == {403}
     assert {status(client, *STATE, Cookie=cookie) for cookie in cookies} == {200}
     own = {"Origin": f"http://localhost:{client.port}", "Host": f"localhost:{client.port}"}
     assert status(client, "POST", "/api/cancel", **own) == 200

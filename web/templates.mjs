@@ -3,7 +3,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { translatedGraph } from './template_texts.js'
+import { translatedGraph } from './template_texts.mjs'
 
 /** First what needs no download, then what downloads a model, then what needs more than that. */
 export const ORDER = [

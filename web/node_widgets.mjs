@@ -1,6 +1,6 @@
 // A node's widgets by name, as views read and set them.
 
-import { translated } from './words.js'
+import { translated } from './words.mjs'
 
 /** The widgets of one node; of a subgraph, also those of a node in it that it does not show. */
 export class NodeWidgets {
@@ -28,7 +28,7 @@ export class NodeWidgets {
     return isLinked(named(this.node, name) ? this.node : this.source, name)
   }
 
-  /** @param {string[]} names @param {import('./image_view.js').ImageView} view Says which. @returns {boolean} Whether one is linked. */
+  /** @param {string[]} names @param {import('./image_view.mjs').ImageView} view Says which. @returns {boolean} Whether one is linked. */
   areGiven(names, view) {
     const given = names.find(name => this.isLinked(name))
     if (given) view.say(translated('{0} comes from another node', this.label(given)))

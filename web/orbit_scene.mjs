@@ -7,7 +7,6 @@ const SAME = 0.05
 const BEHIND = 40
 const BLURRED = 6
 const SMOOTHINGS = 24
-const DEFAULT_FOV = 55
 // As geometry/assumptions.py assumes where nothing says how deep a scene is.
 const FAR_BY_NEAR = 3
 const ENDS = [0.02, 0.98]
@@ -22,7 +21,7 @@ const ENDS = [0.02, 0.98]
 
 /**
  * The surface that a camera saw, cut where one thing ends before another; behind the cuts the farther one goes on, so that no gap opens.
- * @param {import('./maps.js').Maps} maps With depth.
+ * @param {import('./maps.mjs').Maps} maps With depth.
  * @returns {Solid}
  */
 export function solidOf(maps) {
@@ -30,7 +29,7 @@ export function solidOf(maps) {
   const columns = Math.floor((maps.width - 1) / step) + 1, rows = Math.floor((maps.height - 1) / step) + 1
   const whole = depthToCamera(maps), depth = new Float32Array(columns * rows)
   const points = new Float32Array(3 * depth.length), places = new Float32Array(2 * depth.length)
-  const [fx, fy, cx, cy] = maps.intrinsics ?? assumedCamera(maps)
+  const [fx, fy, cx, cy] = maps.intrinsics
   for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
     const at = row * columns + column, x = column * step, y = row * step, z = whole[y * maps.width + x]
     depth[at] = z
@@ -55,14 +54,33 @@ export function solidOf(maps) {
 
 /**
  * Depth whose zero is the camera, NaN where it is unknown.
- * @param {import('./maps.js').Maps} maps
+ * @param {import('./maps.mjs').Maps} maps
  * @returns {Float32Array}
  */
 export function depthToCamera({ depth, quantity }) {
   if (quantity === 'metric_depth') return depth
-  const [low, high] = percentiles(depth, ENDS), span = high - low || 1
+  const [low, high] = endsOf(depth), span = high - low || 1
   if (quantity === 'relative_depth') return depth.map(value => Math.max(0.1, 1 + (FAR_BY_NEAR - 1) * (value - low) / span))
   return depth.map(value => 1 / Math.max(0.1 / FAR_BY_NEAR, (value - low) / span * (1 - 1 / FAR_BY_NEAR) + 1 / FAR_BY_NEAR))
+}
+
+/**
+ * How near a pixel is where nothing is in metres, as the effects' percents have it the other way round (geometry/effects/depths.py).
+ * @param {import('./maps.mjs').Maps} maps With depth.
+ * @param {number} at Index of a pixel whose depth is known.
+ * @returns {number} 0 at the far end of the scene, 1 at its near end.
+ */
+export function nearnessAt({ depth, quantity }, at) {
+  const [low, high] = endsOf(depth), share = Math.min(1, Math.max(0, (depth[at] - low) / (high - low || 1)))
+  return quantity === 'disparity' ? share : (FAR_BY_NEAR / (1 + (FAR_BY_NEAR - 1) * share) - 1) / (FAR_BY_NEAR - 1)
+}
+
+/** @type {WeakMap<Float32Array, number[]>} */
+const ends = new WeakMap()
+
+function endsOf(depth) {
+  if (!ends.has(depth)) ends.set(depth, percentiles(depth, ENDS))
+  return ends.get(depth)
 }
 
 /**
@@ -74,16 +92,6 @@ export function percentiles(values, shares) {
   const stride = Math.max(1, Math.floor(values.length / 20000))
   const sorted = values.filter((value, i) => i % stride === 0 && !Number.isNaN(value)).sort()
   return shares.map(share => sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0)
-}
-
-/**
- * The camera that is assumed where none is known.
- * @param {{width: number, height: number}} size
- * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
- */
-export function assumedCamera({ width, height }) {
-  const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
-  return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }
 
 // Inverse depth is linear along the screen on a plane, however far away or slanted: what either side's slope foretells is the same surface.
@@ -185,8 +193,8 @@ const BACKGROUND = [0.12, 0.12, 0.13]
 /** One surface's resources in the shared context. */
 export class OrbitScene {
   /**
-   * @param {import('./gl.js').Gpu} gpu
-   * @param {import('./maps.js').Maps} maps With depth.
+   * @param {import('./gl.mjs').Gpu} gpu
+   * @param {import('./maps.mjs').Maps} maps With depth.
    * @param {Uint8ClampedArray} colours RGBA of the preview's size.
    * @param {() => void} redraw Asked for when the context came back after it was lost.
    */
@@ -246,7 +254,7 @@ export class OrbitScene {
 
   // The focal length, in half heights of the view, by which the view of the image's camera has all of the image.
   fitted(aspect) {
-    const { width, height, intrinsics } = this.maps, [fx, fy] = intrinsics ?? assumedCamera(this.maps)
+    const { width, height, intrinsics: [fx, fy] } = this.maps
     return 2 * Math.min(fy / height, aspect * fx / width)
   }
 
@@ -299,7 +307,7 @@ export class OrbitScene {
 
 /** What turns a surface in a view by the pointer and the keys. */
 export class OrbitControl {
-  /** @param {import('./image_view.js').ImageView} view */
+  /** @param {import('./image_view.mjs').ImageView} view */
   constructor(view) {
     this.view = view
     this.scene = null

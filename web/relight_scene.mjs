@@ -1,12 +1,12 @@
 // An image on the graphics card that can be relit at once.
 
-import { LAMPS_AT_ONCE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX, shadeOf } from './relight_shader.js'
+import { LAMPS_AT_ONCE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX, shadeOf } from './relight_shader.mjs'
 
 /** One image's resources in the shared context. */
 export class RelightScene {
   /**
-   * @param {import('./gl.js').Gpu} gpu
-   * @param {import('./maps.js').Maps} maps With normals and depth.
+   * @param {import('./gl.mjs').Gpu} gpu
+   * @param {import('./maps.mjs').Maps} maps With normals and depth.
    * @param {() => void} redraw Asked for when the context came back after it was lost.
    */
   constructor(gpu, maps, redraw) {
@@ -55,8 +55,8 @@ export class RelightScene {
 
   /**
    * Lights the image.
-   * @param {import('./light.js').Lamp[]} lamps
-   * @param {import('./light.js').Looks} looks
+   * @param {import('./light.mjs').Lamp[]} lamps
+   * @param {import('./light.mjs').Looks} looks
    * @param {HTMLCanvasElement} target Of the image's size; it keeps what it shows while the context is lost.
    * @param {number} coarse 1, or 2 for half the size, in a quarter of the time.
    */

@@ -1,6 +1,6 @@
 // Titles and notes of the pack's workflows in the page's language.
 
-import { table } from './language.js'
+import { table } from './language.mjs'
 
 const NOTES = new Set(['Note', 'MarkdownNote'])
 /** What stands before a line in Markdown; docs/make_locales.py leaves it out, too. */

@@ -2,8 +2,8 @@
 // Those that are hidden keep their values, are saved, and are sent.
 
 import { app } from '../../scripts/app.js'
-import { isLinked } from './node_widgets.js'
-import { watch } from './nodes.js'
+import { isLinked } from './node_widgets.mjs'
+import { watch } from './nodes.mjs'
 
 const KIND = 'light'
 const ONLY = {

@@ -1,10 +1,10 @@
 // An image on a node with its values under the pointer; and one on which a point can be set: for nodes with the widgets
 // point_x and point_y, fractions of the image, below 0 for none.
 
-import { button } from './image_view.js'
-import { outlined } from './light_view.js'
-import { describe } from './maps.js'
-import { translated } from './words.js'
+import { button } from './image_view.mjs'
+import { outlined } from './light_view.mjs'
+import { describe } from './maps.mjs'
+import { translated } from './words.mjs'
 
 /** The view on a node with an image and nothing to set in it. */
 export class PlainView {
@@ -16,12 +16,12 @@ export class PlainView {
     return ''
   }
 
-  /** @param {import('./image_view.js').ImageView} view */
+  /** @param {import('./image_view.mjs').ImageView} view */
   constructor(view) {
     this.view = view
   }
 
-  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is shown. */
+  /** @param {import('./maps.mjs').Maps[]} images Those of a batch; the first is shown. */
   show([maps]) {
     this.maps = maps
     this.view.showPixels(maps.image, maps.width, maps.height)
@@ -64,7 +64,7 @@ export class PointView extends PlainView {
     return translated('click sets the point')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./node_widgets.mjs').NodeWidgets} widgets */
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
@@ -83,7 +83,7 @@ export class PointView extends PlainView {
     return { point_x: NONE, point_y: NONE }
   }
 
-  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is shown. */
+  /** @param {import('./maps.mjs').Maps[]} images Those of a batch; the first is shown. */
   show([maps]) {
     this.ran = JSON.stringify(this.selected)
     super.show([maps])

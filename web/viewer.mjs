@@ -1,12 +1,12 @@
 // A result in a page that is not ComfyUI's: one that geometry/files/html_page.py writes, without a server, or that of `depth-normal ui`.
 
-import { namedTiles } from './geometry_view.js'
-import { ImageView } from './image_view.js'
-import { LANGUAGES, setLanguage } from './language.js'
-import { decodePng, joinedMaps } from './maps.js'
-import { LampMode } from './viewer_lamp.js'
-import { SliderMode, SolidMode, TilesMode } from './viewer_modes.js'
-import { translated } from './words.js'
+import { namedTiles } from './geometry_view.mjs'
+import { ImageView } from './image_view.mjs'
+import { LANGUAGES, setLanguage } from './language.mjs'
+import { decodePng, joinedMaps } from './maps.mjs'
+import { LampMode } from './viewer_lamp.mjs'
+import { SliderMode, SolidMode, TilesMode } from './viewer_modes.mjs'
+import { translated } from './words.mjs'
 
 /** Sets the page's language to the first of the browser's that there is. @returns {string} */
 export function chooseLanguage() {
@@ -101,7 +101,7 @@ function bytesOf(base64) {
   return Uint8Array.from(atob(base64), letter => letter.charCodeAt(0))
 }
 
-/** @returns {import('./viewer_modes.js').Layer[]} The image, if there is one, and the maps. */
+/** @returns {import('./viewer_modes.mjs').Layer[]} The image, if there is one, and the maps. */
 function layersOf(maps) {
   const { width, height } = maps
   const drawn = (name, paint) => {

@@ -1,6 +1,6 @@
 // Texts of the pack's scripts in the page's language: English where a translation is missing.
 
-import { language } from './language.js'
+import { language } from './language.mjs'
 
 /** Translations by the English text. {0} and {1} are placeholders. */
 export const WORDS = {
@@ -72,6 +72,8 @@ export const WORDS = {
     zh: '框：从 {0}, {1} 到 {2}, {3}；运行后可见其中的物体',
     ja: '枠: {0}, {1}～{2}, {3}。実行すると中の物が表示されます',
   },
+  '{0} % from near to far': { zh: '由近到远的 {0}%', ja: '近→遠の {0}%' },
+  'relative {0} (0 far, 100 near)': { zh: '相对深度 {0}（0 远，100 近）', ja: '相対深度 {0}（0 が遠く、100 が近い）' },
   'no depth': { zh: '无深度', ja: '深度なし' },
   'no normal': { zh: '无法线', ja: '法線なし' },
   'faces {0}, {1}': { zh: '朝向{0}、{1}', ja: '向き {0}、{1}' },

@@ -1,11 +1,11 @@
 // Relight in a page of its own: the pointer is a lamp in front of what it points at.
 
-import { gpu } from './gl.js'
-import { colourOf, position } from './light.js'
-import { describe, VALID } from './maps.js'
-import { RelightScene } from './relight_scene.js'
-import { depthToCamera, assumedCamera, percentiles } from './orbit_scene.js'
-import { translated } from './words.js'
+import { gpu } from './gl.mjs'
+import { colourOf, position } from './light.mjs'
+import { describe, VALID } from './maps.mjs'
+import { RelightScene } from './relight_scene.mjs'
+import { depthToCamera, percentiles } from './orbit_scene.mjs'
+import { translated } from './words.mjs'
 
 // As LightView: what takes longer (in milliseconds) is drawn coarsely while the lamp moves, and finely after this time.
 const SLOW = 25
@@ -23,7 +23,7 @@ export class LampMode {
     return translated('Light')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps With depth and normals. @param {{canvas: HTMLCanvasElement}[]} layers */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps With depth and normals. @param {{canvas: HTMLCanvasElement}[]} layers */
   constructor(view, maps, layers) {
     Object.assign(this, { view, maps, pending: 0, point: { x: 0.35, y: 0.3 }, isLeft: false })
     this.lit = litMaps(maps, layers[0].canvas)
@@ -133,9 +133,9 @@ export class LampMode {
 
 /**
  * Maps as the light needs them: depth without holes whose near end is 1, and a sky that faces the viewer.
- * @param {import('./maps.js').Maps} maps With depth and normals.
+ * @param {import('./maps.mjs').Maps} maps With depth and normals.
  * @param {HTMLCanvasElement} image
- * @returns {import('./maps.js').Maps}
+ * @returns {import('./maps.mjs').Maps}
  */
 export function litMaps(maps, image) {
   const depth = depthToCamera(maps), [near, far] = percentiles(depth, [NEAR_END, 1]), scale = near || 1
@@ -143,12 +143,12 @@ export function litMaps(maps, image) {
   const normals = maps.normals.slice()
   maps.bits.forEach((bits, i) => { if (bits & SKY) normals.set([128, 128, 255, 255], 4 * i) })
   const bits = maps.bits.map(each => each & SKY ? each | VALID : each)
-  return { ...maps, image: maps.image ?? image, depth: filled, normals, bits, intrinsics: maps.intrinsics ?? assumedCamera(maps) }
+  return { ...maps, image: maps.image ?? image, depth: filled, normals, bits }
 }
 
 /**
  * Depth by and large, without the edges of things. No cell is empty, even of an image of one pixel.
- * @param {import('./maps.js').Maps} maps
+ * @param {import('./maps.mjs').Maps} maps
  * @returns {(x: number, y: number) => number} At fractions of the image.
  */
 export function coarseDepth({ width, height, depth }) {

@@ -4,9 +4,9 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { allNodes, isOurDefinition, isOurs, noteDefinition } from './nodes.js'
-import { mendGraph } from './saved_graphs.js'
-import { translated } from './words.js'
+import { allNodes, isOurDefinition, isOurs, noteDefinition } from './nodes.mjs'
+import { mendGraph } from './saved_graphs.mjs'
+import { translated } from './words.mjs'
 
 /** Option of a widget: its value where the old node has no such widget. */
 const AS_BEFORE = 'depth_normal_as_before'

@@ -1,6 +1,7 @@
 // Reads what nodes/live.py and geometry/files/html_page.py write: an image, and its normals and depth as numbers.
 
-import { translated } from './words.js'
+import { nearnessAt } from './orbit_scene.mjs'
+import { translated } from './words.mjs'
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
 const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
@@ -9,6 +10,7 @@ const STEPS = 65534
 export const VALID = 1
 const SKY = 2
 const FLAGS = 3
+const DEFAULT_FOV = 55
 
 /**
  * @typedef {object} Maps
@@ -21,7 +23,7 @@ const FLAGS = 3
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
  * @property {Uint8Array | null} bits Flags per pixel: 1 where all maps are valid, 2 in the sky.
  * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half the thickness of things.
- * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
+ * @property {[number, number, number, number]} intrinsics fx, fy, cx, cy in pixels of the preview; an assumed camera's where none is known.
  * @property {object} payload The payload it was loaded from.
  */
 
@@ -53,10 +55,20 @@ export function joinedMaps(payload, { width, height, image }, packed) {
     full: payload.full,
     image,
     quantity: payload.depth?.quantity ?? null,
-    intrinsics: payload.intrinsics ?? null,
+    intrinsics: payload.intrinsics ?? assumedCamera({ width, height }),
     payload,
     ...unpack(packed, width * height, payload),
   }
+}
+
+/**
+ * The camera that is assumed where none is known.
+ * @param {{width: number, height: number}} size
+ * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
+ */
+function assumedCamera({ width, height }) {
+  const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
+  return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }
 
 /**
@@ -158,7 +170,7 @@ export function pixelAt(maps, x, y) {
  */
 export function describe(maps, x, y) {
   const at = pixelAt(maps, x, y), words = []
-  if (maps.depth) words.push(depthInWords(maps.depth[at], maps.payload.unit ?? maps.quantity))
+  if (maps.depth) words.push(depthInWords(maps, at))
   if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
   if (maps.bits && !(maps.bits[at] & VALID)) words.push(translated('masked'))
   if (maps.bits && maps.bits[at] & SKY) words.push(translated('sky'))
@@ -177,10 +189,13 @@ export function normalAt(maps, at) {
   return [x / length, y / length, z / length]
 }
 
-function depthInWords(depth, quantity) {
+function depthInWords(maps, at) {
+  const depth = maps.depth[at], number = Number(depth.toPrecision(3))
   if (Number.isNaN(depth)) return translated('no depth')
-  const number = Number(depth.toPrecision(3))
-  return quantity === 'metric_depth' ? `${number} m` : `${translated(quantity.replace('_', ' '))} ${number}`
+  if (maps.payload.unit === 'depth') return `${translated('depth')} ${number}`
+  if (maps.quantity === 'metric_depth') return `${number} m`
+  const near = Math.round(100 * nearnessAt(maps, at))
+  return maps.payload.unit === 'percent' ? translated('{0} % from near to far', 100 - near) : translated('relative {0} (0 far, 100 near)', near)
 }
 
 function normalInWords(normal) {

@@ -2,8 +2,8 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { after } from './nodes.js'
-import { translated } from './words.js'
+import { after } from './nodes.mjs'
+import { translated } from './words.mjs'
 
 const UPLOAD = 'depth_normal_upload'
 const BUTTON = '$$depth_normal_upload'

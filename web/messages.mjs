@@ -4,11 +4,10 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { styled } from './image_view.js'
-import { translatedMessage } from './language.js'
-import { runIds, runsOf } from './last_runs.js'
-import { isOurDefinition, isOurs, nodeAt } from './nodes.js'
-import './depth_normal.js' // its images stand above the row
+import { styled } from './image_view.mjs'
+import { translatedMessage } from './language.mjs'
+import { isLastOfShown, isOfShown, queuedAt, runIds, runsOf, shownPlace } from './last_runs.mjs'
+import { isOurDefinition, isOurs, nodeAt } from './nodes.mjs'
 
 /** The event of a message on a node: {nodeId, text}. */
 const WORDS = 'depth_normal_words'
@@ -60,36 +59,24 @@ function say(nodeId, text) {
   if (row) row.element.textContent = row.element.title = text
 }
 
-const shownGraph = () => String((app.rootGraph ?? app.graph)?.id)
-
-/** Graphs by the ids of their prompts: the page may show another one meanwhile, with nodes of the same ids. @type {Map<string, string>} */
-const graphs = new Map()
 /** @type {string | undefined} */
 let running
-const graphOf = (prompt = running) => graphs.get(prompt) ?? shownGraph()
-const isShown = prompt => graphOf(prompt) === shownGraph()
-
-const { queuePrompt } = api
-
-if (queuePrompt) {
-  api.queuePrompt = async function (number, data, ...more) {
-    const queued = await queuePrompt.call(this, number, data, ...more)
-    graphs.set(queued?.prompt_id, String(data?.workflow?.id ?? shownGraph()))
-    return queued
-  }
-}
+/** Of a run that was going on when the page was loaded, only its next progress says which prompt it is of. */
+const isShown = (prompt = running) => prompt == null || isOfShown(prompt)
 
 api.addEventListener(WORDS, ({ detail: { nodeId, text, prompt_id } }) => { if (isShown(prompt_id)) say(nodeId, text) })
+api.addEventListener('progress_state', ({ detail }) => { running = detail.prompt_id })
 
-/** The node that failed in the last run of a graph, by the graph. @type {Map<string, {nodeId: string, text: string}>} */
+/** The node that failed in the last run of a graph, by the graph. @type {Map<string | undefined, {nodeId: string, text: string, prompt: string}>} */
 const failures = new Map()
+const graphOf = prompt => queuedAt(prompt)?.graph
 
 // One that has its old value again does not run: ComfyUI keeps its result.
 api.addEventListener('execution_start', ({ detail }) => {
   running = detail?.prompt_id
-  const failed = failures.get(graphOf())
+  const failed = failures.get(graphOf(running))
   if (failed && isShown()) say(failed.nodeId, '')
-  failures.delete(graphOf())
+  failures.delete(graphOf(running))
 })
 
 /** Each returns the name and the content of the event in the page's language. */
@@ -103,7 +90,7 @@ const TRANSLATED = {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]
     if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
     const english = detail.exception_message.trim(), own = translatedMessage(english)
-    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english })
+    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english, prompt: detail.prompt_id })
     if (isShown(detail.prompt_id)) say(detail.node_id, own ?? english) // the page hides it behind a button
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
@@ -149,8 +136,8 @@ async function showNotes(again) {
 /** Its notes, or its error; a subgraph has the notes of the nodes in it. */
 function wordsOf(node, id, runs) {
   if (node.isSubgraphNode?.()) return Object.keys(runs).filter(each => each.startsWith(`${id}:`)).flatMap(each => runs[each].notes)
-  const failed = failures.get(shownGraph())
-  if (failed?.nodeId === id) return [failed.text]
+  const failed = failures.get(shownPlace().graph)
+  if (failed?.nodeId === id && isLastOfShown(failed.prompt)) return [failed.text]
   return isOurs(node) && runs[id]?.type === node.type ? runs[id].notes : []
 }
 

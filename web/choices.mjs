@@ -2,9 +2,9 @@
 // Graphs keep the choices themselves; a page that knows no labels of choices shows these.
 
 import { app } from '../../scripts/app.js'
-import { loadTable, table } from './language.js'
-import { allNodes, isOurs } from './nodes.js'
-import { translatedParts } from './words.js'
+import { loadTable, table } from './language.mjs'
+import { allNodes, isOurs } from './nodes.mjs'
+import { translatedParts } from './words.mjs'
 
 // The pack's own media, which the page can show only as files of the temporary folder.
 const DEMO_FILE = /^depth_normal\/(.+) \[temp\]$/

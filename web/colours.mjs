@@ -2,7 +2,7 @@
 // page has one: in older pages they are typed. The server takes text either way.
 
 import { app } from '../../scripts/app.js'
-import { hexOf } from './light.js'
+import { hexOf } from './light.mjs'
 
 /** As a normal map shows what faces the viewer; as core shows models; as lamplight. */
 export const COLOURS = { DEPTH_NORMAL_GEOMETRY: '#8080ff', DEPTH_NORMAL_MODEL: '#b39ddb', DEPTH_NORMAL_LIGHTS: '#ffd98a' }

@@ -2,9 +2,9 @@
 // of the image, below 0 for none, and more_points and not_points, texts of "x,y x,y". The box takes the place of the first point, so that one
 // of both is set at most; the further points correct either.
 
-import { outlined } from './light_view.js'
-import { BAR, CROSS, NONE, PointView, within } from './point_view.js'
-import { translated } from './words.js'
+import { outlined } from './light_view.mjs'
+import { BAR, CROSS, NONE, PointView, within } from './point_view.mjs'
+import { translated } from './words.mjs'
 
 const NO_FURTHER = { more_points: '', not_points: '' }
 const SIDES = ['box_left', 'box_top', 'box_right', 'box_bottom']

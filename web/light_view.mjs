@@ -1,10 +1,10 @@
 // Relight in the page: the image under the light of the node's widgets, and a handle that moves it.
 
-import { gpu } from './gl.js'
-import { anglesAt, depthBy, handleOf, lampOf, looksOf, otherLamps, radii } from './light.js'
-import { describe } from './maps.js'
-import { RelightScene } from './relight_scene.js'
-import { translated } from './words.js'
+import { gpu } from './gl.mjs'
+import { anglesAt, depthBy, handleOf, lampOf, looksOf, otherLamps, radii } from './light.mjs'
+import { describe } from './maps.mjs'
+import { RelightScene } from './relight_scene.mjs'
+import { translated } from './words.mjs'
 
 // An image that takes longer (in milliseconds) is drawn coarsely while the light moves, and finely after this time.
 const SLOW = 25
@@ -19,7 +19,7 @@ export class LightView {
     return translated('Run once, then drag the light here.')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./node_widgets.mjs').NodeWidgets} widgets */
   constructor(view, widgets) {
     this.view = view
     this.widgets = widgets
@@ -28,7 +28,7 @@ export class LightView {
     this.pending = 0
   }
 
-  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is lit. */
+  /** @param {import('./maps.mjs').Maps[]} images Those of a batch; the first is lit. */
   show([maps]) {
     this.dispose()
     const shared = gpu()

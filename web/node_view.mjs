@@ -3,12 +3,12 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { ImageView, LEAST_HEIGHT } from './image_view.js'
-import { lastShown, whenRun } from './last_runs.js'
-import { loadMaps } from './maps.js'
-import { NodeWidgets } from './node_widgets.js'
-import { after, isInGraph, watch } from './nodes.js'
-import { translated } from './words.js'
+import { ImageView, LEAST_HEIGHT } from './image_view.mjs'
+import { isOfShown, lastShown, whenRun } from './last_runs.mjs'
+import { loadMaps } from './maps.mjs'
+import { NodeWidgets } from './node_widgets.mjs'
+import { after, isInGraph, watch } from './nodes.mjs'
+import { translated } from './words.mjs'
 
 const KEY = 'depth_normal'
 const WIDGET = '$$depth_normal'
@@ -55,6 +55,15 @@ function placeOf({ graph, id }) {
   return graph && graph !== app.graph && graph.id && !graph.isRootGraph ? `${graph.id}:${id}` : String(id)
 }
 
+/** @param {any} payload @param {any} source @returns {boolean} Whether a node of this type made it; the page finds nodes by their numbers alone. */
+const isUsable = (payload, source) => Boolean(payload?.image) && payload.type === source.type
+
+/** @returns {object[] | undefined} What the page keeps at a place, where it is of the node there and of the shown graph. */
+function keptAt(place, source) {
+  const payloads = app.nodeOutputs?.[place]?.[KEY]
+  return payloads?.some(payload => isUsable(payload, source) && isOfShown(payload.prompt)) ? payloads : undefined
+}
+
 /** An image on a node, with what is drawn on it. */
 class NodeView {
   /** @param {any} node @param {any} View @param {any} source The node that runs: the node itself, or one in it where it is a subgraph. */
@@ -79,7 +88,7 @@ class NodeView {
 
   /** Shows the result of a run; a later call cancels an earlier one that still loads. */
   async show(payloads) {
-    const usable = (payloads ?? []).filter(payload => payload?.image)
+    const usable = (payloads ?? []).filter(payload => isUsable(payload, this.source))
     if (!usable.length) return
     this.place = placeOf(this.source)
     const key = JSON.stringify(usable)
@@ -110,9 +119,9 @@ class NodeView {
 
   /** The result of an earlier run: of this node, after an undo, a change of tabs or a reload, or of what it is a copy of. @param {boolean} isCopy */
   async restore(isCopy) {
-    const output = app.nodeOutputs?.[placeOf(this.source)]?.[KEY]
+    const output = keptAt(placeOf(this.source), this.source)
     if (output) return this.show(output)
-    if (this.key && !app.nodeOutputs?.[this.place]?.[KEY]) this.fail(this.View.empty)
+    if (this.key && !keptAt(this.place, this.source)) this.fail(this.View.empty)
     if (this.key || !isInGraph(this.node)) return // an object that was only created would never be told to free its images
     const values = JSON.stringify(this.widgets.values), { stamp } = this
     const original = isCopy && [...views].findLast(view => view !== this && view.key && view.View === this.View && view.values === values)
@@ -171,9 +180,8 @@ class NodeView {
   }
 }
 
-// A subgraph is told nothing of what runs in it.
 whenRun((ran, output) => {
-  for (const view of views) if (view.source !== view.node && ran(view.node, view.source)) view.show(output?.[KEY])
+  for (const view of views) if (ran(view.node, view.source)) view.show(output?.[KEY])
 })
 
 async function read(path) {
@@ -236,7 +244,6 @@ export function addView(node, View, source) {
   watch(node, own(() => view.look()), own(() => view.leave()))
   if (isInGraph(node)) view.enter()
   after(node, 'onAdded', own(() => view.enter()))
-  after(node, 'onExecuted', own(output => view.show(output?.[KEY])))
   const configured = isCopy => {
     takeOver(false)
     // By then a conversion to a subgraph has removed the old node, and a tab has its outputs back.

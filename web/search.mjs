@@ -1,8 +1,8 @@
 // What the page's node search finds of this pack: in which order, and also what no menu lists.
 
 import { app } from '../../scripts/app.js'
-import { onlyInSearch } from './old_ids.js'
-import { inOrder, wantedBy } from './search_order.js'
+import { onlyInSearch } from './old_ids.mjs'
+import { inOrder, wantedBy } from './search_order.mjs'
 
 app.registerExtension({
   name: 'DepthNormal.Search',

@@ -1,10 +1,10 @@
 // What a page of its own shows of one result: its maps side by side, two of them with a slider between, and the surface in 3D.
 
-import { gpu } from './gl.js'
-import { describe } from './maps.js'
-import { OrbitControl, OrbitScene } from './orbit_scene.js'
-import { bestColumns, cornerOf, markTiles, onTile } from './geometry_view.js'
-import { translated } from './words.js'
+import { gpu } from './gl.mjs'
+import { describe } from './maps.mjs'
+import { OrbitControl, OrbitScene } from './orbit_scene.mjs'
+import { bestColumns, cornerOf, markTiles, onTile } from './geometry_view.mjs'
+import { translated } from './words.mjs'
 
 /**
  * A map as it is drawn.
@@ -19,7 +19,7 @@ export class TilesMode {
     return translated('Side by side')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps @param {Layer[]} layers */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps @param {Layer[]} layers */
   constructor(view, maps, layers) {
     Object.assign(this, { view, maps, layers })
     this.controls = []
@@ -58,7 +58,7 @@ export class SliderMode {
     return translated('Slider')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps @param {Layer[]} layers At least two. */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps @param {Layer[]} layers At least two. */
   constructor(view, maps, layers) {
     Object.assign(this, { view, maps, layers })
     this.share = 0.5
@@ -120,7 +120,7 @@ export class SolidMode extends OrbitControl {
     return translated('3D')
   }
 
-  /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps With depth. @param {Layer[]} layers */
+  /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps With depth. @param {Layer[]} layers */
   constructor(view, maps, layers) {
     super(view)
     Object.assign(this, { maps, layers })

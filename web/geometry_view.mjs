@@ -1,10 +1,10 @@
 // Preview Geometry in the page: depth, normals and mask side by side, values under the pointer, and the surface in 3D.
 
-import { gpu } from './gl.js'
-import { button } from './image_view.js'
-import { describe, VALID } from './maps.js'
-import { depthToCamera, OrbitControl, OrbitScene, percentiles } from './orbit_scene.js'
-import { translated } from './words.js'
+import { gpu } from './gl.mjs'
+import { button } from './image_view.mjs'
+import { describe, VALID } from './maps.mjs'
+import { depthToCamera, OrbitControl, OrbitScene, percentiles } from './orbit_scene.mjs'
+import { translated } from './words.mjs'
 
 /**
  * The number of columns that shows tiles largest.
@@ -64,7 +64,7 @@ export class GeometryView extends OrbitControl {
     return translated('Run to see depth, normals and mask here.')
   }
 
-  /** @param {import('./image_view.js').ImageView} view */
+  /** @param {import('./image_view.mjs').ImageView} view */
   constructor(view) {
     super(view)
     this.index = 0
@@ -77,7 +77,7 @@ export class GeometryView extends OrbitControl {
     this.refresh()
   }
 
-  /** @param {import('./maps.js').Maps[]} images Those of a batch. */
+  /** @param {import('./maps.mjs').Maps[]} images Those of a batch. */
   show(images) {
     this.images = images
     this.choose(Math.min(this.index, images.length - 1))
@@ -173,7 +173,7 @@ export class GeometryView extends OrbitControl {
 
 /**
  * Depth (near = white), normals and mask as images, those that there are. A mask that is valid everywhere is left out, unless it is alone.
- * @param {import('./maps.js').Maps} maps
+ * @param {import('./maps.mjs').Maps} maps
  * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
  */
 export function tilesOf(maps) {
@@ -182,7 +182,7 @@ export function tilesOf(maps) {
 
 /**
  * The same by their names: Depth, Normals, Mask.
- * @param {import('./maps.js').Maps} maps
+ * @param {import('./maps.mjs').Maps} maps
  * @returns {Record<string, Uint8ClampedArray<ArrayBuffer>>}
  */
 export function namedTiles(maps) {
