@@ -24,7 +24,7 @@ from .graphs import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
 from .networks.published import StateDict
 from .networks.tiny import SharpHead, Surfaces, TinyNetwork, config_of, untrained_counters, with_scene
-from .preprocessing.resizing import ShortSideCapped, Size, by_area
+from .preprocessing.resizing import Half, ShortSideCapped, Size, by_area
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 
@@ -73,15 +73,19 @@ class TinyAnnotator(Annotator):
         return cls(spec, network)
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
-        """See `Family.reduced_size`: the size of the brightness in `postprocess`; the network's input averages pairs of its pixels."""
+        """See `Family.reduced_size`: the size of the first step of `preprocess`."""
         input_size = self.network_size(height, width, size)
         rows, columns = (ENLARGED * side for side in input_size)
         same = self.input_size is None and self.network_size(rows, columns, size) == input_size
         return (rows, columns) if same and rows < height and columns < width else None
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`. Clamps `size` to the range that the network was trained for."""
-        return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
+        """See `Family.preprocess`. Clamps `size` to the range that the network was trained for.
+
+        The first step gives the image that the guided filter, the sharp head and the sky use; the network's input is half its size.
+        """
+        rule = ShortSideCapped(ENLARGED * self.spec.used_size(size), LONGEST_ASPECT, ENLARGED * self.spec.multiple_of)
+        return Resize(rule, by_area), Resize(Half(), by_area)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`. Maps have half the input's size, but the sky full size. With a sharp head, its input features follow."""
@@ -99,16 +103,17 @@ class TinyAnnotator(Annotator):
         return TO_MIDAS_SCALE * smooth[:, :1], unit_vectors(smooth[:, 1:]), output[:, _WITHOUT_SKY:].sigmoid()
 
     def infer(self, request: Request) -> Estimate:
-        """See `Annotator.infer`. For sharp edges, the network gets the sharp head's image at half size."""
-        if not request.sharp or self.network.sharp is None:
-            return super().infer(request)
-        shown = resize_image(request.images, *self._enlarged(request))
-        outputs = self._sharpened(shown, self.run_network(self.as_inputs(F.avg_pool2d(shown, ENLARGED))))
-        return self.unstretched(self._at_edges(outputs, shown, request), request)
+        """See `Annotator.infer`. With or without sharp edges, normals and sky are the same."""
+        shown = self._shown(request)
+        outputs = self.run_network(self.as_inputs(F.avg_pool2d(shown, ENLARGED)))
+        sharp = request.sharp and self.network.sharp is not None
+        estimate = self._at_edges(self._sharpened(shown, outputs), shown, request) if sharp else self._smooth(outputs, shown, request)
+        return self.unstretched(estimate, request)
 
-    def _enlarged(self, request: Request) -> Size:
+    def _shown(self, request: Request) -> Tensor:
+        """The images at twice the network's input size."""
         height, width = self.network_size(*request.image_size, request.size)
-        return ENLARGED * height, ENLARGED * width
+        return resize_image(request.images, ENLARGED * height, ENLARGED * width)
 
     def _sharpened(self, shown: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The outputs of an exported graph, from images at twice the network's input size and the outputs of `predict`."""
@@ -128,30 +133,33 @@ class TinyAnnotator(Annotator):
             height, width = rows, columns
         first, second, logit = surfaces
         checked = {"depth": first, "depth of what is behind": second, "edges": logit, "normals": normals}
-        sky_mask = self._sky(sky, brightness(shown), shown, checked)
-        if sky_mask is not None and sky_mask.shape[-2:] != (height, width):
-            sky_mask = resize_map(sky_mask.float(), height, width) > 0.5
-        enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return _with_sky(Surfaces(*surfaces).seen(height, width), enlarged, sky_mask)
+        # in the same two steps as without sharp edges: to the size of `shown`, then to the images'
+        enlarged = unit_normals(resize_map(normals, *shown.shape[-2:]), in_place=True)
+        land = self._land(sky, shown, checked)
+        sized = Estimate(normals=enlarged, axes=Axes.OPENGL, mask=land).resized(height, width, checked=True)
+        return _with_mask(Surfaces(*surfaces).seen(height, width), sized.normals, sized.mask)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the network's input size, with edges aligned to the image's."""
-        height, width = self._enlarged(request)
-        guide = resize_image(brightness(request.images), height, width)
+        return self._smooth(outputs, self._shown(request), request)
+
+    def _smooth(self, outputs: tuple[Tensor, ...], shown: Tensor, request: Request) -> Estimate:
+        """The estimate from outputs of `predict`, at the size of `shown`."""
+        (height, width), guide = shown.shape[-2:], brightness(shown)
         disparity, normals, *sky = outputs
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         smooth = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return _with_sky(smooth, enlarged, self._sky(sky[0], guide, request.images, {"depth": disparity, "normals": normals}))
+        return _with_mask(smooth, enlarged, self._land(sky[0], shown, {"depth": disparity, "normals": normals}))
 
-    def _sky(self, sky: Tensor, guide: Tensor, images: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
-        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; None if no image has any. `images` may have any size.
+    def _land(self, sky: Tensor, shown: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        """(B, 1, h, w) bool, the pixels of `shown` (B, 3, h, w) that are not sky; None if no image has sky.
 
         Raises an ArithmeticError if one of the network's outputs, by name, is not finite.
         """
-        share, least = _sky_at_edges(sky, guide)
+        share, least = _sky_at_edges(sky, brightness(shown))
         # A single synchronisation, since most images have no sky: counts of sure and doubtful sky, and the finiteness check.
         fetched = to_cpu({"counts": _sky_counts(share, least), "ends": ends_of(outputs)})
         check_ends(self.spec, self.network, dict(zip(outputs, fetched["ends"].tolist(), strict=True)))
@@ -161,15 +169,14 @@ class TinyAnnotator(Annotator):
         some_sure = bool(decided[0].any())
         is_sure, doubtful = (sent_to(share.device, each) for each in decided)
         if some_sure:  # colours do not decide whether there is a sky: studio backdrops have its colours
-            images = resize_image(images, *guide.shape[-2:])  # used by all three below
-            share = torch.where(is_sure, sky_by_colours(least, images), share)
-        sky_mask = sky_of(share, images, (is_sure, doubtful))
+            share = torch.where(is_sure, sky_by_colours(least, shown), share)
+        sky_mask = sky_of(share, shown, (is_sure, doubtful))
         if some_sure:
             sky_mask = torch.where(sky_mask.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(sky_mask, least), sky_mask)
-        return grown_sky(sky_mask, share >= _SUSPECTED_FROM, images)
+        return ~grown_sky(sky_mask, share >= _SUSPECTED_FROM, shown)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        """See `Annotator._check_estimate`; with a sky, `_sky` has checked the outputs."""
+        """See `Annotator._check_estimate`; with a mask, `_land` has checked the outputs."""
         if estimate.mask is None:
             super()._check_estimate(estimate)
 
@@ -255,19 +262,16 @@ def _sky_metadata() -> dict[str, Any]:
     return {**share, **sure, **unsure, **colours, **decided}
 
 
-def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = None) -> Estimate:
-    """The estimate of the network's maps, with normals of unit length; `sky` is from `sky_of`."""
-    mask = None
-    if sky is not None:
-        mask = ~sky
-        disparity = with_far_sky(disparity, mask)
-    return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
+def to_estimate(disparity: Tensor, normals: Tensor | None, land: Tensor | None = None) -> Estimate:
+    """The estimate of the network's maps, with normals of unit length; `land` is where there is no sky."""
+    depth = disparity if land is None else with_far_sky(disparity, land)
+    return Estimate(depth=depth, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=land)
 
 
-def _with_sky(disparity: Tensor, normals: Tensor | None, sky: Tensor | None) -> Estimate:
-    """`to_estimate` that always has a mask; `sky` None = no image has sky."""
-    estimate = to_estimate(disparity, normals, sky)
-    return estimate if sky is not None else replace(estimate, mask=torch.ones_like(disparity, dtype=torch.bool))
+def _with_mask(disparity: Tensor, normals: Tensor | None, land: Tensor | None) -> Estimate:
+    """`to_estimate` that always has a mask; `land` None = no image has sky."""
+    estimate = to_estimate(disparity, normals, land)
+    return estimate if land is not None else replace(estimate, mask=torch.ones_like(disparity, dtype=torch.bool))
 
 
 def _sky_counts(share: Tensor, least: Tensor) -> Tensor:

@@ -93,6 +93,8 @@ def network_size(step, height, width):
 
     if rule == "fixed":
         return step["height"], step["width"]
+    if rule == "half":
+        return height // 2, width // 2
     if rule == "inside":
         scale = min(step["height"] / height, step["width"] / width)
         return max(1, int(height * scale)), max(1, int(width * scale))
@@ -240,7 +242,7 @@ def resize_to_image(maps, mask, height, width, kernel):
         else:
             known = values[counts > 0] if mask is not None and mask.any() else values
             resized[name] = mean.clip(known.min(), known.max())
-    return resized, None if mask is None else resize(counts, height, width, "area_nearest")[..., 0] >= 0.5
+    return resized, None if mask is None else resize(counts, height, width, "area_linear")[..., 0] >= 0.499
 
 
 def unit(vectors):
@@ -280,10 +282,11 @@ def at_edges(maps, image, pixels, step):
     land = land_of(maps["sky"], pixels.mean(-1, keepdims=True), pixels, step["sky"])
     if size[0] < height and height * width <= step["most_pixels"]:
         size = height, width
-        land = resize((~land).astype(float), *size, "area_linear") <= 0.5
     first, second, edge = (resize(maps[name], *size, "area_linear") for name in ("first", "second", "edge"))
     depth = second + (first - second) / (1 + np.exp(-edge))
-    return {"depth": with_far_sky(depth, land, step["sky"]), "normals": unit(resize(maps["normals"], *size, "linear"))}, land[..., 0]
+    normals = {"normals": unit(resize(maps["normals"], *land.shape[:2], "linear"))}
+    normals, land = resize_to_image(normals, land[..., 0], *size, "area_linear")
+    return {"depth": with_far_sky(depth, land[..., None], step["sky"]), **normals}, land
 
 
 def land_of(sky, brightness, shown, numbers):

@@ -192,8 +192,8 @@ class Estimate:
     def resized(self, height: int, width: int, resampling: str = "bilinear", *, checked: bool = False) -> Estimate:
         """Resamples to another size: area average along axes that shrink, interpolation along axes that grow.
 
-        Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where the
-        map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
+        Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of its weight comes from valid old ones.
+        An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
         Normals are renormalised (facing the viewer where opposite ones cancel), intrinsics scaled. Pixel centres, corners not aligned.
         Raises ValueError: a side below 1.
 
@@ -365,4 +365,4 @@ def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], gr
 
 
 def _resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    return resize_map(mask.float(), *size, "nearest-exact") >= 0.5
+    return resize_map(mask.float(), *size) >= 0.499  # a half, however it is rounded

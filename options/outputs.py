@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .estimate import normal_coding
 from .fields import Options, choice, several, switch, typed
+from .map_images import NEAR, NEAR_END
 from .runs import NetworkOptions
 from .views import LAYOUTS, VR_LAYOUTS
 
@@ -92,6 +93,7 @@ class ConvertOptions(Options):
     as_image: bool = switch(
         False, "A .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back."
     )
+    near: str = choice(NEAR, f"{NEAR_END} Of {{as_image}}.")
     half: bool = switch(False, "An .exr with 16-bit floats: half the size.")
     up: str | None = ply_up()
 
@@ -120,6 +122,7 @@ class ImagesOptions(NetworkOptions):
         metavar="KINDS",
     )
     up: str | None = ply_up()
+    near: str = choice(NEAR, f"{NEAR_END} Of the depth image.")
     coding: str = normal_coding()
     normal_bits: str = choice(
         ("8", "16"), "Bits of each channel of the normal map; the depth image always has 16.", flag="--bits", alias="--normal-bits"
@@ -146,6 +149,8 @@ class ImagesOptions(NetworkOptions):
             yield ("any_aspect",), "is for panoramas; add {panorama}, or leave it out"
         if "ply" not in writes:
             yield ("up",), "is for a PLY, and none is asked for: add {also} ply, or leave it out"
+        if "depth" not in writes:
+            yield ("near",), "is for <image>_depth.png, and none is asked for: add depth to {write}"
         if "normals" not in writes:
             yield ("coding", "normal_bits"), "is for <image>_normals.png, and none is asked for: add normals to {write}"
         if not {"exr", COMPOSITING} & writes:

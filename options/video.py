@@ -169,6 +169,7 @@ class ClipOptions(Options):
         "Where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far.",
         RUNNING,
     )
+    near: str = choice(NEAR, f"{NEAR_END} Of depth.")
     layout: str = choice(VIDEO_LAYOUTS, f"Of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)}.", metavar="LAYOUT")
     codec: str | None = choice(
         CODECS,
@@ -213,6 +214,8 @@ class ClipOptions(Options):
                 raise InvalidArgumentError(name, f"is {length}; {preset.name} takes multiples of {preset.side}, such as {nearest}")
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        if not {DEPTH, SIDE_BY_SIDE} & {*self.outputs}:
+            yield ("near",), "is for depth, and {what} names none; add depth to {what}, or leave it out"
         if STEREO not in self.outputs:
             yield ("layout",), "is for stereo, and {what} names none; add stereo to {what}, or leave it out"
         if self.preview is not None:

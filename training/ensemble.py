@@ -47,7 +47,7 @@ def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor,
         small = resize_image(images, *network.network_size(*images.shape[2:], network.spec.default_size))
         with torch.autocast(images.device.type, torch.bfloat16):
             disparity, vectors, *sky = network.run_network(network.normalised(small))
-            estimate = to_estimate(disparity, unit_normals(vectors), *(sky_of(each, small) for each in sky))
+            estimate = to_estimate(disparity, unit_normals(vectors), *(~sky_of(each, small) for each in sky))
         assert estimate.depth is not None
         assert estimate.normals is not None
         maps = torch.cat((estimate.depth, estimate.normals), 1).float()

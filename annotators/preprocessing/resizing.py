@@ -339,6 +339,17 @@ class CutToMultiple(SizeRule):
 
 
 @dataclass(frozen=True)
+class Half(SizeRule):
+    """Half of height and width, which are even."""
+
+    name: ClassVar[str] = "half"
+    words: ClassVar[str] = "half of height and width"
+
+    def size(self, height: int, width: int) -> Size:
+        return height // 2, width // 2
+
+
+@dataclass(frozen=True)
 class Fixed(SizeRule):
     """A fixed size, as of a network exported for it."""
 

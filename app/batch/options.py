@@ -20,6 +20,7 @@ from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
 from ...options.estimate import AUTO_RUNTIME, TORCH
+from ...options.map_images import WHITE
 from ...options.outputs import COMPOSITING
 from ...options.views import StereoOptions
 from .records import mark
@@ -41,6 +42,7 @@ class Options:
         fov: Field of view along the longer side in degrees; 0 = unknown.
         near_far_ratio: As `assumed_depth`, for normals of models that predict none.
         ply_up: The up axis in a PLY.
+        near: The grey level of the near end in `<stem>_depth.png`, "white" or "black".
         coding: The `NormalMapCoding` of `<stem>_normals.png`, with `normal_bits`, 8 or 16, per channel.
         half: EXR with 16-bit floats, as `SaveOptions.half`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
@@ -59,6 +61,7 @@ class Options:
     tiles: int | str | None = None
     refine: bool | None = None
     runtime: str = TORCH
+    near: str = WHITE
     coding: str = NormalMapCoding.OPENGL.value
     normal_bits: int = 8
     half: bool = False
@@ -80,6 +83,7 @@ class Options:
             "refine": self.refine is None,
             "refine_steps": True,  # of the family
             "runtime": self.recorded_runtime == TORCH,
+            "near": self.near == WHITE or "depth" not in writes,
             "coding": self.coding == NormalMapCoding.OPENGL or "normals" not in writes,
             "normal_bits": self.normal_bits == 8 or "normals" not in writes,
             "half": not self.half or not {"exr", COMPOSITING} & set(writes),

@@ -200,7 +200,7 @@ def write(
             path = stage.path(kind)
             if kind == "depth":
                 if found.depth is not None:
-                    write_depth_png(path, default_depth_image(found))
+                    write_depth_png(path, default_depth_image(found, near=options.near))
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:

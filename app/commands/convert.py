@@ -51,6 +51,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     for option, endings in (("--as-image", (".png",)), ("--half", (".exr",)), ("--up", (".ply",)), ("--image", _SHOW_AN_IMAGE)):
         if suffix not in endings:
             refuse_options(arguments, (option,), f"is for {', '.join(endings)}, and {out} is a {suffix}; leave it out")
+    if not arguments.as_image:
+        refuse_options(arguments, ("--near",), "is for an image to look at; add --as-image, or leave it out")
     from ...geometry.files import SaveOptions, load_estimate, possible_paths, read_paths, save_estimate
 
     read = [*read_paths(source), *([] if arguments.image is None else [arguments.image])]
@@ -63,7 +65,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     photo = None if arguments.image is None else read_photo(arguments.image)
     if estimate.depth is not None and estimate.normals is not None:
         check_places(possible_paths(out), read, arguments.overwrite, source, command, ANOTHER)
-    options = SaveOptions(half=arguments.half, image=photo, ply_up=arguments.up or PLY_UP[0], as_image=arguments.as_image)
+    up = arguments.up or PLY_UP[0]
+    options = SaveOptions(half=arguments.half, image=photo, ply_up=up, as_image=arguments.as_image, near=arguments.near)
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)

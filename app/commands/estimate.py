@@ -203,6 +203,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         near_far_ratio=chosen.near_far_ratio,
         ply_up=chosen.up or PLY_UP[0],
         stereo=chosen_options(arguments, StereoOptions),
+        near=chosen.near,
         coding=chosen.coding,
         normal_bits=int(chosen.normal_bits),
         half=chosen.half,

@@ -215,6 +215,10 @@ class _Formatter(argparse.HelpFormatter):
         columns = max(shutil.get_terminal_size().columns - 2, _FEWEST_COLUMNS)
         super().__init__(prog, **{"max_help_position": _HELP_COLUMN, "width": min(columns, _WIDTH), **options})
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Keeps paths and options whole, which have hyphens."""
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Keeps the lines of descriptions and wraps only long ones. If any line with a comment is too long, all comments move below."""
         lines = [indent + line for line in text.splitlines()]

@@ -131,7 +131,9 @@ def program() -> str:
     module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
     if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
         return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
-    return _typed(Path(sys.argv[0]), os.pathsep.join(os.get_exec_path()))
+    if (started := Path(sys.argv[0])).is_dir():  # python FOLDER
+        return f"{quoted(sys.executable)} {quoted(started)}"
+    return _typed(started, os.pathsep.join(os.get_exec_path()))
 
 
 @functools.cache  # the page's server calls it for each image, several times a second

@@ -68,6 +68,7 @@ class Renderer:
     ) -> None:
         self._resampling = resampling
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
+        self._near = task.clip.near
         self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.clip.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
         self.for_headsets = STEREO in task.targets and task.clip.layout in VR_LAYOUTS
@@ -110,7 +111,7 @@ class Renderer:
             beside = _normals_image(found.resized(*size, self._resampling))
             return {SIDE_BY_SIDE: torch.cat((image, beside), 3)}
         ends = default_depth_range(found, self._measure)
-        depth = resized_depth_image(found, *size, ends, self._resampling)
+        depth = resized_depth_image(found, *size, ends, self._resampling, self._near)
         made = {DEPTH: depth} if DEPTH in self._outputs else {}
         if SIDE_BY_SIDE in self._outputs:
             made[SIDE_BY_SIDE] = torch.cat((image, depth.expand_as(image)), 3)

@@ -21,7 +21,7 @@ from ...geometry.views.stereo import stereo_suffix
 from ...media import CODECS, Frame, VideoError, VideoHeader, VideoReadError, check_codec, read_frames, video_header
 from ...media.presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups, until
 from ...media.sequences import find_images, frame_numbers, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
-from ...options.map_images import PER_CLIP
+from ...options.map_images import PER_CLIP, WHITE
 from ...options.video import DEPTH, H264, H265, OUTPUTS, PARALLAX, PRESETS, SIDE_BY_SIDE, STEREO, ClipOptions, Preset, VideoOptions
 from ...options.views import LoopOptions, StereoOptions
 from ..batch.overwriting import check_places, nearest_folder
@@ -203,6 +203,7 @@ class VideoTask:
             "preset": self.preset and self.preset.name,
             **sizes,
             "normalise": self.clip.normalise,
+            **({} if self.clip.near == WHITE else {"near": self.clip.near}),
             **asdict(self.options),
             **(stereo if STEREO in self.targets else {}),
             **(asdict(self.move) if PARALLAX in self.targets else {}),

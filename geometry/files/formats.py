@@ -257,7 +257,7 @@ def _write_png(path: Path, estimate: Estimate, options: SaveOptions) -> None:
         assert e.normals is not None
         write_normals_png(at, e.normals, e.axes, e.mask)
 
-    _write_maps(path, estimate, lambda at, e: write_depth_png(at, default_depth_image(e)), write_normals)
+    _write_maps(path, estimate, lambda at, e: write_depth_png(at, default_depth_image(e, near=options.near)), write_normals)
 
 
 def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:

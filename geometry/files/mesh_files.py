@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ...options.map_images import WHITE
 from ...options.mesh import MAX_TEXTURE_SIDE, ReliefOptions
 from ...options.outputs import SURFACES, Y_UP, Z_UP
 from ...utils import on_white
@@ -248,7 +249,8 @@ class SaveOptions:
         relief: For STL.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
-        as_image: A PNG for viewing, near = white and normals in 8 bits, instead of one with recoverable values.
+        as_image: A PNG for viewing, with normals in 8 bits, instead of one with recoverable values.
+        near: The grey level of its near end, "white" or "black".
     """
 
     half: bool = False
@@ -260,6 +262,7 @@ class SaveOptions:
     compositing: bool = False
     title: str | None = None
     as_image: bool = False
+    near: str = WHITE
 
     @property
     def shown(self) -> Tensor | None:

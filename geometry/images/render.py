@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_choice
-from ...options.map_images import COLOUR_MAPS, FIXED, INFERNO, NEAR, NORMALISATIONS, PER_CLIP, PER_IMAGE, RUNNING, SPECTRAL, TURBO
+from ...options.map_images import COLOUR_MAPS, FIXED, INFERNO, NEAR, NORMALISATIONS, PER_CLIP, PER_IMAGE, RUNNING, SPECTRAL, TURBO, WHITE
 from ...utils import resize_map
 from ..checks import check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
@@ -239,7 +239,9 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
     )
 
 
-def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear") -> Tensor:
+def resized_depth_image(
+    estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear", near: str = WHITE
+) -> Tensor:
     """`default_depth_image` of `estimate.resized`, with a given range. Resizes the grey levels instead, which is faster, where equivalent.
 
     `ends` are the nearness of black and of white, from `default_depth_range`.
@@ -247,15 +249,15 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
     depth, quantity, valid = estimate.known_depth()
     # 1 / metres does not commute with resampling, and holes must be filled after resizing.
     if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
-        return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends)
+        return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends, near)
     share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
     share.mul_(usable)
     if resampling == "bilinear" and estimate.projection is Projection.PERSPECTIVE:
-        return resize_map(share, height, width).clamp_(0, 1)  # without the checks of `resized` for holes and overshoot
-    levels = Estimate(share, Quantity.DISPARITY, projection=estimate.projection)
-    image = levels.resized(height, width, resampling).depth
+        image = resize_map(share, height, width)  # without the checks of `resized` for holes and overshoot
+    else:
+        image = Estimate(share, Quantity.DISPARITY, projection=estimate.projection).resized(height, width, resampling).depth
     assert image is not None
-    return image.clamp_(0, 1)
+    return image.clamp_(0, 1) if near == WHITE else (1 - image).clamp_(0, 1)
 
 
 def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:

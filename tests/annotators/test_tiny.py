@@ -253,6 +253,23 @@ def test_its_depth_steps_where_the_image_does_and_walls_stay_plain():
     torch.testing.assert_close(sharp[40:100, 40:100], plain[40:100, 40:100], rtol=0, atol=0.03 * float(plain.max() - plain.min()))
 
 
+def photo_with_sky(height, width):
+    """A blue gradient above a hill, texture below it."""
+    v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    texture = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    land = 0.4 * resize_image(texture, height, width) + torch.tensor((0.15, 0.2, 0.08)).view(3, 1, 1)
+    return torch.where(v < 0.5 + 0.06 * torch.sin(9 * u), torch.stack((0.35 + 0.4 * v, 0.6 + 0.3 * v, 0.95 - 0.05 * v)), land)
+
+
+@pytest.mark.parametrize("size", [(241, 357), (480, 460)], ids=["smaller than its maps", "larger"])
+def test_the_edge_network_changes_neither_normals_nor_sky(shipped, size):
+    image = photo_with_sky(*size)
+    sharp, plain = (shipped.estimate(image, refine=refine) for refine in (None, False))
+    assert 0.3 < plain.mask.float().mean() < 0.7 and not torch.equal(sharp.depth, plain.depth)
+    assert torch.equal(sharp.mask, plain.mask)
+    torch.testing.assert_close(sharp.normals, plain.normals, rtol=0, atol=1e-5)
+
+
 def test_edges_are_the_images_with_an_engine_too():
     annotator, image = depth_normal.load_model("tiny", device="cpu").annotator, torch.rand(2, 3, 60, 80)
     graph = annotator.graph()

@@ -68,6 +68,14 @@ def test_three_files_that_hold_what_they_say(estimate, image, tmp_path, capsys):
     assert np.abs(normal_map - np.rint(raw["normals"] * 127.5 + 127.5)).max() <= 1, "OpenGL colours, rounded"
 
 
+def test_near_is_white_or_black(estimate, image, tmp_path):
+    levels = []
+    for near in ("white", "black"):
+        assert estimate(image, "--size", "64", "--near", near, "--overwrite") == 0
+        levels.append(cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED).astype(int))
+    assert np.abs(levels[0] + levels[1] - 65535).max() <= 1 and levels[0].std() > 1000
+
+
 @pytest.mark.slow("starts other processes")
 def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""

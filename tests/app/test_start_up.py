@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 
 import depth_normal
 from depth_normal.app import cli
+from depth_normal.app.console.terminal import quoted
 
 ESTIMATE = """
 import json, sys
@@ -108,6 +110,16 @@ def test_the_program_seldom_looks_for_garbage_while_it_imports(monkeypatch):
     monkeypatch.setattr(cli, "exit_with", lambda code: None)
     cli.run()
     assert thresholds and thresholds[0] > 10 * 700, "what Python has by itself"
+
+
+def test_a_folder_that_is_not_installed_is_the_program(tmp_path):
+    """As in ComfyUI's custom_nodes, under a name that is no package's; `-S`: nothing that is installed is found."""
+    (tmp_path / "Comfy UI-Depth.Normal").symlink_to(Path(depth_normal.__file__).parent)
+    (tmp_path / "photo.jpg").touch()
+    words = [sys.executable, "-S", "Comfy UI-Depth.Normal", "view", "photo.jpg"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    command = f"{quoted(sys.executable)} {quoted('Comfy UI-Depth.Normal')} photo.jpg --write html --open"
+    assert run.returncode == 2 and f"`{command}`" in run.stderr, run.stderr
 
 
 def test_ctrl_c_while_the_commands_are_imported_ends_in_a_line():

@@ -55,11 +55,12 @@ def test_a_folder_or_o_is_a_place_for_the_result(tmp_path, estimate, monkeypatch
         assert main(["convert", made, "new/"]) == 0 and (tmp_path / "new" / "a.npz").is_file()
 
 
-def test_a_depth_image_is_the_one_that_estimate_writes(tmp_path, estimate):
+@pytest.mark.parametrize("near", ["white", "black"])
+def test_a_depth_image_is_the_one_that_estimate_writes(tmp_path, estimate, near):
     files.save_estimate(tmp_path / "a.npz", estimate)
-    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.png"), "--as-image"]) == 0
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.png"), "--as-image", "--near", near]) == 0
     levels = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_allclose(levels / 65535, default_depth_image(estimate)[0, 0], atol=1e-4)
+    np.testing.assert_allclose(levels / 65535, default_depth_image(estimate, near=near)[0, 0], atol=1e-4)
     assert cv2.imread(str(tmp_path / "b_normals.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint8
 
 

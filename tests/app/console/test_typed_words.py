@@ -179,5 +179,7 @@ def test_values_may_be_negative(photos):
 def test_help_is_not_wider_than_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     for name, parser in {"": cli._parser(), **every_parser()}.items():
-        long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > 60 and len(line.split()) > 1]
+        lines = parser.format_help(everything=True).splitlines()
+        long = [line for line in lines if len(line) > 60 and len(line.split()) > 1]
         assert not [line for line in long if str(outcomes.DOCS) not in line], name
+        assert not [line for line in lines if re.search(r"\w-$", line)], f"{name}: a path or an option is broken at its hyphen"

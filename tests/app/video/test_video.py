@@ -136,13 +136,13 @@ def test_frames_that_no_output_shows_are_reduced_while_they_are_read(tmp_path, m
     assert set(sizes) == {(96, 160)}
 
 
-@pytest.mark.parametrize("normalise", ["per_image", "per_clip", "running"])
-def test_metres_are_shown_as_disparity(normalise):
+@pytest.mark.parametrize(("normalise", "near"), [("per_image", "white"), ("per_clip", "white"), ("running", "white"), ("running", "black")])
+def test_metres_are_shown_as_disparity(normalise, near):
     """Two shots of a plain with a speck before the lens: half of the greys are for what is between the nearest and twice as far."""
     disparity = torch.linspace(1e-3, 1, 200).view(1, 1, -1, 1).repeat(2, 1, 1, 300) / torch.tensor([1.0, 2.0]).view(-1, 1, 1, 1)
     disparity[:, :, 0, :3] = 100
     found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
-    task = video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", ClipOptions(normalise=normalise))
+    task = video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", ClipOptions(normalise=normalise, near=near))
     kept_depth = video_rendering.KEPT_DEPTH
     source = torch.zeros(1, 3, 200, 300)
 
@@ -156,6 +156,7 @@ def test_metres_are_shown_as_disparity(normalise):
         ends = video_rendering.clip_range([ends for each in first for ends in each.black_and_white])
         first = shown_of(video_rendering.Renderer(task, {"depth"}, ends), kept)
     images = torch.cat([each.images["depth"] for each in first])
+    images = images if near == "white" else torch.where(found.mask, 1 - images, images)  # other pixels are black
     middle = images[:, 0, 100, 9].tolist()
     assert middle == pytest.approx([0.5, 0.5 if normalise == "per_image" else 0.25], abs=0.02), "a running range follows slowly"
     assert (images[..., 0, :3] == 1).all() and (images[:, :, :1, 3:] == 0).all()

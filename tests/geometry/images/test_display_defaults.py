@@ -81,5 +81,6 @@ def test_levels_before_enlarging_are_those_after(quantity, has_holes, resampling
     depth = torch.rand(2, 1, 30, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     found = Estimate(depth, quantity, mask=depth > 0.2 if has_holes else None)
     ends = tuple(end * share for end, share in zip(default_depth_range(found), (1.1, 0.9), strict=True))
-    expected = default_depth_image(found.resized(75, 110, resampling), lambda *_: ends)
-    torch.testing.assert_close(resized_depth_image(found, 75, 110, ends, resampling), expected, atol=1e-5, rtol=0)
+    for near in ("white", "black"):
+        expected = default_depth_image(found.resized(75, 110, resampling), lambda *_: ends, near)
+        torch.testing.assert_close(resized_depth_image(found, 75, 110, ends, resampling, near), expected, atol=1e-5, rtol=0)

@@ -6,6 +6,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 from unittest.mock import Mock
 
@@ -18,12 +19,14 @@ import depth_normal
 from depth_normal.annotators import registry
 from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader import Model, free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference import network as network_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.utils import check_images, images_to_rgb
+from tests import graph_families as SHRUNK
 from tests.whole_files import Stop
 
 
@@ -363,3 +366,22 @@ def test_a_model_loaded_in_inference_mode_runs_outside_and_the_other_way_round(l
     load()
     with torch.inference_mode():
         assert torch.equal(load().estimate(images, 32).depth, outside)
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("name", ["depth-anything-small", "depth-anything-3-small", "video-depth-anything-small", *SHRUNK.OTHERS])
+def test_threads_share_a_model(name):
+    """docs/python.md: at once, on images of several sizes, each gets what it gets alone."""
+    annotator = SHRUNK.annotator(name)
+    model = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path(name)))
+    images = [make_images(1, *size) for size in ((60, 80), (80, 60), (64, 96))]
+    size = 98 if annotator.spec.default_size > 200 and name != "metric3d" else None
+    alone = [model.estimate(each, size) for each in images]
+
+    def turned(by):
+        return [model.for_another_thread().estimate(images[(by + index) % 3], size) for index in range(3)]
+
+    with ThreadPoolExecutor(6) as threads:
+        for by, estimates in enumerate(threads.map(turned, range(6))):
+            for index, found in enumerate(estimates):
+                torch.testing.assert_close(found.maps, alone[(by + index) % 3].maps, rtol=0, atol=0, equal_nan=True)
