@@ -156,7 +156,7 @@ def enlarged(x: Tensor, scale: float = 2) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that on AMD's CPUs computes large float32 layers as a convolution; results differ in the last bits."""
+    """`nn.Linear` that computes large float32 layers by `linear`; results differ in the last bits."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (..., in_features) to (..., out_features)."""
@@ -178,8 +178,13 @@ def _is_faster_by_convolution(x: Tensor, weight: Tensor) -> bool:
 
 
 def convolutions_are_faster() -> bool:
-    """Whether `by_convolution` is faster than torch's float32 matrix products on this machine's CPU."""
-    return _is_amd() and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    """Whether `by_convolution` is faster than torch's float32 matrix products on this machine's CPU.
+
+    MKL uses no AVX-512 on AMD's CPUs, oneDNN does. On those without it, MKL is the faster one.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _is_amd():
+        return False
+    return torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
 
 @functools.cache

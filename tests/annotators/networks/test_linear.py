@@ -19,6 +19,7 @@ needs_mkl = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def amd(monkeypatch):
     monkeypatch.setattr(linear, "_is_amd", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 
 def layer_and_tokens(*shape: int, inputs=384, outputs=512, bias=True, dtype=torch.float32) -> tuple[Linear, Tensor]:
@@ -82,6 +83,7 @@ def test_tokens_in_any_memory(name):
         ((1, 257), {"dtype": torch.float64}, ""),
         ((0,), {}, ""),
         ((1, 257), {}, "amd"),
+        ((1, 257), {}, "avx512"),
         ((1, 257), {}, "mkl"),
         ((1, 257), {}, "mkldnn"),
     ],
@@ -89,6 +91,8 @@ def test_tokens_in_any_memory(name):
 def test_other_layers_processors_and_torches_multiply_as_before(shape, options, lacking, monkeypatch):
     if lacking == "amd":
         monkeypatch.setattr(linear, "_is_amd", lambda: False)
+    elif lacking == "avx512":
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     elif lacking:
         monkeypatch.setattr(getattr(torch.backends, lacking), "is_available", lambda: False)
     layer, x = layer_and_tokens(*shape, **options)

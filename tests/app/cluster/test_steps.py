@@ -41,7 +41,9 @@ def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits, channels):
 
 
 def test_a_batch_that_fails_is_halved_as_on_this_machine(monkeypatch):
-    worker, estimate, sizes = Worker(Job(Options(MODELS["tiny"], size=32), ("depth",), device="cpu")), per_image.estimate, []
+    # a worker sets its process's threads
+    job = Job(Options(MODELS["tiny"], size=32), ("depth",), device="cpu", threads=torch.get_num_threads())
+    worker, estimate, sizes = Worker(job), per_image.estimate, []
 
     def watch(model, images, *words):
         sizes.append(len(images))
