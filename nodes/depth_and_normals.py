@@ -108,7 +108,7 @@ class DepthAndNormals(_ShowsMaps):
     }
     SEARCH_ALIASES = (
         "depth, depth map, normal, normals, normal map, controlnet depth, controlnet normal, controlnet preprocessor, depth estimation, "
-        "normal estimation, depth and normal, image to depth, image to normal map, z depth"
+        "normal estimation, depth and normal, image to depth, image to normal map, z depth, monocular depth, surface normals, moge, tiny"
     )
     INPUTS: ClassVar = {
         "required": {"image": image_input("One image, a batch, or the frames of a video.")},

@@ -89,7 +89,9 @@ class SaveRelief(SavingNode):
         "Takes any kind of depth."
     )
     OUTPUTS, OUTPUT_IS_LIST = _FILE_OUTPUTS, (True, True)
-    SEARCH_ALIASES = "stl, 3d print, relief, bas-relief, cnc, engraving, lithophane, heightmap to stl, height map to stl, mould"
+    SEARCH_ALIASES = (
+        "stl, 3d print, 3d printing, relief, bas-relief, cnc, engraving, lithophane, heightmap to stl, height map to stl, mould"
+    )
     INPUTS: ClassVar = {
         "required": {
             "geometry": geometry_input("Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate.")

@@ -80,8 +80,8 @@ class ConvertNormalMap(Node):
     CATEGORY = CONVERT
     OUTPUTS: ClassVar = {"IMAGE": ("IMAGE", "The normal map in the new convention; black pixels (no normal) stay black.")}
     SEARCH_ALIASES = (
-        "flip green, invert green channel, flip normal map, invert normal map, directx to opengl, opengl to directx, normal strength, "
-        "normal intensity, blend normals, combine normals, rnm"
+        "flip green, flip green channel, flip y, invert green channel, flip normal map, invert normal map, directx to opengl, "
+        "opengl to directx, normal strength, normal intensity, blend normals, combine normals, rnm"
     )
     INPUTS: ClassVar = {
         "required": {"image": image_input("Normal maps to convert.")},

@@ -188,8 +188,8 @@ EFFECTS = (
         description="Makes a mask of everything between two distances, in metres or percent of the way from near to far, or of the "
         "surface or the whole object at a point of the image, or the object in a box. Takes any pack's depth map, or this pack's "
         "geometry.",
-        search="mask by depth, mask from depth, depth range, depth threshold, select by distance, segment, foreground mask, matte, "
-        "按深度遮罩, 深度でマスク, 深度遮罩, 距离选区, 蒙版, デプスマスク",
+        search="mask by depth, mask from depth, depth range, depth threshold, select by distance, segment, segmentation, "
+        "foreground mask, matte, 按深度遮罩, 深度でマスク, 深度遮罩, 距离选区, 蒙版, 分割, デプスマスク, セグメンテーション",
         outputs={"MASK": "The mask: 1 = selected. It has the image's size, or without an image the depth's."},
         image="Image that the node shows the mask on; the mask gets its size.",
         needs_image=False,
@@ -260,8 +260,8 @@ EFFECTS = (
         description="Gives an image the depth of field of a large lens: sharp at a point or a distance, soft in front of and behind it, "
         "lights as discs or polygons. Near things blur over those behind them, and sharp things keep a clean outline. Takes any pack's "
         "depth map, or geometry.",
-        search="depth of field, dof, bokeh, lens blur, blur background, portrait mode, defocus, aperture, tilt shift, 景深, 虚化, "
-        "背景虚化, 散景, 焦外, ボケ, ぼかし, 背景ぼかし",
+        search="depth of field, dof, bokeh, lens blur, depth blur, blur background, portrait mode, defocus, aperture, tilt shift, "
+        "景深, 虚化, 背景虚化, 散景, 焦外, ボケ, ぼかし, 背景ぼかし",
         outputs={"IMAGE": "The image through the lens. Parts in focus do not change."},
         image="The image, or a batch. Values above 1 (HDR) are treated as brighter than white and are kept.",
         geometry="Depth as numbers, and its camera if f_number is used, e.g. from Depth & Normals. If linked, depth is ignored.",

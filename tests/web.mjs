@@ -140,6 +140,10 @@ assert.deepStrictEqual(titles(' Depth '), ['Depth', 'Depth & Normals', 'Depth Ma
 assert.deepStrictEqual(titles('normal  map'), ['Depth & Normals', 'Depth Mask', 'Depth', 'Fog'])
 for (const query of ['fog', 'depth mask', 'constructor', '']) assert.strictEqual(search.inOrder(found, query), found)
 assert.deepStrictEqual(search.inOrder(found.slice(0, 2), 'depth'), found.slice(0, 2))
+assert.deepStrictEqual([...'深度推定 単眼深度 ノーマルマップ 单目深度 法线贴图'.split(' '), 'Monocular Depth'].map(query => titles(query)[0]), Array(6).fill('Depth & Normals'))
+// The one node of a model stands before the node of its name that needs a loader.
+const anything = ['DepthNormal_RunDepthAnythingV2', 'DepthNormal_DepthAnythingV2'].map(name => ({ name, display_name: 'Depth Anything V2' }))
+assert.strictEqual(search.inOrder(anything, 'depth anything v2')[0].name, 'DepthNormal_DepthAnythingV2')
 // Among core's mask nodes ours moves to the fourth place, and nowhere where it stands before that.
 const masks = ['a', 'b', 'c', 'd', 'DepthNormal_DepthMask'].map(name => ({ name }))
 assert.strictEqual(search.inOrder(masks, 'mask').findIndex(({ name }) => name === 'DepthNormal_DepthMask'), 3)

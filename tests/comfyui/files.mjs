@@ -70,7 +70,7 @@ export async function seenOfFiles(page, folder, shoot) {
   // The page's own search.
   report.search = await page.evaluate(() => {
     const { nodeSearchService } = window.app.extensionManager._p._s.get('nodeDef')
-    const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth', 'video depth', 'mask', 'sky', 'segment']
+    const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth', 'video depth', 'mask', 'sky', 'segment', 'flip green channel', 'depth blur', 'depth anything v2', 'vr', '3d print', 'tiny', 'exr', 'moge', '深度推定', '単眼深度', 'ノーマルマップ', '单目深度', '法线贴图']
     return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).map(each => each.name)]))
   })
 

@@ -94,6 +94,9 @@ report.saved = saved.nodes.find(node => node.type === 'DepthNormal_Relight').wid
 await page.evaluate(graph => window.app.loadGraphData(graph, false), saved)
 report.restored = await page.waitForFunction(() => window.view('Relight')?.frames > 0, null, { timeout: 5000 }).then(() => true, () => false)
 
+// From here on the run is of this tab.
+await runGraph(page)
+
 // The context is lost and comes back.
 report.context = await page.evaluate(async () => {
   const view = window.view('Relight'), { gl } = view.scene.gpu, loss = gl.getExtension('WEBGL_lose_context')

@@ -36,9 +36,10 @@ export async function start(page, server, type = 'DepthNormal_Relight') {
     window.find = type => window.app.canvas.graph.nodes.find(node => node.type === `DepthNormal_${type}`)
     /** The pack's image on a node. */
     window.viewOf = node => node?.widgets?.find(widget => widget.element?.depthNormal)?.element.depthNormal
-    /** Gives a node what another one's run gave the page, as if it had run in the same prompt. */
+    window.app.api.addEventListener('execution_start', ({ detail }) => { window.prompt = detail.prompt_id })
+    /** Gives a node what another one's run gave the page, as if it had run in the last prompt. */
     window.executed = (node, payload) => window.app.api.dispatchCustomEvent('executed', {
-      node: String(node.id), prompt_id: payload.prompt, output: { depth_normal: [{ ...payload, type: node.type }] },
+      node: String(node.id), prompt_id: window.prompt, output: { depth_normal: [{ ...payload, type: node.type }] },
     })
     window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
     window.add = (type, x = 0, y = 0) => {

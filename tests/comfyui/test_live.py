@@ -141,6 +141,15 @@ SEARCH = {
     "DepthOfVideo": ["video depth"],
     "SkyMask": ["sky"],
     "DepthMask": ["mask", "segment"],
+    "ConvertNormalMap": ["flip green channel"],
+    "DepthOfField": ["depth blur"],
+}
+AMONG_THREE = {
+    "DepthAnythingV2": ["depth anything v2"],
+    "Stereo": ["vr"],
+    "SaveRelief": ["3d print"],
+    "SaveGeometry": ["exr"],
+    "DepthAndNormals": ["tiny", "moge", "深度推定", "単眼深度", "ノーマルマップ", "单目深度", "法线贴图"],
 }
 
 
@@ -148,6 +157,11 @@ SEARCH = {
 def test_search_finds_what_people_type(seen, typed, found):
     first = seen["files"]["search"][typed][: 1 if "normal" in typed or found in ("DepthAndNormals", "DepthOfVideo") else 5]
     assert f"DepthNormal_{found}" in first
+
+
+@pytest.mark.parametrize(("typed", "found"), [(word, node) for node, words in AMONG_THREE.items() for word in words])
+def test_search_shows_the_node_among_the_first_three(seen, typed, found):
+    assert f"DepthNormal_{found}" in seen["files"]["search"][typed][:3]
 
 
 def test_the_search_dialog_shows_the_node_for_all_maps_first(seen):

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.search_words import _ALSO, with_other_languages
 from tests import object_info as INFO
 from tests.prompts import inputs_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 UNCLEAR = {"a", "bg_threshold", "coding", "film", "refine"}
 NOW = INFO.described(NODE_CLASS_MAPPINGS)
@@ -174,6 +177,15 @@ WORDS = {
 @pytest.mark.parametrize("name", WORDS)
 def test_words_that_people_type_find_the_node(name):
     assert set(WORDS[name]) <= set(NODE_CLASS_MAPPINGS[f"DepthNormal_{name}"].SEARCH_ALIASES)
+
+
+def test_the_page_finds_the_nodes_that_it_moves_to_the_front():
+    """Which the page's search may do by parts of names and search words alone."""
+    script = (ROOT / "web" / "search_order.mjs").read_text(encoding="utf-8").partition("WANTED = [\n")[2].partition("\n]\n")[0]
+    entries = re.findall(r"\[['`]([^'`]+)['`], '(\w+)', \d\]", script)
+    assert len(entries) > 8
+    known = {node_id: "\n".join(NODE_CLASS_MAPPINGS[node_id].SEARCH_ALIASES).lower() for _, node_id in entries}
+    assert {(word, node_id) for words, node_id in entries for word in re.split(r",\s+", words) if word not in known[node_id]} == set()
 
 
 @pytest.mark.parametrize("word", ["depth", "normal", "lidar", "mask by depth"])

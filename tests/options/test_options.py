@@ -211,6 +211,7 @@ def test_effects_are_made_by_their_name():
 class Asked(Node):
     """A node whose inputs list models of the disk: they are asked for when it runs."""
 
+    NODE_ID = "DepthNormal_Asked"
     asked = 0
 
     @classmethod
