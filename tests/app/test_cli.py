@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 from functools import partial
@@ -130,18 +129,6 @@ def test_from_python_the_same_is_taken(image, monkeypatch):
     monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda model, *_: pytest.fail(model))
     with pytest.raises(pytest.fail.Exception, match=r"^moge-2-vits-normal$"):
         next(depth_normal.estimate_folder(image))
-
-
-def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch):
-    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    on_its_side = Image.Exif()
-    on_its_side[274] = 6  # Orientation
-    Image.fromarray(np.rot90(photo[:300, :400])).save(tmp_path / "photo.jpg", exif=on_its_side)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "example.py").write_text(example, encoding="utf-8")
-    found = runpy.run_path(str(tmp_path / "example.py"))
-    shapes = {value.depth.shape for value in found.values() if isinstance(value, depth_normal.Estimate)}
-    assert shapes == {(1, 1, 300, 400)}
 
 
 def test_the_page_of_commands_has_the_exit_codes():

@@ -2,8 +2,8 @@
 
 import functools
 import re
-import runpy
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ import torch
 import depth_normal
 from depth_normal.annotators.registry import all_specs
 from depth_normal.app.cli import EXAMPLES, _parsed, _parser
-from depth_normal.geometry.files import write_image_png
+from depth_normal.geometry.camera import pixel_rays
+from depth_normal.model_loader import load
 from depth_normal.model_loader.weights.https import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
+from tests import graph_families, pages
 
 MODELS = {spec.id: spec for spec in all_specs()}
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,28 +133,92 @@ def test_nothing_says_to_install_diffusers_by_its_bare_name():
     assert sorted(path.name for path in texts if bare.search(path.read_text(encoding="utf-8"))) == []
 
 
-def run_page(place, folder):
-    (folder / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text_of(place), re.S)), encoding="utf-8")
-    return runpy.run_path(str(folder / "page.py"))
+@pytest.fixture
+def small_networks(tmp_path_factory, monkeypatch):
+    """Any model but the pack's own is there, small and with random weights."""
+    named = {"moge-2-vits-normal": "moge"}
+    file, build = tmp_path_factory.mktemp("weights") / "random.pt", load._build
+    file.touch()
+    found = load._weights_of
+    monkeypatch.setattr(load, "_weights_of", lambda spec, weights: found(spec, weights) if weights.bundled else file)
+
+    def built(spec, paths, dtype):
+        if file not in paths.values():
+            return build(spec, paths, dtype)
+        if spec.family == "da2":
+            annotator = graph_families._module("test_da2.py")["annotator"](dtype)
+        else:
+            annotator = graph_families.annotator(named.get(spec.id, spec.id), dtype)
+        return annotator._with(spec=replace(annotator.spec, default_size=98))
+
+    monkeypatch.setattr(load, "_build", built)
 
 
-def test_what_the_page_of_textures_shows_runs(tmp_path):
-    found = run_page("docs/textures.md", tmp_path)
+def check_textures(found, folder, printed):
     assert torch.allclose(found["again"], found["height"] - found["height"].mean(), atol=1e-3)
     assert found["occlusion"].min() < 0.9 and found["edges"].shape == (1, 1, 64, 64)
 
 
-def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in ("photo.jpg", "photos/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_image_png(tmp_path / name, torch.rand(3, 48, 64), 8)
-    found = run_page("docs/python.md", tmp_path)
+def check_python(found, folder, printed):
     assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)
     assert found["normals"].shape == found["normal_map"].shape == (1, 3, 48, 64)
     assert found["cloud"].shape == found["colours"].shape == (48 * 64, 3) and found["cloud"][:, 2].min() > 0
-    assert capsys.readouterr().out == f"disparity\n{Path('photos/a.png')} (1, 1, 48, 64)\n"
-    assert (tmp_path / "photo.npz").is_file() and (tmp_path / "maps" / "a_depth.png").is_file()
+    assert printed == f"disparity\n{Path('photos/one.png')} (1, 1, 48, 64)\n"
+    assert (folder / "photo.npz").is_file() and (folder / "maps" / "one_depth.png").is_file()
+
+
+def check_geometry(found, folder, printed):
+    estimate = found["estimate"]
+    assert torch.allclose(estimate.normals[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0])), "the floor faces up"
+    assert estimate.depth.max() == pytest.approx(5, abs=1e-3) and estimate.depth[0, 0, 0, 0] < 4.8
+    assert torch.equal(pixel_rays(found["right_half"], 90, 80), pixel_rays(estimate.intrinsics, 90, 160)[..., 80:])
+    columns = torch.arange(160).expand(90, 160) - 0.5 * estimate.intrinsics[0, 0, 0] / estimate.depth[0, 0]
+    assert torch.allclose(found["pixels"][0, :, 0].view(90, 160), columns, atol=1e-3), "near things move more"
+    error = (found["inverse_depth"] - found["inverse"]).square().mean((1, 2, 3))
+    assert (error <= found["inverse"].var((1, 2, 3), correction=0) * (1 + 1e-6)).all()
+    assert (folder / "scene.glb").stat().st_size > 14400 * (12 + 8), "half of the points of two images, with place and colour"
+
+
+def check_effects(found, folder, printed):
+    assert found["lens"].result.shape == found["lit"].shape == found["foggy"].shape == (1, 3, 48, 64)
+    assert found["cutout"].shape == (1, 4, 48, 64)
+    assert found["lens"].words.startswith("focus 30 %, sharp from ")
+
+
+def check_readme(found, folder, printed):
+    assert found["estimate"].depth.shape == (1, 1, 48, 64)
+
+
+CHECKS = {
+    "README.md": check_readme,
+    "docs/effects.md": check_effects,
+    "docs/geometry.md": check_geometry,
+    "docs/python.md": check_python,
+    "docs/textures.md": check_textures,
+}
+"""What a page's steps have to give besides ending well."""
+QUICK = ("docs/geometry.md", "docs/python.md", "docs/weights.md")
+
+
+def with_steps():
+    for page in pages.DOCUMENTS:
+        name = page.relative_to(ROOT).as_posix()
+        if not name.startswith(("docs/contributing/", "blender/")) and not all(map(pages.why_not_run, pages.steps_of(page))):
+            yield pytest.param(name, marks=() if name in QUICK else pytest.mark.slow("runs each command of a page"))
+
+
+@pytest.mark.parametrize("name", list(with_steps()))
+def test_what_a_page_shows_runs_in_order(name, small_networks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)  # --open
+    pages.lay_out(ROOT / name, tmp_path)
+    found = pages.run_steps(ROOT / name, tmp_path)
+    CHECKS.get(name, lambda *_: None)(found, tmp_path, capsys.readouterr().out)
+
+
+def test_every_reason_not_to_run_is_of_a_step():
+    reasons = [pages.why_not_run(step) for page in pages.DOCUMENTS for step in pages.steps_of(page)]
+    assert len(reasons) > 250 and set(pages.NOT_RUN.values()) == {*reasons} - {None}
 
 
 def test_the_page_of_python_names_the_public_errors():

@@ -1,8 +1,12 @@
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from tests import pages
 
 ROOM = Path(__file__).parents[2] / "blender"
 
@@ -82,3 +86,13 @@ def test_errors_are_one_clear_line_and_leave_nothing(refused, number):
 def test_an_error_ends_a_script_with_1_and_without_a_traceback(run_python, refused, script, arguments, words):
     done = run_python(ROOM / script, *(argument.format(tmp=refused[1]) for argument in arguments))
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_the_page_shows_runs(bpy_python, tmp_path):
+    (tmp_path / "blender").symlink_to(ROOM)
+    save = f"import bpy; bpy.ops.wm.save_as_mainfile(filepath={str(tmp_path / 'scene.blend')!r})"
+    subprocess.run([bpy_python, "-c", save], check=True)
+    pages.write_true(tmp_path / "depth.npz")
+    Image.new("RGB", (64, 48), (128, 128, 255)).save(tmp_path / "normals.png")
+    pages.run_steps(ROOM / "README.md", tmp_path, bpy_python)
+    assert (tmp_path / "DIR" / "scene.npz").is_file() and (tmp_path / "result.blend").is_file()
