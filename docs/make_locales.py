@@ -36,7 +36,7 @@ QUOTES = {"ja": "「」", "zh": "“”"}
 LISTS_OF_NAMES = {"model", "ckpt_name", "backbone", "preprocessor", "file"}
 """Inputs whose choices are models, nodes or files: the same in every language."""
 NAMES = {
-    *("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal"),
+    *("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal", "dxt5nm"),
     *("float32", "float16", "bfloat16", "fp32", "fp16", "torch", "onnx", "openvino"),
     *("midas", "dmap2norm", "turbo", "inferno", "spectral"),
     *(each[1:] for each in WRITTEN),

@@ -12,7 +12,6 @@ from torch import Tensor
 from ..annotators.leres import LeresOptions
 from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, models_of_family
-from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
@@ -30,7 +29,7 @@ from ..options.legacy import (
     ZoeDepthAnythingOptions,
     ZoeOptions,
 )
-from .legacy import WHOLE_RANGE, LegacyNode, Show, annotate, annotate_depth, old_inputs, render_depth
+from .legacy import WHOLE_RANGE, LegacyNode, Show, annotate, annotate_depth, old_inputs, render_depth, render_normals
 from .loading import TINY_CHOICE, by_file_name, choose_tiny, load_model, model_widget
 from .option_widgets import option_widgets, takes
 from .widgets import Widget, choice_widget
@@ -204,11 +203,12 @@ class MidasNormalMap(LegacyNode):
     INPUTS: ClassVar = old_inputs(MidasNormalsOptions, {"model": _midas_widget}, "precision")
 
     def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
-        def render(estimates: Iterable[Estimate], _: Tensor) -> Iterator[Tensor]:
-            for estimate in estimates:
-                assert estimate.depth is not None
-                normals = midas_normals(estimate.depth, options.a, options.bg_threshold)
-                yield encode_normal_map(normals, options.coding, source=Axes.SCANNET)
+        def slopes(estimate: Estimate) -> Estimate:
+            assert estimate.depth is not None
+            return Estimate(normals=midas_normals(estimate.depth, options.a, options.bg_threshold), axes=Axes.SCANNET)
+
+        def render(estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
+            return render_normals(map(slopes, estimates), images, options.resolution, options.coding)
 
         load = partial(_load_midas, model, options.precision)
         return (annotate(image, load, options.resolution, render, at_resolution=True, refine=False),)

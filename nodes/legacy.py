@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..annotators.preprocessing.resizing import scale_short_side
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.images.render import depth_to_image
+from ..geometry.images.render import depth_to_image, normals_to_image
 from ..geometry.levels import MeasureRange, depth_to_nearness
 from ..geometry.temporal.ranges import ClipRange, RunningRange
 from ..geometry.temporal.shot_cuts import CutDetector
@@ -123,6 +123,15 @@ def render_depth(
     depth, quantity, _ = estimate.known_depth()
     percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
+
+
+def render_normals(estimates: Iterable[Estimate], images: Tensor, resolution: int, coding: str) -> Iterator[Tensor]:
+    """Renders estimates as normal maps of the result's size. Resizes vectors, not colours, so that they stay unit vectors."""
+    size = scale_short_side(images.shape[-2], images.shape[-1], resolution)
+    for estimate in estimates:
+        resized = estimate.resized(*size)
+        assert resized.normals is not None
+        yield normals_to_image(resized.normals, coding, resized.axes, resized.mask)
 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from ..annotators.dsine import DsineOptions
-from ..annotators.preprocessing.resizing import scale_short_side
 from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.images.render import normals_to_image
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from ..options.checks import check_choice
 from ..options.legacy import AS_OLD, DsineNodeOptions, Metric3dDepthOptions, Metric3dNormalsOptions, NormalsOptions
 from .depth_maps import DepthMapNode
-from .legacy import LegacyNode, annotate, old_inputs, render_depth
+from .legacy import LegacyNode, annotate, old_inputs, render_depth, render_normals
 from .loading import OTHER_NODE, TINY_CHOICE, choose_tiny, load_model
 from .option_widgets import takes
 from .widgets import Widget, choice_widget
@@ -33,15 +31,7 @@ class NormalMapNode(LegacyNode):
 
 def normal_map(options: NormalsOptions, image: Tensor, load: Callable[[], Model], /, **more: Any) -> tuple[Tensor]:
     """Makes one normal map per image by a model that predicts normals; `load`, `more` and errors as in `annotate`."""
-
-    def render(estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
-        """Resizes vectors, not colours, so that they stay unit vectors."""
-        size = scale_short_side(images.shape[-2], images.shape[-1], options.resolution)
-        for estimate in estimates:
-            resized = estimate.resized(*size)
-            assert resized.normals is not None
-            yield normals_to_image(resized.normals, options.coding, resized.axes, resized.mask)
-
+    render = partial(render_normals, resolution=options.resolution, coding=options.coding)
     return (annotate(image, load, options.resolution, render, options.network_size, **more),)
 
 

@@ -18,7 +18,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.views.transparency import split_layers
 from ..options.checks import check_choice
 from ..options.lights import MAX_LIGHTS, LightOptions, LookOptions
-from ..options.map_images import CODINGS
+from ..options.map_images import READ_CODING, READ_CODINGS
 from ..options.masks import AUTO
 from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
@@ -89,12 +89,7 @@ class Relight(Node):
             **option_widgets(LookOptions, until="sky"),
             **option_widgets(LightOptions, since="shadows"),
             "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
-            "normal_coding": as_advanced(
-                coding_widget(
-                    "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
-                    "controlnet-normalbae for BAE, DSINE, Lotus."
-                )
-            ),
+            "normal_coding": as_advanced(coding_widget(READ_CODING, READ_CODINGS)),
             "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
             "geometry": geometry_input(
                 "Depth and normals of the image as numbers, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
@@ -114,14 +109,14 @@ class Relight(Node):
         look: LookOptions,
         image: Tensor,
         normal_map: Tensor | None = None,
-        normal_coding: str = CODINGS[0],
+        normal_coding: str = READ_CODINGS[0],
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
         lights: Any = None,
         sky_mask: Tensor | None = None,
     ) -> Any:
         """Relights each image; the page also gets the first one's surfaces."""
-        check_choice("normal_coding", normal_coding, CODINGS)
+        check_choice("normal_coding", normal_coding, READ_CODINGS)
         plans = (LightPlan.of(lamp), *check_lights(lights))
         layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask), checked=True)
         images = layers.shown

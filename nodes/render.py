@@ -153,7 +153,7 @@ def rendered_normals(estimate: Estimate, coding: str, background: str = BLACK) -
 
 def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Estimate:
     """Decodes a normal map to vectors in OPENGL axes and scales their slopes."""
-    estimate = normal_map_to_estimate(to_planar(image), NormalMapCoding(source), name)
+    estimate = normal_map_to_estimate(to_planar(image), source, name)
     assert estimate.normals is not None
     return estimate if strength == 1 else replace(estimate, normals=scale_normal_strength(estimate.normals, strength))
 

@@ -14,7 +14,7 @@ from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, grey_heights, height_to_normals, image_to_height
 from ..options.checks import check_choice, check_range
-from ..options.map_images import CODINGS
+from ..options.map_images import READ_CODINGS
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
@@ -67,7 +67,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     Raises:
         ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is valid.
     """
-    check_choice("normal_coding", coding, CODINGS)
+    check_choice("normal_coding", coding, READ_CODINGS)
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:

@@ -14,7 +14,7 @@ from ..geometry.textures.occlusion import estimate_to_occlusion, height_to_occlu
 from ..geometry.textures.pbr import with_contrast
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..options.checks import check_choice
-from ..options.map_images import CODINGS
+from ..options.map_images import CODINGS, READ_CODING, READ_CODINGS
 from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions, SlopesOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
@@ -60,7 +60,7 @@ class NormalToHeight(Node):
                     "pixels of a normal map."
                 },
             ),
-            "normal_coding": coding_widget(),
+            "normal_coding": coding_widget(READ_CODING, READ_CODINGS),
             **option_widgets(HeightOptions),
         }
     }
@@ -146,9 +146,7 @@ class Curvature(Node):
             "height": height_input("A height map to use instead, white = high."),
             "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
             **option_widgets(CurvatureOptions, until="height_range"),
-            "normal_coding": coding_widget(
-                "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
-            ),
+            "normal_coding": coding_widget(READ_CODING, READ_CODINGS),
             **option_widgets(CurvatureOptions, since="height_range"),
         }
     }

@@ -92,9 +92,9 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
     return GEOMETRY, {"tooltip": tooltip}
 
 
-def coding_widget(tooltip: str = CODING) -> Widget:
-    """Widget for the convention of a normal map."""
-    return labelled("normal coding", choice_widget(CODINGS, tooltip, OPENGL))
+def coding_widget(tooltip: str = CODING, codings: Sequence[str] = CODINGS) -> Widget:
+    """Widget for the convention of a normal map that is written; `READ_CODINGS` and their text for one that is read."""
+    return labelled("normal coding", choice_widget(codings, tooltip, OPENGL))
 
 
 def _options(default: object, tooltip: str, advanced: bool) -> dict[str, object]:

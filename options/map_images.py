@@ -6,6 +6,10 @@ OPENGL, DIRECTX, OPENCV, SCANNET, NORMALBAE, NORMAL_1_0 = CODINGS = (
 )
 """Codings of normal maps, documented in `geometry.conventions.NormalMapCoding`."""
 
+DXT5NM = "dxt5nm"
+READ_CODINGS = (*CODINGS, DXT5NM)
+"""Codings of normal maps that are read; the last has x in alpha and y, upwards, in green, as textures of games."""
+
 WHITE, BLACK = NEAR = ("white", "black")
 """The grey level of the near end."""
 
@@ -33,3 +37,11 @@ _READERS = (
 )
 CODING = f"{_WHAT} {_READERS}"
 """The text beside a choice of codings."""
+
+IN_ALPHA = "dxt5nm: textures of games with x in alpha."
+READ_CODING = (
+    "Which direction red, green and blue of the normal map stand for: choose what made it. "
+    "opengl: Blender, Unity, glTF, Marigold. directx: Unreal. controlnet-normalbae: BAE, DSINE, Lotus. "
+    f"controlnet-1.0-normal: MiDaS. opencv, scannet: computer vision. {IN_ALPHA}"
+)
+"""The text beside a choice of codings of what is read."""

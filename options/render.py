@@ -8,7 +8,7 @@ from typing import Any
 
 from .estimate import AUTO, MAX_FOV, known_fov, near_far_ratio, normal_coding
 from .fields import Options, choice, number, switch
-from .map_images import CODINGS, COLOUR_MAPS, DIRECTX, NEAR, NEAR_END, NORMALISATIONS, VALUES
+from .map_images import CODINGS, COLOUR_MAPS, DIRECTX, IN_ALPHA, NEAR, NEAR_END, NORMALISATIONS, READ_CODING, READ_CODINGS, VALUES
 
 GREY = "none"
 BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
@@ -131,11 +131,20 @@ def _strength(help_text: str) -> Any:
 
 
 @dataclass(frozen=True)
+class ReadCodingOptions(Options):
+    """How a normal map that is read stores its vectors."""
+
+    coding: str = choice(READ_CODINGS, READ_CODING, label="normal coding", metavar="CODING")
+
+
+@dataclass(frozen=True)
 class ConversionOptions(Options):
     """Normal maps in another convention."""
 
     source: str = choice(
-        CODINGS, "Which direction red, green and blue of the input maps stand for: choose what made them.", label="source coding"
+        READ_CODINGS,
+        f"Which direction red, green and blue of the input maps stand for: choose what made them. {IN_ALPHA}",
+        label="source coding",
     )
     target: str = choice(
         CODINGS, "Which direction red, green and blue of the result stand for: choose what will read it.", DIRECTX, label="target coding"

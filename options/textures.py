@@ -9,7 +9,7 @@ from typing import Any
 from .checks import check_range
 from .estimate import AUTO, MODEL_ONLY, network_side
 from .fields import Options, choice, number, switch, typed, whole
-from .map_images import CODINGS
+from .map_images import CODINGS, IN_ALPHA, READ_CODINGS
 
 FREE, SEAMLESS = BORDERS = ("free", "seamless")
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
@@ -217,7 +217,10 @@ class DetailNodeOptions(Options):
     )
     coding: str = result_coding()
     normal_coding: str = choice(
-        CODINGS, "Which direction red, green and blue of the input normal map stand for.", label="input's coding", flag=None
+        READ_CODINGS,
+        f"Which direction red, green and blue of the input normal map stand for. {IN_ALPHA}",
+        label="input's coding",
+        flag=None,
     )
 
 

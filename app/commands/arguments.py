@@ -15,6 +15,7 @@ from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.map_images import NEAR
 from ...options.outputs import UNITS, ImagesOptions
+from ...options.render import ReadCodingOptions
 from ...options.runs import RUNTIME, NetworkOptions, SourcesOptions
 from ...options.views import AMOUNT, MoveOptions
 from ..batch.records import mark
@@ -170,9 +171,9 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=as_help(runtime))
 
 
-def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
-    """Adds --coding; `of` names the normal map."""
-    add_options(parser, ImagesOptions, only=("coding",), of=of)
+def add_coding(parser: argparse._ActionsContainer, reads: bool = False, of: str = "") -> None:
+    """Adds --coding of a normal map that is written, or that the command `reads`; `of` names it."""
+    add_options(parser, ReadCodingOptions if reads else ImagesOptions, only=("coding",), of=of)
 
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:

@@ -78,7 +78,7 @@ def add_scene(
     add_own_depth(group)
     normals = "a normal map of any program, beside or without --depth"
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
-    add_coding(group, of="of --normal-map: ")
+    add_coding(group, reads=True, of="of --normal-map: ")
     add_network(group, RECOMMENDED_MODEL)
 
 

@@ -118,7 +118,7 @@ def _add_map(source: str, work: Work, add: Callable[[Parser], None], parser: Par
 
 
 def _add_height(parser: Parser) -> None:
-    add_coding(parser)
+    add_coding(parser, reads=True)
     add_options(parser, HeightOptions)
     add_result(parser, "_height.png", MAPS)
 
@@ -130,7 +130,7 @@ def _add_normals(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
-    add_coding(parser)
+    add_coding(parser, reads=True)
     add_options(parser, CurvatureOptions, skip=("height_range",))
     add_options(parser, ShownCurvatureOptions)
     parser.set_defaults(kinds=("show",))
@@ -418,7 +418,7 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     suffix = arguments.image.suffix.lower()
     if suffix not in _NUMBERS or (suffix == ".exr" and holds_colours_alone(arguments.image)):
         values = read_values(arguments.image, NORMALS)
-        if suffix != ".exr" or values.planes.shape[1] == 3:  # equal R, G, B are depth
+        if suffix != ".exr" or values.planes.shape[1] > 1:  # equal R, G, B are depth
             return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)

@@ -491,7 +491,7 @@ def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
 
 def read_planes(
     path: str | os.PathLike[str], wanted: str, channel: str | None = None
-) -> tuple[list[np.ndarray], dict[str, Any], np.ndarray | None]:
+) -> tuple[list[np.ndarray], dict[str, Any], np.ndarray | None, np.ndarray | None]:
     """Reads the values of one map of an OpenEXR file, whatever they mean. Raises as `read_exr`.
 
     Args:
@@ -499,8 +499,8 @@ def read_planes(
         channel: Overrides these by a channel or layer.
 
     Returns:
-        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; and (H, W) bool from a channel A
-        or `mask`, None without.
+        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; the channel A of three planes;
+        and the channel `mask`, bool. None without them.
     """
     path = checked_file(path)
     header, channels, *_ = _read_channels(path)
@@ -508,9 +508,9 @@ def read_planes(
     if wanted == "normals" and names[0][-1] in "Xx" and _BLENDER in header and not header.get(AXES):
         without_world_normals(path, _NORMAL_PASS, alone=True)
     layer = names[0].rpartition(".")[0]
-    opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
-    opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
-    return [channels[name] for name in names], header, None if opacity is None else opacity > 0.5
+    alpha = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
+    mask = next((channels[name] > 0.5 for name in _MASKS if name in channels), None)
+    return [channels[name] for name in names], header, alpha, mask
 
 
 def _chosen_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str, channel: str | None) -> list[str]:

@@ -31,8 +31,8 @@ class FileValues:
     """The values of one map.
 
     Attributes:
-        planes: (1, C, H, W) float32, C = 1 or 3, upright. Integers of images are scaled to 0..1; floats are unchanged. Three equal planes
-            become one.
+        planes: (1, C, H, W) float32, C = 1 or 3, upright; of normals alpha may follow. Integers of images are scaled to 0..1; floats are
+            unchanged. Three equal planes become one.
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
             the map; None = True everywhere.
         bits: Of the grey levels of an image; 0 = they are none.
@@ -111,7 +111,7 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
         estimate = read_values_png(path, image)
         assert estimate.depth is not None
         return FileValues(estimate.depth, estimate.mask, quantity=estimate.quantity)
-    return _coded(image)
+    return _coded(image, with_alpha=wanted == NORMALS)
 
 
 def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[FileValues] | None:
@@ -184,18 +184,19 @@ def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
 
 
 def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
-    planes, header, opacity = exr.read_planes(path, wanted, channel)
-    known = None if opacity is None or bool(opacity.all()) else planes_to_map([opacity])
+    planes, header, alpha, mask = exr.read_planes(path, wanted, channel)
     values = _uncoded(np.stack(planes))
-    nan = values.planes.isnan().all(1, keepdim=True)
-    if bool(nan.any()):
-        known = ~nan if known is None else known & ~nan
+    known = ~values.planes.isnan().all(1, keepdim=True)
+    if alpha is not None and wanted == NORMALS and values.planes.shape[1] == 3:
+        values = replace(values, planes=torch.cat((values.planes, planes_to_map([alpha])), 1))
+    elif (opacity := mask if alpha is None else alpha > 0.5) is not None:
+        known &= planes_to_map([opacity])
     word, axes = header.get(exr.QUANTITY), header.get(exr.AXES)
     try:
         is_depth = wanted == DEPTH and values.planes.shape[1] == 1
         return replace(
             values,
-            known=known,
+            known=None if bool(known.all()) else known,
             square_width=exr.square_width(path, header, *values.planes.shape[-2:]),
             quantity=Quantity(word) if word and is_depth else None,
             axes=Axes(axes) if axes and wanted == NORMALS else None,
@@ -239,11 +240,14 @@ def _uncoded(planes: np.ndarray) -> FileValues:
     return FileValues(grey_as_one(np.asarray(planes, np.float32)))
 
 
-def _coded(image: DecodedImage) -> FileValues:
+def _coded(image: DecodedImage, with_alpha: bool = False) -> FileValues:
     height, width = image.pixels.shape[:2]
     levels, alpha = as_rgb(image.pixels.reshape(height, width, -1), image.premultiplied)  # grey keeps its one channel
+    planes = grey_as_one(np.moveaxis(levels, -1, 0))
+    if with_alpha and alpha is not None and planes.shape[1] == 3:  # which may be height, or x
+        return FileValues(torch.cat((planes, planes_to_map([alpha])), 1), bits=image.bits)
     known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
-    return FileValues(grey_as_one(np.moveaxis(levels, -1, 0)), known, bits=image.bits)
+    return FileValues(planes, known, bits=image.bits)
 
 
 def grey_as_one(planes: np.ndarray) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ...options.map_images import DXT5NM
 from ...utils import split_alpha, vector_lengths
 from ..conventions import LOOKED_AT, NO_LENGTH, NormalMapCoding, are_unit_vectors, decode_normal_map
 from ..estimate import Estimate
@@ -30,22 +32,26 @@ def normal_map_to_estimate(
 ) -> Estimate:
     """Decodes any program's normal map; the single entry point for normal maps.
 
-    An image that does not look like a normal map is decoded as well, with a logged warning. Textures of games have red and green alone.
-    Raises ValueError: values beyond [-1.5, 1.5], an unknown coding, or as `stored_values`.
+    An image that does not look like a normal map is decoded as well, with a logged warning. Textures of games have red and green alone,
+    with a constant blue, or height in a smooth alpha. Raises ValueError: values beyond [-1.5, 1.5], an unknown coding, "dxt5nm" without
+    alpha, or as `stored_values`.
 
     Args:
         image: (B, C, H, W), the stored values, C = 1, 3 or 4 (with alpha): colours in [0, 1], or vectors in [-1, 1].
-        coding: The axes and channel order of the map.
+        coding: The axes and channel order of the map; or "dxt5nm": x in alpha and y, upwards, in green.
         name: Name of the map, for the warning and errors.
         known: (B or 1, 1, H, W) bool, pixels with a normal; None = all.
 
     Returns:
-        The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not `known`, less than half opaque,
-        not finite, black, or vectors of almost no length.
+        The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not `known`, less than half opaque
+        (their number is logged), not finite, black, or vectors of almost no length.
     """
-    colours, trusted = stored_values(image, known, name)
+    if swizzled := coding == DXT5NM:
+        image, coding = _unswizzled(image, name), NormalMapCoding.OPENGL
+    colours, trusted = stored_values(_without_height(image, name), known, name)
+    lowest = torch.where(trusted, colours, 1).expand(-1, 3, -1, -1).amin((0, 2, 3))
     colours = torch.where(trusted, colours, 0).expand(-1, 3, -1, -1)
-    lows, highs = torch.stack((colours.amin((0, 2, 3)), colours.amax((0, 2, 3)))).tolist()
+    lows, highs = torch.stack((lowest, colours.amax((0, 2, 3)))).tolist()
     low, high = min(lows), max(highs)
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
@@ -55,14 +61,50 @@ def normal_map_to_estimate(
     else:
         trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
     colours = colours.clamp(0, 1)
-    if not is_vectors and highs[2] <= _BLACK < min(highs[:2]) and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX):
-        logger.info("%s has red and green alone; blue is computed", name, extra={"note": ""})
+    if not is_vectors and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX) and _lacks_blue(lows, highs):
+        if not swizzled:
+            logger.info("%s has red and green alone; blue is computed", name, extra={"note": ""})
         blue = (1 - (2 * colours[:, :2] - 1).square().sum(1, keepdim=True)).clamp(min=0).sqrt()
         colours = torch.cat((colours[:, :2], (blue + 1) / 2), 1)
     normals = decode_normal_map(colours, coding)
     if problem := normal_map_problem(colours, normals):
-        logger.warning("%s %s", name, problem)
+        in_alpha = image.shape[1] == 4 and highs[0] - lows[0] <= _BLACK
+        logger.warning("%s %s", name, f"has one red everywhere: x is probably in alpha, as in {DXT5NM}" if in_alpha else problem)
     return Estimate(normals=normals, mask=None if bool(trusted.all()) else trusted)
+
+
+def _unswizzled(image: Tensor, name: str) -> Tensor:
+    """Red and green alone of a map with x in alpha and y in green."""
+    colours, x = split_alpha(image)
+    if x is None:
+        raise ValueError(f"{name} has no alpha, where {DXT5NM} stores x; name the coding of red and green, or join alpha to the image")
+    return torch.cat((x, colours[:, 1:2], torch.zeros_like(x)), 1)
+
+
+def _without_height(image: Tensor, name: str) -> Tensor:
+    """The map without its alpha if that is height: smooth, over good normals. Else the pixels that it hides are logged."""
+    colours, alpha = split_alpha(image)
+    if alpha is None:
+        return image
+    hidden = alpha < 0.5
+    is_unit = _have_unit_length(vector_lengths(2 * colours.float() - 1))
+    count, smooth, good = torch.stack([each.sum() for each in (hidden, hidden & (alpha > _BLACK), hidden & is_unit)]).tolist()
+    if smooth > count / 2 and good > _MOST * count:
+        logger.info("%s: its alpha is smooth, over good normals: height, no transparency; it is left out", name, extra={"note": ""})
+        return colours
+    if count:
+        logger.info("%s: %s of %s pixels are transparent and ignored", name, f"{count:,}", f"{alpha.numel():,}", extra={"note": ""})
+    return image
+
+
+def _lacks_blue(lows: Sequence[float], highs: Sequence[float]) -> bool:
+    """Whether red and green alone hold a normal map, by the channels' ranges: blue is 0, or the same everywhere and the others are not."""
+    red, green, blue = (high - low for low, high in zip(lows, highs, strict=True))
+    return blue <= _BLACK < min(highs[:2]) and (highs[2] <= _BLACK or max(red, green) > _BLACK)
+
+
+def _have_unit_length(lengths: Tensor) -> Tensor:
+    return (lengths > _UNIT[0]) & (lengths < _UNIT[1])
 
 
 def are_vectors(values: Tensor, low: float) -> bool:
@@ -101,7 +143,7 @@ def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
     samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
     lengths = (2 * samples - 1).square().sum(1).sqrt()
     usable = (samples.amax(1) > _BLACK) & (lengths > NO_LENGTH)
-    is_unit, is_away = (lengths > _UNIT[0]) & (lengths < _UNIT[1]), vectors[:, 2] < 0
+    is_unit, is_away = _have_unit_length(lengths), vectors[:, 2] < 0
     pixels, unit, away = torch.stack([each.sum() for each in (usable, usable & is_unit, usable & is_away)]).tolist()
     if not pixels:
         return None

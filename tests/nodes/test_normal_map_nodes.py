@@ -98,6 +98,14 @@ def test_any_coding_of_midas_slopes_has_the_same_vectors(pretend):
     assert vectors.std() > 0.1 and all(torch.allclose(each, vectors, atol=1e-5) for each in others)
 
 
+@pytest.mark.parametrize("height", [64, 96, 128])
+def test_midas_slopes_are_unit_vectors_at_every_size(pretend, height):
+    """The network's map has 64 rows. Vectors are resized, whose mean colour is that of shorter vectors."""
+    pretend(100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(0)))
+    lengths = (2 * midas(1, height, height * 3 // 2) - 1).norm(dim=-1)
+    assert (lengths - 1).abs().max() < 1e-5
+
+
 def old_normal_map(disparity, a, bg_threshold):
     """The old pack's formula, on one disparity map, as its documentation and contract give it (independent of our torch code)."""
     normalised = (disparity - disparity.min()) / (disparity.max() - disparity.min())

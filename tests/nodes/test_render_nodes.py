@@ -68,6 +68,13 @@ def test_any_coding_to_any_other(source, target):
     assert torch.allclose(converted, as_image(normals, target), atol=1e-6)
 
 
+def test_a_map_with_x_in_alpha_is_read():
+    normals = unit(5, 7).abs()
+    x, y, _ = as_image(normals).split(1, -1)
+    (converted,) = ConvertNormalMap().execute(torch.cat((y, y, y, x), -1), "dxt5nm", "opengl")
+    assert torch.allclose(converted, as_image(normals), atol=1e-3)
+
+
 def test_detail_is_laid_on_the_shape():
     base, detail = unit(4, 4).abs(), unit(4, 4).abs().flip(1)
     (image,) = ConvertNormalMap().execute(as_image(base, "directx"), "directx", "opengl", detail=as_image(detail, "directx"))

@@ -72,6 +72,19 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
             load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
 
 
+@pytest.mark.parametrize("ending", ["png", "exr"])
+def test_the_alpha_of_normals_is_read_with_them(tmp_path, ending):
+    """It may be height, or x."""
+    colours = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
+    if ending == "png":
+        Image.fromarray(colours).save(tmp_path / "n.png")
+    else:
+        write_channels(tmp_path / "n.exr", **{name: colours[..., i] / np.float32(255) for i, name in enumerate("RGBA")})
+    values = read_values(tmp_path / f"n.{ending}", NORMALS)
+    np.testing.assert_allclose(values.planes[0].movedim(0, -1), colours / 255, atol=1e-6)
+    assert values.known is None
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".exr"])
 def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):

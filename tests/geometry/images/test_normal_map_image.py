@@ -72,10 +72,11 @@ def test_vectors_are_read_as_the_colours_that_store_them(bumps, said, coding):
     assert torch.allclose(normal_map_to_estimate(2 * encode_normal_map(facing, coding) - 1, coding).normals, facing, atol=1e-6)
 
 
+@pytest.mark.parametrize("blue", [0, 0.5, 1])
 @pytest.mark.parametrize("coding", ["opengl", Axes.DIRECTX, NormalMapCoding.DIRECTX])
-def test_blue_is_computed_for_textures_of_two_channels(bumps, coding):
+def test_blue_is_computed_for_textures_of_two_channels(bumps, coding, blue):
     image = encode_normal_map(bumps, coding)
-    image[:, 2] = 0
+    image[:, 2] = blue
     assert torch.allclose(normal_map_to_estimate(image, coding).normals, bumps, atol=1e-3)
 
 
@@ -94,6 +95,37 @@ def test_transparent_black_and_missing_pixels_have_no_normal(bumps):
         found = normal_map_to_estimate(hole, "opengl")
         assert not found.normals_valid[:, :, 40:60].any() and found.normals_valid[:, :, :40].all()
         assert torch.allclose(found.normals[:, :, :40], bumps[:, :, :40], atol=1e-5)
+
+
+def test_a_smooth_alpha_over_good_normals_is_height(bumps, caplog):
+    image = encode_normal_map(bumps)
+    height = torch.linspace(0, 1, image.shape[-2]).view(1, 1, -1, 1).expand_as(image[:, :1])
+    with caplog.at_level(logging.INFO):
+        found = normal_map_to_estimate(torch.cat((image, height), 1), "opengl", "a.png")
+    assert found.mask is None and torch.allclose(found.normals, bumps, atol=1e-6)
+    assert "a.png: its alpha is smooth, over good normals: height" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["cut out", "over colours"])
+def test_pixels_that_alpha_hides_are_counted(bumps, caplog, kind):
+    image = encode_normal_map(bumps) if kind == "cut out" else torch.rand(1, 3, 200, 300)
+    alpha = torch.linspace(0, 1, 200).view(1, 1, -1, 1).expand_as(image[:, :1])
+    alpha = (alpha * 20 - 9.5).clamp(0, 1) if kind == "cut out" else alpha  # an edge of 10 rows
+    with caplog.at_level(logging.INFO):
+        found = normal_map_to_estimate(torch.cat((image, alpha), 1), "opengl", "a.png")
+    assert torch.equal(found.mask, alpha >= 0.5) and "a.png: 30,000 of 60,000 pixels are transparent and ignored" in caplog.text
+
+
+def test_x_may_be_in_alpha(bumps, caplog):
+    x, y, _ = encode_normal_map(bumps).split(1, 1)
+    swizzled = torch.cat((torch.ones_like(x), y, torch.ones_like(x), x), 1)
+    with caplog.at_level(logging.INFO):
+        found = normal_map_to_estimate(swizzled, "dxt5nm", "a.png")
+    assert found.mask is None and torch.allclose(found.normals, bumps, atol=1e-3) and not caplog.text
+    normal_map_to_estimate(swizzled, "opengl", "a.png")
+    assert "x is probably in alpha, as in dxt5nm" in caplog.text and "photograph" not in caplog.text
+    with pytest.raises(ValueError, match=r"a\.png has no alpha, where dxt5nm stores x"):
+        normal_map_to_estimate(swizzled[:, :3], "dxt5nm", "a.png")
 
 
 def test_numbers_of_neither_kind_are_refused():
