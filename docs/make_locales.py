@@ -5,7 +5,7 @@ python docs/make_locales.py [ja zh]
 Translations stand in locales/LANGUAGE.json, found by the English: `texts` by sentence, cell or paragraph, `names` by the name of an input
 or output, or by NODE.NAME where one node means something else by it, `choices` by what a list offers, or by NAME.CHOICE where the list of
 that name means something else by it, `messages` by the templates of locales/messages.json, which are what Python says in the page while
-nodes run and when they fail, `notes` by the lines of the workflows' notes and by their titles. What is said in several places is
+nodes run and when they fail, `notes` by the lines of the workflows' notes, their titles, and their names. What is said in several places is
 translated once. A run puts what is new there, with nothing in its place, and takes out what is no longer said; tests/test_locales.py
 names what is left to do. English needs no files: it is what the server says and what web/docs/NODE.md holds.
 
@@ -122,8 +122,9 @@ def messages() -> list[str]:
 
 
 def notes() -> Iterator[tuple[str, str]]:
-    """Yields what the workflows say, and which says it: titles that are no node's name, and the lines of notes without their marks."""
+    """Yields what the workflows say, and which says it: their names, titles that are no node's name, and lines of notes without marks."""
     for path in sorted(WORKFLOWS.glob("*.json")):
+        yield path.stem, path.stem
         whole = json.loads(path.read_text(encoding="utf-8"))
         parts = [whole, *whole.get("definitions", {}).get("subgraphs", [])]
         for part in parts:
@@ -149,12 +150,7 @@ def files(say: Say) -> dict[str, str]:
     }
     made["web/languages/LANGUAGE.json"] = page_table(say)
     found = {place: json.dumps(value, ensure_ascii=False, indent=2) + "\n" for place, value in made.items()}
-    return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in nodes_with_pages()}
-
-
-def nodes_with_pages() -> list[str]:
-    """Ids of the nodes that the menu and the search show, or have by an old pack's id; what graphs alone know has no page."""
-    return [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr(node, "DEPRECATED", False)]
+    return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in NODE_CLASS_MAPPINGS}
 
 
 def english() -> dict[str, dict[str, str]]:

@@ -6,7 +6,8 @@ const NOTES = new Set(['Note', 'MarkdownNote'])
 /** What stands before a line in Markdown; docs/make_locales.py leaves it out, too. */
 const MARK = /^(#+ |\d+\. |- )/
 
-const own = words => table.notes[words] ?? words
+/** @param {string} words A title, a line or a workflow's name. @returns {string} In the page's language where there is a translation. */
+export const own = words => table.notes[words] ?? words
 
 /** @param {string} text @returns {string} The lines that have a translation in it, the rest in English. */
 export function translatedNote(text) {

@@ -3,7 +3,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { translatedGraph } from './template_texts.mjs'
+import { own, translatedGraph } from './template_texts.mjs'
 
 /** First what needs no download, then what downloads a model, then what needs more than that. */
 export const ORDER = [
@@ -22,9 +22,22 @@ const folder = decodeURIComponent(new URL(import.meta.url).pathname.split('/').a
 const listed = new Set()
 const getTemplates = api.getWorkflowTemplates, loadGraph = app.loadGraphData
 
+/** Whether the page shows the workflows by their names in its language. */
+let isNamed = false
+
+/** The page has no way for packs to name their templates, which it loads by these names. Where it lists them otherwise, English stays. */
+function nameTemplates() {
+  const shown = app.extensionManager?._p?._s?.get('workflowTemplates')?.__v_raw?.enhancedTemplates, list = shown?.fn
+  if (isNamed || typeof list !== 'function') return
+  isNamed = true
+  const named = template => ({ ...template, title: own(template.name), searchableText: `${own(template.name)} ${template.searchableText}` })
+  shown.fn = (...before) => list(...before).map(template => template.sourceModule === folder ? named(template) : template)
+}
+
 if (getTemplates) {
   api.getWorkflowTemplates = async function (...words) {
     const templates = await getTemplates.apply(this, words)
+    nameTemplates()
     if (!Array.isArray(templates?.[folder])) return templates
     for (const name of templates[folder]) listed.add(name)
     return { ...templates, [folder]: inOrder(templates[folder]) }
@@ -35,6 +48,6 @@ if (loadGraph) {
   // Only what is opened as a template: whoever saved a graph keeps its words. A page that does not say so opens it in English.
   app.loadGraphData = function (graph, clean, restore, name, options, ...rest) {
     const ours = options?.openSource === 'template' && listed.has(name)
-    return loadGraph.call(this, ours ? translatedGraph(graph) : graph, clean, restore, name, options, ...rest)
+    return loadGraph.call(this, ours ? translatedGraph(graph) : graph, clean, restore, ours ? own(name) : name, options, ...rest)
   }
 }

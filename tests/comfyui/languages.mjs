@@ -1,6 +1,7 @@
 // What the page shows in another language that ComfyUI's locales have no place for, as JSON:
 //   PW=.../playwright-core/index.mjs node languages.mjs SERVER PACK LOCALE NODES2 SHOTS
 // NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
+import fs from 'node:fs'
 import path from 'node:path'
 import { lists, openList, openPage, run as runGraph, set, start } from './page.mjs'
 
@@ -55,8 +56,13 @@ const words = () => page.evaluate(() => window.app.graph.nodes.map(node => ({
 const dialog = page.locator('[role=dialog], .p-dialog')
 await page.evaluate(() => { window.app.graph.clear(); return window.app.extensionManager.command.execute('Comfy.BrowseTemplates') })
 await press(dialog.getByText(pack).first())
-await press(dialog.getByText('Tiny Preview', { exact: true }).first())
+await shoot('templates')
+const table = new URL(`../../web/languages/${locale}.json`, import.meta.url)
+const tiny = fs.existsSync(table) ? JSON.parse(fs.readFileSync(table, 'utf8')).notes['Tiny Preview'] : 'Tiny Preview'
+await press(dialog.getByText(tiny, { exact: true }).first())
 await dialog.waitFor({ state: 'hidden' })
+report.templates = await page.evaluate(pack => window.app.extensionManager._p._s.get('workflowTemplates').enhancedTemplates
+  .filter(template => template.sourceModule === pack).map(({ name, title, searchableText }) => [name, title, searchableText]), pack)
 await page.waitForFunction(() => window.app.graph.nodes.some(node => /Note/.test(node.type)))
 report.template = await words()
 await shoot('template')

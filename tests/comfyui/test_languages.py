@@ -45,6 +45,13 @@ def test_the_label_is_shown_and_the_graph_keeps_the_choice(seen):
     assert (seen["before"], seen["prompt"]) == ("per_image", "running") and "running" in seen["saved"]
 
 
+def test_templates_are_listed_and_found_by_their_names_in_the_language(seen):
+    own = seen["table"]["notes"]
+    assert {name for name, *_ in seen["templates"]} == {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    for name, title, words in seen["templates"]:
+        assert title == own.get(name, name) and title in words and name in words
+
+
 def test_a_template_speaks_the_language_and_a_file_keeps_its_words(seen):
     own = seen["table"]["notes"]
     graph = json.loads((ROOT / "workflows" / "Tiny Preview.json").read_text(encoding="utf-8"))

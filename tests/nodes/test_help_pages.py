@@ -64,7 +64,17 @@ def test_node_and_page_say_that_the_weights_are_restricted(begins, words):
 
 
 def test_every_page_is_a_nodes():
-    assert {path.stem for path in PAGES.glob("*.md")} == set(NODES)
+    assert {path.stem for path in PAGES.glob("*.md")} == set(NODE_CLASS_MAPPINGS)
+
+
+@pytest.mark.parametrize("node", sorted(set(NODE_CLASS_MAPPINGS) - {*NODES}))
+def test_the_page_of_a_deprecated_node_names_its_successor(node):
+    page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
+    kind, (named,) = NODE_CLASS_MAPPINGS[node], re.findall(r"^\*(.+?)\* replaces this node", page, re.MULTILINE)
+    (successor,) = [NODE_CLASS_MAPPINGS[each] for each in NODES if each not in OWN_IDS and NODE_DISPLAY_NAME_MAPPINGS[each] == named]
+    assert page.startswith(f"# {kind.DISPLAY_NAME}\n") and set(kind.RETURN_TYPES) <= set(successor.RETURN_TYPES)
+    used = re.findall(r"(?:input|output) \*(\w+)\*", page)
+    assert set(used) <= {*successor.RETURN_NAMES, *(name for group in successor.INPUT_TYPES().values() for name in group)}
 
 
 @pytest.mark.parametrize("node", NODES)
