@@ -37,8 +37,8 @@ class FogOptions(Options):
     )
     sky: str = choice(
         SKIES,
-        "How the sky is treated. auto: regions that look like sky are infinitely far, so they are all fog. none: there is no sky; choose "
-        "it indoors.",
+        "How the sky is treated. auto: regions that look like sky are infinitely far, so they are fully fogged. none: there is no sky; "
+        "choose it indoors.",
         flag=None,
         advanced=True,
     )
@@ -247,7 +247,7 @@ EFFECTS = (
         outputs={"image": "The image in fog.", "fog": "Share of fog in each pixel."},
         image="The image, or a batch. Values above 1 (HDR) stay above 1 where they shine through.",
         geometry="Depth as numbers and the camera, e.g. from Depth & Normals. If linked, depth is ignored.",
-        sky="is infinitely far, so it is all fog",
+        sky="is infinitely far, so it is fully fogged",
     ),
     EffectSpec(
         name="depth-of-field",

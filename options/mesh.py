@@ -99,8 +99,8 @@ class ShownMeshOptions(SplatOptions):
     max_jump: float = number(
         MAX_JUMP,
         (0, 1),
-        "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the slope of the surface "
-        "there. Smaller: more cuts.",
+        "Neighbouring pixels are cut apart where their depths differ by more than this share, beyond the slope of the surface there. "
+        "Smaller: more cuts.",
         step=0.01,
         metavar="SHARE",
         otherwise=f"{MAX_JUMP:g}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .estimate import normal_coding
 from .fields import Options, choice, several, switch, typed
-from .map_images import NEAR, NEAR_END
+from .map_images import NEAR
 from .runs import NetworkOptions
 from .views import LAYOUTS, VR_LAYOUTS
 
@@ -93,7 +93,7 @@ class ConvertOptions(Options):
     as_image: bool = switch(
         False, "A .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back."
     )
-    near: str = choice(NEAR, f"{NEAR_END} Of {{as_image}}.")
+    near: str = choice(NEAR, "Which grey level is near, with {as_image}.")
     half: bool = switch(False, "An .exr with 16-bit floats: half the size.")
     up: str | None = ply_up()
 
@@ -122,7 +122,7 @@ class ImagesOptions(NetworkOptions):
         metavar="KINDS",
     )
     up: str | None = ply_up()
-    near: str = choice(NEAR, f"{NEAR_END} Of the depth image.")
+    near: str = choice(NEAR, "Which grey level of the depth image is near.")
     coding: str = normal_coding()
     normal_bits: str = choice(
         ("8", "16"), "Bits of each channel of the normal map; the depth image always has 16.", flag="--bits", alias="--normal-bits"

@@ -44,8 +44,8 @@ class NetworkOptions(DeviceOptions):
     )
     refine: bool | None = switch(
         None,
-        "Move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
-        "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map.",
+        "Move the edges of depth and normals to the edges of the image (docs/large.md). tiny sharpens depth by default, by a network of "
+        "its own, except in `effect` and `texture`; --no-refine switches that off.",
     )
     refine_steps: int | None = whole(
         None,
@@ -97,7 +97,7 @@ class FolderOptions(SourcesOptions):
     """Retrying and reporting of a run over many images."""
 
     retry_failed: bool = switch(
-        False, "Only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)."
+        False, "Only images that failed before and may succeed now, of IMAGE or, without it, of all (docs/folders.md)."
     )
     json_lines: bool = switch(False, "Print one JSON object for each image.")
 

@@ -169,7 +169,7 @@ class ClipOptions(Options):
         "Where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far.",
         RUNNING,
     )
-    near: str = choice(NEAR, f"{NEAR_END} Of depth.")
+    near: str = choice(NEAR, "Which grey level of depth is near.")
     layout: str = choice(VIDEO_LAYOUTS, f"Of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)}.", metavar="LAYOUT")
     codec: str | None = choice(
         CODECS,

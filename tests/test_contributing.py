@@ -1,15 +1,21 @@
 """CONTRIBUTING.md and its pages name files, functions and imports that are there."""
 
+import __future__
+
 import ast
 import re
+import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from depth_normal.geometry.effects import makers
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import SaveOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRIBUTING, BENCHMARKS = ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"
@@ -89,15 +95,64 @@ def test_a_method_that_is_shown_overrides_one_of_its_base(page):
                 assert known.get(method.name) == ast.dump(method.args), f"{place}: {shown.name}.{method.name}"
 
 
-def test_the_effect_that_is_shown_runs():
-    shown = vars(makers).copy()
-    for place, source in blocks(ROOT / "docs" / "contributing" / "new-effect-or-node.md"):
-        if place.endswith("/bands.py") or place.startswith("def in_bands"):
-            shown["__package__"] = ".".join(("depth_normal", *Path(place).parts[:-1])) if "/" in place else makers.__package__
-            exec(source, shown)
+WITHIN = {"haze: float": "options/effects.py", "def in_bands": "geometry/effects/makers.py", "EffectSpec(": "options/effects.py"}
+"""The files of blocks that do not name theirs, by how they begin."""
+
+
+def module_of(place: str) -> ModuleType:
+    """A copy of a module of the pack, or a new one, which other new ones can import."""
+    place = next((file for begin, file in WITHIN.items() if place.startswith(begin)), place)
+    name = ".".join(("depth_normal", *Path(place).with_suffix("").parts))
+    module = ModuleType(name)
+    module.__package__ = name.rpartition(".")[0]
+    if (ROOT / place).exists():
+        copied = {key: value.copy() if isinstance(value, dict) else value for key, value in vars(import_module(name)).items()}
+        vars(module).update(copied)
+    return module
+
+
+def shown_on(page: Path, monkeypatch) -> dict[str, Any]:
+    """What the blocks of a page define, each run in its module; those within a function are compiled."""
+    defined: dict[str, Any] = {}
+    for place, source in blocks(page):
+        module = module_of(place)
+        vars(module).update(defined)
+        before = dict(vars(module))
+        if re.search(r"^return ", source, re.MULTILINE):
+            source = "def within():\n" + textwrap.indent(source, "    ")
+        flags = __future__.annotations.compiler_flag if "annotations" in before else 0  # as the file has them
+        exec(compile(source, place, "exec", flags), vars(module))
+        defined |= {key: value for key, value in vars(module).items() if key not in before}
+        if not (ROOT / place).exists() and place.endswith(".py"):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+    return defined
+
+
+def check_effect(shown, tmp_path):
     depth = Estimate(torch.arange(1.0, 5).view(1, 1, 1, 4), Quantity.METRIC_DEPTH)
     made = shown["in_bands"](None, depth, shown["BandsOptions"](bands=2), False)
     assert made.words == "2 bands" and made.result.flatten().tolist() == [0, 0, 1, 1]
+
+
+def check_format(shown, tmp_path):
+    depth = Estimate(torch.rand(1, 1, 4, 6) + 1, Quantity.METRIC_DEPTH)
+    shown["_write_fmap"](tmp_path / "a.fmap", depth, SaveOptions())
+    assert torch.equal(shown["_read_fmap"](tmp_path / "a.fmap", None, None, None).depth, depth.depth)
+
+
+def check_stage(shown, tmp_path):
+    depth = Estimate(torch.rand(1, 1, 4, 6) + 1, Quantity.METRIC_DEPTH)
+    assert torch.equal(shown["sharpen_depth"](depth, 0.0).depth, depth.depth)
+    assert shown["sharpen_depth"](depth, 1.0).depth.var() > depth.depth.var()
+
+
+CHECKS = {"new-effect-or-node": check_effect, "new-output-format": check_format, "new-inference-stage": check_stage}
+
+
+@every_question
+def test_the_code_that_is_shown_runs(page, tmp_path, monkeypatch):
+    shown = shown_on(page, monkeypatch)
+    CHECKS.get(page.stem, lambda *_: None)(shown, tmp_path)
 
 
 def test_the_page_of_benchmarks_names_every_one():

@@ -65,7 +65,8 @@ def add_relight(parser: Parser) -> None:
     add_result(parser, "_relit.png", IMAGE.extensions)
     lamps = parser.add_argument_group("lamps", "Each with the options that follow it; without any, one from the left above.")
     named = ", ".join(DIRECTIONS)
-    light = f"a lamp as far as the sun: {named}, or two angles: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"
+    angles = "AZIMUTH,ELEVATION in degrees, such as 180,20 for low light from the left (azimuth 90: above; elevation 90: from the viewer)"
+    light = f"a lamp as far as the sun: {named}, or {angles}"
     lamps.add_argument("--light", action=_AddLamp, metavar="WHERE", help=light)
     point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
     lamps.add_argument("--point", action=_AddLamp, metavar="X,Y,DEPTH", help=point)

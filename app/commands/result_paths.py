@@ -123,7 +123,7 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
     """
     own = (
         f"only an unchanged result of the same {made_of} is replaced"
-        + ", and of the same command and kind where -o names the file" * default_names
+        + "; if -o names the file, it must also be of the same command and kind" * default_names
     )
     help_text = f"overwrite existing files, never inputs; without it, {own if made_of else 'none is replaced'}"
     parser.add_argument("--overwrite", action="store_true", help=help_text)

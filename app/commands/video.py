@@ -80,8 +80,8 @@ def add_video(parser: Parser) -> None:
 
 def _add_own_depth(group: argparse._ArgumentGroup) -> None:
     depth = (
-        "a depth video, numbered files (depth_%%05d.exr; images, NPZ, EXR, PFM), a folder of them, or an NPZ of all; the n-th is of the "
-        "n-th frame, of numbered frames the one of the same number; grey levels are disparity, near = white"
+        "a depth video, numbered files (depth_%%05d.exr; images, NPZ, EXR, PFM), a folder of them, or an NPZ of all, in the order of the "
+        "frames, or by their numbers if both are numbered; grey levels are disparity, near = white"
     )
     group.add_argument("--depth", type=Path, metavar="DEPTH", help=depth)
     add_map_kind(group)

@@ -163,6 +163,8 @@ def check_python(found, folder, printed):
     assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)
     assert found["normals"].shape == found["normal_map"].shape == (1, 3, 48, 64)
     assert found["cloud"].shape == found["colours"].shape == (48 * 64, 3) and found["cloud"][:, 2].min() > 0
+    assert ((found["cloud_normals"] * found["cloud"]).sum(1) < 0).float().mean() > 0.9, "they face the camera"
+    assert torch.equal(found["again"].normals, found["model"].estimate("photo.jpg").normals)
     assert printed == f"disparity\n{Path('photos/one.png')} (1, 1, 48, 64)\n"
     assert (folder / "photo.npz").is_file() and (folder / "maps" / "one_depth.png").is_file()
 
