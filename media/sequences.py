@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
-_DIGITS = re.compile(r"(\d+)")
+_SIGNED = re.compile(r"(-?\d+)")
+_SEPARATORS = ("_", ".")
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _HDR_IMAGES = {".exr", ".hdr"}
 FRAMES = (_IMAGES, _HDR_IMAGES)
@@ -86,18 +87,36 @@ def _find(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> tuple[l
 
 def _varying_number(images: Sequence[Path]) -> list[int] | None:
     """The one number in which names differ; the last one if there is only one name."""
-    parts = [_DIGITS.split(each.stem) for each in images]
+    parts = _split([each.stem for each in images])
     if len({len(each) for each in parts}) != 1 or len(parts[0]) < 2:
         return None
     varying = [index for index, texts in enumerate(zip(*parts, strict=True)) if len(set(texts)) > 1] or [len(parts[0]) - 2]
     return [int(each[varying[0]]) for each in parts] if len(varying) == 1 and varying[0] % 2 else None
 
 
+def _split(names: Sequence[str]) -> list[list[str]]:
+    """Names as text and numbers in turn. A minus is a number's sign if other names have none at that place, or after a separator.
+
+    So f_-001 and f_0000 are numbered -1 and 0, and shot-0001 and shot-0002 are 1 and 2.
+    """
+    parts = [_SIGNED.split(name) for name in names]
+    unsigned = {(i, each[i - 1]) for each in parts for i in range(1, len(each), 2) if not each[i].startswith("-")}
+    for each in parts:
+        for i in range(1, len(each), 2):
+            if each[i].startswith("-") and (i, each[i - 1]) not in unsigned and not each[i - 1].endswith(_SEPARATORS):
+                each[i - 1], each[i] = f"{each[i - 1]}-", each[i][1:]
+    return parts
+
+
 def images_of_folder(folder: Path, kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
     """The files of the first of `kinds` that occurs in the folder, in natural order of names."""
     there = [each for each in folder.iterdir() if not each.name.startswith(".")]
     by_kind = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
-    return sorted(next(filter(None, by_kind), []), key=_natural)
+    images = next(filter(None, by_kind), [])
+    keys = (
+        [(1, int(part), "") if i % 2 else (0, 0, part) for i, part in enumerate(parts)] for parts in _split([each.name for each in images])
+    )
+    return [image for _, image in sorted(zip(keys, images, strict=True))]
 
 
 def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
@@ -132,11 +151,7 @@ def reads(source: os.PathLike[str], path: Path) -> bool:
 
 def _names(pattern: Path) -> re.Pattern[str]:
     before, digits, after = _parts(pattern)
-    return re.compile(rf"{re.escape(before)}(\d{{{digits},}}){re.escape(after)}")
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in _DIGITS.split(path.name)]
+    return re.compile(rf"{re.escape(before)}(\d{{{digits},}}|-\d{{{max(1, digits - 1)},}}){re.escape(after)}")
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
