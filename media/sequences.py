@@ -8,7 +8,7 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.files import image_exposure, read_image
+from ..options.outputs import ANIMATIONS, IMAGES
 from .library import VideoError, VideoReadError
 from .read import DEFAULT_RATE, Frame, VideoHeader
 
@@ -25,11 +26,12 @@ _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
 _SIGNED = re.compile(r"(-?\d+)")
 _SEPARATORS = ("_", ".")
-_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_IMAGES = {*IMAGES} - {*ANIMATIONS}
 _HDR_IMAGES = {".exr", ".hdr"}
+_OF_LIGHT = _HDR_IMAGES | {".tif", ".tiff"}  # TIFFs of floats
 FRAMES = (_IMAGES, _HDR_IMAGES)
 """File types of a folder's frames, the first that occurs: HDR images beside other images are depth maps of them."""
-MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, {*_IMAGES, ".heic", ".heif"})
+MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, _IMAGES)
 """File types of a folder's depth maps, the most informative first."""
 # Number of images whose exposure is measured.
 _EXPOSED = 9
@@ -190,13 +192,11 @@ class _Images:
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = images
         self._size: tuple[int, int] | None = None
-        self._exposure: float | None = None
 
     def __call__(self, path: Path) -> Tensor:
         try:
-            if self._exposure is None and path.suffix.lower() in _HDR_IMAGES:
-                self._exposure = self._median_exposure()
-            image = torch.from_numpy(read_image(path, self._exposure)).movedim(-1, 0)
+            exposure = self._median_exposure if path.suffix.lower() in _OF_LIGHT else None
+            image = torch.from_numpy(read_image(path, exposure)).movedim(-1, 0)
         except (ValueError, OSError) as error:
             raise VideoReadError(str(error)) from error
         _, height, width = image.shape
@@ -206,6 +206,7 @@ class _Images:
             raise VideoReadError(f"{path}: it has {width}x{height} pixels, those before {before}; split the images there")
         return image
 
+    @cached_property
     def _median_exposure(self) -> float | None:
         """The median over evenly spaced images, so that a black beginning or a flash does not matter."""
         last, exposures = len(self._images) - 1, []

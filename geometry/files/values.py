@@ -44,7 +44,7 @@ class FileValues:
 
     planes: Tensor
     known: Tensor | None = None
-    bits: int = 0
+    bits: float = 0
     whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None

@@ -494,14 +494,15 @@ def test_a_pattern_finds_negative_numbers(tmp_path, names):
     assert numbered(pattern, -2) == tmp_path / "f_-002.png" and reads(pattern, tmp_path / names[0])
 
 
-def test_images_of_light_have_one_exposure(tmp_path):
+@pytest.mark.parametrize("suffix", ["hdr", "tif"])
+def test_images_of_light_have_one_exposure(tmp_path, suffix):
     """What does not change does not flicker where something else becomes bright, or where a clip begins in black."""
     import cv2
 
     for number, light in enumerate([0.0001, 1, 1, 20, 20], 1):
         image = np.full((8, 12, 3), 0.2 * min(light, 1), np.float32)
         image[:, 6:] *= max(light, 1)
-        cv2.imwrite(str(tmp_path / f"l_{number}.hdr"), image)
+        cv2.imwrite(str(tmp_path / f"l_{number}.{suffix}"), image)
     shown = torch.stack([frame.image()[0, 0] for frame in read_sequence(tmp_path)])
     torch.testing.assert_close(shown[1:, 0], shown[1, 0].expand(4), atol=1e-3, rtol=0)
     assert shown[0].max() < 0.02 < shown[1, 0] and (shown[3:, 11] > shown[1, 11] + 0.2).all()
