@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from io import IOBase
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -164,7 +165,9 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
         remedy = "Model.estimate takes one image of PIL, or its path, too; numpy.asarray and depth_normal.read_image make arrays of them"
-        if isinstance(images, list | tuple):
+        if isinstance(images, bytes | bytearray | memoryview | IOBase):
+            remedy = "Model.estimate takes a path, or an image of PIL: PIL.Image.open(file), and PIL.Image.open(io.BytesIO(data)) of bytes"
+        elif isinstance(images, list | tuple):
             remedy = "numpy.stack(images) makes one array of images of one size"
         raise TypeError(f"the images are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
     if batch.ndim != 4 or batch.shape[channels] not in (1, 3, 4):

@@ -8,7 +8,7 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.files import image_exposure, read_image
+from ..options.outputs import ANIMATIONS, IMAGES
 from .library import VideoError, VideoReadError
 from .read import DEFAULT_RATE, Frame, VideoHeader
 
@@ -23,12 +24,14 @@ logger = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
-_DIGITS = re.compile(r"(\d+)")
-_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_SIGNED = re.compile(r"(-?\d+)")
+_SEPARATORS = ("_", ".")
+_IMAGES = {*IMAGES} - {*ANIMATIONS}
 _HDR_IMAGES = {".exr", ".hdr"}
+_OF_LIGHT = _HDR_IMAGES | {".tif", ".tiff"}  # TIFFs of floats
 FRAMES = (_IMAGES, _HDR_IMAGES)
 """File types of a folder's frames, the first that occurs: HDR images beside other images are depth maps of them."""
-MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, {*_IMAGES, ".heic", ".heif"})
+MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, _IMAGES)
 """File types of a folder's depth maps, the most informative first."""
 # Number of images whose exposure is measured.
 _EXPOSED = 9
@@ -86,18 +89,36 @@ def _find(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> tuple[l
 
 def _varying_number(images: Sequence[Path]) -> list[int] | None:
     """The one number in which names differ; the last one if there is only one name."""
-    parts = [_DIGITS.split(each.stem) for each in images]
+    parts = _split([each.stem for each in images])
     if len({len(each) for each in parts}) != 1 or len(parts[0]) < 2:
         return None
     varying = [index for index, texts in enumerate(zip(*parts, strict=True)) if len(set(texts)) > 1] or [len(parts[0]) - 2]
     return [int(each[varying[0]]) for each in parts] if len(varying) == 1 and varying[0] % 2 else None
 
 
+def _split(names: Sequence[str]) -> list[list[str]]:
+    """Names as text and numbers in turn. A minus is a number's sign if other names have none at that place, or after a separator.
+
+    So f_-001 and f_0000 are numbered -1 and 0, and shot-0001 and shot-0002 are 1 and 2.
+    """
+    parts = [_SIGNED.split(name) for name in names]
+    unsigned = {(i, each[i - 1]) for each in parts for i in range(1, len(each), 2) if not each[i].startswith("-")}
+    for each in parts:
+        for i in range(1, len(each), 2):
+            if each[i].startswith("-") and (i, each[i - 1]) not in unsigned and not each[i - 1].endswith(_SEPARATORS):
+                each[i - 1], each[i] = f"{each[i - 1]}-", each[i][1:]
+    return parts
+
+
 def images_of_folder(folder: Path, kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
     """The files of the first of `kinds` that occurs in the folder, in natural order of names."""
     there = [each for each in folder.iterdir() if not each.name.startswith(".")]
     by_kind = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
-    return sorted(next(filter(None, by_kind), []), key=_natural)
+    images = next(filter(None, by_kind), [])
+    keys = (
+        [(1, int(part), "") if i % 2 else (0, 0, part) for i, part in enumerate(parts)] for parts in _split([each.name for each in images])
+    )
+    return [image for _, image in sorted(zip(keys, images, strict=True))]
 
 
 def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
@@ -132,11 +153,7 @@ def reads(source: os.PathLike[str], path: Path) -> bool:
 
 def _names(pattern: Path) -> re.Pattern[str]:
     before, digits, after = _parts(pattern)
-    return re.compile(rf"{re.escape(before)}(\d{{{digits},}}){re.escape(after)}")
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in _DIGITS.split(path.name)]
+    return re.compile(rf"{re.escape(before)}(\d{{{digits},}}|-\d{{{max(1, digits - 1)},}}){re.escape(after)}")
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
@@ -175,13 +192,11 @@ class _Images:
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = images
         self._size: tuple[int, int] | None = None
-        self._exposure: float | None = None
 
     def __call__(self, path: Path) -> Tensor:
         try:
-            if self._exposure is None and path.suffix.lower() in _HDR_IMAGES:
-                self._exposure = self._median_exposure()
-            image = torch.from_numpy(read_image(path, self._exposure)).movedim(-1, 0)
+            exposure = self._median_exposure if path.suffix.lower() in _OF_LIGHT else None
+            image = torch.from_numpy(read_image(path, exposure)).movedim(-1, 0)
         except (ValueError, OSError) as error:
             raise VideoReadError(str(error)) from error
         _, height, width = image.shape
@@ -191,6 +206,7 @@ class _Images:
             raise VideoReadError(f"{path}: it has {width}x{height} pixels, those before {before}; split the images there")
         return image
 
+    @cached_property
     def _median_exposure(self) -> float | None:
         """The median over evenly spaced images, so that a black beginning or a flash does not matter."""
         last, exposures = len(self._images) - 1, []

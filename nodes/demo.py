@@ -17,6 +17,7 @@ from ..geometry.files.paths import atomic_path
 from ..media import read_frames
 from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
+from ..options.outputs import IMAGES
 from .listing import existing_file, file_state, split_name
 from .option_widgets import Node
 from .saving import problem_of
@@ -31,7 +32,6 @@ DEMO_VIDEOS = {name: _DEMO_FILES / name for name in ("breakfast.mp4",)}
 """Videos by name: two seconds of the same room with a moving camera and a moving orange."""
 
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 # The page can only show files in ComfyUI's folders: demo files are copied there, though the nodes read the originals.
 _FOLDER = "depth_normal"
@@ -53,7 +53,7 @@ class DemoImage(Node):
             "An image of the pack, or one of your own: upload it with the button below, drop it on the node, or choose a file of the "
             "input folder. breakfast: a rendered room for depth and normals. wall: a wall for textures. panorama: the room all around."
         )
-        choices = _choices(DEMO_IMAGES, IMAGE_SUFFIXES)
+        choices = _choices(DEMO_IMAGES, IMAGES)
         return {"required": {"image": (choices, {"default": choices[0], "tooltip": tooltip, "image_upload": True})}}
 
     @classmethod

@@ -11,9 +11,21 @@ from .map_images import NEAR
 from .runs import NetworkOptions
 from .views import LAYOUTS, VR_LAYOUTS
 
+TARGAS = (".tga", ".icb", ".vda", ".vst")
+"""Extensions of TGA, whose content does not say what it is."""
+
+ANIMATIONS = (".apng", ".gif")
+"""Extensions of images that move, whose first frame is read."""
+
+IMAGES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".webp", ".avif"),
+    *(".heic", ".heif", ".hif", ".bmp", ".dib", ".tif", ".tiff", *TARGAS, ".dds", ".pbm", ".pgm", ".ppm", ".pnm", *ANIMATIONS),
+)
+"""Extensions of images, of all that `geometry.files.image_files` reads but Radiance HDR and OpenEXR."""
+
 # `geometry.files.formats` has their readers and writers.
 WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
-READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
+READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".pgm", ".heic", ".heif")
 SURFACES = (".glb", ".ply", ".stl")
 """Extensions that are written, read, and made from depth alone."""
 

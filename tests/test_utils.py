@@ -1,3 +1,4 @@
+import io
 import itertools
 from types import SimpleNamespace
 
@@ -209,6 +210,8 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (np.zeros((3, 5, 7)), ValueError, r"shape \(3, 5, 7\); expected an array .* transpose\(1, 2, 0\)"),
         (np.zeros(7), ValueError, r"shape \(7,\); expected an array \(H, W\)"),
         ([np.zeros((5, 7, 3))] * 2, TypeError, r"are a list; .*numpy.stack"),
+        (b"\x89PNG", TypeError, r"are a bytes; .*takes a path, or an image of PIL: .*PIL.Image.open\(io.BytesIO\(data\)\) of bytes"),
+        (io.BytesIO(), TypeError, r"BytesIO; .*takes a path, or an image of PIL: PIL.Image.open\(file\)"),
         (np.zeros((5, 7, 3), np.int32), TypeError, "int32"),
         (np.zeros((5, 7, 3), np.uint32), TypeError, "uint32; expected uint8, uint16 or floats"),
         (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), TypeError, "uint8"),

@@ -19,6 +19,7 @@ from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.connected import large_regions, region_around
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels
 from depth_normal.media.colour import averaged_planes, rgb_to_yuv420
+from tests.geometry.files.samples import write_tiff
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = torch.Generator().manual_seed(0)
@@ -140,17 +141,17 @@ def test_png_of_16_bit_colours_is_read_to_the_last_bit(twice, tmp_path, channels
 
 
 def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
-    Image.new("CMYK", (8, 8)).save(tmp_path / "press.jpg")
+    write_tiff(tmp_path / "deep.tif", np.zeros((8, 8, 3), np.uint16), photometric="rgb")
 
     def read():
         try:
-            return read_image(tmp_path / "press.jpg").shape
+            return read_image(tmp_path / "deep.tif").shape
         except ImportError as error:
             return str(error)
 
     shape, said = twice(read)
     assert shape == (8, 8, 3)
-    assert said.startswith(f"{tmp_path / 'press.jpg'}: ") and "save the image as an RGB PNG" in said
+    assert said.startswith(f"{tmp_path / 'deep.tif'}: ") and "save the image as an RGB PNG" in said
     assert 'pip install "opencv-python-headless"' in said
 
 

@@ -27,20 +27,13 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...options.outputs import IMAGES
 from ..console.parser import no_such_file
 from ..console.terminal import quoted
 
 logger = logging.getLogger(__name__)
 
-PAGE_EXTENSIONS = frozenset(
-    (
-        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".heic", ".heif", ".hif"),
-    )
-)
-"""Image extensions that `depth-normal ui` accepts, in lower case: all that `image_files.open_image` opens."""
-
-EXTENSIONS = PAGE_EXTENSIONS | {".hdr"}
+EXTENSIONS = frozenset((*IMAGES, ".hdr"))
 """Image extensions recognised in folders, in lower case."""
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ SOURCES = ("geometry", "depth", "normal_map")
 """A command's inputs besides the image, by option name."""
 
 _FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in {*WRITE_CHOICES} - {*DEFAULT_WRITES, COMPOSITING, *STEREO_CHOICES}}
+_SHOWN = 40
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -44,7 +46,12 @@ DEFAULT_PLACE = Place(DEFAULT_FOLDER, is_folder=True)
 def place(text: str) -> Place:
     """Parses a file, or a folder: one that exists, or a name that ends in a separator."""
     _refuse_useless(text)
-    return Place(Path(text), text.endswith(_SEPARATORS) or Path(text).is_dir())
+    return Place(Path(text), _is_folder(text))
+
+
+def _is_folder(text: str) -> bool:
+    """Whether a name ends in a separator or is a folder's; False where this user may not look, which the command reports later."""
+    return text.endswith(_SEPARATORS) or os.path.isdir(text)  # noqa: PTH112 - before Python 3.14 `Path.is_dir` raises
 
 
 def folder_file_or_url(text: str) -> Path | Place:
@@ -68,7 +75,7 @@ def folder_or_file(text: str) -> Path | Place:
     """Parses a folder, or a `Place` if the name is that of a file."""
     _refuse_useless(text)
     path = Path(text)
-    return Place(path) if is_of_a_file(path) and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+    return Place(path) if is_of_a_file(path) and not _is_folder(text) else path
 
 
 def is_of_a_file(path: Path) -> bool:
@@ -93,6 +100,11 @@ def _refuse_useless(text: str) -> None:
         raise argparse.ArgumentTypeError("the name is empty; name a file or a folder")
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text}: only `estimate` writes to a store; name a file or a folder of this computer")
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{text[:_SHOWN]}... is longer than the disk takes; choose a shorter name") from error
 
 
 def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path | Place] = folder) -> None:

@@ -27,9 +27,12 @@ _ALIKE = 0.7
 
 
 def no_such_file(path: Path) -> str:
-    """The message for a missing file, with the most similar name in its folder."""
-    if path.is_symlink():
-        return f"{path}: a link to {path.readlink()}, which is not there"
+    """The message for a missing file, with the most similar name in its folder; or why nobody can tell whether it is there."""
+    try:
+        if path.is_symlink():
+            return f"{path}: a link to {path.readlink()}, which is not there"
+    except OSError as error:  # such as a folder that this user may not enter
+        return f"{path}: {error.strerror}"
     close = near_file(path)
     return f"{path}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
 

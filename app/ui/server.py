@@ -20,15 +20,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
-from ...geometry.files import MAX_PIXELS, FileFormatError
+from ...geometry.files import MAX_PIXELS
 from ...geometry.files.html_page import WEB
 from ...geometry.files.image_files import IMAGE_KINDS, image_size
 from ...model_loader.system import free_space
+from ...options.outputs import IMAGES
 from ..batch.options import Options
-from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
+from ..batch.sources import VIDEOS
 from ..commands.models import GROUPS, describe, group_of
 from ..console.viewer import show
-from ..outcomes import DEMO_IMAGE
+from ..outcomes import DEMO_IMAGE, EXPECTED_ERRORS
 from . import results
 from .gate import Gate, middleware
 from .job import Job, clean_name, options_of, typed_name
@@ -145,7 +146,7 @@ class Ui:
         """The models in the groups of `depth-normal models`, the upload limits, and the sliders' defaults."""
         rows = await asyncio.to_thread(_model_rows)
         limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
-        kinds = {"image": sorted(PAGE_EXTENSIONS), "video": sorted(VIDEOS)}
+        kinds = {"image": sorted(IMAGES), "video": sorted(VIDEOS)}
         begins = {"chosen": self.model, "usual": usual_values()}
         return web.json_response({"models": rows, **begins, "limits": limits, "extensions": kinds, "reads": _READS})
 
@@ -164,7 +165,7 @@ class Ui:
         """Receives a file as the request's body and queues it. Its name and settings are in the query."""
         name, options = clean_name(request.query.get("name", "")), options_of({**request.query})
         extension = Path(name).suffix
-        if extension not in PAGE_EXTENSIONS | VIDEOS:
+        if extension not in VIDEOS.union(IMAGES):
             raise Refusal(
                 415, "{0} is no image or video that this page reads; use {1} (the command line reads HDR and EXR too)", name, _READS
             )
@@ -197,7 +198,7 @@ class Ui:
     def _checked_size(self, path: Path) -> tuple[int, int]:
         try:
             width, height = image_size(path)
-        except (FileFormatError, OSError, ImportError) as error:
+        except EXPECTED_ERRORS as error:
             reason = str(error).replace(str(path), path.name)
             raise Refusal(413 if "pixels" in reason else 415, "{0}", reason) from error
         if width * height > self.limits.pixels:

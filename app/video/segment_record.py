@@ -95,7 +95,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "end": _is_time,
     "files": lambda value: isinstance(value, dict) and all(_is_text(name) and _NAME.fullmatch(name) for name in value.values()),
     "numbered": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "numbers": lambda value: isinstance(value, list) and all(type(each) is int and each >= 0 for each in value),
+    "numbers": lambda value: isinstance(value, list) and all(type(each) is int for each in value),
     "digest": _is_text,
     "state": _is_text,
     "dtype": _is_text,
@@ -196,7 +196,7 @@ class FinishedRecord:
         recorded, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
         if not (isinstance(recorded, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
             return None
-        if not (isinstance(numbers, list) and all(type(each) is int and each >= 0 for each in numbers) and numbers):
+        if not (isinstance(numbers, list) and all(type(each) is int for each in numbers) and numbers):
             numbers = range(1, frames + 1)
         if not any(map(numbered_files if self._task.sequence else Path.exists, self._task.targets.values())):
             return None

@@ -7,8 +7,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..conventions import are_unit_vectors
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import BT_709, matrix_to_709
 from ..kinds import Projection
+from .exr_chroma import CHROMA, LUMINANCE, SAMPLING, chroma_to_rgb
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
 from .unlabelled import WHOLE_NUMBERS, WITH_CHANNEL, in_metres, mask_of, planes_to_map, unnamed_map, without_world_normals
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _NEEDED = "OpenEXR>=3.4"  # 3.3 cannot read a header without the pixels
 
-MAGIC = b"v/1\x01"
+MAGIC, _DEEP = b"v/1\x01", 0x800  # a flag of the four bytes after it
 _HALF_MAX = 65504.0
 QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
 PROJECTION = "depthNormalProjection"
@@ -46,6 +47,7 @@ _NUKES = re.compile(r"(?<=\.)(?:red|green|blue|alpha)$")
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER, _NORMAL_PASS = "BlenderMultiChannel", "Blender's Normal pass"
 _MOST_LISTED = 24
+_DAMAGED = "the EXR is damaged or cut off, or of a kind that OpenEXR does not read; copy it again, or write it anew"
 _ASPECT = "pixelAspectRatio"
 # Pixels that differ less from squares are taken for squares; the library takes no others than these.
 _LEAST_ASPECT, _ASPECTS = 0.01, (1e-6, 1e6)
@@ -387,10 +389,10 @@ def _read_channels(path: Path, overscan: bool = False) -> _Content:
     if overscan:
         shown = reduce(_Window.around, (_window(header, "dataWindow") for header in headers), shown)
         check_size(path, shown.width, shown.height, path.stat().st_size)
-    with damage_named(path, "OpenEXR cannot read the file"), openexr().File(str(path), separate_channels=True) as file:
+    with _damage_named(path), openexr().File(str(path), separate_channels=True) as file:
         # OpenEXR drops parts that it could not read.
         if len(file.parts) != len(headers):
-            raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
+            raise FileFormatError(f"{path}: {_DAMAGED}")
         channels, known, whole = {}, {}, set()
         uses = Counter(name for part in file.parts for name in part.channels)
         # The first part wins a shared name; parts with shared names are also available with the part's name as prefix.
@@ -398,15 +400,32 @@ def _read_channels(path: Path, overscan: bool = False) -> _Content:
             window = _window(header, "dataWindow")
             inside = None if window.covers(shown) else _placed(np.ones((window.height, window.width)), window, shown)
             shared = any(uses[name] > 1 for name in part.channels)
-            for stored, channel in part.channels.items():
-                name, pixels = _short(stored), _placed(channel.pixels, window, shown)
+            stored = {name: channel.pixels for name, channel in part.channels.items()}
+            for layer in _chroma_layers(path, header):
+                planes = [stored.pop(layer + name) for name in (LUMINANCE, *CHROMA)]
+                rgb = chroma_to_rgb(*planes, header.get("chromaticities", BT_709))
+                stored |= {layer + name: plane for name, plane in zip("RGB", rgb, strict=True)}
+            for full_name, values in stored.items():
+                name, pixels = _short(full_name), _placed(values, window, shown)
                 for alias in (name, f"{header.get('name', '')}.{name}") if shared else (name,):
                     channels[alias] = pixels
                     known.pop(alias, None)
-                    (whole.add if channel.pixels.dtype.kind == "u" else whole.discard)(alias)
+                    (whole.add if values.dtype.kind == "u" else whole.discard)(alias)
                     if inside is not None:
                         known[alias] = np.nan_to_num(inside)
     return _Content(headers[0], channels, known, whole, shown)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """`damage_named` without OpenEXR's "Unable to open", which it says of all damaged files."""
+    with damage_named(path, _DAMAGED):
+        try:
+            yield
+        except RuntimeError as error:
+            if "Unable to open" not in str(error):
+                raise
+            raise FileFormatError(f"{path}: {_DAMAGED}") from error
 
 
 class _Window(NamedTuple):
@@ -460,33 +479,47 @@ def _read_headers(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as file:
         if file.read(4) != MAGIC:
             raise FileFormatError(f"{path}: not an OpenEXR file")
-    with damage_named(path, "OpenEXR cannot read the file"):
+        if int.from_bytes(file.read(4), "little") & _DEEP:
+            raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
+    with _damage_named(path):
         with library.File(str(path), separate_channels=True, header_only=True) as file:
             headers = [dict(part.header) for part in file.parts]
         numbers, length = 0, path.stat().st_size
         display = _window(headers[0], "displayWindow")
         check_size(path, display.width, display.height, length)
         for header in headers:
-            if header.get("type") in (library.deepscanline, library.deeptile):
-                raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
             window = _window(header, "dataWindow")
             check_size(path, window.width, window.height, length)
             if min(window.shared(display).width, window.shared(display).height) < 1:
                 problem = f"the data window {tuple(window)} lies outside the display window {tuple(display)}"
                 raise FileFormatError(f"{path}: {problem}: there is nothing to show")
-            if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
-                raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
+            _chroma_layers(path, header)
             numbers += max(window.width * window.height, display.width * display.height) * len(header["channels"])
         if numbers > MAX_NUMBERS:
             raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
     return headers
 
 
+def _chroma_layers(path: Path, header: Mapping[str, Any]) -> list[str]:
+    """The layers ("" or "name.") of luminance and chroma; raises FileFormatError for other channels of lower resolution."""
+    sampling = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
+    layers = [name.removesuffix(CHROMA[0]) for name, each in sampling.items() if name.endswith(CHROMA[0]) and each != (1, 1)]
+    expected = dict.fromkeys(sampling, (1, 1))
+    for layer in layers:
+        expected |= {layer + LUMINANCE: (1, 1), **{layer + name: (SAMPLING, SAMPLING) for name in CHROMA}}
+    if sampling != expected:
+        raise FileFormatError(
+            f"{path}: channels of lower resolution, which are read of chroma alone ({', '.join(CHROMA)}); save it with full channels"
+        )
+    return layers
+
+
 def holds_colours_alone(path: str | os.PathLike[str]) -> bool:
     """Whether the headers of an OpenEXR name R, G, B, at most A beside them, and do not say what they are. Raises as `read_exr`."""
     headers = _read_headers(checked_file(path))
     names = sorted(channel.name for header in headers for channel in header["channels"])
-    return names in (["B", "G", "R"], ["A", "B", "G", "R"]) and not headers[0].keys() & {QUANTITY, AXES}
+    colours = (["B", "G", "R"], sorted((LUMINANCE, *CHROMA)))
+    return [name for name in names if name != "A"] in colours and not headers[0].keys() & {QUANTITY, AXES}
 
 
 def read_planes(

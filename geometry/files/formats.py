@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from numpy.lib.format import MAGIC_PREFIX
@@ -21,14 +21,13 @@ from ..projections import need_perspective
 from .compositing_exr import write_compositing_exr
 from .exr import MAGIC, openexr, read_exr, write_exr
 from .html_page import write_html
-from .image_files import is_heif, tiff_holds_numbers
+from .image_files import is_heif
 from .mesh_files import SaveOptions, save_surface
 from .npz import MAP_NAMES, read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image, opened
 from .pfm import write_pfm
 from .png import (
     NOTES,
-    SIGNATURE,
     PlainImageError,
     read_values_png,
     write_depth_png,
@@ -36,14 +35,17 @@ from .png import (
     write_normal_values_png,
     write_normals_png,
 )
+from .png_chunks import SIGNATURE, chunks
+from .pnm import largest_level
+from .tiff_tags import holds_numbers
 from .values import no_channels, read_map
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
 # PNG text chunks precede the pixels; no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
-# Size of the beginning of a HEIC that holds its table of contents.
-_HEIF_BYTES = 2**16
+# Sizes of the beginnings of a HEIC with its table of contents, and of a PGM with comments.
+_HEIF_BYTES, _PGM_BYTES = 2**16, 2**12
 
 
 def npz_holds_maps(path: Path) -> bool:
@@ -55,25 +57,27 @@ def npz_holds_maps(path: Path) -> bool:
 
 def png_holds_maps(path: Path) -> bool:
     """True if a PNG's text chunks describe its values."""
-    with suppress(OSError, FileFormatError, struct.error), opened(path) as file:
+    with suppress(OSError, FileFormatError), opened(path) as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
             return False
-        for _ in range(_MOST_CHUNKS):
-            length, kind = struct.unpack(">I4s", file.read(8))
+        for kind, length in islice(chunks(file), _MOST_CHUNKS):
             if kind in (b"IDAT", b"IEND"):
                 return False
-            start = file.read(min(length, _LONGEST_KEYWORD)) if kind == b"tEXt" else b""
-            if start.split(b"\0", 1)[0].decode("latin-1") in NOTES:
+            if kind == b"tEXt" and file.read(min(length, _LONGEST_KEYWORD)).split(b"\0", 1)[0].decode("latin-1") in NOTES:
                 return True
-            file.seek(length - len(start) + 4, 1)
     return False
 
 
 def tiff_holds_maps(path: Path) -> bool:
     """True if a TIFF holds floats; others are photographs."""
     with suppress(OSError, FileFormatError), opened(path) as file:
-        return tiff_holds_numbers(file)
+        return holds_numbers(file)
     return False
+
+
+def pgm_holds_maps(path: Path) -> bool:
+    """True if a PGM has 16 bits; others are photographs."""
+    return largest_level(_beginning(path, _PGM_BYTES)) > 255
 
 
 def heif_holds_depth(path: Path) -> bool:
@@ -301,6 +305,7 @@ FORMATS: dict[str, FileFormat] = {
     ".html": FileFormat("page for any browser, the maps, their values, a 3D view and a lamp", _write_html),
     ".npy": FileFormat("NumPy array of other tools, depth or normals", None, read_npz, is_likely=_begins_with(MAGIC_PREFIX)),
     **dict.fromkeys((".tif", ".tiff"), FileFormat("TIFF of floats, depth or normals", None, read_map, is_likely=tiff_holds_maps)),
+    ".pgm": FileFormat("portable grey map of 16 bits, depth in whole numbers", None, read_map, is_likely=pgm_holds_maps),
     **dict.fromkeys((".heic", ".heif"), FileFormat("photograph of a phone, the depth in it", None, read_map, is_likely=heif_holds_depth)),
 }
 """By lower-case extension, in the order of menus."""

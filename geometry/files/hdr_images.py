@@ -46,7 +46,7 @@ def is_hdr(data: bytes) -> bool:
 
 
 def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `HdrLight`."""
+    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `read_hdr`."""
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
     if size is None:
         raise FileFormatError(
@@ -88,18 +88,33 @@ def tone_mapped(pixels: np.ndarray, transfer: int, chromaticities: Sequence[floa
     return shown
 
 
-class HdrLight:
-    """The linear light of a .hdr, or of an .exr with channels R, G, B or Y, and A as opacity, processed in bands of rows.
-
-    NaN becomes black, infinite light the brightest of the image. `alpha` is (H, W) float32 in [0, 1], None without.
+def read_hdr(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads the light of a .hdr, or of an .exr as `exr.read_colours`.
 
     Raises:
         FileFormatError: Damaged, cut off, too large, or without colours.
         ImportError: The decoder is missing: OpenCV for .hdr, OpenEXR for .exr.
     """
+    return exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
 
-    def __init__(self, path: str | os.PathLike[str], data: bytes) -> None:
-        self._light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
+
+class HdrLight:
+    """Linear light of any range, processed in bands of rows; NaN becomes black, infinite light the brightest of the image.
+
+    Args:
+        path: The file, for messages.
+        light: (H, W, 3) floats, premultiplied.
+        alpha: (H, W) floats; None without.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1], None without.
+
+    Raises:
+        FileFormatError: No pixel has a colour.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], light: np.ndarray, alpha: np.ndarray | None = None) -> None:
+        self._light = light
         self.alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1).astype(np.float32, copy=False)
         height, width = self._light.shape[:2]
         band = max(1, _BAND_PIXELS // width)

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import re
 import struct
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...options.checks import how_to_install
+from ...options.outputs import TARGAS
 from ..images.srgb import BT_709, numbered_primaries
 from ..images.tone_mapping import HDR_NAMES
 from ..kinds import Quantity
-from .hdr_images import HdrLight, is_hdr, opencv_to_decode, tone_mapped
+from . import tiff_tags
+from .hdr_images import HdrLight, is_hdr, opencv_to_decode, read_hdr, tone_mapped
 from .icc import Coding, pillow_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
+from .png_chunks import END, SIGNATURE, check_rows, needed_chunks, profile_of
+from .pnm import largest_level, read_pnm
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 logger = logging.getLogger(__name__)
 
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-IMAGE_KINDS = "PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF"
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "JPEG2000", "DDS")
+IMAGE_KINDS = "PNG, JPEG, JPEG 2000, WebP, AVIF, HEIC, BMP, TIFF, TGA, DDS, PPM, GIF"
 """Formats that `open_image` opens, for messages."""
 
 _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR"
 # Brands in the first box of ISO base media files.
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
-_FTYP_BYTES = 256
 # Primaries and transfer function, by ITU-T H.273; the gammas of BT.470 M and B/G, and linear. Those of BT.709, BT.601 and BT.2020 look as
 # coded where sRGB does.
 _CICP, _NCLX = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL), re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
@@ -48,28 +53,18 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _COMPRESSION_TAG, _PHOTOMETRIC_TAG = 258, 259, 262
-_SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 277, 284, 338, 339
-_SUBFILE_TAG, _SUB_IMAGES_TAG = 254, 330
-_REDUCED = 1  # bit of the former: a smaller copy of another image in the file
-_TIFF_SIGNED, _TIFF_FLOATS = 2, 3
-_TIFF_LONG = 4
-_COMPRESSIONS = {7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
 # By their first bytes, or those after the size of the first box.
 _OTHER_KINDS = {
     b"8BPS": "a Photoshop document",
-    b"DDS ": "a DDS texture",
     b"%PDF": "a PDF",
     b"\xff\n": "JPEG XL",
     b"JXL ": "JPEG XL",
-    b"jP  ": "JPEG 2000",
     b"ftypcrx": "a camera's raw image",
 }
-_WHITE_IS_ZERO = 0
-_SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
-_NEXT_IMAGE = 0  # no tag of a TIFF
 _NO_DATA_TAG = 42113  # of GDAL, a number as text
 
+# Of a JPEG 2000 the sizes of image and tiles and the first component's bits, less 1, and the mark before each part of a tile.
+_JPEG_2000, _START_OF_TILE = re.compile(rb"\xffO\xffQ.{4}(.{32})..(.)", re.DOTALL), b"\xff\x90\0\x0a"
 # The configuration of AV1, and its bit for 10 and 12 bits.
 _AV1, _DEEP_AV1 = re.compile(rb"av1C\x81.(.)", re.DOTALL), 0x40
 
@@ -78,9 +73,8 @@ _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B",
 
 # libheif's number for depth with levels uniform in distance; the other kinds are uniform in inverse distance.
 _UNIFORM_Z = 2
-_MOST_TAGS = 1024
 
-_END_OF_JPEG = b"\xff\xd9"
+_START_OF_JPEG, _START_OF_SCAN, _END_OF_JPEG = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FILLER = bytes(range(64, 128)) * 16
 _MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
@@ -93,22 +87,23 @@ class DecodedImage(NamedTuple):
         premultiplied: Whether the colours are premultiplied by alpha.
         text: A PNG's text by keyword.
         profile: The ICC profile, or what the file says in place of it; empty = nothing.
-        bits: Bits of a channel in the file.
+        bits: Bits of a channel in the file; of a PNM the logarithm of its levels, whose number is any.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
     profile: bytes | Coding = b""
-    bits: int = 8
+    bits: float = 8
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
     """Reads an image file as RGB.
 
     Args:
-        path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or
-            several pages the first one is taken and logged. Or Radiance HDR or OpenEXR (`hdr_images.HdrLight`).
+        path: One of `IMAGE_KINDS`, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or several pages the first one
+            is taken and logged. Or Radiance HDR, OpenEXR, or a TIFF of floats, as linear light (`hdr_images.HdrLight`); integers of 32
+            bits, or with a sign, are levels of their full range.
         exposure: Of HDR files, as `HdrLight.displayed`.
 
     Returns:
@@ -128,7 +123,8 @@ def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> n
 def image_exposure(path: str | os.PathLike[str]) -> float | None:
     """The exposure that `read_image` chooses for an HDR file; None for other images. Raises the same."""
     data = read_bytes(path)
-    return HdrLight(path, data).exposure() if is_hdr(data) else None
+    light = _light_or_levels(path, data) if is_hdr(data) or tiff_tags.holds_numbers(io.BytesIO(data)) else None
+    return light.exposure() if isinstance(light, HdrLight) else None
 
 
 def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -136,12 +132,10 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
 
     (H, W, 3) float32 sRGB as from `read_image`, but not composited; and alpha (H, W) float32 in [0, 1], None if opaque.
     """
-    data = read_bytes(path)
-    if is_hdr(data):
-        light = HdrLight(path, data)
-        colours, alpha = light.displayed(exposure), light.alpha
+    image = _light_or_levels(path, read_bytes(path))
+    if isinstance(image, HdrLight):
+        colours, alpha = image.displayed(exposure), image.alpha
     else:
-        image = decode_image(path, data)
         coding = image.profile
         if isinstance(coding, Coding) and coding.hdr:
             pixels = image.pixels if image.pixels.ndim == 3 else np.repeat(image.pixels[..., None], 3, axis=2)
@@ -152,44 +146,92 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
     return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
+def _light_or_levels(path: str | os.PathLike[str], data: bytes) -> HdrLight | DecodedImage:
+    """The linear light of HDR files and of TIFFs of floats, or the levels of other images."""
+    if is_hdr(data):
+        return HdrLight(path, *read_hdr(path, data))
+    if (numbers := decode_numbers(path, data)) is None:
+        return decode_image(path, data)
+    tags = tiff_tags.read_tags(io.BytesIO(data), (tiff_tags.BITS, tiff_tags.SAMPLE_FORMAT, tiff_tags.EXTRA_SAMPLES))
+    (extra, *_) = tags.get(tiff_tags.EXTRA_SAMPLES, (0,))
+    if numbers.ndim == 2:
+        numbers = numbers[..., None].repeat(3, 2)
+    if not extra:
+        numbers = numbers[..., :3]
+    if numbers.dtype.kind != "f":
+        bits, is_signed = tags[tiff_tags.BITS][0], tags.get(tiff_tags.SAMPLE_FORMAT, (1,))[0] == tiff_tags.SIGNED
+        full = 2 ** (bits - is_signed) - 1
+        if bits == 32 and numbers.max() < 2**16:  # Pillow writes 16 bits so, which would be black
+            full = 65535
+        levels = np.rint(numbers.clip(0, full) * (65535 / full)).astype(np.uint16)
+        return DecodedImage(levels, extra == tiff_tags.ASSOCIATED_ALPHA, {}, bits=16)
+    light, alpha = numbers[..., :3], numbers[..., 3] if numbers.shape[2] == 4 else None
+    if alpha is not None and extra != tiff_tags.ASSOCIATED_ALPHA:
+        light = light * alpha[..., None].clip(0, 1)
+    return HdrLight(path, light, alpha)
+
+
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     """Decodes an image's bytes to its stored values; only CMYK and LAB are converted. Raises as `read_image`."""
+    if largest_level(data):
+        pixels, largest = read_pnm(path, data)
+        return DecodedImage(pixels, False, {}, bits=math.log2(largest + 1))
+    stored, profile = data, b""
+    if data.startswith(SIGNATURE):
+        data, profile = needed_chunks(path, data, check_pixels=True), profile_of(data)
+    elif data.startswith(_START_OF_JPEG):
+        data = _with_end(data)
     with damage_named(path), strict, open_image(path, io.BytesIO(data)) as image:
-        check_size(path, image.width, image.height, len(data))
-        if image.format == "PNG":
-            # Verifies the checksums; Pillow allows nothing else with a verified image.
-            with open_image(path, io.BytesIO(data)) as checked:
-                checked.verify()
+        check_size(path, image.width, image.height, len(stored))
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             _say_first(path)
         if image.format == "AVIF" and (av1 := _AV1.search(data, 0, _HEADER_BYTES)) and av1[1][0] & _DEEP_AV1:
             logger.info("%s: an AVIF of 10 or 12 bits, which Pillow rounds to 8; for a map use EXR or 16-bit PNG", path, extra={"note": ""})
-        exact = _is_exact(image)
-        if not exact:
-            _check_planes(path, data)
-        if exact or image.format != "PNG":
-            image.load()
-        profile = image.info.get("icc_profile") or b""
-        if exact:
-            pixels = _pillow_pixels(image, data)
-        elif image.mode in ("CMYK", "LAB") and (converted := pillow_to_srgb(path, image, profile)) is not None:
-            pixels, profile = converted, b""
-        elif image.format == "HEIF":
-            pixels = _deep_heif_pixels(data)
-        elif image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info:
-            pixels = _deep_png_pixels(path, data)  # as the pack writes them
-        else:
-            pixels = _opencv_pixels(path, image, data)
-        if image.format in ("JPEG", "MPO"):
-            _check_jpeg_end(path, data, image)
-        extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
-        if pixels.ndim == 3 and extra and not any(extra):
-            # A TIFF sample without stated meaning is not alpha.
-            pixels = pixels[..., :3]
-        premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
+        if image.format == "PNG":
+            check_rows(path, data, unpack=False)
+        elif image.format == "TIFF":
+            _check_strips(path, data, image)
+        elif image.format == "JPEG2000":
+            _check_tiles(path, data)
+        pixels, profile, premultiplied = _stored_pixels(path, image, data, profile or image.info.get("icc_profile") or b"")
+        if image.format == "PNG":
+            last_row = pixels[-1].reshape(image.width, -1)[:, :3]
+            if image.info.get("interlace") or image.mode == "P" or not last_row.any():  # decoders leave missing rows black
+                check_rows(path, data, unpack=True)
+        elif image.format in ("JPEG", "MPO"):
+            _check_jpeg_end(path, data, image, doubtful=len(data) != len(stored))
+        is_whole = data.endswith(END) if image.format == "PNG" else len(data) == len(stored)
+        if not is_whole:
+            logger.warning("%s: the end of the file is missing, but none of its pixels; they are read", path)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
         upright, coding = np.ascontiguousarray(_upright(pixels, _orientation(image))), _coding(image, data, profile)
         return DecodedImage(upright, premultiplied, text, coding, _stored_bits(image, data))
+
+
+def _stored_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes, profile: bytes) -> tuple[np.ndarray, bytes, bool]:
+    """The values of an opened image as stored, the profile that still applies to them, and whether they are premultiplied."""
+    planes = tiff_tags.planes(data)
+    exact = _is_exact(image) and not planes
+    if exact or not (planes or image.format == "PNG"):
+        image.load()
+    if planes:
+        pixels = _combined([decode_image(path, plane).pixels for plane in planes])
+    elif exact:
+        pixels = _pillow_pixels(image, data)
+    elif image.mode in ("CMYK", "LAB"):
+        converted = pillow_to_srgb(path, image, profile)
+        pixels, profile = np.asarray(image.convert("RGB")) if converted is None else converted, b""
+    elif image.format == "HEIF":
+        pixels = _deep_heif_pixels(data)
+    elif image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info:
+        pixels = _deep_png_pixels(path, data)  # as the pack writes them
+    else:
+        pixels = _opencv_pixels(path, image, data)
+    extra = _tiff_tag(image, tiff_tags.EXTRA_SAMPLES)
+    if pixels.ndim == 3 and extra and not any(extra):
+        # A TIFF sample without stated meaning is not alpha.
+        pixels = pixels[..., :3]
+    return pixels, profile, image.mode == "La" or (not exact and tiff_tags.ASSOCIATED_ALPHA in extra)
 
 
 def _coding(image: ImageFile, data: bytes, profile: bytes) -> Coding | bytes:
@@ -250,34 +292,59 @@ strict = _Strictness()
 def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     """Opens an image of any kind but HDR and reads its header; Pillow decodes lazily, which must happen inside `strict`.
 
+    Images that Pillow cannot read are converted to 8 bits of a channel.
+
     Raises:
-        FileFormatError: Not an image, or one of far more than MAX_PIXELS.
+        FileFormatError: Not an image, damaged, or of far more than MAX_PIXELS.
         ImportError: The package that decodes it is missing.
     """
     from PIL import Image, UnidentifiedImageError
 
-    beginning = file.read(_FTYP_BYTES)
+    beginning = file.read(_HEADER_BYTES)
+    if largest_level(beginning) or tiff_tags.holds_numbers(file):
+        return _converted(path, file)
     file.seek(0)
-    if is_heif(beginning):
-        with damage_named(path):
-            return _pillow_heif(path).HeifImageFile(file)
-    if avif := bool(_brands(beginning) & _AVIF_BRANDS):
+    if beginning.startswith(SIGNATURE):
+        file = io.BytesIO(needed_chunks(path, file.read(), check_pixels=False))
+    elif beginning.startswith(_START_OF_JPEG):
+        file = io.BytesIO(_with_end(file.read()))
+    formats = _IMAGE_FORMATS
+    if _brands(beginning) & _AVIF_BRANDS:
         from PIL import features
 
         if not ("avif" in features.modules and features.check("avif")):
             raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
-    try:
-        image = Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
-    except UnidentifiedImageError as error:
-        file.seek(0)
-        if tiff_holds_numbers(file):
-            raise FileFormatError(f"{path}: a TIFF of numbers, which are data and no photograph; {_ACCEPTED}") from error
-        problem = f"not an image of a known kind, or one that is damaged or cut off ({_described(file)})"
-        raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}") from error
-    except Image.DecompressionBombError as error:
-        raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
-    if _tiff_tag(image, _SUB_IMAGES_TAG) and any(kind & _REDUCED for kind in _tiff_tag(image, _SUBFILE_TAG)):
+        formats = ("AVIF",)
+    elif Path(path).suffix.lower() in TARGAS:
+        formats = (*formats, "TGA")
+    with damage_named(path):
+        if is_heif(beginning):
+            return _pillow_heif(path).HeifImageFile(file)
+        try:
+            image = Image.open(file, formats=formats)
+        except UnidentifiedImageError as error:
+            problem = f"not an image of a known kind, or one that is damaged or cut off ({_described(file)})"
+            raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}") from error
+        except Image.DecompressionBombError as error:
+            most = MAX_PIXELS // 2**20
+            raise FileFormatError(f"{path}: far more than {most} megapixels, the most that are read; scale it down") from error
+    if _tiff_tag(image, tiff_tags.SUB_IMAGES) and any(kind & tiff_tags.REDUCED for kind in _tiff_tag(image, tiff_tags.SUBFILE)):
         raise FileFormatError(f"{path}: a camera's raw image, of which only the small preview could be read; develop it first; {_ACCEPTED}")
+    if image.format == "JPEG2000" and (header := _JPEG_2000.search(beginning)):
+        image.info["bit_depth"] = 1 + (header[2][0] & 127)
+    return image
+
+
+def _converted(path: str | os.PathLike[str], file: IO[bytes]) -> Any:
+    """A PNM or a TIFF of numbers as it looks, an Image of Pillow without a file."""
+    from PIL import Image
+
+    file.seek(0)
+    levels = _light_or_levels(path, file.read())
+    colours, alpha = (levels.displayed(None), levels.alpha) if isinstance(levels, HdrLight) else as_rgb(levels.pixels, levels.premultiplied)
+    shown = np.rint(255 * (colours if alpha is None else np.dstack((colours, alpha)))).astype(np.uint8)
+    image = Image.fromarray(shown)
+    image.info["bit_depth"] = 8 if isinstance(levels, DecodedImage) and levels.bits <= 8 else 16
     return image
 
 
@@ -285,18 +352,12 @@ def _described(file: IO[bytes]) -> str:
     """What a file that cannot be decoded is, and what to do, for messages."""
     file.seek(0)
     beginning = file.read(16)
-    if kind := next(
-        (kind for start, kind in _OTHER_KINDS.items() if start in (beginning[: len(start)], beginning[4 : 4 + len(start)])), None
-    ):
-        return f"{kind}: save it as PNG"
-    file.seek(0)
+    for start, kind in _OTHER_KINDS.items():
+        if start in (beginning[: len(start)], beginning[4 : 4 + len(start)]):
+            return f"{kind}: save it as PNG"
     with suppress(OSError, struct.error, ValueError, OverflowError):
-        tags = _tiff_tags(file, (_BITS_TAG, _COMPRESSION_TAG, _SAMPLES_TAG, _SAMPLE_FORMAT_TAG))
-        if bits := tags.get(_BITS_TAG):
-            kind = {_TIFF_SIGNED: "signed integers", _TIFF_FLOATS: "floats"}.get(tags.get(_SAMPLE_FORMAT_TAG, 0), "levels")
-            packed = _COMPRESSIONS.get(tags.get(_COMPRESSION_TAG, 0))
-            content = f"{bits}-bit {kind}, {tags.get(_SAMPLES_TAG, 1)} a pixel" + f", compressed by {packed}" * bool(packed)
-            return f"a TIFF of {content}: save it as 8- or 16-bit RGB, or as 32-bit floats, without compression"
+        if words := tiff_tags.described(file):
+            return words
     return f"it begins with {beginning[:8]!r}"
 
 
@@ -357,7 +418,12 @@ def _heif_levels(image: Any) -> np.ndarray:
     bits = image.info.get("bit_depth", 16)
     if levels.dtype != np.uint16 or not 8 < bits < 16:
         return levels
-    return np.rint((levels >> (16 - bits)) * (65535 / (2**bits - 1))).astype(np.uint16)
+    return _stretched(levels >> (16 - bits), bits)
+
+
+def _stretched(levels: np.ndarray, bits: int) -> np.ndarray:
+    """Levels of 9 to 15 bits as those of 16."""
+    return np.rint(levels * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
@@ -369,17 +435,23 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
         FileFormatError: Damaged, cut off, or too large.
         ImportError: Only OpenCV reads such a file, and it cannot be imported.
     """
-    if not tiff_holds_numbers(io.BytesIO(data)):
+    if not tiff_tags.holds_numbers(io.BytesIO(data)):
         return None
-    if _NEXT_IMAGE in _tiff_tags(io.BytesIO(data), ()):
-        _say_first(path)
     with damage_named(path), strict:
         from PIL import Image, UnidentifiedImageError
 
+        wanted = (tiff_tags.WIDTH, tiff_tags.HEIGHT, tiff_tags.SAMPLES)
+        tags = tiff_tags.read_tags(io.BytesIO(data), wanted)
+        if tiff_tags.NEXT_IMAGE in tags:
+            _say_first(path)
+        width, height, samples = (tags.get(tag, (default,))[0] for tag, default in zip(wanted, (0, 0, 1), strict=True))
+        check_size(path, width, height, len(data))
+        if planes := tiff_tags.planes(data):
+            return _combined([numbers for plane in planes if (numbers := decode_numbers(path, plane)) is not None])
         try:
             with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-                check_size(path, image.width, image.height, len(data))
                 if image.mode in ("F", "I") or image.mode.startswith("I;"):
+                    _check_strips(path, data, image)
                     codec, layout = image.tile[0][0], str(image.tile[0][3])
                     numbers = np.array(image)
                     if codec == "libtiff" and ("32B" in layout or "16B" in layout):
@@ -391,58 +463,10 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
                     return numbers
         except UnidentifiedImageError:  # floats in several channels
             pass
-        _check_planes(path, data)
-        numbers = _decoded_by_opencv(path, data, "TIFF", "save it as EXR")
+        numbers = None if samples == 2 else _decoded_by_opencv(path, data, "TIFF", "save it as EXR")  # it takes two for one
         if numbers is None:
             raise FileFormatError(f"{path}: of a kind that cannot be decoded, or damaged ({_described(io.BytesIO(data))})")
-        check_size(path, numbers.shape[1], numbers.shape[0], len(data))
     return numbers
-
-
-def tiff_holds_numbers(file: IO[bytes]) -> bool:
-    """Whether a TIFF's first image holds floats, or signed or 32-bit integers, by its tags; never raises."""
-    try:
-        tags = _tiff_tags(file, (_BITS_TAG, _SAMPLE_FORMAT_TAG))
-    except (OSError, struct.error, ValueError, OverflowError):
-        return False
-    return tags.get(_SAMPLE_FORMAT_TAG) in (_TIFF_SIGNED, _TIFF_FLOATS) or tags.get(_BITS_TAG) == 32
-
-
-def _check_planes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Refuses a TIFF with separate planes, for which OpenCV returns uninitialised memory."""
-    tags = _tiff_tags(io.BytesIO(data), (_PLANES_TAG, _SAMPLES_TAG))
-    if tags.get(_PLANES_TAG) == _SEPARATE_PLANES and tags.get(_SAMPLES_TAG, 1) > 1:
-        raise FileFormatError(f"{path}: a TIFF with its channels in separate planes; save it with them side by side (chunky)")
-
-
-def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
-    """The first value of each wanted 16- or 32-bit tag of a TIFF's first image; and `_NEXT_IMAGE` if there is a second image."""
-    beginning = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
-    version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
-    if version not in (42, 43):
-        return {}
-    big = version == 43
-    size, count_size, entry_size = (8, 8, 20) if big else (4, 2, 12)
-    number = {8: "Q", 4: "I", 2: "H"}
-    start = struct.unpack_from(f"{order}{number[size]}", beginning, size)[0]
-    file.seek(start)
-    (count,) = struct.unpack(f"{order}{number[count_size]}", file.read(count_size))
-    entries = file.read(min(count, _MOST_TAGS) * entry_size)
-    tags = {}
-    for at in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, kind, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
-        if tag in wanted:
-            place, each = at + 4 + size, 4 if kind == _TIFF_LONG else 2
-            if each * values > size:
-                file.seek(struct.unpack_from(f"{order}{number[size]}", entries, place)[0])
-                tags[tag] = struct.unpack(f"{order}{number[each]}", file.read(each))[0]
-            else:
-                tags[tag] = struct.unpack_from(f"{order}{number[each]}", entries, place)[0]
-    file.seek(start + count_size + count * entry_size)
-    if any(file.read(size)):  # offset of the next image's tags
-        tags[_NEXT_IMAGE] = 1
-    return tags
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -469,7 +493,7 @@ def image_bits(path: str | os.PathLike[str]) -> int:
 def _stored_bits(image: ImageFile, data: bytes) -> int:
     if image.format == "PNG":
         return data[_PNG_BITS_AT]
-    return image.info.get("bit_depth", 8) if image.format == "HEIF" else max(_tiff_tag(image, _BITS_TAG), default=8)
+    return image.info.get("bit_depth") or max(_tiff_tag(image, tiff_tags.BITS), default=8)
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:
@@ -499,10 +523,10 @@ def _is_exact(image: ImageFile) -> bool:
         return False
     if image.mode.startswith("I;16"):
         return True
-    if image.format == "HEIF":
-        return image.info.get("bit_depth", 8) == 8
+    if "bit_depth" in image.info:
+        return image.info["bit_depth"] <= 8
     layouts = " ".join(str(tile[3]) for tile in image.tile).replace("BGR;16", "")  # a BMP's 16 bits are those of a whole pixel
-    return ";16" not in layouts and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
+    return ";16" not in layouts and max(_tiff_tag(image, tiff_tags.BITS), default=8) <= 8
 
 
 def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
@@ -524,11 +548,19 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
 
 
 def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
-    """16-bit grey of a TIFF of 12 bits, or with white as 0: Pillow stretches and inverts 8 bits only."""
-    bits = max(_tiff_tag(image, _BITS_TAG), default=16)
+    """16-bit levels of a TIFF or JPEG 2000 of 9 to 15 bits, or of a TIFF with white as 0: Pillow stretches and inverts 8 bits only."""
+    bits = max(_tiff_tag(image, tiff_tags.BITS), default=16)
+    if image.format == "JPEG2000":  # Pillow shifts them up to 16 bits
+        bits = image.info.get("bit_depth", 16)
+        pixels = pixels >> (16 - bits)
     if 8 < bits < 16:
-        pixels = np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
-    return ~pixels if _tiff_tag(image, _PHOTOMETRIC_TAG) == (_WHITE_IS_ZERO,) else pixels
+        pixels = _stretched(pixels, bits)
+    return ~pixels if _tiff_tag(image, tiff_tags.PHOTOMETRIC) == (tiff_tags.WHITE_IS_ZERO,) else pixels
+
+
+def _combined(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Channels (H, W) as grey (H, W), or as RGB and alpha (H, W, 3 or 4)."""
+    return planes[0] if len(planes) == 1 else np.stack([planes[i] for i in (0, 0, 0, 1)] if len(planes) == 2 else planes, -1)
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
@@ -550,39 +582,78 @@ def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) 
         raise FileFormatError(f"{path}: {problem}; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FileFormatError(f"{path}: {pixels.dtype} numbers, which are data and no photograph; {_ACCEPTED}")
-    return pixels
+    bits = image.info.get("bit_depth", 16)
+    return pixels if bits == 16 else _stretched(pixels, bits)
 
 
 def _decoded_by_opencv(path: str | os.PathLike[str], data: bytes, kind: str, remedy: str) -> np.ndarray | None:
     """Stored values with channels in the order RGB and alpha; None if OpenCV cannot decode them."""
+    if tiff_tags.is_planar(data):  # OpenCV returns uninitialised memory
+        raise FileFormatError(f"{path}: a TIFF with its channels in separate planes; save it with them side by side (chunky)")
     cv2 = opencv_to_decode(path, f"this kind of {kind}", remedy)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     return pixels if pixels is None or pixels.ndim != 3 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
-def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
+def _with_end(jpeg: bytes) -> bytes:
+    """A JPEG with the mark of its end, which a copy that is a few bytes short has lost."""
+    at = len(_START_OF_JPEG)
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at : at + 2] != _START_OF_SCAN:  # a thumbnail before it has an end, too
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return jpeg if jpeg.find(_END_OF_JPEG, at) > 0 else jpeg.rstrip(b"\xff") + _END_OF_JPEG
+
+
+def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile, doubtful: bool) -> None:
     """Refuses a truncated JPEG, whose missing pixels the decoder silently fills with grey.
 
-    If the last pixel has that grey, the image is decoded again with data appended, which does not change a complete image.
+    If the last pixel has that grey, or its end is `doubtful`, the image is decoded again with data appended, which does not change a
+    complete image.
     """
-    end = data.rfind(_END_OF_JPEG)
-    if end < 0:
-        raise FileFormatError(f"{path}: the image is cut off: its end mark is missing; fetch or save it again")
     last_pixel = image.crop((image.width - 1, image.height - 1, image.width, image.height))
-    if not np.isin(np.asarray(last_pixel), _MID_GREY).all():
+    if not doubtful and not np.isin(np.asarray(last_pixel), _MID_GREY).all():
         return
+    end = data.rfind(_END_OF_JPEG)
     with open_image(path, io.BytesIO(data[:end] + _JPEG_FILLER + data[end:])) as longer:
         if not np.array_equal(np.asarray(longer), np.asarray(image)):
             raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; fetch or save it again")
 
 
+def _check_strips(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
+    """Refuses a TIFF some of whose rows are missing, where the decoder would not notice it."""
+    missing = any(codec == "raw" and not offset for codec, _, offset, *_ in image.tile)  # would show the header as pixels
+    for jpeg, rows in tiff_tags.jpeg_streams(data):
+        whole = _with_end(jpeg)
+        with open_image(path, io.BytesIO(whole)) as part:
+            missing = missing or part.height < rows
+            _check_jpeg_end(path, whole, part, doubtful=whole != jpeg)
+    if missing:
+        raise FileFormatError(f"{path}: the image is cut off: some of its rows are missing; fetch or save it again")
+
+
+def _check_tiles(path: str | os.PathLike[str], data: bytes) -> None:
+    """Refuses a JPEG 2000 some of whose tiles are missing, which the decoder leaves black.
+
+    Source: ITU-T T.800, A.4.2 and A.5.1.
+    """
+    size = _JPEG_2000.search(data)
+    at, found = data.find(_START_OF_TILE, size.end() if size else 0), set()
+    while data.startswith(_START_OF_TILE, at):
+        tile, length = struct.unpack_from(">HI", data, at + len(_START_OF_TILE))
+        found.add(tile)
+        at += length or len(data)  # the last part may end with the file
+    right, bottom, _, _, across, down, left, top = struct.unpack(">8I", size[1]) if size else [1] * 8
+    if len(found) < -((left - right) // across) * -((top - bottom) // down):
+        raise FileFormatError(f"{path}: the image is cut off: some of its tiles are missing; copy or download it again")
+
+
 def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation still to be applied, 1..8. Both decoders apply it to TIFF themselves, and Pillow then forgets it."""
-    if image.format == "PNG" and "exif" not in image.info:
-        # Pillow would decode all pixels to look for EXIF after them.
+    """The EXIF orientation still to be applied, 1..8; both decoders apply that of TIFF themselves."""
+    if image.format == "TIFF":
         return 1
+    from PIL.Image import Image
+
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = Image.getexif(image).get(_ORIENTATION_TAG, 1)  # that of PNG would decode all pixels to look for EXIF after them
     except Exception:  # noqa: BLE001  damaged metadata is ignored; the image is intact
         return 1
     return orientation if orientation in range(1, 9) else 1

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .paths import FileFormatError, check_size, read_bytes, write_bytes
 
-_GAP = rb"(?:[ \t\r\n]|#[^\n]*\n)+"  # with comments, as netpbm's other formats have
-_HEADER = re.compile(rb"(P[Ff])%b(\d{1,9})%b(\d{1,9})%b([-+.\deE]{1,32})[ \t]*\r?\n" % (_GAP, _GAP, _GAP))
+GAP = rb"(?:[ \t\r\n]|#[^\n]*\n)+"  # with comments, as netpbm's other formats have
+_HEADER = re.compile(rb"(P[Ff])%b(\d{1,9})%b(\d{1,9})%b([-+.\deE]{1,32})[ \t]*\r?\n" % (GAP, GAP, GAP))
 
 
 def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:

@@ -19,10 +19,8 @@ from ..estimate import Axes, Estimate, Quantity
 from ..valid import FAR_AWAY, NoDepthError, all_point, valid_depth, valid_normals
 from .image_files import DecodedImage, decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
+from .png_chunks import SIGNATURE
 from .unlabelled import NAME_QUANTITY
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-"""PNG's magic bytes."""
 
 # Pixels rounded at a time, to stay in the processor's cache.
 _BAND_PIXELS = 2**16

@@ -90,6 +90,11 @@ def mask_of(
     """`valid.depth_mask` of a file without a mask; raises FileFormatError if no pixel is valid, and the file holds depth alone."""
     mask = depth_mask(depth, quantity, known)
     if alone and mask is not None and not bool(mask.any()):
+        if quantity is Quantity.METRIC_DEPTH and bool(((depth < 0) & (depth > -FAR_AWAY)).any()):
+            raise FileFormatError(
+                f"{path}: no depth is above 0, and some are below it, as the positions before a camera that looks along -Z are; "
+                "save them with the sign turned"
+            )
         raise FileFormatError(
             f"{path}: no pixel has a depth: all are NaN, infinite, masked, 0 or less metres, or {FAR_AWAY:g} or more (where renderers hit "
             "nothing); render or save it again"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...options.outputs import UNITS
 from ..estimate import Axes, Estimate, Quantity
+from ..images.depth_image import SLIGHT_TINT
 from . import exr
 from .hdr_images import is_hdr, read_radiance
 from .image_files import DecodedImage, as_rgb, decode_image, decode_numbers, heif_depth, is_heif
@@ -45,7 +46,7 @@ class FileValues:
 
     planes: Tensor
     known: Tensor | None = None
-    bits: int = 0
+    bits: float = 0
     whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None
@@ -68,10 +69,10 @@ class FileValues:
         """
         if self.quantity is not None:
             return self
-        _check_grey(name, self)
+        levels = _grey(name, self)
         if 0 < self.bits <= 8:
             raise FileFormatError(f"{name}: 8 bits are too few for {unit}; save 16 bits, or name another quantity")
-        planes, quantity = in_metres((self.planes * (2**self.bits - 1)).round() if self.coded else self.planes, unit)
+        planes, quantity = in_metres((levels * (2**self.bits - 1)).round() if self.coded else levels, unit)
         return replace(self, planes=planes, bits=0, whole=False, quantity=quantity)
 
 
@@ -154,27 +155,31 @@ def read_map(
     values = read_values(path, DEPTH, channel)
     if values.coded and quantity in UNITS:
         values = values.in_unit(quantity, str(path))
-    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
     stated = values.quantity or quantity
+    planes = values.planes
     if values.coded:
         if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        _check_grey(path, values)
+        planes = _grey(path, values)
         if stated is Quantity.METRIC_DEPTH:
             problem = "the grey levels of an image are no metres; those of 16 bits may be millimetres or kitti"
             raise FileFormatError(f"{path}: {problem}; else save metres as floats, or name another quantity")
     if values.whole and stated is None:
         raise FileFormatError(f"{path}: {WHOLE_NUMBERS}")
-    depth, normals = unnamed_map(path, planes, metric=stated is None)
+    channels = dict(zip("RGB" if planes.shape[1] == 3 else "Y", planes[0].numpy(), strict=True))
+    depth, normals = unnamed_map(path, channels, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
     depth, stated = in_metres(depth, stated or Quantity.METRIC_DEPTH)
     return Estimate(depth=depth, quantity=stated, mask=mask_of(path, depth, stated, values.known))
 
 
-def _check_grey(path: str | os.PathLike[str], values: FileValues) -> None:
-    if values.planes.shape[1] != 1:
+def _grey(path: str | os.PathLike[str], values: FileValues) -> Tensor:
+    """The channel mean (1, 1, H, W); raises FileFormatError for colours, but not for a slight tint of an image."""
+    tint = (values.planes.amax(1) - values.planes.amin(1)).mean()
+    if values.planes.shape[1] != 1 and not (values.coded and tint <= SLIGHT_TINT):
         raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+    return values.planes.mean(1, keepdim=True)
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:

@@ -19,9 +19,9 @@ from .normal_map_image import stored_values
 
 logger = logging.getLogger(__name__)
 
-# Tolerances: overshoot of resampled grey levels, and mean channel difference of grey images from JPEG and 8-bit rounding.
-_OVERSHOOT = 0.01
-_COLOUR = 0.02
+_OVERSHOOT = 0.01  # of resampled grey levels
+SLIGHT_TINT = 0.02
+"""The mean difference between the channels of a grey image, by JPEG and rounding to 8 bits, at most."""
 # The whole levels of sensors end below this share of 16 bits: 22 m in millimetres, 85 m in KITTI's.
 _DARK = 1 / 3
 # Channels are compared at about this many pixels along the longer side.
@@ -114,7 +114,7 @@ def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
     differing = torch.where(seen, torch.cat((torch.zeros_like(differing[:, :1]), differing), 1), 0)
     spread = _mean(differing.amax(1, keepdim=True) - differing.amin(1, keepdim=True), seen)
     usual = _mean(torch.where(seen, first[..., ::step, ::step].abs(), 0), seen).clamp(min=1)
-    if bool((spread > _COLOUR * usual).any()):
+    if bool((spread > SLIGHT_TINT * usual).any()):
         raise ValueError(
             f"{coding.name} is coloured (its channels differ by {spread.max().item():.2f} on average), a depth map is grey; use depth "
             f"without a colour map; {coding.if_normals}"

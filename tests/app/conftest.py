@@ -1,9 +1,11 @@
 """Fixtures of several tests of the command line."""
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +85,27 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def forbidden():
+    """Takes rights to a folder from this user, even where the tests run as root."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("Windows has other rights")
+
+    @contextmanager
+    def forbid(folder, mode, right):
+        folder.chmod(mode)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            if os.access(folder, right, effective_ids=os.access in os.supports_effective_ids):
+                pytest.skip("this system lets everybody read and write everywhere")
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+    return forbid

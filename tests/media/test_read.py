@@ -19,7 +19,16 @@ from depth_normal.media import read
 from depth_normal.media.colour import Colours, frame_to_rgb
 from depth_normal.media.library import VideoError, is_cut_matroska
 from depth_normal.media.read import read_frames, video_header
-from depth_normal.media.sequences import images_of_folder, is_sequence, numbered, read_sequence, reads, sequence_header
+from depth_normal.media.sequences import (
+    find_images,
+    frame_numbers,
+    images_of_folder,
+    is_sequence,
+    numbered,
+    read_sequence,
+    reads,
+    sequence_header,
+)
 from depth_normal.utils import resize_map
 from tests.videos import av, images_of, moving_ball, of_colour, with_damaged_packets, write_broadcast, write_video
 
@@ -458,6 +467,11 @@ def test_numbered_images_and_folders_are_videos(tmp_path):
         (["a0_v2.png", "a1_v2.png"], [0, 1], [0, 1]),
         (["1.png", "9000.png"], [1, 9000], [0, 1]),  # of something else than frames
         (["s7.png"], [7], [0]),
+        (["f_-004.png", "f_-001.png", "f_0000.png", "f_0002.png"], [-4, -1, 0, 2], [0, 3, 4, 6]),
+        (["f-0002.png", "f-0001.png", "f0000.png"], [-2, -1, 0], [0, 1, 2]),  # as Blender writes them
+        (["s.-0002.png", "s.-0001.png"], [-2, -1], [0, 1]),
+        (["shot-0001.png", "shot-0002.png"], [1, 2], [0, 1]),
+        (["2026-01-02_1.png", "2026-01-02_2.png"], [1, 2], [0, 1]),
         (["a1b1.png", "a2b2.png"], [None, None], [0, 1]),
         (["one.png", "two.png"], [None, None], [0, 1]),
     ],
@@ -465,19 +479,30 @@ def test_numbered_images_and_folders_are_videos(tmp_path):
 def test_a_missing_number_is_a_gap_in_time(tmp_path, names, numbers, places):
     for name in names:
         Image.new("L", (4, 4)).save(tmp_path / name)
+    assert find_images(tmp_path) == [tmp_path / name for name in names]
     frames = list(read_sequence(tmp_path, Fraction(10)))
     assert [frame.number for frame in frames] == numbers and [frame.time * 10 for frame in frames] == places
     assert sum(frame.duration for frame in frames) * 10 == places[-1] + 1 == sequence_header(tmp_path, Fraction(10)).seconds * 10
 
 
-def test_images_of_light_have_one_exposure(tmp_path):
+@pytest.mark.parametrize("names", [["f_-002.png", "f_-001.png", "f_0000.png"], ["f_-0002.png", "f_-0001.png", "f_0000.png"]])
+def test_a_pattern_finds_negative_numbers(tmp_path, names):
+    for name in [*names, "f_-x.png", "f_--001.png"]:
+        (tmp_path / name).touch()
+    pattern = tmp_path / "f_%04d.png"
+    assert find_images(pattern) == [tmp_path / name for name in names] and frame_numbers(pattern) == [-2, -1, 0]
+    assert numbered(pattern, -2) == tmp_path / "f_-002.png" and reads(pattern, tmp_path / names[0])
+
+
+@pytest.mark.parametrize("suffix", ["hdr", "tif"])
+def test_images_of_light_have_one_exposure(tmp_path, suffix):
     """What does not change does not flicker where something else becomes bright, or where a clip begins in black."""
     import cv2
 
     for number, light in enumerate([0.0001, 1, 1, 20, 20], 1):
         image = np.full((8, 12, 3), 0.2 * min(light, 1), np.float32)
         image[:, 6:] *= max(light, 1)
-        cv2.imwrite(str(tmp_path / f"l_{number}.hdr"), image)
+        cv2.imwrite(str(tmp_path / f"l_{number}.{suffix}"), image)
     shown = torch.stack([frame.image()[0, 0] for frame in read_sequence(tmp_path)])
     torch.testing.assert_close(shown[1:, 0], shown[1, 0].expand(4), atol=1e-3, rtol=0)
     assert shown[0].max() < 0.02 < shown[1, 0] and (shown[3:, 11] > shown[1, 11] + 0.2).all()

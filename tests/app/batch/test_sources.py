@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -11,8 +12,23 @@ from unittest import mock
 import pytest
 from PIL import Image
 
-from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.app.batch.sources import EXTENSIONS, Source, find_images
 from depth_normal.app.console.terminal import quoted
+from depth_normal.app.outcomes import DOCS
+from depth_normal.options.outputs import IMAGES
+
+
+def test_the_documents_name_all_extensions_and_no_other():
+    text = (DOCS / "folders.md").read_text(encoding="utf-8")
+    named = text[text.index("**Images in a folder**") : text.index("(HEIC:")]
+    assert set(re.findall(r"\.[a-z0-9]+", named)) == EXTENSIONS
+
+
+def test_the_extensions_are_those_of_the_kinds_that_are_read():
+    """Pillow's own, but those of numbers and of animations of another kind."""
+    Image.init()
+    kinds = {Image.EXTENSION[each] for each in IMAGES if each in Image.EXTENSION}
+    assert {extension for extension, kind in Image.EXTENSION.items() if kind in kinds} - {*IMAGES} <= {".pfm", ".avifs"}
 
 
 @pytest.fixture

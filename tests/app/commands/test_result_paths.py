@@ -19,6 +19,7 @@ from depth_normal.app import onnx_export
 from depth_normal.app.batch import overwriting
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
+from depth_normal.app.commands.result_paths import Place, folder_or_file, place
 from depth_normal.app.console import viewer
 from depth_normal.app.console.terminal import quoted
 from depth_normal.app.onnx_export import Exported
@@ -331,6 +332,22 @@ def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can
     assert shlex.split(estimate) == [str(program), str(DEMO_IMAGE)]
     for line in (f"{estimate} --model tiny --size 32", models):
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
+
+
+@pytest.mark.parametrize("parsed", [place, folder_or_file])
+def test_a_name_in_a_folder_that_one_may_not_enter_is_left_to_the_command(tmp_path, forbidden, parsed):
+    """Which says it in words: before Python 3.14, `Path.is_dir` raises."""
+    (locked := tmp_path / "locked").mkdir()
+    with forbidden(locked, 0, os.X_OK):
+        assert parsed(str(locked / "o.png")) == Place(locked / "o.png")
+
+
+@pytest.mark.parametrize("words", ["photo.png --model tiny", "relight photo.png --geometry known.npz", "demo"])
+def test_a_name_that_is_too_long_for_the_disk_is_refused(words, here, capsys):
+    with pytest.raises(SystemExit):
+        run(words, "-o", f"{'x' * 300}.png")
+    said = capsys.readouterr().err
+    assert f"{'x' * 40}... is longer than the disk takes; choose a shorter name" in said and "x" * 41 not in said
 
 
 def test_an_input_is_never_replaced(here, capsys):

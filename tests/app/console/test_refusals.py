@@ -405,3 +405,9 @@ def test_metres_of_a_file_and_panoramas_are_taken(words, here, tmp_path):
 def test_a_link_to_nothing_is_no_misspelt_name(tmp_path):
     (tmp_path / "a.jpg").symlink_to("gone.jpg")
     assert no_such_file(tmp_path / "a.jpg").endswith("a.jpg: a link to gone.jpg, which is not there")
+
+
+def test_a_file_that_nobody_can_look_for_is_not_said_to_be_missing(tmp_path, forbidden):
+    (locked := tmp_path / "locked").mkdir()
+    with forbidden(locked, 0, os.X_OK):
+        assert no_such_file(locked / "a.jpg") == f"{locked / 'a.jpg'}: Permission denied"

@@ -18,6 +18,7 @@ from depth_normal.app.ui import gate
 from depth_normal.app.ui.gate import HEADER
 from depth_normal.app.ui.job import clean_name, free_name
 from depth_normal.app.ui.server import Limits
+from tests.geometry.files.samples import png_bytes, png_chunk
 
 STATE = ("GET", "/api/state")
 
@@ -218,6 +219,26 @@ def test_what_is_no_image_is_refused_in_words(client):
     status, said = client.upload(b"#?RADIANCE\n", "a.hdr")  # which browsers cannot show
     assert status == 415 and said["error"].startswith("{0} is no image or video that this page reads")
     assert list(client.jobs.uploads.iterdir()) == []
+
+
+def test_every_damaged_header_is_refused_and_none_is_an_error_of_the_server(client):
+    """Decoders raise errors of many kinds."""
+    rows, short = bytes(3 * 4), png_chunk(b"IHDR", bytes(5))
+    for body in (
+        b"\x89PNG\r\n\x1a\n" + short,
+        png_bytes(1, 3, rows=rows, before=png_chunk(b"acTL", b"")),
+        png_bytes(1, 3, rows=rows, before=png_chunk(b"gAMA", b"")),
+        b"II*\0\x08\0\0\0\1\0" + bytes(12) + b"\xff" * 4,
+        b"P6 1 x 255\n",
+    ):
+        status, said = client.upload(body, "a.png")
+        assert status == 415 and said["values"], said
+    assert list(client.jobs.uploads.iterdir()) == []
+
+
+def test_an_image_with_a_large_workflow_is_taken(client):
+    text = png_chunk(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(2**21)))
+    assert client.made(png_bytes(64, 48, rows=bytes((1 + 3 * 64) * 48), before=text), "workflow.png")["state"] == "done"
 
 
 def test_unknown_settings_are_refused(client, photo):

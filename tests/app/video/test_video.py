@@ -303,22 +303,23 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
 
 
 @pytest.mark.slow("makes videos of numbered images")
-def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("first", [1001, -3])
+def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys, first):
     (shot := tmp_path / "shot").mkdir()
-    numbers = [1001, 1002, 1003, 1004, *range(1006, 1030)]
+    numbers = [*range(first, first + 4), *range(first + 5, first + 29)]
     for number in numbers:
-        Image.new("L", (32, 24), number - 1000).save(shot / f"s.{number}.png")
+        Image.new("L", (32, 24), number - first + 1).save(shot / f"s.{number:04d}.png")
     for place, source in (("a", shot), ("b", shot / "s.%04d.png")):
         with monkeypatch.context() as patch:
             stop_after(patch, 21)
             assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8) == 130
         assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8, "--resume") == 0
         assert sorted(int(path.stem[2:]) for path in (tmp_path / place).glob("*.png")) == numbers
-        assert "d.1001.png to d.1029.png (28 frames)" in capsys.readouterr().out
+        assert f"d.{first:04d}.png to d.{first + 28:04d}.png (28 frames)" in capsys.readouterr().out
         assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8, "--resume") == 0
         assert "nothing is left to do" in capsys.readouterr().out
     assert run(shot, tmp_path / "d.mkv", "--fps", 10) == 0
-    assert [1001 + frame.time * 10 for frame in read_frames(tmp_path / "d.mkv")] == numbers
+    assert [first + frame.time * 10 for frame in read_frames(tmp_path / "d.mkv")] == numbers
 
 
 @pytest.mark.quick_cases(1)

@@ -84,3 +84,11 @@ def write_tiff(path, pixels, **options):
 
 def png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b"", interlaced=False, before=b"", after=b""):
+    """A PNG of these rows, each after its filter; `before` and `after` are chunks around the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+    before += png_chunk(b"tRNS", transparent) if transparent else b""
+    data = before + png_chunk(b"IDAT", zlib.compress(rows)) + after + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + data

@@ -250,6 +250,32 @@ def test_without_openexr_the_error_says_what_to_install(tmp_path, monkeypatch):
         write_exr(tmp_path / "e.exr", full_estimate())
 
 
+def damaged(content):
+    def write(path):
+        write_channels(path, Z=np.ones((8, 9), np.float32))
+        path.write_bytes(content(path.read_bytes()))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (damaged(lambda data: data[:40]), "the EXR is damaged or cut off, or of a kind that OpenEXR does not read; copy it again"),
+        (damaged(lambda data: data[:-40]), "the EXR is damaged or cut off"),
+        (damaged(lambda data: data.replace(b"dataWindow", b"dataWindoo")), "the EXR is damaged or cut off"),
+        (damaged(lambda data: data[:5] + b"\x08" + data[6:]), "a deep EXR; flatten it first"),
+        (damaged(lambda data: b"no EXR"), "not an OpenEXR file"),
+    ],
+)
+def test_what_openexr_does_not_read_is_refused_in_words(tmp_path, write, words):
+    """Without its own, "Unable to open", and what it says of the attributes of deep files."""
+    write(tmp_path / "a.exr")
+    with pytest.raises(FileFormatError, match=words) as caught:
+        read_exr(tmp_path / "a.exr")
+    assert "Unable" not in str(caught.value) and "attribute" not in str(caught.value)
+
+
 @pytest.mark.parametrize("limit", [0, 100, 4096])
 def test_a_file_that_does_not_fit_on_the_disk_is_an_error(tmp_path, limit):
     """The library says nothing where all of it, or its end, is written when the file is closed."""

@@ -55,7 +55,9 @@ def make_images() -> Iterator[Seed]:
         **{"lossy.webp": (colour, {}), "lossless.webp": (alpha, {"lossless": True})},
         **{"colour.bmp": (colour, {}), "palette.bmp": (palette, {}), "palette.gif": (palette, {}), "raw.tiff": (colour, {})},
         **{"lzw.tiff": (alpha, {"compression": "tiff_lzw"}), "jpeg.tiff": (colour, {"compression": "jpeg"})},
-        "grey16.tiff": (deep, {"compression": "tiff_adobe_deflate"}),
+        **{"grey16.tiff": (deep, {"compression": "tiff_adobe_deflate"}), "floats.tiff": (deep.convert("F"), {})},
+        **{"packed.tga": (colour, {"compression": "tga_rle"}), "blocks.dds": (alpha, {"pixel_format": "DXT5"})},
+        **{"colour.ppm": (colour, {}), "grey16.ppm": (deep, {}), "tiles.jpeg2000": (colour, {"tile_size": (16, 16)})},
     }
     exif = Image.Exif()
     exif[0x0112] = 6

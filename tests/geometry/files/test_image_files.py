@@ -4,7 +4,6 @@ import os
 import pickle
 import struct
 import tracemalloc
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -18,17 +17,12 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, hdr_images, load_estimate, paths, read_image
+from depth_normal.geometry.files.image_files import image_bits, image_exposure, image_size, is_still_image
 from depth_normal.geometry.files.values import read_values
 from depth_normal.geometry.images.tone_mapping import HLG, PQ, hdr_to_sdr
-from tests.geometry.files.samples import png_chunk, refuses_content, write_tiff
+from tests.geometry.files.samples import png_bytes, png_chunk, refuses_content, write_channels, write_tiff
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
-
-
-def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    key = png_chunk(b"tRNS", transparent) if transparent else b""
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + key + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
 def encoded(pixels, suffix, **options):
@@ -135,7 +129,7 @@ test_what_is_not_an_image_is_refused_by_name = refuses_content(
     (b"\xff\xd8\xff" + b"\xff" * 100, "damaged or cut off"),
     (b"RIFF\0\0\0\0WAVEfmt ", "damaged or cut off"),
     (b"II*\0\xff\xff\xff\xff", "damaged or cut off"),
-    (b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 339, 3, 1, 3), "a TIFF of numbers, which are data and no photograph"),
+    (b"II*\0\x08\0\0\0\2\0" + struct.pack("<HHIIHHII", 258, 3, 1, 32, 339, 3, 1, 3), "an image of 0x0 pixels"),
     (encoded(RAMP, "tiff", tiffinfo={254: 1, 330: 8}), "raw image, of which only the small preview"),
     (b"BM\0\0", "damaged or cut off"),
     (b"8BPS\0\1", "a Photoshop document: save it as PNG"),
@@ -148,13 +142,32 @@ test_what_is_not_an_image_is_refused_by_name = refuses_content(
 )
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "bmp", "tiff", "gif"])
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "bmp", "tiff", "gif", "tga", "dds", "ppm", "jpeg2000"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
 def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
-    whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), suffix)
-    (tmp_path / "cut").write_bytes(whole[: int(len(whole) * share)])
+    whole, path = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), suffix), tmp_path / f"cut.{suffix}"
+    path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(FileFormatError):
-        read_image(tmp_path / "cut")
+        read_image(path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_mark_is_read_and_this_is_said(tmp_path, photo, caplog, progressive):
+    """A thumbnail before the pixels has an end mark, too."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x927C] = b"\xff\xd9"
+    whole, path = encoded(photo[::4, ::4], "jpeg", progressive=progressive, exif=exif), tmp_path / "short.jpg"
+    path.write_bytes(whole)
+    expected = read_image(path)
+    assert not caplog.messages and whole.count(b"\xff\xd9") == 2
+    for lost in (1, 2):
+        path.write_bytes(whole[:-lost])
+        np.testing.assert_array_equal(read_image(path), expected)
+        assert caplog.messages.pop() == f"{path}: the end of the file is missing, but none of its pixels; they are read"
+        caplog.clear()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(FileFormatError, match="cut off: the data of its last pixels is missing"):
+        read_image(path)
 
 
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
@@ -226,18 +239,52 @@ def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp
     levels, path = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16), tmp_path / "deep.tiff"
     write_tiff(path, levels, photometric="rgb")
     np.testing.assert_allclose(read_image(path) * 65535, levels, atol=0.01)
-    planes, grey_alpha = np.moveaxis(levels, -1, 0), {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [2]}
-    separate, halves = {"photometric": "rgb", "planarconfig": "separate"}, levels.astype(np.float16)
+    grey_alpha = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [2]}
+    separate, ink = {"photometric": "separated", "planarconfig": "separate"}, np.zeros((4, 8, 16), np.float32)
     for pixels, options, read, message in (
-        (planes, separate, read_image, "separate planes; save it"),
-        (planes, separate, read_values, "separate planes; save it"),
-        (planes.astype(np.float32), separate, read_values, "separate planes; save it"),
+        (ink, separate, read_values, "separate planes; save it"),
         (levels[..., :2], grey_alpha, read_image, r"known kind, .*\(a TIFF of 16-bit levels, 2 a pixel: save it as 8- or 16-bit RGB"),
-        (halves, {"photometric": "rgb"}, read_values, "a TIFF of 16-bit floats, 3 a pixel: save it as .* 32-bit floats"),
+        (levels[..., :2].astype(np.float32), grey_alpha, read_values, "32-bit floats, 2 a pixel: .*, without alpha or compression"),
+        (levels.astype(np.float16), {"photometric": "rgb"}, read_values, "a TIFF of 16-bit floats, 3 a pixel: save it as .* 32-bit floats"),
     ):
         write_tiff(path, pixels, **options)
         with pytest.raises(FileFormatError, match=message):
             read(path)
+
+
+NUMBERS = np.random.default_rng(0).random((8, 16, 3))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (NUMBERS * 2**31 - 1, NUMBERS),
+        (NUMBERS * 65535, NUMBERS),  # as Pillow writes 16 bits
+        ((NUMBERS * 2 - 1) * 32767, (NUMBERS * 2 - 1).clip(0)),
+    ],
+    ids=["all of 32 bits", "16 of 32 bits", "signed 16 bits"],
+)
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_tiff_of_integers_has_the_range_of_its_type(tmp_path, numbers, expected, planar):
+    """As OpenImageIO reads it."""
+    stored, path = np.rint(numbers).astype(np.int16 if numbers.min() < -1 else np.int32), tmp_path / "whole.tif"
+    stored, options = (stored, {}) if planar == "contig" else (np.moveaxis(stored, -1, 0), {"planarconfig": "separate"})
+    write_tiff(path, stored, photometric="rgb", **options)
+    np.testing.assert_allclose(read_image(path), expected, atol=4e-5)
+    assert image_size(path) == (16, 8) and image_bits(path) == 16 and is_still_image(path) and image_exposure(path) is None
+
+
+@pytest.mark.parametrize("extra", [None, 1, 2])
+def test_a_tiff_of_floats_looks_like_the_same_light_in_an_exr(tmp_path, extra):
+    """1 = premultiplied, 2 = straight."""
+    light, alpha = (20 * NUMBERS).astype(np.float32), np.linspace(0.2, 1, 16, dtype=np.float32)[None, :, None].repeat(8, 0)
+    stored = light if extra is None else np.concatenate([light * alpha if extra == 1 else light, alpha], -1)
+    write_tiff(tmp_path / "light.tif", stored, photometric="rgb", **({"extrasamples": [extra]} if extra else {}))
+    channels = dict(zip("RGB", np.moveaxis(light if extra is None else light * alpha, -1, 0), strict=True))
+    write_channels(tmp_path / "light.exr", **channels, **({"A": alpha[..., 0]} if extra else {}))
+    np.testing.assert_allclose(read_image(tmp_path / "light.tif"), read_image(tmp_path / "light.exr"), atol=1e-5)
+    assert image_exposure(tmp_path / "light.tif") == pytest.approx(image_exposure(tmp_path / "light.exr"))
+    assert image_size(tmp_path / "light.tif") == (16, 8) and image_bits(tmp_path / "light.tif") == 16
 
 
 def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path):
@@ -254,10 +301,52 @@ def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path)
     np.testing.assert_allclose(metres, (levels >> 4) / 1000, rtol=1e-6)
 
 
-def test_colours_of_ink_are_opencvs(tmp_path):
-    path = tmp_path / "other.jpeg"
-    Image.fromarray(RAMP).convert("CMYK").save(path)
-    np.testing.assert_array_equal(read_image(path), cv2.imread(str(path))[..., ::-1].astype(np.float32) / 255)
+@pytest.mark.parametrize("name", ["ink.jpeg", "ink.tiff"])
+def test_colours_of_ink_are_pillows(tmp_path, name):
+    Image.fromarray(RAMP).convert("CMYK").save(tmp_path / name, **({"compression": "jpeg"} if name == "ink.tiff" else {}))
+    np.testing.assert_array_equal(read_image(tmp_path / name), np.asarray(Image.open(tmp_path / name).convert("RGB"), np.float32) / 255)
+
+
+def test_a_jpeg_2000_without_some_of_its_tiles_is_refused(tmp_path):
+    """The decoder leaves them black."""
+    data = bytearray(encoded(np.full((16, 24, 3), 200, np.uint8), "jpeg2000", no_jp2=True))
+    at = data.index(b"\xff\x51") + 6
+    data[at + 4 : at + 8] = struct.pack(">I", 32)  # of the image, but not of its tiles
+    (tmp_path / "cut.j2k").write_bytes(data)
+    with pytest.raises(FileFormatError, match="some of its tiles are missing"):
+        read_image(tmp_path / "cut.j2k")
+
+
+OTHER_KINDS = [
+    *((name, mode, {}) for name in ("rows.tga", "levels.dds", "boxed.jp2") for mode in ("RGB", "L", "RGBA")),
+    *(("packed.tga", "RGBA", {"compression": "tga_rle"}), ("blocks.dds", "RGBA", {"pixel_format": "DXT1"})),
+    *(("bare.j2k", "RGB", {"no_jp2": True}), ("plain.dib", "RGB", {})),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "options"), OTHER_KINDS)
+def test_kinds_that_few_write_are_read_as_pillow_reads_them(tmp_path, name, mode, options):
+    levels, path = np.random.default_rng(0).integers(0, 255, (16, 24, 4), np.uint8), tmp_path / name
+    Image.fromarray(levels).convert(mode).save(path, **options)
+    assert image_size(path) == (24, 16) and image_bits(path) == 8 and is_still_image(path)
+    with Image.open(path) as stored:
+        white = Image.new("RGBA", stored.size, "white")
+        expected = np.asarray(Image.alpha_composite(white, stored.convert("RGBA")).convert("RGB"))
+    np.testing.assert_allclose(read_image(path) * 255, expected, atol=1.01)
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(12, 1), (12, 3), (16, 3)])
+def test_a_deep_jpeg_2000_keeps_its_levels_and_white(tmp_path, bits, channels):
+    """Written with 16 bits, and levels that are those of fewer bits once the header says so: its zero is the middle of the range."""
+    levels = np.random.default_rng(0).integers(0, 2**bits, (32, 40, channels)).astype(np.uint16)
+    levels[0, 0] = 2**bits - 1
+    shifted = (levels[..., ::-1] + (2**15 - 2 ** (bits - 1))).astype(np.uint16)
+    data = bytearray(cv2.imencode(".jp2", shifted, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1])
+    first = data.index(b"\xffO\xffQ") + 42
+    data[first : first + 3 * channels : 3] = bytes([bits - 1] * channels)
+    (tmp_path / "deep.jp2").write_bytes(data)
+    np.testing.assert_allclose(read_image(tmp_path / "deep.jp2") * (2**bits - 1), np.broadcast_to(levels, (32, 40, 3)), atol=0.05)
+    assert image_bits(tmp_path / "deep.jp2") == 16
 
 
 @pytest.mark.parametrize("suffix", ["webp", "png", "tiff", "gif"])

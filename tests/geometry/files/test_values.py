@@ -124,6 +124,26 @@ def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, name):
     assert np.array_equal(back.depth[0, 0].numpy(), holes, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", ["f.npy", "f.tif", "z.exr"])
+def test_depth_of_the_other_sign_is_refused_for_its_sign(tmp_path, name):
+    """As position passes have it."""
+    WRITERS[name](tmp_path / name, np.where(np.arange(8) < 2, np.nan, -np.linspace(1, 4, 48, dtype=np.float32).reshape(6, 8)))
+    with pytest.raises(FileFormatError, match=rf"{name}: no depth is above 0, .* looks along -Z are; save them with the sign turned"):
+        load_estimate(tmp_path / name, Quantity.METRIC_DEPTH)
+
+
+@pytest.mark.parametrize(("tint", "is_grey"), [(3, True), (30, False)])
+def test_a_slight_tint_is_grey(tmp_path, tint, is_grey):
+    grey = np.arange(20, 220, dtype=np.uint8).reshape(10, 20)
+    Image.fromarray(np.dstack((grey, grey + tint, grey))).save(tmp_path / "d.png")
+    if is_grey:
+        depth = load_estimate(tmp_path / "d.png", Quantity.DISPARITY).depth[0, 0]
+        np.testing.assert_allclose(depth * 255, grey + tint / 3, atol=1e-4)
+    else:
+        with pytest.raises(FileFormatError, match=r"d.png: a coloured image; depth is grey"):
+            load_estimate(tmp_path / "d.png", Quantity.DISPARITY)
+
+
 @pytest.mark.parametrize("name", ["sky.npz", "sky.exr"])
 def test_normals_beside_a_depth_of_sky_alone_are_read(tmp_path, name):
     sky, flat = np.full((6, 8), 1e10, np.float32), np.zeros((6, 8), np.float32)
