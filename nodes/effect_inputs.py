@@ -108,6 +108,16 @@ def refuse_no_mask(masks: Tensor, name: str, size: tuple[int, int]) -> None:
         raise ValueError(f"{name} is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
 
 
+def valid_pixels(mask: Any, maps: Tensor, of: str) -> Tensor:
+    """The pixels of maps (B, C, H, W) that the MASK `mask` of any size shows white: (1 or B, 1, H, W) bool.
+
+    Raises as `masks_of`, with `of`, and `refuse_no_mask`.
+    """
+    masks = masks_of(mask, "mask", len(maps), of)
+    refuse_no_mask(masks, "mask", (maps.shape[-2], maps.shape[-1]))
+    return resize_map(masks, maps.shape[-2], maps.shape[-1]) >= 0.5
+
+
 def sky_mask_input(use: str) -> Widget:
     """Input for a sky mask, for `chosen_masks`; `use` says how the effect treats sky."""
     return "MASK", {"tooltip": f"Mask of the sky, e.g. from Sky Mask, white = sky: {use} If linked, sky is ignored."}
