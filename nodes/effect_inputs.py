@@ -66,7 +66,8 @@ def effect_geometry(
     for name, each in maps.items():
         check_count(name, len(each), "image", batch)
         rows, columns = each.shape[-2:]
-        if not are_shapes_alike((rows, columns), (height, width)):  # accepted, because saved graphs contain such maps
+        # Accepted, because saved graphs contain such maps.
+        if not are_shapes_alike((rows, columns), (height, width)):
             own, others = f"{columns}x{rows}", f"{width}x{height}"
             words = f"{name} is stretched: it has {own} pixels, the image {others}, another shape; is it of another image?"
             logger.warning("%s", words)

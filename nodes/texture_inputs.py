@@ -79,7 +79,8 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if mask is None:
         return surface
     assert surface.normals is not None
-    linked = valid_pixels(mask, surface.normals, "the normals").expand(surface.batch, -1, -1, -1).to(surface.device)
+    shown = valid_pixels(mask, surface.normals, "the normals")
+    linked = shown.expand(surface.batch, -1, -1, -1).to(surface.device)
     whole = replace(surface, mask=linked if surface.mask is None else linked & surface.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
