@@ -51,7 +51,7 @@ from .render_geometry import (
 QUANTITIES = ("metric_depth", "relative_depth", "disparity")
 _OF_WORLD = (
     "holds vectors, as Blender's Normal pass does, which is in world axes, and the camera's are needed: "
-    "use Render Depth & Normals, or state the axes in the file ('axes', such as 'opengl') if they are the camera's"
+    "use Render Depth & Normals, or state the axes in the file ('axes', such as 'opengl') if they are its"
 )
 # Vectors of unit length up to rounding, in most pixels that have one.
 _EXACT, _MOST = 0.02, 0.8
@@ -173,9 +173,11 @@ def _depth_from_npz(path: Path) -> DepthMap:
     if "quantity" in arrays:
         quantity = str(arrays["quantity"])
     elif key == "dmap" and values.dtype.kind == "f":
-        seen = values[np.isfinite(values) & (mask if mask.shape == values.shape and mask.dtype.kind == "b" else True)]
+        fits = mask.shape == values.shape and mask.dtype.kind == "b"
+        seen = values[np.isfinite(values) & (mask if fits else True)]
         if not seen.any():
-            raise MapFileError(f"{path}: 'dmap' holds no depth: all values are 0, NaN or infinite; render it again")
+            problem = "'dmap' holds no depth: all values are 0, NaN or infinite"
+            raise MapFileError(f"{path}: {problem}; render it again")
         # The tutorial scales its dmap to [0, 1]; a raw one is in metres.
         quantity = "relative_depth" if seen.min() >= 0 and seen.max() <= 1 else "metric_depth"
     else:
@@ -186,9 +188,10 @@ def _depth_from_npz(path: Path) -> DepthMap:
 
 def _plane(values: np.ndarray) -> np.ndarray:
     """(H, W); of a grey image (H, W, 1, 3 or 4), such as the viewer's pixels, the first channel."""
-    is_image = values.ndim == 3 and values.shape[-1] in (1, 3, 4)
-    grey = is_image and all(np.array_equal(values[..., 0], values[..., each], equal_nan=True) for each in range(min(values.shape[-1], 3)))
-    return values[..., 0] if grey else values
+    if values.ndim != 3 or values.shape[-1] not in (1, 3, 4):
+        return values
+    is_grey = values.shape[-1] == 1 or np.array_equal(values[..., :2], values[..., 1:3], equal_nan=True)
+    return values[..., 0] if is_grey else values
 
 
 def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:

@@ -146,7 +146,8 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
         (AXES_ATTRIBUTE, "string", axes.encode()),
         (INTRINSICS_ATTRIBUTE, "m33f", np.asarray(intrinsics, "<f4").tobytes()),
     ]
-    header = _exr_header(names, width, height, round(float(intrinsics[1, 1] / intrinsics[0, 0]), 6), notes)
+    aspect = round(float(intrinsics[1, 1] / intrinsics[0, 0]), 6)
+    header = _exr_header(names, width, height, aspect, notes)
 
     def write(file: BinaryIO) -> None:
         packed = [_zip_block(block) for block in blocks]

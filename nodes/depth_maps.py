@@ -205,7 +205,8 @@ class MidasNormalMap(LegacyNode):
     def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
         def slopes(estimate: Estimate) -> Estimate:
             assert estimate.depth is not None
-            return Estimate(normals=midas_normals(estimate.depth, options.a, options.bg_threshold), axes=Axes.SCANNET)
+            normals = midas_normals(estimate.depth, options.a, options.bg_threshold)
+            return Estimate(normals=normals, axes=Axes.SCANNET)
 
         def render(estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
             return render_normals(map(slopes, estimates), images, options.resolution, options.coding)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike
+from ..geometry.checks import are_shapes_alike, check_alike
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
 from ..geometry.images.normal_map_image import normal_map_to_estimate
@@ -65,10 +65,12 @@ def effect_geometry(
     maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
     for name, each in maps.items():
         check_count(name, len(each), "image", batch)
-        try:
-            check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
-        except ValueError as error:  # accepted, because saved graphs contain such maps
-            logger.warning("%s. It is stretched", error)
+        rows, columns = each.shape[-2:]
+        # Accepted, because saved graphs contain such maps.
+        if not are_shapes_alike((rows, columns), (height, width)):
+            own, others = f"{columns}x{rows}", f"{width}x{height}"
+            words = f"{name} is stretched: it has {own} pixels, the image {others}, another shape; is it of another image?"
+            logger.warning("%s", words)
     depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
     normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
     return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
@@ -106,6 +108,16 @@ def refuse_no_mask(masks: Tensor, name: str, size: tuple[int, int]) -> None:
     """Rejects the black mask that Load Image outputs for an image without alpha; `size` is the images'."""
     if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != size and not bool(masks.any()):
         raise ValueError(f"{name} is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
+
+
+def valid_pixels(mask: Any, maps: Tensor, of: str) -> Tensor:
+    """The pixels of maps (B, C, H, W) that the MASK `mask` of any size shows white: (1 or B, 1, H, W) bool.
+
+    Raises as `masks_of`, with `of`, and `refuse_no_mask`.
+    """
+    masks = masks_of(mask, "mask", len(maps), of)
+    refuse_no_mask(masks, "mask", (maps.shape[-2], maps.shape[-1]))
+    return resize_map(masks, maps.shape[-2], maps.shape[-1]) >= 0.5
 
 
 def sky_mask_input(use: str) -> Widget:

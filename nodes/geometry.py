@@ -30,7 +30,7 @@ from ..options.video import VideoOptions
 from ..utils import images_to_rgb, to_images, to_planar, to_rgb
 from .batches import for_all, geometry_output, in_chunks, one_by_one, with_progress
 from .checks import check_geometry, check_model
-from .effect_inputs import effect_geometry, images_with, masks_of
+from .effect_inputs import effect_geometry, images_with, valid_pixels
 from .loading import LoadDepthNormalModel
 from .option_widgets import Node, option_widgets, takes
 from .widgets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, geometry_input, image_input
@@ -152,17 +152,14 @@ class DepthImageToGeometry(Node):
     )
     INPUTS: ClassVar = {
         "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
-        "optional": {
-            **option_widgets(DepthMapOptions),
-            "mask": ("MASK", {"tooltip": "White where the depth is valid, at the depth map's size."}),
-        },
+        "optional": {**option_widgets(DepthMapOptions), "mask": ("MASK", {"tooltip": "White where the depth is valid, any size."})},
     }
 
     def execute(self, options: DepthMapOptions, image: Tensor, mask: Tensor | None = None) -> tuple[Estimate]:
         near, far = options.near_metres, options.far_metres
         coding = replace(_CODING, near=options.near, values=options.values, metric_range=(near, far) if far > 0 or near > 0 else None)
         planes = to_planar(image)
-        valid = None if mask is None else _known(mask, planes)
+        valid = None if mask is None else valid_pixels(mask, planes, "image")
         estimate = depth_map_to_estimate(planes, coding, valid)
         intrinsics = intrinsics_from_fov(options.fov, estimate.height, estimate.width, batch=estimate.batch) if options.fov else None
         return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
@@ -205,18 +202,6 @@ def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> T
         gives = "no depth" if estimate.quantity is None else estimate.quantity.value
         raise ValueError(f"the geometry has {gives}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
     return midas_normals(estimate.depth, a, bg_threshold) if method == MIDAS else dmap2norm(estimate.depth)
-
-
-def _known(mask: Tensor, image: Tensor) -> Tensor:
-    """Reads a depth map's mask, for images (B, C, H, W), as (B or 1, 1, H, W) bool."""
-    stack = masks_of(mask, "mask", image.shape[0])
-    expected = (image.shape[0], *image.shape[-2:])
-    if stack.shape[-2:] != expected[1:]:
-        raise ValueError(
-            f"the mask has shape {tuple(mask.shape)}; expected {expected} or one for all, as the images "
-            "(Load Image's mask of an image without alpha is 64x64: leave it unconnected)"
-        )
-    return stack >= 0.5
 
 
 NODES = (LoadDepthNormalModel, EstimateGeometry, DepthImageToGeometry, NormalsFromDepth, RefineGeometry)

@@ -126,7 +126,7 @@ def render_depth(
 
 
 def render_normals(estimates: Iterable[Estimate], images: Tensor, resolution: int, coding: str) -> Iterator[Tensor]:
-    """Renders estimates as normal maps of the result's size. Resizes vectors, not colours, so that they stay unit vectors."""
+    """Renders normal maps of the result's size. Resizes vectors, not colours, so that they stay unit vectors."""
     size = scale_short_side(images.shape[-2], images.shape[-1], resolution)
     for estimate in estimates:
         resized = estimate.resized(*size)

@@ -15,10 +15,10 @@ from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, grey_heights, height_to_normals, image_to_height
 from ..options.checks import check_choice, check_range
 from ..options.map_images import READ_CODINGS
-from ..utils import resize_map, to_planar, to_rgb
+from ..utils import to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
-from .effect_inputs import masks_of
+from .effect_inputs import valid_pixels
 from .widgets import Widget, image_input
 
 
@@ -78,8 +78,9 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         surface = _derived(estimate)
     if mask is None:
         return surface
-    sized = resize_map(masks_of(mask, "mask", surface.batch, "the normals"), surface.height, surface.width) >= 0.5
-    linked = sized.expand(surface.batch, -1, -1, -1).to(surface.device)
+    assert surface.normals is not None
+    shown = valid_pixels(mask, surface.normals, "the normals")
+    linked = shown.expand(surface.batch, -1, -1, -1).to(surface.device)
     whole = replace(surface, mask=linked if surface.mask is None else linked & surface.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):

@@ -93,7 +93,7 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
 
 
 def coding_widget(tooltip: str = CODING, codings: Sequence[str] = CODINGS) -> Widget:
-    """Widget for the convention of a normal map that is written; `READ_CODINGS` and their text for one that is read."""
+    """Widget for the convention of a normal map that is written; with `READ_CODINGS` of one that is read."""
     return labelled("normal coding", choice_widget(codings, tooltip, OPENGL))
 
 

@@ -8,7 +8,7 @@ OPENGL, DIRECTX, OPENCV, SCANNET, NORMALBAE, NORMAL_1_0 = CODINGS = (
 
 DXT5NM = "dxt5nm"
 READ_CODINGS = (*CODINGS, DXT5NM)
-"""Codings of normal maps that are read; the last has x in alpha and y, upwards, in green, as textures of games."""
+"""Codings of normal maps that are read; the last has x in alpha and y, upwards, in green."""
 
 WHITE, BLACK = NEAR = ("white", "black")
 """The grey level of the near end."""

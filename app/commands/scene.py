@@ -182,7 +182,8 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     if (path := arguments.sky_mask) is None:
         return arguments.sky is not False
     mask, (height, width) = read_values(path, MASK), image.shape[-2:]
-    check_alike(str(path), (mask.planes.shape[-2], mask.square_width or mask.planes.shape[-1]), (height, width))
+    rows, columns = mask.planes.shape[-2:]
+    check_alike(str(path), (rows, mask.square_width or columns), (height, width))
     stored, valid = stored_values(mask.planes, mask.known, str(path))
     share = stored.mean(1, keepdim=True).where(valid, 0)  # transparent = no sky
     low, high = (end.item() for end in share.aminmax())
@@ -266,7 +267,7 @@ def known_from_files(arguments: argparse.Namespace, height: int, width: int, fit
 
 
 def _in_shape(estimate: Estimate, height: int, width: int) -> Estimate:
-    """The estimate in square pixels, if its camera says that it has others and the image of this size has not."""
+    """The estimate in square pixels, if its camera says that it has others, and the image has not."""
     from ...geometry.checks import are_shapes_alike
 
     if estimate.intrinsics is None:
@@ -309,7 +310,8 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
     from ...geometry.images.normal_map_image import normal_map_to_estimate
 
     values = read_values(path, NORMALS, None if arguments.depth else arguments.channel)
-    return values.squared(normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known))
+    coding = values.axes or arguments.coding
+    return values.squared(normal_map_to_estimate(values.planes, coding, str(path), values.known))
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

@@ -48,7 +48,8 @@ def write_compositing_exr(
 
     Channels, 32-bit floats:
 
-    - `R`, `G`, `B`: the plate as stored, else the image in linear light (Rec. 709 primaries), if there is one; premultiplied by alpha.
+    - `R`, `G`, `B`: the plate as stored, else the image in linear light (Rec. 709 primaries), if there is
+      one; premultiplied by alpha.
     - `A`: their alpha, if they have one. Where it is 0, no map is valid.
     - `Z`: depth along the optical axis, `BACKGROUND` where it is not valid.
     - `P.X`, `P.Y`, `P.Z`: the position of each pixel, 0 where it is not valid.
@@ -58,11 +59,13 @@ def write_compositing_exr(
     Missing maps are left out. Depth that is not metric is replaced by `assumed_depth`, which has the scene's shape but no unit; an unknown
     camera is assumed too. Positions and normals are in the camera's axes, OPENGL (+X right, +Y up, +Z to the viewer), the camera at 0, as
     for the cameras of Nuke, Maya and Blender. The header has the attributes of `write_exr` and the standard `worldToCamera`, `worldToNDC`,
-    `pinholeFocalLength` and `sensorOverallDimensions` (millimetres, for a film 36 mm wide). The size, the windows, the pixels' aspect ratio
-    and the primaries are the plate's; maps are not valid in its overscan.
+    `pinholeFocalLength` and `sensorOverallDimensions` (millimetres, for a film 36 mm wide).
+    The size, the windows, the pixels' aspect ratio and the primaries are the plate's; maps are not valid in
+    its overscan.
 
     The `.chan` file has one line, as Nuke's camera imports it: frame, position, rotation, vertical field of view in degrees. It cannot
-    store an off-centre principal point. The frame is the number that ends the stem ("shot.1002_comp"), else 1.
+    store an off-centre principal point. The frame is the number that ends the stem, as in "shot.1002_comp",
+    else 1.
 
     Args:
         estimate: One image, in square pixels of the plate's display window.
@@ -71,7 +74,8 @@ def write_compositing_exr(
         plate: The linear light of which the image was made.
 
     Raises:
-        ValueError: More than one image, an image that does not match the estimate, or values that exceed 16 bits.
+        ValueError: More than one image, an image that does not match the estimate, or values that exceed 16
+            bits.
         ImportError: OpenEXR is not installed.
     """
     openexr()  # fail before any work
@@ -86,7 +90,7 @@ def write_compositing_exr(
     estimate = replace(estimate, intrinsics=assumed_intrinsics(estimate)).resized(height, width)
     channels = _channels(estimate, image, plate)
     if half:
-        short = {name: values for name, values in channels.items() if name != "Z" and not name.startswith("P.")}
+        short = {name: values for name, values in channels.items() if name[0] not in "ZP"}
         check_half(short)
         channels |= {name: values.astype(np.float16) for name, values in short.items()}
     frame = _FRAME.search(path.stem)
@@ -155,8 +159,9 @@ def _with_overscan(maps: dict[str, np.ndarray], plate: Plate | None) -> dict[str
     """Maps (H, W) of the display window at the plate's size, not valid outside of that window."""
     if plate is None:
         return maps
-    framed = {name: np.full(plate.light.shape[:2], BACKGROUND if name == "Z" else 0, np.float32) for name in maps}
+    framed = {}
     for name, values in maps.items():
+        framed[name] = np.full(plate.light.shape[:2], BACKGROUND if name == "Z" else 0, np.float32)
         framed[name][plate.shown] = values
     return framed
 

@@ -128,8 +128,8 @@ def read_exr(
     Depth is `Z`, `depth` or a layer's `Depth.Z` or `Z.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.R`, ... Files without these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata floats
     are metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read: pixels outside the data window are
-    masked, and overscan is cropped. Maps without intrinsics are resampled to square pixels if the header says that theirs are not. The
-    estimate is on the CPU; 32-bit values bit for bit.
+    masked, and overscan is cropped. Maps without intrinsics are resampled to square pixels if the header
+    says that theirs are not. The estimate is on the CPU; 32-bit values bit for bit.
 
     Args:
         quantity: What depth holds, or one of `UNITS`, if the file does not say (None = metres).
@@ -192,8 +192,9 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     """Reads channels R, G, B, or Y, of an OpenEXR file or of its layer ("ViewLayer.Combined.R"), and optionally A.
 
     Returns:
-        (H, W, 3) float32 linear light of the display window in square pixels, premultiplied, in BT.709's primaries if the header names its
-        own, as that of ACES does; and alpha (H, W), 0 outside the data window; None without alpha.
+        (H, W, 3) float32 linear light of the display window in square pixels, premultiplied, in BT.709's
+        primaries if the header names its own, as that of ACES does; and alpha (H, W), 0 outside the data
+        window; None without alpha.
 
     Raises:
         FileNotFoundError: No such file.
@@ -213,7 +214,8 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     if width == light.shape[1]:
         return light, alpha
     light = np.nan_to_num(light, nan=0.0, posinf=light.max(initial=0.0, where=np.isfinite(light)))
-    return _widened(light, width), None if alpha is None else _widened(np.nan_to_num(alpha)[..., None], width)[..., 0]
+    wide_alpha = None if alpha is None else _widened(np.nan_to_num(alpha)[..., None], width)[..., 0]
+    return _widened(light, width), wide_alpha
 
 
 @dataclass(frozen=True)
@@ -246,15 +248,20 @@ def read_plate(path: str | os.PathLike[str]) -> Plate:
     light, alpha, *_ = _colours(path, content)
     if alpha is not None:
         light, alpha = np.where(np.isnan(alpha)[..., None], 0, light), np.nan_to_num(alpha)
-    display, (left, top, right, bottom) = _window(content.header, "displayWindow"), content.window
-    shown = slice(display.top - top, display.bottom - top + 1), slice(display.left - left, display.right - left + 1)
-    kept = {name: content.header[name] for name in ("displayWindow", _ASPECT, "chromaticities") if name in content.header}
+    header, (left, top, right, bottom) = content.header, content.window
+    display = _window(header, "displayWindow")
+    rows, columns = ((display.top - top, display.height), (display.left - left, display.width))
+    shown = slice(rows[0], sum(rows)), slice(columns[0], sum(columns))
+    kept = {name: header[name] for name in ("displayWindow", _ASPECT, "chromaticities") if name in header}
     window = (np.array((left, top), np.int32), np.array((right, bottom), np.int32))
     return Plate(light, alpha, shown, {**kept, "dataWindow": window})
 
 
 def square_width(path: str | os.PathLike[str], header: Mapping[str, Any], height: int, width: int) -> int:
-    """The width of an image of this size in square pixels, as players widen videos. Raises FileFormatError if it is too large."""
+    """The width of an image of this size in square pixels, as players widen videos.
+
+    Raises FileFormatError if it is too large.
+    """
     aspect = header.get(_ASPECT, 1.0)  # the library refuses those that are not positive
     if abs(aspect - 1) < _LEAST_ASPECT:
         return width
@@ -265,11 +272,15 @@ def square_width(path: str | os.PathLike[str], header: Mapping[str, Any], height
 
 def _widened(values: np.ndarray, width: int) -> np.ndarray:
     """(H, W, C) of another width."""
-    return resize_map(torch.from_numpy(values).movedim(-1, 0)[None], values.shape[0], width)[0].movedim(0, -1).numpy()
+    planes = torch.from_numpy(values).movedim(-1, 0)[None]
+    return resize_map(planes, values.shape[0], width)[0].movedim(0, -1).numpy()
 
 
 def _colours(path: Path, content: _Content) -> tuple[np.ndarray, np.ndarray | None, str, bool]:
-    """The stored colours (H, W, 3) and alpha (H, W), NaN outside the data window; the layer, if others may be meant; whether it is grey."""
+    """The stored colours (H, W, 3) and alpha (H, W), NaN outside the data window.
+
+    And the layer, if others may be meant; and whether it is grey.
+    """
     if content.header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
     channels = content.channels
@@ -356,7 +367,7 @@ def _as_stored(name: str, values: np.ndarray, half: bool) -> np.ndarray:
 
 
 def check_half(channels: Mapping[str, np.ndarray], trusted: np.ndarray | None = None) -> None:
-    """Raises ValueError for finite values (H, W) beyond 16-bit floats; those that are not `trusted`, bool, do not count."""
+    """Raises ValueError for finite values (H, W) beyond 16-bit floats, `trusted` ones if that is not None."""
     for name, values in channels.items():
         counted = np.isfinite(values) if trusted is None else np.isfinite(values) & trusted
         largest = np.abs(values, where=counted, out=np.zeros_like(values)).max()
@@ -398,7 +409,8 @@ def _read_channels(path: Path, overscan: bool = False) -> _Content:
         # The first part wins a shared name; parts with shared names are also available with the part's name as prefix.
         for header, part in reversed(list(zip(headers, file.parts, strict=True))):
             window = _window(header, "dataWindow")
-            inside = None if window.covers(shown) else _placed(np.ones((window.height, window.width)), window, shown)
+            ones = np.ones((window.height, window.width))
+            inside = None if window.covers(shown) else _placed(ones, window, shown)
             shared = any(uses[name] > 1 for name in part.channels)
             stored = {name: channel.pixels for name, channel in part.channels.items()}
             for layer in _chroma_layers(path, header):
@@ -532,8 +544,8 @@ def read_planes(
         channel: Overrides these by a channel or layer.
 
     Returns:
-        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; the channel A of three planes;
-        and the channel `mask`, bool. None without them.
+        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header;
+        the channel A of three planes; and the channel `mask`, bool. None without them.
     """
     path = checked_file(path)
     header, channels, *_ = _read_channels(path)

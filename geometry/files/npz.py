@@ -84,12 +84,15 @@ def read_npz(
 ) -> Estimate:
     """Reads an estimate from a NumPy archive or a `.npy` array. Nothing is unpickled.
 
-    The `d.npz` of the Blender depth-map tutorial is supported: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Without metadata:
-    a `dmap` of floats within [0, 1] is relative depth, of other floats metres; an `nmap` of colours is the tutorial's image,
-    n * 0.5 + 0.5 in the order z, y, x with +x left (as `CONTROLNET_1_0_NORMAL`), or of the order and axes that `axes` names. An `nmap` of
-    vectors is Blender's Normal pass, in world axes, and is left out unless `axes` declares them as camera axes. Depth without
-    a mask is masked by `valid.depth_mask`. Archives with none of these keys must have exactly one array that can be depth or normals:
-    (H, W), or (H, W, 3) or (3, H, W) of unit vectors. Maps without metadata may have axes of length 1, or equal channels (grey as RGB).
+    The `d.npz` of the Blender depth-map tutorial is supported: `dmap` (H, W), large = far, and `nmap`
+    (H, W, 3). Without metadata, a `dmap` of floats within [0, 1] is relative depth, of other floats metres;
+    an `nmap` of colours is the tutorial's image, coded as `CONTROLNET_1_0_NORMAL`, or as `axes` says; an
+    `nmap` of vectors is Blender's Normal pass, in world axes, and is left out unless `axes` declares them
+    as camera axes. Depth without a mask is masked by `valid.depth_mask`.
+
+    Archives with none of these keys must have exactly one array that can be depth or normals: (H, W), or
+    (H, W, 3) or (3, H, W) of unit vectors. Maps without metadata may have axes of length 1, or equal
+    channels (grey as RGB).
 
     Args:
         quantity: What depth holds, or one of `UNITS`, if the archive does not say.
@@ -119,8 +122,8 @@ class Arrays(NamedTuple):
     """The content of an archive or a `.npy`.
 
     Attributes:
-        maps: Arrays by the keys of `write_npz`, and `dmap` and `nmap`, float32, the mask bool, (H, W) or (H, W, 3), or with B in front.
-            Normals of integers, which are colours, are scaled to [0, 1].
+        maps: Arrays by the keys of `write_npz`, and `dmap` and `nmap`: (H, W) or (H, W, 3), or with B in
+            front, float32, the mask bool. Normals of integers, which are colours, are scaled to [0, 1].
         whole: The names of an archive's arrays that are stored as integers.
         quantity, axes, projection: As stated; None = not.
     """
@@ -183,8 +186,8 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> Arr
             key, values = _named(path, foreign, array(foreign))
             maps[key] = values
     if not words:  # written by another tool
-        planes = maps.keys() & {"depth", "dmap", "mask", "confidence"}
-        maps = {key: _plane(path, f"'{key}'", values) if key in planes else values for key, values in maps.items()}
+        for key in maps.keys() & {"depth", "dmap", "mask", "confidence"}:
+            maps[key] = _plane(path, f"'{key}'", maps[key])
     return Arrays(maps, whole, **words)
 
 
@@ -227,13 +230,12 @@ def _plane(path: os.PathLike[str], name: str, values: np.ndarray, *or_vectors: s
     values = _without_single_axes(values)
     if values.ndim < 3 or not values.shape[-1] <= _LARGEST_MATRIX < min(values.shape[-3:-1]):
         return values
-    first = values[..., 0]
-    if values.shape[-1] >= 3 and all(np.array_equal(first, values[..., each], equal_nan=True) for each in (1, 2)):
-        return first
+    if values.shape[-1] >= 3 and np.array_equal(values[..., :2], values[..., 1:3], equal_nan=True):
+        return values[..., 0]
     problem, normals = or_vectors or ("", "")
     raise FileFormatError(
-        f"{path}: {name} has shape {values.shape}{problem}; expected depth (H, W){normals}; of the channels of an image save one, such as "
-        "values[..., 0]"
+        f"{path}: {name} has shape {values.shape}{problem}; expected depth (H, W){normals}; "
+        "of the channels of an image save one, such as values[..., 0]"
     )
 
 
@@ -309,7 +311,8 @@ def _to_estimate(path: str | os.PathLike[str], arrays: Arrays, quantity: Quantit
     if key is not None:
         quantity = arrays.quantity or quantity or likely_quantity(path, arrays)
         if quantity is None:
-            problem = f"holds {WHOLE_NUMBERS}" if key in arrays.whole else f"without 'quantity'; {NAME_QUANTITY}"
+            is_whole = key in arrays.whole
+            problem = f"holds {WHOLE_NUMBERS}" if is_whole else f"without 'quantity'; {NAME_QUANTITY}"
             raise FileFormatError(f"{path}: {key!r} {problem}")
         depth, stated = in_metres(_channel_first(path, key, maps[key], 1), quantity)
         mask = mask_of(path, depth, stated, alone=normals is None) if mask is None else mask
@@ -322,7 +325,8 @@ def _to_estimate(path: str | os.PathLike[str], arrays: Arrays, quantity: Quantit
         confidence=planes.get("confidence"),
         projection=arrays.projection or Projection.PERSPECTIVE,
     )
-    matrices = {name: torch.from_numpy(np.array(_of_each(maps[name], estimate.batch))) for name in _MATRICES if name in maps}
+    stated_matrices = {name: _of_each(maps[name], estimate.batch) for name in _MATRICES if name in maps}
+    matrices = {name: torch.from_numpy(np.array(array)) for name, array in stated_matrices.items()}
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
@@ -350,24 +354,25 @@ def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
 
 
 def likely_quantity(path: str | os.PathLike[str], arrays: Arrays) -> Quantity | None:
-    """The quantity of a `dmap` of floats, if nothing states it: relative depth within [0, 1], else metres; None of other maps.
+    """The quantity of a `dmap` of floats, if nothing states it: relative depth within [0, 1], else metres.
 
-    Raises:
-        FileFormatError: It has no value but 0.
+    None of other maps. Raises FileFormatError: it has no value but 0.
     """
     if "dmap" not in arrays.maps or "depth" in arrays.maps or arrays.quantity or "dmap" in arrays.whole:
         return None
     depth, mask = arrays.maps["dmap"], arrays.maps.get("mask")
     seen = depth if mask is None or mask.shape != depth.shape else depth[mask]
     if not (seen[np.isfinite(seen)] != 0).any():
-        raise FileFormatError(f"{path}: 'dmap' holds no depth: all values are 0, NaN or infinite; render it again")
+        problem = "'dmap' holds no depth: all values are 0, NaN or infinite"
+        raise FileFormatError(f"{path}: {problem}; render it again")
     return Quantity.RELATIVE_DEPTH if are_levels(seen) else Quantity.METRIC_DEPTH
 
 
 def file_normals(path: str | os.PathLike[str], arrays: Arrays, axes: Axes | None, alone: bool) -> tuple[Tensor | None, Axes | None]:
-    """The vectors (B, 3, H, W) of `normals` or `nmap`, bit for bit unless colours are decoded, and their axes.
+    """The vectors (B, 3, H, W) of `normals` or `nmap`, bit for bit unless they were colours; and their axes.
 
-    `axes` are those that the caller names; `alone` and None as `without_world_normals`. Raises FileFormatError for values that are neither.
+    `axes` are those that the caller names; `alone` and None as `without_world_normals`. Raises
+    FileFormatError: neither vectors nor colours.
     """
     key = "normals" if "normals" in arrays.maps else "nmap"
     planes = _channel_first(path, key, arrays.maps[key], 3)
@@ -375,7 +380,8 @@ def file_normals(path: str | os.PathLike[str], arrays: Arrays, axes: Axes | None
         return planes, arrays.axes
     if are_vectors(planes, planes.nan_to_num().amin().item()):
         if key == "nmap" and axes is None:
-            return without_world_normals(path, "'nmap' holds vectors, as Blender's Normal pass does, which", alone), None
+            which = "'nmap' holds vectors, as Blender's Normal pass does, which"
+            return without_world_normals(path, which, alone), None
         return planes, axes
     try:
         decoded = normal_map_to_estimate(planes, axes or _CODINGS[key], f"'{key}' of {path}")

@@ -27,6 +27,8 @@ NAME_QUANTITY = (
 WHOLE_NUMBERS = f"whole numbers, whose unit is not stated; {NAME_QUANTITY}"
 """Why integers without a quantity are refused."""
 
+_NAME_AXES = "name the axes if they are the camera's (`axes` of Load Geometry, load_estimate or an .npz)"
+
 WITH_CHANNEL = "with --channel, an option of `depth-normal convert` too"
 """How to select one of several maps in a file; nodes have no input for it."""
 
@@ -66,17 +68,22 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
 
 
 def are_levels(depth: np.ndarray) -> bool:
-    """Whether all values that are finite lie within [0, 1], as a depth image's do; False if none is finite."""
+    """Whether all finite values lie within [0, 1], as a depth image's do; False if none is finite."""
     finite = depth[np.isfinite(depth)]
     return bool(finite.size and finite.min() >= 0 and finite.max() <= 1)
 
 
 def without_world_normals(path: str | os.PathLike[str], which: str, alone: bool) -> None:
-    """Leaves out normals in world axes beside depth, with a warning; raises FileFormatError if they are `alone`. `which` names them."""
+    """Leaves out normals in world axes beside depth, with a warning; `which` names them.
+
+    Raises:
+        FileFormatError: They are `alone`.
+    """
     if alone:
         problem = f"{which} is in world axes, and camera axes are needed"
-        raise FileFormatError(f"{path}: {problem}: take the depth of the same render, or name the axes if they are the camera's")
-    logger.warning("%s: %s is in world axes and is left out; compute the normals from the depth, or name the axes", path, which)
+        raise FileFormatError(f"{path}: {problem}: take the depth of the same render, or {_NAME_AXES}")
+    remedy = f"compute the normals from the depth, or {_NAME_AXES}"
+    logger.warning("%s: %s is in world axes and is left out; %s", path, which, remedy)
 
 
 def in_metres(depth: Tensor, quantity: Quantity | str) -> tuple[Tensor, Quantity]:

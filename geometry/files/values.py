@@ -32,8 +32,8 @@ class FileValues:
     """The values of one map.
 
     Attributes:
-        planes: (1, C, H, W) float32, C = 1 or 3, upright; of normals alpha may follow. Integers of images are scaled to 0..1; floats are
-            unchanged. Three equal planes become one.
+        planes: (1, C, H, W) float32, C = 1 or 3, upright; of normals alpha may follow. Integers of images
+            are scaled to 0..1; floats are unchanged. Three equal planes become one.
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
             the map; None = True everywhere.
         bits: Of the grey levels of an image; 0 = they are none.
@@ -221,7 +221,8 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
         raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; one map (H, W{', 3' * vectors}) is read here")
     known = None if mask is None or mask.shape != array.shape[:2] else mask
     if not vectors:
-        return replace(_of_array(array[None], known), quantity=arrays.quantity, likely=likely_quantity(path, arrays))
+        likely = likely_quantity(path, arrays)
+        return replace(_of_array(array[None], known), quantity=arrays.quantity, likely=likely)
     if key == "nmap" or arrays.axes:
         normals, axes = file_normals(path, arrays, None, alone=True)
         assert normals is not None

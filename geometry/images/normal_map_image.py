@@ -32,9 +32,9 @@ def normal_map_to_estimate(
 ) -> Estimate:
     """Decodes any program's normal map; the single entry point for normal maps.
 
-    An image that does not look like a normal map is decoded as well, with a logged warning. Textures of games have red and green alone,
-    with a constant blue, or height in a smooth alpha. Raises ValueError: values beyond [-1.5, 1.5], an unknown coding, "dxt5nm" without
-    alpha, or as `stored_values`.
+    An image that does not look like a normal map is decoded as well, with a logged warning. Textures of
+    games have red and green alone, with a constant blue, or height in a smooth alpha. Raises ValueError:
+    values beyond [-1.5, 1.5], an unknown coding, "dxt5nm" without alpha, or as `stored_values`.
 
     Args:
         image: (B, C, H, W), the stored values, C = 1, 3 or 4 (with alpha): colours in [0, 1], or vectors in [-1, 1].
@@ -43,8 +43,9 @@ def normal_map_to_estimate(
         known: (B or 1, 1, H, W) bool, pixels with a normal; None = all.
 
     Returns:
-        The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not `known`, less than half opaque
-        (their number is logged), not finite, black, or vectors of almost no length.
+        The estimate at the map's size, with normals in OPENGL axes. Its mask excludes pixels that are not
+        `known`, less than half opaque (their number is logged), not finite, black, or vectors of almost no
+        length.
     """
     if swizzled := coding == DXT5NM:
         image, coding = _unswizzled(image, name), NormalMapCoding.OPENGL
@@ -61,15 +62,17 @@ def normal_map_to_estimate(
     else:
         trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
     colours = colours.clamp(0, 1)
-    if not is_vectors and coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX) and _lacks_blue(lows, highs):
+    two_suffice = coding in (NormalMapCoding.OPENGL, NormalMapCoding.DIRECTX)
+    if not is_vectors and two_suffice and _lacks_blue(lows, highs):
         if not swizzled:
             logger.info("%s has red and green alone; blue is computed", name, extra={"note": ""})
         blue = (1 - (2 * colours[:, :2] - 1).square().sum(1, keepdim=True)).clamp(min=0).sqrt()
         colours = torch.cat((colours[:, :2], (blue + 1) / 2), 1)
     normals = decode_normal_map(colours, coding)
     if problem := normal_map_problem(colours, normals):
-        in_alpha = image.shape[1] == 4 and highs[0] - lows[0] <= _BLACK
-        logger.warning("%s %s", name, f"has one red everywhere: x is probably in alpha, as in {DXT5NM}" if in_alpha else problem)
+        if image.shape[1] == 4 and highs[0] - lows[0] <= _BLACK:
+            problem = f"has one red everywhere: x is probably in alpha, as in {DXT5NM}"
+        logger.warning("%s %s", name, problem)
     return Estimate(normals=normals, mask=None if bool(trusted.all()) else trusted)
 
 
@@ -77,28 +80,38 @@ def _unswizzled(image: Tensor, name: str) -> Tensor:
     """Red and green alone of a map with x in alpha and y in green."""
     colours, x = split_alpha(image)
     if x is None:
-        raise ValueError(f"{name} has no alpha, where {DXT5NM} stores x; name the coding of red and green, or join alpha to the image")
+        remedy = "name the coding of red and green, or join alpha to the image"
+        raise ValueError(f"{name} has no alpha, where {DXT5NM} stores x; {remedy}")
     return torch.cat((x, colours[:, 1:2], torch.zeros_like(x)), 1)
 
 
 def _without_height(image: Tensor, name: str) -> Tensor:
-    """The map without its alpha if that is height: smooth, over good normals. Else the pixels that it hides are logged."""
+    """The map without its alpha if that is height: smooth, over good normals.
+
+    Else the number of pixels that alpha hides is logged.
+    """
     colours, alpha = split_alpha(image)
     if alpha is None:
         return image
     hidden = alpha < 0.5
     is_unit = _have_unit_length(vector_lengths(2 * colours.float() - 1))
-    count, smooth, good = torch.stack([each.sum() for each in (hidden, hidden & (alpha > _BLACK), hidden & is_unit)]).tolist()
+    counts = [each.sum() for each in (hidden, hidden & (alpha > _BLACK), hidden & is_unit)]
+    count, smooth, good = torch.stack(counts).tolist()
     if smooth > count / 2 and good > _MOST * count:
-        logger.info("%s: its alpha is smooth, over good normals: height, no transparency; it is left out", name, extra={"note": ""})
+        words = "%s: its alpha is smooth, over good normals: height, no transparency; it is left out"
+        logger.info(words, name, extra={"note": ""})
         return colours
     if count:
-        logger.info("%s: %s of %s pixels are transparent and ignored", name, f"{count:,}", f"{alpha.numel():,}", extra={"note": ""})
+        ignored = f"{count:,} of {alpha.numel():,} pixels"
+        logger.info("%s: %s are transparent and ignored", name, ignored, extra={"note": ""})
     return image
 
 
 def _lacks_blue(lows: Sequence[float], highs: Sequence[float]) -> bool:
-    """Whether red and green alone hold a normal map, by the channels' ranges: blue is 0, or the same everywhere and the others are not."""
+    """Whether red and green alone hold a normal map, by the channels' ranges.
+
+    Blue is 0 everywhere, or the same everywhere where the others are not.
+    """
     red, green, blue = (high - low for low, high in zip(lows, highs, strict=True))
     return blue <= _BLACK < min(highs[:2]) and (highs[2] <= _BLACK or max(red, green) > _BLACK)
 
@@ -108,7 +121,7 @@ def _have_unit_length(lengths: Tensor) -> Tensor:
 
 
 def are_vectors(values: Tensor, low: float) -> bool:
-    """Whether normals (B, 3, H, W) are stored as vectors in [-1, 1], not as colours in [0, 1]; `low` is the smallest number."""
+    """Whether normals (B, 3, H, W) are vectors in [-1, 1], not colours in [0, 1]; `low` is the least number."""
     return low < -_OVERSHOOT or are_unit_vectors(values)
 
 

@@ -293,6 +293,8 @@ def test_masks_and_alpha():
     assert estimate.depth.flatten().tolist() == [0, 0.25, 1], "alpha does not tint the numbers"
     (estimate,) = DepthImageToGeometry().execute(grey(0.5, math.nan, math.inf, 1), "white", "disparity")
     assert estimate.mask.flatten().tolist() == [True, False, False, True]
+    (estimate,) = DepthImageToGeometry().execute(grey(0.5, 0.5, 0.25, 1), "white", "disparity", mask=torch.tensor([[[0.0, 1.0]]]))
+    assert estimate.mask.flatten().tolist() == [False, False, True, True], "a mask may have another size"
 
 
 def test_an_hdr_image_is_that_of_its_clamped_values():

@@ -108,7 +108,7 @@ UNFIT = {
         ({"image": GREY, "values": "metres"}, r"within 0..1, as an image's grey levels"),
         ({"image": torch.eye(3).view(1, 1, 3, 3), "values": "depth"}, r"coloured.*Convert Normal Map"),
         ({"image": GREY, "values": "depth", "near_metres": 5.0}, r"expected 0 <= near < far"),
-        ({"image": GREY, "mask": torch.zeros(1, 64, 64)}, r"\(1, 64, 64\); expected \(1, 16, 32\)"),
+        ({"image": GREY, "mask": torch.zeros(1, 64, 64)}, "mask is black and 64x64, as Load Image gives it"),
     ],
     "RenderDepth": [({"geometry": NORMALS}, r"normals and no depth; use Render Normals")],
     "RenderNormals": [({"geometry": METRES}, r"depth and no normals; put Depth to Normals")],
@@ -143,7 +143,8 @@ UNFIT = {
     "NormalToHeight": [
         ({"geometry": None}, "link either a normal map or geometry"),
         ({"normal_map": FLAT}, "one of them"),
-        ({**OF_MAP, "mask": torch.zeros(1, 64, 64)}, "mask leaves no normal"),
+        ({**OF_MAP, "mask": torch.zeros(1, HEIGHT, WIDTH)}, "mask leaves no normal"),
+        ({**OF_MAP, "mask": torch.zeros(1, 64, 64)}, "mask is black and 64x64"),
         ({**OF_MAP, "mask": torch.ones(2, HEIGHT, WIDTH)}, "mask holds 2 images, the normals 1"),
         ({"geometry": RELATIVE}, "relative depth without normals"),
         ({**OF_MAP, "normal_map": torch.zeros(1, 1, 1, 3).expand(1, 16384, 16384, 3)}, "16384x16384 pixels.* 8192x8192 or less"),
