@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
@@ -29,13 +31,24 @@ def is_method(member: object, cls: type) -> bool:
     return function.__qualname__ == f"{cls.__qualname__}.{function.__name__}"
 
 
-def test_public_methods_are_described():
+def imported() -> list[ModuleType]:
+    """All modules but those that need Triton."""
     names = [".".join(("depth_normal", *path.with_suffix("").parts)).removesuffix(".__init__") for path in MODULES]
-    modules = [importlib.import_module(name) for name in names if not name.endswith("_kernel")]  # these need Triton
-    own = [cls for module in modules for cls in public_classes(module)]
+    return [importlib.import_module(name) for name in names if not name.endswith("_kernel")]
+
+
+def test_public_methods_are_described():
+    own = [cls for module in imported() for cls in public_classes(module)]
     missing = [f"{cls.__module__}.{cls.__name__}.{name}" for cls in own for name in undocumented(cls)]
     assert not missing
 
 
 def public_classes(module):
     return [each for name, each in vars(module).items() if inspect.isclass(each) and each.__module__ == module.__name__ and name[0] != "_"]
+
+
+def test_a_list_of_parameters_has_its_heading():
+    """`Args:` and the like: without it, tools take the list for prose."""
+    after_prose = re.compile(r"^\S.*[^:\n]\n\n? {4}\w[\w, ]*: ", re.MULTILINE)
+    own = [each for module in imported() for each in vars(module).values() if inspect.isfunction(each) or inspect.isclass(each)]
+    assert [f"{each.__module__}.{each.__qualname__}" for each in own if after_prose.search(inspect.getdoc(each) or "")] == []

@@ -130,6 +130,7 @@ def plan_outputs(
 ) -> Plan[Outputs]:
     """Plans the result files of all images before anything is written. Duplicate sources are planned once.
 
+    Args:
         sources: The input files; they need not exist.
         folder: The results folder, which need not exist; each source's subfolders are kept.
         writes, overwrite, keep_extension: As of `Outputs`; duplicates in `writes` are ignored.

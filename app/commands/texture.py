@@ -472,9 +472,9 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
             )
         height = -known.depth if known.quantity is Quantity.RELATIVE_DEPTH else known.depth  # Normal to Height's geometry is large = far
         return torch.where(known.depth_valid, height, torch.nan)
-    help_text = arguments.height_range
-    if help_text is None and path.suffix.lower() == ".png":
-        help_text = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
+    height_range = arguments.height_range
+    if height_range is None and path.suffix.lower() == ".png":
+        height_range = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     values = read_values(path)
     image, known = stored_values(values.planes, values.known, str(path))
     low, high = (end.item() for end in image[known.expand_as(image)].aminmax())
@@ -482,7 +482,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
         raise ValueError(
             f"the values of {path} go from {low:g} to {high:g}; a height map's lie in 0..1, heights in pixels in {', '.join(_HEIGHTS)}"
         )
-    return image_to_height(grey_heights(image, known, str(path)), DEFAULT_RANGE if help_text is None else help_text)
+    return image_to_height(grey_heights(image, known, str(path)), DEFAULT_RANGE if height_range is None else height_range)
 
 
 def _height_words(span: float) -> str:
