@@ -128,13 +128,12 @@ class TinyAnnotator(Annotator):
     def _at_edges(self, outputs: tuple[Tensor, ...], shown: Tensor, request: Request) -> Estimate:
         """The estimate from outputs of `_sharpened`: at image size, for large images at the size of `shown`."""
         normals, sky, *surfaces = outputs
-        (height, width), (rows, columns) = shown.shape[-2:], request.image_size
-        if height < rows and rows * columns <= MOST_SHARP:
-            height, width = rows, columns
+        (high, wide), size = shown.shape[-2:], request.image_size
+        height, width = size if high < size[0] and size[0] * size[1] <= MOST_SHARP else (high, wide)
         first, second, logit = surfaces
         checked = {"depth": first, "depth of what is behind": second, "edges": logit, "normals": normals}
         # in the same two steps as without sharp edges: to the size of `shown`, then to the images'
-        enlarged = unit_normals(resize_map(normals, *shown.shape[-2:]), in_place=True)
+        enlarged = unit_normals(resize_map(normals, high, wide), in_place=True)
         land = self._land(sky, shown, checked)
         sized = Estimate(normals=enlarged, axes=Axes.OPENGL, mask=land).resized(height, width, checked=True)
         return _with_mask(Surfaces(*surfaces).seen(height, width), sized.normals, sized.mask)

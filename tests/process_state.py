@@ -47,6 +47,7 @@ def snapshot() -> dict[str, object]:
         "locale.setlocale()": locale.setlocale(locale.LC_ALL),
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
+        "os.sched_getscheduler()": os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None,
     }
     # Libraries set these for good: torch for its compiler's processes and CUDA, controlnet-aux when it is imported.
     passing = (

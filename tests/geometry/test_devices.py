@@ -369,6 +369,7 @@ CASES = {
     "images.depth_image.image_to_depth": lambda f: f(maps(), metric_range=(1.0, 5.0)),
     "images.depth_image.joined_maps": lambda f: f(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
     "images.render.resized_depth_image": lambda f: f(Estimate(maps(), "disparity"), 9, 11, (random(1, 1, 1, 1), maps().amax())),
+    "images.normal_map_image.are_vectors": lambda f: f(maps(3), 0.0),
     "images.normal_map_image.normal_map_problem": lambda f: f(maps(3), estimate().normals),
     "images.normal_map_image.normal_map_to_estimate": lambda f: f(maps(3), "opengl"),
     "images.normal_map_image.stored_values": lambda f: f(maps(4), mask(), "a map"),
