@@ -125,8 +125,8 @@ class Family:
         if not wrong:
             return None
         return (
-            f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
-            "but the result is wrong unless the file was misnamed; name the model that the file is of"
+            f"the file's name says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
+            f"but the result is wrong unless the file was misnamed; name the model that the file is of: {path}"
         )
 
     @classmethod

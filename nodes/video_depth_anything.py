@@ -152,7 +152,7 @@ class VideoDepthAnythingSaveEXR(Node):
             for path in sorted(unfinished.iterdir()):
                 move_over(path, folder / path.name)
         if (later := folder / f"frame_{len(frames):05}.exr").exists():
-            logger.warning("%s is of a longer video, saved before: delete it and those after it, or choose another folder_name", later)
+            logger.warning("frames of a longer video follow: delete them, or choose another folder_name; the first is %s", later)
         return (str(folder),)
 
 

@@ -91,10 +91,15 @@ class _Notes(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Adds the note."""
+        """Adds the note. Of what a message is comes last, as it may be a long path, and a node shows two lines."""
         words = getattr(record, "note", "" if record.levelno >= logging.WARNING else None)
-        if words is not None:
-            note(words or record.getMessage())
+        if words is None:
+            return
+        message = record.getMessage()
+        if str(record.msg).startswith("%s: ") and isinstance(record.args, tuple):
+            subject = str(record.args[0])
+            message = f"{message.removeprefix(f'{subject}: ')}: {subject}"
+        note(words or message)
 
 
 _notes = _Notes(logging.INFO)

@@ -250,7 +250,7 @@ class LoadedNetwork:
         with shared._lock:
             if shared._rebuild is None or shared._current is not failed:
                 return
-            logger.warning("%s. Computed again in float32, as is all that follows", reason)
+            logger.warning("computed again in float32, as is all that follows: %s", reason)
             failed.placement.unload()
             annotator = shared._rebuild(torch.float32)
             shared._current = InDtype(annotator, torch.float32, self._placement(annotator))

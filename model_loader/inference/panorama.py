@@ -160,8 +160,8 @@ def _warn_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
         return
     which = "the panorama" if total == 1 else f"panorama {index + 1} of {total}"
     logger.warning(
-        "%s: its left and right border do not continue each other, so it is perhaps a photo, or shows less than 360 degrees; it is taken "
-        "for the whole sphere all the same",
+        "%s: perhaps a photo, or less than 360 degrees, as its left and right border do not continue each other; it is taken for the "
+        "whole sphere",
         which,
     )
 

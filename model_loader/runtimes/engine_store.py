@@ -111,7 +111,7 @@ def is_whole(folder: Path, key: Key) -> bool:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"its record cannot be read ({type(error).__name__}: {in_one_line(error)})"
     if problem:
-        logger.warning("%s is not used: %s; it is built anew", folder, problem)
+        logger.warning("the engine is built anew, as the kept one is not used: %s (%s)", problem, folder)
     return not problem
 
 

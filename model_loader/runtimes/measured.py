@@ -87,8 +87,8 @@ def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, defaul
 
 def advice(spec: ModelSpec, weights: Path | None = None) -> str:
     """The command that measures a model."""
-    own = "" if weights is None else f" --weights {weights}"
-    return f"`depth-normal bench --model {spec.id}{own} --keep` measures which is the fastest"
+    model = spec.id if weights is None else f"{spec.id} --weights {weights}"
+    return f"`depth-normal bench --model {model} --keep` measures which is the fastest"
 
 
 def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measurements: Sequence[Measurement]) -> Path:
@@ -128,7 +128,9 @@ def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        logger.warning("%s cannot be used (%s); `depth-normal bench --model %s --keep` writes it anew", path, error, spec.id)
+        logger.warning(
+            "measured speeds cannot be used; `depth-normal bench --model %s --keep` measures anew: %s (%s)", spec.id, error, path
+        )
         return None
 
 

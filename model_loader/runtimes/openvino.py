@@ -98,7 +98,7 @@ def _compiled(core: Any, job: Job, graph: Path, device: str, input_size: Size | 
     try:
         return _imported(core, folder, device, settings)
     except Exception as error:  # noqa: BLE001  an updated driver may raise anything
-        logger.warning("%s does not load (%s); it is built anew", folder, in_one_line(error))
+        logger.warning("the engine is built anew, as the kept one does not load: %s (%s)", in_one_line(error), folder)
         drop(folder)
     return _imported(core, kept(key, build, job.step, job.bytes_of_weights), device, settings)
 

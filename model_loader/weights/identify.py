@@ -74,12 +74,12 @@ def _recognise(path: Path) -> ModelSpec:
     left = _published(path, candidates) or _by_name(path, candidates)
     if len(left) > 1:
         logger.warning(
-            "%s could be of %s: their tensors have the same names and shapes, and its name does not tell which. It is taken for %s; "
-            "if it is another, %s",
-            path,
-            _listed(left),
+            "taken for %s, but the file could be of %s: their tensors have the same names and shapes, and its name does not tell which; "
+            "if it is another, %s: %s",
             left[0].id,
+            _listed(left),
             wording().choose(left[1].id),
+            path,
         )
     else:
         logger.info("%s is recognised as %s", path, left[0].id)

@@ -51,9 +51,7 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
     if key not in _verdicts:
         problem = None if is_conversion(path, file) or _is_cached_blob(path, file) else difference(path, file, tick)
         if problem:
-            logger.warning(
-                "%s is not the published %s: %s. It is used all the same; delete it to have it downloaded", path, file.name, problem
-            )
+            logger.warning("not the published %s, and used all the same: %s; delete it to have it downloaded: %s", file.name, problem, path)
         _verdicts[key] = problem is None
     return _verdicts[key]
 
@@ -147,9 +145,9 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
             path.open("rb").close()  # permissions may change, and the key does not
             _structures[key] = structure_problem(path, tick)
             if problem := _structures[key]:
-                logger.warning("%s is left aside: %s", path, problem)
+                logger.warning("a weights file is left aside, as %s: %s", problem, path)
     except OSError as error:
-        logger.warning("%s cannot be read: %s", path, error)
+        logger.warning("a weights file cannot be read (%s): %s", error, path)
         return False
     return _structures[key] is None
 

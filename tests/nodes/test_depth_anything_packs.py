@@ -216,7 +216,7 @@ def test_frames_of_a_longer_video_are_noted(comfyui, caplog):
     for count in (3, 3, 2):
         assert not caplog.text
         save(np.ones((count, 2, 2)), "raw")
-    assert "frame_00002.exr is of a longer video" in caplog.text
+    assert "frames of a longer video follow: " in caplog.text and "frame_00002.exr" in caplog.text
 
 
 def test_files_stay_below_the_output_folder(comfyui):

@@ -188,7 +188,7 @@ def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(loa
     assert torch.float16 not in too_large.dtypes[1:]
     (warning,) = [record for record in caplog.records if "not finite" in record.message]
     assert "weighted in torch.float16 gave depth that is not finite" in warning.message
-    assert "Computed again in float32" in warning.message
+    assert "computed again in float32" in warning.message
 
 
 def test_a_model_with_another_resizing_stays_in_float32_with_its_origin(load, too_large, caplog):

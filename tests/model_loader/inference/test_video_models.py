@@ -140,7 +140,7 @@ def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_video(lo
     monkeypatch.setattr(model.network, "finish", lambda *each: real(*each) / 0 * 0)
     with caplog.at_level(logging.WARNING):
         found = depth(windows(model, iter(video(30))))
-    assert model.dtype == torch.float32 and "Computed again in float32" in caplog.text
+    assert model.dtype == torch.float32 and "computed again in float32" in caplog.text
     near(found, expected)
 
 

@@ -223,7 +223,7 @@ def test_a_broken_download_is_fetched_anew(kind, caplog):
     path = download_weights(file, "MIT")
     path.write_bytes(BODY[:1000])
     assert find_weights(file) is None
-    assert f"{path} is left aside: it is cut short" in caplog.text
+    assert "left aside, as it is cut short" in caplog.text and str(path) in caplog.text
     assert download_weights(file, "MIT") == path
     assert path.read_bytes() == BODY
     assert find_weights(file) == path

@@ -82,7 +82,7 @@ def test_a_damaged_file_is_left_aside_with_one_warning_until_it_is_whole(content
     path.write_bytes(content)
     for _ in range(2):
         assert not integrity.is_usable(path)
-    assert caplog.text.count(f"{path} is left aside: it ") == 1
+    assert caplog.text.count("a weights file is left aside, as it ") == 1 and str(path) in caplog.text
     assert path.is_file(), "a user's file is never deleted"
     path.write_bytes(BODY)
     assert integrity.is_usable(path)
