@@ -85,7 +85,7 @@ def for_each(inputs: Iterable[tuple], work: Callable[..., Made], otherwise: Call
             made = otherwise(*each)
         yield made
     if unchanged:
-        names = ", ".join(map(str, unchanged[:_MOST_NAMED])) + (f" and {more} more" if (more := len(unchanged) - _MOST_NAMED) > 0 else "")
+        names = ", ".join(map(str, unchanged[:_MOST_NAMED])) + (f" (+{more})" if (more := len(unchanged) - _MOST_NAMED) > 0 else "")
         logger.warning("no pixel has a depth, so the image is unchanged: image %s", names)
 
 

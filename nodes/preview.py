@@ -99,13 +99,16 @@ def describe(estimate: Estimate, *, in_file: bool = False) -> str:
 
 def _describe_depth(depth: Tensor, quantity: Quantity, valid: Tensor | None, in_file: bool) -> str:
     assert valid is not None
-    name = quantity.value.replace("_", " ")
     low, high = torch.stack((torch.where(valid, depth, math.inf).amin(), torch.where(valid, depth, -math.inf).amax())).tolist()
     if not low <= high:
-        return f"{name} nowhere"
-    if quantity is not Quantity.METRIC_DEPTH and not in_file:
+        return "depth nowhere"
+    if quantity is Quantity.METRIC_DEPTH:
+        return f"metric depth {_short(low)} to {_short(high)} m"
+    if not in_file:
         return "relative, 0 far to 100 near"
-    return f"{name} {_short(low)} to {_short(high)}{' m' if quantity is Quantity.METRIC_DEPTH else ''}"
+    if quantity is Quantity.DISPARITY:
+        return f"disparity {_short(low)} to {_short(high)}"
+    return f"relative depth {_short(low)} to {_short(high)}"
 
 
 def _short(number: float) -> str:

@@ -2,6 +2,7 @@
 
 import { gpu } from './gl.mjs'
 import { button } from './image_view.mjs'
+import { translatedLine } from './language.mjs'
 import { describe, VALID } from './maps.mjs'
 import { depthToCamera, OrbitControl, OrbitScene, percentiles } from './orbit_scene.mjs'
 import { translated } from './words.mjs'
@@ -127,7 +128,7 @@ export class GeometryView extends OrbitControl {
       const { left, top } = this.corner(place)
       context.putImageData(new ImageData(rgba, width, height), left, top)
     })
-    this.view.say(maps.payload.text)
+    this.view.say(translatedLine(maps.payload.text))
     this.refresh()
   }
 
@@ -150,7 +151,7 @@ export class GeometryView extends OrbitControl {
   hover(point) {
     if (!this.maps || this.scene) return
     const { maps } = this, context = this.view.marks(), on = point && this.onTile(point)
-    this.view.say(on ? describe(maps, on.x, on.y) : maps.payload.text)
+    this.view.say(on ? describe(maps, on.x, on.y) : translatedLine(maps.payload.text))
     if (!on) return
     const size = Math.max(3, 3 * this.view.pixelsPerScreen)
     markTiles(context, on, this.tiles.length, this.columns, maps, size)

@@ -45,15 +45,36 @@ export function setTable(texts) {
   }))
 }
 
+/** Stands between the messages of a line. */
+const BETWEEN = /(; |: |, )/
+
 /**
  * Translates what Python says while a node runs, or when it fails. What stands in it for a value is kept, or is a message itself.
  * @param {string} text
+ * @param {(value: string) => boolean} [isValue] Whether a value may be this one.
  * @returns {string | null} null: there is no translation.
  */
-export function translatedMessage(text) {
+export function translatedMessage(text, isValue = () => true) {
   for (const { found, order, words } of templates) {
     const values = text.match(found)?.slice(1)
-    if (values) return words.replace(/\{(\d)\}/g, (_, place) => { const value = values[order.indexOf(Number(place))]; return translatedMessage(value) ?? value })
+    if (values?.every(isValue)) return words.replace(/\{(\d)\}/g, (_, place) => translatedLine(values[order.indexOf(Number(place))]))
   }
   return null
+}
+
+/**
+ * Translates a line that Python puts together of several messages: notes, then what runs; what was made, then its share of the image.
+ * @param {string} text
+ * @returns {string} What is no message stays as it is.
+ */
+export function translatedLine(text = '') {
+  const parts = text.split(BETWEEN)
+  // First messages whose values are single ones: in a longer one the next message would be taken for a part of the last value.
+  for (const isValue of [value => !BETWEEN.test(value), () => true]) {
+    for (let end = parts.length; end > 0; end -= 2) {
+      const own = translatedMessage(parts.slice(0, end).join(''), isValue)
+      if (own !== null) return own + (parts[end] ?? '') + translatedLine(parts.slice(end + 1).join(''))
+    }
+  }
+  return parts.length > 1 ? parts[0] + parts[1] + translatedLine(parts.slice(2).join('')) : text
 }

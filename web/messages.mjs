@@ -5,7 +5,7 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { styled } from './image_view.mjs'
-import { translatedMessage } from './language.mjs'
+import { translatedLine, translatedMessage } from './language.mjs'
 import { isLastOfShown, isOfShown, queuedAt, runIds, runsOf, shownPlace } from './last_runs.mjs'
 import { isOurDefinition, isOurs, nodeAt } from './nodes.mjs'
 
@@ -84,7 +84,7 @@ const TRANSLATED = {
   progress_text(detail) {
     const node = nodeAt(detail.nodeId)
     if (!isOurs(node)) return ['progress_text', detail]
-    return [rowOf(node) ? WORDS : 'progress_text', { ...detail, text: translatedMessage(detail.text) ?? detail.text }]
+    return [rowOf(node) ? WORDS : 'progress_text', { ...detail, text: translatedLine(detail.text) }]
   },
   execution_error(detail) {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]

@@ -3,6 +3,7 @@
 
 import { button } from './image_view.mjs'
 import { outlined } from './light_view.mjs'
+import { translatedLine } from './language.mjs'
 import { describe } from './maps.mjs'
 import { translated } from './words.mjs'
 
@@ -35,7 +36,7 @@ export class PlainView {
   /** @param {{x: number, y: number} | null} point Point whose values are shown; null: the run's own line. */
   say(point) {
     const there = point && describe(this.maps, point.x, point.y)
-    this.view.say(there || this.maps.payload.text || this.constructor.hint)
+    this.view.say(there || translatedLine(this.maps.payload.text) || this.constructor.hint)
   }
 
   update() {}

@@ -45,21 +45,22 @@ def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | N
 def describe_selection(selection: SelectionOptions, depths: Depths, share: float) -> str:
     """Describes the mask, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
 
-    Selections by points name them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
+    Selections by points name them: "object at 0.4,0.5 + 0.2,0.9, 31 % of the image".
     """
     unit = "m" if selection.unit == "metres" else "%"
     if selection.box:
         words = "object in the box"
         if selection.all_points:
-            words += f" with {_named(selection.all_points)}"
+            words += f", with the points {_named(selection.all_points)}"
         if selection.not_points:
-            words += f" without {_named(selection.not_points)}"
+            words += f", without the points {_named(selection.not_points)}"
     elif selection.point:
-        words = f"{selection.select} at {_named(selection.all_points)}"
+        points = _named(selection.all_points)
+        words = f"surface at {points}" if selection.select == SURFACE else f"object at {points}"
         if depths.is_metric and not selection.more_points:
             words += f" ({depths.describe(depths.at_point(*selection.point))})"
         if selection.not_points:
-            words += f" without {_named(selection.not_points)}"
+            words += f", without the points {_named(selection.not_points)}"
         if selection.select == SURFACE:
             words += f", up to {selection.tolerance:g} {unit} nearer or farther"
     elif selection.whole_foreground:
@@ -69,16 +70,14 @@ def describe_selection(selection: SelectionOptions, depths: Depths, share: float
     else:
         words = f"mask {selection.near:g} to {selection.far:g} {unit}"
         if unit == "%" and depths.is_metric:
-            words += f" ({depths.at_share(selection.near / 100):.3g} to {depths.at_share(selection.far / 100):.3g} m)"
+            words += f", which is {depths.at_share(selection.near / 100):.3g} to {depths.at_share(selection.far / 100):.3g} m"
     return f"{words}, {100 * share:.0f} % of the image"
 
 
 def _named(points: Sequence[Point]) -> str:
-    """Names points, e.g. "0.4,0.5 and 0.2,0.9"; of many, the first ones and the number of others."""
-    named = [f"{x:.3g},{y:.3g}" for x, y in points[:_NAMED_POINTS]]
-    if more := len(points) - len(named):
-        named.append(f"{more} more point{'s' * (more > 1)}")
-    return " and ".join(named)
+    """Names points, e.g. "0.4,0.5 + 0.2,0.9"; of many, the first ones and the number of others."""
+    named = " + ".join(f"{x:.3g},{y:.3g}" for x, y in points[:_NAMED_POINTS])
+    return f"{named} (+{more})" if (more := len(points) - _NAMED_POINTS) > 0 else named
 
 
 def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:

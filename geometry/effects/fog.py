@@ -64,12 +64,12 @@ def fog_of(
     through = _transmitted(land, rays, *thickness)
     if share is not None:
         through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, *thickness), share)
-    unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
+    unit = "m" if depths.is_metric else "times the near end's distance"
     clear = through.mean() if alpha is None else (through * alpha).sum() / alpha.sum()
 
     def say(clear: float, sky: float = 0.0) -> str:
-        words = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * (1 - clear):.0f} % of the light is the fog's"
-        return "; ".join(filter(None, (words, describe_sky(sky))))
+        reach = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g} {unit}"
+        return "; ".join(filter(None, (f"{reach}, {100 * (1 - clear):.0f} % of the light is the fog's", describe_sky(sky))))
 
     return through, say, (clear,) if share is None else (clear, (share if alpha is None else share * alpha).mean())
 

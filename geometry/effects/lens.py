@@ -123,11 +123,13 @@ def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*image.shape[-2:]))
     words = f"focus {depths.describe(distance)}, sharp from {depths.describe(near)} to {depths.describe(far)}"
+    if not depths.is_metric:
+        return f"{words}; 0 % is the near end, 100 % the far end"
     misses = far < depths.nearest or near > depths.farthest
-    if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
+    if not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
         sharp = ", nothing in it is sharp" if misses else ""
         words += f"; the scene reaches from {depths.nearest:.3g} to {depths.farthest:.3g} m{sharp}"
-    return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
+    return words
 
 
 MAX_ROTATION = 360000.0

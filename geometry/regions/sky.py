@@ -169,7 +169,7 @@ def describe_sky(mean: float) -> str:
     """The area of the sky in words, e.g. "sky: 31 % of the image"; empty without sky. `mean` is that of the `sky_alpha`."""
     if mean == 0:
         return ""
-    return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
+    return "sky: less than 1 % of the image" if mean < 0.01 else f"sky: {100 * mean:.0f} % of the image"
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:

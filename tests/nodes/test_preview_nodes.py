@@ -40,7 +40,7 @@ def test_the_line_says_what_there_is():
     assert describe(bare) == "relative, 0 far to 100 near, no mask", "numbers without a unit say nothing"
     assert describe(bare, in_file=True).startswith("disparity 0") and describe(bare, in_file=True).endswith("no mask")
     nothing = Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.METRIC_DEPTH)
-    assert describe(nothing) == "metric depth nowhere, mask 0 %"
+    assert describe(nothing) == "depth nowhere, mask 0 %"
     assert describe(Estimate(normals=estimate().normals, axes=Axes.SCANNET)) == "normals ScanNet, no mask"
 
 

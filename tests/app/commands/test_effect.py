@@ -30,8 +30,8 @@ def effect(scene, name, *options, out="out.png"):
     ("words", "said", "wall"),
     [
         ("--unit metres --near 1 --far 3 --feather 0", "mask 1 to 3 m, 17 % of the image", False),
-        ("--point 0.5,0.5 --point 0.1,0.1", "surface at 0.5,0.5 and 0.1,0.1", True),
-        ("--select object --point 0.5,0.5 --not-point 0.1,0.1 --not-point 0.9,0.9", "without 0.1,0.1 and 0.9,0.9, 1", False),
+        ("--point 0.5,0.5 --point 0.1,0.1", "surface at 0.5,0.5 + 0.1,0.1", True),
+        ("--select object --point 0.5,0.5 --not-point 0.1,0.1 --not-point 0.9,0.9", "without the points 0.1,0.1 + 0.9,0.9, 1", False),
         ("--select object --box 0.2,0.1,0.8,0.9", "object in the box, ", False),
     ],
 )

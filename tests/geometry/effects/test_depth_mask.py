@@ -87,7 +87,7 @@ def test_a_point_in_a_hole_is_an_empty_mask():
 def test_words_say_what_the_mask_is():
     depths = metres(SIX)
     assert describe_selection(chosen(0.8, 2.4, "metres"), depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
-    assert "mask 0 to 50 % (" in describe_selection(chosen(), depths, 0.5)
+    assert "mask 0 to 50 %, which is " in describe_selection(chosen(), depths, 0.5)
 
 
 @pytest.mark.parametrize("find", [known_depths, partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))])
@@ -138,11 +138,11 @@ def test_a_surface_of_several_points_is_all_of_theirs():
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
     choice = chosen(point=(0.2, 0.2), more_points=[(0.7, 0.7)])
     assert torch.equal(selected_mask(choice, depths, torch.rand(1, 3, 40, 40)) > 0.5, depth < 4)
-    assert describe_selection(choice, depths, 0.13).startswith("surface at 0.2,0.2 and 0.7,0.7, up to 10 % nearer or farther, 13 %")
+    assert describe_selection(choice, depths, 0.13).startswith("surface at 0.2,0.2 + 0.7,0.7, up to 10 % nearer or farther, 13 %")
     apart = chosen(point=(0.2, 0.2), not_points=[(0.7, 0.7)], select="object")
-    assert describe_selection(apart, depths, 0.04) == "object at 0.2,0.2 (2 m) without 0.7,0.7, 4 % of the image"
+    assert describe_selection(apart, depths, 0.04) == "object at 0.2,0.2 (2 m), without the points 0.7,0.7, 4 % of the image"
     many = chosen(point=(0.2, 0.2), more_points=[(0.1, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5)], select="object")
-    assert describe_selection(many, depths, 0.04) == "object at 0.2,0.2 and 0.1,0.25 and 0.3,0.3 and 2 more points, 4 % of the image"
+    assert describe_selection(many, depths, 0.04) == "object at 0.2,0.2 + 0.1,0.25 + 0.3,0.3 (+2), 4 % of the image"
 
 
 def test_an_object_of_points_with_and_without_depth_holds_both():

@@ -86,7 +86,7 @@ def test_without_metres_the_scene_lies_between_1_and_3():
     aside, down = torch.linspace(0, 1, 100).expand(1, 1, 100, 100), torch.linspace(0, 1, 100)[:, None].expand(1, 1, 100, 100)
     for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):  # 30 where the upper half is as far as anything gets
         _, say, numbers = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogOptions(density=1.0))
-        assert say(*numbers).startswith(f"fog over 1 to {far} (no metres: the near end is 1), ")
+        assert say(*numbers).startswith(f"fog over 1 to {far} times the near end's distance, ")
 
 
 test_bad_input_is_refused = refuses(fog_transmittance, (wall(1), CAMERA, -1, "density is -1"))
