@@ -24,8 +24,15 @@ const rowOf = node => node?.widgets?.find(widget => widget.name === ROW)
 /** Nodes that nothing leads into have their output at once, unless they load a model. */
 const speaks = node => isOurs(node) && (node.inputs?.some(input => !input.widget) || node.widgets?.some(widget => widget.name === 'model'))
 
+/** @param {HTMLElement} element @returns {boolean} Whether it has more words than it shows. */
+const isCut = element => element.scrollHeight > element.clientHeight + 1
+
 function addRow(node) {
   const element = styled('div', STYLE)
+  element.addEventListener('pointerenter', () => { element.style.cursor = isCut(element) ? 'pointer' : '' })
+  element.addEventListener('click', () => {
+    if (isCut(element)) app.extensionManager?.toast?.add({ severity: 'info', summary: node.title, detail: element.textContent })
+  })
   const row = node.addDOMWidget(ROW, 'DEPTH_NORMAL_WORDS', element, { serialize: false, hideOnZoom: false, margin: 4 })
   row.serialize = false
   // Of this height, however much is free: with a least height it would share that with an image.

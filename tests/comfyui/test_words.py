@@ -35,6 +35,10 @@ def test_a_run_is_told_from_loading_to_the_end(seen):
     assert seen["again"]["row"] == "".join(texts(seen["again"])[-1:]), "of the next run"
 
 
+def test_what_two_lines_do_not_hold_is_shown_by_a_click(seen):
+    assert seen["whole"] == {"shown": True, "cursor": "pointer", "again": 0}
+
+
 def test_a_download_says_how_much_of_how_much_and_its_licence(seen):
     said = texts(seen["download"])
     assert said[0] == "connecting, for 50 MB (MIT)"

@@ -54,6 +54,23 @@ report.tiny = await said()
 report.kept = await page.evaluate(() => window.app.graph.serialize().nodes.find(node => node.type.startsWith('MiDaS')).widgets_values)
 await shoot('done')
 
+// More than two lines: the rest by a click.
+report.whole = await page.evaluate(async () => {
+  const node = window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')), text = `${'a long warning '.repeat(30)}and its end`
+  window.app.api.dispatchCustomEvent('progress_text', { nodeId: String(node.id), text })
+  await window.rest()
+  const { element } = node.widgets.find(widget => widget.name === '$$depth_normal_words')
+  element.dispatchEvent(new PointerEvent('pointerenter'))
+  element.click()
+  await window.rest()
+  const shown = [...document.querySelectorAll('.p-toast-message')].map(each => each.innerText), { cursor } = element.style
+  for (const close of document.querySelectorAll('.p-toast-close-button, .p-toast-message button')) close.click()
+  window.app.api.dispatchCustomEvent('progress_text', { nodeId: String(node.id), text: 'short' })
+  element.click()
+  await window.rest()
+  return { shown: shown.some(words => words.includes(text)), cursor, again: document.querySelectorAll('.p-toast-message').length }
+})
+
 // Another look of the same estimate: what stands there afterwards is of this run.
 await page.evaluate(() => { window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')).widgets.find(widget => widget.name === 'normalisation').value = 'per_clip' })
 await run()
