@@ -90,3 +90,10 @@ def test_tooltips_call_choices_by_their_labels(language):
             if say("choices", choice, name) != choice:
                 tooltip = shown[node_id]["inputs"][name]["tooltip"]
                 assert not re.search(rf"(?<![\w`]){re.escape(choice)}[:\uff1a]", tooltip, re.ASCII), (node_id, name)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_labels_stand_once_and_sentences_end(language):
+    shown = "\n".join(LOCALES.translated(language).values())
+    assert re.findall(r".*(\b\w+) \(\1\b.*", shown) == [], "write the choice alone: its label is put before it"
+    assert re.findall(r".*(?:ます|です|ません|ください) \|\n", shown) == []
