@@ -20,15 +20,15 @@ def undocumented(cls: type) -> list[str]:
     bases = [vars(base) for base in cls.__mro__ if base not in (object, nn.Module)]
     described = {name for members in bases for name, member in members.items() if getattr(member, "__doc__", None)}
     known = described | ({"forward"} if issubclass(cls, nn.Module) else {"INPUT_TYPES"})
-    return [name for name, member in vars(cls).items() if name[0] != "_" and is_method(member, cls) and name not in known]
+    return [name for name, member in vars(cls).items() if name[0] != "_" and is_method(name, member, cls) and name not in known]
 
 
-def is_method(member: object, cls: type) -> bool:
-    """Whether a class's own code defines it; a function that was made elsewhere and put into the class is none."""
+def is_method(name: str, member: object, cls: type) -> bool:
+    """Whether a class's own code defines it; a function that was made elsewhere, or a second name of another, is none."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     if not inspect.isfunction(function) or function.__name__ == "<lambda>":
         return False
-    return function.__qualname__ == f"{cls.__qualname__}.{function.__name__}"
+    return function.__qualname__ == f"{cls.__qualname__}.{name}"
 
 
 def imported() -> list[ModuleType]:

@@ -636,13 +636,13 @@ def _check_tiles(path: str | os.PathLike[str], data: bytes) -> None:
     Source: ITU-T T.800, A.4.2 and A.5.1.
     """
     size = _JPEG_2000.search(data)
-    at, found = data.find(_START_OF_TILE, size.end() if size else 0), set()
+    at, tiles = data.find(_START_OF_TILE, size.end() if size else 0), set()
     while data.startswith(_START_OF_TILE, at):
         tile, length = struct.unpack_from(">HI", data, at + len(_START_OF_TILE))
-        found.add(tile)
+        tiles.add(tile)
         at += length or len(data)  # the last part may end with the file
     right, bottom, _, _, across, down, left, top = struct.unpack(">8I", size[1]) if size else [1] * 8
-    if len(found) < -((left - right) // across) * -((top - bottom) // down):
+    if len(tiles) < -((left - right) // across) * -((top - bottom) // down):
         raise FileFormatError(f"{path}: the image is cut off: some of its tiles are missing; copy or download it again")
 
 

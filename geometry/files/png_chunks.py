@@ -100,20 +100,20 @@ def check_rows(path: str | os.PathLike[str], data: bytes, unpack: bool) -> None:
 
     With `unpack` the pixels are unpacked, a block at a time; without, only the least that such an image can be packed to is compared.
     """
-    file, found, unpacked = io.BytesIO(data), 0, zlib.decompressobj()
+    file, total, unpacked = io.BytesIO(data), 0, zlib.decompressobj()
     header = b""
     for kind, length in chunks(file):
         if kind == b"IHDR":
             header = file.read(length)
         elif kind == b"IDAT" and not unpack:
-            found += _LARGEST_RATIO * length
+            total += _LARGEST_RATIO * length
         elif kind == b"IDAT":
             for start in range(0, length, _BLOCK):
-                found += len(unpacked.decompress(file.read(min(_BLOCK, length - start))))
+                total += len(unpacked.decompress(file.read(min(_BLOCK, length - start))))
     width, height, bits, colour, *_, interlaced = struct.unpack(">IIBBBBB", header)
     needed = 0
     for column, row, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -((column - width) // across), -((row - height) // down)
         needed += rows * (1 + (columns * bits * _CHANNELS.get(colour, 1) + 7) // 8) if columns > 0 else 0
-    if found < needed:
+    if total < needed:
         raise FileFormatError(f"{path}: the image is cut off: the data of its last rows is missing; copy or download it again")

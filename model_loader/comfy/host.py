@@ -81,8 +81,8 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
     async def respond(request: Any) -> Any:
         from aiohttp import web  # pyright: ignore[reportMissingImports]
 
-        found = answer(request.query)
-        return web.Response(text=found, content_type="text/javascript") if isinstance(found, str) else web.json_response(found)
+        body = answer(request.query)
+        return web.Response(text=body, content_type="text/javascript") if isinstance(body, str) else web.json_response(body)
 
     routes.get(path)(respond)
 
