@@ -14,6 +14,7 @@ ComfyUI's page translates names and tooltips by locales/. For the rest the pack'
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -51,17 +52,21 @@ Say = Callable[[str, str, str], str]
 """(section, English, place) -> what is shown."""
 
 
+@functools.cache
+def widgets_of(node: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Types and options of the inputs of a node, in order."""
+    groups = node.INPUT_TYPES()
+    return {**groups.get("required", {}), **groups.get("optional", {})}
+
+
 def inputs_of(node: Any) -> dict[str, str]:
     """Names and tooltips of the inputs of a node, in order."""
-    groups = node.INPUT_TYPES()
-    return {name: options["tooltip"] for group in ("required", "optional") for name, (_, options) in groups.get(group, {}).items()}
+    return {name: options["tooltip"] for name, (_, options) in widgets_of(node).items()}
 
 
 def choices_of(node: Any) -> dict[str, set[str]]:
     """What can be chosen in the lists of a node, by the input's name: graphs hold these words, and the page shows them."""
-    groups = node.INPUT_TYPES()
-    kinds = {name: kind for group in ("required", "optional") for name, (kind, _) in groups.get(group, {}).items()}
-    return {name: set(kind) for name, kind in kinds.items() if isinstance(kind, list)}
+    return {name: set(kind) for name, (kind, _) in widgets_of(node).items() if isinstance(kind, list)}
 
 
 def choices_to_translate(node: Any) -> Iterator[tuple[str, str]]:
@@ -187,8 +192,8 @@ def updated(language: str) -> dict[str, dict[str, str]]:
     """The translations with nothing in the place of what is missing, and without what is no longer said."""
     old = read(language)
     found = {section: {words: old[section].get(words, "") for words in said} for section, said in english().items()}
-    found["names"].update({name: words for name, words in old["names"].items() if name in names_in_places()})
-    found["choices"].update({name: words for name, words in old["choices"].items() if name in choices_in_places()})
+    for section, places in (("names", names_in_places()), ("choices", choices_in_places())):
+        found[section].update({name: words for name, words in old[section].items() if name in places})
     return found
 
 

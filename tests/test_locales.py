@@ -23,7 +23,6 @@ def test_everything_is_translated(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.slow("takes most of a second")
 def test_nothing_is_translated_that_is_no_longer_said(language):
     assert LOCALES.read(language) == LOCALES.updated(language), "run `python docs/make_locales.py`"
 
