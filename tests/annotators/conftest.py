@@ -23,13 +23,19 @@ def sampled(value: torch.Tensor) -> list[float]:
 
 @pytest.fixture(scope="session")
 def is_the_authors():
-    """Asserts that outputs, given by name, are the recorded ones of a case, but for a tolerance in largest values."""
+    """Asserts that outputs, given by name, are the recorded ones of a case, but for a tolerance in largest values.
+
+    Prints how far they are apart.
+    """
     recorded = json.loads(NUMBERS.read_text())
 
     def compare(case, tolerance=1e-4, **outputs):
         for name, value in outputs.items():
             found, expected = sampled(value.double()), recorded.get(case, {}).get(name, [])
             assert len(found) == len(expected), f"{NUMBERS.name} has no such {name} of {case!r}: {found}"
-            assert found == pytest.approx(expected, rel=0, abs=tolerance * max(map(abs, expected))), name
+            largest = max(map(abs, expected))
+            apart = max(abs(one - other) for one, other in zip(found, expected, strict=True))
+            print(f"{case}, {name}: {apart / largest:.1e} of the largest value apart")
+            assert found == pytest.approx(expected, rel=0, abs=tolerance * largest), name
 
     return compare
