@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,34 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
     torch.testing.assert_close(old, resize_image(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
     assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
     assert spec is small.spec and small.resampling == "bicubic"
+
+
+def old_midas(network, image, resolution):
+    """The old node's levels of an image (H, W, 3) uint8: resized, padded to multiples of 64, truncated."""
+    height, width = (round(side * resolution / min(image.shape[:2])) for side in image.shape[:2])
+    kernel = cv2.INTER_CUBIC if resolution > min(image.shape[:2]) else cv2.INTER_AREA
+    resized = cv2.resize(image, (width, height), interpolation=kernel)
+    padded = np.pad(resized, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+    disparity = network(torch.from_numpy(padded).movedim(-1, 0)[None] / 255)[0].numpy()
+    disparity -= disparity.min()
+    return (disparity / disparity.max() * 255).astype(np.uint8)[:height, :width]
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize(
+    ("height", "width", "resolution", "same"),
+    [(256, 384, 256, True), (256, 352, 256, False), (300, 400, 300, False), (512, 384, 256, False)],
+    ids=["multiples of 64", "multiples of 32", "others", "reduced"],
+)
+def test_midass_image_is_the_old_one_at_multiples_of_64(small, photo, height, width, resolution, same):
+    """Prints how many levels apart they are otherwise; docs/parity.md has the figures."""
+    levels = np.ascontiguousarray(photo[:height, 100 : 100 + width])
+    old = old_midas(lambda images: small.annotator.infer_resized(images).depth[0], levels, resolution)
+    image = torch.from_numpy(levels)[None] / 255
+    (found,) = depth_maps.MidasDepthMap().execute(image, resolution=resolution)
+    apart = np.abs(found[0, ..., 0].numpy() * 255 - old)
+    print(f"{height}x{width} at {resolution}: {apart.mean():.1f} levels on average")
+    assert (apart.max() < 1.01) == same, "no more than what cutting off to bytes loses"
 
 
 def test_an_absurdly_long_image_is_refused_with_what_to_do(small):
