@@ -88,8 +88,11 @@ class Signature:
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
         """Inputs for tracing."""
-        pixels = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-        return (pixels,) if self.scalar_inputs is None else (pixels, torch.tensor(self.scalar_inputs.example))
+        seed = torch.Generator().manual_seed(0)
+        pixels = torch.rand(batch, 3, height, width, generator=seed, dtype=torch.float32)
+        if self.scalar_inputs is None:
+            return (pixels,)
+        return pixels, torch.tensor(self.scalar_inputs.example, dtype=torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

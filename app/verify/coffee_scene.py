@@ -113,7 +113,7 @@ def scene(step: int = 1) -> Estimate:
     start = _camera(to_world)
     (u0, v0), (u1, v1) = _EDGE
     beyond = (v - v0) * (u1 - u0) < (u - u0) * (v1 - v0)
-    depth = (torch.where(beyond, _FLOOR, 0.0) - start[2]) / rays[..., 2]
+    depth = (beyond.double() * _FLOOR - start[2]) / rays[..., 2]
     normals = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64).expand(rays.shape)
     for surface in _ROUND:
         hit, facing = _meet(start, rays, *surface)

@@ -241,7 +241,7 @@ def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]
     offsets = 2 * torch.tensor(moves)[:, None] / size
     for name, scaling in scalings.items():
-        placed = (outlines() - middle) * torch.tensor(scaling) + middle
+        placed = (outlines() - middle) * torch.tensor(scaling, dtype=torch.float64) + middle
         points = ((2 * placed + 1) / size - 1 + offsets).float()
         sums = F.grid_sample(strength, points[None], align_corners=False)[0, 0].sum(1)
         inside = (points.abs().amax(-1) < 1).sum(1).clamp(min=1)
