@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
+import os
 import threading
 import weakref
 from collections import Counter
@@ -246,6 +248,7 @@ def _load(
     spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None, runtime: str, any_device: bool
 ) -> tuple[Model, _Stamps]:
     FAMILIES[spec.family].check_requirements(spec)
+    _compute_alone_after_fork()
     files = [file for file in spec.files if weights is None or not file.fits_published]
     paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in files}
     # memory to read the files, and as much to build the network
@@ -262,6 +265,16 @@ def _load(
         return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
     return Model(LoadedNetwork(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
+
+
+@functools.cache
+def _compute_alone_after_fork() -> None:
+    """Gives processes that are forked from now on one thread.
+
+    Torch would wait for ever for the threads of its pool, which a fork does not copy.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +28,7 @@ from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
+from tests.forked import needs_fork
 from tests.refusals import refuses
 from tests.whole_files import Stop, stop_after
 
@@ -299,3 +302,20 @@ def test_a_node_shows_the_progress_of_a_download():
     resumed = load_module._download_message(spec.file, spec)
     assert resumed(size // 2, size) == "", "what an earlier attempt left is no progress"
     assert resumed(size * 3 // 4, size) == "downloading 74 % of 493 MB (MIT)"
+
+
+@needs_fork
+def test_a_model_computes_in_a_forked_process():
+    """With more than one thread, torch would wait there for ever."""
+    code = """
+import multiprocessing, torch, depth_normal
+torch.set_num_threads(2)
+model, image = depth_normal.load_model("tiny", "float32", "cpu"), torch.rand(1, 3, 64, 64)
+mean = float(model.estimate(image).depth.mean())
+def depth(_):
+    return torch.get_num_threads(), float(model.estimate(image).depth.mean())
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    ((threads, found),) = pool.map_async(depth, [0]).get(60)
+    assert threads == 1 and abs(found / mean - 1) < 1e-4, (threads, found, mean)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
