@@ -81,7 +81,7 @@ def load_model(
         dtype: "float32", "float16", "bfloat16", or "auto": the fastest that leaves the image unchanged. If half precision overflows
             during a run, the model switches to float32 for good: later requests for that half precision return the same float32 model
             (see `Model.dtype`) until `free`.
-        device: "auto" (inside ComfyUI, its choice), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
+        device: "auto" (inside ComfyUI, its choice), "cpu", "cuda", "cuda:1" (the second GPU), "xpu", "mps" or a torch device.
         weights: A file of the same architecture to use instead of the published one.
         runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or a choice from the
             measurements of `depth-normal bench --keep` on this machine: "auto", the fastest with torch's maps (within 1/255 of depth and
@@ -343,7 +343,7 @@ def _advice(spec: ModelSpec) -> str:
 def parse_device(device: str | torch.device) -> torch.device:
     """Parses "auto", one of DEVICES, optionally with an index, or any torch device; a ValueError if this machine or torch lacks it.
 
-    CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
+    CUDA and XPU devices get an index, so that "cuda" and "cuda:0" load a model once.
     """
     if device == "auto":
         return _with_index(devices.default_device())
@@ -355,6 +355,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICES)}, and cuda:N for the GPU of that number")
     counts = {
         "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": lambda: torch.xpu.device_count() if torch.xpu.is_available() else 0,
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
     if parsed.type not in counts:  # "cpu", or a backend of another torch build
@@ -379,10 +380,11 @@ def _check_computes(device: torch.device) -> None:
 def _with_index(device: torch.device) -> torch.device:
     if device.type == "mps":  # there is only one
         return torch.device("mps")
-    if device.type != "cuda" or device.index is not None:
+    if device.type not in ("cuda", "xpu") or device.index is not None:
         return device
+    backend = torch.cuda if device.type == "cuda" else torch.xpu
     # Querying CUDA would create its context, which takes GPU memory even if nothing runs there.
-    return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
+    return torch.device(device.type, backend.current_device() if backend.is_initialized() else 0)
 
 
 def default_dtype(spec: ModelSpec, device: torch.device) -> str:

@@ -225,7 +225,7 @@ test_what_is_no_model_no_dtype_or_no_file_is_refused = refuses(
 @pytest.mark.parametrize(
     ("gpus", "devices", "words"),
     [
-        (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, mps, and cuda:N"),
+        (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, xpu, mps, and cuda:N"),
         (0, ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)], "'{}' is not available to this .*accepted: auto and cpu"),
         (1, [torch.device("cuda", 5)], "device '{}'.*has one such device, cuda:0"),
         (2, ["cuda:2"], "device '{}'.*this machine has 2 such devices, cuda:0 to cuda:1"),
@@ -248,6 +248,16 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
     assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
+
+
+def test_a_gpu_of_intel_is_found_and_named_as_cudas_are(monkeypatch):
+    with pytest.raises(ValueError, match="device 'xpu' is not available to this torch"):
+        parse_device("xpu")
+    for name, there in (("is_available", True), ("is_initialized", False), ("device_count", 1)):
+        monkeypatch.setattr(torch.xpu, name, lambda there=there: there)
+    assert parse_device("xpu") == parse_device("xpu:0") == torch.device("xpu", 0)
+    with pytest.raises(ValueError, match="this machine has one such device, xpu:0"):
+        parse_device("xpu:1")
 
 
 def test_dtype_auto_on_a_gpu_and_on_a_cpu(monkeypatch):
