@@ -563,6 +563,6 @@ def _area_taps(device: torch.device, dtype: torch.dtype, old: int, length: int) 
     first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
     taps = torch.arange(old // length if old % length == 0 else math.ceil(old / length) + 1, device="cpu")[:, None]
     rows = torch.minimum(first + taps, last)
-    overlap = torch.minimum(edges[1:], rows + 1.0) - torch.maximum(edges[:-1], rows.double())
+    overlap = torch.minimum(edges[1:], rows.double() + 1) - torch.maximum(edges[:-1], rows.double())
     weights = torch.where(first + taps <= last, overlap * (length / old), 0).to(dtype)
     return sent_to(device, rows), sent_to(device, weights)

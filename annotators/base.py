@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
+from ..geometry.kinds import ZERO_AT_CAMERA, Quantity
 from ..utils import constant
 from .choices import wording
 from .family import Family, Progress, Request
@@ -60,7 +61,7 @@ def check_ends(spec: ModelSpec, network: nn.Module, ends: Mapping[str, Sequence[
 
 def least_depth(spec: ModelSpec) -> float:
     """The least metric depth in a model's estimates."""
-    return LEAST_METRES if spec.in_metres else LEAST_UP_TO_SCALE
+    return LEAST_METRES if spec.quantity is Quantity.METRIC_DEPTH else LEAST_UP_TO_SCALE
 
 
 def other_size(spec: ModelSpec, size: int | None) -> str:
@@ -173,7 +174,7 @@ class Annotator(Family):
             return estimate
         # Normals derived from a stretched map would be tilted. Resizing hides values that are not finite, except those of a single map on a
         # GPU, where the result is checked.
-        if estimate.device.type == "cpu" or len(estimate.maps) > 1 or estimate.quantity is Quantity.METRIC_DEPTH:
+        if estimate.device.type == "cpu" or len(estimate.maps) > 1 or estimate.quantity in ZERO_AT_CAMERA:
             self._check_estimate(estimate)
         return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
@@ -221,7 +222,7 @@ class Annotator(Family):
 
     def _clamped(self, estimate: Estimate) -> Estimate:
         """The estimate with metric depth clamped to [`least_depth`, the family's `max_depth`]."""
-        if estimate.depth is None or estimate.quantity is not Quantity.METRIC_DEPTH:
+        if estimate.depth is None or estimate.quantity not in ZERO_AT_CAMERA:
             return estimate
         return replace(estimate, depth=estimate.depth.clamp(min=least_depth(self.spec), max=self.max_depth))
 
@@ -345,8 +346,8 @@ class Annotator(Family):
     def postprocess_metadata(self) -> Metadata:
         """The steps from the network's outputs to maps at image size, as metadata of an exported file."""
         signature = self.signature()
-        unit = "m" if self.spec.in_metres else "of the output's unit"
-        limit = [limit_depth(least_depth(self.spec), unit=unit)] if self.spec.quantity is Quantity.METRIC_DEPTH else []
+        unit = "m" if self.spec.quantity is Quantity.METRIC_DEPTH else "of the output's unit"
+        limit = [limit_depth(least_depth(self.spec), unit=unit)] if self.spec.quantity in ZERO_AT_CAMERA else []
         resize = [] if signature.at_image_size else [resize_to_image(self.resampling)]
         return [*signature.afterwards, *limit, *resize]
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, centred_intrinsics, intrinsics_from_fov
-from ..geometry.estimate import Estimate
+from ..geometry.estimate import Estimate, Quantity
 from ..utils import constant
 from .base import Annotator
 from .family import Request
@@ -121,10 +121,10 @@ class DepthAnything3Annotator(DinoAnnotator):
     """Depth Anything 3 for single images; `small`, `base` and `large` also take a batch as views of one scene.
 
     Convention:
-        Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for the known
-        field of view, else for `geometry.camera.DEFAULT_FOV` along the longer side, as in the estimate's intrinsics. Sky is masked out
-        (mask False), at the farthest hundredth of the rest. `small`, `base` and `large` also estimate the camera; of a scene, depth with
-        one scale for all views, and the cameras' poses.
+        Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: scale-invariant depth. `metric`: metres
+        for the known field of view, else for `geometry.camera.DEFAULT_FOV` along the longer side, as in the
+        estimate's intrinsics. Sky is masked out (mask False), at the farthest hundredth of the rest. `small`, `base`
+        and `large` also estimate the camera; of a scene, depth with one scale for all views, and the cameras' poses.
     """
 
     network_class = DepthAnything3
@@ -159,7 +159,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         )
         sky = {"step": "sky", "below": _SKY_FROM, "quantile": _SKY_QUANTILE, "least_pixels": _SKY_LEAST_PIXELS, "samples": _SKY_SAMPLES}
         steps = [{**sky, "means": words}] if self.spec.config.dpt.sky else []
-        if self.spec.in_metres:
+        if self.spec.quantity is Quantity.METRIC_DEPTH:
             steps.append(scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "input"))
         return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
@@ -178,7 +178,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         if sky is not None:
             mask = sky < _SKY_FROM
             depth = _with_far_sky(depth, mask)
-        if self.spec.in_metres:
+        if self.spec.quantity is Quantity.METRIC_DEPTH:
             intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth))
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
             intrinsics = intrinsics.to(depth.device)
@@ -187,7 +187,7 @@ class DepthAnything3Annotator(DinoAnnotator):
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Family.for_camera`. The metric network's depth is proportional to the focal length."""
         rescaled = super().for_camera(estimate, intrinsics)
-        if not self.spec.in_metres:
+        if self.spec.quantity is not Quantity.METRIC_DEPTH:
             return rescaled
         assert estimate.depth is not None and estimate.intrinsics is not None
         ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)

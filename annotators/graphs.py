@@ -32,6 +32,7 @@ _MEANINGS = {
     Quantity.DISPARITY: "inverse depth, large = near, unknown scale and shift",
     Quantity.RELATIVE_DEPTH: "depth, large = far, unknown scale and shift",
     Quantity.METRIC_DEPTH: "metres along the optical axis",
+    Quantity.SCALE_INVARIANT_DEPTH: "depth along the optical axis, up to one factor for the whole image",
 }
 _AXES = {
     Axes.OPENGL: "+X right, +Y up, +Z to the viewer",
@@ -87,8 +88,11 @@ class Signature:
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
         """Inputs for tracing."""
-        pixels = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-        return (pixels,) if self.scalar_inputs is None else (pixels, torch.tensor(self.scalar_inputs.example))
+        seed = torch.Generator().manual_seed(0)
+        pixels = torch.rand(batch, 3, height, width, generator=seed, dtype=torch.float32)
+        if self.scalar_inputs is None:
+            return (pixels,)
+        return pixels, torch.tensor(self.scalar_inputs.example, dtype=torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,7 @@ class GraphModule(nn.Module):
 def depth_output(spec: ModelSpec) -> dict[str, str]:
     """The entry of `Graph.outputs` for a model's depth."""
     assert spec.quantity is not None
-    scale = ", up to one factor for the whole image" if spec.up_to_scale else ""
-    return {spec.quantity.value: _MEANINGS[spec.quantity] + scale}
+    return {spec.quantity.value: _MEANINGS[spec.quantity]}
 
 
 def normals_output(axes: Axes) -> dict[str, str]:

@@ -83,9 +83,9 @@ class MogeAnnotator(Annotator):
     ("resolution level 9"), 485 gives 1200, their minimum ("level 0"). Version 1 ends at 700, 2500 tokens.
 
     Convention:
-        Depth in metres, for version 1 up to scale; normals in OPENCV axes, facing the camera; intrinsics from the points, or from the known
-        field of view. The mask excludes infinitely far regions such as the sky. Estimates have image size, as the authors enlarge before
-        they compute metres.
+        Depth in metres, of version 1 scale-invariant; normals in OPENCV axes, facing the camera; intrinsics from the
+        points, or from the known field of view. The mask excludes infinitely far regions such as the sky. Estimates
+        have image size, as the authors enlarge before they compute metres.
     """
 
     bytes_per_pixel = 1800

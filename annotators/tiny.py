@@ -285,8 +285,8 @@ def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
 def _sure_and_doubtful(counts: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 1, 1, 1) bool each: whether the sky is sure, and whether a sky that is not sure is possible."""
     sure, predicted, sky, suspected = counts
-    is_sure = sure > _SURE_PART * predicted
-    return is_sure, ~is_sure & (sky > _LIKELY_PART * suspected)
+    is_sure = sure > _SURE_PART * predicted.float()
+    return is_sure, ~is_sure & (sky > _LIKELY_PART * suspected.float())
 
 
 def sky_of(share: Tensor, images: Tensor, decided: tuple[Tensor, Tensor] | None = None) -> Tensor:

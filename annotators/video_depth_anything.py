@@ -192,7 +192,7 @@ class JoinedWindows:
             if self._aligned:
                 depth = _brought(depth, self._reference)
             # from entirely the old to entirely the new
-            weights = torch.linspace(0, 1, FADE, device=depth.device)[: len(self._fading), None, None, None]
+            weights = torch.linspace(0, 1, FADE, dtype=depth.dtype, device=depth.device)[: len(self._fading), None, None, None]
             begin = torch.lerp(self._fading, depth[_REFERENCES : _REFERENCES + len(self._fading)], weights)
         self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
         self._fading = depth[_CERTAIN:]

@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.alignment.metrics import angle_map, compare_depth, compare_normals, depth_error_map
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..geometry.files import load_estimate
 from ..geometry.files.html_page import filled_template
 from ..geometry.files.packed_maps import nearest, preview_size
 from ..geometry.files.paths import write_bytes
 from ..geometry.files.png import small_png
 from ..geometry.images.render import default_depth_image, heat_colours, heat_map, heat_map_end
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..geometry.surfaces.derive import with_normals
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def heat_maps(found: Estimate, truth: Estimate) -> list[HeatMap]:
         raise ValueError(f"a heat map is of one image, and the files hold {found.batch}")
     maps = []
     if found.depth is not None and truth.depth is not None:
-        if truth.quantity is Quantity.METRIC_DEPTH:
+        if truth.quantity in ZERO_AT_CAMERA:
             title, sides = "depth error, in percent of B's depth", ("nearer", "farther")
         else:
             title, sides = "error of depth without a unit, in percent of B's range", ("less", "more")

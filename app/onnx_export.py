@@ -200,7 +200,7 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
     scalars = graph.scalar_inputs
     return {
         "model": spec.id,
-        "quantity": "" if spec.quantity is None else spec.quantity.value + " (up to scale)" * spec.up_to_scale,
+        "quantity": "" if spec.quantity is None else spec.quantity.value,
         "axes": spec.axes.value if spec.axes else "",
         "input": "pixels (B, 3, h, w) float32: RGB in [0, 1], mean subtracted, then divided by std",
         "mean": json.dumps(graph.mean),

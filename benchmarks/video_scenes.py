@@ -1,4 +1,4 @@
-"""Four short synthetic videos of one room with ground truth depth: static, a static camera with a moving ball, a pan, and a zoom."""
+"""Five short synthetic videos of one room with ground truth depth: static, a ball that rolls or passes close by, a pan, and a zoom."""
 
 from __future__ import annotations
 
@@ -50,9 +50,15 @@ def _still(t: float) -> Shot:
     return Shot(0, 60, (-1.6 + 3.2 * t, -0.75 + 0.5 * abs(math.sin(3 * math.pi * t)), 2.6, 0.4))
 
 
+def _passing(t: float) -> Shot:
+    """A ball nearer than all else comes in after a fourth of the time, and is gone after three fourths."""
+    return Shot(0, 60, (-3 + 6 * t, -0.3, 1.6, 0.5))
+
+
 SHOTS: dict[str, Callable[[float], Shot]] = {
     "all still": lambda t: _still(0),
     "still camera": _still,
+    "passing": _passing,
     "pan": lambda t: Shot(-10 + 20 * t, 55, None),
     "zoom": lambda t: Shot(3, 70 - 30 * t, None),
 }

@@ -48,7 +48,8 @@ from .render_geometry import (
     writable_folder,
 )
 
-QUANTITIES = ("metric_depth", "relative_depth", "disparity")
+ZERO_AT_CAMERA = ("metric_depth", "scale_invariant_depth")
+QUANTITIES = (*ZERO_AT_CAMERA, "relative_depth", "disparity")
 _OF_WORLD = (
     "holds vectors, as Blender's Normal pass does, which is in world axes, and the camera's are needed: "
     "use Render Depth & Normals, or state the axes in the file ('axes', such as 'opengl') if they are its"
@@ -63,7 +64,8 @@ class DepthMap:
 
     Attributes:
         values: (H, W) float32, as `quantity` says, top line first.
-        quantity: "metric_depth" (metres along the optical axis), "relative_depth" (large = far) or "disparity" (large = near).
+        quantity: "metric_depth" (metres along the optical axis), "scale_invariant_depth" (the same in an unknown
+            unit), "relative_depth" (large = far) or "disparity" (large = near).
         mask: (H, W) bool, False where there is no surface.
         intrinsics: (3, 3) in pixels, centre of the first pixel = (0, 0); None = unknown camera.
     """
@@ -143,7 +145,7 @@ def _checked(path: Path, depth: DepthMap) -> DepthMap:
     if intrinsics is not None and not _are_intrinsics(intrinsics):
         raise MapFileError(f"{path}: the intrinsics are not a 3x3 matrix with positive focal lengths: {intrinsics.tolist()}")
     valid = np.isfinite(values) & mask
-    if depth.quantity == "metric_depth":
+    if depth.quantity in ZERO_AT_CAMERA:
         valid &= (values > 0) & (values < NOTHING_HIT) & ~np.isin(values, LARGEST_OF_16_BITS)
     if not valid.any():
         raise MapFileError(f"{path}: no pixel has a valid depth")
@@ -311,10 +313,11 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
         The camera's OpenGL axes: +X right, +Y up, -Z into the image, origin at the camera.
 
     Raises:
-        ValueError: The depth is not metric or lacks intrinsics.
+        ValueError: The depth has an unknown zero or lacks intrinsics.
     """
-    if depth.quantity != "metric_depth" or depth.intrinsics is None:
-        raise ValueError(f"only metric depth with intrinsics has points; found {depth.quantity}, intrinsics {depth.intrinsics is not None}")
+    if depth.quantity not in ZERO_AT_CAMERA or depth.intrinsics is None:
+        accepted = " or ".join(ZERO_AT_CAMERA)
+        raise ValueError(f"only {accepted} with intrinsics has points; found {depth.quantity}, intrinsics {depth.intrinsics is not None}")
     (fx, _, cx), (_, fy, cy), _ = depth.intrinsics.astype(np.float64)
     rows, columns = _grid(depth.values.shape, step)
     z = depth.values[rows, columns].astype(np.float64)
@@ -344,8 +347,9 @@ def add_depth_mesh(
 ) -> bpy.types.Object:
     """Adds a depth map to the scene as a grid with a vertex per pixel, or per n-th pixel to stay within `max_side`.
 
-    Metric depth with intrinsics becomes its true surface in scene units, seen from the object's origin along -Z; anything else a
-    displaced plane (`relief_from_depth`). Scale the object along Z to change the relief. UVs span the image.
+    Depth from the camera with intrinsics becomes its true surface, seen from the object's origin along -Z: metric
+    depth in scene units, scale-invariant depth with its own unit as a metre. Anything else becomes a displaced plane
+    (`relief_from_depth`). Scale the object along Z to change the relief. UVs span the image.
 
     Args:
         name: Of the object.
@@ -357,7 +361,7 @@ def add_depth_mesh(
         GeometryError: `at_camera` without a camera in the scene, or with a sheared one.
     """
     step = max(1, math.ceil(max(depth.values.shape) / max_side))
-    if depth.quantity == "metric_depth" and depth.intrinsics is not None:
+    if depth.quantity in ZERO_AT_CAMERA and depth.intrinsics is not None:
         points = points_from_depth(depth, step) / metres_per_unit(bpy.context.scene)
     else:
         points = relief_from_depth(depth, strength, step)

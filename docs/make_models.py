@@ -45,7 +45,7 @@ def page() -> str:
         "| gives | meaning | papers call it |",
         "| --- | --- | --- |",
         "| `metric_depth` | metres along the camera's axis | metric |",
-        "| `metric_depth (up to scale)` | depth times an unknown factor; 0 is at the camera, so shapes are right | scale-invariant |",
+        "| `scale_invariant_depth` | depth times an unknown factor; 0 is at the camera, so shapes are right | scale-invariant |",
         "| `relative_depth` | depth up to an unknown scale and shift; large = far | affine-invariant |",
         "| `disparity` | 1 / depth up to an unknown scale and shift; large = near | affine-invariant disparity |",
         "| `normals` | unit vectors: which way each surface faces | |",

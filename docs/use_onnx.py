@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-DEPTHS = ("disparity", "metric_depth", "relative_depth")
+DEPTHS = ("disparity", "metric_depth", "scale_invariant_depth", "relative_depth")
 
 
 def main(model, photo, maps):

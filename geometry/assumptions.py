@@ -14,6 +14,7 @@ from ..options.checks import InvalidArgumentError
 from ..utils import constant, joined, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .estimate import Estimate, Quantity
+from .kinds import ZERO_AT_CAMERA
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
 from .projections import need_perspective
 from .valid import are_all, are_finite
@@ -43,7 +44,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
         raise InvalidArgumentError("near_far_ratio", f"is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
-    if quantity is Quantity.METRIC_DEPTH:
+    if quantity in ZERO_AT_CAMERA:
         return torch.where(valid, depth, torch.nan)
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:

@@ -307,7 +307,7 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
         error, tried_error = _dot(residual, residual), _dot(tried_residual, tried_residual)
         better = going_on & (tried_error < error)
         going_on &= ~better | (tried_error < (1 - _WORTHWHILE) * error)
-        damping = damping * torch.where(better, _EASED, _TIGHTENED)
+        damping = torch.where(better, damping * _EASED, damping * _TIGHTENED)
         shift, focal = torch.where(better, tried, shift), torch.where(better, tried_focal, focal)
         residual, slope = torch.where(better, tried_residual, residual), torch.where(better, tried_slope, slope)
         if not going_on.any():

@@ -14,14 +14,19 @@ from .camera import depth_to_points
 from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
 from .estimate import Axes, Estimate, Quantity
+from .kinds import ZERO_AT_CAMERA
 from .projections import need_perspective
 from .valid import valid_depth
 
+_QUANTITY = "quantity"
+"""An entry that core's own dictionaries lack, and ignore."""
 _SKY = 0.5
 _OFF_CENTRE = 0.1
 
 
-def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None) -> dict[str, Tensor]:
+def estimate_to_moge(
+    estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None
+) -> dict[str, Tensor | str]:
     """Converts an estimate to core's MOGE_GEOMETRY.
 
     Args:
@@ -33,8 +38,8 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     Returns:
         Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and `points`
         (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width and height:
-        the image's corners are at 0 and 1, cx = (cx in pixels + 0.5) / W. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where
-        depth or normals are not valid, as MoGe does.
+        the image's corners are at 0 and 1, cx = (cx in pixels + 0.5) / W; and `quantity` (see `moge_to_estimate`).
+        With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals are not valid, as MoGe does.
 
     Raises:
         ValueError: An image of another batch or size, or as `assumed_depth`.
@@ -42,7 +47,7 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     need_perspective(estimate, "the conversion to MOGE_GEOMETRY")
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
-    converted = {"image": image.movedim(1, -1).contiguous().cpu()}
+    converted: dict[str, Tensor | str] = {"image": image.movedim(1, -1).contiguous().cpu()}
     if estimate.depth is not None:
         depth = assumed_depth(estimate, near_far_ratio)
         mask = ~torch.isnan(depth)
@@ -52,6 +57,7 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
         converted["depth"] = depth[:, 0]
         converted["points"] = points.movedim(1, -1).contiguous()
         converted["intrinsics"] = _normalised(intrinsics, estimate.height, estimate.width)
+        converted[_QUANTITY] = _quantity_of(estimate)
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENCV)
         converted["normal"] = normals.where(estimate.valid, 0).movedim(1, -1).contiguous()
@@ -61,11 +67,13 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     return converted
 
 
-def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
+def moge_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
     """Converts core's MOGE_GEOMETRY, of which `image` is ignored and other entries may be missing, to an estimate.
 
-    Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics. Raises ValueError: neither depth nor
-    normals, tensors that do not fit, or a panorama, whose depth is not planar.
+    Depth and/or normals in OPENCV axes, with mask and intrinsics. `quantity` None is what the dictionary says, if it
+    is this pack's, else metric depth where there are normals. Without them it is scale-invariant: MoGe 1 predicts
+    neither metres nor normals. Raises ValueError: neither depth nor normals, tensors that do not fit, another
+    quantity, or a panorama, whose depth is not planar.
     """
     _check_mapping(geometry, "MOGE_GEOMETRY")
     if "points" in geometry and "intrinsics" not in geometry:
@@ -81,10 +89,15 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
         raise ValueError(f"the MoGe geometry has neither depth nor normals; it has {', '.join(sorted(geometry))}")
     mask = _plane(geometry, "mask", "MOGE_GEOMETRY")
     mask = None if mask is None else mask > 0
+    stated = None
     if depth is not None:
-        mask = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
-    quantity = None if depth is None else Quantity.METRIC_DEPTH
-    estimate = Estimate(depth=depth, quantity=quantity, normals=normals, axes=Axes.OPENCV, mask=mask)
+        usual = Quantity.SCALE_INVARIANT_DEPTH if normals is None else Quantity.METRIC_DEPTH
+        stated = Quantity(quantity or geometry.get(_QUANTITY) or usual)
+        if stated not in ZERO_AT_CAMERA:
+            accepted = ", ".join(ZERO_AT_CAMERA)
+            raise ValueError(f"MoGe's depth is 0 at the camera, and {stated.value} is not; accepted: {accepted}")
+        mask = valid_depth(depth, stated, mask)
+    estimate = Estimate(depth=depth, quantity=stated, normals=normals, axes=Axes.OPENCV, mask=mask)
     if geometry.get("intrinsics") is None:
         return estimate
     intrinsics = _in_pixels(_tensor(geometry, "intrinsics", 3, "MOGE_GEOMETRY").float(), estimate.height, estimate.width)
@@ -100,7 +113,8 @@ def estimate_to_da3(
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
         `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), identity where the poses are unknown; `confidence` (B, H, W) if
-        known. And `mode` = "multiview", the only mode in which core reads the camera.
+        known. And `mode` = "multiview", the only mode in which core reads the camera, and `quantity` as
+        `estimate_to_moge`.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
@@ -115,6 +129,7 @@ def estimate_to_da3(
         "sky": masked[:, 0].float(),
         "intrinsics": assumed_intrinsics(estimate, fov)[None],
         "extrinsics": poses[None].contiguous(),
+        _QUANTITY: _quantity_of(estimate),
     }
     if estimate.confidence is not None:
         converted["confidence"] = estimate.confidence[:, 0]
@@ -125,8 +140,9 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     """Converts core's DA3_GEOMETRY, of which only `depth` is required, to an estimate.
 
     Depth is masked where `sky` is 0.5 or more, with confidence, intrinsics and extrinsics if present. Identity poses for all cameras mean
-    unknown ones. `quantity` None is metric depth (up to scale) where there is a camera, else relative depth. Raises ValueError: no depth,
-    tensors that do not fit, or disparity requested: Depth Anything 3 gives depth.
+    unknown ones. `quantity` None is what the dictionary says, if it is this pack's, else scale-invariant depth where
+    there is a camera, and relative depth where there is none. Raises ValueError: no depth, tensors that do not fit,
+    or disparity requested: Depth Anything 3 gives depth.
     """
     _check_mapping(geometry, "DA3_GEOMETRY")
     depth = _plane(geometry, "depth", "DA3_GEOMETRY")
@@ -143,9 +159,11 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
         poses = _tensor(geometry, "extrinsics", 4, "DA3_GEOMETRY").float()[0, :, :3]
         check_extrinsics(poses, depth.shape[0])
         extrinsics = None if bool((poses == torch.eye(3, 4).to(poses)).all()) else poses
-    quantity = Quantity(quantity or (Quantity.RELATIVE_DEPTH if intrinsics is None else Quantity.METRIC_DEPTH))
+    usual = Quantity.RELATIVE_DEPTH if intrinsics is None else Quantity.SCALE_INVARIANT_DEPTH
+    quantity = Quantity(quantity or geometry.get(_QUANTITY) or usual)
     if quantity is Quantity.DISPARITY:
-        raise ValueError("Depth Anything 3's depth is large where it is far; accepted: metric_depth, relative_depth")
+        accepted = ", ".join(each for each in Quantity if each is not quantity)
+        raise ValueError(f"Depth Anything 3's depth is large where it is far; accepted: {accepted}")
     mask = valid_depth(depth, quantity, None if sky is None else sky < _SKY)
     return Estimate(
         depth=depth,
@@ -156,6 +174,12 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
         confidence=_plane(geometry, "confidence", "DA3_GEOMETRY"),
         extrinsics=extrinsics,
     )
+
+
+def _quantity_of(estimate: Estimate) -> str:
+    """The quantity of `assumed_depth`."""
+    is_metric = estimate.quantity is Quantity.METRIC_DEPTH
+    return (Quantity.METRIC_DEPTH if is_metric else Quantity.SCALE_INVARIANT_DEPTH).value
 
 
 def _normalised(intrinsics: Tensor, height: int, width: int) -> Tensor:

@@ -20,12 +20,18 @@ class Quantity(Kind):
     """What `Estimate.depth` holds."""
 
     METRIC_DEPTH = "metric_depth"
-    """Metres along the optical axis; large = far. Models without metric scale (MoGe-1, Depth Anything 3's networks for views of scenes,
-    core's geometry of both) give it up to scale, but with zero at the camera, so that points and normals have their true shape."""
+    """Metres along the optical axis; large = far."""
+    SCALE_INVARIANT_DEPTH = "scale_invariant_depth"
+    """Depth along the optical axis in an unknown unit. Zero is at the camera, so points and normals have their true
+    shape; large = far."""
     RELATIVE_DEPTH = "relative_depth"
     """Depth up to an unknown scale and shift; large = far."""
     DISPARITY = "disparity"
     """Inverse depth up to an unknown scale and shift; large = near."""
+
+
+ZERO_AT_CAMERA = (Quantity.METRIC_DEPTH, Quantity.SCALE_INVARIANT_DEPTH)
+"""The quantities whose ratios are known, and so shapes; the others have an unknown shift too."""
 
 
 class Axes(Kind):

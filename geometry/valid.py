@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kinds import Quantity
+from .kinds import ZERO_AT_CAMERA, Quantity
 
 FAR_AWAY = 1e9
 """Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
@@ -22,8 +22,8 @@ class NoDepthError(ValueError):
 
 
 def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -> Tensor:
-    """The valid pixels of a depth map, (B, 1, H, W) bool: finite, unmasked and, if metric, positive; the zero of others is unknown."""
-    finite = are_positive(depth) if quantity is Quantity.METRIC_DEPTH else are_finite(depth)
+    """Valid pixels of a depth map, (B, 1, H, W) bool: finite, unmasked and, if zero is the camera, positive."""
+    finite = are_positive(depth) if quantity in ZERO_AT_CAMERA else are_finite(depth)
     return finite if mask is None else finite & mask
 
 
@@ -36,7 +36,7 @@ def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -
     mask = valid_depth(depth, quantity, known)
     if quantity is not Quantity.DISPARITY:
         mask = mask & ~((depth >= FAR_AWAY) | (depth == LARGEST_HALF))
-    if quantity is Quantity.METRIC_DEPTH:
+    if quantity in ZERO_AT_CAMERA:
         mask = mask & (depth != LARGEST_SHORT)
     return None if bool(mask.all()) else mask
 
@@ -59,7 +59,7 @@ def are_positive(values: Tensor) -> Tensor:
 def all_valid_depth(depth: Tensor, quantity: Quantity) -> bool:
     """True if every pixel is `valid_depth` without a mask; on a CPU in a fourth of the time."""
     least, most = depth.aminmax()
-    return bool(least > (0 if quantity is Quantity.METRIC_DEPTH else -_INFINITY)) and bool(most < _INFINITY)
+    return bool(least > (0 if quantity in ZERO_AT_CAMERA else -_INFINITY)) and bool(most < _INFINITY)
 
 
 def are_all(valid: Tensor) -> bool:

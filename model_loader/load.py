@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
+import os
 import threading
 import weakref
 from collections import Counter
@@ -79,7 +81,7 @@ def load_model(
         dtype: "float32", "float16", "bfloat16", or "auto": the fastest that leaves the image unchanged. If half precision overflows
             during a run, the model switches to float32 for good: later requests for that half precision return the same float32 model
             (see `Model.dtype`) until `free`.
-        device: "auto" (inside ComfyUI, its choice), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
+        device: "auto" (inside ComfyUI, its choice), "cpu", "cuda", "cuda:1" (the second GPU), "xpu", "mps" or a torch device.
         weights: A file of the same architecture to use instead of the published one.
         runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or a choice from the
             measurements of `depth-normal bench --keep` on this machine: "auto", the fastest with torch's maps (within 1/255 of depth and
@@ -246,6 +248,7 @@ def _load(
     spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None, runtime: str, any_device: bool
 ) -> tuple[Model, _Stamps]:
     FAMILIES[spec.family].check_requirements(spec)
+    _compute_alone_after_fork()
     files = [file for file in spec.files if weights is None or not file.fits_published]
     paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in files}
     # memory to read the files, and as much to build the network
@@ -262,6 +265,16 @@ def _load(
         return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
     return Model(LoadedNetwork(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
+
+
+@functools.cache
+def _compute_alone_after_fork() -> None:
+    """Gives processes that are forked from now on one thread.
+
+    Torch would wait for ever for the threads of its pool, which a fork does not copy.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:
@@ -330,7 +343,7 @@ def _advice(spec: ModelSpec) -> str:
 def parse_device(device: str | torch.device) -> torch.device:
     """Parses "auto", one of DEVICES, optionally with an index, or any torch device; a ValueError if this machine or torch lacks it.
 
-    CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
+    CUDA and XPU devices get an index, so that "cuda" and "cuda:0" load a model once.
     """
     if device == "auto":
         return _with_index(devices.default_device())
@@ -342,6 +355,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICES)}, and cuda:N for the GPU of that number")
     counts = {
         "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": lambda: torch.xpu.device_count() if torch.xpu.is_available() else 0,
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
     if parsed.type not in counts:  # "cpu", or a backend of another torch build
@@ -366,10 +380,11 @@ def _check_computes(device: torch.device) -> None:
 def _with_index(device: torch.device) -> torch.device:
     if device.type == "mps":  # there is only one
         return torch.device("mps")
-    if device.type != "cuda" or device.index is not None:
+    if device.type not in ("cuda", "xpu") or device.index is not None:
         return device
+    backend = torch.cuda if device.type == "cuda" else torch.xpu
     # Querying CUDA would create its context, which takes GPU memory even if nothing runs there.
-    return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
+    return torch.device(device.type, backend.current_device() if backend.is_initialized() else 0)
 
 
 def default_dtype(spec: ModelSpec, device: torch.device) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..geometry.images.render import METRIC_PERCENTILES
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..geometry.surfaces.derive import with_assumed_normals, with_normals
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
@@ -129,7 +130,7 @@ class DepthAndNormals(_ShowsMaps):
 def _shown(estimate: Estimate, options: MapsOptions | PanoramaOptions, normalisation: str) -> Any:
     """The outputs; in ComfyUI with the first images' maps for its image view."""
     look = _LOOKS[options.depth_look]
-    percentiles = METRIC_PERCENTILES if look.clipped and estimate.quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
+    percentiles = METRIC_PERCENTILES if look.clipped and estimate.quantity in ZERO_AT_CAMERA else (0.0, 100.0)
     depth, mask = rendered_depth(estimate, look.near, normalisation, look.as_disparity, percentiles)
     result = (depth, rendered_normals(estimate, options.coding), mask, estimate)
     if not in_comfyui():

@@ -16,6 +16,7 @@ from ..geometry.camera import intrinsics_from_fov
 from ..geometry.edges.refine import Derive, refine_geometry
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
 from ..geometry.surfaces.normals import dmap2norm, midas_normals
@@ -197,7 +198,7 @@ class NormalsFromDepth(Node):
 
 def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> Tensor:
     """Normals by one of the old methods, which support only some quantities."""
-    accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
+    accepted = (Quantity.DISPARITY,) if method == MIDAS else (*ZERO_AT_CAMERA, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         gives = "no depth" if estimate.quantity is None else estimate.quantity.value
         raise ValueError(f"the geometry has {gives}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")

@@ -18,7 +18,7 @@ from .checks import check_geometry
 from .option_widgets import Node, option_widgets, takes
 from .widgets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, choice_widget, geometry_input, image_input
 
-DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
+DEPTH_QUANTITIES = (AUTO, *(each.value for each in Quantity if each is not Quantity.DISPARITY))
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}
 _ONLY_MOGE = {"points", "normal", "mask"}
 """Keys that only MoGe's dictionaries have."""
@@ -65,8 +65,9 @@ class ConvertGeometry(Node):
             **option_widgets(CameraOptions),
             "quantity": choice_widget(
                 DEPTH_QUANTITIES,
-                "Kind of depth of Depth Anything 3's geometry. auto: with a camera (multiview) scale-invariant depth, which is 0 at the "
-                "camera; else relative depth.",
+                "Kind of depth of ComfyUI's own geometry. auto: MoGe's is metric depth if it has normals, else "
+                "scale-invariant depth (0 at the camera, no unit), as MoGe 1's; Depth Anything 3's is "
+                "scale-invariant depth if it has a camera (multiview), else relative depth.",
                 advanced=True,
             ),
         },
@@ -87,7 +88,8 @@ def _read(source: Any, quantity: str = AUTO) -> Estimate:
     check_choice("quantity", quantity, DEPTH_QUANTITIES)
     if not isinstance(source, Mapping):
         return check_geometry(source)
-    return moge_to_estimate(source) if _ONLY_MOGE & source.keys() else da3_to_estimate(source, None if quantity == AUTO else quantity)
+    convert = moge_to_estimate if _ONLY_MOGE & source.keys() else da3_to_estimate
+    return convert(source, None if quantity == AUTO else quantity)
 
 
 def _to_core(kind: str, estimate: Estimate, image: Tensor | None, camera: CameraOptions) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..annotators.preprocessing.resizing import scale_short_side
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..geometry.images.render import depth_to_image, normals_to_image
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..geometry.levels import MeasureRange, depth_to_nearness
 from ..geometry.temporal.ranges import ClipRange, RunningRange
 from ..geometry.temporal.shot_cuts import CutDetector
@@ -121,7 +122,7 @@ def render_depth(
 ) -> Tensor:
     """Renders an estimate as the old nodes do; accepts all ranges of `depth_to_image`."""
     depth, quantity, _ = estimate.known_depth()
-    percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
+    percentiles = metric_percentiles if quantity in ZERO_AT_CAMERA else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
 
 

@@ -44,7 +44,7 @@ FIRST_CHOICE = (
 )
 """Tooltip text that recommends a model."""
 
-_DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
+_DEPTH = {"metric_depth": "metres", "scale_invariant_depth": "depth without unit", "relative_depth": "relative depth"}
 
 _previewed: set[str] = set()
 """Ids of the models that the bundled one has replaced."""
@@ -133,7 +133,7 @@ def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
     place = (
         "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download" if spec.file.published else "not published"
     )
-    depth = "depth without unit" if spec.up_to_scale else _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
+    depth = _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
     gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "", *spec.materials)))
     return f"{place}, {spec.size_in_words} · {gives} · {spec.terms}"
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..annotators.dsine import DsineOptions
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from ..options.checks import check_choice
@@ -90,7 +91,7 @@ def _backbone_widget() -> Widget:
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
     """Renders the old depth map: 0 metres white, the farthest nearly black. Interpolates between the centres of the old grey steps."""
     depth, quantity, valid = estimate.known_depth()
-    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's depth
+    if quantity not in ZERO_AT_CAMERA:  # the bundled model's depth
         return render_depth(estimate, measure)
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255

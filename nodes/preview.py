@@ -12,7 +12,7 @@ from ..geometry.camera import fov_from_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..geometry.images.render import depth_to_image, normals_to_image
-from ..geometry.kinds import Projection
+from ..geometry.kinds import ZERO_AT_CAMERA, Projection
 from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_geometry, check_images_of
@@ -124,8 +124,8 @@ def map_tiles(small: Estimate) -> list[Tensor]:
     """Renders depth, normals and mask, if present, as images (1, 3, H, W)."""
     tiles = []
     if small.depth is not None and small.quantity is not None:
-        is_metric = small.quantity is Quantity.METRIC_DEPTH
-        tiles.append(depth_to_image(small.depth, small.quantity, percentiles=_PERCENTILES, as_disparity=is_metric, mask=small.mask))
+        inverse = small.quantity in ZERO_AT_CAMERA
+        tiles.append(depth_to_image(small.depth, small.quantity, percentiles=_PERCENTILES, as_disparity=inverse, mask=small.mask))
     if small.normals is not None:
         tiles.append(normals_to_image(small.normals, source=small.axes, mask=small.mask).nan_to_num(0.0))
     return [tile.float().expand(-1, 3, -1, -1) for tile in (*tiles, small.valid)]

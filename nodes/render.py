@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.images.render import depth_to_image, normals_to_image
+from ..geometry.kinds import ZERO_AT_CAMERA
 from ..options.map_images import FIXED
 from ..options.render import BLACK, FACING, GREY, ConversionOptions, DepthImageOptions, NormalMapOptions
 from ..utils import to_planar
@@ -133,7 +134,7 @@ def rendered_depth(
         normalisation=normalisation,
         percentiles=percentiles,
         value_range=value_range,
-        as_disparity=metric_as_disparity and quantity is Quantity.METRIC_DEPTH,
+        as_disparity=metric_as_disparity and quantity in ZERO_AT_CAMERA,
         colour_map=colour_map,
         mask=estimate.mask,
     )

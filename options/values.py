@@ -106,7 +106,7 @@ def is_in_box(box: Box, x: float, y: float) -> bool:
 
 
 AUTO = "auto"
-DEVICES = (AUTO, "cpu", "cuda", "mps")
+DEVICES = (AUTO, "cpu", "cuda", "xpu", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICES)}, or cuda:N for the GPU of that number, from 0"
 """The accepted values of --device."""
 
@@ -116,7 +116,7 @@ MOST_TILES = 64
 
 _MOST = 100_000_000  # images, frames, and pixels along a side
 _LEAST_SIDE, _MOST_SIDE = 16, 16384  # of a scaled frame, in pixels
-_NUMBERED = ("cuda", "mps")
+_NUMBERED = ("cuda", "xpu", "mps")
 
 
 class Kind(NamedTuple):

@@ -58,7 +58,7 @@ export function solidOf(maps) {
  * @returns {Float32Array}
  */
 export function depthToCamera({ depth, quantity }) {
-  if (quantity === 'metric_depth') return depth
+  if (quantity === 'metric_depth' || quantity === 'scale_invariant_depth') return depth
   const [low, high] = endsOf(depth), span = high - low || 1
   if (quantity === 'relative_depth') return depth.map(value => Math.max(0.1, 1 + (FAR_BY_NEAR - 1) * (value - low) / span))
   return depth.map(value => 1 / Math.max(0.1 / FAR_BY_NEAR, (value - low) / span * (1 - 1 / FAR_BY_NEAR) + 1 / FAR_BY_NEAR))
@@ -72,7 +72,8 @@ export function depthToCamera({ depth, quantity }) {
  */
 export function nearnessAt({ depth, quantity }, at) {
   const [low, high] = endsOf(depth), share = Math.min(1, Math.max(0, (depth[at] - low) / (high - low || 1)))
-  return quantity === 'disparity' ? share : (FAR_BY_NEAR / (1 + (FAR_BY_NEAR - 1) * share) - 1) / (FAR_BY_NEAR - 1)
+  const ratio = quantity === 'relative_depth' ? FAR_BY_NEAR : high / low
+  return quantity === 'disparity' || ratio === 1 ? share : (ratio / (1 + (ratio - 1) * share) - 1) / (ratio - 1)
 }
 
 /** @type {WeakMap<Float32Array, number[]>} */

@@ -119,7 +119,7 @@ function layersOf(maps) {
 function facts({ full, payload: { depth }, depth: values }) {
   const size = `${full[0]} × ${full[1]}`
   if (!values?.some(value => !Number.isNaN(value))) return size
-  if (depth.quantity !== 'metric_depth') return `${size} · ${translated(depth.quantity.replace('_', ' '))}`
+  if (depth.quantity !== 'metric_depth') return `${size} · ${translated(depth.quantity.replaceAll('_', ' '))}`
   const [low, high] = [depth.low, depth.high].map(end => Number(Math.exp(end).toPrecision(3)))
   return `${size} · ${translated('{0} to {1} m', low, high)}`
 }

@@ -102,6 +102,7 @@ export const WORDS = {
   metres: { zh: '米', ja: 'メートル' },
   'depth without unit': { zh: '无单位深度', ja: '単位なし深度' },
   'relative depth': { zh: '相对深度', ja: '相対深度' },
+  'scale invariant depth': { zh: '尺度不定深度', ja: 'スケール不定深度' },
   disparity: { zh: '视差', ja: '視差' },
   normals: { zh: '法线', ja: '法線' },
   'not for commercial use': { zh: '不可商用', ja: '商用利用不可' },

@@ -153,11 +153,13 @@ def _percentile(values: Tensor, share: float) -> Tensor:
 
 def direction_embedding(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
     """Sines of the direction of each patch's first pixel, (rows * columns, width) float32: half elevation, half azimuth."""
-    across = (torch.arange(columns, device=device) * PATCH + 0.5) / (columns * PATCH) - 0.5
-    down = (torch.arange(rows, device=device) * PATCH + 0.5) / (rows * PATCH) - 0.5
+    across, down = (
+        (torch.arange(count, dtype=torch.float32, device=device) * PATCH + 0.5) / (count * PATCH) - 0.5 for count in (columns, rows)
+    )
     longitude, latitude = (across * _TURN)[None], (down * _HALF_TURN)[:, None]
     x, y, z = latitude.cos() * longitude.sin(), latitude.sin().expand(-1, columns), latitude.cos() * longitude.cos()
-    away = torch.where(z >= 0, 1.0, -1.0) * z.abs().clamp(min=_LEAST_Z)
+    away = torch.where(z >= 0, z.clamp(min=_LEAST_Z), z.clamp(max=-_LEAST_Z))
     angles = torch.stack((y.asin(), torch.atan2(x, away)), -1).flatten(0, 1)
-    frequencies = 2 ** torch.linspace(0, math.log2(max(rows, columns) // 2), width // 2, device=device)
+    last = math.log2(max(rows, columns) // 2)
+    frequencies = 2 ** torch.linspace(0, last, width // 2, dtype=torch.float32, device=device)
     return (angles[..., None] * frequencies * math.pi).sin().flatten(1)

@@ -203,8 +203,8 @@ class MotionModule(nn.Module):
 
 def _positions(frames: int, channels: int, device: torch.device) -> Tensor:
     """Sines (even channels) and cosines (odd) of frame indices, (frames, channels) float32."""
-    frequencies = _POSITION_BASE ** -(torch.arange(0, channels, 2, device=device) / channels)
-    phases = torch.arange(frames, device=device)[:, None] * frequencies
+    frequencies = _POSITION_BASE ** -(torch.arange(0, channels, 2, dtype=torch.float32, device=device) / channels)
+    phases = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * frequencies
     return torch.stack((phases.sin(), phases.cos()), -1).flatten(1)
 
 

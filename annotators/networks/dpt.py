@@ -157,7 +157,7 @@ def _position_map(like: Tensor, aspect: float | Tensor) -> Tensor:
     _, channels, height, width = like.shape
     diagonal = (aspect**2 + 1) ** 0.5
     quarter = channels // 4
-    frequencies = _POSITION_BASE ** -(torch.arange(quarter, device=like.device) / quarter)
+    frequencies = _POSITION_BASE ** -(torch.arange(quarter, dtype=torch.float32, device=like.device) / quarter)
 
     def waves(length: int, span: float | Tensor) -> Tensor:
         phases = frequencies[:, None] * middles(length, span, like.device)

@@ -39,8 +39,9 @@ class Pinhole(NamedTuple):
 
 def cell_rays(camera: Pinhole, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
     """(1, 3, rows, columns) float32: rays through the centres of cells of `stride` x `stride` pixels; OPENCV axes, Z = 1."""
-    x = ((torch.arange(columns, device=device) + 0.5) * stride - (camera.cx + 0.5)) / camera.fx
-    y = ((torch.arange(rows, device=device) + 0.5) * stride - (camera.cy + 0.5)) / camera.fy
+    across, down = (torch.arange(count, dtype=torch.float32, device=device) for count in (columns, rows))
+    x = ((across + 0.5) * stride - (camera.cx + 0.5)) / camera.fx
+    y = ((down + 0.5) * stride - (camera.cy + 0.5)) / camera.fy
     return torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns), torch.ones_like(x).expand(rows, -1)))[None]
 
 

@@ -47,15 +47,15 @@ def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
     """(length,) float32: the centres of this many cells between -span and span."""
     if not isinstance(span, Tensor):
         edge = span * (length - 1) / length
-        return torch.linspace(-edge, edge, length, device=device)
-    return span * ((2 * torch.arange(length, device=device) + 1 - length) / count(length, device))
+        return torch.linspace(-edge, edge, length, dtype=torch.float32, device=device)
+    return span * ((2 * torch.arange(length, dtype=torch.float32, device=device) + 1 - length) / count(length, device))
 
 
 def ends(length: int, device: torch.device) -> Tensor:
     """(length,) float32: this many evenly spaced numbers from -1 to 1; a single one is -1."""
     if not is_traced():
-        return torch.linspace(-1, 1, length, device=device)
-    return torch.arange(length, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
+        return torch.linspace(-1, 1, length, dtype=torch.float32, device=device)
+    return torch.arange(length, dtype=torch.float32, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
 
 
 def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:

@@ -231,7 +231,7 @@ class _Decoder(nn.Module):
     def _first_state(self, path: Tensor) -> Tensor:
         features, depth_confidence, normal_confidence = path[:, :-2], path[:, -2:-1], path[:, -1:]
         ends = (math.log(LEAST_DEPTH), math.log(MOST_DEPTH))
-        bins = torch.linspace(*ends, _BINS, device=path.device).exp()
+        bins = torch.linspace(*ends, _BINS, dtype=torch.float32, device=path.device).exp()
         depth = (self.depth_regressor(features).softmax(1) * bins[:, None, None]).sum(1, keepdim=True)
         scaled = (depth.clamp(LEAST_DEPTH, MOST_DEPTH) - MOST_DEPTH) / _METRES_PER_UNIT
         return torch.cat((scaled, depth_confidence, *with_certainty(self.normal_predictor(features), normal_confidence)), 1)

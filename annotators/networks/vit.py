@@ -203,7 +203,7 @@ def _angles(rows: int, columns: int, head_width: int, device: torch.device, view
     Global blocks attend to the concatenated tokens of `views` images.
     """
     half = head_width // 2
-    frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, device=device) / half)
+    frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, dtype=torch.float32, device=device) / half)
     places = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)) + 1
     local = F.pad(places, (0, 0, 1, 0))  # token 0 is at (0, 0)
     return local[..., None] * frequencies, local.clamp(max=1).repeat(views, 1)[..., None] * frequencies

@@ -62,8 +62,8 @@ class _TwoDilations(nn.Module):
 
     def fused(self) -> nn.Module:
         channels = self.branch1.in_channels
-        conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False).requires_grad_(False).train(False)
-        nn.init.zeros_(conv.weight)
+        conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False, dtype=torch.float32)
+        nn.init.zeros_(conv.requires_grad_(False).train(False).weight)
         conv.weight[..., 1:4, 1:4] += self.branch1.weight
         conv.weight[..., ::2, ::2] += self.branch2.weight
         conv = fuse_conv_bn_eval(conv, self.bn)

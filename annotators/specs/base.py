@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...geometry.kinds import Axes, Quantity
+from ...geometry.kinds import ZERO_AT_CAMERA, Axes, Quantity
 from ..preprocessing.resizing import SHORT_SIDE, Resizing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -91,7 +91,6 @@ class ModelSpec:
     resizing: Resizing = SHORT_SIDE  # the resizing of images, if the family has no rule of its own
     default_size: int = 384  # height in pixels of the frame of `resizing`, or of the family's own measure of size
     config: Any = None  # the family's description of the architecture
-    up_to_scale: bool = False  # whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`
     knows_camera: bool = False  # whether its estimates have intrinsics even for an unknown camera
     for_panoramas: bool = False  # whether the network takes only full-sphere panoramas
     largest_size: int | None = None  # and `smallest_size`: limits that `size` is clamped to; `largest_size` None = no limits
@@ -143,23 +142,19 @@ class ModelSpec:
         return str(self.file.url).partition("/releases/")[0]
 
     @property
-    def in_metres(self) -> bool:
-        """Whether its depth is in metres."""
-        return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale
-
-    @property
     def gives(self) -> str:
-        """The outputs: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
-        depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
+        """The outputs: "disparity", "metric_depth, normals", ..."""
+        depth = [self.quantity.value] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []) + list(self.materials))
 
     def numbers_in_words(self, panorama: bool = False) -> str:
         """The meaning of its depth values: "disparity, no unit, larger is nearer; ..."; empty without depth."""
         if self.quantity is None:
             return ""
-        if panorama or self.quantity is Quantity.METRIC_DEPTH:
+        if panorama or self.quantity in ZERO_AT_CAMERA:
             kind = "distance along each ray" if panorama else "depth"
-            return f"{kind} {'in metres' if self.in_metres else 'up to an unknown scale'}, larger is farther"
+            unit = "in metres" if self.quantity is Quantity.METRIC_DEPTH else "up to an unknown scale"
+            return f"{kind} {unit}, larger is farther"
         larger = "nearer" if self.quantity is Quantity.DISPARITY else "farther"
         return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}; its zero means nothing, so it may be negative"
 

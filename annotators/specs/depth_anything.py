@@ -179,7 +179,12 @@ _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94
 
 
 def _v3(
-    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.METRIC_DEPTH
+    name: str,
+    config: DepthAnythingConfig,
+    length: int,
+    revision: str,
+    sha256: str | None,
+    quantity: Quantity = Quantity.SCALE_INVARIANT_DEPTH,
 ) -> ModelSpec:
     kind, _, size = name.rpartition("-")
     file = WeightFile(
@@ -203,14 +208,14 @@ def _v3_of(name: str, file: WeightFile, config: DepthAnythingConfig, licence: st
         licence=licence,
         licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
         quantity=quantity,
-        up_to_scale=config.vit.alternating_from is not None,  # trained on depth normalised by scene size, without a shift
         multiple_of=14,
         default_size=504,
         config=config,
-        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or for the metric network assumed
+        knows_camera=quantity is not Quantity.RELATIVE_DEPTH,  # estimated, or for the metric network assumed
     )
 
 
+# The networks for views of one scene were trained on depth normalised by the scene's size, without a shift.
 V3_SPECS = (
     _v3("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
     _v3("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
@@ -236,9 +241,9 @@ V3_SPECS = (
         ),
         V3_SETS_LARGE,
         "CC-BY-NC-4.0",
-        Quantity.METRIC_DEPTH,
+        Quantity.SCALE_INVARIANT_DEPTH,
     ),
-    _v3("metric-large", V3_LARGE, 1_336_748_056, "main", None),
+    _v3("metric-large", V3_LARGE, 1_336_748_056, "main", None, Quantity.METRIC_DEPTH),
 )
 
 

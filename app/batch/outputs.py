@@ -17,6 +17,7 @@ from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
 from ...geometry.estimate import Quantity
 from ...geometry.files import FORMATS, possible_paths
+from ...geometry.kinds import ZERO_AT_CAMERA
 from ...geometry.views.stereo import stereo_suffix
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...options.map_images import CODINGS
@@ -365,7 +366,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     options.of_family()
     if options.panorama:
         check_panorama_model(spec)
-        if not spec.in_metres:
+        if spec.quantity is not Quantity.METRIC_DEPTH:
             logger.info("%s gives no metres: the distances of a panorama are up to scale", spec.id)
         if refused := [name for name in writes if name not in PANORAMA_CHOICES]:
             raise ValueError(f"{refused[0]} cannot be made of a panorama; of panoramas are written {', '.join(PANORAMA_CHOICES)}")
@@ -378,8 +379,8 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         gives.add("normals")
     if not gives & set(writes) and set(writes) <= {"depth", "normals"}:
         raise ValueError(f"{spec.id} gives {spec.gives}: there is no {' or '.join(writes)} to write; choose another model or --write")
-    if options.near_far_ratio and spec.quantity is Quantity.METRIC_DEPTH:
-        logger.warning("%s gives metres: a near-far ratio (%g) changes nothing", spec.id, options.near_far_ratio)
+    if options.near_far_ratio and spec.quantity in ZERO_AT_CAMERA:
+        logger.warning("%s gives %s: a near-far ratio (%g) changes nothing", spec.id, spec.gives, options.near_far_ratio)
     for name in writes:
         if name in STEREO_CHOICES:
             if spec.quantity is None:
@@ -423,7 +424,7 @@ def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
     # A plate and a panorama do not assume what photos need.
     if not (chosen.surface or name == COMPOSITING) or name == "stl" or options.panorama:
         return
-    if chosen.surface and spec.quantity is not Quantity.METRIC_DEPTH:
+    if chosen.surface and spec.quantity not in ZERO_AT_CAMERA:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N sets it"
         logger.info("%s gives no metres: the depth range of a mesh (%s) is guessed as 1:%s", spec.id, name, ratio)
     if not fov and not spec.knows_camera:

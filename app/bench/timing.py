@@ -119,6 +119,8 @@ def waiting(device: torch.device) -> Method:
     """Returns a function that synchronises with the device."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
+    if device.type == "xpu":
+        return partial(torch.xpu.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 

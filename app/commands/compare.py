@@ -52,6 +52,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{out}: heat maps are written to {' or '.join(WRITTEN)}")
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
     from ...geometry.estimate import Quantity
+    from ...geometry.kinds import ZERO_AT_CAMERA
     from ..differences import errors_of, heat_maps, read_both, write_heat_maps
 
     quantity = chosen_quantity(arguments)
@@ -72,7 +73,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         )
     if depth and "median ratio" not in depth:
         inverse = Quantity.DISPARITY in (evaluated.quantity, truth.quantity)
-        limit = " and limited to B's largest depth" if inverse and truth.quantity is Quantity.METRIC_DEPTH else ""
+        limit = " and limited to B's largest depth" if inverse and truth.quantity in ZERO_AT_CAMERA else ""
         unit = "disparity (1 / depth)" if inverse else "depth"
         logger.info("the depth of A was first fitted to B's by a scale and a shift in %s%s; the errors are what is left", unit, limit)
     if out is not None:

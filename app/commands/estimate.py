@@ -257,10 +257,10 @@ def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
 
 def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
     """Rejects a field of view that cannot affect depth: it is not metric, and the model does not use the camera."""
-    from ...geometry.estimate import Quantity
+    from ...geometry.kinds import ZERO_AT_CAMERA
 
     spec = chosen_spec(arguments)
-    if spec.quantity is not Quantity.METRIC_DEPTH and not spec.knows_camera:
+    if spec.quantity not in ZERO_AT_CAMERA and not spec.knows_camera:
         why = f"is for normals, meshes and metres, and {spec.id} gives depth without any: write normals too, or leave it out"
         refuse_options(arguments, ("--fov",), why)
 

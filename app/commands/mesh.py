@@ -86,10 +86,10 @@ def _left_out(scene: Scene) -> str:
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
     """Advice where a sky made the assumed depth range so large that near surfaces tear; empty if it did not."""
     from ...geometry.assumptions import NEAR_FAR_RATIO
-    from ...geometry.estimate import Quantity
+    from ...geometry.kinds import ZERO_AT_CAMERA
     from ...geometry.meshes.mesh import near_and_far
 
-    if arguments.out.suffix.lower() == RELIEF or arguments.near_far_ratio or known.quantity is Quantity.METRIC_DEPTH:
+    if arguments.out.suffix.lower() == RELIEF or arguments.near_far_ratio or known.quantity in ZERO_AT_CAMERA:
         return ""
     near, far = near_and_far(known, options.mesh)
     if not far / near > _DEEP * NEAR_FAR_RATIO:

@@ -130,10 +130,10 @@ def group_of(spec: ModelSpec) -> str:
         return "diffusion"
     if spec.family == "video-depth-anything":
         return "video"
-    if spec.in_metres:
-        return "metres and normals" if spec.axes else "metres"
     if spec.quantity is None:
         return "normals"
+    if spec.quantity.value == "metric_depth":
+        return "metres and normals" if spec.axes else "metres"
     return {"disparity": "disparity", "relative_depth": "relative depth"}.get(spec.quantity.value, "no unit")
 
 

@@ -446,6 +446,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     from ...geometry.files.paths import read_bytes
     from ...geometry.files.values import read_values
     from ...geometry.images.normal_map_image import stored_values
+    from ...geometry.kinds import ZERO_AT_CAMERA
     from ...geometry.projections import need_perspective
     from ...geometry.textures.height import grey_heights, image_to_height
 
@@ -458,9 +459,9 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
         need_perspective(known, "a texture map")
         if known.depth is None or known.depth_valid is None:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
-        if known.quantity is Quantity.METRIC_DEPTH:
+        if known.quantity in ZERO_AT_CAMERA:
             raise ValueError(
-                f"{path} holds metric depth and no heights; `texture occlusion --from-depth` takes it, "
+                f"{path} holds {known.quantity.value} and no heights; `texture occlusion --from-depth` takes it, "
                 "and `depth-normal convert --as-image` makes an image of it that is a height map"
             )
         seen = known.depth[known.depth_valid]

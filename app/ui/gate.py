@@ -82,12 +82,12 @@ class Gate:
 
     def check(self, request: web.Request) -> None:
         """Rejects requests that are not the page's: a foreign Host (DNS rebinding), a foreign origin, no token, or a compressed body."""
-        hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
-        host = request.headers.getall("Host", [])
-        if len(host) != 1 or host[0].lower() not in hosts:
-            raise Refusal(403, "this server is called {0} alone", f"127.0.0.1:{self.port}")
+        # Not localhost: at [::1], the same port may be another user's, whose page would read the token.
+        own = f"127.0.0.1:{self.port}"
+        if request.headers.getall("Host", []) != [own]:
+            raise Refusal(403, "this server is called {0} alone; write that at the beginning of the address", own)
         origin = request.headers.get("Origin")
-        if origin is not None and origin.lower() != f"http://{host[0].lower()}":
+        if origin is not None and origin.lower() != f"http://{own}":
             raise Refusal(403, _FOREIGN)
         reads = request.method in ("GET", "HEAD")
         entering = request.path == "/" and reads

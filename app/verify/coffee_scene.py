@@ -101,7 +101,8 @@ def photograph() -> Tensor:
 def scene(step: int = 1) -> Estimate:
     """The photo's geometry, subsampled by `step`, at the centres of blocks.
 
-    Depth is in radii of the cup's rim (as `METRIC_DEPTH`), normals in OPENGL axes, (1, C, 400 / step, 600 / step).
+    Depth is in radii of the cup's rim (`SCALE_INVARIANT_DEPTH`), normals in OPENGL axes; (1, C, 400 / step,
+    600 / step).
     """
     rows = torch.arange(step // 2, HEIGHT, step, dtype=torch.float64)
     columns = torch.arange(step // 2, WIDTH, step, dtype=torch.float64)
@@ -112,14 +113,15 @@ def scene(step: int = 1) -> Estimate:
     start = _camera(to_world)
     (u0, v0), (u1, v1) = _EDGE
     beyond = (v - v0) * (u1 - u0) < (u - u0) * (v1 - v0)
-    depth = (torch.where(beyond, _FLOOR, 0.0) - start[2]) / rays[..., 2]
+    depth = (beyond.double() * _FLOOR - start[2]) / rays[..., 2]
     normals = torch.tensor((0.0, 0.0, 1.0), dtype=torch.float64).expand(rays.shape)
     for surface in _ROUND:
         hit, facing = _meet(start, rays, *surface)
         nearer = hit < depth
         depth, normals = torch.where(nearer, hit, depth), torch.where(nearer[..., None], facing, normals)
     in_camera = (normals @ to_world).permute(2, 0, 1)[None].float()
-    return Estimate(depth=depth[None, None].float(), quantity=Quantity.METRIC_DEPTH, normals=unit_normals(in_camera))
+    normals = unit_normals(in_camera)
+    return Estimate(depth[None, None].float(), Quantity.SCALE_INVARIANT_DEPTH, normals)
 
 
 @functools.cache

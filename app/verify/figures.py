@@ -110,7 +110,7 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
     correlation = float(torch.corrcoef(torch.stack((stored.flatten(), grid.flatten())))[0, 1])
     if low == high and float(grid.amax() - grid.amin()) <= 1e-6 * abs(high):
         correlation = 1.0  # both are constant
-    quantiles = torch.tensor(entry["quantiles"])
+    quantiles = torch.tensor(entry["quantiles"], dtype=torch.float32)
     apart = float((_quantiles(depth, valid) - quantiles).abs().max() / (quantiles[-1] - quantiles[0]).clamp(min=1e-12))
     return [
         (grade_of(1 - correlation, _SHAPE), f"correlation {correlation:.4f}"),
@@ -123,7 +123,7 @@ def _filled(depth: Tensor, valid: Tensor) -> Tensor:
 
 
 def _quantiles(depth: Tensor, valid: Tensor) -> Tensor:
-    return depth[valid].float().quantile(torch.tensor(_QUANTILES))
+    return depth[valid].float().quantile(torch.tensor(_QUANTILES, dtype=torch.float32))
 
 
 def _grid(maps: Tensor) -> Tensor:

@@ -62,10 +62,10 @@ _SCALES = (0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180 degrees": (-1.0, -1.0)}
 
 
-def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
+def evaluate(estimate: Estimate, metres: tuple[float, float] = METRES) -> list[Finding]:
     """Evaluates an estimate of the demo photo (one image, 600x400); returns a finding for each check that its maps allow.
 
-    The cup's distance must be within `metres` if the depth is metric; None = depth is up to scale.
+    The cup's distance must be within `metres` if the depth is metric.
     """
     estimate = estimate.to("cpu")
     if empty := _empty(estimate):
@@ -73,7 +73,7 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
         findings.append(near_and_far(estimate))
-        if estimate.quantity is Quantity.METRIC_DEPTH and metres:
+        if estimate.quantity is Quantity.METRIC_DEPTH:
             findings.append(distance(estimate, metres))
     if estimate.normals is not None:
         findings.append(axes(estimate))
@@ -241,7 +241,7 @@ def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]
     offsets = 2 * torch.tensor(moves)[:, None] / size
     for name, scaling in scalings.items():
-        placed = (outlines() - middle) * torch.tensor(scaling) + middle
+        placed = (outlines() - middle) * torch.tensor(scaling, dtype=torch.float64) + middle
         points = ((2 * placed + 1) / size - 1 + offsets).float()
         sums = F.grid_sample(strength, points[None], align_corners=False)[0, 0].sum(1)
         inside = (points.abs().amax(-1) < 1).sum(1).clamp(min=1)

@@ -182,7 +182,7 @@ def _evaluated(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | N
     if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
         yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
     metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
-    findings = [] if spec.for_panoramas else evaluate(estimate, None if spec.up_to_scale else metres)
+    findings = [] if spec.for_panoramas else evaluate(estimate, metres)
     yield from findings
     if entry is None or _gives_nothing(findings):
         return

@@ -20,6 +20,7 @@ from ...geometry.estimate import Estimate, Quantity
 from ...geometry.files.packed_maps import preview_size
 from ...geometry.files.png import write_image_png
 from ...geometry.images.render import default_depth_range, normals_to_image, resized_depth_image
+from ...geometry.kinds import ZERO_AT_CAMERA
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.surfaces.derive import with_normals
 from ...geometry.temporal.ranges import RunningRange
@@ -129,7 +130,7 @@ class Renderer:
         ends: Any = self._ends
         if self.running:
             depth, quantity, valid = measured.known_depth()
-            nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+            nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity in ZERO_AT_CAMERA)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
         made = {}
         if STEREO in self._outputs:
@@ -167,7 +168,7 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
     Returns (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) without valid pixels.
     """
     depth, quantity, valid = found.known_depth()
-    values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
+    values = 1 / depth if quantity in ZERO_AT_CAMERA else depth
     low = values.where(valid, torch.inf).amin((1, 2, 3))
     high = values.where(valid, -torch.inf).amax((1, 2, 3))
     has_range = high >= low
@@ -184,7 +185,7 @@ def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     low, high = bounds
     values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
     valid = levels > 0
-    return Estimate(1 / values.where(valid, 1) if quantity == Quantity.METRIC_DEPTH else values, Quantity(quantity), mask=valid)
+    return Estimate(1 / values.where(valid, 1) if quantity in ZERO_AT_CAMERA else values, Quantity(quantity), mask=valid)
 
 
 def clip_range(ranges: list[Ends]) -> Ends:

@@ -51,7 +51,7 @@ ENGINE = "engine"
 """The setting with the runtime's version and device, as `Model.runtime`."""
 
 # The version of the segments; only segments with the same encoder settings can be joined.
-_VERSION = 5
+_VERSION = 6
 _MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 

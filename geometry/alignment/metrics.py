@@ -13,6 +13,7 @@ from torch import Tensor
 from ...utils import vector_lengths
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import depth_to_nearness
 from ..valid import valid_normals
 from .scale_shift import fit_scale_shift
@@ -66,10 +67,10 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """
     a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
-    if ground_truth.quantity is Quantity.METRIC_DEPTH:
+    if ground_truth.quantity in ZERO_AT_CAMERA:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
-        if found.quantity is Quantity.METRIC_DEPTH:
+        if found.quantity in ZERO_AT_CAMERA:
             ratio = (a / b).median()
             errors |= {"median ratio": ratio.item(), "scaled AbsRel": ((a / ratio - b).abs() / b).mean().item()}
     return errors
@@ -82,7 +83,7 @@ def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     positive where `found` is farther. Else: relative to the ground truth's range, positive where `found` is larger.
     """
     a, b, _, valid = _aligned(found, ground_truth)
-    whole = b if ground_truth.quantity is Quantity.METRIC_DEPTH else (b.max() - b.min()).clamp(min=1e-12)
+    whole = b if ground_truth.quantity in ZERO_AT_CAMERA else (b.max() - b.min()).clamp(min=1e-12)
     errors = torch.full(valid.shape, torch.nan, dtype=torch.float64, device="cpu")
     errors[valid] = 100 * (a - b) / whole
     return errors
@@ -146,10 +147,10 @@ def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, f
         a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip(values, quantities, strict=True))
         x, y = a - a.mean(), b - b.mean()
         correlations.append(((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt().clamp(min=1e-30)).item())
-        if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
+        if not all(quantity in ZERO_AT_CAMERA for quantity in quantities):
             scale, shift = fit_scale_shift(a[None], b[None])
             a = scale[0] * a + shift[0]
-            if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
+            if inverse and ground_truth.quantity in ZERO_AT_CAMERA:
                 a, b = 1 / a.clamp(min=b.min()), 1 / b
         images.append((a, b))
     a, b = map(torch.cat, zip(*images, strict=True))

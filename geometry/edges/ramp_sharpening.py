@@ -205,7 +205,7 @@ class _Offsets(NamedTuple):
     @classmethod
     def of(cls, places: list[tuple[int, int, float]], stride: int, like: Tensor) -> _Offsets:
         """Converts the result of `_places`, for a table with `stride` rows per image row, to tensors on the device of `like`."""
-        numbers = torch.tensor(places)[..., None]
+        numbers = torch.tensor(places, dtype=torch.float32)[..., None]
         down, right, weight = numbers.unbind(1)
         index = (down * stride + right).long()
         return cls(*(sent_to(like.device, each) for each in (index, down.to(like), right.to(like), weight.to(like))))

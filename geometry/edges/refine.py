@@ -16,6 +16,7 @@ from ...utils import constant, resize_map, vector_lengths
 from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity
 from ..filters.extremes import extremes_within, largest_within
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import FAR_AND_NEAR_END, measure_range
 from ..projections import need_perspective
 from .ramp_sharpening import ramp_width, sharpen_ramps
@@ -216,7 +217,7 @@ def _nearness(one: Estimate, is_whole: bool = False) -> tuple[Tensor, Callable[[
     def where_valid(nearness: Tensor) -> Tensor:
         return nearness if valid is None else torch.where(valid, nearness, constant(nearness, 0.0))
 
-    if quantity is Quantity.METRIC_DEPTH:
+    if quantity in ZERO_AT_CAMERA:
         inverse = where_valid(depth.reciprocal())
         unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
         return inverse / unit, lambda nearness: (nearness * unit).clamp_(min=torch.finfo(inverse.dtype).tiny).reciprocal_()

@@ -355,7 +355,7 @@ def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor,
     sums = [at < begin + 0 * width, at >= end, at < begin - soft, (at >= begin + soft) & (at < end - soft), at >= end + soft]
     if stop > _SOFT_FROM:
         sums += [(at == each) & (soft > 0) for each in (begin - 1, begin, end - 1, end)]
-    within, share = (at >= begin) & (at < end), (at + 0.5 - begin) / width.clamp(min=1)
+    within, share = (at >= begin) & (at < end), (at.float() + 0.5 - begin) / width.clamp(min=1)
     sums += [within, within * share, within * share.square()]
     return torch.stack([each.float() for each in sums]).flatten(0, 2), end[..., 0] - 1, outside, ~outside & (width > 0)
 

@@ -103,4 +103,7 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
 def check_metric(depths: Depths) -> None:
     """Raises ValueError unless the depth is metric."""
     if not depths.is_metric:
-        raise ValueError("the depth is not in metres (disparity or relative depth); give the unit percent, or use a model of metric depth")
+        raise ValueError(
+            "the depth is not in metres (disparity, relative or scale-invariant depth); "
+            "give the unit percent, or use a model of metric depth"
+        )

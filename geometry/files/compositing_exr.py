@@ -24,6 +24,7 @@ from ..checks import check_image_of
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import srgb_to_linear
+from ..kinds import ZERO_AT_CAMERA
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .exr import AXES, QUANTITY, Plate, camera_attributes, check_half, openexr, write_channels
@@ -132,7 +133,7 @@ def _channels(estimate: Estimate, image: Tensor | None, plate: Plate | None) -> 
     maps: dict[str, Tensor] = {}
     if seen.depth is not None:
         depth, valid = seen.depth, seen.depth_valid
-        if seen.quantity is not Quantity.METRIC_DEPTH:
+        if seen.quantity not in ZERO_AT_CAMERA:
             logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
             depth = assumed_depth(seen).nan_to_num()
         assert valid is not None and seen.intrinsics is not None
@@ -185,8 +186,8 @@ def _header(estimate: Estimate) -> dict[str, Any]:
         "sensorOverallDimensions": np.array([_FILM_WIDTH, _FILM_WIDTH * (height / fy) / (width / fx)], np.float32),
     }
     if estimate.quantity is not None:
-        is_metric = estimate.quantity is Quantity.METRIC_DEPTH
-        header[QUANTITY] = (Quantity.METRIC_DEPTH if is_metric else Quantity.RELATIVE_DEPTH).value
+        known = estimate.quantity in ZERO_AT_CAMERA
+        header[QUANTITY] = (estimate.quantity if known else Quantity.RELATIVE_DEPTH).value
     if estimate.normals is not None:
         header[AXES] = Axes.OPENGL.value
     return header

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...utils import resize_map
 from ..camera import resize_intrinsics
 from ..conventions import convert_normals
-from ..estimate import Axes, Estimate, Quantity
+from ..estimate import Axes, Estimate
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import measure_range
 from ..valid import valid_normals
 
@@ -104,7 +105,7 @@ def pack_maps(
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     """Quantises depth (1, 1, H, W) to whole numbers up to 65535, and describes their range."""
     depth, quantity, valid = estimate.known_depth()
-    is_log = quantity is Quantity.METRIC_DEPTH
+    is_log = quantity in ZERO_AT_CAMERA
     values = torch.where(valid, depth, 1).float()
     values = values.clamp(min=1e-6).log() if is_log else values
     low, high = torch.cat(measure_range(values, valid)).flatten().tolist()

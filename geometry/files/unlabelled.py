@@ -19,7 +19,8 @@ from .paths import FileFormatError
 logger = logging.getLogger(__name__)
 
 NAME_QUANTITY = (
-    "name the quantity: metric_depth (metres), millimetres, kitti (its PNGs), relative_depth (large is far) or disparity (large is near); "
+    "name the quantity: metric_depth (metres), millimetres, kitti (its PNGs), "
+    "scale_invariant_depth (0 at the camera, no unit), relative_depth (large is far) or disparity (large is near); "
     "with --quantity, an option of `depth-normal convert` too"
 )
 """Advice if a file does not say what its depth is."""

@@ -101,7 +101,8 @@ class ChosenPixels:
             return enlarged(small, pitch, (height, width)).flatten(2)[0]
         rows, columns = rows_and_columns(self._indices, height, width)
         rows_of_small, columns_of_small = small.shape[-2:]
-        x, y = (2 * columns + 1) / (pitch * columns_of_small) - 1, (2 * rows + 1) / (pitch * rows_of_small) - 1
+        x = (2 * columns + 1).float() / (pitch * columns_of_small) - 1
+        y = (2 * rows + 1).float() / (pitch * rows_of_small) - 1
         grid = torch.stack((x, y), -1).to(small)
         return sample_at(small, grid[None, None])[0, :, 0]
 

@@ -15,7 +15,7 @@ from ...utils import resize_map
 from ..checks import check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..estimate import Estimate, Projection
-from ..kinds import Axes, Quantity
+from ..kinds import ZERO_AT_CAMERA, Axes, Quantity
 from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range, measure_range_of_most
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, are_all, valid_depth, valid_normals
@@ -98,8 +98,9 @@ def depth_to_image(
         check_choice("normalisation", normalisation, NORMALISATIONS)
     if not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
-    if as_disparity and quantity is not Quantity.METRIC_DEPTH:
-        raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
+    if as_disparity and quantity not in ZERO_AT_CAMERA:
+        accepted = " or ".join(ZERO_AT_CAMERA)
+        raise ValueError(f"as_disparity needs {accepted}, whose zero is the camera; found {quantity.value}")
     measure_new = _RANGES[normalisation] if isinstance(normalisation, str) else lambda: normalisation
     measure = measure_new and measure_new()
     if (measure is None) != (value_range is not None):
@@ -232,7 +233,7 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
         ValueError: No depth.
     """
     depth, quantity, _ = estimate.known_depth()
-    metric = quantity is Quantity.METRIC_DEPTH
+    metric = quantity in ZERO_AT_CAMERA
     percentiles = METRIC_PERCENTILES if metric else _WHOLE_RANGE
     return depth_to_image(
         depth, quantity, near=near, normalisation=normalisation, percentiles=percentiles, as_disparity=metric, mask=estimate.mask
@@ -248,7 +249,7 @@ def resized_depth_image(
     """
     depth, quantity, valid = estimate.known_depth()
     # 1 / metres does not commute with resampling, and holes must be filled after resizing.
-    if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
+    if quantity in ZERO_AT_CAMERA or not are_all(valid):
         return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends, near)
     share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
     share.mul_(usable)
@@ -266,6 +267,6 @@ def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measur
     Nearness is 1 / metres, disparity, or negated relative depth; infinite without valid pixels. Raises ValueError: no depth.
     """
     depth, quantity, valid = estimate.known_depth()
-    metric = quantity is Quantity.METRIC_DEPTH
+    metric = quantity in ZERO_AT_CAMERA
     nearness = depth_to_nearness(depth if are_all(valid) else depth.where(valid, 1), quantity, as_disparity=metric)
     return normalisation(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)

@@ -24,7 +24,7 @@ from ..edges.depth_edges import edge_growth
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within
-from ..kinds import Projection
+from ..kinds import ZERO_AT_CAMERA, Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
@@ -194,7 +194,8 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
         words = f"metric depth, {near:.3g} to {far:.3g} m"
     else:
         assert estimate.quantity is not None
-        words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range guessed as 1:{far / near:.3g}"
+        guessed = "" if estimate.quantity in ZERO_AT_CAMERA else " guessed as"
+        words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range{guessed} 1:{far / near:.3g}"
     if estimate.projection is not Projection.PERSPECTIVE:
         return f"{words}; panorama"
     fov = fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width).item()

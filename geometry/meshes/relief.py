@@ -11,8 +11,9 @@ from torch import Tensor
 from ...options.mesh import NEAR, ReliefOptions
 from ...utils import resize_map
 from ..checks import check_image_of
-from ..estimate import Estimate, Quantity
+from ..estimate import Estimate
 from ..filters.transforms import dct, frequencies, idct
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import are_apart, depth_to_nearness, measure_range_of_most
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
@@ -63,7 +64,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     size = relief_size(estimate.height, estimate.width, options.max_points)
     sized = Estimate(depth=depth, quantity=estimate.quantity, mask=valid).resized(*size)
     depth, quantity, valid = sized.known_depth()
-    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity in ZERO_AT_CAMERA)
     low, high = measure_range_of_most(near, valid, _ENDS)
     flat = ~are_apart(low, high)
     share = ((near - low) / torch.where(flat, 1, high - low)).clamp(0, 1).masked_fill(flat, 0)

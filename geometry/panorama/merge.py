@@ -162,7 +162,7 @@ class _Sums:
     def solved(self) -> Tensor:
         """The values (H, W) float64 whose differences and Laplacians fit the views' weighted means best."""
         across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self.value))
-        weights = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
+        weights = [(each[1] > 0).double().clamp(min=_UNKNOWN) for each in (self._across, self._down, self._bend)]
         known = self.value[1] > 0
         level = _LEVEL * known.double()
         weights[1][-1] = 0

@@ -23,6 +23,7 @@ from ..edges.matting import separated
 from ..estimate import Estimate, Quantity
 from ..filters.box import box_means
 from ..filters.guided_filter import mask_at_image_edges
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import FAR_AND_NEAR_END, ROUNDING, are_apart, depth_to_nearness, measure_range_of_samples
 from ..valid import are_finite
 
@@ -248,7 +249,7 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     """
     sky = find_sky(image, estimate)
     depth, quantity, valid = estimate.known_depth()
-    if quantity is Quantity.METRIC_DEPTH:
+    if quantity in ZERO_AT_CAMERA:
         # The sky's mean depth, weighted by depth.
         level = _mean(depth.square(), sky) / _mean(depth, sky).clamp(min=1e-6)
         ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
@@ -278,7 +279,7 @@ def predicted_sky(estimate: Estimate, known_depth: tuple[Tensor, Quantity, Tenso
     farthest = torch.where(valid, near, constant(near, torch.inf)).amin((1, 2, 3), keepdim=True)
     end = torch.where(are_finite(far_end), far_end, farthest)
     predicted = ~estimate.mask & (near <= end + ROUNDING * end.abs())
-    return predicted & (depth > 0) if quantity is Quantity.METRIC_DEPTH else predicted
+    return predicted & (depth > 0) if quantity in ZERO_AT_CAMERA else predicted
 
 
 def fineness(brightness: Tensor, side: Tensor) -> Tensor:
@@ -297,7 +298,7 @@ def _share_of_nearness(estimate: Estimate, known_depth: tuple[Tensor, Quantity, 
     The ends are percentiles, so some values lie outside [0, 1]. `known_depth` as in `predicted_sky`.
     """
     depth, quantity, valid = known_depth or estimate.known_depth()
-    near = depth_to_nearness(torch.where(valid, depth, constant(depth, 1.0)), quantity, quantity is Quantity.METRIC_DEPTH)
+    near = depth_to_nearness(torch.where(valid, depth, constant(depth, 1.0)), quantity, quantity in ZERO_AT_CAMERA)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     apart = are_apart(far_end, near_end)
     return (near - far_end) / torch.where(apart, near_end - far_end, constant(near, 1.0)), valid & apart

@@ -75,7 +75,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
 
 def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
     """Points in square cells: the 3x3 cells around each (N, 9), and the points of each cell (cells, P), -1 where there are fewer."""
-    own = (places / side).long() + 1
+    own = (places.float() / side).long() + 1
     height, width = (int(count) + 2 for count in own.amax(0))
     index = own[:, 0] * width + own[:, 1]
     order = torch.argsort(index, stable=True)
@@ -129,7 +129,7 @@ def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tenso
 def _low(values: Tensor, usable: Tensor) -> Tensor:
     """The quantile `_OWN_SHARE` (N, 1) of the usable values (N, M); infinite if none is usable."""
     ordered = torch.where(usable, values, math.inf).sort(1).values
-    rank = (usable.sum(1, keepdim=True) * _OWN_SHARE).ceil().long() - 1
+    rank = (usable.sum(1, keepdim=True).float() * _OWN_SHARE).ceil().long() - 1
     return ordered.gather(1, rank.clamp(min=0))
 
 

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..levels import MeasureRange, measure_range, sample_stride
+from ..levels import MeasureRange, measure_range, measure_range_of_samples, sample_stride
 from ..valid import are_all, are_finite
 from .shot_cuts import CutDetector
 
-# Frames of the mean, about a second of most videos; and the weight of a shot's first frame, in frames, as a plain mean would change most at
-# the beginning of a shot.
-_WINDOW, _FIRST = 24, 8
-# Share by which the range may exceed a frame's own. Extremes contain noise, which shrinks with averaging; following it would change the
-# grey levels of a still scene.
+# Frames in which the excess of the range shrinks to 1/e, ten seconds or so. Were it faster, the grey levels of a
+# still scene would swing each time that somebody passes.
+_WINDOW = 240
+# Share by which the range may exceed a frame's own. Extremes contain noise, which shrinks with averaging; following
+# it would change the grey levels of a still scene.
 _SLACK = 0.04
+# Percentage of a frame's valid pixels that may be beyond each end: stray pixels move nothing.
+_CLIPPED = 0.1
 _MOST_SAMPLES = 2**20
+_Ends: TypeAlias = tuple[Tensor, Tensor]
 
 
 class RunningRange:
     """A range that follows a video. It starts as the first frame's range, and restarts at cuts.
 
-    It widens by an exponential mean over about 24 frames. It narrows in the same way, but at each end only while it exceeds the frame's own
-    range by 4 %, so that still scenes keep their grey levels. It is causal. The renderer has to clip values beyond the range. The state is
-    three numbers and a thumbnail.
+    It widens at once: at most a thousandth of a frame's valid pixels is beyond each end, or the share that the
+    percentiles leave out. It narrows within some ten seconds, and at each end only while it exceeds the frame's
+    own range by 4 %, so that still scenes keep their grey levels. It is causal. The renderer has to clip values
+    beyond the range. The state is two numbers and a thumbnail.
 
     Args:
-        measure: Function that measures the range of each frame.
+        measure: Function that measures the range of a shot's first frame.
 
     Example:
         >>> running = RunningRange()
@@ -41,12 +45,12 @@ class RunningRange:
         self._measure = measure
         self._detector = CutDetector()
         self._ends: Tensor | None = None
-        self._count: Tensor | None = None
+        self._restarts: Tensor | None = None
 
     def update(
         self, values: Tensor, valid: Tensor | None = None, percentiles: tuple[float, float] = (0.0, 100.0), cuts: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Updates the range with the next frames, and returns low and high, (B, 1, 1, 1); infinite until the first valid value.
+        """Returns low and high of the next frames, (B, 1, 1, 1); infinite until the first valid value.
 
         The device is not synchronised.
 
@@ -54,7 +58,8 @@ class RunningRange:
             values: (B, 1, H, W), one or more frames in order.
             valid: (B, 1, H, W) bool; None = where finite.
             percentiles: As `measure_range`.
-            cuts: (B,) bool, which frames begin a shot, from a `CutDetector` of the images; None = detected in the values.
+            cuts: (B,) bool, which frames begin a shot, from a `CutDetector` of the images; None = detected in
+                the values.
         """
         valid = values.abs() < torch.inf if valid is None else valid  # twice as fast as torch.isfinite
         low, high = self._measure(values, valid, percentiles)
@@ -64,40 +69,49 @@ class RunningRange:
             if not (are_all(known) and are_all(valid)):
                 share = share.where(valid & known, 0)
             cuts = self._detector.push(share.clamp_(0, 1))
-        measured = torch.cat((low, high), 1)
-        ends, count = self._ends, self._count
-        if ends is None or count is None:
-            ends, count = measured[:1], torch.zeros_like(measured[:1, :1])
-        finite, ends_of_frames = torch.isfinite(measured).all(1, keepdim=True), []
-        for frame, cut, is_finite in zip(
-            measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), finite.split(1), strict=True
-        ):
-            count = (count * ~cut + is_finite.to(count)).clamp(max=_WINDOW)
+        cuts = cuts.to(values.device).view(-1, 1, 1, 1)
+        least, most = _bounds(values, valid, percentiles, (low, high))
+        first = torch.minimum(torch.cat((-low, high), 1), most)
+        finite = torch.isfinite(first).all(1, keepdim=True)
+        ends, restarts = self._ends, self._restarts
+        if ends is None or restarts is None:
+            ends, restarts = first[:1], torch.ones_like(cuts[:1])
+        ends_of_frames = []
+        frames = zip(*(each.split(1) for each in (least, most, first, cuts, finite)), strict=True)
+        for at_least, at_most, start, cut, is_finite in frames:
+            restarts = restarts | cut
+            ahead = torch.maximum(ends, at_least)
+            ahead = ahead - (ahead - at_most).clamp(min=0) / _WINDOW
             # A frame without valid values keeps the previous range, even after a cut, where no range is better.
-            ends = torch.where(is_finite, torch.where(count > 1, ends + _change(ends, frame) / count.clamp(min=1), frame), ends)
-            count = torch.where(is_finite, count.clamp(min=_FIRST), count)
+            ends = torch.where(is_finite, torch.where(restarts, start, ahead), ends)
+            restarts = restarts & ~is_finite
             ends_of_frames.append(ends)
-        self._ends, self._count = ends, count
+        self._ends, self._restarts = ends, restarts
         low, high = torch.cat(ends_of_frames).split(1, 1)
-        return low, high
+        return -low, high
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
-        return {"ends": self._ends, "count": self._count, "cuts": self._detector.state_dict()}
+        return {"ends": self._ends, "restarts": self._restarts, "cuts": self._detector.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another range."""
-        self._ends, self._count = state["ends"], state["count"]
+        self._ends, self._restarts = state["ends"], state["restarts"]
         self._detector.load_state_dict(state["cuts"])
 
 
-def _change(ends: Tensor, frame: Tensor) -> Tensor:
-    """The change from the range's ends to a frame's, minus the slack; low and high, (1, 2, 1, 1)."""
-    low, high = ends.split(1, 1)
+def _bounds(values: Tensor, valid: Tensor, percentiles: tuple[float, float], own: _Ends) -> _Ends:
+    """The least and the greatest range for each frame: -low and high, (B, 2, 1, 1) each.
+
+    `own` is the frames' own range, low and high, for those of which a sparse grid finds no valid value.
+    """
+    shares = sorted((max(percentiles[0], _CLIPPED), min(percentiles[1], 100 - _CLIPPED)))
+    inner = measure_range_of_samples(values, valid, (shares[0], shares[1]))
+    found = inner[1] < torch.inf
+    low, high = (torch.where(found, *each) for each in zip(inner, own, strict=True))
     # The difference of products stays finite for huge ranges.
     slack = _SLACK * high - _SLACK * low
-    none, away = torch.zeros_like(slack), frame - ends
-    return away - away.clamp(torch.cat((none, -slack), 1), torch.cat((slack, none), 1))
+    return torch.cat((-low, high), 1), torch.cat((slack - low, high + slack), 1)
 
 
 class ClipRange:

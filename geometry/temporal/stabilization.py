@@ -17,7 +17,7 @@ from ..conventions import unit_normals
 from ..estimate import Estimate
 from ..filters.box import box_means
 from ..filters.extremes import largest_within
-from ..kinds import Quantity
+from ..kinds import ZERO_AT_CAMERA, Quantity
 from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
@@ -139,7 +139,7 @@ class VideoAligner:
         if depth is None or self._depth is None or estimate.quantity is None:
             return depth, mask
         _, quantity, valid = estimate.known_depth()
-        is_metric = quantity is Quantity.METRIC_DEPTH
+        is_metric = quantity in ZERO_AT_CAMERA
         holes = None if are_all(valid) else valid
         values = depth if holes is None else depth.where(valid, 1)
         if is_metric:
@@ -195,7 +195,7 @@ class VideoAligner:
         """Warps the state by the camera's motion to the next frame, or resets it at a cut."""
         assert self._guide is not None
         motion = camera_motion(self._guide.value, guide, self._moving.motion) if self._guide.begun else None
-        if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
+        if motion is not None and self._depth is not None and quantity in ZERO_AT_CAMERA:
             # Twice as large means half as far: an approaching camera is more common than a zooming lens.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
@@ -345,5 +345,5 @@ def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quanti
     changed = 1 - (unchanged * known).sum() / total
     weight = known * (unchanged + (1 - unchanged) * changed**_URGENCY)
     noise_ratio = float((weight / count.clamp(min=1)).sum() / weight.sum().clamp(min=1e-12))
-    scale, shift = fit_robustly(values, target, weight, noise_ratio, with_scale=quantity is not Quantity.METRIC_DEPTH)
+    scale, shift = fit_robustly(values, target, weight, noise_ratio, with_scale=quantity not in ZERO_AT_CAMERA)
     return sent_to(device, scale), sent_to(device, shift)

@@ -217,7 +217,7 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
 
 def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
     """Heights (1, 1, H, W), as `integrated`, of slopes (1, 2, H, W) that are 0 in holes (not `known`), by conjugate gradients."""
-    weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
+    weight = known.to(target.dtype).clamp(min=_HOLE_WEIGHT)
 
     def applied(height: Tensor) -> Tensor:
         return adjoint(weight * mirrored_slopes(height, seamless, derivative), seamless, derivative) + screening * height

@@ -12,7 +12,8 @@ from ...options.checks import check_range
 from ...options.textures import MAX_MARGIN
 from ...utils import exact_dtype
 from ..conventions import unit_normals
-from ..estimate import Estimate, Quantity
+from ..estimate import Estimate
+from ..kinds import ZERO_AT_CAMERA
 
 
 def margins(height: int, width: int, share: float) -> tuple[int, int]:
@@ -61,7 +62,7 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
         count = valid.sum((2, 3), keepdim=True)
         mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
         values = torch.where(valid, values, torch.where(count > 0, mean, 1))
-        as_ratio = quantity is Quantity.METRIC_DEPTH
+        as_ratio = quantity in ZERO_AT_CAMERA
         level = _level(values.log() if as_ratio else values, margin)
         depth = torch.where(kept, level.exp() if as_ratio else level, torch.nan)
     if normals is not None:

@@ -25,8 +25,9 @@ from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
 from ..checks import check_image, check_view
 from ..edges.depth_edges import depth_at_image_edges
-from ..estimate import Estimate, Quantity
+from ..estimate import Estimate
 from ..images.tone_mapping import compress_highlights
+from ..kinds import ZERO_AT_CAMERA
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
@@ -249,7 +250,7 @@ def parallax_of_clip(
         size = (image.shape[-2], image.shape[-1])
         sized = estimate.slice(index, index + 1).to(images.device).resized(*size)
         farthest = torch.full_like(far[one], 1 / NEAR_FAR_RATIO)
-        if sized.quantity is Quantity.METRIC_DEPTH:
+        if sized.quantity in ZERO_AT_CAMERA:
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
         share = nearness_share(sized, far[one], near[one], focus)
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)

@@ -21,6 +21,7 @@ from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..images.tone_mapping import compress_highlights
+from ..kinds import ZERO_AT_CAMERA
 from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
@@ -167,7 +168,7 @@ def _nearness(estimate: Estimate, is_whole: bool) -> tuple[Tensor, Tensor | None
         depth, quantity, valid = estimate.depth, estimate.quantity, None
     else:
         depth, quantity, valid = estimate.known_depth()
-    return depth_to_nearness(depth, quantity, as_disparity=quantity is Quantity.METRIC_DEPTH), valid
+    return depth_to_nearness(depth, quantity, as_disparity=quantity in ZERO_AT_CAMERA), valid
 
 
 def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float, is_whole: bool = False) -> Tensor:

@@ -23,7 +23,7 @@ from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
 from ..filters.chosen_pixels import values_at
 from ..images.tone_mapping import compress_highlights
-from ..kinds import Projection
+from ..kinds import ZERO_AT_CAMERA, Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
 from ..sphere import with_surroundings
@@ -103,8 +103,9 @@ def vr_pair(
 
     Args:
         images: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
-        estimate: With depth of any size. Depth that is not metric is assumed to range from 1.5 to 4.5 metres. Masked pixels and holes are
-            at the far end. A panorama's depth is along its rays.
+        estimate: With depth of any size. The near end of depth that is not metric is assumed at 1.5 metres, and the
+            far end of depth with an unknown zero at 4.5. Masked pixels and holes are at the far end. A panorama's
+            depth is along its rays.
         layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others only panoramas.
         options: `eye_distance` and `eye_size` are used.
         depth_range: As `stereo_pair`, for depth that is not metric.
@@ -168,7 +169,7 @@ def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
 
 
 def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, ...] | None:
-    """Far and near end of each image's range, (B, 1, 1, 1) each; None for metric depth."""
+    """The nearness of each image's far and near end, (B, 1, 1, 1) each; None for metric depth."""
     if estimate.known_depth()[1] is Quantity.METRIC_DEPTH:
         return None
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
@@ -177,9 +178,12 @@ def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]
 
 def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) -> Tensor:
     """Inverse depth (1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, for panoramas along the ray."""
-    if far is not None and near is not None:
-        return (nearness_share(estimate, far, near, 0.0) * (1 - 1 / NEAR_FAR_RATIO) + 1 / NEAR_FAR_RATIO) / NEAR_END
     depth, quantity, valid = estimate.known_depth()
+    if far is not None and near is not None:
+        least: Tensor | float = 1 / NEAR_FAR_RATIO
+        if quantity in ZERO_AT_CAMERA:
+            least = (far / near).nan_to_num(least).clamp(_FARTHEST, 1)
+        return (nearness_share(estimate, far, near, 0.0) * (1 - least) + least) / NEAR_END
     if quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(f"the geometry has {quantity.value} and no range; give its far and near end, or metric depth")
     inverse = torch.where(valid, 1 / torch.where(valid, depth, 1), 0)

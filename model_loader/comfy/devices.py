@@ -31,12 +31,11 @@ def models_on_device() -> list[Any]:
 
 
 def default_device() -> torch.device:
-    """The device to run models on: inside ComfyUI its choice, else the first available of CUDA, MPS and CPU."""
+    """The device to run models on: inside ComfyUI its choice, else the first available of CUDA, XPU, MPS and CPU."""
     if (manager := memory_manager()) is not None:
         return manager.get_torch_device()
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    backends = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
+    return torch.device(next((name for name, backend in backends.items() if backend.is_available()), "cpu"))
 
 
 def image_placement() -> tuple[torch.device, torch.dtype]:

@@ -15,7 +15,7 @@ from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import depth_to_ray_distance
 from ...geometry.conventions import convert_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
-from ...geometry.kinds import Projection
+from ...geometry.kinds import ZERO_AT_CAMERA, Projection
 from ...geometry.panorama.merge import MERGED_WIDTH, View, affine_to_distances, merge_normals, merge_views
 from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import resize_map
@@ -104,7 +104,9 @@ def panorama_estimates(
         estimates = image_estimates(network, cut, camera, part_progress)
         parts = [one.to("cpu") for part in estimates for one in part.split()]
         interrupt.throw_if_interrupted()
-        yield merged_estimate(_views(parts, rotations), *merged_size(height, width))
+        has_metres = network.annotator.spec.quantity is Quantity.METRIC_DEPTH
+        quantity = Quantity.METRIC_DEPTH if has_metres else Quantity.SCALE_INVARIANT_DEPTH
+        yield merged_estimate(_views(parts, rotations), quantity, *merged_size(height, width))
         if progress is not None:
             progress((index + 1) * passes, total * passes)
 
@@ -187,13 +189,13 @@ def merged_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height / times)), max(2, round(width / times))
 
 
-def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
-    """Merges views into the estimate of a panorama of height x width."""
+def merged_estimate(views: list[View], quantity: Quantity, height: int, width: int) -> Estimate:
+    """Merges views into the estimate of a panorama of height x width; `quantity` is that of the distances."""
     distance, valid = merge_views(views, height, width)
     have_normals = all(view.normals is not None for view in views)
     normals = convert_normals(merge_normals(views, height, width), Axes.OPENCV, Axes.OPENGL) if have_normals else None
     mask = None if bool(valid.all()) else valid
-    return Estimate(distance, Quantity.METRIC_DEPTH, normals, Axes.OPENGL, mask, projection=Projection.EQUIRECTANGULAR)
+    return Estimate(distance, quantity, normals, Axes.OPENGL, mask, projection=Projection.EQUIRECTANGULAR)
 
 
 def _view_side(network: LoadedNetwork, width: int, size: int | None) -> int:
@@ -212,7 +214,7 @@ def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
     sides = [max(part.height, part.width) for part in parts]
     squares = [replace(part.to("cpu").in_float32(), intrinsics=None).resized(side, side) for part, side in zip(parts, sides, strict=True)]
     depths, quantities, valid = zip(*(part.known_depth() for part in squares), strict=True)
-    if quantities[0] is Quantity.METRIC_DEPTH:
+    if quantities[0] in ZERO_AT_CAMERA:
         distances = [
             depth_to_ray_distance(torch.where(known, depth, 1), view_intrinsics(side))
             for depth, known, side in zip(depths, valid, sides, strict=True)

@@ -22,6 +22,7 @@ from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, align_mask, align_n
 from ...geometry.camera import resize_intrinsics
 from ...geometry.conventions import unit_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
+from ...geometry.kinds import ZERO_AT_CAMERA
 from ...options.estimate import AUTO
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
@@ -60,7 +61,7 @@ def maps_of(estimate: Estimate, parts: tuple[str, ...] | None = None) -> Maps:
     valid = estimate.valid
     if estimate.depth is not None:
         depth = estimate.depth
-        if estimate.quantity is Quantity.METRIC_DEPTH:
+        if estimate.quantity in ZERO_AT_CAMERA:
             depth = 1 / depth
         maps["depth"] = torch.where(valid, depth, 0)
     if estimate.normals is not None:
@@ -96,7 +97,7 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
         assert values is not None and of_whole is not None
         if name == "depth":
             values = align_values(values, weight, _unmixed(of_whole, whole_weight), whole_weight)
-            if tiles.quantity is Quantity.METRIC_DEPTH:
+            if tiles.quantity in ZERO_AT_CAMERA:
                 values = values.clamp(min=_least(_unmixed(of_whole, whole_weight), whole_weight))
         elif name == "normals":
             values = align_normals(values, weight, of_whole, whole_weight)
@@ -134,7 +135,7 @@ def estimate_of(maps: Maps, whole: Estimate) -> Estimate:
     depth, normals, mask, confidence = (maps.part(name) for name in _CHANNELS)
     if depth is not None and mask is not None:
         depth = depth.div_(mask.clamp(min=_LEAST_WEIGHT))
-    if depth is not None and maps.quantity is Quantity.METRIC_DEPTH:
+    if depth is not None and maps.quantity in ZERO_AT_CAMERA:
         depth = depth.reciprocal_()
     if normals is not None:
         normals = unit_normals(normals, maps.axes)

@@ -36,7 +36,7 @@ def annotator(dtype=torch.float32):
 def test_distance_is_positive_and_1_at_the_98th_percentile_of_each_image():
     image = RANDOM.make_images(56, 112)
     found = annotator().estimate(torch.cat((image, image * 0.2)))
-    assert found.quantity is Quantity.METRIC_DEPTH and found.projection is Projection.EQUIRECTANGULAR
+    assert found.quantity is Quantity.SCALE_INVARIANT_DEPTH and found.projection is Projection.EQUIRECTANGULAR
     assert (found.depth > 0).all() and found.depth.std() > 0.01
     for one in found.depth:
         assert one.quantile(0.98) == pytest.approx(1, abs=1e-5)

@@ -81,7 +81,7 @@ def test_poses_are_those_of_the_cameras(seen):
 
 
 def test_points_of_all_views_lie_on_the_plane_in_the_world(seen):
-    assert seen.quantity is Quantity.METRIC_DEPTH, "no shift: points can be made of it as it is"
+    assert seen.quantity is Quantity.SCALE_INVARIANT_DEPTH, "no shift: points can be made of it as it is"
     world = camera_to_world_points(depth_to_points(seen.depth, seen.intrinsics), seen.extrinsics)
     torch.testing.assert_close(torch.einsum("i,bihw->bhw", NORMAL.float(), world), torch.full((3, HEIGHT, WIDTH), DISTANCE))
 

@@ -18,15 +18,7 @@ from tests.random_weights import make_images
 
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(
-    "moge-1-tiny",
-    "moge",
-    (WeightFile("t.pt"),),
-    "MIT",
-    Quantity.METRIC_DEPTH,
-    multiple_of=1,
-    default_size=56,
-    config=CONFIG,
-    up_to_scale=True,
+    "moge-1-tiny", "moge", (WeightFile("t.pt"),), "MIT", Quantity.SCALE_INVARIANT_DEPTH, multiple_of=1, default_size=56, config=CONFIG
 )
 
 
@@ -45,7 +37,7 @@ def test_the_network_is_the_authors(height, width, is_the_authors):
 
 def test_depth_is_up_to_scale_with_the_camera_and_no_normals():
     found = annotator().estimate(make_images(30, 40, 2))
-    assert found.quantity is Quantity.METRIC_DEPTH and found.normals is None
+    assert found.quantity is Quantity.SCALE_INVARIANT_DEPTH and found.normals is None
     assert found.depth.shape == (2, 1, 30, 40) and found.intrinsics.shape == (2, 3, 3) and found.mask.dtype == torch.bool
     given = annotator().estimate(make_images(30, 40), fov=60.0)
     assert given.intrinsics[0, 0, 0].item() == pytest.approx(40 / 2 / 3**-0.5)

@@ -1,6 +1,7 @@
 """Estimates as core ComfyUI's dictionaries, and back: axes, intrinsics, masks."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def test_moge_carries_what_core_lists():
     core = estimate_to_moge(metric(), IMAGE)
     plane = (2, HEIGHT, WIDTH)
     expected = {"depth": plane, "mask": plane, **dict.fromkeys(("image", "points", "normal"), (*plane, 3)), "intrinsics": (2, 3, 3)}
+    assert core.pop("quantity") == "metric_depth"
     assert {key: tuple(value.shape) for key, value in core.items()} == expected
     assert core["mask"].dtype == torch.bool
     assert core["depth"][0, 0, :3].isinf().all() and core["points"][0, 0, :3].isinf().all() and torch.isfinite(core["depth"][1]).all()
@@ -52,7 +54,7 @@ def test_da3_carries_what_core_lists_and_back_is_the_same():
     back = da3_to_estimate(core)
     assert back.quantity is Quantity.METRIC_DEPTH and torch.equal(back.depth[estimate.mask], estimate.depth[estimate.mask])
     assert all(torch.equal(getattr(back, name), getattr(estimate, name)) for name in ("mask", "intrinsics", "confidence"))
-    assert core.pop("mode") == "multiview"
+    assert core.pop("mode") == "multiview" and core.pop("quantity") == "metric_depth"
     shapes = {"intrinsics": (1, 2, 3, 3), "extrinsics": (1, 2, 3, 4), "image": (*plane, 3)}
     shapes |= dict.fromkeys(("depth", "sky", "confidence"), plane)
     assert {key: tuple(value.shape) for key, value in core.items()} == shapes
@@ -71,6 +73,17 @@ def test_moge_and_back_is_the_same():
     flipped = estimate.normals * torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
     assert torch.allclose(back.normals.where(trusted, 0), flipped.where(trusted, 0), atol=1e-6)
     assert torch.allclose(back.intrinsics, estimate.intrinsics, atol=1e-4)
+
+
+@pytest.mark.parametrize("ways", [(estimate_to_moge, moge_to_estimate), (estimate_to_da3, da3_to_estimate)], ids=["moge", "da3"])
+def test_depth_without_a_unit_comes_back_without_one(ways):
+    """Core's own dictionaries do not say; of those, MoGe 1's are without normals."""
+    to_core, back = ways
+    for found in (replace(metric(), quantity=Quantity.SCALE_INVARIANT_DEPTH), Estimate(metric().depth, Quantity.DISPARITY)):
+        assert back(to_core(found, IMAGE)).quantity is Quantity.SCALE_INVARIANT_DEPTH
+    cores_own = {name: value for name, value in to_core(metric(normals=None), IMAGE).items() if name != "quantity"}
+    assert back(cores_own).quantity is Quantity.SCALE_INVARIANT_DEPTH
+    assert back(cores_own, "metric_depth").quantity is Quantity.METRIC_DEPTH
 
 
 def test_moge_of_normals_alone():

@@ -497,17 +497,20 @@ def test_it_computes_in_what_its_maps_are_whatever_torch_is_set_to(name, monkeyp
     monkeypatch.setitem(globals(), "DEVICE", torch.device("cpu"))
     found = []
     try:
-        for other in (True, False):
+        for dtype in (torch.float64, torch.bfloat16, torch.float32):
+            other = dtype is not torch.float32
             torch.manual_seed(1)
-            torch.set_default_dtype(torch.float64 if other else torch.float32)
-            # A table that is kept would be of one dtype in both runs.
+            torch.set_default_dtype(dtype)
+            # A table that is kept would be of one dtype in all runs.
             nothing_kept = patch("depth_normal.utils._holds_numbers", return_value=False) if other else nullcontext()
             with torch.autocast("cpu", torch.bfloat16, enabled=other), nothing_kept:
                 found.append(on_cpu(called(name)))
     finally:
         torch.set_default_dtype(torch.float32)
-    for cast, plain in zip(*found, strict=True):
-        torch.testing.assert_close(cast, plain, rtol=1e-5, atol=1e-5, equal_nan=True)
+    *others, plain = found
+    for other in others:
+        for cast, expected in zip(other, plain, strict=True):
+            torch.testing.assert_close(cast, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 # Part of functions that have no gradient.

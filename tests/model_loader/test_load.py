@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +28,7 @@ from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.options.estimate import DTYPE_CHOICES
+from tests.forked import needs_fork
 from tests.refusals import refuses
 from tests.whole_files import Stop, stop_after
 
@@ -222,7 +225,7 @@ test_what_is_no_model_no_dtype_or_no_file_is_refused = refuses(
 @pytest.mark.parametrize(
     ("gpus", "devices", "words"),
     [
-        (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, mps, and cuda:N"),
+        (0, ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""], "unknown device '{}'; accepted: auto, cpu, cuda, xpu, mps, and cuda:N"),
         (0, ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)], "'{}' is not available to this .*accepted: auto and cpu"),
         (1, [torch.device("cuda", 5)], "device '{}'.*has one such device, cuda:0"),
         (2, ["cuda:2"], "device '{}'.*this machine has 2 such devices, cuda:0 to cuda:1"),
@@ -245,6 +248,16 @@ def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
     assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
+
+
+def test_a_gpu_of_intel_is_found_and_named_as_cudas_are(monkeypatch):
+    with pytest.raises(ValueError, match="device 'xpu' is not available to this torch"):
+        parse_device("xpu")
+    for name, there in (("is_available", True), ("is_initialized", False), ("device_count", 1)):
+        monkeypatch.setattr(torch.xpu, name, lambda there=there: there)
+    assert parse_device("xpu") == parse_device("xpu:0") == torch.device("xpu", 0)
+    with pytest.raises(ValueError, match="this machine has one such device, xpu:0"):
+        parse_device("xpu:1")
 
 
 def test_dtype_auto_on_a_gpu_and_on_a_cpu(monkeypatch):
@@ -299,3 +312,20 @@ def test_a_node_shows_the_progress_of_a_download():
     resumed = load_module._download_message(spec.file, spec)
     assert resumed(size // 2, size) == "", "what an earlier attempt left is no progress"
     assert resumed(size * 3 // 4, size) == "downloading 74 % of 493 MB (MIT)"
+
+
+@needs_fork
+def test_a_model_computes_in_a_forked_process():
+    """With more than one thread, torch would wait there for ever."""
+    code = """
+import multiprocessing, torch, depth_normal
+torch.set_num_threads(2)
+model, image = depth_normal.load_model("tiny", "float32", "cpu"), torch.rand(1, 3, 64, 64)
+mean = float(model.estimate(image).depth.mean())
+def depth(_):
+    return torch.get_num_threads(), float(model.estimate(image).depth.mean())
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    ((threads, found),) = pool.map_async(depth, [0]).get(60)
+    assert threads == 1 and abs(found / mean - 1) < 1e-4, (threads, found, mean)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

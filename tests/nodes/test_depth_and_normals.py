@@ -59,14 +59,15 @@ def test_an_image_alone_gives_all_four(photos):
     assert bool((mask == 1).all())
 
 
-def test_defaults_of_torch_that_other_packs_set_change_nothing(photos):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_defaults_of_torch_that_other_packs_set_change_nothing(photos, dtype):
     depth, normals, *_ = run(photos)
     depth_normal.free()
     try:
-        torch.set_default_dtype(torch.float16)
+        torch.set_default_dtype(dtype)
         with torch.device("meta"):
             again = run(photos)
-        assert torch.get_default_dtype() == torch.float16
+        assert torch.get_default_dtype() == dtype
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(again[0], depth) and torch.equal(again[1], normals)

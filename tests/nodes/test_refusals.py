@@ -102,7 +102,10 @@ UNFIT = {
         ({"geometry": RELATIVE, "method": "plane fit"}, r"relative depth has an unknown zero.*near_far_ratio"),
         ({"geometry": NORMALS}, "normals but no depth"),
         ({"geometry": METRES, "method": "midas"}, "metric_depth; midas needs disparity"),
-        ({"geometry": DISPARITY, "method": "dmap2norm"}, "disparity; dmap2norm needs metric_depth or relative_depth"),
+        (
+            {"geometry": DISPARITY, "method": "dmap2norm"},
+            "disparity; dmap2norm needs metric_depth or scale_invariant_depth or relative_depth",
+        ),
     ],
     "DepthImageToGeometry": [
         ({"image": GREY, "values": "metres"}, r"within 0..1, as an image's grey levels"),

@@ -68,7 +68,7 @@ export class Settings {
     const { model } = this
     if (!model) return
     const licence = Object.assign(document.createElement('a'), { href: model.page, target: '_blank', rel: 'noreferrer', textContent: model.terms })
-    const gives = model.gives.split(', ').map(each => translated(each.replace('metric_depth', 'metres').replace('_', ' '))).join(' + ')
+    const gives = model.gives.split(', ').map(each => translated(each.replace('metric_depth', 'metres').replaceAll('_', ' '))).join(' + ')
     const where = Object.assign(document.createElement('span'), { className: 'where' })
     where.textContent = model.bundled ? translated('comes with the package') : model.file ? model.file : translated('not on this computer yet: {0}', model.size_in_words)
     byId('model-facts').replaceChildren(`${gives} · `, licence, where)

@@ -69,7 +69,10 @@ export const UI_WORDS = {
     ja: 'このアドレスにはコマンドが表示したトークンが必要です。端末に表示されたアドレス全体を開いてください',
   },
   'this image is no longer in the list; reload the page': { zh: '此图像已不在列表中；请刷新页面', ja: 'この画像はもう一覧にありません。ページを再読み込みしてください' },
-  'this server is called {0} alone': { zh: '此服务器只能以 {0} 访问', ja: 'このサーバーの名前は{0}だけです' },
+  'this server is called {0} alone; write that at the beginning of the address': {
+    zh: '此服务器只能以 {0} 访问；请把它写在地址开头',
+    ja: 'このサーバーの名前は{0}だけです。アドレスの先頭にこれを入力してください',
+  },
   waiting: { zh: '等待中', ja: '待機中' },
   'with the settings as they are now': { zh: '使用当前设置', ja: '今の設定で' },
   '{0} done': { zh: '已完成 {0}', ja: '{0}件完了' },

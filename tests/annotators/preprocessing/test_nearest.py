@@ -12,12 +12,13 @@ from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.kinds import ZERO_AT_CAMERA
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests import tiny_depth as TINY
 
 # Distances of panoramas are exponentials, which are never 0, and panoramas have no field of view. Of models that differ in size, one.
-GIVING_METRES = [spec for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH and not spec.for_panoramas]
-METRIC = {(spec.family, spec.in_metres, spec.axes, spec.multiple_of, spec.resizing): spec.id for spec in GIVING_METRES}.values()
+GIVING_METRES = [spec for spec in MODELS.values() if spec.quantity in ZERO_AT_CAMERA and not spec.for_panoramas]
+METRIC = {(spec.family, spec.quantity, spec.axes, spec.multiple_of, spec.resizing): spec.id for spec in GIVING_METRES}.values()
 FAR = 3.0
 HEIGHT, WIDTH = 60, 84
 
@@ -78,7 +79,7 @@ def small_size(model):
 @pytest.mark.parametrize("model", METRIC)
 def test_depth_of_zero_is_near_and_no_hole(model, nearest, fov):
     estimate = annotator(model, nearest).estimate(images(), small_size(model), fov=fov)
-    least = LEAST_METRES if MODELS[model].in_metres else LEAST_UP_TO_SCALE
+    least = LEAST_METRES if MODELS[model].quantity is Quantity.METRIC_DEPTH else LEAST_UP_TO_SCALE
     assert estimate.depth.amin() >= least
     trusted = torch.ones_like(estimate.valid) if estimate.mask is None else estimate.mask
     assert torch.equal(estimate.valid, trusted), "holes are what the mask leaves out"

@@ -46,6 +46,7 @@ def test_the_page_itself_is_for_everybody_and_holds_no_secret(client):
 
 def test_what_is_not_of_the_page_is_refused(client):
     hosts = ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", ""]
+    hosts += ["localhost:{port}", "[::1]:{port}"]
     origins = ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"]
     cookies = ['settings={"theme": "dark"}', "other; =;;", f"long={'x' * 100_000}"]
     wrong = [
@@ -59,8 +60,9 @@ def test_what_is_not_of_the_page_is_refused(client):
     assert {status(client, "POST", "/api/cancel", **headers) for headers in wrong if "Origin" in headers} == {403}
     assert {status(client, "GET", "/web/maps.mjs", **headers) for headers in wrong if "Sec_Fetch_Site" in headers} == {403}
     assert {status(client, *STATE, Cookie=cookie) for cookie in cookies} == {200}
-    own = {"Origin": f"http://localhost:{client.port}", "Host": f"localhost:{client.port}"}
-    assert status(client, "POST", "/api/cancel", **own) == 200
+    assert status(client, "POST", "/api/cancel", Origin=f"http://127.0.0.1:{client.port}") == 200
+    answer, _, said = client.ask("GET", "/", headers={"Host": f"localhost:{client.port}"})
+    assert answer == 403 and f"127.0.0.1:{client.port} alone" in said.decode()
 
 
 def test_a_signed_address_opens_one_file_for_a_while(client, photo, monkeypatch):

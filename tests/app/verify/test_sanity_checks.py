@@ -22,7 +22,7 @@ def scene() -> Estimate:
 
 @pytest.fixture(scope="module")
 def right(scene) -> Estimate:
-    return replace(scene, depth=scene.depth * METRES)
+    return replace(scene, depth=scene.depth * METRES, quantity=Quantity.METRIC_DEPTH)
 
 
 def moved(estimate: Estimate, move) -> Estimate:
@@ -66,6 +66,7 @@ def test_a_coarse_scene_is_the_fine_one_in_the_middle_of_its_cells(scene):
 def test_right_depth_passes_in_every_quantity(right, quantity):
     depths = {
         Quantity.METRIC_DEPTH: right.depth,
+        Quantity.SCALE_INVARIANT_DEPTH: right.depth * 50,
         Quantity.RELATIVE_DEPTH: (right.depth - 0.3) * 1.7,
         Quantity.DISPARITY: 500 / right.depth - 800,
     }
@@ -157,5 +158,6 @@ def test_metres_are_plausible_for_a_cup_on_a_table(right, scale, grade):
 
 
 def test_depth_up_to_scale_may_have_any_unit(right):
-    names = [finding.name for finding in sanity_checks.evaluate(replace(right, depth=right.depth * 1000), None)]
+    found = replace(right, depth=right.depth * 1000, quantity=Quantity.SCALE_INVARIANT_DEPTH)
+    names = [finding.name for finding in sanity_checks.evaluate(found)]
     assert "near/far" in names and "scale" not in names

@@ -128,7 +128,7 @@ test_points_and_limits_that_mean_nothing_are_refused = refuses(
 
 
 def test_points_may_be_lists_and_lie_on_the_border_of_the_box():
-    assert chosen(point=[0.2, 0.2], more_points=[[0.7, 0.7]], not_points=[[0.9, 0.9]], select="object").more_points == [[0.7, 0.7]]
+    assert chosen(point=[0.2, 0.2], more_points=[[0.7, 0.7]], not_points=[[0.9, 0.9]], select="object").more_points == ((0.7, 0.7),)
     chosen(box=BOX, point=(0.8, 0.2), more_points=[(0.8, 0.2)])
 
 

@@ -77,6 +77,7 @@ def test_constant_depth_is_sharp_everywhere():
 test_bad_input_is_refused_with_the_remedy = refuses(
     lambda estimate, focus: focused(estimate, torch.rand(1, 3, 40, 60), LensOptions(**focus)),
     (Estimate(1 / ramp(), Quantity.DISPARITY), {"f_number": 2.0}, "an f-number needs depth in metres"),
+    (Estimate(ramp(), Quantity.SCALE_INVARIANT_DEPTH), {"f_number": 2.0}, "an f-number needs depth in metres"),
     (Estimate(1 / ramp(), Quantity.DISPARITY), {"unit": "metres", "focus": 2.0}, "not in metres"),
     (metric(), {"unit": "metres", "focus": 0.0}, "focus is 0 m; accepted: above 0"),
     (metric(), {"unit": "metres", "focus": 0.03, "f_number": 2.0}, "focuses from beyond 0.05 m on"),

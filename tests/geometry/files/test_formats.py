@@ -139,7 +139,8 @@ def test_whole_numbers_are_read_in_the_named_unit(tmp_path, name, unit, metre):
     estimate = load_estimate(path, unit)
     np.testing.assert_allclose(estimate.depth[0, 0], levels / metre, rtol=1e-6)
     assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.mask[0, 0].tolist() == (levels > 0).tolist()
-    with pytest.raises(ValueError, match=r"quantity is 'feet'; accepted: metric_depth, relative_depth, disparity, millimetres, kitti$"):
+    accepted = "metric_depth, scale_invariant_depth, relative_depth, disparity, millimetres, kitti"
+    with pytest.raises(ValueError, match=f"quantity is 'feet'; accepted: {accepted}$"):
         load_estimate(path, "feet")
 
 

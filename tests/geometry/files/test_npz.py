@@ -188,7 +188,10 @@ test_damaged_and_hostile_archives_are_refused = refuses_content(
     (npz(dmap=np.random.default_rng(0).random((6, 8, 4))), r"'dmap' has shape \(6, 8, 4\); expected depth \(H, W\); of the channels"),
     (npz(dmap=ONES * 0, nmap=np.ones((2, 3, 3))), "'dmap' holds no depth: all values are 0"),
     (npz(dmap=ONES, nmap=ONES[..., None] * np.float32([128, 128, 255])), r"go from 128 to 255; a normal map stores colours in 0..1"),
-    (npz(depth=ONES, quantity="furlongs"), r"bad.npz: quantity is 'furlongs'; accepted: metric_depth, relative_depth, disparity$"),
+    (
+        npz(depth=ONES, quantity="furlongs"),
+        r"bad.npz: quantity is 'furlongs'; accepted: metric_depth, scale_invariant_depth, relative_depth, disparity$",
+    ),
     (npz(normals=np.ones((2, 3, 3), np.float32), axes="y"), r"bad.npz: axes is 'y'; accepted: opengl, directx"),
     (npz(depth=ONES, quantity=np.zeros(3)), "expected one short string"),
     (npz(depth=ONES.astype(complex), quantity="disparity"), "expected a float32 map"),

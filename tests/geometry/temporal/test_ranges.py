@@ -14,19 +14,28 @@ def ramp(low=0.0, high=1.0, seed=0):
     return (low + (high - low) * order / 1999).view(1, 1, 40, 50)
 
 
-def test_a_running_range_follows_slowly_and_a_cut_starts_it_anew():
-    frames = torch.cat([ramp(0, 1)] * 30 + [ramp(0, 2)] * 30 + [ramp(5, 9, seed=1)] * 2)
+def test_a_running_range_widens_at_once_and_narrows_slowly_and_a_cut_starts_it_anew():
+    frames = torch.cat([ramp(0, 1)] * 30 + [ramp(0, 2)] * 5 + [ramp(0, 1)] * 30 + [ramp(5, 9, seed=1)] * 2)
     low, high = RunningRange().update(frames)
-    assert high.shape == (62, 1, 1, 1) and high[29].item() == pytest.approx(1)
-    steps = high[30:60].flatten().diff()
-    assert (steps > 0).all() and steps.max() < 0.05 and 1.6 < high[59] < 1.9
-    assert (low[60].item(), high[60].item()) == pytest.approx((5, 9)), "another scene"
+    assert high.shape == (67, 1, 1, 1) and high[29].item() == pytest.approx(1)
+    assert 1.99 < high[30] <= 2 and (high[30:35] <= 2).all()
+    steps = high[35:65].flatten().diff()
+    assert (steps < 0).all() and steps.min() > -0.005 and high[64] > 1.85
+    assert (low[65].item(), high[65].item()) == pytest.approx((5, 9)), "another scene"
 
 
-def test_a_running_range_moves_little_where_a_shot_begins():
-    """As a pan's does, whose first frames would otherwise pulse by half of what each brings in."""
-    _, high = RunningRange().update(torch.cat([ramp(0, 1), ramp(0, 2), ramp(0, 1)] + [ramp(0, 2)] * 40))
-    assert high.diff(dim=0).abs().max() < 1 / 8 and high[-1] > 1.7
+def test_somebody_who_enters_is_not_clipped_and_the_room_keeps_its_grey():
+    """Noise and a stray pixel move nothing; a thousandth of the pixels may be beyond the ends."""
+    random = torch.Generator().manual_seed(0)
+    frames = torch.cat([ramp(0, 1)] * 90) + 0.004 * torch.randn(90, 1, 40, 50, generator=random)
+    frames[20, 0, 0, 0] = 40.0
+    for index in range(30, 60):
+        frames[index, :, 5:, : min(20, 2 * (index - 29))] = ramp(1.2, 1.6)[..., 5:, :20][..., : min(20, 2 * (index - 29))]
+    grey = depth_to_image(frames, "disparity", normalisation="running")
+    room = 255 * grey[..., 30:].mean((1, 2, 3))
+    assert (grey == 1).float().mean((1, 2, 3)).max() <= 0.002 and (grey == 0).float().mean((1, 2, 3)).max() <= 0.002
+    assert room[:20].max() - room[:20].min() < 1 and room[40:60].max() - room[40:60].min() < 1, "while nobody comes or goes"
+    assert room[60:].diff().abs().max() < 0.3, "and where somebody left"
 
 
 def test_noise_that_averages_out_moves_no_range():
@@ -39,10 +48,10 @@ def test_noise_that_averages_out_moves_no_range():
     assert (means - means[0]).abs().max() < 0.5
 
 
-@pytest.mark.parametrize(("frame", "settled"), [((0.03, 0.97), (0, 1)), ((-0.01, 1.02), (-0.01, 1.02)), ((0.2, 1), (0.165, 1))])
+@pytest.mark.parametrize(("frame", "settled"), [((0.03, 0.97), (0, 1)), ((-0.01, 1.02), (-0.01, 1.02)), ((0.2, 1), (0.12, 1))])
 def test_a_running_range_holds_all_values_and_is_little_wider(frame, settled):
     low, high = RunningRange().update(torch.cat([ramp(0, 1)] + [ramp(*frame)] * 300))
-    assert (low[-1].item(), high[-1].item()) == pytest.approx(settled, abs=0.002)
+    assert (low[-1].item(), high[-1].item()) == pytest.approx(settled, abs=0.005)
 
 
 def test_cuts_can_be_told():

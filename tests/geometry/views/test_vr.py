@@ -201,8 +201,8 @@ def test_a_scene_without_depth_and_a_large_eye_distance(projection):
             assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
 
 
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
+@pytest.mark.quick_cases(5)
+@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH, Quantity.SCALE_INVARIANT_DEPTH])
 @pytest.mark.parametrize(
     ("layout", "projection"),
     [("vr180", Projection.PERSPECTIVE), ("vr180", Projection.EQUIRECTANGULAR), ("360-tb", Projection.EQUIRECTANGULAR)],
@@ -216,6 +216,8 @@ def test_depth_without_metres_has_its_near_things_near(quantity, layout, project
     values, ends = 7 + 40 / distance, [7 + 40 / (NEAR_END * end) for end in (NEAR_FAR_RATIO, 1)]
     if quantity is Quantity.RELATIVE_DEPTH:
         values, ends = 12 * distance - 5, [-(12 * NEAR_END * end - 5) for end in (NEAR_FAR_RATIO, 1)]
+    if quantity is Quantity.SCALE_INVARIANT_DEPTH:
+        values, ends = 12 * distance, [1 / (12 * NEAR_END * end) for end in (NEAR_FAR_RATIO, 1)]
     depths = ((distance, Quantity.METRIC_DEPTH), (values, quantity))
     metric, other = (Estimate(*depth, projection=projection) for depth in depths)
     expected, pair = vr_pair(image, metric, layout), vr_pair(image, other, layout, depth_range=ends)

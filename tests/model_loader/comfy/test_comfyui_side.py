@@ -139,10 +139,12 @@ def test_outside_comfyui_nothing_of_it_is_imported(alone):
     assert not [name for name in sys.modules if name.split(".")[0] == "comfy"]
 
 
-@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+@pytest.mark.parametrize("expected", ["cuda", "xpu", "mps", "cpu"])
+def test_the_default_device_outside_comfyui(alone, monkeypatch, expected):
+    names = ("cuda", "xpu", "mps", "cpu")
+    for name, backend in zip(names, (torch.cuda, torch.xpu, torch.backends.mps), strict=False):
+        there = names.index(name) >= names.index(expected)
+        monkeypatch.setattr(backend, "is_available", lambda there=there: there)
     assert devices.default_device() == torch.device(expected)
 
 

@@ -18,8 +18,9 @@ from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import check_writes
 from depth_normal.app.outcomes import DEMO_IMAGE
+from depth_normal.geometry.effects.depths import check_metric, known_depths
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import read_image
+from depth_normal.geometry.files import load_estimate, read_image, save_estimate
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model, load_model
@@ -84,6 +85,15 @@ def test_true_views_become_the_true_panorama(name, normals, truths):
     judge(found, truths[name])
 
 
+def test_the_panorama_of_a_model_without_metres_has_none(tmp_path):
+    """Its views, which are disparity, become distances of an unknown unit."""
+    found = load_model("tiny", "float32", "cpu").estimate_panorama(torch.rand(1, 3, 32, 64), 64)
+    save_estimate(tmp_path / "found.npz", found)
+    assert found.quantity is load_estimate(tmp_path / "found.npz").quantity is Quantity.SCALE_INVARIANT_DEPTH
+    with pytest.raises(ValueError, match="the depth is not in metres"):
+        check_metric(known_depths(found))
+
+
 @SLOW
 def test_tiny_rolled_by_half_a_turn_is_the_same_elsewhere(truths):
     model = load_model("tiny", "float32", "cpu")
@@ -93,7 +103,7 @@ def test_tiny_rolled_by_half_a_turn_is_the_same_elsewhere(truths):
     back = rolled.depth.roll(-WIDTH // 2, 3)
     ratio = (back / plain.depth).log()[plain.valid]
     assert (ratio - ratio.median()).abs().median() < 0.01
-    assert plain.quantity is Quantity.METRIC_DEPTH and plain.normals is not None
+    assert plain.quantity is Quantity.SCALE_INVARIANT_DEPTH and plain.normals is not None
     over, inside = (plain.depth[..., 0] / plain.depth[..., -1]).log().abs(), plain.depth.log().diff(dim=-1).abs()
     assert over.median() < 3 * inside.median() + 1e-3, "no step at the seam"
 
@@ -187,7 +197,7 @@ class Whole(Annotator):
         turn = min(range(0, WHOLE_WIDTH, step), key=lambda columns: float((known.roll(columns, -1) - shown).abs().mean()))
         ramp = torch.linspace(-self.slope, self.slope, WHOLE_WIDTH)
         depth = self.distance.roll(turn, -1) * ramp.exp() * (1 + 0.3 * (turn >= WHOLE_WIDTH // 2))
-        return Estimate(depth, Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
+        return Estimate(depth, Quantity.SCALE_INVARIANT_DEPTH, projection=Projection.EQUIRECTANGULAR)
 
 
 def whole(small_room, slope=0.0):
@@ -200,7 +210,7 @@ def seam(depth):
 
 def test_the_room_comes_back_with_its_normals_in_the_axes_of_panoramas(small_room):
     found = whole(small_room).estimate_panorama(small_room.image, derive=with_normals)
-    assert (found.projection, found.quantity, found.axes) == (Projection.EQUIRECTANGULAR, Quantity.METRIC_DEPTH, Axes.OPENGL)
+    assert (found.projection, found.quantity, found.axes) == (Projection.EQUIRECTANGULAR, Quantity.SCALE_INVARIANT_DEPTH, Axes.OPENGL)
     ratio = found.depth / small_room.distance
     assert (ratio / ratio.median() - 1).abs().max() < 1e-4
     assert all(part.median() < 3 for part in regions(angles(found, small_room), found.valid).values())
