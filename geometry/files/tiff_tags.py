@@ -111,7 +111,7 @@ def is_planar(data: bytes) -> bool:
 def planes(data: bytes) -> list[bytes]:
     """A TIFF of grey, or of red, green, blue, and alpha, in separate planes as a grey TIFF for each; empty for other files.
 
-    Pillow reads some of them, and rounds 16 bits to 8.
+    Pillow reads some of them, and rounds 16 bits to 8. Raises ValueError: cut off; what is appended here would be read as pixels.
     """
     if not is_planar(data):
         return []
@@ -121,6 +121,8 @@ def planes(data: bytes) -> list[bytes]:
     count = len(places[0]) // samples if len(places) == 2 and 1 <= samples <= 4 else 0
     if not count or tags.get(PHOTOMETRIC) not in ((BLACK_IS_ZERO,), (RGB,)):
         return []
+    if any(place + length > len(data) for place, length in zip(*places, strict=True)):
+        raise ValueError("the data of its last rows is missing")
     kept = {tag: tags[tag][:1] for tag in _OF_A_PLANE if tag in tags} | {PHOTOMETRIC: (BLACK_IS_ZERO,)}
     return [
         _with_tags(

@@ -85,3 +85,12 @@ def test_a_tiff_of_jpegs_that_end_early_is_refused(tmp_path, photo, cut):
     path.write_bytes(data)
     with pytest.raises(FileFormatError, match="cut off"):
         read_image(path)
+
+
+def test_planes_that_are_cut_off_are_refused(tmp_path):
+    """The tags that are appended for each plane would be its last pixels."""
+    path = tmp_path / "cut.tif"
+    write_tiff(path, np.moveaxis(LEVELS[..., :3], -1, 0), photometric="rgb", planarconfig="separate")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(FileFormatError, match="last rows is missing"):
+        read_image(path)
