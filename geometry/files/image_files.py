@@ -440,11 +440,11 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
     with damage_named(path), strict:
         from PIL import Image, UnidentifiedImageError
 
-        wanted = (tiff_tags.WIDTH, tiff_tags.HEIGHT, tiff_tags.SAMPLES)
+        wanted = (tiff_tags.WIDTH, tiff_tags.HEIGHT, tiff_tags.SAMPLES, tiff_tags.SAMPLE_FORMAT)
         tags = tiff_tags.read_tags(io.BytesIO(data), wanted)
         if tiff_tags.NEXT_IMAGE in tags:
             _say_first(path)
-        width, height, samples = (tags.get(tag, (default,))[0] for tag, default in zip(wanted, (0, 0, 1), strict=True))
+        width, height, samples, kind = (tags.get(tag, (default,))[0] for tag, default in zip(wanted, (0, 0, 1, 1), strict=True))
         check_size(path, width, height, len(data))
         if planes := tiff_tags.planes(data):
             return _combined([numbers for plane in planes if (numbers := decode_numbers(path, plane)) is not None])
@@ -457,6 +457,8 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
                     if codec == "libtiff" and ("32B" in layout or "16B" in layout):
                         # libtiff gives the machine's byte order, and Pillow swaps it again.
                         numbers = numbers.astype(f"{numbers.dtype.kind}{2 if '16B' in layout else 4}").byteswap()
+                    if numbers.dtype == np.int32 and kind not in (tiff_tags.SIGNED, tiff_tags.FLOATS):
+                        numbers = numbers.view(np.uint32)  # Pillow has no such numbers
                     if numbers.dtype.kind == "f":
                         with suppress(ValueError, TypeError):  # damaged metadata is ignored
                             numbers[numbers == np.float32(next(iter(_tiff_tag(image, _NO_DATA_TAG)), "nan"))] = np.nan

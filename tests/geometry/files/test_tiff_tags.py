@@ -94,3 +94,11 @@ def test_planes_that_are_cut_off_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(FileFormatError, match="last rows is missing"):
         read_image(path)
+
+
+def test_integers_above_two_to_the_31_are_no_negative_ones(tmp_path):
+    path = tmp_path / "whole.tif"
+    numbers = np.linspace(0, 2**32 - 1, 35).reshape(5, 7).astype(np.uint32)
+    write_tiff(path, numbers)
+    np.testing.assert_array_equal(decode_numbers(path, path.read_bytes()), numbers)
+    np.testing.assert_allclose(read_image(path)[..., 0], numbers / (2**32 - 1), atol=1e-5)
