@@ -53,6 +53,7 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
+_TARGA_BITS_AT, _ALPHA_BITS = 17, 15
 # By their first bytes, or those after the size of the first box.
 _OTHER_KINDS = {
     b"8BPS": "a Photoshop document",
@@ -231,6 +232,8 @@ def _stored_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes, 
     if pixels.ndim == 3 and extra and not any(extra):
         # A TIFF sample without stated meaning is not alpha.
         pixels = pixels[..., :3]
+    if image.format == "TGA" and image.mode == "RGBA" and not data[_TARGA_BITS_AT] & _ALPHA_BITS and not pixels[..., 3].any():
+        pixels = pixels[..., :3]  # 32 bits a pixel, of which the last 8 are said to be unused
     return pixels, profile, image.mode == "La" or (not exact and tiff_tags.ASSOCIATED_ALPHA in extra)
 
 

@@ -335,6 +335,16 @@ def test_kinds_that_few_write_are_read_as_pillow_reads_them(tmp_path, name, mode
     np.testing.assert_allclose(read_image(path) * 255, expected, atol=1.01)
 
 
+def test_unused_bits_of_a_targa_are_no_alpha(tmp_path):
+    """The header says so, and all are 0: as alpha they would leave nothing of the image."""
+    levels = np.random.default_rng(0).integers(0, 255, (6, 8, 4), np.uint8)
+    levels[..., 3] = 0
+    data = bytearray(encoded(levels, "tga"))
+    data[17] &= 0xF0
+    (tmp_path / "opaque.tga").write_bytes(data)
+    np.testing.assert_allclose(read_image(tmp_path / "opaque.tga") * 255, levels[..., :3], atol=1e-4)
+
+
 @pytest.mark.parametrize(("bits", "channels"), [(12, 1), (12, 3), (16, 3)])
 def test_a_deep_jpeg_2000_keeps_its_levels_and_white(tmp_path, bits, channels):
     """Written with 16 bits, and levels that are those of fewer bits once the header says so: its zero is the middle of the range."""
