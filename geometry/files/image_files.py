@@ -76,7 +76,8 @@ _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B",
 _UNIFORM_Z = 2
 
 _START_OF_JPEG, _START_OF_SCAN, _END_OF_JPEG = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_JPEG_FILLER = bytes(range(64, 128)) * 16
+# Rows that follow a missing restart mark would else stay as they are.
+_JPEG_FILLER = b"".join(bytes(range(64, 128)) * 16 + bytes((0xFF, mark)) for mark in range(0xD0, 0xD8))
 _MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
 

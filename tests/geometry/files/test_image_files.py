@@ -170,6 +170,14 @@ def test_a_jpeg_without_its_end_mark_is_read_and_this_is_said(tmp_path, photo, c
         read_image(path)
 
 
+def test_a_jpeg_cut_off_at_a_restart_mark_is_refused(tmp_path):
+    """Whatever follows before the next mark is skipped: data there changes none of the rows."""
+    whole = encoded(np.full((32, 16, 3), 200, np.uint8), "jpeg", restart_marker_rows=1)
+    (tmp_path / "cut.jpeg").write_bytes(whole[: whole.rindex(b"\xff\xd0")])
+    with pytest.raises(FileFormatError, match="the data of its last pixels is missing"):
+        read_image(tmp_path / "cut.jpeg")
+
+
 def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
     whole, path = encoded(photo, "jpeg", quality=85), tmp_path / "cut.jpg"
     cuts = [(whole[: int(len(whole) * share)] + b"\xff\xd9", "the data of its last pixels is missing") for share in (0.2, 0.5, 0.95)]
