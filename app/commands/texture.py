@@ -461,7 +461,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
         if known.quantity in ZERO_AT_CAMERA:
             raise ValueError(
-                f"{path} holds {known.quantity.value} and no heights; `texture occlusion --from-depth` takes it, "
+                f"{path} holds depth and no heights; `texture occlusion --from-depth` takes it, "
                 "and `depth-normal convert --as-image` makes an image of it that is a height map"
             )
         seen = known.depth[known.depth_valid]

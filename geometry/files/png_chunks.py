@@ -100,20 +100,26 @@ def check_rows(path: str | os.PathLike[str], data: bytes, unpack: bool) -> None:
 
     With `unpack` the pixels are unpacked, a block at a time; without, only the least that such an image can be packed to is compared.
     """
-    file, total, unpacked = io.BytesIO(data), 0, zlib.decompressobj()
-    header = b""
+    file, missing, unpacked = io.BytesIO(data), 0, zlib.decompressobj()
     for kind, length in chunks(file):
         if kind == b"IHDR":
-            header = file.read(length)
+            missing = _unpacked_length(file.read(length))
         elif kind == b"IDAT" and not unpack:
-            total += _LARGEST_RATIO * length
+            missing -= _LARGEST_RATIO * length
         elif kind == b"IDAT":
             for start in range(0, length, _BLOCK):
-                total += len(unpacked.decompress(file.read(min(_BLOCK, length - start))))
+                missing -= len(unpacked.decompress(file.read(min(_BLOCK, length - start))))
+                if missing <= 0:
+                    return
+    if missing > 0:
+        raise FileFormatError(f"{path}: the image is cut off: the data of its last rows is missing; copy or download it again")
+
+
+def _unpacked_length(header: bytes) -> int:
+    """The number of bytes of all rows, by the IHDR chunk."""
     width, height, bits, colour, *_, interlaced = struct.unpack(">IIBBBBB", header)
-    needed = 0
+    length = 0
     for column, row, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -((column - width) // across), -((row - height) // down)
-        needed += rows * (1 + (columns * bits * _CHANNELS.get(colour, 1) + 7) // 8) if columns > 0 else 0
-    if total < needed:
-        raise FileFormatError(f"{path}: the image is cut off: the data of its last rows is missing; copy or download it again")
+        length += rows * (1 + (columns * bits * _CHANNELS.get(colour, 1) + 7) // 8) if columns > 0 else 0
+    return length

@@ -197,12 +197,13 @@ def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
     elif (opacity := mask if alpha is None else alpha > 0.5) is not None:
         known &= planes_to_map([opacity])
     word, axes = header.get(exr.QUANTITY), header.get(exr.AXES)
+    square_width = exr.square_width(path, header, *values.planes.shape[-2:])
     try:
         is_depth = wanted == DEPTH and values.planes.shape[1] == 1
         return replace(
             values,
             known=None if bool(known.all()) else known,
-            square_width=exr.square_width(path, header, *values.planes.shape[-2:]),
+            square_width=square_width,
             quantity=Quantity(word) if word and is_depth else None,
             axes=Axes(axes) if axes and wanted == NORMALS else None,
         )
