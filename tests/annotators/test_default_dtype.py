@@ -28,6 +28,7 @@ def estimated(name, dtype, states):
     return {**estimate.maps, "quantity": estimate.quantity}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", (*graph_families.DINO, *graph_families.OTHERS))
 def test_a_family_estimates_the_same_under_every_default_dtype(name, monkeypatch):
     # A table that is kept would be of one dtype in all runs.
