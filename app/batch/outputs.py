@@ -380,7 +380,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     if not gives & set(writes) and set(writes) <= {"depth", "normals"}:
         raise ValueError(f"{spec.id} gives {spec.gives}: there is no {' or '.join(writes)} to write; choose another model or --write")
     if options.near_far_ratio and spec.quantity in ZERO_AT_CAMERA:
-        logger.warning("%s gives %s: a near-far ratio (%g) changes nothing", spec.id, spec.gives, options.near_far_ratio)
+        logger.warning("%s gives distances: a near-far ratio (%g) changes nothing", spec.id, options.near_far_ratio)
     for name in writes:
         if name in STEREO_CHOICES:
             if spec.quantity is None:

@@ -28,7 +28,7 @@ def test_the_extensions_are_those_of_the_kinds_that_are_read():
     """Pillow's own, but those of numbers and of animations of another kind."""
     Image.init()
     kinds = {Image.EXTENSION[each] for each in IMAGES if each in Image.EXTENSION}
-    assert {extension for extension, kind in Image.EXTENSION.items() if kind in kinds} - {*IMAGES} <= {".pfm", ".avifs"}
+    assert {extension for extension, kind in Image.EXTENSION.items() if kind in kinds} - {*IMAGES} <= {".pfm", ".avifs", ".heics", ".heifs"}
 
 
 @pytest.fixture

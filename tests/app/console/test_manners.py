@@ -100,7 +100,7 @@ def test_what_a_mesh_assumes_is_told(model, words, caplog):
 
 def test_a_ratio_that_metres_need_not_is_said(caplog):
     check_writes(["normals"], Options(MODELS["moge-2-vits-normal"], near_far_ratio=30))
-    assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
+    assert "moge-2-vits-normal gives distances: a near-far ratio (30) changes nothing" in caplog.text
 
 
 def test_a_missing_library_is_known_before_the_images(image, tmp_path, nothing_is_loaded, monkeypatch, capsys):
