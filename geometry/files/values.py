@@ -251,8 +251,8 @@ def _coded(image: DecodedImage, with_alpha: bool = False) -> FileValues:
     height, width = image.pixels.shape[:2]
     levels, alpha = as_rgb(image.pixels.reshape(height, width, -1), image.premultiplied)  # grey keeps its one channel
     planes = grey_as_one(np.moveaxis(levels, -1, 0))
-    if with_alpha and alpha is not None and planes.shape[1] == 3:  # which may be height, or x
-        return FileValues(torch.cat((planes, planes_to_map([alpha])), 1), bits=image.bits)
+    if with_alpha and alpha is not None:  # which may be height, or x
+        return FileValues(torch.cat((planes.expand(-1, 3, -1, -1), planes_to_map([alpha])), 1), bits=image.bits)
     known = None if alpha is None or bool((alpha >= 0.5).all()) else torch.from_numpy(alpha >= 0.5)[None, None]
     return FileValues(planes, known, bits=image.bits)
 

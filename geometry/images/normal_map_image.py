@@ -23,6 +23,7 @@ _UNIT = (0.75, 1.25)
 _MOST = 0.8
 # Colours up to this are black, which stands for a hole.
 _BLACK = 1.5 / 255
+_COMPRESSED = 0.1
 # Colours below minus the first are vectors instead, as resampling overshoots by less. Magnitudes above the second are neither.
 _OVERSHOOT, _MOST_STORED = 0.1, 1.5
 
@@ -70,8 +71,8 @@ def normal_map_to_estimate(
         colours = torch.cat((colours[:, :2], (blue + 1) / 2), 1)
     normals = decode_normal_map(colours, coding)
     if problem := normal_map_problem(colours, normals):
-        if image.shape[1] == 4 and highs[0] - lows[0] <= _BLACK:
-            problem = f"has one red everywhere: x is probably in alpha, as in {DXT5NM}"
+        if image.shape[1] == 4 and _red_is_empty(image):
+            problem = f"has no x in red: it is probably in alpha; name the coding {DXT5NM}"
         logger.warning("%s %s", name, problem)
     return Estimate(normals=normals, mask=None if bool(trusted.all()) else trusted)
 
@@ -82,7 +83,15 @@ def _unswizzled(image: Tensor, name: str) -> Tensor:
     if x is None:
         remedy = "name the coding of red and green, or join alpha to the image"
         raise ValueError(f"{name} has no alpha, where {DXT5NM} stores x; {remedy}")
+    if not _red_is_empty(colours):
+        logger.warning("%s has x in red, it seems, and not in alpha as in %s; name its own coding", name, DXT5NM)
     return torch.cat((x, colours[:, 1:2], torch.zeros_like(x)), 1)
+
+
+def _red_is_empty(colours: Tensor) -> bool:
+    """Whether red is the same everywhere, or repeats green, up to what compression to blocks of pixels changes."""
+    red, green = colours[:, 0], colours[:, 1]
+    return bool(torch.minimum(red.amax() - red.amin(), (red - green).abs().amax()) <= _COMPRESSED)
 
 
 def _without_height(image: Tensor, name: str) -> Tensor:

@@ -116,7 +116,10 @@ def test_heights_of_files_of_numbers(tmp_path, capsys, caplog, suffix):
         save_estimate(file, Estimate(raw, Quantity.RELATIVE_DEPTH))
         save_estimate(tmp_path / f"d{suffix}", Estimate(raw + 1, Quantity.METRIC_DEPTH))
         for kind in ("normals", "occlusion"):
-            assert texture(kind, tmp_path / f"d{suffix}", "-o", tmp_path / "n.png") == 2 and "holds depth and no heights" in capsys.readouterr().err
+            assert (
+                texture(kind, tmp_path / f"d{suffix}", "-o", tmp_path / "n.png") == 2
+                and "holds depth and no heights" in capsys.readouterr().err
+            )
     assert texture("normals", file, "-o", tmp_path / "n.png") == 0
     assert np.allclose(read_image(tmp_path / "n.png")[8:16, 8:16], (0.5 - 0.5**1.5, 0.5, 0.5 + 0.5**1.5), atol=2e-3)
     assert not caplog.text

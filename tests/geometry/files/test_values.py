@@ -323,3 +323,12 @@ def test_of_several_images_in_a_tiff_of_floats_the_first_is_taken_and_said(tmp_p
     assert not caplog.text
     assert float(read_values(tmp_path / "two.tif").planes.max()) == pytest.approx(2, abs=0.1)  # LogLuv rounds
     assert "two.tif: of several images in the file the first is taken" in caplog.text
+
+
+def test_a_grey_normal_map_keeps_its_alpha(tmp_path):
+    """As those with y in red, green and blue, and x in alpha."""
+    grey, alpha = np.full((6, 8), 90, np.uint8), np.full((6, 8), 200, np.uint8)
+    Image.fromarray(np.dstack((grey, grey, grey, alpha))).save(tmp_path / "a.png")
+    read = read_values(tmp_path / "a.png", NORMALS)
+    assert read.planes.shape[1] == 4 and read.known is None
+    assert read_values(tmp_path / "a.png").planes.shape[1] == 1

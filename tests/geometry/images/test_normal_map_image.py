@@ -116,16 +116,23 @@ def test_pixels_that_alpha_hides_are_counted(bumps, caplog, kind):
     assert torch.equal(found.mask, alpha >= 0.5) and "a.png: 30,000 of 60,000 pixels are transparent and ignored" in caplog.text
 
 
-def test_x_may_be_in_alpha(bumps, caplog):
+@pytest.mark.parametrize("layout", ["1y1x", "yyyx"])
+def test_x_may_be_in_alpha(bumps, caplog, layout):
     x, y, _ = encode_normal_map(bumps).split(1, 1)
-    swizzled = torch.cat((torch.ones_like(x), y, torch.ones_like(x), x), 1)
+    swizzled = torch.cat([{"1": torch.ones_like(x), "x": x, "y": y}[each] for each in layout], 1)
     with caplog.at_level(logging.INFO):
         found = normal_map_to_estimate(swizzled, "dxt5nm", "a.png")
     assert found.mask is None and torch.allclose(found.normals, bumps, atol=1e-3) and not caplog.text
     normal_map_to_estimate(swizzled, "opengl", "a.png")
-    assert "x is probably in alpha, as in dxt5nm" in caplog.text and "photograph" not in caplog.text
+    assert "a.png has no x in red: it is probably in alpha; name the coding dxt5nm" in caplog.text and "photograph" not in caplog.text
     with pytest.raises(ValueError, match=r"a\.png has no alpha, where dxt5nm stores x"):
         normal_map_to_estimate(swizzled[:, :3], "dxt5nm", "a.png")
+
+
+def test_x_in_red_is_no_dxt5nm(bumps, caplog):
+    image = encode_normal_map(bumps)
+    normal_map_to_estimate(torch.cat((image, image[:, 2:]), 1), "dxt5nm", "a.png")
+    assert "a.png has x in red, it seems, and not in alpha as in dxt5nm" in caplog.text
 
 
 def test_numbers_of_neither_kind_are_refused():
