@@ -16,6 +16,7 @@ from ...geometry.estimate import Estimate
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
+from ...options.checks import checked_switch
 from ...options.estimate import TORCH, check_tiles
 from ...options.map_images import CODINGS
 from ...options.outputs import DEFAULT_WRITES, WRITE_CHOICES
@@ -91,6 +92,9 @@ def estimate_folder(
         OSError: No further image can be processed: the disk of `out` is full or gone, or the model does not fit on the device. `resume`
             continues later.
     """
+    switches = {"recursive": recursive, "overwrite": overwrite, "resume": resume, "panorama": panorama}
+    for name, value in {**switches, "any_aspect": any_aspect, "keep_extension": keep_extension}.items():
+        checked_switch(name, value)
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     sources, problems = find_images(named, recursive=recursive, out=out)
     for problem in problems:

@@ -19,11 +19,13 @@ from ...geometry.camera import check_fov
 from ...geometry.edges.refine import Derive, refine_geometry
 from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
-from ...options.checks import checked_switch
+from ...options.checks import InvalidArgumentError, check_whole, checked_switch, is_number
 from ...options.estimate import check_tiles
 from ...utils import images_to_rgb
 from .memory_budget import on_device_or_cpu
 from .network import Images, LoadedNetwork, batch_shape
+
+_MOST_SIZE = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class InferenceOptions:
         network_threads: As in `Model.estimate_video`.
 
     Raises:
-        ValueError: The field of view or the number of tiles is out of range.
+        ValueError: The size, the field of view or the number of tiles is out of range.
     """
 
     size: int | None = None
@@ -57,6 +59,10 @@ class InferenceOptions:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))
         if self.refine is not None:
             object.__setattr__(self, "refine", checked_switch("refine", self.refine))
+        if self.size is not None:
+            check_whole("size", self.size, 1, _MOST_SIZE)
+        if not is_number(self.fov):
+            raise InvalidArgumentError("fov", f"is {self.fov!r}; accepted: degrees between 0 and 180, 0 = unknown")
         if self.fov:
             check_fov(self.fov)
 

@@ -336,8 +336,10 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch, capsys
         {"model": "tiny", "coding": "dx"},
         {"model": "tiny", "device": "gpu"},
         {"model": "tiny", "runtime": "warp"},
+        {"model": "tiny", "resume": "no"},
     ):
-        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'|unknown runtime 'warp'; accepted: torch"):
+        said = r"nope|choose of|unknown .*dx|unknown device 'gpu'|unknown runtime 'warp'; accepted: torch|'no'; accepted: True and False"
+        with pytest.raises(ValueError, match=said):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")

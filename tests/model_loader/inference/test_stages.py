@@ -21,6 +21,13 @@ def test_a_field_of_view_out_of_range_is_refused_before_anything_runs(load, fami
     assert family.batches == []
 
 
+@pytest.mark.parametrize("wrong", [{"size": True}, {"size": -1}, {"size": "big"}, {"size": 200.5}, {"fov": "60"}, {"fov": True}], ids=str)
+def test_sizes_and_fields_of_view_of_another_type_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; accepted: "):
+        InferenceOptions(**wrong)
+
+
 def test_normals_are_derived_before_the_depth_is_enlarged():
     sizes = []
 
