@@ -6,6 +6,7 @@ import functools
 import gc
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections import Counter
@@ -273,7 +274,7 @@ def _compute_alone_after_fork() -> None:
 
     Torch would wait for ever for the threads of its pool, which a fork does not copy.
     """
-    if hasattr(os, "register_at_fork"):
+    if sys.platform != "win32":
         os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 

@@ -414,8 +414,11 @@ def _read_channels(path: Path, overscan: bool = False) -> _Content:
             shared = any(uses[name] > 1 for name in part.channels)
             stored = {name: channel.pixels for name, channel in part.channels.items()}
             for layer in _chroma_layers(path, header):
-                planes = [stored.pop(layer + name) for name in (LUMINANCE, *CHROMA)]
-                rgb = chroma_to_rgb(*planes, header.get("chromaticities", BT_709))
+                y = stored.pop(layer + LUMINANCE)
+                height, width = (side // SAMPLING for side in y.shape)
+                # OpenEXR 3.4 returns arrays of Y's size that begin with the samples, 3.5 the samples.
+                red, blue = (stored.pop(layer + name).ravel()[: height * width].reshape(height, width) for name in CHROMA)
+                rgb = chroma_to_rgb(y, red, blue, header.get("chromaticities", BT_709))
                 stored |= {layer + name: plane for name, plane in zip("RGB", rgb, strict=True)}
             for full_name, values in stored.items():
                 name, pixels = _short(full_name), _placed(values, window, shown)
@@ -430,12 +433,12 @@ def _read_channels(path: Path, overscan: bool = False) -> _Content:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """`damage_named` without OpenEXR's "Unable to open", which it says of all damaged files."""
+    """`damage_named` without OpenEXR's "Unable to ...", which it says of all damaged files."""
     with damage_named(path, _DAMAGED):
         try:
             yield
         except RuntimeError as error:
-            if "Unable to open" not in str(error):
+            if "Unable to" not in str(error):
                 raise
             raise FileFormatError(f"{path}: {_DAMAGED}") from error
 

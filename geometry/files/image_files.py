@@ -621,7 +621,7 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile,
     end = data.rfind(_END_OF_JPEG)
     with open_image(path, io.BytesIO(data[:end] + _JPEG_FILLER + data[end:])) as longer:
         if not np.array_equal(np.asarray(longer), np.asarray(image)):
-            raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; fetch or save it again")
+            raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; copy or download it again")
 
 
 def _check_strips(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
@@ -633,7 +633,7 @@ def _check_strips(path: str | os.PathLike[str], data: bytes, image: ImageFile) -
             missing = missing or part.height < rows
             _check_jpeg_end(path, whole, part, doubtful=whole != jpeg)
     if missing:
-        raise FileFormatError(f"{path}: the image is cut off: some of its rows are missing; fetch or save it again")
+        raise FileFormatError(f"{path}: the image is cut off: some of its rows are missing; copy or download it again")
 
 
 def _check_tiles(path: str | os.PathLike[str], data: bytes) -> None:

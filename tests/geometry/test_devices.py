@@ -286,7 +286,9 @@ WAITS = {
         "effects.depths.known_depths effects.fog.add_fog effects.lens.focused effects.lit_scene.lit_scene effects.relight.relief_gloss "
         "effects.relight.relight effects.relight.relight,plain effects.shadows.cast_shadow effects.shadows.cast_shadow,coarse"
     ),
-    "its answer is yes or no": "conventions.are_unit_vectors textures.height.grey_heights textures.pbr.is_in_doubt",
+    "its answer is yes or no": (
+        "conventions.are_unit_vectors images.normal_map_image.are_vectors textures.height.grey_heights textures.pbr.is_in_doubt"
+    ),
     "refuses matrices that are no rotation": "conventions.camera_to_world_normals conventions.world_to_camera_normals",
     "ComfyUI keeps them on the CPU": "comfy_dicts.estimate_to_da3 comfy_dicts.estimate_to_moge",
     "warns of an image that is no normal map": "images.normal_map_image.normal_map_problem images.normal_map_image.normal_map_to_estimate",

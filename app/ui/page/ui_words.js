@@ -173,6 +173,11 @@ export const UI_MESSAGES = {
     zh: '图像已损坏或不完整；请重新复制或下载（{0}）',
     ja: '画像が壊れているか、途中で切れています。もう一度コピーするかダウンロードしてください（{0}）',
   },
+  'the image is cut off: {0}; copy or download it again': { zh: '图像不完整：{0}；请重新复制或下载', ja: '画像が途中で切れています（{0}）。もう一度コピーするかダウンロードしてください' },
+  'the data of its last pixels is missing': { zh: '缺少末尾像素的数据', ja: '最後の画素のデータがありません' },
+  'the data of its last rows is missing': { zh: '缺少末尾各行的数据', ja: '最後の行のデータがありません' },
+  'some of its rows are missing': { zh: '缺少部分行', ja: '一部の行がありません' },
+  'some of its tiles are missing': { zh: '缺少部分图块', ja: '一部のタイルがありません' },
   '{0}: not an image of a known kind, or one that is damaged or cut off (it begins with {1}); accepted are 8- and 16-bit {2}': {
     zh: '{0} 不是已知类型的图像，或已损坏或不完整（开头为 {1}）；支持 8 位和 16 位 {2}',
     ja: '{0}は未対応の形式の画像か、壊れているか、途中で切れています（先頭は{1}）。使えるのは8ビットと16ビットの{2}です',

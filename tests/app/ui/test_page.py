@@ -47,7 +47,7 @@ def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
         f"notes.txt is no image or video that this page reads; use {IMAGE_KINDS}, MP4, MOV, MKV, WebM "
         "(the command line reads HDR and EXR too)"
     ]
-    assert seen["under"].startswith("disparity ") and "faces" in seen["under"]
+    assert seen["under"].startswith("relative ") and "faces" in seen["under"]
     assert len(set(seen["sums"])) == len(VIEWS), "each view draws something else"
     assert seen["saved"] == {
         "depth": "coffee_depth.png",
@@ -135,7 +135,7 @@ def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
         assert page["language"] == language and page["overflow"] == [False] * 3 and page["pressed"] == "true"
         assert not [words for words in (*page["layouts"], *page["labels"]) if any("a" <= letter <= "z" for letter in words)]
         assert page["english"] == [] and page["notice"].startswith("notes.txt") and "image" not in page["notice"]
-        assert page["failed"].startswith({"ja": "画像が壊れているか", "zh": "图像已损坏"}[language]) and page["broken"] == []
+        assert page["failed"].startswith({"ja": "画像が途中で切れています", "zh": "图像不完整"}[language]) and page["broken"] == []
     assert seen["ja-JP"]["hero"] == "ここに画像をドロップ" and seen["ja-JP"]["modes"][0] == "並べて表示"
     assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
 
