@@ -107,8 +107,8 @@ def _bounds(values: Tensor, valid: Tensor, percentiles: tuple[float, float], own
     """
     shares = sorted((max(percentiles[0], _CLIPPED), min(percentiles[1], 100 - _CLIPPED)))
     inner = measure_range_of_samples(values, valid, (shares[0], shares[1]))
-    found = inner[1] < torch.inf
-    low, high = (torch.where(found, *each) for each in zip(inner, own, strict=True))
+    sampled = inner[1] < torch.inf
+    low, high = (torch.where(sampled, *each) for each in zip(inner, own, strict=True))
     # The difference of products stays finite for huge ranges.
     slack = _SLACK * high - _SLACK * low
     return torch.cat((-low, high), 1), torch.cat((slack - low, high + slack), 1)
