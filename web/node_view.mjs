@@ -120,6 +120,7 @@ class NodeView {
   /** The result of an earlier run: of this node, after an undo, a change of tabs or a reload, or of what it is a copy of. @param {boolean} isCopy */
   async restore(isCopy) {
     const output = keptAt(placeOf(this.source), this.source)
+    if (output && !isInGraph(this.node)) this.leave() // unless it is put into a graph
     if (output) return this.show(output)
     if (this.key && !keptAt(this.place, this.source)) this.fail(this.View.empty)
     if (this.key || !isInGraph(this.node)) return // an object that was only created would never be told to free its images
@@ -149,7 +150,8 @@ class NodeView {
 
   /** Its node is gone: another node object may take the view over, and otherwise it is disposed of. */
   leave() {
-    this.waiting = setTimeout(() => this.dispose(), WAIT)
+    clearTimeout(this.waiting)
+    this.waiting = setTimeout(() => isInGraph(this.node) || this.dispose(), WAIT)
   }
 
   /** Its node is back. */
