@@ -58,14 +58,8 @@ export function isOfShown(prompt) {
   return NO_ID.test(place.graph) && place.tab === shown.tab
 }
 
-/**
- * @param {string} prompt The id of the last one of a graph with the id of the shown one.
- * @returns {boolean} Whether its results are shown: a copy that was opened in another tab shows its own as soon as it has run.
- */
-export function isLastOfShown(prompt) {
-  const { graph, tab } = shownPlace(), hasRun = [...places.values()].some(place => place.graph === graph && place.tab === tab)
-  return !hasRun || !places.has(prompt) || isOfShown(prompt)
-}
+/** @param {string} prompt The id of one. @returns {boolean} Whether its results may be shown: of those of an earlier page nobody knows the tab. */
+export const isLastOfShown = prompt => !places.has(prompt) || isOfShown(prompt)
 
 /**
  * The ids under which a node runs: of the subgraphs around it and its own, as ComfyUI joins them.
