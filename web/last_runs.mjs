@@ -58,8 +58,8 @@ export function isOfShown(prompt) {
   return NO_ID.test(place.graph) && place.tab === shown.tab
 }
 
-/** @param {string} prompt The id of one. @returns {boolean} Whether its results may be shown: of those of an earlier page nobody knows the tab. */
-export const isLastOfShown = prompt => !places.has(prompt) || isOfShown(prompt)
+/** Whether the results of a prompt may be shown: of those of an earlier page nobody knows the tab. */
+const isLastOfShown = prompt => !places.has(prompt) || isOfShown(prompt)
 
 /**
  * The ids under which a node runs: of the subgraphs around it and its own, as ComfyUI joins them.

@@ -6,7 +6,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { styled } from './image_view.mjs'
 import { translatedLine, translatedMessage } from './language.mjs'
-import { isLastOfShown, isOfShown, queuedAt, runIds, runsOf, shownPlace } from './last_runs.mjs'
+import { isOfShown, queuedAt, runIds, runsOf, shownPlace } from './last_runs.mjs'
 import { isOurDefinition, isOurs, nodeAt } from './nodes.mjs'
 
 /** The event of a message on a node: {nodeId, text}. */
@@ -74,7 +74,7 @@ const isShown = (prompt = running) => prompt == null || isOfShown(prompt)
 api.addEventListener(WORDS, ({ detail: { nodeId, text, prompt_id } }) => { if (isShown(prompt_id)) say(nodeId, text) })
 api.addEventListener('progress_state', ({ detail }) => { running = detail.prompt_id })
 
-/** The node that failed in the last run of a graph, by the graph. @type {Map<string | undefined, {nodeId: string, text: string, prompt: string}>} */
+/** The node that failed in the last run of a graph, by the graph. @type {Map<string | undefined, {nodeId: string, text: string}>} */
 const failures = new Map()
 const graphOf = prompt => queuedAt(prompt)?.graph
 
@@ -97,7 +97,7 @@ const TRANSLATED = {
     const type = globalThis.LiteGraph?.registered_node_types[detail.node_type]
     if (!isOurDefinition(type?.nodeData)) return ['execution_error', detail]
     const english = detail.exception_message.trim(), own = translatedMessage(english)
-    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english, prompt: detail.prompt_id })
+    failures.set(graphOf(detail.prompt_id), { nodeId: String(detail.node_id), text: own ?? english })
     if (isShown(detail.prompt_id)) say(detail.node_id, own ?? english) // the page hides it behind a button
     // The English stays below it: logs and reports hold that.
     return ['execution_error', own ? { ...detail, exception_message: `${own}\n\n${detail.exception_message}` } : detail]
@@ -144,7 +144,7 @@ async function showNotes(again) {
 function wordsOf(node, id, runs) {
   if (node.isSubgraphNode?.()) return Object.keys(runs).filter(each => each.startsWith(`${id}:`)).flatMap(each => runs[each].notes)
   const failed = failures.get(shownPlace().graph)
-  if (failed?.nodeId === id && isLastOfShown(failed.prompt)) return [failed.text]
+  if (failed?.nodeId === id) return [failed.text]
   return isOurs(node) && runs[id]?.type === node.type ? runs[id].notes : []
 }
 
