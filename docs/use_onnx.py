@@ -236,7 +236,7 @@ def resize_to_image(maps, mask, height, width, kernel):
     for name in {"depth", "normals", "confidence"} & maps.keys():
         values = maps[name]
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = resize(values * counts, height, width, kernel) / total
+            mean = resize(np.where(counts > 0, values, 0), height, width, kernel) / total  # NaN times 0 is NaN
         if name == "normals":
             resized[name] = unit(mean)
         else:
