@@ -216,6 +216,7 @@ def test_several_networks_normals_alone_and_further_inputs_are_measured(model, r
     assert code == 0 and output.count("the network's forward ") == 1 and "estimate, file to file" in output, output
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="here is bpy, and they run")
 @pytest.mark.parametrize("name", RENDERING)
 def test_scripts_for_blender_name_the_missing_bpy(name, tmp_path):

@@ -77,6 +77,7 @@ def small(name):
             yield 480 // quarter, 640 // quarter
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_model_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
     with small(name) as size:
@@ -105,6 +106,7 @@ def exceeds(gpu, count, name):
     return all_over
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [name for name in gpu_model.EFFECTS if name not in OF_THE_BUDGETS_SIZE_ALONE])
 def test_an_effect_asks_no_more_of_a_gpu_than_its_budget(name, gpu, rows):
     assert not exceeds(gpu, rows[name], name)

@@ -147,8 +147,13 @@ def _built(folder: Path, key: Key, build: Callable[[Path], None]) -> Path:
             _known[stamp(folder / name)] = file["sha256"]
         return folder
     finally:
-        rmtree(part, ignore_errors=True)
-        _unfinished.discard(part)
+        try:
+            rmtree(part, ignore_errors=True)
+        except BaseException:  # `interrupt.end` raises wherever a thread is, but only once
+            rmtree(part, ignore_errors=True)
+            raise
+        finally:
+            _unfinished.discard(part)
 
 
 def remove_unfinished() -> None:

@@ -51,7 +51,7 @@ def maps_of(annotator, images=IMAGES, **options):
     return estimate(images, 48, **options).maps
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("model_id", "options", "seed_matters"),
     [
@@ -236,7 +236,7 @@ def folders(model_id, folder):
     return {file.role: f"diffusers/{folder}/{file.filename}" for file in SPECS[model_id].files}
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("model_id", "places"),
     [
@@ -382,6 +382,7 @@ def test_other_checkpoints_are_named(model_id, given, words):
         build(model_id, **changed)
 
 
+@pytest.mark.slow("takes a second")
 def test_what_the_authors_of_lbm_leave_in_their_file_is_no_obstacle_and_a_bare_unet_takes_a_vae_beside_it():
     expected = maps_of(build(LBM_DEPTH))["depth"]
     left = {"num_iterations": torch.zeros(()), "lpips_loss.net.slice1.0.weight": torch.zeros(4)}

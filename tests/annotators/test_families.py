@@ -131,7 +131,7 @@ def test_images_of_any_size_and_of_one_colour_give_finite_maps(model):
             assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-4
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(3)
 @HALF
 @torch.no_grad()
 def test_half_precision_is_near_and_ends_in_float32(name, model, dtype):
@@ -152,7 +152,7 @@ def test_half_precision_is_near_and_ends_in_float32(name, model, dtype):
             assert (other - value)[both].abs().median() < NEAR[dtype] * value[both].abs().median(), map_name
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 def test_a_file_that_differs_is_refused_by_name(name, model):
     def without_the_last(state):
         return {key: value for key, value in state.items() if key != last(state)}
@@ -192,7 +192,7 @@ def test_a_file_in_half_precision_computes_in_float32_and_stays_as_it_was(name, 
     assert all(torch.equal(value, expected[key]) for key, value in found.network.state_dict().items())
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 def test_a_users_file_of_the_published_tensors_is_recognised_and_loads(name, model, tmp_path):
     if name == "leres-boost":
         pytest.skip("its network's file is leres'")

@@ -75,7 +75,7 @@ def pipeline(parts, kind: str, config: MarigoldConfig, **options):
     return pipe
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("kind", ["depth", "normals"])
 @pytest.mark.parametrize(
     ("config", "steps", "ensemble"),

@@ -26,6 +26,7 @@ def random_state():
     return random_midas_small().state_dict()
 
 
+@pytest.mark.slow("takes a second")
 def test_it_is_as_exact_as_the_authors(monkeypatch):
     timm = pytest.importorskip("timm", reason="the oracle's encoder is timm's (extra 'test')")
     reason = "the oracle is controlnet-aux (extra 'test')"

@@ -78,6 +78,7 @@ def test_no_steps_are_moge_2():
     assert torch.equal(second.estimate(IMAGE, options=MogeOptions(5)).depth, expected.depth), "which has nothing to refine"
 
 
+@pytest.mark.slow("takes a second")
 def test_three_steps_are_the_default():
     third = built()
     depths = [third.estimate(IMAGE, options=MogeOptions(steps)).depth for steps in (1, 2, 3)]
@@ -132,6 +133,7 @@ def siblings(monkeypatch):
     return both
 
 
+@pytest.mark.slow("takes a second")
 def test_siblings_are_named(siblings, monkeypatch):
     all_three = (*siblings, replace(spec(FIRST), id="moge-1-tiny"))
     monkeypatch.setattr(moge, "SPECS", all_three)

@@ -261,6 +261,7 @@ def photo_with_sky(height, width):
     return torch.where(v < 0.5 + 0.06 * torch.sin(9 * u), torch.stack((0.35 + 0.4 * v, 0.6 + 0.3 * v, 0.95 - 0.05 * v)), land)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [(241, 357), (480, 460)], ids=["smaller than its maps", "larger"])
 def test_the_edge_network_changes_neither_normals_nor_sky(shipped, size):
     image = photo_with_sky(*size)

@@ -125,6 +125,7 @@ def test_the_kind_of_scene_is_each_images_own(both_scenes):
         torch.testing.assert_close(together[index : index + 1], by_network(both_scenes, images[index : index + 1]))
 
 
+@pytest.mark.slow("takes a second")
 def test_a_mirrored_image_gives_the_mirrored_depth():
     annotator, images = SHRUNK.annotator("zoedepth-nyu"), make_images(40, 60, 2)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)

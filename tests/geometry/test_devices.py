@@ -494,6 +494,7 @@ def test_it_runs_on_a_device_and_says_why_it_waits(name):
         assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_computes_in_what_its_maps_are_whatever_torch_is_set_to(name, monkeypatch):
     monkeypatch.setitem(globals(), "DEVICE", torch.device("cpu"))
@@ -520,6 +521,7 @@ WITHOUT_GRADIENT = {"images.tone_mapping.coded_bt1886"}
 WORK_IN_PLACE = {f"effects.relight.{name}" for name in ("relight", "relief_gloss", "shine")} | {"edges.stripes.stripe_ends"}
 
 
+@pytest.mark.quick_cases(20)
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_GRADIENT))
 def test_maps_may_require_a_gradient(name, monkeypatch):
     """Those that give one can be part of a loss, if they do not work in place."""

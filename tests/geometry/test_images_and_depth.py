@@ -159,6 +159,7 @@ def maps_of(found) -> list[Tensor]:
     return [found] if isinstance(found, Tensor) else list(found)
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_batch_is_its_images_one_by_one(function):
     images, depth = scenes()
@@ -186,7 +187,7 @@ PAIRS = [*zip(TYPES, (*TYPES[1:], TYPES[0]), strict=True), (torch.float32, torch
 IN_THE_IMAGES_TYPE = [each for each in FUNCTIONS | OF_ONE_IMAGE if each.startswith(COLOURED)]
 
 
-@pytest.mark.quick_cases(len(IN_THE_IMAGES_TYPE) - 2)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("function", IN_THE_IMAGES_TYPE)
 @pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)
 def test_types_may_differ(function, image_type, depth_type):

@@ -160,6 +160,7 @@ def differing(found, expected):
     return max(shares)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("call", "scene"), [case for case in CASES if is_quick(*case)])
 def test_a_millionth_turns_nothing_over(call, scene):
     compare(call, scene, range(1))

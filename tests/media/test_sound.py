@@ -43,6 +43,7 @@ def told(caplog):
     caplog.set_level("INFO")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("seconds", "rate", "messages"),
     [((9, 12), 5, []), ((38, 42), 2, ["late.ts: its sound (aac) begins so late that it is made AAC"])],
@@ -101,6 +102,7 @@ def test_a_clock_that_wraps_around_goes_on(tmp_path, begins):
     assert sound_times(remade(source)) == about((0, 6)) and max(steps(source)) < 0.3
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("begins", [0, 3600])
 def test_recordings_one_behind_the_other_go_on(tmp_path, begins):
     """The first's sound ends early: that of the second stays with its images."""

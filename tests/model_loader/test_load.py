@@ -315,6 +315,7 @@ def test_a_node_shows_the_progress_of_a_download():
 
 
 @needs_fork
+@pytest.mark.slow("imports torch in a process of its own")
 def test_a_model_computes_in_a_forked_process():
     """With more than one thread, torch would wait there for ever."""
     code = """

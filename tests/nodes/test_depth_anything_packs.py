@@ -75,7 +75,7 @@ def as_documented(name, batch):
     return maps.movedim(1, -1).expand(-1, -1, -1, 3)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [OLD_FILES[1], OLD_FILES[6]])
 @pytest.mark.parametrize("size", [(61, 83), (70, 84), (33, 120)])
 @torch.no_grad()
@@ -163,6 +163,7 @@ def test_depth_of_a_video(tiny):
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4 * expected.max().item())
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("images", "widgets", "size"),
     [

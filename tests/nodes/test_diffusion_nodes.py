@@ -261,6 +261,7 @@ def test_simple_loads_no_model(no_model, image):
     assert torch.equal(found["orm"][..., 0], found["occlusion"][..., 0]) and bool((found["orm"][..., 1] == torch.tensor(0.35)).all())
 
 
+@pytest.mark.slow("takes a second")
 def test_geometry_adds_its_relief_at_the_photographs_size(tiny, image):
     known = bumps()
     found = run(image[:1], geometry=known, relief=0.0)

@@ -268,6 +268,7 @@ def test_a_map_of_another_shape_is_worth_a_word(caplog):
     assert said.startswith(f"depth is stretched: it has {SIZE // 2}x{SIZE} pixels, the image {SIZE}x{SIZE}, another shape")
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("node", [FOG, LENS, MASK, CUTOUT, SaveMesh, SaveRelief])
 @pytest.mark.parametrize(("hole", "alpha"), [(0.0, 1.0), (torch.nan, 1.0), (1.0, 0.0)])
 def test_an_image_of_a_batch_without_depth_is_named_and_stays_as_it_is_where_it_can(node, hole, alpha, comfyui, caplog):

@@ -66,6 +66,7 @@ def own_file(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", ["Own.safetensors", "mine/own.safetensors", " mine/Own.safetensors ", "whole", '"whole"'])
 def test_a_file_in_a_model_folder_says_itself_which_model_it_is(own_file, name):
     (model,) = LoadDepthNormalModel().execute("(from file)", "float32", name.replace("whole", str(own_file)))
@@ -187,6 +188,7 @@ def third(monkeypatch):
     return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("more", [{}, {"film": True}])
 def test_refine_steps_are_moge_3s(third, more):

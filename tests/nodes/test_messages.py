@@ -220,6 +220,7 @@ def far_normals(ramp):
 NAMES = {"OpenGL", "tiny", "MB"}
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
 def test_lines_of_several_messages_are_translated_whole(comfyui, tmp_path, monkeypatch):
     size = "tiny runs at size 256, its largest, in place of 768"

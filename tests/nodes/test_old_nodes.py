@@ -156,6 +156,7 @@ AT_THE_RESOLUTION = (
 )
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("node_id", NODES)
 def test_the_network_runs_at_its_authors_size_or_at_the_resolution_as_in_the_old_pack(node_id, model):
     for widgets in ({}, {"resolution": 1024}):
@@ -177,7 +178,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("ckpts")
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @EACH_CHOICE
 def test_every_file_loads_by_its_name_and_gives_images(node_id, widgets, model_id, folder, monkeypatch, caplog):
     tiny = tiny_depth if MODELS[model_id].family in tiny_depth.FAMILIES else tiny_old_nodes

@@ -129,6 +129,7 @@ def are_equal(one, other):
     return type(one) is type(other) and (torch.equal(one.nan_to_num(), other.nan_to_num()) if isinstance(one, Tensor) else one == other)
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize(("node_id", "name", "kind", "options"), [*rows()])
 def test_a_widget_changes_the_output(node_id, name, kind, options):
     needed = next((values for names, values in NEEDED.get(node_id, {}).items() if name in names.split()), {})

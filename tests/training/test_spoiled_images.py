@@ -129,6 +129,7 @@ def test_a_still_network_does_not_flicker_and_a_nervous_one_does(tmp_path):
     assert alone > 100 and held < alone / 2
 
 
+@pytest.mark.slow("takes a second")
 def test_on_a_gpu_no_step_mixes_devices():
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
     with FakeTensorMode():
@@ -149,6 +150,7 @@ def test_on_a_gpu_no_step_mixes_devices():
         assert {value.device for value in (shown, *found, *passed)} == {device}
 
 
+@pytest.mark.slow("takes a second")
 def test_on_a_gpu_teachers_mix_no_devices(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())  # it knows no device that is not there
     teacher = evaluate.load_tiny(export.SHIPPED, 64)

@@ -234,6 +234,7 @@ def forget_what_is_finer(tiny):
         value.detach().zero_()
 
 
+@pytest.mark.slow("takes a second")
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
     forget_what_is_finer(networks[0])
@@ -425,6 +426,7 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.slow("takes a second")
 def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch):
     """Those of the layers that the weights begun from lack are counted."""
     monkeypatch.setitem(train.IMAGES, "cpu", 1)

@@ -18,6 +18,7 @@ from depth_normal.annotators.building import from_diffusers, from_state_dict, fr
 from depth_normal.annotators.networks.midas import MidasSmall
 
 
+@pytest.mark.slow("takes a second")
 def test_the_transformers_library_builds_one_network_at_a_time():
     """Its from_pretrained replaces functions of torch.nn.init and puts them back: two at once would leave the wrong ones there."""
     pytest.importorskip("transformers")

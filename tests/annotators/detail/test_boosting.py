@@ -57,6 +57,7 @@ def booster(network, config, merge=plain_merge):
     return Booster(estimate, merge, config)
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]

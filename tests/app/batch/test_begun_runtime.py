@@ -61,6 +61,7 @@ def note(out):
     return json.loads(path.read_text())["runtime"] if path.exists() else None
 
 
+@pytest.mark.slow("takes a second")
 def test_a_folder_that_torch_began_is_finished_by_torch(photos, out, tmp_path, ran, convolved):
     words = ("--runtime", "auto")
     assert not ran("estimate", photos / "0.png", "-o", out, *words) and note(out) is None

@@ -116,6 +116,7 @@ def third(tmp_path, monkeypatch):
     return "--model", spec.id, "--weights", str(tmp_path / "moge_3.safetensors"), "--device", "cpu"
 
 
+@pytest.mark.slow("takes a second")
 def test_steps_of_refinement_change_the_depth_and_are_recorded(third, image):
     plain, settings, _ = run(image, "default", *third, "--write", "npz")
     assert "refine_steps" not in settings, "runs from before there were steps can be resumed"

@@ -429,6 +429,7 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos):
     pipeline.close()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
     """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""

@@ -119,7 +119,7 @@ def test_ctrl_c_in_the_last_image_stops_nothing(photos, at_the_second, capsys):
     assert "not begun" not in capsys.readouterr().err
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("change", "made_anew"),
     [((), 0), (("--density", "0.2"), 3), (("--no-sky",), 3), (("--size", "64"), 3), (("--device", "cpu"), 0), (("--recursive",), 0)],

@@ -148,6 +148,7 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     assert contents(tmp_path / "ray") == made
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("writes", "travels"),
     [

@@ -26,6 +26,7 @@ def effect(scene, name, *options, out="out.png"):
     return main(["effect", name, str(scene / "a.png"), "--geometry", str(scene / "a.npz"), "--out", str(scene / out), *options])
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("words", "said", "wall"),
     [

@@ -138,6 +138,7 @@ def test_a_named_result_of_another_kind_is_not_replaced(words, kind, other, sett
     assert main([*words, *other.split(), "--overwrite"]) == 0 and main([*words, *other.split()]) == 0
 
 
+@pytest.mark.slow("takes a second")
 def test_each_video_of_several_that_are_named_has_its_kind(here):
     shots()
     words = "video shots --model tiny --size 32 -o {} --what {}"
@@ -178,6 +179,7 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
     assert "not known as an unchanged result of `depth-normal relight ../flat.png`" in capsys.readouterr().err
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("words", "computed", "name"),
     [
@@ -371,6 +373,7 @@ def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
         assert link.is_symlink() and not (here / "absent").exists()
 
 
+@pytest.mark.slow("takes a second")
 def test_a_named_video_is_made_anew_and_of_numbered_files_some_would_stay(here):
     shots()
     words = "video shots --model tiny --size 32"

@@ -144,6 +144,7 @@ def one_off(data):
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("change", "verdict", "size_ok"), [(bytes, "sound", True), (lambda data: data[:-1000], "wrong", False), (one_off, "wrong", True)]
 )

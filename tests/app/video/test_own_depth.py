@@ -56,6 +56,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("kind", SOURCES)
 def test_each_frame_has_its_depth(clip, tmp_path, kind):
     assert run(clip, "--depth", SOURCES[kind](tmp_path), "-o", tmp_path / "o_%02d.exr", "--start", 0.1) == 0
@@ -101,6 +102,7 @@ def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
     assert made(tmp_path)[0] == [1, 2, 3, 4, 5, 6] and "has 6 frames" not in caplog.text
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("kept", "reason"), [(range(9), "frame 10"), ([*range(5), *range(6, COUNT)], "frame 6")])
 def test_a_frame_without_depth_ends_the_video_and_is_said(clip, tmp_path, capsys, caplog, kept, reason):
     depth = numbered(tmp_path / "d", "npz", [number + 1 for number in kept], LEVELS[list(kept)])

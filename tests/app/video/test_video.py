@@ -250,6 +250,7 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
     assert not record.exists(), "a run without --resume leaves none"
 
 
+@pytest.mark.slow("takes a second")
 def test_a_video_of_other_weights_is_not_the_same(video, tmp_path, capsys):
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(load_model("tiny").weights_path.read_bytes())

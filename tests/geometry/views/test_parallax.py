@@ -244,7 +244,7 @@ def shown_of(frame: torch.Tensor) -> list[float]:
     return [(float(edge) - 0.1) / 0.8 for edge in edges]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("move", ["orbit", "swing"])
 @pytest.mark.parametrize("focus", [0.0, 0.5, 1.0])
 def test_what_is_cropped_shows_nothing_beside_the_image(move, focus):

@@ -200,6 +200,7 @@ def test_the_patchers_class_is_read_when_it_is_needed(comfy):
     assert [type(call.models[0]) for call in comfy.calls] == [NewerPatcher, Patcher], "an older ComfyUI has only the old one"
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("unloaded", ["before", "after", "in a prompt", "never"])
 def test_models_go_with_the_last_node_object_and_the_device(comfy, monkeypatch, unloaded):
     """As ComfyUI's "Free model and node cache" does, whatever graphs came before; if only the graph changes, they stay."""

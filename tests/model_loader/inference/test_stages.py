@@ -101,7 +101,7 @@ def assert_same(found: Estimate, expected: Estimate):
         torch.testing.assert_close(found.maps[name], value)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("settings", [{}, {"tiles": 2}, {"refine": True}, {"tiles": 2, "refine": True}], ids=str)
 def test_masks_of_some_images_do_not_depend_on_the_size_of_batches(estimated, settings):
     whole = estimated(5, **settings)

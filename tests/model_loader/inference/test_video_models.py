@@ -72,6 +72,7 @@ def test_a_video_comes_at_its_own_size_with_normals_of_the_networks(load):
     near(depth(parts), depth([part.resized(60, 90) for part in windows(model, video(40))]))
 
 
+@pytest.mark.slow("takes a second")
 def test_cuts_are_looked_for_where_they_are_asked_for(load):
     model = load()
     first, second = video(15), video(15, seed=3)
@@ -93,6 +94,7 @@ def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load,
     assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("step", ["encode", "finish"])
 def test_chunks_become_smaller_where_memory_is_short(load, monkeypatch, caplog, step):
     model = load()
@@ -133,6 +135,7 @@ def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
         assert batches == 2 * expected, "the chunks in which they come do not matter"
 
 
+@pytest.mark.slow("takes a second")
 def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_video(load, monkeypatch, caplog):
     expected = depth(windows(load(), video(30)))
     model = load("bfloat16")
@@ -144,6 +147,7 @@ def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_video(lo
     near(found, expected)
 
 
+@pytest.mark.slow("takes a second")
 def test_half_precision_that_fails_after_estimates_were_given_out_says_so(load, monkeypatch):
     model, calls = load("bfloat16"), []
     real = model.network.through_time
@@ -154,6 +158,7 @@ def test_half_precision_that_fails_after_estimates_were_given_out_says_so(load, 
         list(parts)
 
 
+@pytest.mark.slow("takes a second")
 def test_half_precision_that_fails_in_a_video_that_continues_says_so(load, monkeypatch):
     """In float32 from here on, its frames would differ from those before."""
     model, frames = load("bfloat16"), torch.cat(video(60))

@@ -196,6 +196,26 @@ def test_waiting_and_building_can_be_left_and_the_next_begins(begun, takes_steps
         steps[0]("anything")
 
 
+def test_work_that_is_ended_while_it_is_cleared_away_leaves_nothing(monkeypatch):
+    """A step says that nobody waits any more, and before the half of it is gone, the thread is ended too."""
+    remove, removed = engine_store.rmtree, []
+
+    def ended(folder, **how):
+        removed.append(folder)
+        if len(removed) == 1:
+            raise KeyboardInterrupt
+        remove(folder, **how)
+
+    def build(folder):
+        (folder / "engine.bin").write_text("half")
+        raise LeftError("model")
+
+    monkeypatch.setattr(engine_store, "rmtree", ended)
+    with pytest.raises(KeyboardInterrupt):
+        kept(KEY, build, nothing)
+    assert endings() == [".lock"] and not engine_store._unfinished
+
+
 @needs_fork
 @pytest.mark.slow("starts other processes")
 def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code():

@@ -79,6 +79,7 @@ def mended(name, spans, **trouble):
     return pytest.param(trouble, spans, id=name[:30])
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize(
     ("kind", "trouble", "spans"),
     FILES.in_turn(
@@ -110,6 +111,7 @@ def test_a_file_comes_whole_from_where_it_broke(kind, server, trouble, spans):
     assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
 
 
+@pytest.mark.quick_cases(1)
 def test_a_stopped_download_goes_on_where_it_was(kind, server, tmp_path):
     file, served = kind
     served.seconds = 1.0
@@ -209,6 +211,7 @@ def beginning(first):
     return f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-\r\n\r\n".encode("latin-1") + BODY
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize(
     ("kind", "trouble", "unknown", "error", "words", "asked"),
     FILES.in_turn(

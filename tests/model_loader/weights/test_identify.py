@@ -75,6 +75,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("model_id", SIZES)
 def test_every_network_has_the_published_size_and_is_known_by_its_names_and_shapes(model_id):
     spec, state = MODELS[model_id], expected(model_id)
@@ -147,7 +148,7 @@ def test_midas_of_convolutions_needs_no_library(tmp_path, monkeypatch):
     assert identify.recognise(path).id == "midas-v2.1-small"
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model_id", ["marigold-normals", "lotus-depth-g", "lotus-normals-d", "lbm-normals"])
 def test_the_network_of_a_diffusion_model_is_enough(model_id, monkeypatch, tmp_path):
     specs = {spec.id: DIFFUSION.shrunk(spec) for spec in MODELS.values() if spec.family in DIFFUSION.FAMILIES}

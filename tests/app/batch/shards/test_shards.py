@@ -103,6 +103,7 @@ def test_old_shards_are_removed_once_the_manifest_names_the_new_ones(kind, photo
     assert named == [new] and not old & new and names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, out, capsys):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
@@ -228,6 +229,7 @@ class KilledError(BaseException):
     """As a signal that nothing catches."""
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("step", ["write_manifest", "remove_shards", "_copy", "publish", "write", "remove"])
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, out, monkeypatch):
@@ -340,6 +342,7 @@ def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, out
         planned(out, photos, "cd", overwrite=True)
 
 
+@pytest.mark.slow("takes a second")
 def test_a_resume_takes_one_read_for_all_shards(photos, s3):
     requests, files = s3
     store = open_store("s3://maps/many")
@@ -373,6 +376,7 @@ def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypat
     assert seen == [0, 2, 2, 4]
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monkeypatch):
@@ -385,6 +389,7 @@ def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monke
     assert shards[0].items() < shards[1].items() == shards[2].items() and len(shards[2]) == 2, "a second source leaves the first alone"
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_what_is_read_back_is_what_the_network_gives(kind, photos, tmp_path, out):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
