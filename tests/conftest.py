@@ -58,8 +58,9 @@ _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 if _HAS_GLIBC := hasattr(_LIBRARY, "malloc_trim"):
     _LIBRARY.mallopt(_M_ARENA_MAX, 1)
 
-# What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
-for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+# What a script runs in the background ignores Ctrl-C, what `nohup` runs a closed terminal, and so would every program that tests stop.
+_STOPS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+for _stop, _handler in ((getattr(signal, name), handler) for name, handler in _STOPS.items() if hasattr(signal, name)):
     if signal.getsignal(_stop) is signal.SIG_IGN:
         signal.signal(_stop, _handler)
 
