@@ -91,6 +91,7 @@ def test_tooltips_call_choices_by_their_labels(language):
                 assert not re.search(rf"(?<![\w`]){re.escape(choice)}[:\uff1a]", tooltip, re.ASCII), (node_id, name)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_labels_stand_once_and_sentences_end(language):
     shown = "\n".join(LOCALES.translated(language).values())

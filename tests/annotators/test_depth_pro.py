@@ -44,6 +44,7 @@ def half_tangent(degrees):
 # The estimate
 
 
+@pytest.mark.slow("takes a second")
 def test_metres_follow_the_focal_length():
     network = annotator()
     image = make_images(30, 50)

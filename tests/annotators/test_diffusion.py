@@ -51,7 +51,7 @@ def maps_of(annotator, images=IMAGES, **options):
     return estimate(images, 48, **options).maps
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("model_id", "options", "seed_matters"),
     [
@@ -175,6 +175,7 @@ def test_depth_of_lbm_equals_the_published_equations(steps, bridge_noise):
     assert found.quantity is Quantity.RELATIVE_DEPTH
 
 
+@pytest.mark.slow("takes a second")
 def test_normals_of_lbm_come_out_in_opengl_axes_by_the_one_field_of_the_entry():
     raw = F.normalize(lbm_by_its_equations(parts_of(LBM_DEPTH), SQUARE, 1, 0.0, seed=0) * 2 - 1, dim=1)
     spec = spec_of("lbm-normals")
@@ -318,6 +319,7 @@ def small_unet(**config):
         return diffusers.UNet2DConditionModel(**{**config, **narrow}).state_dict()
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("model_id", "given", "found", "expected"),
     [

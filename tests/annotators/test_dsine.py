@@ -36,6 +36,7 @@ def annotator(state):
     return DsineAnnotator.build(SPEC, {"network": state}, torch.float32)
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize("iterations", [1, 3])

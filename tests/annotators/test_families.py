@@ -102,7 +102,7 @@ def built_of(name, model, change):
     return found
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @torch.no_grad()
 def test_a_batch_is_its_images_one_by_one(name, model):
     images = make_images(40, 70, 3)
@@ -174,7 +174,7 @@ def last(state):
     return [key for key, value in state.items() if value.ndim == 1 and value.is_floating_point()][-1]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 def test_a_file_in_half_precision_computes_in_float32_and_stays_as_it_was(name, model):
     files = []
 
@@ -212,7 +212,7 @@ def test_options_of_another_family_are_refused(model):
         model.estimate(make_images(40, 50), size_of(model), options={})
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("name", "options", "done"),
     [

@@ -73,7 +73,7 @@ ON_THE_HUB = {
 }
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model_id", TINY)
 def test_the_hubs_files_give_what_transformers_gives(model_id):
     network, state = hub(model_id)
@@ -86,6 +86,7 @@ def test_the_hubs_files_give_what_transformers_gives(model_id):
     assert error < 1e-4 * expected.std()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model_id", [BEIT, SWIN])
 def test_the_index_tables_that_older_versions_wrote_are_no_obstacle(model_id):
     state = dict(hub(model_id)[1])

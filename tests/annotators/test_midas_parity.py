@@ -106,6 +106,7 @@ def beit():
     return lifted(midas_oracle.SmallBeit(128))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("shape", [(128, 128, 2), (96, 160)], ids=["its own size", "the table of relative positions is stretched"])
 def test_beit_is_as_exact_as_the_authors(beit, shape):
     ours = annotator("midas-beit-large-512", official_state(beit), SMALL_BEIT)

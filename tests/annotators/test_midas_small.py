@@ -94,6 +94,7 @@ def published_run(network, image, height, width):
     return enlarged.clamp(disparity.min(), disparity.max())
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("rows", "columns", "size"),

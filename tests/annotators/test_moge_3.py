@@ -87,6 +87,7 @@ def test_three_steps_are_the_default():
     assert all(torch.isfinite(depth).all() for depth in depths)
 
 
+@pytest.mark.slow("takes a second")
 def test_options_can_be_set_once():
     third, images = built(), IMAGE
     twice = third.with_options(MogeOptions(1))

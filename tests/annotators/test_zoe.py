@@ -79,6 +79,7 @@ def oracle(request):
     return randomise(network), name
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_is_as_exact_as_the_authors(oracle, size):
@@ -177,6 +178,7 @@ def test_the_metric_head_on_depth_anything_is_transformers(dino_state):
     assert expected.std() > 1e-3
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_depth_anything_infers_as_the_authors_do(dino_state, size):
     package = "controlnet_aux.zoe.zoedepth.models"

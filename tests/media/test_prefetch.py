@@ -55,6 +55,7 @@ def test_each_thread_keeps_its_number_of_threads():
     assert found == [((number, 1), 3) for number in range(3)]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_ctrl_c_waits_for_what_is_written(times):

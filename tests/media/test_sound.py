@@ -56,6 +56,7 @@ def test_sound_that_begins_late_is_copied_or_decoded(tmp_path, caplog, seconds, 
         assert container.streams.audio[0].language == "fin"
 
 
+@pytest.mark.slow("takes a second")
 def test_a_stream_that_appears_in_the_middle_sounds_there(tmp_path):
     silent, loud = write_broadcast(tmp_path / "a.ts", 7), write_broadcast(tmp_path / "b.ts", 4, (0, 4))
     source = joined(tmp_path / "both.ts", silent, loud)
@@ -70,6 +71,7 @@ def test_streams_that_come_and_go_between_the_ends_are_no_traceback(tmp_path):
     assert len(list(read_frames(joined(tmp_path / "both.ts", silent, loud, silent, silent)))) == 3 * 80 + 20
 
 
+@pytest.mark.slow("takes a second")
 def test_sound_of_another_codec_in_the_middle_is_left_out_there(tmp_path, caplog):
     parts = [write_broadcast(tmp_path / f"{codec}.ts", 3, (0, 3), codec) for codec in ("aac", "mp2")]
     out = remade(joined(tmp_path / "both.ts", *parts))
@@ -77,6 +79,7 @@ def test_sound_of_another_codec_in_the_middle_is_left_out_there(tmp_path, caplog
     assert end - begin == pytest.approx(3, abs=0.15) and "are damaged or of another codec, and are left out" in caplog.text
 
 
+@pytest.mark.slow("takes a second")
 def test_sound_of_another_rate_in_the_middle_is_made_of_one(tmp_path, caplog):
     parts = [write_broadcast(tmp_path / f"{rate}.ts", 3, (0, 3), sample_rate=rate) for rate in (48000, 32000)]
     out = remade(joined(tmp_path / "both.ts", *parts))

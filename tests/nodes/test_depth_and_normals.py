@@ -240,7 +240,7 @@ def image_of(result):
     return first.parts.images if isinstance(first, Video) else first
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("node_id", SAME_RUN)
 def test_the_network_runs_once_for_all_looks(forwards, photos, node_id):
     node = depth_normal.NODE_CLASS_MAPPINGS[node_id]()

@@ -75,6 +75,7 @@ def as_documented(name, batch):
     return maps.movedim(1, -1).expand(-1, -1, -1, 3)
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [OLD_FILES[1], OLD_FILES[6]])
 @pytest.mark.parametrize("size", [(61, 83), (70, 84), (33, 120)])
@@ -93,6 +94,7 @@ def test_a_constant_map_is_black(tiny, monkeypatch):
     assert not run(OLD_FILES[1], images()).any()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", OLD_FILES)
 def test_the_file_of_the_chosen_name_is_used(weights, tiny, name, monkeypatch):
     used = []

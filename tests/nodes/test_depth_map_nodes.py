@@ -85,6 +85,7 @@ def small(midas_small, monkeypatch):
     return load("midas-v2.1-small", weights=midas_small)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("node", (depth_maps.MidasNormalMap, depth_maps.MidasDepthMap))
 def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, monkeypatch):
     seen, infer = [], type(small.annotator).infer_resized

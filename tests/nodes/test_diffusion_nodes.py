@@ -228,6 +228,7 @@ def bumps(batch=1):
     return Estimate(normals=height_to_normals(waves))
 
 
+@pytest.mark.slow("takes a second")
 def test_a_photograph_becomes_the_maps_of_model_and_relief(tiny, image):
     found = run(image, seed=5, coding="directx")
     model = load_model(MATERIALS, "float32").estimate_materials(planar(image).contiguous(), SIDE, options=MarigoldOptions(5, steps=1))

@@ -74,7 +74,7 @@ def geometry(quantity=Quantity.METRIC_DEPTH, dtype=torch.float32, normals=True, 
 # --- images ---
 
 
-@pytest.mark.quick_cases(11)
+@pytest.mark.quick_cases(4)
 @every_effect
 @pytest.mark.parametrize("channels", [3, 4])
 def test_what_is_brighter_than_white_stays_so(name, channels):
@@ -87,6 +87,7 @@ def test_what_is_brighter_than_white_stays_so(name, channels):
         assert (found - plain)[dim].abs().mean() < 0.02, "what is not bright is as it is without a lamp"
 
 
+@pytest.mark.quick_cases(4)
 @every_effect
 def test_grey_and_half_precision_are_taken_as_three_channels_in_float32(name):
     grey = photo(channels=1).half()
@@ -107,6 +108,7 @@ def test_alpha_is_kept(name):
         assert (found[..., 3] > 0.5).sum() <= alpha.sum() + SIZE
 
 
+@pytest.mark.quick_cases(4)
 @every_effect
 def test_autocast_of_the_caller_changes_nothing(name):
     plain = made(name, photo())
@@ -171,6 +173,7 @@ def test_what_is_no_mask_of_the_images_is_named(use, mask, kind, message):
         use(mask, photo(2))
 
 
+@pytest.mark.quick_cases(2)
 @every_mask
 def test_masks_may_have_any_form_that_means_one(use):
     half = torch.zeros(1, SIZE, SIZE)

@@ -128,6 +128,7 @@ def refuse_links(*_):
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
+@pytest.mark.quick_cases(1)
 @needs_fork
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_two_processes_lose_nothing(comfyui, monkeypatch, links):

@@ -77,6 +77,7 @@ def test_the_page_of_a_deprecated_node_names_its_successor(node):
     assert set(used) <= {*successor.RETURN_NAMES, *(name for group in successor.INPUT_TYPES().values() for name in group)}
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("node", NODES)
 def test_rows_of_options_are_the_tooltips(node):
     """`python docs/make_help_rows.py` writes them."""

@@ -167,6 +167,7 @@ def test_the_network_runs_at_its_authors_size_or_at_the_resolution_as_in_the_old
         assert model.sizes[2] == 700
 
 
+@pytest.mark.quick_cases(8)
 @EACH_CHOICE
 def test_each_choice_is_its_own_model(node_id, widgets, model_id, model):
     NODES[node_id]().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16", **widgets)
@@ -178,7 +179,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("ckpts")
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @EACH_CHOICE
 def test_every_file_loads_by_its_name_and_gives_images(node_id, widgets, model_id, folder, monkeypatch, caplog):
     tiny = tiny_depth if MODELS[model_id].family in tiny_depth.FAMILIES else tiny_old_nodes

@@ -72,6 +72,7 @@ def test_an_error_calls_nodes_by_the_names_that_they_have():
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", sorted(TAKERS.keys() - {"DepthNormal_GeometryToMesh"}))
 def test_a_node_handles_a_panorama_or_refuses_it(name, comfyui):
     if name in HANDLED:

@@ -75,6 +75,7 @@ def no_models(monkeypatch):
         monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("a model was loaded"), raising=False)
 
 
+@pytest.mark.quick_cases(30)
 @pytest.mark.parametrize("node_id", NODES)
 def test_what_no_widget_can_say_is_refused_by_its_name(node_id):
     file = {"file": "a.npz"} if node_id == "DepthNormal_LoadGeometry" else {}
@@ -196,6 +197,7 @@ NO_IMAGES = [
 WITH_HOLES = ("DepthNormal_DepthImageToGeometry", "DepthNormal_ConvertNormalMap", "DepthNormal_SaveTexture")
 
 
+@pytest.mark.quick_cases(30)
 @pytest.mark.parametrize("node_id", [each for each in NODES if each != "AIO_Preprocessor"])
 def test_what_is_no_image_is_refused(node_id):
     """But for the node of all preprocessors, which leaves that to the one that runs. None comes of a node that returned nothing."""

@@ -51,6 +51,7 @@ def test_geometry_goes_before_the_images_and_keeps_its_mask():
     assert (lit - expected)[:, :, :24].abs().max() < 1e-4 and torch.equal(lit[:, :, 24:], image[:, :, 24:])
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("light", KINDS)
 @pytest.mark.parametrize("maps", [("normal_map",), ("depth",), ("normal_map", "depth")])
 @pytest.mark.parametrize("rows", [30, 12], ids=["square", "stretched"])

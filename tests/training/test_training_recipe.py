@@ -359,6 +359,7 @@ KINDS = r"holds .*; expected float16 disparity and int8 normals of \(240, 320\)"
 SHAPES = r"holds .*; expected .*64, 16, 22.*: delete it and make it again"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("folder", "maps", "words"),
     [

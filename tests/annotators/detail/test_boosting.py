@@ -111,6 +111,7 @@ def test_patches_lie_where_detail_is_and_the_largest_comes_first():
     assert Patch(0, 0, 128) not in patches
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old_node", [False, True])
 def test_the_networks_together_give_what_the_old_nodes_give(annotator, old_node):

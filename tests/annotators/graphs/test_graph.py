@@ -28,7 +28,7 @@ def make_images(batch=1):
     return torch.rand(batch, 3, 61, 90, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @EACH
 @torch.no_grad()
 def test_what_exporters_trace_gives_what_torch_gives(name):
@@ -43,7 +43,7 @@ def test_what_exporters_trace_gives_what_torch_gives(name):
         torch.testing.assert_close(found, expected, atol=2e-5 * expected.abs().max().item(), rtol=2e-5)
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @EACH
 @torch.no_grad()
 def test_an_engine_in_the_networks_place_changes_no_estimate(name):

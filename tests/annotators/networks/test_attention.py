@@ -84,6 +84,7 @@ def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch)
         assert calls.of("scaled_dot_product") == 1
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.usefixtures("multiplies_bfloat16")
 def test_threads_do_not_disturb_each_other():
     batches = [of_one_projection(seed=seed) for seed in range(8)]

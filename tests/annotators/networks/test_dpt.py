@@ -28,6 +28,7 @@ def test_a_fusion_convolves_before_it_enlarges_and_gives_the_same(size, joins):
     torch.testing.assert_close(found, enlarged_first(fusion, path, finer, size or (8, 10)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("family", ["dpt.modeling_dpt.DPT", "zoedepth.modeling_zoedepth.ZoeDepth"])
 @torch.no_grad()

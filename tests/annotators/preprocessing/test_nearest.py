@@ -73,7 +73,7 @@ def small_size(model):
     return max(56, 4 * multiple) if multiple < 56 else multiple
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("fov", [0.0, 50.0])
 @pytest.mark.parametrize("nearest", [0.0, -2.0], ids=["zero", "behind"])
 @pytest.mark.parametrize("model", METRIC)

@@ -52,6 +52,7 @@ def run(image, out, *words):
     return np.load(out / "a.npz")["depth"], record["settings"], (out / "a.npz").stat().st_mtime_ns
 
 
+@pytest.mark.slow("takes a second")
 def test_tiles_are_those_of_the_model_and_an_option_of_the_run(image):
     _, settings, first = run(image, "out", *SMALL)
     assert not {"tiles", "refine"} & set(settings) and run(image, "out", *SMALL, "--resume")[2] == first
@@ -169,6 +170,7 @@ def test_weights_alone_say_which_model_they_are_of(image, own, caplog):
     assert np.array_equal(found, run(image, "named", "--model", "tiny", "--no-refine", "--write", "npz")[0])
 
 
+@pytest.mark.slow("takes a second")
 def test_stereo_videos_and_python_take_the_file_alone(image, own, tmp_path):
     assert main(["stereo", str(image), "-o", str(tmp_path / "out"), "--weights", str(own)]) == 0
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a_LRF_Full_SBS.png"]

@@ -88,7 +88,7 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, out, ca
     assert not (out / RECORDS / "failures.jsonl").exists()
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("words", "done"),
     [((), 0), (("--write", "depth"), 0), (("--also", "npz"), 4), (("--fov", "50"), 4), (("--dtype", "float32"), 4), (("--size", "128"), 4)],
@@ -289,6 +289,7 @@ def test_of_a_list_of_failures_lines_that_are_damaged_or_lead_elsewhere_are_pass
     assert [each.path for each in FailureLog(tmp_path).worth_trying()] == [photos / "000.png"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("way", ["command", "python"])
 def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch, capsys, way):
     """As a drive that is unmounted: below the name lies another, empty folder."""

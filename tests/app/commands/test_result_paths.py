@@ -112,7 +112,7 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
     assert run(words, "--overwrite") == 0 and run(words) == 0
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("words", "kind", "other", "setting"),
     [

@@ -361,6 +361,7 @@ def contents():
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in Path().rglob("*")}
 
 
+@pytest.mark.quick_cases(120)
 @pytest.mark.parametrize(("typed", "said"), [*REFUSED, *AFTER_LOADING])
 def test_what_is_refused_is_said_and_nothing_is_made(typed, said, here, request, capsys):
     words, before = shlex.split(typed), contents()

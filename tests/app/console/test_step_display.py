@@ -32,6 +32,7 @@ def test_without_a_terminal_each_step_is_one_line(caplog):
     assert [record.getMessage() for record in caplog.records] == ["work: first", "work: second"]
 
 
+@pytest.mark.slow("takes a second")
 def test_on_a_terminal_the_seconds_pass():
     pty, fcntl, termios = (pytest.importorskip(name, reason="a terminal of POSIX") for name in ("pty", "fcntl", "termios"))
     ours, theirs = pty.openpty()

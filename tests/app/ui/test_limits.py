@@ -65,6 +65,7 @@ def test_a_full_temporary_disk_is_said_of_copies(small_disk, serve, photo):
         assert [path.name for path in client.jobs.uploads.iterdir()] == [job]
 
 
+@pytest.mark.slow("takes a second")
 def test_a_full_disk_of_the_results_is_said_and_leaves_nothing(small_disk, serve, noise):
     out = small_disk / "out"
     with serve(out="disk/out") as client:

@@ -263,6 +263,7 @@ def test_the_models_are_listed_tiny_first(client):
     assert all(model["terms"] and model["size_in_words"] and model["page"].startswith("https://") for model in said["models"][1:])
 
 
+@pytest.mark.slow("takes a second")
 def test_weights_that_are_replaced_are_read_anew(client, photo, tmp_path, monkeypatch):
     spec, state, made = MODELS["tiny"], load_file(find_weights(MODELS["tiny"].file)), []
     own = replace(spec.file, filename="own.safetensors", url="https://example.org/own.safetensors", sha256=None, size=None)

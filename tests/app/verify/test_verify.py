@@ -282,6 +282,7 @@ def test_a_wrong_model_leaves_no_figures(small, tmp_path, broken):
     assert not (tmp_path / "mine.json").exists()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
     monkeypatch.setattr(Path, "home", lambda: small.parent)

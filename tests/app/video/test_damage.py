@@ -309,6 +309,7 @@ def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, 
     assert run(frames, out, *words, "--resume") == 0 and frames_of(out) == frames_of(tmp_path / "whole.mkv")
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")
 def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monkeypatch):
     """However often Ctrl-C is pressed; FFmpeg would crash."""

@@ -65,6 +65,7 @@ def test_each_frame_has_its_depth(clip, tmp_path, kind):
     np.testing.assert_allclose(depth, LEVELS[3:] / 255, atol=0.003)
 
 
+@pytest.mark.slow("takes a second")
 def test_a_depth_cameras_video_is_in_millimetres(clip, tmp_path, caplog):
     levels = LEVELS * np.uint16(16)
     depth = write_video(tmp_path / "d.mkv", [[each] for each in levels], "gray16le")
@@ -92,6 +93,7 @@ def test_frames_and_depth_with_numbers_belong_together_by_these(tmp_path):
     np.testing.assert_allclose(found, np.delete(LEVELS, 4, 0) / 255, atol=1e-6)
 
 
+@pytest.mark.slow("takes a second")
 def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
     """Matroska says no number of frames, and of a variable rate no rate."""
     moments, planes = [0, 40, 200, 210, 900, 1000], [[each] for each in LEVELS[:6].astype(np.uint8)]
@@ -102,6 +104,7 @@ def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
     assert made(tmp_path)[0] == [1, 2, 3, 4, 5, 6] and "has 6 frames" not in caplog.text
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("kept", "reason"), [(range(9), "frame 10"), ([*range(5), *range(6, COUNT)], "frame 6")])
 def test_a_frame_without_depth_ends_the_video_and_is_said(clip, tmp_path, capsys, caplog, kept, reason):

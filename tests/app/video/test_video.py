@@ -116,6 +116,7 @@ def test_ranges(video, tmp_path, normalise):
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
 
 
+@pytest.mark.slow("takes a second")
 def test_frames_that_no_output_shows_are_reduced_while_they_are_read(tmp_path, monkeypatch):
     planes = moving_ball(4, 96, 160)
     for luma, *_ in planes:
@@ -261,6 +262,7 @@ def test_a_video_of_other_weights_is_not_the_same(video, tmp_path, capsys):
     assert "other settings (weights)" in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes a second")
 def test_images_that_came_since_are_not_left_out(video, tmp_path):
     assert run(video, tmp_path / "s" / "p_%03d.png", "--frames", 4) == 0
     assert [run(tmp_path / "s", tmp_path / "out.mp4", "--resume") for _ in range(2)] == [0, 0]
@@ -323,6 +325,7 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys, first):
     assert [first + frame.time * 10 for frame in read_frames(tmp_path / "d.mkv")] == numbers
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("fails_at", [3, 12])
 def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
@@ -341,6 +344,7 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
+@pytest.mark.slow("takes a second")
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
     first_pass, codes = video_run._first_pass, []
 
@@ -532,6 +536,7 @@ def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_pa
     assert read(tmp_path / "out.mp4").shape == (1, 3, 2048, 4096)
 
 
+@pytest.mark.slow("takes a second")
 def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path):
     out = tmp_path / "out.mkv"
     assert run(video, out, "--codec", "ffv1", "--width", 96, "--height", 40, "--frames", 3) == 0

@@ -21,7 +21,7 @@ def half():
     return (torch.arange(32) < 16).expand(2, 1, 24, 32)
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("mask", [None, half()], ids=["whole", "masked"])
 @pytest.mark.parametrize("holes", ["", "nan", "-1", "inf"])
 @pytest.mark.parametrize("quantity", Quantity)

@@ -107,6 +107,7 @@ def test_a_clean_surface_is_no_noise_however_much_it_bends(name):
     assert found.noise <= max(2e-7, found.pixel_noise / 4)
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("image", ["coffee", "astronaut", "chelsea", "rocket"])
 def test_a_networks_depth_has_no_noise_that_a_window_should_average(image):

@@ -291,6 +291,7 @@ def test_normals_of_the_model_are_smoothed_alike():
     assert tremble[0] < tremble[1] / 5
 
 
+@pytest.mark.slow("takes a second")
 def test_what_shakes_fast_keeps_its_rim():
     # Flow over six frames does not see it: it is back where it was.
     height, width = 160, 200

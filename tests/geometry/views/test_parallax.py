@@ -295,6 +295,7 @@ def test_planes_of_an_image_move_as_their_depth_says_however_far_they_are():
     assert (moved[..., 8:36] - 0.05 * FOCAL * (1 - 1 / 50)).abs().max() < 2e-3 > moved[..., 64:-4].abs().max()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("fov", [0.0, 25.0])
 def test_a_clip_is_cropped_as_its_camera_needs(fov):
     """A long lens moves the image farther; where it is not given, the first frame's is that of all."""

@@ -201,7 +201,7 @@ def test_a_scene_without_depth_and_a_large_eye_distance(projection):
             assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH, Quantity.SCALE_INVARIANT_DEPTH])
 @pytest.mark.parametrize(
     ("layout", "projection"),

@@ -241,6 +241,7 @@ def test_panoramas_of_any_size_come_back_at_their_size(small_room, height, width
     assert (small / small.median() - 1).abs().median() < 0.02
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("model_of", "steps"), [("views", 4), ("whole panoramas", 2)])
 def test_a_batch_is_estimated_one_panorama_after_another_with_progress_until_it_is_cancelled(small_room, monkeypatch, model_of, steps):
     told, model = [], oracle(scenes.room(), side=64) if model_of == "views" else whole(small_room)

@@ -110,7 +110,7 @@ def test_masks_of_some_images_do_not_depend_on_the_size_of_batches(estimated, se
         assert_same(estimated(at_once, **settings), whole)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [1, 3, 1], [4, 1]], ids=str)
 def test_frames_are_joined_alike_however_the_video_was_cut(load, sizes):
     parts = load().estimate_video(images().split(sizes), VideoOptions("none", smooth=0), size=32, derive=without_the_dark)

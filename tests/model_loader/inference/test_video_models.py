@@ -121,6 +121,7 @@ def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monke
         list(windows(model, video(3)))
 
 
+@pytest.mark.slow("takes a second")
 def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
     model, batches = load(), []
     real = model.network.encode

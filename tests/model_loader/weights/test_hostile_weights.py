@@ -307,6 +307,7 @@ def old_tensor(part=b"N"):
     return b"}" + text("a") + tensor((2,), stored=stored) + b"s"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("content", "said"),
     [

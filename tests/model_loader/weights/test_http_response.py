@@ -58,6 +58,7 @@ def read_head(connection):
 # --- a server that is busy ---
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("kind", "form"), in_turn(map(pytest.param, ("seconds", "date"))), indirect=["kind"])
 def test_the_wait_that_a_busy_server_asks_for(kind, form):
     file, served = kind
@@ -173,6 +174,7 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert server.url in text and not [word for word in ("pass@", "pass%40", "secret") if word in text]
 
 
+@pytest.mark.quick_cases(1)
 @needs_fork
 @pytest.mark.parametrize(
     ("command", "name", "value", "said"),
@@ -374,6 +376,7 @@ def without_end(connection):
         connection.sendall(b"x")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("scheme", "answer", "words"),
     [

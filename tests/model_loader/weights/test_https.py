@@ -281,6 +281,7 @@ def test_a_timeout_that_is_no_number_of_seconds(kind, monkeypatch, name):
         assert_refused(file, said)
 
 
+@pytest.mark.slow("takes a second")
 def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(server, small, monkeypatch):
     monkeypatch.setenv(CONNECT, "0.3")
     monkeypatch.setenv(READ, "60")
@@ -288,6 +289,7 @@ def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(server, sm
     assert download_weights(small, "MIT").read_bytes() == BODY
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("kind", "how", "words"),
     FILES.in_turn(
@@ -315,6 +317,7 @@ def test_cancelling_while(server, small, how):
         download_weights(small, "MIT", progress=progress)
 
 
+@pytest.mark.slow("takes a second")
 def test_cancelling_while_a_connection_cannot_be_made(caches, monkeypatch):
     with socket.socket() as full:  # a backlog that is full takes no connection and refuses none
         full.bind(("127.0.0.1", 0))
@@ -350,6 +353,7 @@ def expired_token(server, tmp_path, monkeypatch):
         asking.join()  # until huggingface_hub gives up, which it says in the log: of this test, not of the next
 
 
+@pytest.mark.slow("takes a second")
 def test_a_token_that_is_never_renewed_is_given_up_or_cancelled(expired_token, server, monkeypatch):
     with stopped_after(0.3, within=5.0, ready=lambda: server.requests) as progress:
         download_weights(HUB, "MIT", progress=progress)
@@ -380,6 +384,7 @@ def test_cancelling_while_a_file_is(stage, server, caches):
         download_weights(WeightFile("big.pt", url=f"{server.url}/big.pt"), "MIT", progress=progress)
 
 
+@pytest.mark.quick_cases(1)
 def test_a_body_that_stops_coming_is_taken_up_again(kind, server, monkeypatch):
     file, served = kind
     monkeypatch.setenv(READ, "0.6")

@@ -116,7 +116,7 @@ LAYOUTS = {"mine.safetensors": save_file, "mine_safetensors.bin": save_file, "mi
 APART = [V2, "zoe-depth-anything-indoor", "depth-anything-3-small", "depth-anything-3-mono-large", "zoedepth-nyu-kitti", VIDEO]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("model_id", "layout"), [*((V2, each) for each in LAYOUTS), *((each, "mine.safetensors") for each in APART[1:])])
 def test_the_families_of_depth_are_told_apart_in_any_layout(model_id, layout, shrunk, states, monkeypatch, tmp_path, caplog):
     table(monkeypatch, *map(shrunk.get, APART))

@@ -90,6 +90,7 @@ def files_in(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow("takes a second")
 @pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_old_shards_are_removed_once_the_manifest_names_the_new_ones(kind, photos, out, monkeypatch):
