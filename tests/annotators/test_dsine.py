@@ -37,7 +37,6 @@ def annotator(state):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_network_is_the_authors(annotator, iterations, is_the_authors):

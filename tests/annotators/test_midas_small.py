@@ -95,7 +95,6 @@ def published_run(network, image, height, width):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("rows", "columns", "size"),
     [(slice(0, 500), slice(37, 704), (192, 256)), (slice(0, 417), slice(0, 741), (160, 256)), (slice(0, 500), slice(0, 333), (256, 160))],

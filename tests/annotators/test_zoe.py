@@ -80,7 +80,6 @@ def oracle(request):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_is_as_exact_as_the_authors(oracle, size):
     """`-s` prints how far both are from float64; docs/parity.md has the figures."""

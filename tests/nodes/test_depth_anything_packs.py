@@ -76,7 +76,6 @@ def as_documented(name, batch):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [OLD_FILES[1], OLD_FILES[6]])
 @pytest.mark.parametrize("size", [(61, 83), (70, 84), (33, 120)])
 @torch.no_grad()

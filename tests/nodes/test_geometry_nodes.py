@@ -189,7 +189,6 @@ def third(monkeypatch):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("more", [{}, {"film": True}])
 def test_refine_steps_are_moge_3s(third, more):
     image = torch.rand(1, 30, 40, 3)

@@ -58,7 +58,6 @@ def booster(network, config, merge=plain_merge):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]
 )
@@ -112,7 +111,6 @@ def test_patches_lie_where_detail_is_and_the_largest_comes_first():
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old_node", [False, True])
 def test_the_networks_together_give_what_the_old_nodes_give(annotator, old_node):
     image = make_image(96, 144, 0.4)

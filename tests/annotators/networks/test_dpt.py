@@ -29,7 +29,6 @@ def test_a_fusion_convolves_before_it_enlarges_and_gives_the_same(size, joins):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("family", ["dpt.modeling_dpt.DPT", "zoedepth.modeling_zoedepth.ZoeDepth"])
 @torch.no_grad()
 def test_a_layer_of_transformers_keeps_its_parameters_and_its_maps(family):

@@ -105,7 +105,6 @@ def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("kept", "reason"), [(range(9), "frame 10"), ([*range(5), *range(6, COUNT)], "frame 6")])
 def test_a_frame_without_depth_ends_the_video_and_is_said(clip, tmp_path, capsys, caplog, kept, reason):
     depth = numbered(tmp_path / "d", "npz", [number + 1 for number in kept], LEVELS[list(kept)])

@@ -326,7 +326,6 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys, first):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("fails_at", [3, 12])
 def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
     """The piece whose file cannot be written has been handed over long ago when that is known."""

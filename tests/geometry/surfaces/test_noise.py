@@ -108,7 +108,6 @@ def test_a_clean_surface_is_no_noise_however_much_it_bends(name):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("image", ["coffee", "astronaut", "chelsea", "rocket"])
 def test_a_networks_depth_has_no_noise_that_a_window_should_average(image):
     data = pytest.importorskip("skimage.data")

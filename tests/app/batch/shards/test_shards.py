@@ -91,7 +91,6 @@ def files_in(out):
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_old_shards_are_removed_once_the_manifest_names_the_new_ones(kind, photos, out, monkeypatch):
     assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
@@ -378,7 +377,6 @@ def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypat
 
 
 @pytest.mark.slow("takes a second")
-@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "home"))
