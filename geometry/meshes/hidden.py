@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..edges.depth_edges import edge_radius
+from ..filters.extremes import largest_within
 from .mesh_cuts import Joins, find_joins
 
 # Minimum relative distance of continued surfaces behind the occluder.
@@ -73,21 +74,26 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
         near: (H, W) bool, the pixels behind which surfaces are continued; None = all.
 
     Returns:
-        One surface per pixel, behind the map's own: the one that reaches the pixel over the shortest distance.
+        One surface per pixel, behind the map's own: the one that reaches the pixel over the shortest distance. Pixels that are not `valid`,
+        such as the sky, continue, too, infinitely far: where they are the first, nothing is hidden.
     """
     height, width = depth.shape
+    radius = edge_radius(height, width)
     visible = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
     across, down = (np.pad(each.numpy(), 1) for each in joins)
-    pairs = _cut_pairs(visible, across, down)
+    pairs = _cut_pairs(visible, across, down, np.pad(np.ones(depth.shape, bool), 1))
     if near is not None:
         pairs = pairs[np.pad(near.numpy(), 1).ravel()[pairs[:, 0]]]
     before, far = pairs[:, 0], pairs[:, 1]
     flat, stride = visible.ravel(), width + 2
     continued, source = np.full(flat.size, np.nan, np.float32), np.arange(flat.size)
-    way, short = np.zeros(flat.size, np.float32), _SHORT * edge_radius(height, width)
+    way, short = np.zeros(flat.size, np.float32), _SHORT * radius
     around = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column])
-    ways = np.ceil(reach * (flat[before] - flat[far]))
-    seeds = _Front(before, flat[far], ways, ways, far)
+    # A ramp beside the sky is part of it.
+    nothing = (largest_within((~valid).float()[None, None], radius) > 0)[0, 0]
+    behind = np.where(np.pad(nothing.numpy(), 1).ravel()[far], 0, flat[far])
+    ways = np.ceil(reach * (flat[before] - behind))
+    seeds = _Front(before, behind, ways, ways, far)
     edge = _merged(seeds._replace(inverse=np.minimum(seeds.inverse, flat[before] / (1 + _BEHIND))), stride)
     while len(edge.places):
         continued[edge.places], source[edge.places], way[edge.places] = edge.inverse, edge.last, edge.way
@@ -99,10 +105,10 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
         free = (grown.inverse * (1 + _BEHIND) < flat[grown.places]) & (np.isnan(there) | behind_short)
         edge = _merged(_Front(*(each[free] for each in grown)), stride)
     continued = continued.reshape(visible.shape)[1:-1, 1:-1]
-    hidden = torch.from_numpy(~np.isnan(continued))
+    hidden = torch.from_numpy(continued > 0)
     sheet = torch.where(hidden, 1 / torch.from_numpy(np.nan_to_num(continued, nan=1.0)), depth)
     rim = np.zeros(visible.size, bool)
-    rim[far] = True
+    rim[far[behind > 0]] = True
     rim, source = (torch.from_numpy(each.reshape(visible.shape)[1:-1, 1:-1].copy()) for each in (rim, source))
     last = torch.stack((source // stride - 1, source % stride - 1))
     alike = find_joins(sheet, hidden | rim, _ALIKE)
@@ -119,7 +125,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     inverse = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
     across, down = np.pad(joins.across.numpy(), ((1, 1), (1, 2))), np.pad(joins.down.numpy(), ((1, 2), (1, 1)))
     stride, own = inverse.shape[1], np.arange(inverse.size)
-    layers = [np.unique(_cut_pairs(inverse, across[:, :-1], down[:-1])[:, 1])]
+    layers = [np.unique(_cut_pairs(inverse, across[:, :-1], down[:-1], inverse > 0)[:, 1])]
     across, down, source, beside = across.ravel(), down.ravel(), own.copy(), np.zeros(own.size, bool)
 
     def outside(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,13 +152,13 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     return changed, torch.stack((source // stride - 1, source % stride - 1))
 
 
-def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """The near and the far pixel (N, 2) of each cut, as indices in a map padded by 1."""
+def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """The near and the far pixel (N, 2) of each cut between `used` pixels, as indices in a map padded by 1."""
     places = np.arange(visible.size).reshape(visible.shape)
     pairs = []
     for joined, first, second in ((across[:, 1:-1], np.s_[:, 1:-2], np.s_[:, 2:-1]), (down[1:-1], np.s_[1:-2], np.s_[2:-1])):
         one, other = visible[first], visible[second]
-        cut = ~joined & (one > 0) & (other > 0) & (one != other)
+        cut = ~joined & used[first] & used[second] & (one != other)
         pair = np.stack((places[first][cut], places[second][cut]), 1)
         nearer = (one > other)[cut]
         pairs.append(np.where(nearer[:, None], pair, pair[:, ::-1]))

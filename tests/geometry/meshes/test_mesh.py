@@ -13,6 +13,9 @@ from tests.refusals import refuses
 HEIGHT, WIDTH = 48, 64
 
 
+GUESS = "guessed as 1:3; another near-far ratio changes it"
+
+
 def slope(quantity=Quantity.METRIC_DEPTH, **more):
     """A wall that recedes to the right, from 2 to 4 m."""
     inverse = torch.linspace(0.5, 0.25, WIDTH).expand(1, 1, HEIGHT, WIDTH).contiguous()
@@ -24,9 +27,17 @@ def slope(quantity=Quantity.METRIC_DEPTH, **more):
     ("quantity", "ratio", "words"),
     [
         (Quantity.METRIC_DEPTH, 2, "metric depth, 2.02 to 3.94 m; field of view 60° (known)"),
-        (Quantity.DISPARITY, None, "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
-        (Quantity.RELATIVE_DEPTH, None, "relative depth: no metres, depth range guessed as 1:3; field of view 55° (assumed)"),
-        (Quantity.RELATIVE_DEPTH, 5, "relative depth: no metres, depth range guessed as 1:5; field of view 55° (assumed)"),
+        (
+            Quantity.DISPARITY,
+            None,
+            "disparity: no metres, depth range guessed as 1:3; another near-far ratio changes it; field of view 55° (assumed)",
+        ),
+        (
+            Quantity.RELATIVE_DEPTH,
+            None,
+            "relative depth: no metres, depth range guessed as 1:3; another near-far ratio changes it; field of view 55° (assumed)",
+        ),
+        (Quantity.RELATIVE_DEPTH, 5, "relative depth: no metres, depth range 1:5; field of view 55° (assumed)"),
     ],
 )
 def test_every_quantity_gives_a_mesh_and_says_of_what(quantity, ratio, words):
@@ -177,6 +188,18 @@ def test_what_is_behind_two_things_is_there_behind_both():
     # behind the post the plate goes on, and the wall behind it
     places = [np.round(mesh.points[:, :2] / mesh.points[:, 2:] * 1e3)[-mesh.points[:, 2] > 3] for mesh in (plate, *walls)]
     assert len(np.unique(np.concatenate(places), axis=0)) > 24 * 20
+
+
+def test_nothing_of_the_sky_is_filled_behind_things():
+    """A tower stands on a hill and reaches into the sky, where a strip as narrow as a ramp has the hill's depth."""
+    estimate = before_a_wall()
+    estimate.depth[..., 4:36, 24:44] = 2.0
+    sky = torch.zeros_like(estimate.depth, dtype=torch.bool)
+    sky[..., :24, :24] = sky[..., :24, 44:] = sky[..., :4, :] = True
+    sky[..., 4:24, 23] = False
+    _, behind = depth_to_meshes(replace(estimate, mask=~sky), None, replace(SHARP, fill_behind=20))
+    rows = HEIGHT / 2 - 0.5 - estimate.intrinsics[0, 1, 1].item() * behind.points[:, 1] / -behind.points[:, 2]
+    assert len(behind.points) > 100 and rows.min() > 12, "the hill ends at row 24; some of it is behind the tower above that"
 
 
 @pytest.mark.parametrize("most", [0, 1000])
