@@ -287,7 +287,7 @@ def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]
         return inverse * (1 + 0.01 * F.interpolate(coarse, inverse.shape, mode="bicubic")[0, 0] + 0.002 * fine)
 
     def stretched(inverse: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Disparity of unknown shift, as `assumed_depth` interprets it with sky: the far end 30 times as far."""
+        """Disparity of unknown shift, as if the far end were 30 times as far."""
         low, high = (float(inverse.flatten().kthvalue(round(share * inverse.numel())).values) for share in (0.02, 0.98))
         disturbed, true = ((((each - low) / (high - low)) * (1 - 1 / 30) + 1 / 30).clamp(min=0.1 / 30) for each in (inverse, truth))
         return disturbed, true

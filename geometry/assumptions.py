@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,22 +14,25 @@ from ..options.checks import InvalidArgumentError
 from ..utils import constant, joined, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .estimate import Estimate, Quantity
-from .kinds import ZERO_AT_CAMERA
+from .kinds import ZERO_AT_CAMERA, Projection
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
 from .projections import need_perspective
 from .valid import are_all, are_finite
+from .zero_of_normals import cells_of, inverse_ratio
 
 NEAR_FAR_RATIO = 3.0
 """The assumed ratio of a scene's far depth to its near depth."""
 
 _NEAREST = 0.1
-_SKY_RATIO = 30.0
+_SKY_RATIO = 10.0
+# Added to the weight of the constant ratio, which is that of the normals: those that face the camera tell nothing.
+_FACING = 0.02
 # Sky fills at least this share of the top border with disparities within _AS_FAR of the range from the least value.
 _AS_FAR, _SKY_SHARE = 0.005, 0.1
 _NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
 
 
-def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
+def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
     """Depth (B, 1, H, W), positive, with zero at the camera, in metres or up to scale; NaN where it is not valid (`Estimate.depth_valid`).
 
     Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd and the
@@ -37,9 +40,11 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     without a ratio.
 
     Args:
-        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = 3 for disparity, or 30 if a constant, farthest region along
+        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 10 if a constant, farthest region along
             the top border, masked or not, looks like sky. Only networks that were trained on sky predict it in this way; if their mask is
-            True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 30 for landscapes.
+            True everywhere, there is no sky. Other skies can be found only from the image (`sky.find_sky`): give 10 for landscapes. If a
+            perspective estimate has normals, its inverse is averaged with that of the ratio at which the depth has these normals.
+        fov: Field of view for the comparison with normals, as `assumed_intrinsics`.
     """
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
@@ -48,7 +53,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         return torch.where(valid, depth, torch.nan)
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
-        scales = _scales_of(estimate, valid, near_far_ratio)
+        scales = _scales_of(estimate, valid, near_far_ratio, _compared(estimate, near_far_ratio, fov))
         assumed = torch.cat([scale.inverse_depth(image).reciprocal_() for (image, _), scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
@@ -154,20 +159,26 @@ class _Scale(NamedTuple):
         return 0.0 if self.near is None else (1 - 1 / self.ratio) / (self.near - self.far)
 
 
-def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) -> list[_Scale]:
-    """The scale of each image. Synchronises the device once an image and continues with Python numbers."""
+def _scales_of(
+    estimate: Estimate, valid: Tensor, near_far_ratio: float | None, compared: Mapping[str, Tensor] | None = None
+) -> list[_Scale]:
+    """The scale of each image; `compared`: of `cells_of`. Synchronises the device once an image and continues with Python numbers."""
     disparity = estimate.depth
     assert disparity is not None
     masks = [None] * estimate.batch if estimate.mask is None else estimate.mask.split(1)
-    return [_scale_of(*image, near_far_ratio) for image in zip(disparity.split(1), valid.split(1), masks, strict=True)]
+    images = zip(disparity.split(1), valid.split(1), masks, strict=True)
+    beside = [{name: each[index] for name, each in (compared or {}).items()} for index in range(estimate.batch)]
+    return [_scale_of(*image, near_far_ratio, more) for image, more in zip(images, beside, strict=True)]
 
 
-def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
+def _scale_of(
+    disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None, compared: Mapping[str, Tensor]
+) -> _Scale:
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
         finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
     farthest, nearest = known.aminmax()
-    maps = {"samples": samples_of(known), "farthest": farthest, "nearest": nearest, "least": finite.amin()}
+    maps = {"samples": samples_of(known), "farthest": farthest, "nearest": nearest, "least": finite.amin(), **compared}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
     fetched = to_cpu(maps)
@@ -181,10 +192,20 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
         return _Scale(far, None, ratio, farthest, is_whole)
+    if compared:
+        inverse, weight = inverse_ratio(fetched["cells"].numpy(), fetched["focal"].numpy(), far, near)
+        ratio = (2 * weight + _FACING) / (weight * inverse + (weight + _FACING) / ratio)
     scale = _Scale(far, near, ratio, farthest, is_whole)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
     nearest, deepest = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
     return scale._replace(nearest=nearest, deepest=deepest)
+
+
+def _compared(estimate: Estimate, near_far_ratio: float | None, fov: float | None) -> dict[str, Tensor] | None:
+    """`cells_of` an estimate whose own normals tell its ratio; None if there are none, or the ratio is given."""
+    if near_far_ratio or estimate.normals is None or estimate.projection is not Projection.PERSPECTIVE:
+        return None
+    return cells_of(estimate, assumed_intrinsics(estimate, fov))
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:

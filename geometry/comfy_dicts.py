@@ -49,7 +49,7 @@ def estimate_to_moge(
     estimate = estimate.to("cpu")
     converted: dict[str, Tensor | str] = {"image": image.movedim(1, -1).contiguous().cpu()}
     if estimate.depth is not None:
-        depth = assumed_depth(estimate, near_far_ratio)
+        depth = assumed_depth(estimate, near_far_ratio, fov)
         mask = ~torch.isnan(depth)
         depth = torch.where(mask, depth, torch.inf)
         intrinsics = assumed_intrinsics(estimate, fov)
@@ -118,7 +118,7 @@ def estimate_to_da3(
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
-    depth = assumed_depth(estimate, near_far_ratio)
+    depth = assumed_depth(estimate, near_far_ratio, fov)
     masked = torch.isnan(depth)
     farthest = torch.where(masked, 0, depth).amax((1, 2, 3), keepdim=True)
     poses = torch.eye(3, 4).expand(estimate.batch, 3, 4) if estimate.extrinsics is None else estimate.extrinsics

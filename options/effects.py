@@ -22,7 +22,7 @@ class FogOptions(Options):
         (0, 100),
         "How thick the fog is: exp(-density) of the light is left after each metre. 0.1: 37 % are left after 10 m. Without metres the "
         "near end of the scene is at 1.",
-        on_command="The far end is at 3, or at 30 where the model marks the sky.",
+        on_command="The far end is at 3, or at 10 where the model marks the sky.",
         step=0.01,
         open=True,
     )

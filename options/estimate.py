@@ -37,8 +37,8 @@ _FOV = (
 KNOWN_FOV = "Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55."
 NEAR_FAR_RATIO = (
     "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth need it to become "
-    "distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. Relative depth needs a number; 30 suits "
-    "landscapes with sky."
+    "distances; metric depth does not. 0 (automatic): 3, or 10 if the model marks the sky, corrected by the model's normals. Relative "
+    "depth needs a number; 10 suits landscapes with sky."
 )
 PRECISION = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
 _FRAMES = "frames of one video"

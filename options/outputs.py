@@ -94,7 +94,7 @@ def assumed_ratio(on_command: str) -> float | None:
         "How many times farther the far end of the scene is than the near end, above 1.",
         on_command=on_command,
         metavar="N",
-        otherwise="3, or 30 where the model itself marks the sky",
+        otherwise="3, or 10 where the model marks the sky, corrected by its normals",
     )
 
 
@@ -142,7 +142,7 @@ class ImagesOptions(NetworkOptions):
     half: bool = switch(
         False, f"Write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32)."
     )
-    near_far_ratio: float | None = assumed_ratio("For normals of depth that is not metric; 30 suits landscapes.")
+    near_far_ratio: float | None = assumed_ratio("For normals of depth that is not metric; 10 suits landscapes.")
     numbers: str = choice(NUMBER_CHOICES, "Of depth and normals in shards. float32: bit for bit.")
     shard_size: int = typed(
         SHARD_BYTES, "bytes", "A shard is closed as soon as its maps have this size.", metavar="SIZE", otherwise=f"{SHARD_BYTES // 10**6}MB"

@@ -229,7 +229,7 @@ def main() -> None:
     if arguments.skies:
         columns["false skies"] = measures.false_skies(tinies, arguments.data)
     columns |= measures.flicker({name: partial(estimate_of, tiny) for name, tiny in tinies.items()}, arguments.data)
-    lines = []
+    lines = measures.shapes(next(reversed(tinies.values())), arguments.data)
     if arguments.scenes:
         scenes = scenes_with_truth(arguments.scenes)
         columns["scenes, Spearman"] = ranks(estimators, scenes)
@@ -239,7 +239,7 @@ def main() -> None:
         last = list(tinies.values())[-1]
         sources["geometry of the last one's disparity"] = lambda image: geometric_normals(run_tiny(last, image)[0])
         sources["all facing the viewer"] = lambda image: np.broadcast_to(np.array([0.0, 0.0, 1.0]), image.shape)
-        lines = [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
+        lines += [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
         at_borders = border_errors(networks, scenes)
         lines += [f"normals of the disparity, degrees, border / inside, {name}: {value}" for name, value in at_borders.items()]
         if arguments.pictures:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
@@ -61,6 +62,7 @@ GRAIN = 2.0  # standard deviation of a camera's noise, of 255
 SHARES = 0.01  # minimum share of a photograph with sky
 BORDER = 1 / 32  # of the shorter side: where convolution padding shows most
 LINES_AT = 112  # shorter side, in pixels, at which lines are measured: half the network's input
+RATIOS = (0.0, 3.0, 6.0, 10.0, 30.0)  # near-far ratios; 0 = automatic
 STILL = 0.5  # maximum change of a pixel's true level of 255 between frames for it to count as still
 
 
@@ -150,6 +152,25 @@ def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
         for name, tiny in tinies.items():
             found[name] += shows_sky(tiny, image)
     return {name: f"{count} of {len(photographs)}" for name, count in found.items()}
+
+
+def shapes(tiny: TinyAnnotator, data: Path) -> list[str]:
+    """Lines: the mean AbsRel, after a scale, of assumed depth on kept-out renders with and without predicted sky, for near-far ratios."""
+    errors: dict[tuple[bool, float], list[float]] = {}
+    for path in sorted((data / "kept").glob("*.npz")):
+        with np.load(path) as arrays:
+            image, truth = arrays["rgb"], arrays["disparity"].astype(np.float64)
+        estimate = estimate_of(tiny, image)
+        land = estimate.valid[0, 0].numpy()
+        valid, has_sky = land & (truth > 0), (~land).mean() > SHARES
+        for ratio in RATIOS:
+            depth = assumed_depth(estimate, ratio)[0, 0].numpy()[valid] * truth[valid]
+            errors.setdefault((has_sky, ratio), []).append(float(np.abs(depth / np.median(depth) - 1).mean()))
+    lines = []
+    for sky in sorted({sky for sky, _ in errors}):
+        means = ", ".join(f"{ratio or 'automatic'} {np.mean(errors[sky, ratio]):.3f}" for ratio in RATIOS)
+        lines.append(f"AbsRel by near-far ratio, {'with' if sky else 'without'} sky ({len(errors[sky, 0.0])} views): {means}")
+    return lines
 
 
 def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:

@@ -425,7 +425,7 @@ def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
     if not (chosen.surface or name == COMPOSITING) or name == "stl" or options.panorama:
         return
     if chosen.surface and spec.quantity not in ZERO_AT_CAMERA:
-        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N sets it"
+        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 to 10; --near-far-ratio N sets it"
         logger.info("%s gives no metres: the depth range of a mesh (%s) is guessed as 1:%s", spec.id, name, ratio)
     if not fov and not spec.knows_camera:
         logger.info(

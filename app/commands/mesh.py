@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 RELIEF, SPLATS = ".stl", ".ply"
 
-# Advise if the assumed depth range exceeds the default by this factor, or the file this many bytes.
-_DEEP, _LARGE_FILE = 2, 100_000_000
+# Advise if the file exceeds this many bytes.
+_LARGE_FILE = 100_000_000
 # Longer side in pixels of the reduced image whose share of sky is reported.
 _SKY_SIDE = 512
 
@@ -67,7 +67,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, image=image))
     say_result(arguments, "; ".join(filter(None, (said, "" if arguments.sky else _left_out(scene)))))
-    for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
+    if advice := _advice_on_size(arguments, scene.known, options):
         echo_error(advice)
     return DONE
 
@@ -81,21 +81,6 @@ def _left_out(scene: Scene) -> str:
     height, width = preview_size(scene.known.height, scene.known.width, _SKY_SIDE)
     share = sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width))
     return f"{words}, left out" if (words := describe_sky(float(share.mean()))) else ""
-
-
-def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
-    """Advice where a sky made the assumed depth range so large that near surfaces tear; empty if it did not."""
-    from ...geometry.assumptions import NEAR_FAR_RATIO
-    from ...geometry.kinds import ZERO_AT_CAMERA
-    from ...geometry.meshes.mesh import near_and_far
-
-    if arguments.out.suffix.lower() == RELIEF or arguments.near_far_ratio or known.quantity in ZERO_AT_CAMERA:
-        return ""
-    near, far = near_and_far(known, options.mesh)
-    if not far / near > _DEEP * NEAR_FAR_RATIO:
-        return ""
-    deep = f"the depth reaches out as far as a sky, so the far end was taken to be {far / near:.0f} times as far as the near end"
-    return f"{deep}; if the result is torn or too deep, add --near-far-ratio {NEAR_FAR_RATIO:g}, or choose a model of metric depth"
 
 
 def _advice_on_size(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:

@@ -194,8 +194,9 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
         words = f"metric depth, {near:.3g} to {far:.3g} m"
     else:
         assert estimate.quantity is not None
-        guessed = "" if estimate.quantity in ZERO_AT_CAMERA else " guessed as"
-        words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range{guessed} 1:{far / near:.3g}"
+        is_guess = estimate.quantity not in ZERO_AT_CAMERA and not options.near_far_ratio
+        guessed, advice = (" guessed as", "; another near-far ratio changes it") if is_guess else ("", "")
+        words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range{guessed} 1:{far / near:.3g}{advice}"
     if estimate.projection is not Projection.PERSPECTIVE:
         return f"{words}; panorama"
     fov = fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width).item()
@@ -251,7 +252,7 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     ratio = options.near_far_ratio
     if estimate.quantity is Quantity.RELATIVE_DEPTH and not ratio:
         ratio = NEAR_FAR_RATIO
-    return assumed_depth(estimate, ratio)
+    return assumed_depth(estimate, ratio, options.fov)
 
 
 class SampledGrid(NamedTuple):

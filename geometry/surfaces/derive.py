@@ -43,7 +43,7 @@ def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: fl
     They are arbitrary where there is no depth (see `mask_of_depth`). Arguments as `with_normals`; `fov` as `assumed_intrinsics`. Raises
     ValueError: as `assumed_depth` and `assumed_intrinsics`.
     """
-    depth = assumed_depth(estimate, near_far_ratio)
+    depth = assumed_depth(estimate, near_far_ratio, fov)
     if estimate.projection is Projection.EQUIRECTANGULAR and not fov:
         return panorama_normals(depth, estimate.mask, edges)
     return depth_to_normals(depth, assumed_intrinsics(estimate, fov), estimate.mask, edges)

@@ -34,7 +34,8 @@ def test_a_glb_of_disparity_says_what_it_assumes(output):
     assert names == ["3d/mesh_00001.glb"] and said == told["ui"]["text"]
     size = (output / names[0]).stat().st_size
     assert said == [
-        f"128 points, 207 triangles, {size / 1e6:.3g} MB; disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
+        f"128 points, 207 triangles, {size / 1e6:.3g} MB; disparity: no metres, depth range guessed as 1:3; another near-far ratio "
+        "changes it; field of view 55° (assumed)"
     ]
 
 

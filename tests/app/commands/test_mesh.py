@@ -56,20 +56,17 @@ def test_a_file_makes_a_mesh_at_its_own_size(image, maps, tmp_path, capsys):
     assert points > 768, "behind the step the far half goes on"
 
 
-def test_what_makes_a_deep_mesh_flatter_is_said(image, maps, tmp_path, capsys):
+def test_a_guessed_range_is_said_beside_what_changes_it(image, maps, tmp_path, capsys):
     disparity = torch.linspace(-1, 1, 48).clamp(min=0).view(1, 1, 48, 1).expand(1, 1, 48, 64).contiguous()
     write_npz(tmp_path / "sky.npz", Estimate(disparity, Quantity.DISPARITY))
-    deep = "the depth reaches out as far as a sky, so the far end was taken to be 30 times as far as the near end"
-    advice = f"{deep}; if the result is torn or too deep, add --near-far-ratio 3,"
     for words, said in (
-        (["x.glb", "sky.npz"], True),
-        (["x.glb", "sky.npz", "--near-far-ratio", "30"], False),
-        (["x.stl", "sky.npz"], False),
-        (["x.glb", "maps.npz"], False),
+        (["sky.npz"], "guessed as 1:10; another near-far ratio changes it"),
+        (["sky.npz", "--near-far-ratio", "30"], "depth range 1:30;"),
+        (["maps.npz"], "metric depth, "),
     ):
-        result, known, *options = words
-        assert run(image, "--out", tmp_path / result, "--geometry", tmp_path / known, "--overwrite", *options) == 0
-        assert (advice in capsys.readouterr().err) is said, words
+        known, *options = words
+        assert run(image, "--out", tmp_path / "x.glb", "--geometry", tmp_path / known, "--overwrite", *options) == 0
+        assert said in capsys.readouterr().out, words
 
 
 def test_what_makes_a_large_file_smaller_is_said(image, maps, tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_what_a_mask_takes_out_of_the_sky_is_as_foggy_as_the_land_around():
 def test_without_metres_the_scene_lies_between_1_and_3():
     """As docs/effects.md says."""
     aside, down = torch.linspace(0, 1, 100).expand(1, 1, 100, 100), torch.linspace(0, 1, 100)[:, None].expand(1, 1, 100, 100)
-    for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):  # 30 where the upper half is as far as anything gets
+    for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 10)):  # 10 where the upper half is as far as anything gets
         _, say, numbers = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogOptions(density=1.0))
         assert say(*numbers).startswith(f"fog over 1 to {far} times the near end's distance, ")
 
@@ -96,5 +96,5 @@ def test_a_landscape_has_no_hard_border_where_its_depth_has_none():
     rows = torch.linspace(0, 1, 96).view(1, 1, -1, 1).expand(1, 1, 96, 128)
     image = torch.where(rows < 0.3, 0.9, 0.4).expand(1, 3, 96, 128).contiguous()
     through, *_ = fog_of(Estimate(rows.contiguous(), Quantity.DISPARITY), image, FogOptions(density=0.1))
-    assert through[0, 0, :4].max() < 0.01 and through[0, 0, 40:].min() > 0.6
+    assert through[0, 0, :4].max() < 0.03 and through[0, 0, 40:].min() > 0.6
     assert through[0, 0, :, 64].diff().abs().max() < 0.2
