@@ -63,7 +63,9 @@ class _Front(NamedTuple):
     last: np.ndarray
 
 
-def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, near: Tensor | None = None) -> HiddenSurface:
+def continue_behind(
+    depth: Tensor, valid: Tensor, joins: Joins, reach: float, near: Tensor | None = None, nothing: Tensor | None = None
+) -> HiddenSurface:
     """Continues surfaces behind cuts.
 
     Args:
@@ -72,10 +74,11 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
         reach: Pixels by which the far side of a cut continues, per unit of difference in inverse depth: the parallax of the expected view
             change.
         near: (H, W) bool, the pixels behind which surfaces are continued; None = all.
+        nothing: (H, W) bool, the pixels of no surface, such as the sky, at least those that are not `valid`; None = these. They continue
+            infinitely far.
 
     Returns:
-        One surface per pixel, behind the map's own: the one that reaches the pixel over the shortest distance. Pixels that are not `valid`,
-        such as the sky, continue, too, infinitely far: where they are the first, nothing is hidden.
+        One surface per pixel, behind the map's own: the one that reaches the pixel over the shortest distance; none if that is `nothing`.
     """
     height, width = depth.shape
     radius = edge_radius(height, width)
@@ -90,7 +93,7 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
     way, short = np.zeros(flat.size, np.float32), _SHORT * radius
     around = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column])
     # A ramp beside the sky is part of it.
-    nothing = (largest_within((~valid).float()[None, None], radius) > 0)[0, 0]
+    nothing = largest_within((~valid if nothing is None else nothing).float()[None, None], radius)[0, 0] > 0
     behind = np.where(np.pad(nothing.numpy(), 1).ravel()[far], 0, flat[far])
     ways = np.ceil(reach * (flat[before] - behind))
     seeds = _Front(before, behind, ways, ways, far)

@@ -27,6 +27,7 @@ from ..filters.extremes import largest_within
 from ..kinds import ZERO_AT_CAMERA, Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
+from ..regions.before_sky import alike_sky
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
 from ..valid import FAR_AWAY, NoDepthError
@@ -377,8 +378,12 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     ends = [1 / float(end) for end in measure_range_of_samples(grid.depth, grid.valid, FAR_AND_NEAR_END)]
     reach = focal * math.tan(math.radians(options.fill_behind)) * 2 / sum(ends)
     valid, near, normals, meshes = grid.valid[0, 0], None, _placed(view, grid, options)[1], []
+    nothing = ~valid
+    if grid.colours is not None and options.drop_sky:  # networks take some of the sky for far land
+        alike, known = alike_sky(grid.colours, ~grid.valid)
+        nothing |= (alike & known)[0, 0]
     for _ in range(_LAYERS):
-        continued = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near)
+        continued = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near, nothing)
         layer = grid._replace(depth=continued.depth[None, None], joins=continued.joins)
         used, triangles = _triangles(layer, None, options, continued.hidden)
         triangles = triangles[continued.hidden.numpy()[used][triangles].any(1)]

@@ -59,15 +59,27 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     return torch.cat([_before_sky(*each) if before else each[0] for *each, before in parts])
 
 
+def alike_sky(image: Tensor, sky: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixels with the colours of the sky around them, and those with enough sky around: (1, 1, H, W) bool each.
+
+    `image` (1, 3, H, W) in [0, 1], and its sky (1, 1, H, W) bool. The device is not synchronised.
+    """
+    height, width = image.shape[-2:]
+    _, step, unit = _lengths(height, width)
+    looks = enlarged(_looks_of_sky(shrunk(image, step), shrunk(sky.to(image), step), unit), step, (height, width))
+    colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
+    differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
+    return ~differs, known > _LEAST_SKY
+
+
 def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     """As `depth_before_sky`, of one image with sky and something else."""
     height, width = depth.shape[-2:]
     inverse, (radius, step, unit) = depth.reciprocal(), _lengths(height, width)
-    small, share, near = (shrunk(each, step) for each in (image, sky.to(image), inverse))
-    looks = enlarged(_looks_of_sky(small, share, unit), step, (height, width))
-    colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
-    differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
-    beside = (known > _LEAST_SKY) & (enlarged(largest_within(share, _BESIDE * unit), step, (height, width), "nearest") > 0)
+    share, near = (shrunk(each, step) for each in (sky.to(image), inverse))
+    alike, known = alike_sky(image, sky)
+    differs = ~alike
+    beside = known & (enlarged(largest_within(share, _BESIDE * unit), step, (height, width), "nearest") > 0)
     far = (inverse * sky).sum() / sky.sum()
     # The local maximum separates an object's interior from its edge that fades into the sky.
     least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)

@@ -190,14 +190,18 @@ def test_what_is_behind_two_things_is_there_behind_both():
     assert len(np.unique(np.concatenate(places), axis=0)) > 24 * 20
 
 
-def test_nothing_of_the_sky_is_filled_behind_things():
-    """A tower stands on a hill and reaches into the sky, where a strip as narrow as a ramp has the hill's depth."""
+@pytest.mark.parametrize("wide", [False, True])
+def test_nothing_of_the_sky_is_filled_behind_things(wide):
+    """A tower stands on a hill and reaches into the sky, some of which has the hill's depth: a ramp, or a wide patch of its colour."""
     estimate = before_a_wall()
     estimate.depth[..., 4:36, 24:44] = 2.0
     sky = torch.zeros_like(estimate.depth, dtype=torch.bool)
     sky[..., :24, :24] = sky[..., :24, 44:] = sky[..., :4, :] = True
-    sky[..., 4:24, 23] = False
-    _, behind = depth_to_meshes(replace(estimate, mask=~sky), None, replace(SHARP, fill_behind=20))
+    image = torch.where(sky, torch.tensor(WALL).view(1, 3, 1, 1), torch.tensor((0.2, 0.5, 0.1)).view(1, 3, 1, 1))
+    sky[..., 4:24, 20 if wide else 23 : 24] = False
+    estimate = replace(estimate, mask=~sky)
+    assert len(depth_to_meshes(estimate, None, replace(SHARP, fill_behind=20))[1].points) > 100
+    _, behind = depth_to_meshes(estimate, image if wide else None, replace(SHARP, fill_behind=20, drop_sky=True))
     rows = HEIGHT / 2 - 0.5 - estimate.intrinsics[0, 1, 1].item() * behind.points[:, 1] / -behind.points[:, 2]
     assert len(behind.points) > 100 and rows.min() > 12, "the hill ends at row 24; some of it is behind the tower above that"
 
