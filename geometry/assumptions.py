@@ -193,7 +193,7 @@ def _scale_of(
     if not are_ends_apart(far, near):
         return _Scale(far, None, ratio, farthest, is_whole)
     if compared:
-        inverse, weight = inverse_ratio(fetched["cells"].numpy(), fetched["focal"].numpy(), far, near)
+        inverse, weight = inverse_ratio(fetched["cells"].numpy(), fetched["camera"].numpy(), far, near)
         ratio = (2 * weight + _FACING) / (weight * inverse + (weight + _FACING) / ratio)
     scale = _Scale(far, near, ratio, farthest, is_whole)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)

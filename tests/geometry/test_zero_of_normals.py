@@ -29,7 +29,7 @@ def ends(estimate):
 
 def found(estimate):
     cells = cells_of(estimate, CAMERA)
-    return inverse_ratio(cells["cells"][0].numpy(), cells["focal"][0].numpy(), *ends(estimate))
+    return inverse_ratio(cells["cells"][0].numpy(), cells["camera"][0].numpy(), *ends(estimate))
 
 
 @pytest.mark.parametrize("axes", [Axes.OPENGL, Axes.SCANNET])
@@ -76,4 +76,6 @@ def test_pixels_without_a_value_have_no_opinion():
     broken = Estimate(inverse.where(holes, torch.nan), Quantity.DISPARITY, normals=normals * holes, axes=Axes.OPENCV)
     far_and_near = ends(whole)
     cells = cells_of(broken, CAMERA)
-    assert inverse_ratio(cells["cells"][0].numpy(), cells["focal"][0].numpy(), *far_and_near)[0] == pytest.approx(found(whole)[0], abs=1e-3)
+    assert inverse_ratio(cells["cells"][0].numpy(), cells["camera"][0].numpy(), *far_and_near)[0] == pytest.approx(
+        found(whole)[0], abs=1e-3
+    )
