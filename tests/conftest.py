@@ -70,6 +70,8 @@ SLOW_FIXTURES = {
     "comfyui_python": "starts a ComfyUI server",
     "bpy_python": "starts Blender",
     "cluster": "starts a Ray cluster",
+    "foreign": "reads files of other projects",
+    "validator": "runs other projects' programs",
     "exported_tiny": "exports a network to ONNX",
     "run_driver": "starts Chromium",
     "run_benchmark": "runs a benchmark to its end",
