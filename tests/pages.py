@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,6 +159,28 @@ def lay_out(page: Path, folder: Path) -> None:
     for name, make in FILES.items():
         if re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w.-])", text):
             make(folder, name)
+
+
+def use_small_networks(file: Path, replace_attribute: Callable[..., None]) -> None:
+    """Puts a small network with random weights in the place of any model but the pack's own; `file` stands for their weights."""
+    from depth_normal.model_loader import load
+    from tests import graph_families
+
+    named = {"moge-2-vits-normal": "moge"}
+    file.touch()
+    build, find = load._build, load._weights_of
+    replace_attribute(load, "_weights_of", lambda spec, weights: find(spec, weights) if weights.bundled else file)
+
+    def built(spec, paths, dtype):
+        if file not in paths.values():
+            return build(spec, paths, dtype)
+        if spec.family == "da2":
+            annotator = graph_families._module("test_da2.py")["annotator"](dtype)
+        else:
+            annotator = graph_families.annotator(named.get(spec.id, spec.id), dtype)
+        return annotator._with(spec=replace(annotator.spec, default_size=98))
+
+    replace_attribute(load, "_build", built)
 
 
 def run_steps(page: Path, folder: Path, python: str = sys.executable) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import functools
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ import depth_normal
 from depth_normal.annotators.registry import all_specs
 from depth_normal.app.cli import EXAMPLES, _parsed, _parser
 from depth_normal.geometry.camera import pixel_rays
-from depth_normal.model_loader import load
 from depth_normal.model_loader.weights.https import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
-from tests import graph_families, pages
+from tests import pages
 
 MODELS = {spec.id: spec for spec in all_specs()}
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,22 +134,7 @@ def test_nothing_says_to_install_diffusers_by_its_bare_name():
 @pytest.fixture
 def small_networks(tmp_path_factory, monkeypatch):
     """Any model but the pack's own is there, small and with random weights."""
-    named = {"moge-2-vits-normal": "moge"}
-    file, build = tmp_path_factory.mktemp("weights") / "random.pt", load._build
-    file.touch()
-    found = load._weights_of
-    monkeypatch.setattr(load, "_weights_of", lambda spec, weights: found(spec, weights) if weights.bundled else file)
-
-    def built(spec, paths, dtype):
-        if file not in paths.values():
-            return build(spec, paths, dtype)
-        if spec.family == "da2":
-            annotator = graph_families._module("test_da2.py")["annotator"](dtype)
-        else:
-            annotator = graph_families.annotator(named.get(spec.id, spec.id), dtype)
-        return annotator._with(spec=replace(annotator.spec, default_size=98))
-
-    monkeypatch.setattr(load, "_build", built)
+    pages.use_small_networks(tmp_path_factory.mktemp("weights") / "random.pt", monkeypatch.setattr)
 
 
 def check_textures(found, folder, printed):
