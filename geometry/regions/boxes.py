@@ -2,7 +2,7 @@
 
 Pixels outside the box are background. The initial guess is the pixels whose colour and inverse depth are rare outside. Then two steps
 alternate: modelling the colours and depths of object and background, and finding the minimum cut. Its data term is the log-likelihood
-ratio, and borders cost less along edges of colour and depth. Finally, parts that clearly belong to the object by depth are added.
+ratio, and borders cost much, except along edges of colour and depth.
 
 Points fix the side of their pixels. Their influence decreases across edges, and changes the models, too.
 
@@ -26,7 +26,7 @@ from ...options.values import Box, Point, check_box, check_in_box, is_in_box
 from ...utils import resize_map
 from ..filters.extremes import extremes_within, largest_within
 from ..filters.guided_filter import mask_at_image_edges
-from .connected import holes_of, label_regions, large_regions, opened, regions_with
+from .connected import holes_of, large_regions, opened, regions_with
 from .mixtures import fit_mixture
 from .planes import PLANE_DISTANCE, above_planes
 from .selections import Pixels, check_maps_of_one, pixels_at, small_scene
@@ -50,7 +50,10 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
     right, below, rise_right, rise_below = (np.zeros_like(each) for each in (most_right, most_below) * 2)
     least_right, least_below = -most_right, -most_below
     flow, ahead, share = np.zeros_like(own), share.copy(), share.copy()
-    step = np.float32(1 / math.sqrt(8))  # the norm of the differences
+    # The product of both steps is 1 / 8, as the norm of the differences is the root of 8. Flows are as large as the borders' costs, shares
+    # at most 1: steps in proportion converge several times faster.
+    ratio = max([1.0, *(float(most.mean()) for most in (most_right, most_below) if most.size)])
+    step, step_back = np.float32(ratio / math.sqrt(8)), np.float32(1 / (ratio * math.sqrt(8)))
     for _ in range(rounds):
         for border, rise, axis, least, most in (
             (right, rise_right, 1, least_right, most_right),
@@ -68,7 +71,7 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         flow[:-1] += below
         flow[1:] -= below
         np.subtract(flow, own, out=flow)
-        np.multiply(flow, step, out=flow)
+        np.multiply(flow, step_back, out=flow)
         np.add(flow, share, out=flow)
         np.maximum(flow, 0, out=flow)
         np.minimum(flow, 1, out=flow)
@@ -115,22 +118,19 @@ class _Evidence(NamedTuple):
     limit: float
 
 
-_COLOURS = _Evidence(0.03, 5, 4.0)
-_DEPTHS = _Evidence(0.02, 4, 2.0)  # inverse depth, and the height above planes
+_COLOURS = _Evidence(0.004, 5, 25.0)  # the noise is one level of 8 bits
+_DEPTHS = _Evidence(0.02, 4, 3.0)  # inverse depth, and the height above planes
 
 _SEARCH_SIDE = 240  # pixels of the surroundings' longer side at which the object is searched
 _MARGIN_SHARE = 0.35  # margin of the surroundings around the box, as a share of its sides ...
 _MARGIN_PIXELS = 2  # ... plus so many pixels of the image
 _DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that are its far and near end
 
-# The first guess. A pixel's score combines its rarity outside the box, its nearness and its distance from the middle of the box.
+# The first guess, by how rare a pixel's values are outside the box.
+_FIRST_GUESS = 0.9  # share of outside pixels that are less rare
 _LEAST_RARITY = 0.03  # added to the share of outside pixels that are as likely, so that very rare values gain no more
 _AS_LIKELY = 0.05  # tolerance of log-likelihoods, as colours of one surface differ by rounding
 _AS_ODD = 1e-3  # tolerance of scores
-_CENTRE_WEIGHT = 1.0
-_NEARNESS_WEIGHT = 1.0
-_FOREGROUND_TAIL = 0.05  # share of outside pixels that may score as high as the guess
-_FIRST_GUESS_AREA = (0.05, 0.6)  # bounds of its area, as shares of the box
 
 # Shadows on the planes outside: factors on their colours, and the log-odds that they lose relative to lit colours.
 _SHADOWS = (0.85, 0.7, 0.55, 0.4)
@@ -142,21 +142,16 @@ _CUT_STEPS = 120
 _CONVERGED = 0.002  # share of pixels that change in the last round
 _FAR_COST = 4.0  # cost of a pixel at the far end of the box ...
 _FAR_UP_TO = 0.35  # ... which falls to 0 at this share of the way to the near end
-_BORDER_COST = 8.0
-_BORDER_COST_AT_EDGES = 0.05  # share of the border cost that remains along the strongest edges
-_STRONGEST_COLOUR_EDGE = 1.5  # limit of colour edges
+_BORDER_COST = 50.0
 _DEPTH_STEP = 0.02  # step that is an edge of strength 1, as a share of the range of inverse depth
 
-# Depth decides if the region stands out from the planes by more than this share of the range of inverse depth.
+# Holes. Depth decides if the region stands out from the planes by more than this share of the range of inverse depth.
 _STANDS_OUT = 0.4
-_SAME_HEIGHT = 0.5  # parts beside the region may belong to it if they stand out by more than this share as far
-_SMOOTH_STEP = 0.15  # larger depth steps are borders; as a share of how far the region stands out
-_LEAST_SHARED_BORDER = 0.2  # share of such a part's border that it has in common with the region
-_SHARED_TO_LEAVING = 2  # least ratio of this common border to the part's border with pixels outside the box
-_SEEN_THROUGH = 0.3  # pixels in a hole that stand out by less than this share as far are background
+_SAME_HEIGHT = 0.5  # pixels that stand out by less than this share as far, on a plane, are background ...
+_SEEN_THROUGH = 0.3  # ... and pixels that stand out by less than this share, anywhere
 
 # Points.
-_POINT_WEIGHT = 10.0  # log-odds at a point ...
+_POINT_WEIGHT = 20.0  # log-odds at a point ...
 _POINT_REACH = 2.0  # ... which fall to 1/e over edges of this total strength
 _EDGE_NOISE = 0.05  # edge strength that is ignored
 _STRONGEST_BESIDE_POINT = 2.5  # limit of colour edges: beyond one of them, different colours outweigh the point
@@ -259,65 +254,34 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     """(H, W) bool: the object, with all inside pixels and without outside pixels."""
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
-    outside = scene.outside.flatten()
     # An object's foot is dark and near a plane, like a shadow, but rises from the plane.
     least, most = extremes_within(scene.height[None, None], 1)
     on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
-    near = _near(scene)
-    lit, shaded, by_depth = _behind(colours, depths, outside, on_planes)
-    region = _first_guess(scene, near, [lit.maximum(shaded), by_depth])
-    edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
-    across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
-    by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
+    steps = [scene.nearness.diff(dim=dim) for dim in (-1, -2)]
+    colour_edges = [_edges(scene.colours.diff(dim=dim).square().sum(0)) for dim in (-1, -2)]
+    ways = [*zip(colour_edges, steps, strict=True)]
+    across, down = (_BORDER_COST * torch.exp(-edges - _edges(step.square())) for edges, step in ways)
+    by_points = _point_costs(pixels, *(edges.clamp(max=_STRONGEST_BESIDE_POINT) + step.abs() / _DEPTH_STEP for edges, step in ways))
+    fixed = (by_points + _FAR_COST * (1 - _near(scene) / _FAR_UP_TO).clamp(min=0)).masked_fill(scene.outside, torch.inf)
+    lit, shaded, by_depth = _behind(colours, depths, scene.outside.flatten(), on_planes)
+    region = _first_guess((lit.maximum(shaded), by_depth), scene)
     shares = region.float()
     for _ in range(_ROUNDS):
         taken = region.flatten()
-        cost = by_points + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
-        behind = lit.maximum(shaded - _SHADOW_COST), by_depth
+        cost, behind = fixed, (lit.maximum(shaded - _SHADOW_COST), by_depth)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
-        shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
+        shares = cheapest_region(cost, across, down, shares, _CUT_STEPS)
         before, region = region, shares > 0.5
         if not bool(region.any()) or (region != before).float().mean() < _CONVERGED:
             break
         lit, shaded, by_depth = _behind(colours, depths, ~region.flatten(), on_planes)
-    return _completed(region, scene, by_points < _POINT_WEIGHT / 2)
-
-
-def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
-    """Adds adjacent `allowed` parts that stand out about as far, if no depth step separates them, whatever their colours. (H, W) bool."""
-    typical = _standing_out(found, scene)
-    if typical < _STANDS_OUT:
-        return found
-    high = (scene.raised > _SAME_HEIGHT * typical) & ~found
-    left = high & ~scene.outside & allowed
-    across, down = (scene.nearness.diff(dim=dim).abs() < _SMOOTH_STEP * typical for dim in (1, 0))
-    labels = label_regions(across & left[:, :-1] & left[:, 1:], down & left[:-1] & left[1:])
-    shared, leaving, border = (
-        _border_lengths(labels, left, *sides)
-        for sides in ((found, across, down), (high & scene.outside, across, down), (~left, torch.ones_like(across), torch.ones_like(down)))
-    )
-    is_own = (shared > _SHARED_TO_LEAVING * leaving) & (shared > _LEAST_SHARED_BORDER * border)
-    return found | (left & is_own[labels])
+    return region
 
 
 def _standing_out(found: Tensor, scene: _Scene) -> float:
     """A region's median distance from the background, as a share of the range of inverse depth; 0 if it is empty."""
     return float(scene.raised[found].median()) if bool(found.any()) else 0.0
-
-
-def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """(N,): the length of the border between each label's `cells` and the pixels `beside` them, (H, W) bool each.
-
-    Only pairs of neighbours where `across` (H, W - 1) or `down` (H - 1, W) is True count.
-    """
-    lengths = torch.zeros(labels.numel(), dtype=torch.float32, device="cpu")
-    for dim, here in ((1, across), (0, down)):
-        last = labels.shape[dim] - 1
-        for one, other in ((0, 1), (1, 0)):
-            own = cells.narrow(dim, one, last) & beside.narrow(dim, other, last) & here
-            lengths += labels.narrow(dim, one, last)[own].bincount(minlength=len(lengths))
-    return lengths
 
 
 def _near(scene: _Scene) -> Tensor:
@@ -327,6 +291,15 @@ def _near(scene: _Scene) -> Tensor:
     if near - far < _DEPTH_STEP:
         return torch.ones_like(scene.nearness)
     return ((scene.nearness - far) / (near - far).clamp(min=1e-6)).clamp(0, 1)
+
+
+def _first_guess(likelihoods: Sequence[Tensor], scene: _Scene) -> Tensor:
+    """(H, W) bool: the pixels in the box whose values are rare outside. `likelihoods` (N,) under the background, one a kind of evidence."""
+    outside, odd = scene.outside.flatten(), torch.zeros(scene.outside.numel(), dtype=torch.float32, device="cpu")
+    for likelihood in likelihoods:
+        ordered = likelihood[outside].sort().values
+        odd -= (torch.searchsorted(ordered, likelihood + _AS_LIKELY) / len(ordered) + _LEAST_RARITY).log()
+    return (odd >= odd[outside].quantile(_FIRST_GUESS) - _AS_ODD).view_as(scene.outside) & ~scene.outside
 
 
 def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
@@ -346,29 +319,9 @@ def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) 
     return lit, shaded, _likelihood(depths, sample, _DEPTHS)
 
 
-def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
-    """(H, W) bool: the pixels in the box whose values are rarest outside.
-
-    `near` is `_near`'s; `behind` the pixels' log-likelihoods (N,) under the background, for each kind of evidence.
-    """
-    outside = scene.outside.flatten()
-    raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in the foreground is near, too
-    odd = (_NEARNESS_WEIGHT * raised - _CENTRE_WEIGHT * scene.middle.square()).flatten()
-    for likelihood in behind:
-        ordered = likelihood[outside].sort().values
-        odd -= (torch.searchsorted(ordered, likelihood + _AS_LIKELY) / len(ordered) + _LEAST_RARITY).log()
-    inside = odd[~outside].sort().values
-    least, most = (inside[min(len(inside) - 1, int((1 - share) * len(inside)))] for share in _FIRST_GUESS_AREA)
-    ordered = odd[outside].sort().values
-    level = ordered[int((1 - _FOREGROUND_TAIL) * len(ordered))].clamp(most, least)
-    return ((odd >= level - _AS_ODD) & ~outside).view_as(scene.outside)
-
-
-def _edges(scene: _Scene, dim: int, strongest: float) -> Tensor:
-    """Edge strength between neighbours along an axis, of colour (up to `strongest`) plus depth."""
-    colours = scene.colours.diff(dim=dim).square().sum(0)
-    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=strongest)
-    return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
+def _edges(squares: Tensor) -> Tensor:
+    """Strength of the edges between neighbours, from squared differences: relative to the mean."""
+    return 0.5 * squares / squares.mean().clamp(min=1e-6)
 
 
 def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
