@@ -169,7 +169,6 @@ class _Scene(NamedTuple):
         height: Distance from the closest plane outside the box (`above_planes`); 1 without planes.
         raised: Least distance from the background planes outside the box and the farthest pixels (`above_planes`).
         outside: Bool, outside the box.
-        middle: 0 in the middle of the box, 1 at its border, more outside.
     """
 
     colours: Tensor
@@ -177,7 +176,6 @@ class _Scene(NamedTuple):
     height: Tensor
     raised: Tensor
     outside: Tensor
-    middle: Tensor
 
 
 def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point] = (), not_points: Sequence[Point] = ()) -> Tensor:
@@ -245,9 +243,8 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
     left, top, right, bottom = box
     across, down = ((torch.arange(length, dtype=torch.float32, device="cpu") + 0.5) / length for length in (columns, rows))
     across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
-    middle = torch.maximum(across.abs().expand(rows, -1), down.abs()[:, None].expand(-1, columns))
-    outside = middle >= 1
-    return _Scene(small[0], nearness, *above_planes(nearness, outside), outside, middle)
+    outside = (across.abs() >= 1) | (down.abs() >= 1)[:, None]
+    return _Scene(small[0], nearness, *above_planes(nearness, outside), outside)
 
 
 def _region(scene: _Scene, pixels: Pixels) -> Tensor:
@@ -257,9 +254,7 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     # An object's foot is dark and near a plane, like a shadow, but rises from the plane.
     least, most = extremes_within(scene.height[None, None], 1)
     on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
-    steps = [scene.nearness.diff(dim=dim) for dim in (-1, -2)]
-    colour_edges = [_edges(scene.colours.diff(dim=dim).square().sum(0)) for dim in (-1, -2)]
-    ways = [*zip(colour_edges, steps, strict=True)]
+    ways = [(_edges(scene.colours.diff(dim=dim).square().sum(0)), scene.nearness.diff(dim=dim)) for dim in (-1, -2)]
     across, down = (_BORDER_COST * torch.exp(-edges - _edges(step.square())) for edges, step in ways)
     by_points = _point_costs(pixels, *(edges.clamp(max=_STRONGEST_BESIDE_POINT) + step.abs() / _DEPTH_STEP for edges, step in ways))
     fixed = (by_points + _FAR_COST * (1 - _near(scene) / _FAR_UP_TO).clamp(min=0)).masked_fill(scene.outside, torch.inf)
