@@ -34,7 +34,7 @@ from depth_normal.geometry.files import FileFormatError, load_estimate, read_ima
 from tests import mend_torchvision, pages  # noqa: F401
 
 SAMPLES, TOLERANCE = 64, 1e-3
-_TIMES = re.compile(r"\d[\d.,:]*(?= ?(?:s|ms|seconds|min|images/s|images a second|frames/s|frames a second|it/s)\b)|\d+:\d\d(?::\d\d)?")
+_TIMES = re.compile(r"\d[\d.,:]*(?= ?(?:s|ms|seconds|min|\w+/s|\w+ a second)\b)|\d+:\d\d(?::\d\d)?")
 
 
 def main() -> int:

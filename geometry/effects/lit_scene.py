@@ -138,7 +138,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     if share is not None:
         normals, known = _facing_where(share, normals), known | (share > 0.5)
     lights = tuple(plan.placed(camera, height, width) for plan in plans)
-    doubt = image.new_full((1, 1, 1, 1), softness.whole)
+    doubt = image.new_full((1, 1, 1, 1), softness.doubt)
     return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, doubt, doubt, blur, edges)
 
 

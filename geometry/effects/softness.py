@@ -27,7 +27,7 @@ _FEW, _MOST = 0.5, 0.8
 # its values on true surfaces and in a network's normals.
 _QUIET, _FLAT, _RIPPLED = 0.2, 0.0003, 0.0012
 # Share of edges among fast turns of normals away from steps: of a network's refined depth, and of measured depth. If less than the last
-# share of the pixels turns fast, edges are a few mistaken pixels.
+# share of the pixels turns fast, edges are a few mistaken pixels; and if less is on silhouettes, they tell little.
 _REFINED, _MEASURED, _RARE = 0.05, 0.15, 0.02
 
 
@@ -35,19 +35,22 @@ class Softness(NamedTuple):
     """How much maps look like a network's, in [0, 1].
 
     Attributes:
-        whole: 1 if normals bend but have no edges except at refined silhouettes, 0 if they have true edges.
-        added: `whole` minus the value from the normals alone.
+        whole: 1 if silhouettes are ramps, or normals bend but have no edges except at refined silhouettes; 0 if they have true edges.
+        added: `whole` minus the value from ramps and normals alone.
         share: 1 if most silhouettes are steps, 0 if half of them or fewer are.
+        doubt: `whole` from the normals alone: depth that is soft for another reason casts true shadows.
     """
 
     whole: float
     added: float = 0.0
     share: float = 0.0
+    doubt: float = 0.0
 
 
 def normal_softness(normals: Tensor) -> Softness:
     """Softness from normals (1, 3, H, W) alone; 0 once a third of the bends are edges."""
-    return Softness(_smoothness(*_fast_turns(normals).sum((0, 2, 3)).tolist()))
+    smoothness = _smoothness(*_fast_turns(normals).sum((0, 2, 3)).tolist())
+    return Softness(smoothness, doubt=smoothness)
 
 
 def _smoothness(bends: int, edges: int) -> float:
@@ -99,15 +102,18 @@ class DepthSteps:
         bends, edges, bends_apart, edges_apart = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
-        unrefined = _smoothness(bends, edges)
+        # Normals that waver beside ramps look like edges.
+        ramps = (1 - share) * min(silhouettes / (_RARE * self.beside.numel()), 1)
+        smoothness = _smoothness(bends, edges)
+        unrefined = 1 - (1 - ramps) * (1 - smoothness)
         if share == 0:
-            return Softness(unrefined)
+            return Softness(unrefined, doubt=smoothness)
         sharp = edges_apart / max(bends_apart, _RARE * fetched["apart"].item(), 1)
         refined = _within(sharp, _MEASURED, _REFINED)
         if refined:
             refined *= _within(_ripple(fetched["changes"] if "changes" in fetched else _changes(normals)), _FLAT, _RIPPLED)
         added = share * (refined - unrefined)
-        return Softness(unrefined + added, added, share)
+        return Softness(unrefined + added, added, share, smoothness + share * (refined - smoothness))
 
     def softened(self, values: Tensor, *shares: float) -> Tensor:
         """Blurs values (1, C, H, W) beside depth steps, as a network's maps are; `shares` (C) are the weights of the blur by channel."""

@@ -36,3 +36,16 @@ def test_values_are_softened_beside_steps_alone(size):
         silhouettes, beside = steps.edges.tolist()
         assert silhouettes == beside > 0
         assert 0 < found[0, 0, height // 2, middle] < 1
+
+
+def test_depth_whose_silhouettes_are_ramps_is_soft_though_its_normals_turn_fast():
+    """Their wavering edges alone would say the opposite, and do where there are no silhouettes; shadows go by the normals."""
+    right = torch.arange(640).add(0.5).mul(torch.pi / 40).sin().expand(1, 1, 96, 640)
+    normals = torch.nn.functional.normalize(torch.cat((0.8 * right.sign(), 0 * right, torch.ones_like(right)), 1), dim=1)
+    found = []
+    for inverse in (0.5 + 0.25 * (3 * right).tanh(), 0.5 + 0.25 * right.sign(), torch.full_like(right, 0.5)):
+        steps = DepthSteps.of(inverse)
+        found.append(steps.softness(normals, steps.evidence(normals)))
+    ramp, step, flat = found
+    assert ramp.whole == pytest.approx(1, abs=0.05) and step.whole == flat.whole == 0
+    assert ramp.doubt == step.doubt == flat.doubt == 0
