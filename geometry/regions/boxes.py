@@ -127,7 +127,8 @@ _MARGIN_PIXELS = 2  # ... plus so many pixels of the image
 _DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that are its far and near end
 
 # The first guess, by how rare a pixel's values are outside the box.
-_FIRST_GUESS = 0.9  # share of outside pixels that are less rare
+_FIRST_GUESS = 0.9  # share of outside pixels that are less rare ...
+_LEAST_GUESS = 0.05  # ... but at least this share of the box
 _LEAST_RARITY = 0.03  # added to the share of outside pixels that are as likely, so that very rare values gain no more
 _AS_LIKELY = 0.05  # tolerance of log-likelihoods, as colours of one surface differ by rounding
 _AS_ODD = 1e-3  # tolerance of scores
@@ -294,7 +295,8 @@ def _first_guess(likelihoods: Sequence[Tensor], scene: _Scene) -> Tensor:
     for likelihood in likelihoods:
         ordered = likelihood[outside].sort().values
         odd -= (torch.searchsorted(ordered, likelihood + _AS_LIKELY) / len(ordered) + _LEAST_RARITY).log()
-    return (odd >= odd[outside].quantile(_FIRST_GUESS) - _AS_ODD).view_as(scene.outside) & ~scene.outside
+    level = odd[outside].quantile(_FIRST_GUESS).minimum(odd[~outside].quantile(1 - _LEAST_GUESS))
+    return (odd >= level - _AS_ODD).view_as(scene.outside) & ~scene.outside
 
 
 def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:

@@ -268,7 +268,8 @@ WAITS = {
     "refuses intrinsics that are no camera's": (
         "camera.crop_intrinsics camera.depth_to_points camera.depth_to_ray_distance camera.fov_from_intrinsics "
         "camera.intrinsics_from_focal_length camera.pixel_rays camera.pixel_to_ray camera.ray_distance_to_depth camera.ray_to_pixel "
-        "camera.resize_intrinsics comfy_dicts.da3_to_estimate comfy_dicts.moge_to_estimate textures.occlusion.depth_to_occlusion"
+        "camera.resize_intrinsics comfy_dicts.da3_to_estimate comfy_dicts.moge_to_estimate textures.occlusion.depth_to_occlusion "
+        "zero_of_normals.cells_of"
     ),
     "refuses angles out of range": "camera.check_fov camera.intrinsics_from_fov",
     "refuses extrinsics that place no camera": "camera.camera_to_world_points camera.world_to_camera_points",
@@ -426,6 +427,8 @@ CASES = {
     "views.vr.half_sphere_size": lambda f: f(estimate(), 28),
     "views.vr.pair_for": lambda f: f(maps(3), estimate(), "vr180", HALF_SPHERE),
     "views.vr.vr_pair": lambda f: f(maps(3), replace(depth_only(), projection=Projection.EQUIRECTANGULAR), "360-tb"),
+    "zero_of_normals.cells_of": lambda f: f(estimate(), matrices()),
+    "zero_of_normals.inverse_ratio": lambda f: f(np.random.default_rng(0).random((5, 9, 12)), np.eye(3), 0.1, 0.9),
 }
 
 

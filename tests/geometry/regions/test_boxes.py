@@ -65,6 +65,15 @@ def test_colour_alone_tells_it_apart():
     assert overlap(object_in_box(torch.full((1, 1, 60, 80), 2.0), image, (0.3, 0.25, 0.7, 0.75)), truth) > 0.95
 
 
+def test_a_common_value_stands_out_as_well():
+    """Outside, nothing is as common as the plain thing's colour: a strip of it lies above the box, on noise."""
+    image = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(0))
+    truth = torch.zeros(60, 80, dtype=torch.bool)
+    truth[15:45, 20:60] = True
+    image[:, :, truth], image[:, :, :8] = 0.5, 0.5
+    assert overlap(object_in_box(torch.ones(1, 1, 60, 80), image, (0.25, 0.25, 0.75, 0.75)), truth) > 0.95
+
+
 def test_another_thing_that_reaches_into_the_box_is_left_out():
     depth, image, thing = room([(-0.3, -0.5, 3.4, 0.45), (0.35, -0.55, 2.7, 0.4)])
     box = around(thing, 1, 0.1)
