@@ -188,6 +188,7 @@ function wordsOf(text) {
   return (text ?? '').split(/\s+/).filter(Boolean)
 }
 
+/** @param {number[]} box */
 function isIn([left, top, right, bottom], { x, y }) {
   return left <= x && x <= right && top <= y && y <= bottom
 }
@@ -206,10 +207,12 @@ function around({ x, y }) {
   return [left, top, left + FIRST, top + FIRST]
 }
 
+/** @param {number[]} box */
 function enlarged([left, top, right, bottom], dx, dy) {
   return [left, top, Math.max(left + THINNEST, right + dx), Math.max(top + THINNEST, bottom + dy)]
 }
 
+/** @param {number[]} box */
 function moved([left, top, right, bottom], dx, dy) {
   const along = Math.min(1 - right, Math.max(-left, dx)), down = Math.min(1 - bottom, Math.max(-top, dy))
   return [left + along, top + down, right + along, bottom + down]

@@ -59,7 +59,7 @@ function labelModels(node, definition) {
 }
 
 app.registerExtension({
-  name: 'depth_normal.model_list',
+  name: 'DepthNormal.ModelList',
 
   nodeCreated: node => labelModels(node, node.constructor?.nodeData),
 

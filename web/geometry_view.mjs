@@ -55,7 +55,7 @@ export function markTiles(context, point, count, columns, tile, size) {
   }
 }
 
-const SOLID_SIZE = [800, 600]
+const SOLID_SIZE = { width: 800, height: 600 }
 
 /** The view on the node *Preview Geometry*. */
 export class GeometryView extends OrbitControl {
@@ -110,7 +110,7 @@ export class GeometryView extends OrbitControl {
     const shared = gpu()
     if (!shared) return this.view.say(translated('This browser has no WebGL 2, so there is no 3D view.'))
     this.scene = new OrbitScene(shared, this.maps, this.maps.image, () => this.schedule())
-    this.view.resize(...SOLID_SIZE)
+    this.view.resize(SOLID_SIZE.width, SOLID_SIZE.height)
     this.view.marks()
     this.view.say(translated('drag: turn, Shift: move, wheel: zoom, double click: reset'))
     this.schedule()
@@ -187,6 +187,7 @@ export function tilesOf(maps) {
  * @returns {Record<string, Uint8ClampedArray<ArrayBuffer>>}
  */
 export function namedTiles(maps) {
+  /** @type {Record<string, Uint8ClampedArray<ArrayBuffer>>} */
   const tiles = {}
   if (maps.depth) tiles.Depth = nearness(maps)
   if (maps.normals) tiles.Normals = new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value)

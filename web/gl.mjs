@@ -12,13 +12,15 @@ export function gpu() {
 }
 
 /** A WebGL 2 context with its programs. Its resources are created again after a context loss. */
-class Gpu {
+export class Gpu {
   constructor() {
     this.canvas = document.createElement('canvas')
     this.gl = this.canvas.getContext('webgl2', { alpha: false, antialias: false, depth: true, powerPreference: 'low-power' })
     this.programs = new Map()
     this.scenes = new Set()
     this.generation = 0
+    /** @type {boolean | undefined} Whether it takes long to light an image; undefined: not tried. */
+    this.isSlow = undefined
     this.canvas.addEventListener('webglcontextlost', event => event.preventDefault())
     this.canvas.addEventListener('webglcontextrestored', () => this.restored())
   }

@@ -72,7 +72,7 @@ export class ImageView {
     this.resize(0, 0)
   }
 
-  /** @param {Uint8ClampedArray<ArrayBuffer>} rgba @param {number} width @param {number} height */
+  /** @param {any} rgba Bytes. @param {number} width @param {number} height */
   showPixels(rgba, width, height) {
     this.resize(width, height)
     this.canvas.getContext('2d').putImageData(new ImageData(rgba, width, height), 0, 0)
@@ -182,7 +182,7 @@ export class ImageView {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
     if (!step || !this.width || !this.handlers.arrow) return
     used(event)
-    this.handlers.arrow(...step, event)
+    this.handlers.arrow(step[0], step[1], event)
   }
 }
 

@@ -75,7 +75,8 @@ export function hexOf(colour) {
 
 /** @param {string} colour As `hexOf`. @returns {[number, number, number] | null} Linear; null if it says no colour. */
 export function colourOf(colour) {
-  return hexOf(colour)?.slice(1).match(/../g).map(pair => linear(parseInt(pair, 16) / 255)) ?? null
+  const [red, green, blue] = (hexOf(colour)?.slice(1).match(/../g) ?? []).map(pair => linear(parseInt(pair, 16) / 255))
+  return red === undefined ? null : [red, green, blue]
 }
 
 /**
@@ -100,7 +101,7 @@ export function lampOf(values, camera) {
 
 /**
  * Lamps of other nodes, as the server sends them.
- * @param {{position: number[], is_point: boolean, colour: number[], intensity: number, size: number, shadow: number | null}[]} sent
+ * @param {{position: [number, number, number], is_point: boolean, colour: [number, number, number], intensity: number, size: number, shadow: number | null}[]} sent
  * @param {Record<string, any>} values
  * @returns {Lamp[]}
  */

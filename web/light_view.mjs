@@ -107,7 +107,7 @@ export class LightView {
     this.frames++
   }
 
-  /** The lamps and the shading that the widgets set. */
+  /** The lamps and the shading that the widgets set. @returns {[import('./light.mjs').Lamp[], import('./light.mjs').Looks]} */
   lit() {
     const { values } = this.widgets
     return [[lampOf(values, this.maps), ...otherLamps(this.maps.payload.lamps, values)], looksOf(values)]
@@ -147,7 +147,7 @@ export class LightView {
  */
 export function outlined(context, unit, path, opacity = 1, fill) {
   context.globalAlpha = opacity
-  for (const [colour, width] of [['#000', 3.5], ['#fff', 1.5]]) {
+  for (const [colour, width] of Object.entries({ '#000': 3.5, '#fff': 1.5 })) {
     context.beginPath()
     path()
     context.strokeStyle = colour

@@ -17,7 +17,7 @@ const DEFAULT_FOV = 55
  * @property {number} width Of the preview, in pixels.
  * @property {number} height
  * @property {[number, number]} full Width and height of the image itself.
- * @property {Uint8ClampedArray<ArrayBuffer> | ImageBitmap | null} image RGBA, row by row; in a page of its own what the browser decoded.
+ * @property {Uint8ClampedArray<ArrayBuffer> | ImageBitmap | HTMLCanvasElement | null} image RGBA, row by row; in a page of its own what the browser decoded.
  * @property {Float32Array | null} depth NaN where it is unknown.
  * @property {string | null} quantity Kind of depth: metric_depth, scale_invariant_depth, relative_depth or disparity.
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.

@@ -189,7 +189,7 @@ void main() {
   seen = vec4(texture(image, at).rgb, 1.0);
 }`
 
-const BACKGROUND = [0.12, 0.12, 0.13]
+const BACKGROUND = /** @type {const} */ ([0.12, 0.12, 0.13])
 
 /** One surface's resources in the shared context. */
 export class OrbitScene {
@@ -200,7 +200,11 @@ export class OrbitScene {
    * @param {() => void} redraw Asked for when the context came back after it was lost.
    */
   constructor(gpu, maps, colours, redraw) {
-    Object.assign(this, { gpu, maps, colours, redraw, generation: -1 })
+    this.gpu = gpu
+    this.maps = maps
+    this.colours = colours
+    this.redraw = redraw
+    this.generation = -1
     this.solid = solidOf(maps)
     this.reset()
     gpu.scenes.add(this)
@@ -277,8 +281,9 @@ export class OrbitScene {
     this.texture = gpu.texture(maps.width, maps.height, this.colours)
     this.array = gl.createVertexArray()
     gl.bindVertexArray(this.array)
-    this.buffers = [[gl.ARRAY_BUFFER, solid.points, 3], [gl.ARRAY_BUFFER, solid.places, 2], [gl.ELEMENT_ARRAY_BUFFER, solid.triangles]]
-      .map(([kind, values, size], place) => {
+    const { ARRAY_BUFFER: corners, ELEMENT_ARRAY_BUFFER: kind } = gl, { points, places, triangles } = solid
+    this.buffers = [{ kind: corners, values: points, size: 3 }, { kind: corners, values: places, size: 2 }, { kind, values: triangles, size: 0 }]
+      .map(({ kind, values, size }, place) => {
         const buffer = gl.createBuffer()
         gl.bindBuffer(kind, buffer)
         gl.bufferData(kind, values, gl.STATIC_DRAW)

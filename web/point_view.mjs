@@ -36,7 +36,7 @@ export class PlainView {
   /** @param {{x: number, y: number} | null} point Point whose values are shown; null: the run's own line. */
   say(point) {
     const there = point && describe(this.maps, point.x, point.y)
-    this.view.say(there || translatedLine(this.maps.payload.text) || this.constructor.hint)
+    this.view.say(there || translatedLine(this.maps.payload.text) || /** @type {any} */ (this.constructor).hint)
   }
 
   update() {}
@@ -96,7 +96,7 @@ export class PointView extends PlainView {
     return x >= 0 && y >= 0 ? { x, y } : null
   }
 
-  /** What the widgets hold, as it is compared; null: nothing. */
+  /** What the widgets hold, as it is compared; null: nothing. @returns {any} */
   get selected() {
     return this.point
   }

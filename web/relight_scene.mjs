@@ -30,7 +30,8 @@ export class RelightScene {
 
   upload() {
     const { gpu, maps } = this, { gl } = gpu, { width, height } = maps
-    this.shadowSize = [width, height].map(length => Math.ceil(length / SHADOW_SCALE))
+    /** @type {[number, number]} */
+    this.shadowSize = [Math.ceil(width / SHADOW_SCALE), Math.ceil(height / SHADOW_SCALE)]
     const flags = new Uint8Array(4 * width * height)
     maps.bits.forEach((bits, i) => flags.set([bits, maps.thickness[i]], 4 * i))
     this.textures = {
@@ -67,6 +68,7 @@ export class RelightScene {
     const groups = inGroups(lamps)
     gl.disable(gl.DEPTH_TEST)
     this.coarse = coarse
+    /** @type {[number, number]} */
     this.extent = [Math.ceil(width / coarse), Math.ceil(height / coarse)]
     this.small = this.extent.map(length => Math.ceil(length / SHADOW_SCALE))
     this.makeLayers(groups.length)
@@ -77,7 +79,7 @@ export class RelightScene {
     gpu.bindTextures(at, { shadows }, gl.TEXTURE_2D_ARRAY, 4)
     this.place(at, lamps, count)
     gl.uniform4fv(at.colour, padded(lamps.map(lamp => [...lamp.colour.map(part => part * lamp.intensity), lamp.shadow]), 4, count))
-    for (const name of ['above', 'below']) gl.uniform3f(at[name], ...looks[name])
+    for (const name of ['above', 'below']) gl.uniform3fv(at[name], looks[name])
     for (const name of ['ambient', 'specular', 'shininess', 'exposure']) gl.uniform1f(at[name], looks[name])
     gl.uniform1i(at.rolled, looks.rolled ? 1 : 0)
     gl.drawArrays(gl.TRIANGLES, 0, 3)
@@ -112,9 +114,9 @@ export class RelightScene {
     gl.drawArrays(gl.TRIANGLES, 0, 3)
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.layered)
     gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, shadows, 0, layer)
-    for (const [from, to, axis] of [[shadow, this.framebuffers[1], [1, 0]], [other, this.layered, [0, 1]]]) {
+    for (const { from, to, axis } of [{ from: shadow, to: this.framebuffers[1], axis: [1, 0] }, { from: other, to: this.layered, axis: [0, 1] }]) {
       const at = this.use(SMOOTH, { inverseDepth, shadow: from }, to, this.small)
-      gl.uniform2i(at.axis, ...axis)
+      gl.uniform2iv(at.axis, axis)
       gl.drawArrays(gl.TRIANGLES, 0, 3)
     }
   }
@@ -122,11 +124,11 @@ export class RelightScene {
   use(fragment, textures, framebuffer, size) {
     const { gpu, maps } = this, { gl } = gpu, { program, at } = gpu.program(VERTEX, fragment)
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer)
-    gl.viewport(0, 0, ...size)
+    gl.viewport(0, 0, size[0], size[1])
     gl.useProgram(program)
     gpu.bindTextures(at, textures)
     gl.uniform2i(at.size, maps.width, maps.height)
-    gl.uniform2i(at.smallSize, ...this.small)
+    gl.uniform2iv(at.smallSize, this.small)
     gl.uniform1i(at.coarse, this.coarse)
     return at
   }

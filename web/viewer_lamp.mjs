@@ -25,7 +25,11 @@ export class LampMode {
 
   /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps With depth and normals. @param {{canvas: HTMLCanvasElement}[]} layers */
   constructor(view, maps, layers) {
-    Object.assign(this, { view, maps, pending: 0, point: { x: 0.35, y: 0.3 }, isLeft: false })
+    this.view = view
+    this.maps = maps
+    this.pending = 0
+    this.point = { x: 0.35, y: 0.3 }
+    this.isLeft = false
     this.lit = litMaps(maps, layers[0].canvas)
     this.depthAt = coarseDepth(this.lit)
     this.distance = range(translated('distance'), 0.05, 0.9, 0.4, () => this.schedule())
@@ -62,12 +66,12 @@ export class LampMode {
   get settings() {
     const { x, y } = this.point, surface = this.depthAt(x, y), away = number(this.distance)
     return {
-      x, y, depth: surface * (1 - away), colour: this.colour.lastChild.value, intensity: number(this.brightness) * (surface * away) ** 2,
+      x, y, depth: surface * (1 - away), colour: this.colour.querySelector('input').value, intensity: number(this.brightness) * (surface * away) ** 2,
       size: 0.05 * surface, shadows: number(this.shadows), ambient: number(this.ambient),
     }
   }
 
-  /** The lamp and the shading. */
+  /** The lamp and the shading. @returns {[import('./light.mjs').Lamp[], import('./light.mjs').Looks]} */
   light() {
     const { x, y, depth, colour, shadows, ambient, ...rest } = this.settings
     const lamp = { ...rest, isPoint: true, position: position(x, y, depth, this.lit), colour: colourOf(colour) ?? [1, 1, 1], shadow: shadows }
@@ -99,7 +103,7 @@ export class LampMode {
   mark() {
     const context = this.view.marks(), unit = this.view.pixelsPerScreen
     if (!this.isLeft) return
-    for (const [colour, thick] of [['#000', 4], ['#fff', 2]]) {
+    for (const [colour, thick] of Object.entries({ '#000': 4, '#fff': 2 })) {
       Object.assign(context, { strokeStyle: colour, lineWidth: thick * unit })
       context.beginPath()
       context.arc(this.point.x * this.view.width, this.point.y * this.view.height, 8 * unit, 0, 2 * Math.PI)
@@ -108,7 +112,7 @@ export class LampMode {
   }
 
   wheel(steps) {
-    this.distance.lastChild.value = String(number(this.distance) - 0.04 * steps)
+    this.distance.querySelector('input').value = String(number(this.distance) - 0.04 * steps)
     this.schedule()
     return true
   }
@@ -184,5 +188,5 @@ function field(text, type, values, changed) {
 }
 
 function number(label) {
-  return Number(label.lastChild.value)
+  return Number(label.querySelector('input').value)
 }

@@ -21,7 +21,9 @@ export class TilesMode {
 
   /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps @param {Layer[]} layers */
   constructor(view, maps, layers) {
-    Object.assign(this, { view, maps, layers })
+    this.view = view
+    this.maps = maps
+    this.layers = layers
     this.controls = []
   }
 
@@ -60,7 +62,9 @@ export class SliderMode {
 
   /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps @param {Layer[]} layers At least two. */
   constructor(view, maps, layers) {
-    Object.assign(this, { view, maps, layers })
+    this.view = view
+    this.maps = maps
+    this.layers = layers
     this.share = 0.5
     this.sides = [translated('left of the line'), translated('right of the line')].map((title, i) => choice(layers, i, title, () => this.draw()))
     this.controls = this.sides
@@ -84,7 +88,7 @@ export class SliderMode {
     labelled(context, left.name, 0, 0, unit)
     labelled(context, right.name, width, 0, unit, true)
     const marks = view.marks()
-    for (const [colour, thick] of [['#000', 4], ['#fff', 2]]) {
+    for (const [colour, thick] of Object.entries({ '#000': 4, '#fff': 2 })) {
       marks.fillStyle = colour
       marks.fillRect(at - thick * unit / 2, 0, thick * unit, height)
     }
@@ -123,7 +127,8 @@ export class SolidMode extends OrbitControl {
   /** @param {import('./image_view.mjs').ImageView} view @param {import('./maps.mjs').Maps} maps With depth. @param {Layer[]} layers */
   constructor(view, maps, layers) {
     super(view)
-    Object.assign(this, { maps, layers })
+    this.maps = maps
+    this.layers = layers
     this.surface = choice(layers, 0, translated('shown on the surface'), () => this.paint())
     this.back = () => this.reset()
     this.controls = [this.surface]

@@ -27,12 +27,12 @@ def foreign():
 def validator(foreign):
     """A function that runs a program, of Debian, npm or the second readers' environment, and returns what it says; it has to succeed."""
 
-    def run(name, *words, succeeds=True):
+    def run(name, *words, succeeds=True, cwd=foreign):
         places = [foreign / "node_modules" / ".bin", foreign / "venv" / "bin", *os.environ["PATH"].split(os.pathsep)]
         program = shutil.which(name, path=os.pathsep.join(map(str, places)))
         if program is None:
             pytest.skip(f"{name} is not installed; tests/foreign/install.py says where from")
-        run = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, cwd=foreign)
+        run = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
         assert (run.returncode == 0) or not succeeds, f"{name}: {run.stdout}{run.stderr}"
         return run.stdout + run.stderr
 
