@@ -3,7 +3,7 @@
     python tests/foreign/install.py HOME
     DEPTH_NORMAL_FOREIGN=HOME .venv/bin/python -m pytest --all tests/foreign
 
-Sources of packages are unpacked, never built. The programs of Debian come by `apt-get install pngcheck admesh`. A second call ends at once.
+Sources are unpacked, never built. Debian's programs are named in docs/contributing/foreign-tests.md. A second call ends at once.
 Nothing of it is part of the pack.
 """
 
@@ -20,7 +20,7 @@ SOURCES = ("pillow==13.0.0", "openexr==3.5.3", "pypng==0.20220715.0")
 
 MODULES = (
     *("OpenImageIO==3.2.2.0", "trimesh==5.2.0", "plyfile==1.1.5", "numpy==2.4.6"),
-    *("webdataset==1.0.2", "onnx==1.23.2", "comfy-cli==1.23.0", "comfy-test==0.4.15"),
+    *("webdataset==1.0.2", "comfy-cli==1.23.0", "comfy-test==0.4.15"),
 )
 """Second readers and validators, in an environment of their own."""
 
@@ -48,7 +48,9 @@ def install(home: Path) -> None:
     pip = (binaries / "python", "-m", "pip", "install", "-q")
     _run(*pip, "unearth", *MODULES)
     _run(*pip, "--target", home / "modules", "--upgrade", *IMPORTED)
-    _run("npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--legacy-peer-deps", "--prefix", home, *NODE_PACKAGES)
+    _run(
+        "npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--legacy-peer-deps", "--prefix", home, *NODE_PACKAGES
+    )
     for source in SOURCES:
         _run(binaries / "unearth", "--no-binary", source, "--download", home / "sources", stdout=subprocess.DEVNULL)
     for archive in (home / "sources").glob("*.tar.gz"):

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.foreign, pytest.mark.filterwarnings("ignore")]
 
 HEIGHT, WIDTH = 37, 53
 
-TYPES = "uint8 int8 uint16 int16 uint32 int32 half float double".split()
+TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "half", "float", "double"]
 BITS = (1, 2, 4, 6, 10, 12)
 CASES = {
     **{f"{kind}.tif": ("rgb", "-d", kind) for kind in TYPES},
@@ -32,14 +32,17 @@ CASES = {
     **{
         f"{kind}-{each}.exr": ("rgba", "-d", kind, "--compression", each)
         for kind in ("half", "float")
-        for each in "none rle zips zip piz pxr24 b44 b44a dwaa dwab htj2k256 htj2k32 zstd".split()
+        for each in ["none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab", "htj2k256", "htj2k32", "zstd"]
     },
     "tiles.exr": ("rgb", "-d", "half", "--tile", "16", "16"),
     "red.exr": ("rgb", "--ch", "R", "-d", "half"),
     "grey.exr": ("rgb", "--ch", "R", "--chnames", "Y", "-d", "float"),
     "one-layer.exr": ("rgb", "--chnames", "diffuse.R,diffuse.G,diffuse.B", "-d", "half"),
     "radiance.hdr": ("rgb",),
-    **{f"levels.{each}": ("rgb", "-d", "uint8") for each in "bmp tga ppm jpg jp2 webp png gif dpx sgi ico rla jxl fits".split()},
+    **{
+        f"levels.{each}": ("rgb", "-d", "uint8")
+        for each in ["bmp", "tga", "ppm", "jpg", "jp2", "webp", "png", "gif", "dpx", "sgi", "ico", "rla", "jxl", "fits"]
+    },
     **{f"deep.{each}": ("rgb", "-d", "uint16") for each in ("png", "ppm", "jp2")},
     "alpha.png": ("rgba", "-d", "uint8"),
     "grey.png": ("rgb", "--ch", "R", "-d", "uint16"),
@@ -119,5 +122,3 @@ def test_webp_is_read_as_libwebp_reads_it(validator, sources, tmp_path, words):
     validator("cwebp", "-quiet", *words, sources / "rgba.png", "-o", tmp_path / "x.webp")
     validator("dwebp", "-quiet", tmp_path / "x.webp", "-o", tmp_path / "x.png")
     assert abs(read_image(tmp_path / "x.webp") - read_image(tmp_path / "x.png")).max() < 1.5 / 255
-
-

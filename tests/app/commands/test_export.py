@@ -25,6 +25,7 @@ NEW = pytest.mark.skipif(**OLD_EXPORTER)
 
 
 def test_the_file_says_what_it_is(exported_tiny):
+    onnx.checker.check_model(exported_tiny, full_check=True)
     notes = {each.key: each.value for each in onnx.load(exported_tiny).metadata_props}
     spec = load_model("tiny").spec
     assert [notes[name] for name in ("model", "quantity", "axes", "multiple_of")] == ["tiny", "disparity", "opengl", "64"]
