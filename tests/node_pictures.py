@@ -96,12 +96,16 @@ def make_images(height: int = 72, width: int = 104) -> Tensor:
 
 
 def cases(models: set[str]) -> Iterator[Case]:
-    """Name and outputs of every case: of each node with an id of the pack's own, once others have made what it requires."""
-    image = make_images()
+    """Name and outputs of every case: of each node, those of other packs' ids too, once others have made what it requires."""
+    image, film = make_images(), _tests_file("nodes/test_video_nodes.py")
+    clip = film.write_video(Path(os.environ["DEPTH_NORMAL_HOME"]) / "clip.mp4", film.moving_ball(4), codec="libx264")
+    film.host.user_folder = lambda kind: Path(os.environ["DEPTH_NORMAL_HOME"]) / kind
+    sys.modules["comfy_api.latest"] = SimpleNamespace(InputImpl=film)  # as ComfyUI makes a VIDEO of a file
     depth, normals, *_ = run(NODES["DepthNormal_DepthAndNormals"], {"image": image})
     sockets: dict[str, Any] = {"IMAGE": image, "MASK": image[..., 0].round(), "depth": depth, "height": depth, "normal_map": normals}
+    sockets["VIDEO"] = film.VideoFromFile(clip)
     of_maps = {"DepthNormal_DepthImageToGeometry": {"IMAGE": depth}, "DepthNormal_ConvertNormalMap": {"IMAGE": normals}}
-    left = {node_id: node for node_id, node in NODES.items() if node_id.startswith("DepthNormal_") or node_id == "AIO_Preprocessor"}
+    left = dict(NODES)
     while ready := [node_id for node_id, node in left.items() if _required(node) <= sockets.keys()]:
         for node_id in ready:
             node = left.pop(node_id)
@@ -112,6 +116,8 @@ def cases(models: set[str]) -> Iterator[Case]:
                     made = zip(node.RETURN_TYPES, output, strict=False)
                     sockets = {**{kind: value for kind, value in made if kind not in WIDGETS}, **sockets}
             depth_normal.free()
+    if left:
+        print("not run, as nothing makes what they require:", *sorted(left), file=sys.stderr)
 
 
 def _required(node: Any) -> set[str]:
@@ -138,8 +144,9 @@ def variants(groups: Mapping[str, Any], sockets: Mapping[str, Any], models: set[
     base |= {"resolution": 64} if "resolution" in kinds else {}
     base |= {"precision": "float32"} if "float32" in kinds.get("precision", [()])[0] else {}
     choices = {name: _choices(kind, models) for name, (kind, *_) in kinds.items() if name != "precision"}
-    if choices.get("model") and kinds["model"][1]["default"] not in choices["model"]:
-        base["model"] = choices["model"][0]
+    if choices.get("model"):
+        default = kinds["model"][1]["default"]
+        base["model"] = default if default in choices["model"] else choices["model"][0]
     yield "defaults", base
     for name, (kind, *options) in kinds.items():
         for value in choices.get(name, ()):
@@ -176,6 +183,8 @@ def flat(output: Any, name: str = "") -> dict[str, Tensor]:
         output = {field.name: getattr(output, field.name) for field in fields(output)}
     if isinstance(output, tuple | list):
         output = dict(enumerate(output))
+    if hasattr(output, "get_stream_source"):
+        output = {"frames": _tests_file("videos.py").images_of(output.get_stream_source())}
     items = output.items() if isinstance(output, Mapping) else ()
     return {inner: value for key, each in items for inner, value in flat(each, f"{name}.{key}".lstrip(".")).items()}
 
