@@ -3,14 +3,19 @@
 import pytest
 import torch
 
+from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
+from depth_normal.app.console.parser import Parser
 from depth_normal.geometry.assumptions import assumed_depth
-from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.camera import crop_intrinsics, depth_to_points, intrinsics_from_fov
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_npz, read_pfm, write_npz, write_pfm
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.normals import depth_to_normals
+from depth_normal.options.fields import Box, Choice, Colour, Number, Point, Switch, Whole, options_of
+from depth_normal.options.textures import MaterialsOptions
 from depth_normal.utils import resize_map
+from tests.options.test_options import SUBJECTS
 
 hypothesis = pytest.importorskip("hypothesis", reason="python tests/foreign/install.py HOME, and DEPTH_NORMAL_FOREIGN=HOME")
 given, st = hypothesis.given, hypothesis.strategies
@@ -110,3 +115,54 @@ def test_pfm_round_trips(tmp_path_factory, seed, height, width):
     path = tmp_path_factory.mktemp("pfm") / "x.pfm"
     write_pfm(path, depth[0])
     assert torch.equal(read_pfm(path).view(1, 1, height, width), depth)
+
+
+@ONCE
+@given(seeds, sides, sides, st.integers(0, 4), st.integers(0, 4))
+def test_a_crop_has_the_points_that_it_had(seed, height, width, left, top):
+    depth, camera = maps(seed, height, width), intrinsics_from_fov(60, height, width)
+    here = (..., slice(top, None), slice(left, None))
+    cropped = depth_to_points(depth[here], crop_intrinsics(camera, left, top))
+    assert torch.allclose(cropped, depth_to_points(depth, camera)[here], atol=1e-4)
+
+
+shares = st.floats(0, 1)
+
+
+def typed_values(option):
+    """Values of an option, each with how it is typed; None: of a kind that is tried elsewhere."""
+    match option:
+        case Choice(check_with=None):
+            return st.sampled_from(option.choices).map(lambda value: (value.replace("_", "-"), value))
+        case Colour():
+            return st.integers(0, 2**24 - 1).map(lambda value: (f"#{value:06x}",) * 2)
+        case Point() | Box():
+            numbers = st.tuples(*[shares] * (2 if isinstance(option, Point) else 4))
+            return numbers.map(lambda value: (",".join(map(repr, value)), value))
+        case Whole():
+            return st.integers(option.low, option.high).map(lambda value: (str(value), value))
+        case Number():
+            return st.floats(option.low, option.high if option.most is None else option.most).map(lambda value: (repr(value), value))
+    return None
+
+
+@pytest.mark.parametrize("subject", [each for each in SUBJECTS if each is not MaterialsOptions])  # each of its options needs a model
+@ONCE
+@given(data=st.data())
+def test_options_come_back_from_the_command_line(subject, data):
+    parser, names = Parser(prog="depth-normal x"), option_names(subject)
+    add_options(parser, subject)
+    options = {name: option for name, option in options_of(subject).items() if option.flag is not None}
+    of_words = {name: found for name, option in options.items() if (found := typed_values(option)) is not None}
+    switches = [name for name, option in options.items() if isinstance(option, Switch)]
+    words, values = [], {}
+    for name in data.draw(st.sets(st.sampled_from([*of_words, *switches]), max_size=3)) if of_words or switches else ():
+        text, values[name] = data.draw(of_words[name]) if name in of_words else (None, not getattr(subject(), name))
+        words += [names[name]] if text is None else [names[name], text]
+    try:
+        wanted, arguments = subject(**values), parser.parse_args(words)
+        arguments.parser = parser
+        found = chosen_options(arguments, subject)
+    except ValueError:  # what one of them says against another is tried elsewhere
+        hypothesis.reject()
+    assert found == wanted, words
