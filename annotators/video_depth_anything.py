@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,27 +20,12 @@ from torch import Tensor
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
+from .clips import ClipAnnotator, InChunks, IsCut, WindowState
 from .depth_anything import DinoAnnotator
 from .graphs import Graph, GraphModule, Signature
 from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
 from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
-
-IsCut = Callable[[Tensor], Tensor]
-"""Detects the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. Called with all frames in order."""
-
-InChunks = Callable[[Callable[[int, int], None], int], None]
-"""Calls a step with (start, stop) over a number of frames, in batches that fit in memory."""
-
-
-@dataclass
-class WindowState:
-    """State between the frames of a video; with it an interrupted video resumes bit for bit."""
-
-    before: Mapping[str, Tensor] = field(default_factory=dict)  # the result of `now` at the interruption; empty = a new video
-    # returns the tensors to save, by name, on the CPU. `estimate_video` sets it with every estimate; valid until the next one.
-    now: Callable[[], dict[str, Tensor]] = dict
-    at_once: int = 0  # the largest batch of frames so far; 0 = none
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
@@ -228,7 +213,7 @@ class _Clip(GraphModule):
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
-class VideoDepthAnythingAnnotator(DinoAnnotator):
+class VideoDepthAnythingAnnotator(DinoAnnotator, ClipAnnotator):
     """Video Depth Anything, relative and metric.
 
     Convention:
@@ -238,6 +223,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
 
     auto_dtypes = ()  # float16 changes depth images by 0.1 of 255 levels, but was not tested on videos with trained weights
     network_class = VideoDepthAnything
+    at_once = ENCODED_AT_ONCE
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def preprocess(self, size: int) -> Steps:
@@ -265,22 +251,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
         in_chunks: InChunks,
         state: WindowState | None = None,
     ) -> Iterator[Estimate]:
-        """Estimates a video. A frame's estimate follows after at most 31 more frames, or after a cut.
-
-        Args:
-            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; read lazily.
-            size, fov: As in `estimate`.
-            is_cut: Detects the start of a shot; no state carries over. None = a single shot.
-            in_chunks: Splits frames into network calls.
-            state: Where to resume; `frames` are then those without a yielded estimate. None = a new video.
-
-        Yields:
-            Estimates of one or more frames at the network's size, in order, as soon as they are final.
-
-        Raises:
-            ValueError: The state is not of this model, or as for `estimate`.
-            ArithmeticError: As for `estimate`.
-        """
+        """See `ClipAnnotator.estimate_video`. A frame's estimate follows after at most 31 more frames, or after a cut."""
         height = width = 0
 
         def pieces() -> Iterator[tuple[Tensor, bool]]:
@@ -324,7 +295,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
             yield shot.finish()
 
     def video_bytes(self, height: int, width: int) -> int:
-        """A video's memory besides its chunks, by the network's input size and in its dtype: the window's features and motion modules."""
+        """See `ClipAnnotator.video_bytes`: the window's features and motion modules."""
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

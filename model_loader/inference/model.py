@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ...annotators.base import Annotator, other_size
+from ...annotators.clips import ClipAnnotator
 from ...annotators.family import Progress
 from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
-from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
 from ...geometry.textures.materials import Materials
@@ -348,7 +348,7 @@ class Model:
     @property
     def is_video_model(self) -> bool:
         """Whether the network processes windows of several frames; other models run frame by frame."""
-        return isinstance(self.annotator, VideoDepthAnythingAnnotator)
+        return isinstance(self.annotator, ClipAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """Height and width of the network's input for images of this size; `size` as in `estimate`."""

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.marigold import MarigoldMaterialsAnnotator
 from ...annotators.registry import models_of_scenes
 from ...geometry.camera import check_fov
 from ...geometry.edges.refine import Derive, refine_geometry
@@ -109,7 +108,7 @@ def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOp
 
 def material_maps(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Materials]:
     """Estimates the materials of images independently of each other; a ValueError for models of depth or normals."""
-    if not isinstance(annotator := network.annotator, MarigoldMaterialsAnnotator):
+    if not hasattr(annotator := network.annotator, "estimate_materials"):
         raise ValueError(f"{annotator.spec.id} gives {annotator.spec.gives}, and no materials; choose a model of materials")
     return network.batches("estimate_materials", images, options.size, progress, options=options.family_options)
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...annotators.clips import ClipAnnotator, IsCut, WindowState
 from ...annotators.family import Progress
-from ...annotators.video_depth_anything import ENCODED_AT_ONCE, IsCut, VideoDepthAnythingAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def window_estimates(
     network: LoadedNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
-    """Estimates a video by a video model, on its device, as `VideoDepthAnythingAnnotator.estimate_video`. Memory does not grow with length.
+    """Estimates a video by a video model, on its device, as `ClipAnnotator.estimate_video`. Memory does not grow with length.
 
     Args:
         network: The video model.
@@ -71,7 +71,7 @@ def _windows(
     network: LoadedNetwork, current: InDtype, frames: Iterator[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
     annotator = current.annotator
-    assert isinstance(annotator, VideoDepthAnythingAnnotator)
+    assert isinstance(annotator, ClipAnnotator)
     first = next(frames, None)
     if first is None:
         return
@@ -79,7 +79,7 @@ def _windows(
     chunks = itertools.chain((first,), frames)
     del first  # frees the chunk, which may be the whole video
     prepared = network.prepare(current, height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.video_bytes)
-    state.at_once = steady_batch_size(prepared.fits, state.at_once or ENCODED_AT_ONCE)
+    state.at_once = steady_batch_size(prepared.fits, state.at_once or annotator.at_once)
 
     def pieces() -> Iterator[Tensor]:
         for chunk in chunks:
@@ -182,7 +182,7 @@ def estimate_frames(
     `network_threads` of the options.
     """
     frames, done = _Frames(chunks), 0
-    if isinstance(network.annotator, VideoDepthAnythingAnnotator):
+    if isinstance(network.annotator, ClipAnnotator):
         parts = window_estimates(network, frames, options, CutDetector().push if video.cuts else None, state.windows)
     else:
         parts = _aligned_frames(network, frames, options, state)

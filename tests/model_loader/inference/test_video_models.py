@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.video_depth_anything import WindowState
+from depth_normal.annotators.clips import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import devices
