@@ -121,6 +121,14 @@ def test_imports_go_one_way():
     assert not {path: targets for path in modules() if (targets := forbidden_imports(path))}
 
 
+def test_what_loads_and_runs_models_knows_no_family():
+    """It asks what a family can do."""
+    families = set(re.findall(r'"(\w+)\.\w+Annotator"', (ROOT / "annotators" / "registry.py").read_text()))
+    assert {"midas", "video_depth_anything", "marigold"} <= families
+    for path in (path for path in modules() if room_of(path) == "model_loader"):
+        assert not families & {target.name for level, target in imports(path) if level and target.parent == ROOT / "annotators"}, path
+
+
 def import_graph(paths: list[Path]) -> dict[Path, set[Path]]:
     """Which modules each module imports relatively, anywhere in it; what a package gives that is no module counts as its `__init__`."""
     known = set(paths)
