@@ -10,6 +10,7 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from .._version import __version__
@@ -54,8 +55,9 @@ GROUPS = {
 }
 """The commands as the help groups them: name and task."""
 
-# Commands outside commands/NAME.py.
-_MODULES = {"ui": "ui.command", "demo": "commands.estimate", "download": "commands.models"}
+# Commands outside commands/NAME.py. Those of a folder of their own are not listed where it was taken away.
+_MODULES = {"demo": "commands.estimate", "download": "commands.models"}
+_FOLDERS = {"ui", "bench", "verify"}
 
 EXAMPLES = {
     "ui": (
@@ -243,9 +245,9 @@ def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
 
 
 def _parser() -> Parser:
-    listed = []
-    for title, group in GROUPS.items():
-        listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task in group)]
+    listed, groups = [], _groups()
+    for title, group in groups.items():
+        listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task in group.items())]
     parser = Parser(
         prog=NAME,
         usage=f"{NAME} IMAGE... [options]\n       {NAME} COMMAND ... [options]",
@@ -255,8 +257,8 @@ def _parser() -> Parser:
         add=_add_program,
     )
     commands = parser.commands
-    for name, lines in EXAMPLES.items():
-        commands[name].epilog = "\n".join(("for example:", *(f"  {line}" for line in lines)))
+    for name in commands.keys() & EXAMPLES.keys():
+        commands[name].epilog = "\n".join(("for example:", *(f"  {line}" for line in EXAMPLES[name])))
     return parser
 
 
@@ -264,12 +266,18 @@ def _add_program(parser: Parser) -> None:
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
     completion = "print a script that completes commands, options and models in this shell; needs shtab"
     parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help=completion)
-    every = ((name, task, partial(_add_command, name)) for group in GROUPS.values() for name, task in group)
+    every = ((name, task, partial(_add_command, name)) for group in _groups().values() for name, task in group.items())
     parser.add_commands("COMMAND", every, prog=NAME, help=argparse.SUPPRESS)
 
 
+def _groups() -> dict[str, dict[str, str]]:
+    """`GROUPS`, of the commands that are here: tasks by name."""
+    here = {path.parent.name for path in Path(__file__).parent.glob("*/command.py")}
+    return {title: {name: task for name, task in group if name in here or name not in _FOLDERS} for title, group in GROUPS.items()}
+
+
 def _add_command(name: str, parser: Parser) -> None:
-    module = import_module(f".{_MODULES.get(name, f'commands.{name}')}", __package__)
+    module = import_module(f".{name}.command" if name in _FOLDERS else f".{_MODULES.get(name, f'commands.{name}')}", __package__)
     getattr(module, f"add_{name}")(parser)
 
 

@@ -65,10 +65,12 @@ class LocalEngine(Engine):
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
         assert self._model is not None, "prepared"
-        from .local_engine import estimate_files, estimate_shards
-
         if target is None:
+            from .local_engine import estimate_files
+
             return estimate_files(self._model, todo, options, stop, marker)
+        from .shards.local import estimate_shards
+
         return estimate_shards(self._model, todo, options, target, stop, marker)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from threading import Event, Lock, local
+from threading import Event, local
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -40,8 +40,6 @@ from .options import Options
 from .outputs import Outputs
 from .records import mark
 from .run import Outcome
-from .shards.rows import row_of
-from .shards.writer import Closed, ShardTarget, ShardWriter
 from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
@@ -304,36 +302,3 @@ def images_side_by_side(threads_each: int, available: int) -> int:
 def count_cores() -> int:
     """The number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def estimate_shards(
-    model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, marker: Path | None
-) -> Iterator[Outcome]:
-    """Reads images, estimates and writes shards; yields outcomes once their shard is published. As `engines.Engine.run`, with a model."""
-    one_at_a_time = Lock()
-    with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, marker)) as writer:
-
-        def outcomes(closed: Closed[Outputs] | None) -> list[Outcome]:
-            if closed is None:
-                return []
-            if closed.shard is not None:
-                target.stored(closed.shard)
-                return [Outcome(outputs, (target.store.path(closed.shard.name),)) for outputs in closed.items]
-            if not isinstance(closed.error, EXPECTED_ERRORS):
-                raise closed.error or AssertionError("no shard and no error")
-            failures = [failure_of(str(outputs.image), closed.error, target.store.local) for outputs in closed.items]
-            if any(failure.stops_run for failure in failures):
-                stop.set()
-            return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
-
-        def finish(item: InFlight, estimate: Estimate) -> list[Outcome]:
-            row = row_of(str(item.outputs.image.absolute()), estimate, target.run.options.numbers)
-            with one_at_a_time:
-                return outcomes(writer.add(item.outputs, row, item.source_mark))
-
-        for outputs, result in process(model, todo, options, finish, stop):
-            if isinstance(result, Failure):
-                yield Outcome(outputs, failure=result)
-            else:
-                yield from result
-        yield from outcomes(writer.close())

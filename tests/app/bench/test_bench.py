@@ -15,10 +15,10 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.options import Options
+from depth_normal.app.bench import command as bench
 from depth_normal.app.bench import runtimes, timing
+from depth_normal.app.bench.command import as_json, table
 from depth_normal.app.bench.runtimes import Row
-from depth_normal.app.commands import bench
-from depth_normal.app.commands.bench import as_json, table
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.runtimes import measured
 

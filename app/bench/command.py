@@ -14,16 +14,16 @@ from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
 from ...options.outputs import DEFAULT_WRITES
 from ...options.runs import DeviceOptions
 from ..batch.allocator import keep_freed_memory
+from ..commands.arguments import ALL, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
+from ..commands.option_table import add_options
 from ..console.option_types import number_type
 from ..console.terminal import echo
 from ..outcomes import DONE
-from .arguments import ALL, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
-from .option_table import add_options
 
 if TYPE_CHECKING:
     from ...model_loader.runtimes.measured import Measurement
     from ..batch.options import Options
-    from ..bench.timing import Bench
+    from .timing import Bench
 
 SECONDS = 4.0
 _seconds = number_type("a number of seconds above 0, at most 3600", lambda value: 0 < value <= 3600)
@@ -47,7 +47,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     keep_freed_memory()  # as the commands that it measures
     from ..batch.options import Options
     from ..batch.outputs import check_writes
-    from ..bench.timing import measure
+    from .timing import measure
 
     options = Options(chosen_spec(arguments), weights=arguments.weights, dtype=arguments.dtype)
     check_writes(DEFAULT_WRITES, options)  # before anything is downloaded
@@ -61,7 +61,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: Sequence[str]) -> int:
-    from ..bench.runtimes import EACH, HEADER, as_json, line, measure_runtimes
+    from .runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
     named = [name for name in runtimes if name not in (AUTO_RUNTIME, FAST_RUNTIME)]
     asked = EACH if ALL in runtimes or not named else named  # auto and fast may choose any

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...options.runs import DeviceOptions
+from ..commands.arguments import add_json, add_model_names
+from ..commands.option_table import add_options
 from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from .arguments import add_json, add_model_names
-from .option_table import add_options
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
-    from ..verify.verification import Verification
+    from .verification import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     specs = _wanted(arguments)
     from ...model_loader import load_model
-    from ..verify.figures import STORED, read_figures
-    from ..verify.verification import NOT_CHECKED, check
+    from .figures import STORED, read_figures
+    from .verification import NOT_CHECKED, check
 
     load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a missing device is reported before anything is downloaded
     path = arguments.figures or STORED
@@ -72,7 +72,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _record(found: Verification, path: Path) -> None:
     """Stores the figures of a sound model that has none. A write error is only logged: the run may take hours."""
-    from ..verify.figures import write_figures
+    from .figures import write_figures
 
     if not found.figures or found.verdict != "sound":
         return
