@@ -119,7 +119,7 @@ _LEAST_SIDE, _MOST_SIDE = 16, 16384  # of a scaled frame, in pixels
 _NUMBERED = ("cuda", "xpu", "mps")
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """Values of command-only options: a description, which completes "is not ..." and "accepted: ...", a test, and the field's type."""
 
     words: str
@@ -127,11 +127,11 @@ class Kind(NamedTuple):
     made: Callable[[Any], Any]
 
 
-def _number(words: str, accepts: Callable[[Any], bool], made: Callable[[Any], Any] = lambda value: value) -> Kind:
-    return Kind(words, lambda value: is_number(value) and -math.inf < value < math.inf and accepts(value), made)
+def _number(words: str, accepts: Callable[[Any], bool], made: Callable[[Any], Any] = lambda value: value) -> ValueKind:
+    return ValueKind(words, lambda value: is_number(value) and -math.inf < value < math.inf and accepts(value), made)
 
 
-def _whole(words: str, least: int, most: float = math.inf, step: int = 1) -> Kind:
+def _whole(words: str, least: int, most: float = math.inf, step: int = 1) -> ValueKind:
     return _number(words, lambda value: least <= value <= most and value % step == 0, int)
 
 
@@ -153,7 +153,7 @@ def _rate(value: Any) -> Fraction:
 
 
 TYPED = {
-    "text": Kind("text", lambda value: isinstance(value, str), str),
+    "text": ValueKind("text", lambda value: isinstance(value, str), str),
     "real": _number("a number", lambda value: True),
     "whole": _whole(f"a whole number from 0 to {_MOST}", 0, _MOST),
     "positive": _whole(f"a whole number from 1 to {_MOST}", 1, _MOST),
@@ -166,7 +166,7 @@ TYPED = {
     ),
     "rate": _number("a number of frames a second, as 24 or 24000/1001", lambda value: 0 < _rate(value) <= 1000, _rate),
     "seconds": _number("a number of seconds", lambda value: value >= 0, _fraction),
-    "tiles": Kind(f"{AUTO} or a whole number from 2 to {MOST_TILES}", _is_tiles, lambda value: value if value == AUTO else int(value)),
-    "device": Kind(f"one of {DEVICE_WORDS}", _is_device, str),
+    "tiles": ValueKind(f"{AUTO} or a whole number from 2 to {MOST_TILES}", _is_tiles, lambda value: value if value == AUTO else int(value)),
+    "device": ValueKind(f"one of {DEVICE_WORDS}", _is_device, str),
 }
 """Values of `fields.Typed` by its kind."""

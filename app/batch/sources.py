@@ -50,7 +50,7 @@ Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """A kind of file to search folders for, by extensions in lower case."""
 
     plural: str
@@ -61,9 +61,9 @@ class Kind:
         return not name.startswith(".") and os.path.splitext(name)[1].lower() in self.extensions  # noqa: PTH122 - a Path costs ten times as much
 
 
-IMAGE_FILES = Kind("images", EXTENSIONS)
-VIDEO_FILES = Kind("videos", VIDEOS)
-IMAGE_AND_VIDEO_FILES = Kind("images or videos", EXTENSIONS | VIDEOS)
+IMAGE_FILES = FileKind("images", EXTENSIONS)
+VIDEO_FILES = FileKind("videos", VIDEOS)
+IMAGE_AND_VIDEO_FILES = FileKind("images or videos", EXTENSIONS | VIDEOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,10 @@ class Source:
 
 
 def find_images(
-    sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None, kind: Kind = IMAGE_FILES
+    sources: Iterable[str | os.PathLike[str]],
+    recursive: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    kind: FileKind = IMAGE_FILES,
 ) -> tuple[list[Source], list[str]]:
     """Resolves sources to files, each once, in the order of first mention. Files skipped in folders are counted and logged.
 
@@ -99,7 +102,7 @@ def find_images(
 class Search:
     """A search for images or videos: those found so far, and messages about sources that are left out."""
 
-    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: Kind = IMAGE_FILES) -> None:
+    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: FileKind = IMAGE_FILES) -> None:
         self.found: list[Source] = []
         self.problems: list[str] = []
         self._recursive, self._kind = recursive, kind

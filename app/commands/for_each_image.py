@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..batch.sources import IMAGE_FILES, Kind, Source, file_identity, find_images
+from ..batch.sources import IMAGE_FILES, FileKind, Source, file_identity, find_images
 from ..console.terminal import echo_error
 from ..console.viewer import show
 from ..outcomes import DONE
@@ -49,7 +49,7 @@ class Work:
     run: Callable[..., object]
     check: Callable[[argparse.Namespace], object]
     reads_ahead: bool = True
-    kind: Kind = IMAGE_FILES
+    kind: FileKind = IMAGE_FILES
     names: Callable[[argparse.Namespace, Path], Sequence[str]] = lambda arguments, image: (default_name(arguments, image),)
     needs_model: Callable[[argparse.Namespace], bool] = lambda arguments: hasattr(arguments, "model")
 

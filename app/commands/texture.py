@@ -30,7 +30,7 @@ from ...options.textures import (
     SlopesOptions,
 )
 from ..batch.overwriting import remove_outdated
-from ..batch.sources import EXTENSIONS, Kind
+from ..batch.sources import EXTENSIONS, FileKind
 from ..console.option_types import number
 from ..console.parser import Parser, did_you_mean
 from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, add_several, chosen_quantity, network_options
@@ -73,7 +73,7 @@ _HEIGHTS = (*_NUMBERS, ".npy")
 _HOLES = 0.1
 # Levels overshoot by this where they were resampled.
 _OVERSHOOT = 0.1
-_MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_HEIGHTS})
+_MAP_FILES = FileKind("images or files of numbers", EXTENSIONS | {*_HEIGHTS})
 
 CHOICE_NAME = "choice"
 """The additional preview of `pbr`, for photos whose bright parts may be high or low."""

@@ -152,7 +152,7 @@ def _copy_tar(source: BinaryIO, target: Path, paths: Collection[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ShardFormat:
     """A shard format.
 
     Attributes:
@@ -170,14 +170,14 @@ class Kind:
 
 
 KINDS = {
-    "parquet": Kind(".parquet", _ParquetFile, _read_parquet, _copy_parquet, import_pyarrow),
-    "webdataset": Kind(".tar", _TarFile, _read_tar, _copy_tar),
+    "parquet": ShardFormat(".parquet", _ParquetFile, _read_parquet, _copy_parquet, import_pyarrow),
+    "webdataset": ShardFormat(".tar", _TarFile, _read_tar, _copy_tar),
 }
 """Shard formats by their `--write` names."""
 
 ENDINGS = tuple(kind.ending for kind in KINDS.values())
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> ShardFormat:
     """The format of a shard's file name."""
     return next(kind for kind in KINDS.values() if name.endswith(kind.ending))
